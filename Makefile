@@ -1,0 +1,38 @@
+.PHONY: demo test lint format types lock
+.DELETE_ON_ERROR:
+
+# Root needs no sudo, and a container often has none.
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+
+demo: .venv/.ok
+	.venv/bin/reconciler demo
+
+test: .venv/.ok
+	.venv/bin/pytest -q -n auto
+
+lint: .venv/.ok
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+
+format: .venv/.ok
+	.venv/bin/ruff format
+	.venv/bin/ruff check --fix
+
+types: .venv/.ok
+	.venv/bin/mypy
+
+# Versions and hashes only: which index serves them is the business of whoever installs.
+lock: .venv/.ok
+	.venv/bin/pip install --quiet uv
+	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--upgrade --extra test pyproject.toml -o requirements.lock
+	! grep -n '://' requirements.lock
+
+# Debian and Ubuntu ship Python without ensurepip; it comes with python3-venv.
+.venv/.ok: requirements.lock pyproject.toml
+	python3 -c 'import ensurepip' 2>/dev/null || \
+		{ $(SUDO) apt-get update && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y python3-venv; }
+	python3 -m venv .venv
+	.venv/bin/pip install --require-hashes -r requirements.lock
+	.venv/bin/pip install --no-deps --no-build-isolation -e .
+	touch $@

@@ -1,0 +1,1 @@
+"""Pull reconciler: JumpCloud's users and groups in scope of the Keeper application, into Keeper over SCIM."""

@@ -1,0 +1,644 @@
+"""The diff: what has to be done so that Keeper holds what JumpCloud wants. Pure, without a clock of its own.
+
+All rules of who is created, updated, deactivated, reactivated and which team is queued are here and in `match`, and
+nowhere else.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from reconciler.match import (
+    Match,
+    in_pilot,
+    match,
+    protection,
+    same,
+    wanted_attributes,
+    wanted_team_attributes,
+)
+from reconciler.model import (
+    DISPLAY_NAME,
+    EXTERNAL_ID,
+    USER_NAME,
+    Account,
+    Directory,
+    Group,
+    Snapshot,
+    Standing,
+    Status,
+    Team,
+    User,
+    fold,
+    normal,
+)
+from reconciler.plan import (
+    Cause,
+    Change,
+    Kind,
+    Notice,
+    NoticeKind,
+    Operation,
+    Plan,
+    Rule,
+    Scope,
+    Source,
+    Subject,
+    TeamRef,
+    in_order,
+)
+from reconciler.policy import AddressChange, Drift, Mode, OutOfScope, Policy, Reactivate, TeamOutOfScope
+
+FIRST_PAUSE = timedelta(minutes=5)
+LONGEST_PAUSE = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The Plan, and the snapshot with what the read taught: who is linked to whom, who left when.
+
+    Nothing in `snapshot` needed a request to Keeper; recording it is part of a real cycle, never of a dry run.
+    """
+
+    plan: Plan
+    snapshot: Snapshot
+
+
+def pause_after(failures: int) -> timedelta:
+    """How long a subject rests after so many failures in a row: 5 minutes, doubling, one hour at most."""
+    return min(FIRST_PAUSE * (1 << min(failures - 1, 10)), LONGEST_PAUSE)
+
+
+def diff(
+    directory: Directory,
+    snapshot: Snapshot,
+    policy: Policy,
+    now: datetime,
+    *,
+    kind: str,
+    source: Source,
+    focus: str = "",
+    unlock: Set[str] = frozenset(),
+) -> Decision:
+    """Compare both sides and decide.
+
+    `focus` is the key of the one person whom a `resync EMAIL` is about: directory and snapshot then hold just what
+    concerns that person, and only operations on that person are planned. `unlock` are the keys of people whose lock a
+    person asked to undo, whoever set it.
+    """
+    work = _Diff(directory, match(directory, snapshot, policy, now), snapshot, policy, now, unlock)
+    work.teams()
+    work.users()
+    operations = [work.judged(op, pausing=not focus) for op in work.operations if focus in ("", op.subject.key)]
+    notices = {notice for notice in work.notices if focus in ("", notice.subject.key)}
+    in_scope = [user for user in directory.users.values() if user.in_scope]
+    plan = Plan(
+        kind=kind,
+        generated_at=now,
+        source=source,
+        scope=Scope(
+            len(in_scope),
+            sum(policy.teams.manages(group.name) for group in directory.groups.values()),
+            sum(len(user.groups) for user in in_scope),
+        ),
+        operations=in_order(operations),
+        adopts=tuple(work.adopted(focus)),
+        notices=tuple(sorted(notices, key=_notice_order)),
+    )
+    return Decision(plan, work.learnt(focus))
+
+
+def _notice_order(notice: Notice) -> tuple[int, str, str, str]:
+    kinds = list(NoticeKind)
+    return kinds.index(notice.kind), notice.subject.name.casefold(), notice.subject.key, notice.message
+
+
+def listed(names: Iterable[str], most: int = 3) -> str:
+    """Some names for a sentence, the rest as a number."""
+    names = sorted(names, key=lambda name: (name.casefold(), name))
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+class _Diff:
+    def __init__(
+        self,
+        directory: Directory,
+        matched: Match,
+        before: Snapshot,
+        policy: Policy,
+        now: datetime,
+        unlock: Set[str],
+    ) -> None:
+        self.directory = directory
+        self.match = matched
+        self.before = before
+        self.policy = policy
+        self.now = now
+        self.unlock = unlock
+        self.operations: list[Operation] = []
+        self.notices: list[Notice] = []
+        self.pilots: set[str] = set()  # keys of subjects whose operations are sent
+        self.addable: dict[str, TeamRef] = {}  # by group id: the teams that members can be added to
+        self.group_of = {team_id: group_id for group_id, team_id in matched.team_of.items()}
+
+    # -- what comes out ------------------------------------------------------------------------------------------
+
+    def judged(self, op: Operation, *, pausing: bool) -> Operation:
+        """The operation, not to be sent where the mode, the pilot or a failure pause says so."""
+        if self.policy.mode is Mode.OBSERVE:
+            return replace(op, sent=False)
+        if op.subject.key not in self.pilots:
+            self.notice(
+                NoticeKind.OUTSIDE_PILOT,
+                op.subject,
+                "outside the pilot (policy.only): planned, not sent",
+            )
+            return replace(op, sent=False)
+        failure = self.before.failures.get(op.subject.key)
+        if not pausing or failure is None or op.kind is Kind.DELETE_TEAM:
+            return op
+        until = failure.last_at + pause_after(failure.count)
+        how = "reconciler resync " + op.subject.name if op.subject.type == "user" else "the next cycle after that"
+        self.notice(
+            NoticeKind.FAILING,
+            op.subject,
+            f"failed {failure.count} times in a row, last: {failure.error}. "
+            + (
+                f"Tried again after {until:%Y-%m-%d %H:%M} UTC; at once: {how}"
+                if until > self.now
+                else "Tried again now"
+            ),
+        )
+        return replace(op, sent=False) if until > self.now else op
+
+    def adopted(self, focus: str) -> Iterator[Subject]:
+        for keeper_id in sorted(self.match.adopted, key=lambda i: fold(self.match.accounts[i].email)):
+            subject = self.subject(self.match.accounts[keeper_id])
+            if not focus or subject.key == focus:
+                yield subject
+
+    def learnt(self, focus: str) -> Snapshot:
+        """The snapshot to record: outside the pilot nobody is taken over, and a focused diff learns of one person."""
+        accounts = dict(self.match.accounts)
+        for keeper_id in self.match.adopted:
+            account = accounts[keeper_id]
+            if self.subject(account).key not in self.pilots:
+                accounts[keeper_id] = self.before.accounts[keeper_id]
+        teams = self.match.teams
+        if focus:
+            accounts = {
+                keeper_id: account
+                for keeper_id, account in accounts.items()
+                if focus in (account.jumpcloud_id, keeper_id)
+            } | {k: a for k, a in self.before.accounts.items() if a.jumpcloud_id != focus and k != focus}
+            accounts = self._without_twins(accounts, focus)
+            teams = dict(self.before.teams)
+        elif self.policy.only is not None:
+            teams = {
+                team_id: self.before.teams[team_id]
+                if team.managed and not self.before.teams[team_id].managed and team.jumpcloud_id not in self.pilots
+                else team
+                for team_id, team in teams.items()
+            }
+        return replace(self.before, accounts=accounts, teams=teams)
+
+    def _without_twins(self, accounts: dict[str, Account], focus: str) -> dict[str, Account]:
+        """Without the row of a former account of this person, where the match linked a new one."""
+        linked = self.match.account_of.get(focus)
+        return {k: a for k, a in accounts.items() if k == linked or a.jumpcloud_id != focus or linked is None}
+
+    def notice(self, kind: NoticeKind, subject: Subject, message: str) -> None:
+        self.notices.append(Notice(kind, subject, message))
+
+    def subject(self, account: Account, user: User | None = None) -> Subject:
+        name = account.email or (user.email if user else "") or account.keeper_id
+        return Subject("user", name, account.jumpcloud_id or (user.id if user else ""), account.keeper_id)
+
+    # -- teams ---------------------------------------------------------------------------------------------------
+
+    def teams(self) -> None:
+        pilot_groups = self._pilot_groups()
+        for group in (self.directory.groups[group_id] for group_id in sorted(self.directory.groups)):
+            if pilot_groups is None or group.id in pilot_groups:
+                self.pilots.add(group.id)
+            if self.policy.teams.manages(group.name):
+                self._group(group)
+        for team in (self.match.teams[team_id] for team_id in sorted(self.match.teams)):
+            if team.managed and team.keeper_id not in self.group_of:
+                self._team_without_group(team)
+        self._waiting()
+
+    def _pilot_groups(self) -> set[str] | None:
+        if self.policy.only is None:
+            return None
+        return {
+            group_id
+            for user in self.directory.users.values()
+            if in_pilot(self.policy, self.directory, user, None)
+            for group_id in user.groups
+        }
+
+    def _group(self, group: Group) -> None:
+        team_id = self.match.team_of.get(group.id)
+        subject = Subject("team", group.name, group.id, team_id or "")
+        if group.id in self.match.team_conflicts:
+            self.notice(NoticeKind.CONFLICT, subject, self.match.team_conflicts[group.id])
+        elif team_id is None:
+            self._queue(group, subject)
+        elif self.match.teams[team_id].gone:
+            if self.policy.drift is Drift.REPORT:
+                self.notice(NoticeKind.DRIFT, subject, "the team was deleted in Keeper; not queued again (drift)")
+            else:
+                self._queue(group, replace(subject, keeper_id=""), deleted=True)
+        else:
+            self.addable[group.id] = TeamRef(group.name, group.id, team_id)
+            self._rename(group, self.match.teams[team_id], subject)
+
+    def _queue(self, group: Group, subject: Subject, *, deleted: bool = False) -> None:
+        asked_at = self.before.unsettled_teams.get(group.id)
+        wanted = wanted_team_attributes(group)
+        changes = tuple(Change(attribute, "", value) for attribute, value in wanted.items())
+        if asked_at is not None:
+            self.notice(
+                NoticeKind.WAITING_FOR_APPROVAL,
+                subject,
+                f"asked for on {asked_at:%Y-%m-%d %H:%M} UTC without an answer, and Keeper does not show it: it may "
+                "wait in the Pending Queue. Look there; if it is missing, queue it again: reconciler release",
+            )
+            rule, cause, reason = Rule.UNSETTLED, Cause.JUMPCLOUD, "the first request had no answer"
+        else:
+            self.addable[group.id] = TeamRef(group.name, group.id)
+            rule, cause = (Rule.RESTORED, Cause.DRIFT) if deleted else (Rule.GROUP_IN_SCOPE, Cause.JUMPCLOUD)
+            reason = "deleted in Keeper, still in scope" if deleted else "the group is in the application's scope"
+        self.operations.append(Operation(Kind.QUEUE_TEAM, subject, cause, rule, reason, changes))
+
+    def _rename(self, group: Group, team: Team, subject: Subject) -> None:
+        found = list(self._changes(team, wanted_team_attributes(group), subject))
+        if not found:
+            return
+        names = [change for change, _ in found if change.attribute == DISPLAY_NAME]
+        cause = Cause.DRIFT if all(c is Cause.DRIFT for _, c in found) else Cause.JUMPCLOUD
+        if names and cause is Cause.DRIFT:
+            rule, reason = Rule.RESTORED, f"renamed in Keeper to {names[0].before}"
+        elif names:
+            rule, reason = Rule.GROUP_RENAMED, f"the group was renamed from {names[0].before}"
+        else:
+            rule, reason = Rule.ADOPTED, "the existing team is tied to its JumpCloud group"
+        self.operations.append(
+            Operation(Kind.RENAME_TEAM, subject, cause, rule, reason, tuple(change for change, _ in found))
+        )
+
+    def _team_without_group(self, team: Team) -> None:
+        subject = Subject("team", team.name, team.jumpcloud_id, team.keeper_id)
+        group = self.directory.groups.get(team.jumpcloud_id)
+        if not self.policy.teams.manages(group.name if group else team.asked.get(DISPLAY_NAME, team.name)):
+            self.notice(NoticeKind.LET_GO, subject, "left to itself by the settings ([teams]); nothing is removed")
+        elif group is None and not team.gone:
+            # Whom it still holds is taken out with each member's own operation; here only the team itself.
+            if self.policy.teams.out_of_scope is TeamOutOfScope.KEEP:
+                self.notice(NoticeKind.KEPT, subject, "its group left the scope; the team is kept (teams.out_of_scope)")
+            elif self.policy.teams.out_of_scope is TeamOutOfScope.DELETE and self._holds_only_ours(team):
+                self.pilots.add(subject.key)
+                self.operations.append(
+                    Operation(
+                        Kind.DELETE_TEAM,
+                        subject,
+                        Cause.JUMPCLOUD,
+                        Rule.GROUP_LEFT,
+                        "its group left the scope, and nobody else is in the team",
+                    )
+                )
+
+    def _holds_only_ours(self, team: Team) -> bool:
+        members = [
+            (account, account.memberships[team.keeper_id])
+            for account in self.match.accounts.values()
+            if team.keeper_id in account.memberships and not account.gone
+        ]
+        return team.queued_at is not None and all(a.managed and m.ours for a, m in members)
+
+    def _waiting(self) -> None:
+        waiting: dict[str, int] = defaultdict(int)
+        for account in self.match.accounts.values():
+            for team_id, membership in account.memberships.items():
+                if membership.ours and not membership.seen and not account.gone:
+                    waiting[team_id] += 1
+        for team_id in sorted(self.match.teams):
+            team = self.match.teams[team_id]
+            prefix = self.policy.teams.role_prefix
+            if not team.managed or team.gone or (prefix and team.name.startswith(prefix)):
+                continue
+            subject = Subject("team", team.name, team.jumpcloud_id, team_id)
+            people = f"{waiting[team_id]} members asked for, approval not visible" if waiting[team_id] else ""
+            if not team.seen and team.queued_at is not None:
+                queued = f"asked for on {team.queued_at:%Y-%m-%d %H:%M} UTC, approval not visible"
+                self.notice(NoticeKind.WAITING_FOR_APPROVAL, subject, f"{queued}; {people}" if people else queued)
+            elif people:
+                self.notice(NoticeKind.WAITING_FOR_APPROVAL, subject, people)
+
+    # -- users ---------------------------------------------------------------------------------------------------
+
+    def users(self) -> None:
+        for user_id in sorted(self.directory.users):
+            user = self.directory.users[user_id]
+            account_id = self.match.account_of.get(user_id)
+            if account_id is not None:
+                self._pilot(user, self.match.accounts[account_id])
+                self._account(self.match.accounts[account_id], user)
+            elif user.bound and user.status is not Status.SUSPENDED:
+                self._pilot(user, None)
+                self._nobody(user)
+        paired = set(self.match.account_of.values())
+        spoken_of = {fold(self.directory.users[user_id].email) for user_id in self.match.conflicts}
+        for keeper_id in sorted(self.match.accounts):
+            account = self.match.accounts[keeper_id]
+            if account.standing is Standing.DISOWNED:
+                self._disowned(account)
+            elif account.managed and keeper_id not in paired:
+                self._pilot(None, account)
+                self._account(account, None)
+            elif not account.managed and not account.gone and fold(account.email) not in spoken_of:
+                self._unmanaged(account)
+
+    def _pilot(self, user: User | None, account: Account | None) -> None:
+        if in_pilot(self.policy, self.directory, user, account):
+            self.pilots.add(self.subject(account, user).key if account else user.id if user else "")
+
+    def _nobody(self, user: User) -> None:
+        """A user in scope without an account that is ours."""
+        subject = Subject("user", user.email or user.display_name or user.id, user.id)
+        if user.id in self.match.disowned:
+            self.notice(
+                NoticeKind.UNMANAGED,
+                subject,
+                f"in scope, but given up by a person (disown); back under management: reconciler adopt {user.email}",
+            )
+        elif user.id in self.match.conflicts:
+            self.notice(NoticeKind.CONFLICT, subject, self.match.conflicts[user.id])
+        elif user.id in self.match.shielded or protection(self.policy, user, None):
+            self.notice(NoticeKind.PROTECTED, subject, "protected (policy.protect): neither created nor taken over")
+        elif user.status is not Status.ACTIVE:
+            self.notice(NoticeKind.STATE_UNKNOWN, subject, _state_words(user) + "; not created")
+        elif not user.email:
+            self.notice(
+                NoticeKind.NO_ADDRESS,
+                subject,
+                "has no usable e-mail address in JumpCloud; not created. Enter one in JumpCloud",
+            )
+        else:
+            self._create(user, Rule.JOINED, Cause.JUMPCLOUD, f"joined the scope {self._path(user)}")
+
+    def _path(self, user: User) -> str:
+        names = [self.directory.groups[g].name for g in user.groups if g in self.directory.groups]
+        return f"through {listed(names)}" if names else "by a direct binding"
+
+    def _create(self, user: User, rule: Rule, cause: Cause, reason: str) -> None:
+        wanted = {attribute: value for attribute, value in wanted_attributes(user).items() if value}
+        self.operations.append(
+            Operation(
+                Kind.CREATE_USER,
+                Subject("user", user.email, user.id),
+                cause,
+                rule,
+                reason,
+                tuple(Change(attribute, "", value) for attribute, value in wanted.items()),
+                add=_ordered(self.addable[g] for g in user.groups if g in self.addable),
+            )
+        )
+
+    def _unmanaged(self, account: Account) -> None:
+        subject = self.subject(account)
+        if account.protected_as:
+            return
+        state = "" if account.active else " (locked)"
+        self.notice(
+            NoticeKind.GHOST,
+            subject,
+            f"in Keeper{state}, not in scope in JumpCloud, not managed: never changed. "
+            f"To have us manage them: reconciler adopt {account.email}",
+        )
+
+    def _disowned(self, account: Account) -> None:
+        """Given up by a person: all that is left to do is to give the former externalId back."""
+        have, want = account.shown.get(EXTERNAL_ID, ""), account.former_external_id
+        asked = account.asked.get(EXTERNAL_ID)
+        if account.gone or not account.jumpcloud_id or have != account.jumpcloud_id or asked == want:
+            return
+        subject = self.subject(account)
+        self.pilots.add(subject.key)
+        self.operations.append(
+            Operation(
+                Kind.UPDATE_USER,
+                subject,
+                Cause.JUMPCLOUD,
+                Rule.DISOWNED,
+                "given up by a person: the former externalId is restored",
+                (Change(EXTERNAL_ID, have, want),),
+            )
+        )
+
+    def _account(self, account: Account, user: User | None) -> None:
+        subject = self.subject(account, user)
+        protected = protection(self.policy, user, account)
+        first_operation = len(self.operations)
+        if user is None or not user.bound or user.status is Status.SUSPENDED:
+            self._out_of_scope(account, user, subject)
+        elif account.gone:
+            self._gone(account, user, subject)
+        elif user.status is not Status.ACTIVE:
+            self.notice(
+                NoticeKind.STATE_UNKNOWN, subject, _state_words(user) + "; nothing about their access is changed"
+            )
+            self._update(account, user, subject, access=False)
+        elif not account.active:
+            self._locked(account, user, subject)
+        else:
+            self._update(account, user, subject, access=True)
+        if protected:
+            self._spare(subject, first_operation, account)
+
+    def _spare(self, subject: Subject, first: int, account: Account) -> None:
+        """Drop what would be done to a protected person, but for undoing our own lock."""
+        planned, self.operations[first:] = self.operations[first:], []
+        for op in planned:
+            if op.kind is Kind.REACTIVATE_USER and account.locked_by_us:
+                lock = tuple(change for change in op.changes if change.attribute == "active")
+                self.operations.append(replace(op, changes=lock, add=(), remove=()))
+            else:
+                words = op.kind.value.replace("_", " ")
+                self.notice(
+                    NoticeKind.PROTECTED, subject, f"protected (policy.protect): no {words}, although {op.reason}"
+                )
+
+    def _out_of_scope(self, account: Account, user: User | None, subject: Subject) -> None:
+        if account.gone or not account.active:
+            return
+        if user is None:
+            rule, reason = Rule.DELETED, "deleted in JumpCloud"
+            if not account.jumpcloud_id:
+                reason = "taken over by a person, and unknown in JumpCloud"
+        elif user.status is Status.SUSPENDED:
+            rule, reason = Rule.SUSPENDED, "suspended in JumpCloud"
+        else:
+            rule, reason = Rule.LEFT, "no longer bound to the Keeper application"
+            if self.policy.out_of_scope is OutOfScope.KEEP:
+                self.notice(NoticeKind.KEPT, subject, "left the scope and is kept (policy.out_of_scope)")
+                return
+            until = (account.left_at or self.now) + self.policy.grace
+            # Who had left before we came was seen by a person in a reviewed plan; there is nothing to wait for.
+            if self.now < until and not account.review_lock:
+                self.notice(
+                    NoticeKind.IN_GRACE,
+                    subject,
+                    f"left the scope at {account.left_at or self.now:%Y-%m-%d %H:%M} UTC; will be deactivated after "
+                    f"{until:%Y-%m-%d %H:%M} UTC unless they come back (policy.grace)",
+                )
+                return
+        cause = Cause.JUMPCLOUD
+        if account.locked_by_us:
+            cause = Cause.DRIFT
+            reason = f"unlocked in Keeper by somebody else, but {reason}"
+            if self.policy.drift is Drift.REPORT:
+                self.notice(NoticeKind.DRIFT, subject, f"{reason}; not locked again (policy.drift)")
+                return
+        self.operations.append(
+            Operation(Kind.DEACTIVATE_USER, subject, cause, rule, reason, (Change("active", "true", "false"),))
+        )
+
+    def _gone(self, account: Account, user: User, subject: Subject) -> None:
+        if user.id in self.match.conflicts:
+            self.notice(NoticeKind.CONFLICT, subject, self.match.conflicts[user.id])
+        elif not user.email:
+            self.notice(NoticeKind.NO_ADDRESS, subject, "is gone from Keeper and has no usable e-mail address")
+        elif user.status is not Status.ACTIVE:
+            self.notice(NoticeKind.STATE_UNKNOWN, subject, _state_words(user) + "; not created anew")
+        elif account.locked_by_us:
+            self._create(user, Rule.RETURNED, Cause.JUMPCLOUD, f"back in scope {self._path(user)}")
+        elif self.policy.drift is Drift.REPORT:
+            self.notice(NoticeKind.DRIFT, subject, "deleted in Keeper; not created anew (policy.drift)")
+        else:
+            self._create(user, Rule.RESTORED, Cause.DRIFT, f"deleted in Keeper, but in scope {self._path(user)}")
+
+    def _locked(self, account: Account, user: User, subject: Subject) -> None:
+        asked = subject.key in self.unlock
+        if user.id in self.match.conflicts:
+            self.notice(NoticeKind.CONFLICT, subject, self.match.conflicts[user.id])
+        elif account.locked_by_us or asked or self.policy.reactivate is Reactivate.ANY:
+            self._update(account, user, subject, access=True, asked=asked and not account.locked_by_us)
+        else:
+            self.notice(
+                NoticeKind.LOCKED_IN_KEEPER,
+                subject,
+                "in scope, but locked in Keeper by somebody else (perhaps to transfer the vault): left alone. "
+                f"To unlock: reconciler resync {account.email} --unlock",
+            )
+
+    def _update(self, account: Account, user: User, subject: Subject, *, access: bool, asked: bool = False) -> None:
+        conflict = user.id in self.match.conflicts
+        if conflict:
+            self.notice(NoticeKind.CONFLICT, subject, self.match.conflicts[user.id])
+        found = list(self._changes(account, wanted_attributes(user), subject, held_address=conflict))
+        changes = tuple(change for change, _ in found)
+        causes = [cause for _, cause in found]
+        add: list[TeamRef] = []
+        remove: list[TeamRef] = []
+        if access:
+            for team, cause in self._added(account, user, subject) if not conflict else ():
+                add.append(team)
+                causes.append(cause)
+            for team, cause in self._removed(account, user, subject):
+                remove.append(team)
+                causes.append(cause)
+        drift = bool(causes) and all(cause is Cause.DRIFT for cause in causes)
+        kind, rule = Kind.UPDATE_USER, Rule.RESTORED if drift else Rule.CHANGED
+        reason = "changed in Keeper behind our back" if drift else "changed in JumpCloud"
+        if access and not account.active:
+            kind, rule, drift = Kind.REACTIVATE_USER, Rule.RETURNED, False
+            reason = f"back in scope {self._path(user)}"
+            if asked:
+                rule, reason = Rule.UNLOCK_ASKED, "a person asked for the account to be unlocked"
+            changes = (Change("active", "false", "true"), *changes)
+        elif account.keeper_id in self.match.adopted:
+            rule, drift, reason = Rule.ADOPTED, False, f"already in Keeper, in scope {self._path(user)}: adopted"
+        if changes or add or remove:
+            cause = Cause.DRIFT if drift else Cause.JUMPCLOUD
+            self.operations.append(
+                Operation(kind, subject, cause, rule, reason, changes, _ordered(add), _ordered(remove))
+            )
+
+    def _changes(
+        self, row: Account | Team, wanted: Mapping[str, str], subject: Subject, *, held_address: bool = False
+    ) -> Iterator[tuple[Change, Cause]]:
+        """The attributes that are not in line. What we asked for and what Keeper made of it are in line as long as
+        neither moved; an empty wish never wipes a value out."""
+        for attribute, want in wanted.items():
+            have = row.shown.get(attribute, "")
+            if not want or same(attribute, want, have):
+                continue
+            asked = attribute in row.asked and same(attribute, want, row.asked[attribute])
+            if asked and row.settled.get(attribute, have) == have:
+                continue
+            if attribute == USER_NAME and (held_address or self.policy.address_change is AddressChange.REPORT):
+                if not held_address:
+                    self.notice(
+                        NoticeKind.ADDRESS_CHANGE,
+                        subject,
+                        f"the address in JumpCloud is now {want}; Keeper's is left as it is. In Keeper Commander: "
+                        f"enterprise-user --add-alias {want} {have}",
+                    )
+                continue
+            if asked and self.policy.drift is Drift.REPORT:
+                self.notice(NoticeKind.DRIFT, subject, f"{attribute} was changed in Keeper from {want} to {have}")
+                continue
+            yield Change(attribute, have, want), Cause.DRIFT if asked else Cause.JUMPCLOUD
+
+    def _added(self, account: Account, user: User, subject: Subject) -> Iterator[tuple[TeamRef, Cause]]:
+        for group_id in user.groups:
+            team = self.addable.get(group_id)
+            if team is None:
+                continue
+            membership = account.memberships.get(team.keeper_id)
+            if membership is None or not (membership.ours or membership.shown):
+                yield team, Cause.JUMPCLOUD
+            elif membership.seen and not membership.shown:
+                if self.policy.drift is Drift.REPORT:
+                    self.notice(NoticeKind.DRIFT, subject, f"was taken out of the team {team.name} in Keeper")
+                else:
+                    yield team, Cause.DRIFT
+
+    def _removed(self, account: Account, user: User, subject: Subject) -> Iterator[tuple[TeamRef, Cause]]:
+        for team_id in sorted(account.memberships):
+            membership, team = account.memberships[team_id], self.match.teams.get(team_id)
+            if team is None or not team.managed or team.gone:
+                continue
+            group = self.directory.groups.get(team.jumpcloud_id)
+            if group is not None and group.id in user.groups:
+                continue
+            name = group.name if group else normal(team.asked.get(DISPLAY_NAME, team.name))
+            if not self.policy.teams.manages(name):
+                continue
+            if group is None and self.policy.teams.out_of_scope is TeamOutOfScope.KEEP:
+                continue
+            ref = TeamRef(name, team.jumpcloud_id, team_id)
+            if membership.ours:
+                yield ref, Cause.JUMPCLOUD
+            elif membership.shown and self.policy.drift is Drift.REPAIR:
+                yield ref, Cause.DRIFT
+            elif membership.shown:
+                self.notice(
+                    NoticeKind.GIVEN_BY_HAND,
+                    subject,
+                    f"is in the team {name} in Keeper, but not in the group in JumpCloud: given by hand, left alone",
+                )
+
+
+def _ordered(teams: Iterable[TeamRef]) -> tuple[TeamRef, ...]:
+    return tuple(sorted(teams, key=lambda team: (team.name.casefold(), team.key)))
+
+
+def _state_words(user: User) -> str:
+    if user.status is Status.STAGED:
+        return "still staged in JumpCloud"
+    return "in a JumpCloud state that we do not know"

@@ -1,0 +1,695 @@
+"""One HTTP policy for both services: time-outs, retries, pace, size limits, TLS, no credential in any text.
+
+What callers get is simple: `Http.request` returns a `Reply` only where the service gave a definite answer;
+everything else is an `HttpError` whose class says what that means for the request (see there).
+"""
+
+import asyncio
+import functools
+import json
+import logging
+import math
+import os
+import random
+import re
+import socket
+import ssl
+import time
+import urllib.parse
+import urllib.request
+import zlib
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from types import TracebackType
+from typing import Any, Self
+
+import certifi
+import httpx
+from loguru import logger
+
+from reconciler.urls import is_loopback, service_url
+
+# httpx logs whole addresses at INFO, query values included; httpcore logs reply headers at DEBUG.
+logging.getLogger("httpx").setLevel(logging.WARNING)
+logging.getLogger("httpcore").setLevel(logging.WARNING)
+
+MAX_WAIT = 300.0
+"""The longest wait that a service may ask of us, in seconds."""
+
+BACKOFF = (1.0, 30.0)
+"""The shortest and the longest wait before a retry where the service names none, in seconds."""
+
+PACE_FLOOR = 0.5
+PACE_GROWTH = 0.1
+"""Requests a second gained by every second of answered requests at full pace."""
+
+# No empty segment and no dot segment: no id taken from a reply turns a path into that of something else.
+_PATH = re.compile(r"(?:/(?!(?:\.|%2e){1,2}(?:/|$))[\w.~!$&'()*+,;=:@%-]+)+", re.ASCII | re.IGNORECASE)
+_HEADER_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+_THROTTLED_FOR = re.compile(r"([0-9]{1,6})\s*(second|minute)", re.IGNORECASE)
+
+Headers = Mapping[str, str] | Callable[[], Awaitable[Mapping[str, str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Which request an error or a reply is about; the path without its query."""
+
+    service: str
+    method: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.service}: {self.method} {self.path}" if self.method else self.service
+
+
+class HttpError(Exception):
+    """A request without a definite answer. The classes below say what is known about it.
+
+    The text is for the administrator and holds no header, query value or body. `status` is that of the last
+    reply, None where there was none; `attempts` counts requests made.
+    """
+
+    def __init__(
+        self, call: Call, problem: str, advice: str, *, attempts: int = 0, status: int | None = None
+    ) -> None:
+        self.service = call.service
+        self.method = call.method
+        self.path = call.path
+        self.problem = problem
+        self.advice = advice
+        self.attempts = attempts
+        self.status = status
+        tries = f" ({attempts} attempts)" if attempts > 1 else ""
+        super().__init__(f"{call}: {problem}{tries}. {advice}")
+
+
+class Unreachable(HttpError):
+    """No attempt reached the service: the request has not taken effect."""
+
+
+class Throttled(HttpError):
+    """The service refused the request for its rate: it has not taken effect. Stop for now."""
+
+
+class Redirected(HttpError):
+    """The service answered with a redirect, which is never followed: the request has not taken effect."""
+
+
+class Unanswered(HttpError):
+    """An attempt got no usable answer, or a 5xx: it may have taken effect. Settle it by asking."""
+
+
+class BadReply(HttpError):
+    """The service answered, with something that is not the JSON expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A definite answer: any status but 3xx, 429, a throttling 403, and 5xx other than 501."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    """Looked up without regard to case."""
+    body: bytes = field(repr=False)
+    call: Call
+
+    def json(self) -> Any:
+        """The body as JSON; BadReply where it isn't, is nested too deep or holds a non-finite number."""
+        if not self.body:
+            problem = "the reply is empty where JSON was expected"
+        else:
+            try:
+                return json.loads(
+                    self.body.decode("utf-8-sig"), parse_constant=_not_finite, parse_float=_finite_float
+                )
+            except UnicodeDecodeError:
+                problem = "the reply is not valid UTF-8"
+            except RecursionError:
+                problem = "the reply is JSON nested too deep"
+            except json.JSONDecodeError as error:
+                kind = self.headers.get("content-type", "")
+                page = " but a web page" if "html" in kind.lower() else ""
+                problem = f"the reply is not JSON{page} (line {error.lineno}, column {error.colno})"
+            except ValueError:
+                problem = "the reply holds a number that cannot be represented"
+        # Raised out here so that the body does not hang on the error as the context of a JSONDecodeError.
+        raise BadReply(
+            self.call,
+            f"{problem}, with status {self.status}",
+            "Check the address in the settings, and whether a proxy answers in place of the service.",
+            attempts=1,
+            status=self.status,
+        )
+
+
+def _not_finite(literal: str) -> float:
+    raise ValueError(literal)
+
+
+def _finite_float(literal: str) -> float:
+    value = float(literal)
+    if not math.isfinite(value):
+        raise ValueError(literal)
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Time and chance, to be replaced in tests. Seconds throughout; `random` gives 0 up to 1."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    random: Callable[[], float] = random.random
+
+
+class Pace:
+    """One pace for all workers of one service, in requests a second, finding its level below `ceiling`.
+
+    It halves when the service throttles, once for all requests that were under way by then, and grows slowly
+    with every answer. Neither service publishes its rates, so a start well below the ceiling is advisable.
+    """
+
+    def __init__(self, start: float, ceiling: float, *, clock: Clock | None = None) -> None:
+        self.rate = start
+        self._ceiling = ceiling
+        self._top = ceiling
+        self._clock = clock or Clock()
+        self._next = -math.inf
+        self._resume = -math.inf
+        self._halved = -math.inf
+        self._turn = asyncio.Lock()
+
+    def lift(self) -> None:
+        """Set no pace until throttled, and again once the ceiling is regained: for loopback addresses."""
+        self.rate = self._top = math.inf
+
+    async def turn(self) -> float:
+        """Wait until the next request may start; returns the time of the start."""
+        async with self._turn:
+            while (wait := max(self._next, self._resume) - self._clock.monotonic()) > 0:
+                await self._clock.sleep(wait)
+            now = self._clock.monotonic()
+            self._next = now + 1 / self.rate
+            return now
+
+    def answered(self) -> None:
+        """A request was answered and not throttled: grow a little."""
+        if self.rate < self._ceiling:
+            self.rate += PACE_GROWTH / self.rate
+        if self.rate >= self._ceiling:
+            self.rate = self._top
+
+    def throttled(self, began: float, wait: float) -> bool:
+        """A request begun then was throttled: nobody starts for `wait` seconds. True where it halved."""
+        now = self._clock.monotonic()
+        self._resume = max(self._resume, now + wait)
+        if began <= self._halved:
+            return False
+        self._halved = now
+        self.rate = max(PACE_FLOOR, min(self.rate, self._ceiling) / 2)
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one request: seconds, bytes after decompression, attempts."""
+
+    connect: float = 10.0
+    read: float = 60.0
+    """Silence on the connection."""
+    reply: float = 120.0
+    """One attempt as a whole, against replies that trickle."""
+    reply_bytes: int = 64 * 2**20
+    attempts: int = 6
+    total: float = 900.0
+    """From the first attempt until the last may begin."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """What one client has done so far: attempts sent, attempts repeated, replies that said to slow down."""
+
+    requests: int = 0
+    retries: int = 0
+    throttled: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """What became of one attempt that brought no definite answer."""
+
+    error: type[HttpError]
+    problem: str
+    advice: str
+    status: int | None = None
+    again: bool = True
+    slow_down: bool = False
+    wait: float | None = None
+
+
+class Http:
+    """A client of one service, for several workers at once.
+
+    `headers` are the credentials: a mapping, or a function asked before every attempt. `base_url` must be fit
+    for them, see `service_url` (ValueError). Proxies come from HTTPS_PROXY, ALL_PROXY and NO_PROXY (never for
+    loopback), trusted authorities from SSL_CERT_FILE, REQUESTS_CA_BUNDLE and SSL_CERT_DIR, else from the
+    system; Unreachable where those can't be used.
+    """
+
+    def __init__(
+        self,
+        *,
+        service: str,
+        base_url: str,
+        headers: Headers,
+        pace: Pace,
+        in_flight: int,
+        limits: Limits | None = None,
+        clock: Clock | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.service = service
+        self.base_url = service_url(base_url)
+        self.counters = Counters()
+        self._headers = _asked(headers)
+        self._pace = pace
+        self._limits = limits or Limits()
+        self._clock = clock or Clock()
+        self._host = urllib.parse.urlsplit(self.base_url).netloc
+        local = is_loopback(self.base_url)
+        if local:
+            pace.lift()
+        self._proxied = not local and bool({"https", "all"} & urllib.request.getproxies().keys())
+        # Each client has one connection: one client with a pool of 16 takes more than twice the time. The idle
+        # clients are the free places; the one used last comes first since its connection is still open.
+        self._clients = [self._client(transport, trust_env=not local) for _ in range(in_flight)]
+        self._idle: asyncio.LifoQueue[httpx.AsyncClient] = asyncio.LifoQueue()
+        for client in self._clients:
+            self._idle.put_nowait(client)
+
+    def __repr__(self) -> str:
+        return f"<Http {self.service} {self.base_url}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for client in self._clients:
+            await client.aclose()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        json: Any = None,
+        form: Mapping[str, str] | None = None,
+        repeatable: bool,
+    ) -> Reply:
+        """Send one request, again where that is safe, and return the definite answer.
+
+        What never arrived or was throttled is repeated for every request; what got no answer, or a 5xx, only
+        where it is `repeatable` (doing it twice is doing it once). `path` follows the base address, begins
+        with a slash and is percent-encoded by the caller; ValueError where a segment is empty or of dots.
+        `json` or `form` is the body. Raises HttpError.
+        """
+        if not _PATH.fullmatch(path):
+            raise ValueError(f"not a path that can be requested: {path!r}")
+        call = Call(self.service, method, path)
+        content, kind = _body(json, form)
+        attempts, doubtful = 0, False
+        first: float | None = None
+        while True:
+            attempts += 1
+            began, outcome = await self._attempt(call, params, content, kind)
+            if isinstance(outcome, Reply):
+                return outcome
+            first = began if first is None else first
+            lost = outcome.error is Unanswered
+            doubtful = doubtful or lost
+            wait = self._backoff(attempts) if outcome.wait is None else outcome.wait
+            if outcome.slow_down:
+                self._slow_down(outcome, began, wait)
+            if (
+                not outcome.again
+                or (lost and not repeatable)
+                or attempts >= self._limits.attempts
+                or self._clock.monotonic() + wait - first > self._limits.total
+            ):
+                raise self._error(call, outcome, attempts, doubtful=doubtful)
+            self.counters.retries += 1
+            logger.debug("{}: {}; again in {:.1f} s", call, outcome.problem, wait)
+            if not outcome.slow_down:
+                await self._clock.sleep(wait)
+
+    async def _attempt(
+        self, call: Call, params: Mapping[str, str | int] | None, content: bytes | None, kind: str
+    ) -> tuple[float, Reply | _Failure]:
+        """One attempt and when it began. Nothing that httpx raises leaves, as it holds the credentials."""
+        client = await self._idle.get()
+        try:
+            began = await self._pace.turn()
+            request = client.build_request(
+                call.method,
+                self.base_url + call.path,
+                params=params,
+                content=content,
+                headers={"content-type": kind} if content is not None else None,
+            )
+            if not await self._authorise(request):
+                return began, _BAD_CREDENTIALS
+            self.counters.requests += 1
+            outcome: Reply | _Failure
+            try:
+                async with asyncio.timeout(self._limits.reply):
+                    outcome = await self._exchange(client, request, call)
+            except (httpx.HTTPError, OSError, RuntimeError) as error:
+                outcome = self._explain(error)
+        finally:
+            self._idle.put_nowait(client)
+        if isinstance(outcome, Reply):
+            outcome = self._judge(outcome) or outcome
+        if isinstance(outcome, Reply):
+            self._pace.answered()
+        took = 1000 * (self._clock.monotonic() - began)
+        result = outcome.status if outcome.status is not None else outcome.problem
+        logger.debug("{}: {} in {:.0f} ms", call, result, took)
+        return began, outcome
+
+    async def _authorise(self, request: httpx.Request) -> bool:
+        """Put the credentials in; False where they can't be sent. No frame that can fail later holds them."""
+        headers = await self._headers()
+        if not all(_HEADER_VALUE.fullmatch(value) for value in headers.values()):
+            return False
+        request.headers.update(headers)
+        return True
+
+    async def _exchange(
+        self, client: httpx.AsyncClient, request: httpx.Request, call: Call
+    ) -> Reply | _Failure:
+        response = await client.send(request, stream=True, follow_redirects=False)
+        try:
+            body = await _read(response, self._limits.reply_bytes)
+        finally:
+            await response.aclose()
+        if isinstance(body, _Failure):
+            return body
+        return Reply(response.status_code, response.headers, body, call)
+
+    def _judge(self, reply: Reply) -> _Failure | None:
+        """What a status stands for; None for a definite answer."""
+        if 300 <= reply.status < 400:
+            return _redirected(reply)
+        told = _retry_after(reply.headers, self._clock.wall())
+        pause = _throttled_for(reply)
+        if reply.status == 429 or pause is not None:
+            return _throttled(reply.status, Throttled, told if pause is None else pause)
+        # 501 is a definite answer: RFC 7644 section 3.12 has it for "does not support the request operation".
+        if reply.status < 500 or reply.status == 501:
+            return None
+        if told is not None:
+            return _throttled(reply.status, Unanswered, told)
+        return _Failure(
+            Unanswered,
+            f"the service failed with status {reply.status}",
+            f"Try again later; see the service status page of {self.service}.",
+            reply.status,
+        )
+
+    def _explain(self, error: Exception) -> _Failure:
+        """Put what httpx raised into words; httpx's own text and the error itself are not kept."""
+        if isinstance(error, httpx.ProxyError):
+            return _proxy_failure(error)
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            return self._no_connection(error)
+        if isinstance(error, httpx.TimeoutException):
+            problem = f"no answer within {self._limits.read:g} s"
+        elif isinstance(error, TimeoutError):
+            problem = f"the answer was not complete within {self._limits.reply:g} s"
+        else:
+            problem = "the connection broke before the answer was complete"
+        advice = f"Check the network and the service status page of {self.service}, then try again."
+        return _Failure(Unanswered, problem, advice)
+
+    def _no_connection(self, error: httpx.ConnectError | httpx.ConnectTimeout) -> _Failure:
+        peer = f"{self._host} or the proxy in HTTPS_PROXY" if self._proxied else self._host
+        problem = f"no connection to {peer}"
+        advice = "Check the network, the firewall and, where one is needed, HTTPS_PROXY and NO_PROXY."
+        if isinstance(error, httpx.ConnectTimeout):
+            return _Failure(Unreachable, f"{problem} within {self._limits.connect:g} s", advice)
+        for cause in _causes(error):
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                return _untrusted(self._host, cause.verify_message)
+            if isinstance(cause, ssl.SSLError):
+                return _Failure(Unreachable, f"no TLS connection to {peer} ({cause.reason or 'cut'})", advice)
+            if isinstance(cause, socket.gaierror):
+                advice = "Check the address in the settings and the name service (DNS) of this machine."
+                return _Failure(Unreachable, f"the host name of {peer} cannot be resolved", advice)
+            if isinstance(cause, OSError) and cause.errno:
+                problem += f" ({os.strerror(cause.errno)})"
+                break
+        return _Failure(Unreachable, problem, advice)
+
+    def _slow_down(self, failure: _Failure, began: float, wait: float) -> None:
+        self.counters.throttled += 1
+        # Too long a wait ends this request; the others shall find that out now, not after waiting.
+        if self._pace.throttled(began, wait if failure.again else 0.0):
+            logger.warning(
+                "{} asks to slow down (status {}): waiting {:.0f} s, then at most {:.1f} requests a second",
+                self.service,
+                failure.status,
+                wait if failure.again else 0.0,
+                self._pace.rate,
+            )
+
+    def _backoff(self, attempts: int) -> float:
+        """Full jitter: anything from the least to an upper bound that doubles with each attempt."""
+        least, most = BACKOFF
+        bound = min(most, least * 2.0 ** min(attempts, 10))
+        return least + self._clock.random() * (bound - least)
+
+    def _error(self, call: Call, failure: _Failure, attempts: int, *, doubtful: bool) -> HttpError:
+        """Once an attempt may have arrived, that is what counts, whatever became of the later ones."""
+        kind = Unanswered if doubtful else failure.error
+        problem = failure.problem
+        if doubtful and call.method != "GET":
+            problem += "; the request may have taken effect"
+        return kind(call, problem, failure.advice, attempts=attempts, status=failure.status)
+
+    def _client(self, transport: httpx.AsyncBaseTransport | None, *, trust_env: bool) -> httpx.AsyncClient:
+        limits = self._limits
+        problem = "the proxy named in the environment cannot be used"
+        advice = "Check HTTPS_PROXY and ALL_PROXY: an address such as http://proxy.example:3128."
+        try:
+            return httpx.AsyncClient(
+                verify=_tls_from_environment(),
+                trust_env=trust_env,
+                transport=transport,
+                timeout=httpx.Timeout(limits.read, connect=limits.connect),
+                limits=httpx.Limits(max_connections=1),
+                headers={"user-agent": "jumpcloud-keeper-reconciler", "accept-encoding": "gzip"},
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            )
+        except OSError as error:
+            problem = f"the certificates named in the environment cannot be used ({error.strerror or error})"
+            advice = "Check SSL_CERT_FILE, REQUESTS_CA_BUNDLE and SSL_CERT_DIR: readable files in PEM format."
+        except (ValueError, ImportError, httpx.InvalidURL):
+            pass
+        raise Unreachable(Call(self.service, "", ""), problem, advice)
+
+
+_BAD_CREDENTIALS = _Failure(
+    Unreachable,
+    "the credential holds a character that cannot be sent",
+    "Look for a line break, a space or a letter beyond ASCII in the file or variable it is from.",
+    again=False,
+)
+
+
+def _asked(headers: Headers) -> Callable[[], Awaitable[Mapping[str, str]]]:
+    """Both forms of credentials as one; held in a closure, where no repr shows them."""
+    if callable(headers):
+        return headers
+    fixed = dict(headers)
+
+    async def give() -> Mapping[str, str]:
+        return fixed
+
+    return give
+
+
+def _body(document: Any, form: Mapping[str, str] | None) -> tuple[bytes | None, str]:
+    if form is not None:
+        return urllib.parse.urlencode(form).encode(), "application/x-www-form-urlencoded"
+    if document is None:
+        return None, ""
+    return json.dumps(document, allow_nan=False).encode(), "application/json"
+
+
+async def _read(response: httpx.Response, limit: int) -> bytes | _Failure:
+    """The body, decompressed here so that the limit holds for what comes out of it, and stops early."""
+    coding = response.headers.get("content-encoding", "identity").strip().lower()
+    damaged = _Failure(
+        Unanswered,
+        "the answer is damaged or in an encoding that was not asked for",
+        "Check whether a proxy alters replies, then try again.",
+        response.status_code,
+    )
+    if coding not in ("identity", "gzip", "x-gzip"):
+        return damaged
+    unzip = None if coding == "identity" else zlib.decompressobj(wbits=31)
+    body = bytearray()
+    received = 0
+    async for chunk in response.stream:  # type: ignore[union-attr]
+        received += len(chunk)
+        try:
+            body += chunk if unzip is None else unzip.decompress(chunk, limit + 1 - len(body))
+        except zlib.error:
+            return damaged
+        if len(body) > limit or received > limit:
+            return _Failure(
+                Unanswered,
+                f"the answer is larger than {limit} bytes",
+                "Check the address in the settings; no answer of this service should be as large.",
+                response.status_code,
+                again=False,
+            )
+    if unzip is not None and received and not unzip.eof:
+        return damaged
+    return bytes(body)
+
+
+def _redirected(reply: Reply) -> _Failure:
+    try:
+        host = httpx.URL(reply.headers.get("location", "")).host
+    except httpx.InvalidURL:
+        host = ""
+    where = f" to {host}" if re.fullmatch(r"[\w.:-]{1,253}", host, re.ASCII) else ""
+    return _Failure(
+        Redirected,
+        f"the service redirects{where} (status {reply.status}), which is never followed with credentials",
+        "Check the address in the settings: the region's host, and no path too many or too few.",
+        reply.status,
+        again=False,
+    )
+
+
+def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """The wait in seconds that Retry-After asks for (RFC 9110 section 10.2.3); None where it does not."""
+    value = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]+", value, re.ASCII):
+        return max(BACKOFF[0], float(value))
+    until = _date(value)
+    if until is None:
+        return None
+    # The service's own clock where it shows it: ours may differ.
+    return max(BACKOFF[0], until - (_date(headers.get("date", "")) or now))
+
+
+def _date(value: str) -> float | None:
+    try:
+        return parsedate_to_datetime(value).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _throttled_for(reply: Reply) -> float | None:
+    """The wait in seconds of Keeper's way to throttle; None where this is none.
+
+    Assumed for SCIM from Keeper's other interfaces, as its open-source Commander handles them: status 403,
+    `{"error": "throttled", "message": "… 30 seconds …"}`, 60 s where none is named, never more than 300.
+    """
+    if reply.status != 403:
+        return None
+    try:
+        document = reply.json()
+    except BadReply:
+        return None
+    if not isinstance(document, dict) or document.get("error") != "throttled":
+        return None
+    named = _THROTTLED_FOR.search(str(document.get("message", "")))
+    if named is None:
+        return 60.0
+    seconds = int(named[1]) * (60 if named[2].lower() == "minute" else 1)
+    return min(MAX_WAIT, max(BACKOFF[0], float(seconds)))
+
+
+def _throttled(status: int, error: type[HttpError], wait: float | None) -> _Failure:
+    if wait is not None and wait > MAX_WAIT:
+        return _Failure(
+            error,
+            f"the service asks to wait {wait:.0f} s (status {status}), more than {MAX_WAIT:.0f} s",
+            "Try again after that time; see whether another program uses the same credential.",
+            status,
+            again=False,
+            slow_down=True,
+        )
+    return _Failure(
+        error,
+        f"the service asks to slow down (status {status})",
+        "Try again later; see whether another program uses the same credential.",
+        status,
+        slow_down=True,
+        wait=wait,
+    )
+
+
+def _proxy_failure(error: httpx.ProxyError) -> _Failure:
+    """The tunnel was not made, so nothing arrived. A 4xx of the proxy (407: its password) will not heal."""
+    status = re.match(r"[0-9]{3}\b", str(error))
+    answer = f" with status {status[0]}" if status else ""
+    return _Failure(
+        Unreachable,
+        f"the proxy refused the connection{answer}",
+        "Check HTTPS_PROXY with its user name and password, and what the proxy permits.",
+        again=not (status and status[0].startswith("4")),
+    )
+
+
+def _untrusted(host: str, reason: str) -> _Failure:
+    return _Failure(
+        Unreachable,
+        f"the TLS certificate of {host} is not trusted ({reason})",
+        "If a proxy of your own inspects TLS, name the file with its authority (PEM) in SSL_CERT_FILE; "
+        "otherwise somebody may be listening: do not go on.",
+        again=False,
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        if isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        else:
+            error = error.__cause__ or error.__context__
+
+
+def _tls_from_environment() -> ssl.SSLContext:
+    """The TLS context of this process. Raises OSError where the environment names unusable certificates."""
+    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or None
+    file = os.environ.get("SSL_CERT_FILE") or None
+    directory = os.environ.get("SSL_CERT_DIR") or None
+    if file is None and bundle is not None:
+        # REQUESTS_CA_BUNDLE may name either.
+        file, directory = (None, bundle) if os.path.isdir(bundle) else (bundle, directory)
+    return _tls(file, directory)
+
+
+@functools.lru_cache(maxsize=4)
+def _tls(file: str | None, directory: str | None) -> ssl.SSLContext:
+    """One context for all clients: making one reads some 140 certificates."""
+    if directory is not None:
+        os.listdir(directory)
+    if file is None and directory is None:
+        system = ssl.get_default_verify_paths()
+        if not (system.cafile or (system.capath and os.listdir(system.capath))):
+            file = certifi.where()
+    return ssl.create_default_context(cafile=file, capath=directory)

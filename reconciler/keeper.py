@@ -1,0 +1,725 @@
+"""Keeper's SCIM endpoint: reads users and teams, creates and changes them, and names what Keeper refuses.
+
+Users are never replaced (PUT) and never deleted (DELETE): this client has no way to. Everything that goes wrong
+is a `KeeperError` whose class is the outcome and whose text is for the administrator.
+"""
+
+import asyncio
+import re
+import unicodedata
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
+from urllib.parse import quote
+
+from loguru import logger
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from reconciler import http, model
+from reconciler.model import KeeperTeam, KeeperUser, Listing
+
+# What this client relies on in Keeper's dialect, in one place. "Documented": Keeper's own SCIM documentation or
+# RFC 7643 and 7644. "Keeper's clients": read from its open-source Commander and Google Workspace client.
+# "Assumed": nothing says so; the canary of each kind of operation finds out.
+#
+#  1 Keeper's clients: GET /ServiceProviderConfig answers 2xx for a good token and node only.
+#  2 RFC 7644 section 3.4.2.4: a list has totalResults, and pages by startIndex (from 1) and count.
+#    Documented: at most 10,000 users a request. Keeper's clients ask for 500. Assumed: pages may be shorter.
+#  3 Keeper's clients: ids of users are digits, of teams 22 characters of base64url, stable over approval.
+#  4 Keeper's clients: externalId, names and groups may be missing; `groups` may name teams of other nodes.
+#  5 Documented: POST takes externalId, emails and groups; a member of this node is linked and not refused.
+#    userName and emails.value follow each other, so that PATCH needs userName only.
+#  6 Keeper's clients: PATCH takes one path-less "replace" with dotted names and a boolean active, together
+#    with "add" and "remove" of the path `groups`. Assumed: repeating the whole request changes nothing more.
+#  7 Assumed: the reply to PATCH is any 2xx, with or without the resource; to POST it is the resource.
+#  8 Documented: 409 is a taken address, 428 means no free seat, 404 is what this node does not have.
+#    Documented: two teams may share a name, unless the SCIM method has unique groups; assumed: then 409.
+#  9 Assumed: a refusal explains itself as a SCIM error (`detail`), in Keeper's form (`message`, `error`), in
+#    plain text, or not at all.
+PAGE_SIZE = 500
+"""Resources asked for in one page."""
+MAX_LISTED = 100_000
+"""More users or teams than this are no Keeper node; the bound keeps a nonsensical total from being paged."""
+READS = 3
+"""How often a list is read that does not add up."""
+DETAIL_LENGTH = 200
+"""Characters of a service's own words that an error repeats."""
+
+_CORE = "urn:ietf:params:scim:schemas:core:2.0:"
+_PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
+_ID = re.compile(r"(?!\.+$)[A-Za-z0-9_.-]{1,128}")
+_SECRET = re.compile(r"[A-Za-z0-9_+/=-]{32,}")
+
+Progress = Callable[[str, int, int], None]
+"""Told after each page: "users" or "teams", how many are read, how many are announced."""
+
+
+def headers(token: str) -> dict[str, str]:
+    """What every request to the SCIM endpoint carries, as Keeper's SCIM documentation has it."""
+    return {
+        "Authorization": f"Bearer {token}",
+        "Accept": "application/scim+json, application/json",
+        "Content-Type": "application/scim+json",
+    }
+
+
+class KeeperError(Exception):
+    """A request to Keeper that brought no success. The text is for the administrator.
+
+    `name` is the outcome as the journal has it. `stops_apply`: every further request would fail in the same way.
+    `uncertain`: the request may have taken effect, ask Keeper before it is repeated. `subject` was not `done`;
+    `status` is the HTTP status, `detail` Keeper's own words, both as far as there are any.
+    """
+
+    name: ClassVar[str]
+    stops_apply: ClassVar[bool] = False
+    problem: str = ""
+    advice: str = ""
+
+    def __init__(
+        self,
+        subject: str,
+        done: str,
+        *,
+        problem: str = "",
+        advice: str = "",
+        status: int | None = None,
+        detail: str = "",
+        uncertain: bool = False,
+    ) -> None:
+        self.subject = subject
+        self.done = done
+        self.problem = problem or self.problem
+        self.advice = advice or self.advice
+        self.status = status
+        self.detail = detail
+        self.uncertain = uncertain
+        super().__init__(subject, done)
+
+    def __str__(self) -> str:
+        missed = "may or may not have been" if self.uncertain else "was not"
+        answer = f" (HTTP {self.status}" if self.status else ""
+        if answer:
+            answer += f": {self.detail})" if self.detail else ")"
+        return f"{self.subject} {missed} {self.done}: {self.problem}{answer}. {self.advice}"
+
+
+class AddressTaken(KeeperError):
+    """409 for a user: the address belongs to an account that this node does not list."""
+
+    name = "address_taken"
+    problem = "the address is taken by a Keeper account elsewhere: in another node, in another tenant or a personal one"
+    advice = (
+        "Look for the address in the Admin Console (Admin > Users, all nodes) and move the user into the node of "
+        "this SCIM method. If it is not there, the account is not yours: its owner has to give the address up, "
+        "or ask Keeper support. The next cycle tries again."
+    )
+
+
+class TeamNameTaken(KeeperError):
+    """409 for a team: the SCIM method takes no second group of the same name."""
+
+    name = "team_name_taken"
+    problem = "the name is taken, and this SCIM method takes no second group of the same name"
+    advice = (
+        "Look for the team in the Admin Console (Admin > Teams): rename it there or rename the group in JumpCloud, "
+        "or take the team over with `reconciler adopt --team NAME`. Commander's `scim edit --unique-groups off` "
+        "permits it too, but makes a new token."
+    )
+
+
+class SeatsExceeded(KeeperError):
+    """428: no licensed seat is free."""
+
+    name = "seats_exceeded"
+    problem = "all licensed seats are in use"
+    advice = (
+        "Buy seats, or free some in the Admin Console (Admin > Users): locked and merely invited users keep "
+        "theirs until they are deleted; transfer a vault that is needed first. The next cycle tries again."
+    )
+
+
+class BadToken(KeeperError):
+    """401: Keeper does not accept the token."""
+
+    name = "bad_token"
+    stops_apply = True
+    problem = "Keeper does not accept the SCIM token"
+    advice = (
+        "A token belongs to one SCIM method, is valid only once that is saved in the Admin Console (Admin, the "
+        "node, Provisioning), and dies when another is made: Commander's `scim edit` always makes a new one. Put "
+        "the current token where keeper.token points; under systemd, restart the service: it got the token "
+        "when it started."
+    )
+
+
+class Forbidden(KeeperError):
+    """403 that is not throttling: the token is known and not enough."""
+
+    name = "forbidden"
+    stops_apply = True
+    problem = "Keeper forbids it, and not for the number of requests"
+    advice = (
+        "Check in the Admin Console (Admin, the node, Provisioning) that the SCIM method is there, is saved and "
+        "is of the node in keeper.scim_url, and that the licence includes automated provisioning."
+    )
+
+
+class UnknownNode(KeeperError):
+    """404 for the endpoint itself: there is no such node, or not here."""
+
+    name = "unknown_node"
+    stops_apply = True
+    problem = "Keeper knows no SCIM method at this address"
+    advice = (
+        "Compare keeper.scim_url with the URL in the Admin Console (Admin, the node, Provisioning): the host of "
+        "your region, and the number of the node at the end."
+    )
+
+
+class NotFound(KeeperError):
+    """404 for one user or team: deleted, moved to another node, or (a user only invited) withdrawn."""
+
+    name = "not_found"
+    problem = "it is not in this Keeper node (any more)"
+    advice = (
+        "Somebody deleted it or moved it to another node; a user who was only invited is gone once deactivated. "
+        "If that is no surprise there is nothing to do: the next resync takes note of it. Otherwise look in the "
+        "Admin Console (Admin > Users, Admin > Teams)."
+    )
+
+
+class Refused(KeeperError):
+    """400 and whatever else Keeper refuses in its own words."""
+
+    name = "refused"
+    problem = "Keeper refused it"
+    advice = "Correct what Keeper names, in JumpCloud or in the Admin Console; the next cycle tries again."
+
+
+class Throttled(KeeperError):
+    """429, or 403 with the error "throttled", after all retries: nothing has taken effect."""
+
+    name = "throttled"
+
+
+class Unavailable(KeeperError):
+    """Keeper was not reached, or a read was not answered: nothing has taken effect."""
+
+    name = "unavailable"
+
+
+class Unanswered(KeeperError):
+    """A change was sent and not answered, or answered by a 5xx: it may have taken effect."""
+
+    name = "unanswered"
+    advice = "There is nothing to do: Keeper is asked what became of it before anything is sent again."
+
+
+class UnexpectedReply(KeeperError):
+    """A reply that is none of a SCIM service, or not about what was asked."""
+
+    name = "unexpected_reply"
+    advice = "Check keeper.scim_url, and whether a proxy answers in place of Keeper."
+
+
+class IncompleteRead(KeeperError):
+    """A list that does not add up, or holds something that can't be read. Nothing is concluded from it."""
+
+    name = "incomplete_read"
+    advice = "Nothing was changed for it; the next cycle reads again. If it stays so, ask Keeper support."
+
+
+def _identifier(value: object) -> object:
+    """An id in any form we may meet, as a string that is safe in a URL path."""
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not _ID.fullmatch(text):
+        raise ValueError("no id of 1 to 128 letters, digits and _.-")
+    return text
+
+
+def _truth(value: object) -> object:
+    """Keeper's documentation shows "true" and "false" as strings, its replies as booleans."""
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    return value
+
+
+_Id = Annotated[str, BeforeValidator(_identifier)]
+
+
+class _Resource(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+
+class _Ref(_Resource):
+    value: _Id
+
+
+class _Name(_Resource):
+    givenName: str | None = None
+    familyName: str | None = None
+
+
+class _User(_Resource):
+    # Without a known `active` nobody may conclude that somebody is locked or not, so it has no default.
+    id: _Id
+    userName: str
+    active: Annotated[bool, BeforeValidator(_truth)]
+    externalId: str | None = None
+    displayName: str | None = None
+    name: _Name | None = None
+    groups: list[_Ref] | None = None
+
+
+class _Team(_Resource):
+    id: _Id
+    externalId: str | None = None
+    displayName: str | None = None
+    members: list[_Ref] | None = None
+
+
+class _Page(_Resource):
+    totalResults: int
+    Resources: list[Any] | None = None
+
+
+def _user(document: object) -> KeeperUser:
+    """One user resource; raises ValueError for what can't be one."""
+    user = _User.model_validate(document)
+    name = user.name or _Name()
+    if not user.userName.strip():
+        raise ValueError("userName is empty")
+    attributes = {
+        model.USER_NAME: user.userName.strip(),
+        model.EXTERNAL_ID: (user.externalId or "").strip(),
+        model.DISPLAY_NAME: model.normal(user.displayName),
+        model.GIVEN_NAME: model.normal(name.givenName),
+        model.FAMILY_NAME: model.normal(name.familyName),
+    }
+    return KeeperUser(user.id, attributes, user.active, frozenset(ref.value for ref in user.groups or ()))
+
+
+def _team(document: object) -> KeeperTeam:
+    """One group resource; raises ValueError for what can't be one."""
+    team = _Team.model_validate(document)
+    attributes = {
+        model.DISPLAY_NAME: model.normal(team.displayName),
+        model.EXTERNAL_ID: (team.externalId or "").strip(),
+    }
+    return KeeperTeam(team.id, attributes, frozenset(ref.value for ref in team.members or ()))
+
+
+_R = TypeVar("_R", KeeperUser, KeeperTeam)
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind(Generic[_R]):
+    """What differs between users and teams."""
+
+    path: str
+    word: str
+    schema: str
+    read: Callable[[object], _R]
+    taken: type[KeeperError]
+    hint: str
+
+
+_USERS = _Kind(
+    "/Users",
+    "user",
+    _CORE + "User",
+    _user,
+    AddressTaken,
+    "The address must be valid and its domain reserved for your enterprise (Admin Console or Keeper support), and "
+    "teams must be of the same node. Correct what Keeper names; the next cycle tries again.",
+)
+_TEAMS = _Kind(
+    "/Groups",
+    "team",
+    _CORE + "Group",
+    _team,
+    TeamNameTaken,
+    "Keeper may refuse names of more than 185 characters. Correct what Keeper names; the next cycle tries again.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _About:
+    """What a request is for, so that an error can say to whom what was not done; which class 404 and 409 are."""
+
+    subject: str
+    done: str
+    missing: type[KeeperError] = UnknownNode
+    taken: type[KeeperError] = Refused
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Read(Generic[_R]):
+    """One reading of a whole list. `ended`: the service itself came to an end."""
+
+    found: dict[str, _R]
+    totals: frozenset[int]
+    ended: bool
+
+    @property
+    def adds_up(self) -> bool:
+        return self.ended and self.totals == {len(self.found)}
+
+
+class Keeper:
+    """The SCIM endpoint of one Keeper node; `http` has the SCIM URL as its base and `headers` as its credentials.
+
+    Every method raises KeeperError. Reads and PATCH are repeated after a lost answer, POST never is.
+    """
+
+    def __init__(self, http: http.Http) -> None:
+        self._http = http
+
+    async def probe(self) -> None:
+        """See that token and node are good; changes nothing."""
+        about = _About("The SCIM endpoint", "checked")
+        document = self._document(about, await self._send(about, "GET", "/ServiceProviderConfig"))
+        if not isinstance(document, dict):
+            raise UnexpectedReply(about.subject, about.done, problem="the reply is not a SCIM configuration")
+
+    async def listing(
+        self,
+        known_users: Collection[str] = (),
+        known_teams: Collection[str] = (),
+        progress: Progress | None = None,
+    ) -> Listing:
+        """Everything in this node, memberships as users or teams show them.
+
+        Known ids that the lists do not show are asked for one by one, since a list is no proof of absence: they
+        are in the result, or `absent` after a 404. Raises IncompleteRead for a list that does not add up.
+        """
+        users = await self._list(_USERS, progress)
+        teams = await self._list(_TEAMS, progress)
+        lost_users = sorted(set(known_users) - users.keys())
+        lost_teams = sorted(set(known_teams) - teams.keys())
+        more_users = await _together(self.user(id) for id in lost_users)
+        more_teams = await _together(self.team(id) for id in lost_teams)
+        users |= {user.id: user for user in more_users if user}
+        teams |= {team.id: team for team in more_teams if team}
+        absent = frozenset(lost_users) - users.keys() | frozenset(lost_teams) - teams.keys()
+        return Listing(*_joined(users, teams), absent)
+
+    async def user(self, id: str) -> KeeperUser | None:
+        """One user, None where this node has no such id. Only the teams that the user itself shows."""
+        return await self._get(_USERS, id)
+
+    async def team(self, id: str) -> KeeperTeam | None:
+        """One team, None where this node has no such id; a queued team may not be shown."""
+        return await self._get(_TEAMS, id)
+
+    async def create_user(self, attributes: Mapping[str, str], teams: Collection[str]) -> KeeperUser:
+        """Create (invite) a user with teams by their ids; a member of this node is linked instead.
+
+        `attributes` by the names in `model.USER_ATTRIBUTES`, empty ones are not sent. The caller compares what
+        comes back: a linked account may have kept its own.
+        """
+        address = attributes[model.USER_NAME]
+        document: dict[str, Any] = {
+            "schemas": [_USERS.schema],
+            "userName": address,
+            "emails": [{"value": address}],
+            "displayName": attributes.get(model.DISPLAY_NAME) or address,
+            "active": True,
+        }
+        if external_id := attributes.get(model.EXTERNAL_ID):
+            document["externalId"] = external_id
+        names = {key: attributes.get(f"name.{key}") for key in ("givenName", "familyName")}
+        if given := {key: name for key, name in names.items() if name}:
+            document["name"] = given
+        if teams:
+            document["groups"] = _refs(teams)
+        return await self._create(_USERS, _printable(address), "created in Keeper", document)
+
+    async def patch_user(
+        self,
+        id: str,
+        values: Mapping[str, str | bool],
+        add: Collection[str] = (),
+        remove: Collection[str] = (),
+    ) -> KeeperUser | None:
+        """Set attributes (by the names in `model.USER_ATTRIBUTES`, and `active`) and change teams, in one request.
+
+        Returns the user where the reply shows it, else None. Raises NotFound where this node has no such id.
+        ValueError where nothing is to be changed.
+        """
+        operations: list[dict[str, Any]] = [{"op": "replace", "value": dict(values)}] if values else []
+        for op, teams in (("add", add), ("remove", remove)):
+            if teams:
+                operations.append({"op": op, "path": "groups", "value": _refs(teams)})
+        done = {True: "reactivated", False: "deactivated"}.get(values.get("active"), "changed")  # type: ignore[arg-type]
+        return await self._patch(_USERS, id, operations, done, unique=model.USER_NAME in values)
+
+    async def queue_team(self, name: str, external_id: str) -> KeeperTeam:
+        """Create a team, which Keeper puts into its Pending Queue until somebody approves it. Its id stays."""
+        document = {"schemas": [_TEAMS.schema], "displayName": name, "externalId": external_id}
+        return await self._create(_TEAMS, f"The team “{_printable(name)}”", "queued in Keeper", document)
+
+    async def patch_team(self, id: str, values: Mapping[str, str]) -> KeeperTeam | None:
+        """Set attributes of a team, by the names in `model.TEAM_ATTRIBUTES`; otherwise as `patch_user`."""
+        operations = [{"op": "replace", "value": dict(values)}] if values else []
+        return await self._patch(_TEAMS, id, operations, "changed", unique=model.DISPLAY_NAME in values)
+
+    async def delete_team(self, id: str) -> None:
+        """Delete a team, and with it what was shared with it; one that is gone already is no error."""
+        about = _About(f"Keeper team {_printable(id)}", "deleted", NotFound, hint=_TEAMS.hint)
+        try:
+            await self._send(about, "DELETE", _path(_TEAMS, id))
+        except NotFound:
+            logger.debug("Keeper team {} was gone before it was deleted", id)
+
+    async def _list(self, kind: _Kind[_R], progress: Progress | None) -> dict[str, _R]:
+        """A whole list that adds up, or that two readings in a row agree on."""
+        before: _Read[_R] | None = None
+        for number in range(READS):
+            # Pages of uneven length fall through a parallel reading, so only the first one is.
+            read = await self._read(kind, progress, parallel=number == 0)
+            if read.adds_up:
+                return read.found
+            if before and before.ended and read.ended and before.found.keys() == read.found.keys():
+                logger.warning(
+                    "Keeper announces {} {}s and lists {}, twice the same: going on with these",
+                    _numbers(read.totals),
+                    kind.word,
+                    len(read.found),
+                )
+                return read.found
+            before = read
+        raise IncompleteRead(
+            *_list_of(kind),
+            problem=f"Keeper announces {_numbers(read.totals)} {kind.word}s and lists {len(read.found)}, which "
+            f"did not add up in {READS} readings",
+        )
+
+    async def _read(self, kind: _Kind[_R], progress: Progress | None, *, parallel: bool) -> _Read[_R]:
+        """Read a list once, until it is complete, a page is empty or a page brings nothing new."""
+        found: dict[str, _R] = {}
+        totals: set[int] = set()
+        start, total, ended = 1, 0, True
+
+        def take(page: _Page) -> bool:
+            nonlocal start, total
+            known, total = len(found), page.totalResults
+            for offset, document in enumerate(page.Resources or ()):
+                resource = _parsed(kind, document, start + offset)
+                found[resource.id] = resource
+            totals.add(total)
+            start += len(page.Resources or ())
+            if max(total, len(found)) > MAX_LISTED:
+                raise IncompleteRead(*_list_of(kind), problem=f"Keeper shows more than {MAX_LISTED} {kind.word}s")
+            if progress:
+                progress(f"{kind.word}s", len(found), total)
+            return len(found) > known
+
+        more = take(await self._page(kind, 1, PAGE_SIZE))
+        if parallel and more:
+            size = start - 1
+            for page in await _together(self._page(kind, at, size) for at in range(start, total + 1, size)):
+                take(page)
+        while more and (start <= total or len(found) < total):
+            page = await self._page(kind, start, PAGE_SIZE)
+            more = take(page)
+            # A page that repeats what is known already: the service does not page as it should.
+            ended = more or not page.Resources
+        return _Read(found, frozenset(totals), ended and (bool(found) or not total))
+
+    async def _page(self, kind: _Kind[_R], start: int, count: int) -> _Page:
+        about = _About(*_list_of(kind))
+        reply = await self._send(about, "GET", kind.path, params={"startIndex": start, "count": count})
+        document = self._document(about, reply)
+        try:
+            return _Page.model_validate(document)
+        except ValidationError as error:
+            problem = f"the reply is not a SCIM list ({_reason(error)})"
+            raise UnexpectedReply(about.subject, about.done, problem=problem, status=reply.status) from None
+
+    async def _get(self, kind: _Kind[_R], id: str) -> _R | None:
+        about = _About(f"Keeper {kind.word} {_printable(id)}", "read", NotFound)
+        try:
+            reply = await self._send(about, "GET", _path(kind, id))
+        except NotFound:
+            return None
+        return self._shown(kind, about, reply, id)
+
+    async def _create(self, kind: _Kind[_R], subject: str, done: str, document: Mapping[str, Any]) -> _R:
+        # With teams in the request, 404 may as well be about one of them.
+        missing = NotFound if "groups" in document else UnknownNode
+        about = _About(subject, done, missing, kind.taken, kind.hint)
+        reply = await self._send(about, "POST", kind.path, json=document, repeatable=False)
+        try:
+            return self._shown(kind, about, reply)
+        except UnexpectedReply as error:
+            error.uncertain = True
+            raise
+
+    async def _patch(
+        self, kind: _Kind[_R], id: str, operations: list[dict[str, Any]], done: str, *, unique: bool
+    ) -> _R | None:
+        if not operations:
+            raise ValueError("a PATCH without anything to change")
+        about = _About(
+            f"Keeper {kind.word} {_printable(id)}", done, NotFound, kind.taken if unique else Refused, kind.hint
+        )
+        document = {"schemas": [_PATCH], "Operations": operations}
+        reply = await self._send(about, "PATCH", _path(kind, id), json=document)
+        try:
+            return self._shown(kind, about, reply, id)
+        except UnexpectedReply:
+            return None
+
+    async def _send(
+        self,
+        about: _About,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        json: object = None,
+        repeatable: bool = True,
+    ) -> http.Reply:
+        """One request with a 2xx for an answer; whatever else comes is raised as the outcome that it is."""
+        try:
+            reply = await self._http.request(method, path, params=params, json=json, repeatable=repeatable)
+        except http.HttpError as error:
+            raise _failure(about, error) from error
+        if 200 <= reply.status < 300:
+            return reply
+        outcome = _OUTCOMES.get(reply.status, Refused)
+        advice = about.hint if outcome is Refused else ""
+        if reply.status == 404:
+            outcome = about.missing
+        elif reply.status == 409:
+            outcome, advice = about.taken, about.hint if about.taken is Refused else ""
+        raise outcome(about.subject, about.done, advice=advice, status=reply.status, detail=_detail(reply))
+
+    def _document(self, about: _About, reply: http.Reply) -> Any:
+        try:
+            return reply.json()
+        except http.BadReply as error:
+            raise _failure(about, error) from error
+
+    def _shown(self, kind: _Kind[_R], about: _About, reply: http.Reply, id: str | None = None) -> _R:
+        """The resource in a reply; UnexpectedReply where there is none, or another than the one with `id`."""
+        document = self._document(about, reply)
+        try:
+            resource = kind.read(document)
+            if id not in (None, resource.id):
+                raise ValueError(f"it has the id {resource.id}")
+        except ValueError as error:
+            problem = f"the reply does not show the {kind.word} ({_reason(error)})"
+            raise UnexpectedReply(about.subject, about.done, problem=problem, status=reply.status) from None
+        return resource
+
+
+_OUTCOMES: Mapping[int, type[KeeperError]] = {401: BadToken, 403: Forbidden, 428: SeatsExceeded}
+"""What a status means whatever was asked; 404 and 409 depend on it, the rest is Refused."""
+
+
+def _failure(about: _About, error: http.HttpError) -> KeeperError:
+    """A request without a usable answer, as an outcome."""
+    read = error.method == "GET"
+    uncertain = isinstance(error, http.Unanswered) and not read
+    outcome: type[KeeperError] = Unavailable
+    if isinstance(error, http.Throttled):
+        outcome = Throttled
+    elif isinstance(error, http.Redirected | http.BadReply):
+        outcome = UnexpectedReply
+    elif uncertain:
+        outcome = Unanswered
+    return outcome(
+        about.subject,
+        about.done,
+        problem=error.problem,
+        advice="" if uncertain else error.advice,
+        uncertain=uncertain,
+    )
+
+
+async def _together(requests: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:
+    """The results in order; the first failure ends the others."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(request) for request in requests]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+def _joined(
+    users: Mapping[str, KeeperUser], teams: Mapping[str, KeeperTeam]
+) -> tuple[dict[str, KeeperUser], dict[str, KeeperTeam]]:
+    """Users and teams, each with the memberships that either side shows. Members outside the node stay as they are."""
+    teams_of: dict[str, set[str]] = {}
+    members_of: dict[str, set[str]] = {}
+    for team in teams.values():
+        for member in team.members:
+            teams_of.setdefault(member, set()).add(team.id)
+    for user in users.values():
+        for id in user.teams:
+            members_of.setdefault(id, set()).add(user.id)
+    return (
+        {id: replace(user, teams=user.teams | teams_of.get(id, set())) for id, user in users.items()},
+        {id: replace(team, members=team.members | members_of.get(id, set())) for id, team in teams.items()},
+    )
+
+
+def _parsed(kind: _Kind[_R], document: object, position: int) -> _R:
+    try:
+        return kind.read(document)
+    except ValueError as error:
+        id = document.get("id") if isinstance(document, dict) else None
+        named = f" with the id {_printable(str(id))}" if isinstance(id, str | int) else ""
+        problem = f"the {kind.word} at position {position}{named} cannot be read ({_reason(error)})"
+        raise IncompleteRead(*_list_of(kind), problem=problem) from None
+
+
+def _reason(error: ValueError) -> str:
+    """The first thing that is wrong with a document, without the values in it."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else first["msg"]
+
+
+def _list_of(kind: _Kind[_R]) -> tuple[str, str]:
+    return f"Keeper's list of {kind.word}s", "read"
+
+
+def _path(kind: _Kind[_R], id: str) -> str:
+    return f"{kind.path}/{quote(id, safe='')}"
+
+
+def _refs(ids: Collection[str]) -> list[dict[str, str]]:
+    return [{"value": id} for id in sorted(ids)]
+
+
+def _numbers(totals: Iterable[int]) -> str:
+    return " or ".join(str(total) for total in sorted(totals))
+
+
+def _detail(reply: http.Reply) -> str:
+    """Keeper's own words for a refusal; empty for a web page or no body."""
+    text = reply.body[:65536].decode("utf-8", "replace").strip()
+    try:
+        document = reply.json()
+    except http.BadReply:
+        return "" if text.startswith("<") else _printable(text)
+    if not isinstance(document, dict):
+        return ""
+    words = (document.get(key) for key in ("detail", "message", "error"))
+    return next((_printable(word) for word in words if isinstance(word, str) and word.strip()), "")
+
+
+def _printable(text: str) -> str:
+    """One line of at most DETAIL_LENGTH characters, without controls and without what may be a credential."""
+    visible = "".join(char if char.isprintable() else " " for char in unicodedata.normalize("NFC", text))
+    line = _SECRET.sub("[…]", " ".join(visible.split()))
+    return line if len(line) <= DETAIL_LENGTH else line[: DETAIL_LENGTH - 1] + "…"

@@ -1,0 +1,413 @@
+"""Who is whom: pairs JumpCloud's users and groups with Keeper's users and teams. Pure.
+
+A match by id beats one by `externalId`, which beats one by address (users) or by name (teams). What cannot be paired
+without giving one person another's vault is a conflict: it is reported and waits for a person.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from reconciler.model import (
+    DISPLAY_NAME,
+    EXTERNAL_ID,
+    USER_NAME,
+    Account,
+    Directory,
+    Group,
+    Membership,
+    Snapshot,
+    Standing,
+    Status,
+    Team,
+    User,
+    fold,
+    normal,
+)
+from reconciler.policy import Policy
+
+MAX_TEAM_NAME = 185
+"""Characters that a team's name may have. Assumed: Keeper's encrypted fields are refused at a little above that."""
+
+_JUMPCLOUD_ID = re.compile(r"[0-9a-f]{24}")
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The pairs, and what stood in the way of others.
+
+    `accounts` and `teams` are the snapshot's, linked as the pairs say. `account_of` and `team_of` lead from JumpCloud
+    ids to Keeper ids. `conflicts` and `team_conflicts` say in an administrator's words why a user or group was not
+    paired or must not be given anything more. `disowned` and `shielded` are users in scope whom we leave alone because
+    somebody gave them up, or protects them. `adopted` are the Keeper ids of the accounts taken over by this match.
+    """
+
+    accounts: dict[str, Account]
+    teams: dict[str, Team]
+    account_of: dict[str, str] = field(default_factory=dict)
+    team_of: dict[str, str] = field(default_factory=dict)
+    conflicts: dict[str, str] = field(default_factory=dict)
+    team_conflicts: dict[str, str] = field(default_factory=dict)
+    disowned: dict[str, str] = field(default_factory=dict)
+    shielded: set[str] = field(default_factory=set)
+    adopted: list[str] = field(default_factory=list)
+
+
+def protection(policy: Policy, user: User | None, account: Account | None) -> str:
+    """The entry of `policy.protect` that covers this person, or "". It sticks to the account while it is listed."""
+    addresses = [fold(user.email)] if user and user.email else []
+    if account:
+        addresses += [fold(account.email), account.protected_as]
+    return next((address for address in addresses if address and address in policy.protect), "")
+
+
+def in_pilot(policy: Policy, directory: Directory, user: User | None, account: Account | None) -> bool:
+    """Whether operations on this person are sent: everybody without a pilot, else whoever is in it now, or was when
+    last in scope."""
+    if policy.only is None:
+        return True
+    if user is None or not user.bound:
+        return account is not None and account.pilot
+    names = {directory.groups[group].name for group in user.groups if group in directory.groups}
+    return bool(names & policy.only.groups) or fold(user.email) in policy.only.users
+
+
+def wanted_attributes(user: User) -> dict[str, str]:
+    """The SCIM attributes that a user should have; an empty value is one that JumpCloud says nothing about."""
+    return {
+        USER_NAME: user.email,
+        EXTERNAL_ID: user.id,
+        DISPLAY_NAME: user.display_name or f"{user.given_name} {user.family_name}".strip(),
+        "name.givenName": user.given_name,
+        "name.familyName": user.family_name,
+    }
+
+
+def wanted_team_attributes(group: Group) -> dict[str, str]:
+    """The SCIM attributes that the team of a group should have."""
+    return {DISPLAY_NAME: group.name, EXTERNAL_ID: group.id}
+
+
+def same(attribute: str, left: str, right: str) -> bool:
+    """Whether two values of an attribute are the same: addresses case-folded, everything else in NFC."""
+    return fold(left) == fold(right) if attribute == USER_NAME else normal(left) == normal(right)
+
+
+def match(directory: Directory, snapshot: Snapshot, policy: Policy, now: datetime) -> Match:
+    """Pair both sides. The accounts and teams in the result also carry what every completed read teaches: since when
+    somebody is out of scope, who is protected or in the pilot, and which memberships are JumpCloud's wish."""
+    result = Match(dict(snapshot.accounts), dict(snapshot.teams))
+    _match_users(result, directory, snapshot, policy, now)
+    _match_teams(result, directory, snapshot, policy)
+    _remember(result, directory, policy, now)
+    return result
+
+
+def _tied_to_another(account: Account, user: User) -> bool:
+    external = account.shown.get(EXTERNAL_ID, "")
+    owners = {account.jumpcloud_id} if account.managed else set()
+    if _JUMPCLOUD_ID.fullmatch(external):
+        owners.add(external)
+    return bool(owners - {user.id, ""})
+
+
+def _match_users(result: Match, directory: Directory, snapshot: Snapshot, policy: Policy, now: datetime) -> None:
+    known = {a.jumpcloud_id: a for a in snapshot.accounts.values() if a.jumpcloud_id}
+    live = [a for _, a in sorted(snapshot.accounts.items()) if not a.gone]
+    by_external: dict[str, list[Account]] = defaultdict(list)
+    by_address: dict[str, list[Account]] = defaultdict(list)
+    for account in live:
+        if account.standing is Standing.UNMANAGED and account.shown.get(EXTERNAL_ID):
+            by_external[account.shown[EXTERNAL_ID]].append(account)
+        by_address[fold(account.email)].append(account)
+    for account in snapshot.accounts.values():
+        if account.gone and account.standing is Standing.DISOWNED:
+            by_address[fold(account.email)].append(account)
+
+    users = [directory.users[user_id] for user_id in sorted(directory.users)]
+    claims = Counter(fold(user.email) for user in users if user.in_scope and user.email)
+    taken: set[str] = set()
+    open_users: list[User] = []
+    for user in users:
+        account_known = known.get(user.id)
+        if account_known is None or (account_known.managed and account_known.gone):
+            open_users.append(user)
+            continue
+        taken.add(account_known.keeper_id)
+        if account_known.standing is Standing.DISOWNED:
+            result.disowned[user.id] = account_known.keeper_id
+        elif account_known.managed:
+            result.account_of[user.id] = account_known.keeper_id
+        else:
+            open_users.append(user)
+            taken.discard(account_known.keeper_id)
+
+    rest: list[User] = []
+    for user in open_users:
+        found = [a for a in by_external.get(user.id, ()) if a.keeper_id not in taken]
+        if len(found) > 1:
+            found = [a for a in found if fold(a.email) == fold(user.email)] or found
+        # Whoever left before we came is adopted in the reviewed first plan only: it leads to their lock.
+        adoptable = user.in_scope or (not snapshot.reviewed and _has_left(user))
+        if len(found) == 1 and adoptable:
+            taken.add(found[0].keeper_id)
+            _adopt(result, user, found[0], known.get(user.id), policy, now)
+        elif len(found) > 1 and user.in_scope:
+            result.conflicts[user.id] = (
+                f"{len(found)} Keeper users carry this person's JumpCloud id; nothing was linked, created or given. "
+                "Delete the wrong one in Keeper's Admin Console, then run a resync"
+            )
+        else:
+            rest.append(user)
+
+    for user in rest:
+        gone = known.get(user.id)
+        if user.in_scope and user.email:
+            _match_by_address(result, directory, user, by_address, claims, taken, gone, policy, now)
+        if user.id not in result.account_of and gone is not None and gone.managed:
+            result.account_of[user.id] = gone.keeper_id
+
+    for user_id, keeper_id in result.account_of.items():
+        user = directory.users[user_id]
+        if not (user.in_scope and user.email) or user_id in result.conflicts:
+            continue
+        account = result.accounts[keeper_id]
+        others = [a for a in by_address.get(fold(user.email), ()) if a.keeper_id != keeper_id]
+        if fold(account.email) != fold(user.email) and others:
+            result.conflicts[user_id] = (
+                f"the new JumpCloud address {user.email} belongs to another Keeper user, whose vault that log-in would "
+                f"open; {account.email} gets nothing more until the addresses are sorted out in JumpCloud or Keeper"
+            )
+
+    for account in live:
+        if account.takeover and not account.managed and account.keeper_id not in taken:
+            result.accounts[account.keeper_id] = _taken_over(account, directory, now)
+            if not protection(policy, directory.users.get(account.jumpcloud_id), account):
+                result.adopted.append(account.keeper_id)
+                if account.jumpcloud_id in directory.users:
+                    result.account_of[account.jumpcloud_id] = account.keeper_id
+
+
+def _has_left(user: User) -> bool:
+    return user.status is Status.SUSPENDED or (not user.bound and user.status is Status.ACTIVE)
+
+
+def _match_by_address(
+    result: Match,
+    directory: Directory,
+    user: User,
+    by_address: Mapping[str, list[Account]],
+    claims: Mapping[str, int],
+    taken: set[str],
+    gone: Account | None,
+    policy: Policy,
+    now: datetime,
+) -> None:
+    found = by_address.get(fold(user.email), [])
+    if claims[fold(user.email)] > 1:
+        result.conflicts[user.id] = (
+            f"more than one JumpCloud user in scope has the address {user.email}; nobody was created or linked "
+            "for it. Give each a different address in JumpCloud"
+        )
+        return
+    if not found:
+        return
+    if len(found) > 1:
+        result.conflicts[user.id] = (
+            f"{len(found)} Keeper users have the address {user.email}; nothing was linked or created"
+        )
+        return
+    account = found[0]
+    if account.standing is Standing.DISOWNED:
+        result.disowned[user.id] = account.keeper_id
+        return
+    holder = directory.users.get(account.jumpcloud_id)
+    consented = account.takeover and not (holder is not None and holder.in_scope and holder.id != user.id)
+    tied = not consented and (account.keeper_id in taken or _tied_to_another(account, user))
+    if tied:
+        result.conflicts[user.id] = (
+            f"the address {user.email} belongs to a Keeper user who is tied to another JumpCloud id (a recycled "
+            "address, or somebody who came back under a new JumpCloud user); linking them would open that vault to "
+            f"this log-in, so nothing was linked or created. If they are the same person: reconciler adopt {user.email}"
+        )
+        return
+    taken.add(account.keeper_id)
+    for other, keeper_id in list(result.account_of.items()):
+        if keeper_id == account.keeper_id:
+            del result.account_of[other]
+    _adopt(result, user, account, gone, policy, now)
+
+
+def _adopt(result: Match, user: User, account: Account, gone: Account | None, policy: Policy, now: datetime) -> None:
+    if protection(policy, user, account):
+        result.shielded.add(user.id)
+        return
+    external = account.shown.get(EXTERNAL_ID, "")
+    result.accounts[account.keeper_id] = replace(
+        account,
+        standing=Standing.MANAGED,
+        jumpcloud_id=user.id,
+        former_external_id=account.former_external_id or (external if external != user.id else ""),
+        asked={},
+        settled={},
+        takeover=False,
+        # An administrator's lock on somebody who should be locked anyway is as good as ours: it ends on return.
+        locked_by_us=account.locked_by_us or (not account.active and not user.in_scope),
+        left_at=None if user.in_scope else now,
+        review_lock=not user.in_scope,
+    )
+    if gone is not None:
+        result.accounts.pop(gone.keeper_id, None)
+    result.account_of[user.id] = account.keeper_id
+    result.adopted.append(account.keeper_id)
+
+
+def _taken_over(account: Account, directory: Directory, now: datetime) -> Account:
+    """A ghost that a person asked us to manage: out of scope, so it will be locked once that has been reviewed."""
+    external = account.shown.get(EXTERNAL_ID, "")
+    owner = account.jumpcloud_id or (external if external in directory.users else "")
+    return replace(
+        account,
+        standing=Standing.MANAGED,
+        jumpcloud_id=owner,
+        former_external_id=account.former_external_id or (external if external != owner else ""),
+        takeover=False,
+        locked_by_us=account.locked_by_us or not account.active,
+        left_at=account.left_at or now,
+        review_lock=True,
+    )
+
+
+def _match_teams(result: Match, directory: Directory, snapshot: Snapshot, policy: Policy) -> None:
+    linked = {t.jumpcloud_id: t for t in snapshot.teams.values() if t.managed and t.jumpcloud_id}
+    free = [t for _, t in sorted(snapshot.teams.items()) if not t.managed and not t.gone]
+    by_external: dict[str, list[Team]] = defaultdict(list)
+    by_name: dict[str, list[Team]] = defaultdict(list)
+    orphans: dict[str, list[Team]] = defaultdict(list)
+    for team in free:
+        by_external[team.shown.get(EXTERNAL_ID, "")].append(team)
+        by_name[normal(team.name)].append(team)
+    for _, team in sorted(snapshot.teams.items()):
+        if team.managed and not team.gone and team.jumpcloud_id not in directory.groups:
+            orphans[normal(team.name)].append(team)
+
+    claimed: dict[str, str] = {}
+    for group in (directory.groups[group_id] for group_id in sorted(directory.groups)):
+        if not policy.teams.manages(group.name):
+            continue
+        old = linked.get(group.id)
+        if old is not None and not old.gone:
+            result.team_of[group.id] = old.keeper_id
+            claimed.setdefault(normal(group.name), group.id)
+    for group in _unpaired(directory, policy, result):
+        old = linked.get(group.id)
+        same_id = by_external.get(group.id, [])
+        if len(same_id) == 1:
+            _link_team(result, group, same_id[0], old)
+        elif old is not None:
+            result.team_of[group.id] = old.keeper_id
+        elif len(orphans.get(group.name, ())) == 1:
+            _link_team(result, group, orphans.pop(group.name)[0], None)
+        else:
+            _match_by_name(result, group, by_name.get(group.name, []), claimed, snapshot, policy)
+        claimed.setdefault(group.name, group.id)
+
+
+def _unpaired(directory: Directory, policy: Policy, result: Match) -> Iterator[Group]:
+    for group_id in sorted(directory.groups):
+        group = directory.groups[group_id]
+        if policy.teams.manages(group.name) and group_id not in result.team_of:
+            yield group
+
+
+def _match_by_name(
+    result: Match,
+    group: Group,
+    namesakes: list[Team],
+    claimed: Mapping[str, str],
+    snapshot: Snapshot,
+    policy: Policy,
+) -> None:
+    adopt = policy.teams.adopt == "always" or (policy.teams.adopt == "first-run" and not snapshot.reviewed)
+    if len(group.name) > MAX_TEAM_NAME or not group.name:
+        result.team_conflicts[group.id] = (
+            f"its name has {len(group.name)} characters, a Keeper team's may have 1 to {MAX_TEAM_NAME}; "
+            "it was not queued. Shorten it in JumpCloud, or exclude it (teams.exclude)"
+        )
+    elif claimed.get(group.name, group.id) != group.id:
+        result.team_conflicts[group.id] = (
+            "another JumpCloud group in scope has the same name; only one of them is a Keeper team. Rename one"
+        )
+    elif len(namesakes) == 1 and (adopt or namesakes[0].takeover):
+        _link_team(result, group, namesakes[0], None)
+    elif namesakes:
+        several = f"{len(namesakes)} Keeper teams have" if len(namesakes) > 1 else "a Keeper team that is not ours has"
+        result.team_conflicts[group.id] = (
+            f"{several} this name; nothing was queued and nobody added, since whatever is shared with that team would "
+            'become theirs. Rename the team or the group, or take it over: reconciler adopt --team "NAME"'
+        )
+
+
+def _link_team(result: Match, group: Group, team: Team, old: Team | None) -> None:
+    result.teams[team.keeper_id] = replace(
+        team, standing=Standing.MANAGED, jumpcloud_id=group.id, asked={}, settled={}, takeover=False
+    )
+    if old is not None:
+        result.teams.pop(old.keeper_id, None)
+    result.team_of[group.id] = team.keeper_id
+
+
+def _remember(result: Match, directory: Directory, policy: Policy, now: datetime) -> None:
+    user_of = {keeper_id: user_id for user_id, keeper_id in result.account_of.items()}
+    for keeper_id, account in result.accounts.items():
+        user = directory.users.get(user_of.get(keeper_id, account.jumpcloud_id))
+        protected_as = protection(policy, user, account)
+        if not account.managed:
+            if protected_as != account.protected_as:
+                result.accounts[keeper_id] = replace(account, protected_as=protected_as)
+            continue
+        bound = user is not None and user.bound and user.status is not Status.SUSPENDED
+        in_scope = user is not None and user.in_scope
+        learnt = replace(
+            account,
+            left_at=None if bound else account.left_at or now,
+            protected_as=protected_as,
+            pilot=in_pilot(policy, directory, user, account) if policy.only else account.pilot,
+            locked_by_us=account.locked_by_us and not (in_scope and account.active),
+            review_lock=account.review_lock and not bound,
+        )
+        if in_scope and account.active and not account.gone:
+            assert user is not None
+            asked, settled = _agreed(learnt, wanted_attributes(user))
+            memberships = _wanted_are_ours(learnt.memberships, user, result.team_of)
+            learnt = replace(learnt, memberships=memberships, asked=asked, settled=settled)
+        if learnt != account:
+            result.accounts[keeper_id] = learnt
+    for group_id, team_id in result.team_of.items():
+        team = result.teams[team_id]
+        if not team.gone:
+            asked, settled = _agreed(team, wanted_team_attributes(directory.groups[group_id]))
+            result.teams[team_id] = replace(team, asked=asked, settled=settled)
+
+
+def _wanted_are_ours(
+    memberships: Mapping[str, Membership], user: User, team_of: Mapping[str, str]
+) -> Mapping[str, Membership]:
+    wanted = {team_of[group] for group in user.groups if group in team_of}
+    found = {t: m for t, m in memberships.items() if t in wanted and m.shown and not m.ours}
+    return {**memberships, **{t: replace(m, ours=True) for t, m in found.items()}} if found else memberships
+
+
+def _agreed(row: Account | Team, wanted: Mapping[str, str]) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """What both sides already agree on counts as asked for, so that a later change in Keeper shows as drift."""
+    fresh = {
+        attribute: value
+        for attribute, value in wanted.items()
+        if value and same(attribute, value, row.shown.get(attribute, "")) and row.asked.get(attribute) != value
+    }
+    if not fresh:
+        return row.asked, row.settled
+    shown = {attribute: row.shown[attribute] for attribute in fresh}
+    return {**row.asked, **fresh}, {**row.settled, **shown}

@@ -1,0 +1,167 @@
+"""The schema of the state file, as the steps that lead to it from an empty database.
+
+`PRAGMA user_version` holds the number of steps that were taken. A released step is never edited: a change of
+the schema is a new step at the end, which also carries the data over.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+APPLICATION_ID = 0x4A434B52
+"""What `PRAGMA application_id` says of our files ("JCKR"), so that another application's are told apart."""
+
+LAST_CHANGE = "coalesce(finished_at, sent_at, planned_at)"
+"""When the state of an operation last changed: an expression, as the index by time needs its exact words."""
+
+
+def migrate(db: "Database", version: int) -> None:
+    """Take the database from `version` to the newest; the caller holds the transaction.
+
+    Raises `sqlite3.Error`.
+    """
+    for step in STEPS[version:]:
+        step(db)
+    db.execute(f"PRAGMA user_version = {len(STEPS)}")
+
+
+def _first_schema(db: "Database") -> None:
+    """Times are ISO 8601 in UTC, with microseconds, so that they sort as text; mappings and lists are JSON."""
+    _create(db, "meta", {"key": str, "value": str}, pk="key")
+    _create(
+        db,
+        "users",
+        {
+            "keeper_id": str,
+            "standing": str,
+            "active": int,
+            "jumpcloud_id": str,
+            "shown": str,
+            "asked": str,
+            "settled": str,
+            "gone": int,
+            "locked_by_us": int,
+            "left_at": str,
+            "protected_as": str,
+            "pilot": int,
+            "former_external_id": str,
+            "takeover": int,
+            "review_lock": int,
+        },
+        pk="keeper_id",
+        nullable={"left_at"},
+    )
+    _create(
+        db,
+        "teams",
+        {
+            "keeper_id": str,
+            "standing": str,
+            "jumpcloud_id": str,
+            "shown": str,
+            "asked": str,
+            "settled": str,
+            "queued_at": str,
+            "seen": int,
+            "gone": int,
+        },
+        pk="keeper_id",
+        nullable={"queued_at"},
+    )
+    _create(
+        db,
+        "memberships",
+        {"user": str, "team": str, "ours": int, "seen": int, "shown": int, "asked_at": str},
+        pk=("user", "team"),
+        nullable={"asked_at"},
+    )
+    _create(
+        db,
+        "runs",
+        {
+            "id": int,
+            "kind": str,
+            "started_at": str,
+            "started_by": str,
+            "reason": str,
+            "finished_at": str,
+            "result": str,
+            "plan_id": str,
+            "held": int,
+            "counts": str,
+            "document": str,
+        },
+        pk="id",
+        nullable={"finished_at", "document"},
+    )
+    db.table("runs").create_index(["plan_id"])
+    _create(
+        db,
+        "operations",
+        {
+            "id": int,
+            "run_id": int,
+            "state": str,
+            "kind": str,
+            "subject_key": str,
+            "subject_type": str,
+            "subject_name": str,
+            "jumpcloud_id": str,
+            "keeper_id": str,
+            "cause": str,
+            "rule": str,
+            "reason": str,
+            "changes": str,
+            "teams_add": str,
+            "teams_remove": str,
+            "due": int,
+            "decision": str,
+            "planned_at": str,
+            "sent_at": str,
+            "finished_at": str,
+            "outcome": str,
+            "error": str,
+        },
+        pk="id",
+        nullable={"sent_at", "finished_at"},
+    )
+    db.table("operations").create_index(["subject_key"])
+    db.table("operations").create_index(["state", "subject_key"])
+    db.execute(f"CREATE INDEX idx_operations_time ON operations ({LAST_CHANGE})")
+    db.execute("CREATE INDEX idx_operations_queued ON operations (jumpcloud_id) WHERE kind = 'queue_team'")
+    _create(
+        db,
+        "requests",
+        {
+            "id": int,
+            "kind": str,
+            "arguments": str,
+            "requested_by": str,
+            "at": str,
+            "reason": str,
+            "until": str,
+            "state": str,
+            "closed_at": str,
+            "result": str,
+        },
+        pk="id",
+        nullable={"until", "closed_at"},
+    )
+    db.table("requests").create_index(["state", "kind"])
+
+
+def _create(
+    db: "Database",
+    name: str,
+    columns: dict[str, type],
+    pk: str | tuple[str, ...],
+    nullable: frozenset[str] | set[str] = frozenset(),
+) -> None:
+    required = columns.keys() - nullable
+    db.create_table(name, columns, pk=pk, not_null=[c for c in columns if c in required], strict=True)
+
+
+STEPS: tuple[Callable[["Database"], None], ...] = (_first_schema,)
+"""The steps in order; the version of a file is how many of them it has taken."""

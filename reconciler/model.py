@@ -1,0 +1,250 @@
+"""The two sides of the reconciliation: the Directory that JumpCloud wants, the Snapshot of what Keeper holds.
+
+Small frozen types without I/O. Whoever fills them in normalises at the border: names in NFC and trimmed,
+addresses trimmed but in their own case (they are compared case-folded, see `fold`), times in UTC.
+"""
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+
+USER_NAME = "userName"
+EXTERNAL_ID = "externalId"
+DISPLAY_NAME = "displayName"
+GIVEN_NAME = "name.givenName"
+FAMILY_NAME = "name.familyName"
+USER_ATTRIBUTES = (USER_NAME, EXTERNAL_ID, DISPLAY_NAME, GIVEN_NAME, FAMILY_NAME)
+"""The SCIM attributes of a user that are reconciled, in the order in which they are reported."""
+TEAM_ATTRIBUTES = (DISPLAY_NAME, EXTERNAL_ID)
+"""The SCIM attributes of a team that are reconciled."""
+
+
+def normal(text: str | None) -> str:
+    """A name as it is compared and sent: NFC, without surrounding white space; None is empty."""
+    return unicodedata.normalize("NFC", text).strip() if text else ""
+
+
+def fold(address: str) -> str:
+    """An e-mail address as it is compared: NFC and case-folded."""
+    return normal(address).casefold()
+
+
+class Status(StrEnum):
+    """A JumpCloud user's state, as far as access depends on it."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    STAGED = "staged"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A JumpCloud user who is bound to the application, or who was asked for by id.
+
+    `email` is empty where JumpCloud holds no usable address. `groups` are the ids of the bound groups that
+    bring the user into scope; `direct` says that the user is bound without a group.
+    """
+
+    id: str
+    email: str
+    status: Status
+    display_name: str = ""
+    given_name: str = ""
+    family_name: str = ""
+    direct: bool = False
+    groups: frozenset[str] = frozenset()
+
+    @property
+    def bound(self) -> bool:
+        """Whether the user is bound to the application, directly or through a group."""
+        return self.direct or bool(self.groups)
+
+    @property
+    def in_scope(self) -> bool:
+        """Whether the user should be able to use Keeper."""
+        return self.bound and self.status is Status.ACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A JumpCloud user group that is bound to the application."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """The Keeper application in JumpCloud, whose bindings are the scope."""
+
+    id: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """The desired state, from one complete read of JumpCloud.
+
+    `users` holds everybody bound to the application, and whoever else was asked for and exists. An id that was
+    asked for and is not in it belongs to nobody in this organisation (any more).
+    """
+
+    organization: str
+    application: Application
+    users: Mapping[str, User] = field(default_factory=lambda: MappingProxyType({}))
+    groups: Mapping[str, Group] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class KeeperUser:
+    """A user as Keeper's SCIM endpoint shows it; attributes that are not shown are empty."""
+
+    id: str
+    attributes: Mapping[str, str]
+    active: bool
+    teams: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class KeeperTeam:
+    """A team as Keeper's SCIM endpoint shows it; `members` are ids of users, of other nodes too."""
+
+    id: str
+    attributes: Mapping[str, str]
+    members: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Everything that the SCIM endpoint of one Keeper node lists, plus the answers for ids that it did not list.
+
+    `absent` are ids of users and teams that were known, not listed and then answered 404 one by one.
+    """
+
+    users: Mapping[str, KeeperUser]
+    teams: Mapping[str, KeeperTeam]
+    absent: frozenset[str] = frozenset()
+
+
+class Standing(StrEnum):
+    """Who decides about a Keeper user or team."""
+
+    MANAGED = "managed"
+    UNMANAGED = "unmanaged"
+    DISOWNED = "disowned"
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What is known of one user's membership in one team.
+
+    `ours`: JumpCloud wanted it, at some time, and so we may take it away. `seen`: Keeper has shown it at some
+    time. `shown`: Keeper showed it when last asked. Asked for and never seen means: waiting for approval.
+    """
+
+    ours: bool
+    seen: bool
+    shown: bool
+    asked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One row of the snapshot: a Keeper user, with what we know of it.
+
+    For each attribute, `asked` is what we last sent, `settled` what Keeper showed after that, `shown` what it showed
+    when last asked. `gone`: Keeper answered 404 for the id. `locked_by_us`: the account is locked because we
+    deactivated it (or found a leaver locked when we adopted them). `left_at`: since when the user is known to be out of
+    scope. `protected_as`: the entry of `policy.protect` that matched. `pilot`: whether the user was in the pilot
+    when last in scope. `former_external_id`: what to restore on `disown`. `takeover`: a person asked with `adopt` to
+    take the account over. `review_lock`: adopted while out of scope, so the lock needs a person's consent.
+    """
+
+    keeper_id: str
+    standing: Standing
+    active: bool
+    jumpcloud_id: str = ""
+    shown: Mapping[str, str] = field(default_factory=dict)
+    asked: Mapping[str, str] = field(default_factory=dict)
+    settled: Mapping[str, str] = field(default_factory=dict)
+    memberships: Mapping[str, Membership] = field(default_factory=dict)
+    gone: bool = False
+    locked_by_us: bool = False
+    left_at: datetime | None = None
+    protected_as: str = ""
+    pilot: bool = False
+    former_external_id: str = ""
+    takeover: bool = False
+    review_lock: bool = False
+
+    @property
+    def email(self) -> str:
+        """The address under which Keeper shows the account."""
+        return self.shown.get(USER_NAME, "")
+
+    @property
+    def managed(self) -> bool:
+        """Whether we created or adopted the account."""
+        return self.standing is Standing.MANAGED
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """One row of the snapshot: a Keeper team, with what we know of it.
+
+    `asked`, `settled` and `shown` as for an Account. `queued_at`: when we queued it, None for an adopted one.
+    `seen`: Keeper has listed it at some time; a team of ours that was never seen waits in the Pending Queue.
+    `takeover`: a person asked with `adopt --team` to take the team over.
+    """
+
+    keeper_id: str
+    standing: Standing
+    jumpcloud_id: str = ""
+    shown: Mapping[str, str] = field(default_factory=dict)
+    asked: Mapping[str, str] = field(default_factory=dict)
+    settled: Mapping[str, str] = field(default_factory=dict)
+    queued_at: datetime | None = None
+    seen: bool = False
+    gone: bool = False
+    takeover: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name under which Keeper shows the team, or under which we asked for it."""
+        return self.shown.get(DISPLAY_NAME) or self.asked.get(DISPLAY_NAME, "")
+
+    @property
+    def managed(self) -> bool:
+        """Whether we queued or adopted the team."""
+        return self.standing is Standing.MANAGED
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How often the operations of one subject failed in a row, when last, and with what words."""
+
+    count: int
+    last_at: datetime
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What Keeper held when we last spoke to it.
+
+    `accounts` and `teams` are keyed by their Keeper ids. `unsettled_teams` are the JumpCloud ids of groups whose
+    queueing had an unknown outcome that nothing has settled since, with the time. `failures` is keyed by the subject's
+    key (see `plan.Subject.key`). `reviewed`: a person has looked at the first plan for this node. `read_at`: when
+    Keeper was last listed.
+    """
+
+    accounts: Mapping[str, Account] = field(default_factory=dict)
+    teams: Mapping[str, Team] = field(default_factory=dict)
+    unsettled_teams: Mapping[str, datetime] = field(default_factory=dict)
+    failures: Mapping[str, Failure] = field(default_factory=dict)
+    reviewed: bool = False
+    read_at: datetime | None = None

@@ -1,0 +1,1 @@
+"""JumpCloud and Keeper on loopback, for the demo, for the tests and for trying things out."""

@@ -1,0 +1,131 @@
+"""How the snapshot moves: with a listing of Keeper, and with each operation that Keeper took. Pure."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from reconciler.model import Account, KeeperTeam, KeeperUser, Listing, Membership, Snapshot, Standing, Team
+from reconciler.plan import Kind, Operation
+
+
+def observed(snapshot: Snapshot, listing: Listing, now: datetime) -> Snapshot:
+    """The snapshot, rebuilt from what Keeper lists; what we asked for and decided is kept.
+
+    Only an id that Keeper answers with 404 is gone. A team of ours that was never shown stays as it is: it waits in
+    the Pending Queue, which Keeper may not list.
+    """
+    teams: dict[str, Team] = {}
+    for team_id, team in snapshot.teams.items():
+        if team_id in listing.teams:
+            teams[team_id] = _seen_team(team, listing.teams[team_id])
+        elif team.managed:
+            teams[team_id] = replace(team, gone=True) if team_id in listing.absent and team.seen else team
+    for team_id, shown_team in listing.teams.items():
+        if team_id not in teams:
+            teams[team_id] = _seen_team(Team(team_id, Standing.UNMANAGED), shown_team)
+
+    accounts: dict[str, Account] = {}
+    for keeper_id, account in snapshot.accounts.items():
+        if keeper_id in listing.users:
+            accounts[keeper_id] = _seen_user(account, listing.users[keeper_id], teams)
+        elif keeper_id in listing.absent and account.standing is not Standing.UNMANAGED:
+            accounts[keeper_id] = replace(account, gone=True, active=False, memberships={})
+        elif account.standing is not Standing.UNMANAGED:
+            accounts[keeper_id] = account
+    for keeper_id, user in listing.users.items():
+        if keeper_id not in accounts:
+            accounts[keeper_id] = _seen_user(Account(keeper_id, Standing.UNMANAGED, user.active), user, teams)
+    return replace(snapshot, accounts=accounts, teams=teams, read_at=now)
+
+
+def _settled(asked: Mapping[str, str], settled: Mapping[str, str], shown: Mapping[str, str]) -> Mapping[str, str]:
+    fresh = {attribute: shown.get(attribute, "") for attribute in asked if attribute not in settled}
+    return {**settled, **fresh} if fresh else settled
+
+
+def _seen_team(team: Team, shown: KeeperTeam) -> Team:
+    return replace(
+        team,
+        shown=shown.attributes,
+        settled=_settled(team.asked, team.settled, shown.attributes),
+        seen=True,
+        gone=False,
+    )
+
+
+def _seen_user(account: Account, user: KeeperUser, teams: Collection[str]) -> Account:
+    memberships: dict[str, Membership] = {}
+    for team_id, membership in account.memberships.items():
+        shown = team_id in user.teams
+        if shown or (membership.ours and team_id in teams):
+            memberships[team_id] = replace(membership, shown=shown, seen=membership.seen or shown)
+    for team_id in user.teams:
+        if team_id not in memberships:
+            memberships[team_id] = Membership(ours=False, seen=True, shown=True)
+    return replace(
+        account,
+        active=user.active,
+        shown=user.attributes,
+        settled=_settled(account.asked, account.settled, user.attributes),
+        memberships=memberships,
+        gone=False,
+    )
+
+
+def after_user(
+    account: Account | None, op: Operation, teams: Mapping[str, str], reply: KeeperUser | None, now: datetime
+) -> Account:
+    """The account after Keeper took the operation.
+
+    `teams` leads from the keys of the operation's teams to their Keeper ids. `reply` is the user as Keeper showed it
+    in its answer or when read back, None where it did not. Raises ValueError for a creation without a reply: its id
+    is not known.
+    """
+    if op.kind is Kind.CREATE_USER:
+        if reply is None:
+            raise ValueError("a created user has no id without Keeper's reply")
+        account = Account(reply.id, Standing.MANAGED, reply.active, op.subject.jumpcloud_id)
+    if account is None:
+        raise ValueError("only a creation starts without an account")
+    asked = {change.attribute: change.after for change in op.changes if change.attribute != "active"}
+    told = {a: v for a, v in reply.attributes.items() if v} if reply else {}
+    settled = {a: v for a, v in account.settled.items() if a not in asked}
+    settled |= {a: told[a] for a in asked if a in told}
+    memberships = dict(account.memberships)
+    for team in op.add:
+        team_id = teams[team.key]
+        seen = reply is not None and team_id in reply.teams
+        memberships[team_id] = Membership(ours=True, seen=seen, shown=seen, asked_at=now)
+    for team in op.remove:
+        memberships.pop(teams[team.key], None)
+    account = replace(
+        account,
+        shown={**account.shown, **asked, **told},
+        asked={**account.asked, **asked},
+        settled=settled,
+        memberships=memberships,
+    )
+    if op.kind is Kind.DEACTIVATE_USER:
+        return replace(account, active=False, locked_by_us=True, review_lock=False)
+    if op.kind is Kind.REACTIVATE_USER:
+        return replace(account, active=True, locked_by_us=False, left_at=None)
+    return account
+
+
+def after_team(team: Team | None, op: Operation, reply: KeeperTeam | None, now: datetime) -> Team:
+    """The team after Keeper took the operation; raises ValueError for a queued team without a reply."""
+    if op.kind is Kind.QUEUE_TEAM:
+        if reply is None:
+            raise ValueError("a queued team has no id without Keeper's reply")
+        team = Team(reply.id, Standing.MANAGED, op.subject.jumpcloud_id, queued_at=now)
+    if team is None:
+        raise ValueError("only a queued team starts without one")
+    asked = {change.attribute: change.after for change in op.changes}
+    told = {a: v for a, v in reply.attributes.items() if v} if reply else {}
+    settled = {a: v for a, v in team.settled.items() if a not in asked}
+    return replace(
+        team,
+        shown={**team.shown, **asked, **told},
+        asked={**team.asked, **asked},
+        settled={**settled, **{a: told[a] for a in asked if a in told}},
+    )

@@ -1,0 +1,351 @@
+"""The state file as a file: who may open it, whether it is ours and whole, how it is made, locked and migrated.
+
+At rest the file is in SQLite's rollback mode and nothing lies beside it but the lock. While a writer has it open
+it is in WAL mode, so that readers are served at any time. A reader therefore never has to create WAL files, which
+would belong to the reader and could lock the writer out.
+"""
+
+import fcntl
+import os
+import sqlite3
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from reconciler import migrations
+
+WRITER_PATIENCE = 10.0
+"""Seconds that a connection waits for another one's lock inside SQLite."""
+
+_MOVE_AWAY = (
+    "or move it away, with whatever lies beside it under the same name and -wal or -shm at the end: the next run then "
+    "rebuilds it by a resync that a person reviews, which costs the history and nobody's access"
+)
+
+
+class StateError(Exception):
+    """The state file can't be used: `path`, the `problem`, and as text also how to go on."""
+
+    way_on = ""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path = path
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"State file {self.path}: {self.problem}. {self.way_on}"
+
+
+class InUse(StateError):
+    """Another process holds the lock."""
+
+    way_on = "Wait until it is done, or stop it. Commands that only read work beside it."
+
+
+class Damaged(StateError):
+    """The file is ours, or should be, and can't be read as a whole."""
+
+    way_on = f"It is left as it is. Restore a copy of it (`reconciler restore FILE`), {_MOVE_AWAY}."
+
+
+class Foreign(StateError):
+    """What lies at the path was not written by this application."""
+
+    way_on = "It is left as it is. Let `state.path` name another file, or move this one away."
+
+
+class Newer(StateError):
+    """A later version of the reconciler wrote the file."""
+
+    way_on = (
+        "It is left as it is. Install that version again, or restore the copy that was kept before the file was "
+        f"migrated (its name ends in .before-vN; `reconciler restore FILE`), {_MOVE_AWAY}."
+    )
+
+
+class Unusable(StateError):
+    """The operating system refuses: permissions, a read-only or full disk, an I/O error."""
+
+    way_on = (
+        "What was recorded before is kept. Look at the owner, the mode and the free space of the file and its "
+        "directory, then try again."
+    )
+
+
+class WrongBinding(StateError):
+    """The file belongs to another organisation, application or Keeper node."""
+
+    way_on = (
+        "Nothing was changed. Correct the settings, or let `state.path` name the file that belongs to them. If the "
+        "change is meant, `reconciler resync --rebind` forgets what Keeper held, keeps the history, and has a person "
+        "review the next plan."
+    )
+
+
+_BY_CODE: dict[int, type[StateError]] = {
+    sqlite3.SQLITE_BUSY: InUse,
+    sqlite3.SQLITE_LOCKED: InUse,
+    sqlite3.SQLITE_CORRUPT: Damaged,
+    sqlite3.SQLITE_NOTADB: Damaged,
+    sqlite3.SQLITE_FORMAT: Damaged,
+    sqlite3.SQLITE_PERM: Unusable,
+    sqlite3.SQLITE_READONLY: Unusable,
+    sqlite3.SQLITE_IOERR: Unusable,
+    sqlite3.SQLITE_FULL: Unusable,
+    sqlite3.SQLITE_CANTOPEN: Unusable,
+    sqlite3.SQLITE_AUTH: Unusable,
+    sqlite3.SQLITE_NOLFS: Unusable,
+    # A missing table or column: our own statements are right for the version that was checked at opening.
+    sqlite3.SQLITE_ERROR: Damaged,
+}
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Raise the errors of SQLite and of the operating system as a `StateError`; programming errors pass."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", None)
+        if code is None or (code & 0xFF) not in _BY_CODE:
+            raise
+        raise _BY_CODE[code & 0xFF](path, f"{error} ({error.sqlite_errorname})") from error
+    except OSError as error:
+        where = f": {error.filename}" if error.filename and str(error.filename) != str(path) else ""
+        raise Unusable(path, f"{error.strerror or error}{where}") from error
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """A connection that can't write, and takes no lock that a writer would wait for longer than a statement.
+
+    A missing file reads as an empty state. A file of an older version is migrated in memory.
+    Raises `StateError`.
+    """
+    with translated(path):
+        if not _is_there(path):
+            return _in_memory(None)
+        connection = _connect(path, "ro")
+        if _version(connection, path) == len(migrations.STEPS):
+            return connection
+        try:
+            return _in_memory(connection)
+        finally:
+            connection.close()
+
+
+def open_for_writing(path: Path) -> tuple[sqlite3.Connection, int]:
+    """A connection for the one writer and the descriptor that holds its lock; the file is made or migrated if need be.
+
+    Raises `StateError`.
+    """
+    with translated(path):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = _lock(path)
+        try:
+            if not _is_there(path):
+                _make(path)
+            return _open_checked(path), lock
+        except BaseException:
+            os.close(lock)
+            raise
+
+
+def open_beside(path: Path) -> sqlite3.Connection:
+    """A connection that may write beside the writer, for filing requests; the file must be there and up to date.
+
+    Raises `StateError`.
+    """
+    with translated(path):
+        if not _is_there(path):
+            raise Unusable(path, "it does not exist")
+        connection = _connect(path, "rw")
+        if _version(connection, path) != len(migrations.STEPS):
+            connection.close()
+            raise Unusable(path, "it is of an older version, and the process that is using it has to be restarted")
+        return connection
+
+
+def put_to_rest(connection: sqlite3.Connection) -> None:
+    """Close a connection that could write, and leave no WAL files behind unless others still use them."""
+    with suppress(sqlite3.Error):
+        connection.execute("PRAGMA busy_timeout = 0")
+        connection.execute("PRAGMA journal_mode = DELETE")
+    connection.close()
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    uri = f"{path.as_uri()}?mode={mode}"
+    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=WRITER_PATIENCE)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is a file; raises `StateError` where it is obviously not one of ours, before SQLite touches it."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        for suffix in ("-wal", "-journal"):
+            beside = path.with_name(path.name + suffix)
+            if beside.exists() and beside.stat().st_size:
+                # SQLite would play it back into whatever is put beside it.
+                raise Damaged(path, f"it is missing, but {beside.name}, which is a part of it, is there") from None
+        return False
+    if stat.S_ISDIR(status.st_mode):
+        raise Foreign(path, "this is a directory")
+    if not stat.S_ISREG(status.st_mode):
+        raise Foreign(path, "this is not a regular file")
+    if status.st_size == 0:
+        raise Damaged(path, "the file is empty, which it never is by itself")
+    # `immutable` keeps SQLite from locking, recovering or creating anything. The first bytes are not read by hand,
+    # since closing a file by hand drops the locks that SQLite holds on it in this process.
+    connection = _connect(path, "ro&immutable=1")
+    try:
+        _version(connection, path)
+    except sqlite3.DatabaseError as error:
+        if (error.sqlite_errorcode & 0xFF) == sqlite3.SQLITE_NOTADB:
+            raise Foreign(path, "this is not a SQLite database") from error
+        wal = path.with_name(path.name + "-wal")
+        if not wal.exists():
+            raise
+        # What looks damaged may be mended from the WAL, which the next connection reads.
+    finally:
+        connection.close()
+    return True
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """The version of our file; raises `StateError` for anybody else's and for a later version."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if application != migrations.APPLICATION_ID:
+        raise Foreign(path, "this is a SQLite database of another application")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(migrations.STEPS):
+        raise Newer(
+            path,
+            f"it was written by a newer version of the reconciler (version {version} of the file; this one knows up "
+            f"to {len(migrations.STEPS)})",
+        )
+    return int(version)
+
+
+def _open_checked(path: Path) -> sqlite3.Connection:
+    connection = _connect(path, "rw")
+    try:
+        version = _version(connection, path)
+        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise Damaged(path, f"it is damaged: {found}")
+        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            raise Unusable(path, f"SQLite keeps it in journal mode {mode}; its directory has to be on a local disk")
+        connection.execute("PRAGMA synchronous = FULL")
+        if version < len(migrations.STEPS):
+            _keep_copy(connection, path, f"before-v{len(migrations.STEPS)}")
+            _migrate(connection, version)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection, version: int) -> None:
+    from sqlite_utils import Database  # slow to import, and readers rarely get here
+
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        migrations.migrate(Database(connection), version)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _in_memory(source: sqlite3.Connection | None) -> sqlite3.Connection:
+    """A state in memory, up to date and not to be written: a copy of the source, or empty."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    version = 0
+    if source is not None:
+        source.backup(connection)
+        (version,) = source.execute("PRAGMA user_version").fetchone()
+    _migrate(connection, version)
+    connection.execute("PRAGMA query_only = 1")
+    return connection
+
+
+def _make(path: Path) -> None:
+    """Make an empty state under another name first: a half-made file is never found at the path."""
+    with _in_place(path) as fresh:
+        connection = _connect(fresh, "rw")
+        try:
+            connection.execute(f"PRAGMA application_id = {migrations.APPLICATION_ID}")
+            _migrate(connection, 0)
+        finally:
+            connection.close()
+
+
+def _keep_copy(connection: sqlite3.Connection, path: Path, suffix: str) -> None:
+    with _in_place(path.with_name(f"{path.name}.{suffix}")) as fresh:
+        copy = _connect(fresh, "rw")
+        try:
+            connection.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")
+        finally:
+            copy.close()
+
+
+@contextmanager
+def _in_place(path: Path) -> Iterator[Path]:
+    """An empty file to be filled, which then takes its place at the path in one step."""
+    fresh = path.with_name(path.name + ".new")
+    for left_over in (fresh, *(fresh.with_name(fresh.name + end) for end in ("-journal", "-wal", "-shm"))):
+        left_over.unlink(missing_ok=True)
+    os.close(_create(fresh, os.O_EXCL))
+    yield fresh
+    fresh.rename(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _create(path: Path, flags: int = 0) -> int:
+    """Open a file of ours, made with the right mode and owner from the beginning; SQLite gives its side files the same.
+
+    The mode is 0600, or 0640 in a directory that is open to its group and closed to others. What root makes belongs
+    to the owner of the directory, so that a daemon with an account of its own can go on with it.
+    """
+    directory = path.parent.stat()
+    for_group = stat.S_IMODE(directory.st_mode) & 0o057 == 0o050
+    existed = path.exists()
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | flags, 0o600)
+    try:
+        if not existed:
+            os.fchmod(descriptor, 0o640 if for_group else 0o600)
+            if os.geteuid() == 0:
+                os.fchown(descriptor, directory.st_uid, directory.st_gid)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _lock(path: Path) -> int:
+    """Take the writer's lock, which ends with the process, however it ends; raises `InUse` with the holder's name."""
+    descriptor = _create(path.with_name(path.name + ".lock"))
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} ({command})\n".encode(errors="replace"), 0)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 4096, 0).decode(errors="replace").strip()
+        os.close(descriptor)
+        raise InUse(path, f"it is in use by {holder or 'another process'}") from None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
