@@ -206,7 +206,7 @@ class SafetySection(_Section):
 
 
 class StateSection(_Section):
-    """The state file; `Settings.state_path` is where it is. `history` covers any `safety.window`, which counts in it."""
+    """The state file (see `Settings.state_path`); `history` covers any `safety.window`, which counts in it."""
 
     path: kinds.OptionalPath = None
     history: Annotated[timedelta, kinds.duration("30d", "36500d")] = timedelta(days=400)
@@ -284,11 +284,12 @@ class Settings(_Section):
     def policy(self) -> Policy:
         """The rules of the diff."""
         rules, teams = self.rules, self.teams
-        only = rules.only and Pilot(frozenset(rules.only.groups), frozenset(map(fold, rules.only.users)))
+        only = rules.only
+        pilot = None if only is None else Pilot(frozenset(only.groups), frozenset(map(fold, only.users)))
         return Policy(
             mode=rules.mode,
             protect=frozenset(map(fold, rules.protect or ())),
-            only=only,
+            only=pilot,
             out_of_scope=rules.out_of_scope,
             grace=rules.grace,
             drift=rules.drift,
@@ -438,7 +439,8 @@ def _syntax_problem(path: Path, error: Exception) -> Problem:
 
 
 def _problems(path: Path, lines: Mapping[Key, int], errors: Sequence[ErrorDetails]) -> list[Problem]:
-    found = [_as_problem(path, lines, error) for error in errors]
+    # What depends on other keys is not looked at while those are wrong: that is no problem of its own.
+    found = [_as_problem(path, lines, error) for error in errors if error["type"] != "default_factory_not_called"]
     return sorted(found, key=lambda problem: (problem.line or 0, problem.key))
 
 
@@ -473,7 +475,7 @@ def _suggestion(key: str) -> str:
         meant = elsewhere[name]
     elif near := difflib.get_close_matches(name, siblings, 1):
         meant = ".".join([*section, near[0]])
-    elif near := difflib.get_close_matches(name, elsewhere, 1):
+    elif near := difflib.get_close_matches(name, elsewhere, 1, cutoff=0.75):
         meant = elsewhere[near[0]]
     else:
         return "config.example.toml has every key"

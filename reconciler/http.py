@@ -72,9 +72,7 @@ class HttpError(Exception):
     reply, None where there was none; `attempts` counts requests made.
     """
 
-    def __init__(
-        self, call: Call, problem: str, advice: str, *, attempts: int = 0, status: int | None = None
-    ) -> None:
+    def __init__(self, call: Call, problem: str, advice: str, *, attempts: int = 0, status: int | None = None) -> None:
         self.service = call.service
         self.method = call.method
         self.path = call.path
@@ -122,9 +120,7 @@ class Reply:
             problem = "the reply is empty where JSON was expected"
         else:
             try:
-                return json.loads(
-                    self.body.decode("utf-8-sig"), parse_constant=_not_finite, parse_float=_finite_float
-                )
+                return json.loads(self.body.decode("utf-8-sig"), parse_constant=_not_finite, parse_float=_finite_float)
             except UnicodeDecodeError:
                 problem = "the reply is not valid UTF-8"
             except RecursionError:
@@ -284,7 +280,7 @@ class Http:
         if local:
             pace.lift()
         self._proxied = not local and bool({"https", "all"} & urllib.request.getproxies().keys())
-        # Each client has one connection: one client with a pool of 16 takes more than twice the time. The idle
+        # Each client has one connection: one client with a pool of 16 takes more than twice the time. Idle
         # clients are the free places; the one used last comes first since its connection is still open.
         self._clients = [self._client(transport, trust_env=not local) for _ in range(in_flight)]
         self._idle: asyncio.LifoQueue[httpx.AsyncClient] = asyncio.LifoQueue()
@@ -391,9 +387,7 @@ class Http:
         request.headers.update(headers)
         return True
 
-    async def _exchange(
-        self, client: httpx.AsyncClient, request: httpx.Request, call: Call
-    ) -> Reply | _Failure:
+    async def _exchange(self, client: httpx.AsyncClient, request: httpx.Request, call: Call) -> Reply | _Failure:
         response = await client.send(request, stream=True, follow_redirects=False)
         try:
             body = await _read(response, self._limits.reply_bytes)
@@ -666,10 +660,8 @@ def _untrusted(host: str, reason: str) -> _Failure:
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
-        if isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        else:
-            error = error.__cause__ or error.__context__
+        inner = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else None
+        error = inner or error.__cause__ or error.__context__
 
 
 def _tls_from_environment() -> ssl.SSLContext:

@@ -76,10 +76,11 @@ def in_pilot(policy: Policy, directory: Directory, user: User | None, account: A
 
 def wanted_attributes(user: User) -> dict[str, str]:
     """The SCIM attributes that a user should have; an empty value is one that JumpCloud says nothing about."""
+    both = bool(user.given_name and user.family_name)
     return {
         USER_NAME: user.email,
         EXTERNAL_ID: user.id,
-        DISPLAY_NAME: user.display_name or f"{user.given_name} {user.family_name}".strip(),
+        DISPLAY_NAME: user.display_name or (f"{user.given_name} {user.family_name}" if both else ""),
         "name.givenName": user.given_name,
         "name.familyName": user.family_name,
     }

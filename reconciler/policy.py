@@ -146,8 +146,8 @@ class TeamPolicy:
 class Policy:
     """The rules of the diff.
 
-    `protect` holds folded addresses of people whom nothing may be done to. `only`, where it is not None, narrows what is
-    sent. `grace` is how long people stay who left the scope but are neither suspended nor deleted.
+    `protect` holds folded addresses of people whom nothing may be done to. `only`, where it is not None, narrows what
+    is sent. `grace` is how long people stay who left the scope but are neither suspended nor deleted.
     """
 
     mode: Mode = Mode.ENFORCE

@@ -84,12 +84,13 @@ def text_check(allowed: str, pattern: str) -> PlainValidator:
 def choice(kind: type[StrEnum]) -> PlainValidator:
     """One of a few words."""
     words = [member.value for member in kind]
+    by_fold = {word.casefold(): word for word in words}
 
     def check(value: object) -> StrEnum:
         if isinstance(value, str) and value in words:
             return kind(value)
-        near = difflib.get_close_matches(value, words, 1) if isinstance(value, str) else []
-        raise refuse(one_of(words), hint="".join(f'did you mean "{word}"?' for word in near))
+        near = difflib.get_close_matches(value.casefold(), by_fold, 1) if isinstance(value, str) else []
+        raise refuse(one_of(words), hint="".join(f'did you mean "{by_fold[word]}"?' for word in near))
 
     return PlainValidator(check)
 
@@ -123,8 +124,8 @@ def _duration(value: object, low: str, high: str, otherwise: str = "") -> timede
     if isinstance(value, str):
         try:
             found = parse_duration(value)
-        except ValueError as error:
-            hint = str(error)
+        except ValueError:
+            pass
         else:
             if parse_duration(low) <= found <= parse_duration(high):
                 return found
@@ -207,30 +208,27 @@ def _listen(value: object) -> Listen | None:
     return Listen(host, int(found[2]))
 
 
-def _url(value: object) -> str:
-    allowed = "https://HOST, or http:// for this machine itself"
+def _url(value: object, allowed: str = "https://HOST, or http:// for this machine itself", hint: str = "") -> str:
     if not isinstance(value, str):
-        raise refuse(allowed)
+        raise refuse(allowed, hint=hint)
     try:
         return service_url(value)
     except ValueError as error:
-        raise refuse(allowed, found=str(error)) from None
+        raise refuse(allowed, hint=hint, found=str(error)) from None
 
 
 def _scim_url(value: object) -> str:
-    url = _url(value)
+    allowed, hint = "https://HOST/api/rest/scim/v2/NUMBER", "as Keeper's Admin Console shows it: Provisioning, SCIM"
+    url = _url(value, allowed, hint)
     if not re.fullmatch(r"https?://[^/]+/api/rest/scim/v2/[0-9]{1,20}", url):
-        raise refuse(
-            "https://HOST/api/rest/scim/v2/NUMBER",
-            hint="as Keeper's Admin Console shows it under Provisioning, SCIM",
-        )
+        raise refuse(allowed, hint=hint)
     return url
 
 
 def _console_url(value: object) -> str:
-    url = _url(value)
-    parts = urlsplit(url)
     consoles = one_of([f"https://{console}" for console in REGIONS])
+    url = _url(value, consoles)
+    parts = urlsplit(url)
     if parts.path:
         raise refuse(consoles, hint="without a path")
     if parts.netloc not in REGIONS and f".{parts.hostname}".endswith(".jumpcloud.com"):

@@ -63,9 +63,7 @@ class Instead:
         return self.answer
 
 
-def status(
-    code: int, body: bytes = b"", headers: Mapping[str, str] | None = None, effect: bool = False
-) -> Instead:
+def status(code: int, body: bytes = b"", headers: Mapping[str, str] | None = None, effect: bool = False) -> Instead:
     """Answer any status with any body."""
     return Instead(Response(code, headers or {}, body), effect)
 
@@ -145,9 +143,7 @@ class Rewrite:
         return [row for row in rows if not _ids(row) & set(self.drop)][: self.keep]
 
 
-def rewrite_rows(
-    response: Response, change: Callable[[list[Any]], list[Any]], total: int | None = None
-) -> Response:
+def rewrite_rows(response: Response, change: Callable[[list[Any]], list[Any]], total: int | None = None) -> Response:
     """A list answer with its rows changed, and its totals too where `total` is given; others as they are."""
     try:
         document = json.loads(response.body)
@@ -274,13 +270,9 @@ class Faults:
         if is_control(request):
             return Fault(())
         with self._lock:
-            return Fault(
-                tuple(rule.action for rule in self._rules if rule.claims(request, self._random.random))
-            )
+            return Fault(tuple(rule.action for rule in self._rules if rule.claims(request, self._random.random)))
 
-    def apply(
-        self, service: Service, request: Request, sleep: Callable[[float], None] = time.sleep
-    ) -> Answer:
+    def apply(self, service: Service, request: Request, sleep: Callable[[float], None] = time.sleep) -> Answer:
         """Answer one request under these faults; a latency is waited for with `sleep`."""
         fault = self.draw(request)
         if fault.delay:

@@ -110,7 +110,10 @@ class Directory:
     def organization(self, identifier: str | None = None) -> Organization:
         """The organisation with this id, or the first one."""
         with self.lock:
-            return self.organizations[identifier or next(iter(self.organizations))]
+            wanted = identifier or next(iter(self.organizations), None)
+            if wanted not in self.organizations:
+                raise LookupError(f"no such organisation: {wanted}")
+            return self.organizations[wanted]
 
     def _holding(self, kind: Literal["users", "groups", "applications"], identifier: str) -> Organization:
         for each in self.organizations.values():
@@ -222,9 +225,7 @@ class Directory:
 
     def bind_user(self, application: str, user: str) -> None:
         """Bind a user directly to an application of the same organisation; no error if it is bound."""
-        self._edge(
-            "applications", application, "users", user, lambda graph: graph.bound_users[application].add(user)
-        )
+        self._edge("applications", application, "users", user, lambda graph: graph.bound_users[application].add(user))
 
     def unbind_user(self, application: str, user: str) -> None:
         """Take a user's direct binding away; no error if it is not bound."""
@@ -292,9 +293,7 @@ class Directory:
 
     def _remove(self, home: Organization, node: str) -> None:
         leave_dead = self.assumptions.dead_entries != "gone"
-        self._change(
-            home, lambda graph: graph.remove(node, False), lambda graph: graph.remove(node, leave_dead)
-        )
+        self._change(home, lambda graph: graph.remove(node, False), lambda graph: graph.remove(node, leave_dead))
 
     def _catch_up(self, home: Organization, now: float) -> None:
         while home.pending and home.pending[0][0] <= now:

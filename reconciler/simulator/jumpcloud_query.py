@@ -1,11 +1,12 @@
 """Filters, fields and paging as the simulated JumpCloud reads them; whatever is not documented is refused."""
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from reconciler.simulator.jumpcloud_assumptions import Assumptions
+from reconciler.simulator.jumpcloud_directory import Organization
 from reconciler.simulator.service import Request, Response
 
 Row = Callable[[str], Any]
@@ -13,6 +14,11 @@ Row = Callable[[str], Any]
 
 PAGE_LIMIT = 100
 DEFAULT_LIMIT = 10
+
+
+def names(text: str) -> frozenset[str]:
+    """Names separated by white space."""
+    return frozenset(text.split())
 
 
 class Refused(Exception):
@@ -268,6 +274,27 @@ class Page:
         return rows[self.skip : self.skip + self.limit]
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to one route, with the organisations that it may read."""
+
+    request: Request
+    query: Query
+    visible: list[Organization]
+    assumptions: Assumptions
+    serial: int
+    """Counts the requests; orders rows differently for each."""
+
+    @property
+    def home(self) -> Organization:
+        """The one organisation asked."""
+        return self.visible[0]
+
+    def page(self, maximum: int = PAGE_LIMIT) -> Page:
+        """The page that the query asks for."""
+        return Page.of(self.query.number("limit", DEFAULT_LIMIT), self.query.number("skip", 0), maximum)
+
+
 def json_body(request: Request) -> dict[str, Any]:
     """The body as a JSON object; JumpCloud requires `Content-Type: application/json` for it."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
@@ -279,8 +306,3 @@ def json_body(request: Request) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise bad_request("the body must be a JSON object")
     return document
-
-
-def encoded(rows: list[Any]) -> bytes:
-    """Rows as a bare JSON array, without white space."""
-    return json.dumps(rows, separators=(",", ":")).encode()

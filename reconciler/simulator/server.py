@@ -23,7 +23,7 @@ LOG_LIMIT = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One logged request; `status` is None while it is unanswered, and when the connection was cut."""
+    """One logged request; `status` is None while it is unanswered, and for good when the connection was cut."""
 
     method: str
     target: str
@@ -83,13 +83,14 @@ class Server:
         self.requests = Log()
         self.url = ""
         self._port = port
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._ended = threading.Event()
 
     def __enter__(self) -> Self:
         listener = socket.create_server(("127.0.0.1", self._port), backlog=256)
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
+        self._ended.clear()
         self._thread = threading.Thread(
             target=self._loop.run_until_complete, args=(self._serve(listener),), name="simulator", daemon=True
         )
@@ -105,22 +106,21 @@ class Server:
 
     def serve_forever(self) -> None:
         """Wait until the server ends: for the command line, where a signal raises in this thread."""
-        self._thread.join()
+        self._ended.wait()  # Thread.join takes a running thread for ended once a signal has broken it off
 
     async def _serve(self, listener: socket.socket) -> None:
         server = await asyncio.start_server(self._connection, sock=listener)
         await self._stop.wait()
         server.close()
-        for task in list(self._tasks):
+        connections = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in connections:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*connections, return_exceptions=True)
+        self._ended.set()
         await asyncio.sleep(0)  # lets the closed transports close their sockets
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection until either side ends it."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
         connection = _Connection(reader, writer)
         try:
             while await self._exchange(connection):
@@ -130,7 +130,6 @@ class Server:
         except asyncio.CancelledError:
             writer.transport.abort()  # a client that reads no more must not hold up the end of the server
         finally:
-            self._tasks.discard(task)
             writer.close()
 
     async def _exchange(self, connection: "_Connection") -> bool:
@@ -147,9 +146,9 @@ class Server:
         if isinstance(answer, Cut):
             await connection.cut(answer)
             return False
-        await connection.send(answer)
-        if number is not None:
+        if number is not None:  # logged before it is sent, so that whoever has the answer finds it in the log
             self.requests.close(number, answer.status)
+        await connection.send(answer)
         return connection.reusable()
 
     async def _answer(self, request: Request) -> Answer:
@@ -158,9 +157,7 @@ class Server:
             await asyncio.sleep(fault.delay)
         try:
             return fault.answer(self.service, request)
-        except (
-            Exception
-        ) as error:  # a defect of the simulator shows at the client, not as a silent disconnect
+        except Exception as error:  # a defect of the simulator shows at the client, not as a silent disconnect
             return Response.of_json(500, {"error": f"the simulator failed: {error!r}"})
 
 
@@ -221,9 +218,7 @@ class _Connection:
     async def refuse(self, error: h11.RemoteProtocolError) -> None:
         """Answer a request that is no HTTP, as far as HTTP still allows."""
         if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            await self.send(
-                Response(error.error_status_hint, {"content-type": "text/plain"}, b"not HTTP/1.1")
-            )
+            await self.send(Response(error.error_status_hint, {"content-type": "text/plain"}, b"not HTTP/1.1"))
 
     def reusable(self) -> bool:
         """Make ready for the next request; False where the connection must be closed."""

@@ -68,9 +68,7 @@ class Controlled:
     that raises LookupError, TypeError or ValueError is answered 400 with the reason. Faults never apply here.
     """
 
-    def __init__(
-        self, service: Service, controls: Mapping[str, Callable[..., Any]], dump: Callable[[], Any]
-    ) -> None:
+    def __init__(self, service: Service, controls: Mapping[str, Callable[..., Any]], dump: Callable[[], Any]) -> None:
         self.service = service
         self.controls = dict(controls)
         self._dump = dump

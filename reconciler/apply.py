@@ -1,0 +1,433 @@
+"""The journalled executor: sends the operations of a plan to Keeper and settles what became of each.
+
+Each operation is in the journal before it is sent, and its outcome, with what it means for the snapshot, after. What
+we believe about Keeper's dialect is tried on one subject first: see `Canaries`.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Protocol
+
+from reconciler import keeper as scim
+from reconciler.model import USER_NAME, Account, KeeperTeam, KeeperUser, Snapshot, Team, fold
+from reconciler.plan import PHASES, Kind, Notice, NoticeKind, Operation, TeamRef
+from reconciler.snapshot import after_team, after_user
+
+
+class Journal(Protocol):
+    """Where operations are written down; every method raises where that was not possible."""
+
+    def mark_sent(self, operation_id: int, at: datetime) -> None:
+        """The operation is about to be sent."""
+        ...
+
+    def record(
+        self,
+        operation_id: int,
+        state: str,
+        at: datetime,
+        outcome: str,
+        error: str = "",
+        *,
+        accounts: Iterable[Account] = (),
+        teams: Iterable[Team] = (),
+        drop_accounts: Iterable[str] = (),
+        drop_teams: Iterable[str] = (),
+    ) -> None:
+        """The outcome and what it means for the snapshot, in one transaction."""
+        ...
+
+    def passed_canaries(self) -> frozenset[str]:
+        """The kinds of operations that Keeper was seen to carry out as expected."""
+        ...
+
+    def pass_canary(self, kind: str) -> None:
+        """Remember that Keeper carries this kind out as expected."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one operation: done, failed, unknown or put_off, with a machine's word and a person's."""
+
+    operation: Operation
+    state: str
+    outcome: str = ""
+    error: str = ""
+
+
+@dataclass(slots=True)
+class Applied:
+    """What became of all operations, by journal id, and what an administrator should know besides."""
+
+    results: dict[int, Result] = field(default_factory=dict)
+    notices: list[Notice] = field(default_factory=list)
+    stopped: str = ""
+
+    @property
+    def done(self) -> int:
+        """How many operations Keeper has carried out."""
+        return sum(result.state == "done" for result in self.results.values())
+
+
+class _Disagreement(Exception):
+    """Keeper did not do what the operation was for."""
+
+
+class _Unasked(_Disagreement):
+    """Keeper did something that nobody asked for."""
+
+
+async def apply(
+    operations: Sequence[tuple[int, Operation]],
+    snapshot: Snapshot,
+    client: scim.Keeper,
+    journal: Journal,
+    *,
+    clock: Callable[[], datetime],
+    in_flight: int,
+    progress: Callable[[int, int], None] | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Applied:
+    """Send the operations, each given with its journal id; leavers first, then teams, then everybody else.
+
+    One failed operation never stops the others, but for a refused token and a journal that can't be written: then
+    whatever was not begun is put off. `stopping` is asked before each operation. Raises what the journal raises, once
+    all operations in flight have ended.
+    """
+    run = _Run(operations, snapshot, client, journal, clock, in_flight, progress, stopping)
+    try:
+        await run.all()
+    finally:
+        run.put_off_the_rest()
+    return run.applied
+
+
+class _Run:
+    def __init__(
+        self,
+        operations: Sequence[tuple[int, Operation]],
+        snapshot: Snapshot,
+        client: scim.Keeper,
+        journal: Journal,
+        clock: Callable[[], datetime],
+        in_flight: int,
+        progress: Callable[[int, int], None] | None,
+        stopping: Callable[[], bool],
+    ) -> None:
+        self.operations = operations
+        self.client = client
+        self.journal = journal
+        self.clock = clock
+        self.in_flight = in_flight
+        self.progress = progress
+        self.stopping = stopping
+        self.applied = Applied()
+        self.accounts = dict(snapshot.accounts)
+        self.teams = dict(snapshot.teams)
+        self.account_of = {a.jumpcloud_id: k for k, a in self.accounts.items() if a.jumpcloud_id}
+        self.team_of = {t.jumpcloud_id: k for k, t in self.teams.items() if t.managed and not t.gone}
+        self.passed = set(journal.passed_canaries())
+        self.put_off_kinds: dict[Kind, str] = {}
+        self.broken: Exception | None = None
+
+    async def all(self) -> None:
+        for kinds in PHASES:
+            phase = [(number, op) for number, op in self.operations if op.kind in kinds]
+            rest = await self._canaries(phase)
+            workers = asyncio.Semaphore(self.in_flight)
+
+            async def one(number: int, op: Operation, workers: asyncio.Semaphore = workers) -> None:
+                async with workers:
+                    await self._carry_out(number, op, canary=False)
+
+            await asyncio.gather(*(one(number, op) for number, op in rest))
+            if self.broken is not None:
+                raise self.broken
+
+    # -- canaries ---------------------------------------------------------------------------------------------------
+
+    async def _canaries(self, phase: Sequence[tuple[int, Operation]]) -> list[tuple[int, Operation]]:
+        """Open each kind with one operation that goes alone and is read back; the rest may then go together."""
+        rest: list[tuple[int, Operation]] = []
+        for kind in Kind:
+            pending = [(number, op) for number, op in phase if op.kind is kind]
+            failures = 0
+            while pending and kind.value not in self.passed and kind not in self.put_off_kinds:
+                number, op = pending.pop(0)
+                verdict = await self._carry_out(number, op, canary=True)
+                if self.applied.stopped or self.broken is not None:
+                    break
+                if isinstance(verdict, _Disagreement):
+                    failures += 1
+                    if failures == 2 or isinstance(verdict, _Unasked):
+                        self._stop_kind(kind, op, str(verdict))
+                elif verdict is True:
+                    self.journal.pass_canary(kind.value)
+                    self.passed.add(kind.value)
+            rest += pending
+        return rest
+
+    def _stop_kind(self, kind: Kind, op: Operation, words: str) -> None:
+        self.put_off_kinds[kind] = words
+        self.applied.notices.append(
+            Notice(
+                NoticeKind.KEEPER_DISAGREES,
+                op.subject,
+                f"{words}. No further {kind.value} is sent until this is understood: look at this user or team in the "
+                "Admin Console; the next cycle tries one again",
+            )
+        )
+
+    # -- one operation ----------------------------------------------------------------------------------------------
+
+    async def _carry_out(self, number: int, op: Operation, *, canary: bool) -> bool | _Disagreement:
+        """True: done as asked. False: not done, or nothing can be said of the dialect."""
+        reason = self._reason_to_wait(op)
+        if reason:
+            self._record(number, Result(op, "put_off", "put_off", reason))
+            return False
+        try:
+            self.journal.mark_sent(number, self.clock())
+        except Exception as error:
+            self.broken = self.broken or error
+            return False
+        verdict: bool | _Disagreement = False
+        try:
+            verdict = await self._send(number, op, canary)
+        except scim.NotFound as error:
+            self._not_found(number, op, error)
+        except scim.KeeperError as error:
+            self._refused(number, op, error)
+        except _Disagreement as error:
+            self._record(number, Result(op, "failed", "keeper_disagrees", str(error)))
+            verdict = error
+        if self.progress:
+            self.progress(len(self.applied.results), len(self.operations))
+        return verdict
+
+    def _reason_to_wait(self, op: Operation) -> str:
+        if self.broken is not None or self.applied.stopped:
+            return self.applied.stopped or "the state file could not be written"
+        if self.stopping():
+            return "the reconciler was asked to stop"
+        if op.kind in self.put_off_kinds:
+            return f"Keeper did not carry this kind of operation out as expected: {self.put_off_kinds[op.kind]}"
+        missing = [team.name for team in op.add if self._team_id(team) is None]
+        if missing and op.kind is Kind.UPDATE_USER and not (op.changes or op.remove) and len(missing) == len(op.add):
+            return f"waits for the team {missing[0]}, which is not queued yet"
+        return ""
+
+    def _team_id(self, team: TeamRef) -> str | None:
+        return team.keeper_id or self.team_of.get(team.jumpcloud_id)
+
+    async def _send(self, number: int, op: Operation, canary: bool) -> bool | _Disagreement:
+        if op.subject.type == "team":
+            return await self._send_team(number, op, canary)
+        # A team that could not be queued is made up for in the next cycle; the person must not wait for it.
+        missing = tuple(team for team in op.add if self._team_id(team) is None)
+        sent = replace(op, add=tuple(team for team in op.add if team not in missing))
+        ids = {team.key: self._team_id(team) or "" for team in (*sent.add, *sent.remove)}
+        add, remove = [ids[t.key] for t in sent.add], [ids[t.key] for t in sent.remove]
+        before = self._account(op)
+        if op.kind is Kind.CREATE_USER:
+            wanted = {change.attribute: change.after for change in op.changes}
+            reply: KeeperUser | None = await self.client.create_user(wanted, add)
+            self._check_twin(op, reply)
+            before = None
+        else:
+            values = {c.attribute: c.after == "true" if c.attribute == "active" else c.after for c in op.changes}
+            reply = await self.client.patch_user(op.subject.keeper_id, values, add, remove)
+        disagreement: _Disagreement | None = None
+        if canary or op.kind is Kind.DEACTIVATE_USER:
+            keeper_id = reply.id if op.kind is Kind.CREATE_USER and reply else op.subject.keeper_id
+            try:
+                shown = await self.client.user(keeper_id)
+            except scim.KeeperError as error:
+                # The change itself was answered with success; only the second look failed.
+                if op.kind is Kind.DEACTIVATE_USER:
+                    raise scim.Unanswered(
+                        op.subject.name, "deactivated", problem=f"could not be read back ({error})", uncertain=True
+                    ) from None
+                shown, canary = reply, False
+            if shown is None and op.kind is Kind.DEACTIVATE_USER:
+                self._gone(number, op, "only invited: withdrawn by the deactivation")
+                return False
+            disagreement = _disagreement(sent, shown, before, remove)
+            reply = shown or reply
+        if disagreement is not None and op.kind is not Kind.CREATE_USER:
+            raise disagreement
+        account = after_user(before, sent, ids, reply, self.clock())
+        self._keep(number, op, account, missing)
+        return disagreement or canary
+
+    def _check_twin(self, op: Operation, reply: KeeperUser | None) -> None:
+        """A creation that Keeper answers with somebody else's account must not make it this person's."""
+        other = self.accounts.get(reply.id) if reply else None
+        if other is not None and other.managed and other.jumpcloud_id not in ("", op.subject.jumpcloud_id):
+            raise scim.AddressTaken(
+                op.subject.name, "created", problem=f"Keeper linked it to the existing account of {other.email}"
+            )
+
+    def _account(self, op: Operation) -> Account | None:
+        return self.accounts.get(op.subject.keeper_id)
+
+    def _keep(self, number: int, op: Operation, account: Account, missing: tuple[TeamRef, ...]) -> None:
+        former = self.account_of.get(account.jumpcloud_id) if account.jumpcloud_id else None
+        drop = [former] if former and former != account.keeper_id else []
+        self.accounts[account.keeper_id] = account
+        words = f"not added yet: {', '.join(t.name for t in missing)}" if missing else ""
+        self._record(number, Result(op, "done", "done", words), accounts=[account], drop_accounts=drop)
+
+    def _gone(self, number: int, op: Operation, words: str) -> None:
+        account = self._account(op)
+        if account is not None:
+            account = replace(account, gone=True, active=False, locked_by_us=True, review_lock=False, memberships={})
+            self.accounts[account.keeper_id] = account
+        self._record(number, Result(op, "done", "gone", words), accounts=[account] if account else [])
+
+    async def _send_team(self, number: int, op: Operation, canary: bool) -> bool | _Disagreement:
+        reply: KeeperTeam | None
+        if op.kind is Kind.DELETE_TEAM:
+            shown = await self.client.team(op.subject.keeper_id)
+            strangers = [m for m in shown.members if not self._is_ours(m)] if shown else []
+            if strangers:
+                raise scim.Refused(
+                    op.subject.name,
+                    "deleted",
+                    problem=f"{len(strangers)} people whom we do not manage are in the team",
+                    advice="Take them out in the Admin Console, or keep the team (teams.out_of_scope).",
+                )
+            await self.client.delete_team(op.subject.keeper_id)
+            self.teams.pop(op.subject.keeper_id, None)
+            self._record(number, Result(op, "done", "done"), drop_teams=[op.subject.keeper_id])
+            return True
+        values = {change.attribute: change.after for change in op.changes}
+        drop: list[str] = []
+        if op.kind is Kind.QUEUE_TEAM:
+            reply = await self.client.queue_team(values["displayName"], values["externalId"])
+            drop = [t.keeper_id for t in self.teams.values() if t.managed and t.jumpcloud_id == op.subject.jumpcloud_id]
+            team = after_team(None, op, reply, self.clock())
+        else:
+            reply = await self.client.patch_team(op.subject.keeper_id, values)
+            team = after_team(self.teams[op.subject.keeper_id], op, reply, self.clock())
+        if canary:
+            # What Keeper shows of a queued team is not documented: a look that finds nothing proves nothing.
+            with suppress(scim.KeeperError):
+                await self.client.team(team.keeper_id)
+        self.teams[team.keeper_id] = team
+        self.team_of[team.jumpcloud_id] = team.keeper_id
+        self._record(
+            number, Result(op, "done", "done"), teams=[team], drop_teams=[i for i in drop if i != team.keeper_id]
+        )
+        return True
+
+    def _is_ours(self, keeper_id: str) -> bool:
+        account = self.accounts.get(keeper_id)
+        return account is not None and account.managed
+
+    # -- what went wrong --------------------------------------------------------------------------------------------
+
+    def _not_found(self, number: int, op: Operation, error: scim.KeeperError) -> None:
+        if op.kind is Kind.DEACTIVATE_USER:
+            self._gone(number, op, "not in this Keeper node any more: deleted or moved")
+            self.applied.notices.append(
+                Notice(NoticeKind.GONE, op.subject, "was to be deactivated, but is not in this Keeper node any more")
+            )
+            return
+        accounts = []
+        account = self._account(op)
+        if op.subject.type == "user" and account is not None:
+            account = replace(account, gone=True, active=False, memberships={})
+            self.accounts[account.keeper_id] = account
+            accounts = [account]
+        self._record(number, Result(op, "failed", error.name, str(error)), accounts=accounts)
+
+    def _refused(self, number: int, op: Operation, error: scim.KeeperError) -> None:
+        if error.stops_apply and not self.applied.stopped:
+            self.applied.stopped = str(error)
+        if isinstance(error, scim.SeatsExceeded):
+            self.put_off_kinds[Kind.CREATE_USER] = "all licensed seats are in use"
+            self.applied.notices.append(Notice(NoticeKind.NO_LICENCE, op.subject, str(error)))
+        elif isinstance(error, scim.AddressTaken):
+            self.applied.notices.append(Notice(NoticeKind.ELSEWHERE, op.subject, str(error)))
+        state = "unknown" if error.uncertain else "failed"
+        self._record(number, Result(op, state, error.name, str(error)))
+
+    def _record(
+        self,
+        number: int,
+        result: Result,
+        *,
+        accounts: Sequence[Account] = (),
+        teams: Sequence[Team] = (),
+        drop_accounts: Sequence[str] = (),
+        drop_teams: Sequence[str] = (),
+    ) -> None:
+        try:
+            self.journal.record(
+                number,
+                result.state,
+                self.clock(),
+                result.outcome,
+                result.error,
+                accounts=accounts,
+                teams=teams,
+                drop_accounts=drop_accounts,
+                drop_teams=drop_teams,
+            )
+        except Exception as error:
+            self.broken = self.broken or error
+            return
+        self.applied.results[number] = result
+
+    def put_off_the_rest(self) -> None:
+        """Whatever was not begun is on record as put off, where the journal can still be written."""
+        for number, op in self.operations:
+            if number not in self.applied.results and self.broken is None:
+                self._record(number, Result(op, "put_off", "put_off", self.applied.stopped or "the apply was stopped"))
+
+
+def _disagreement(
+    op: Operation, shown: KeeperUser | None, before: Account | None, removed: Sequence[str]
+) -> _Disagreement | None:
+    """What a canary, read back, shows to be other than asked; only what its kind must change is compared."""
+    name = op.subject.name
+    if shown is None:
+        return _Disagreement(f"Keeper took {op.kind.value} for {name}, but does not show the user")
+    if op.kind is Kind.CREATE_USER:
+        wanted = next((c.after for c in op.changes if c.attribute == USER_NAME), name)
+        if fold(shown.attributes.get(USER_NAME, "")) != fold(wanted):
+            return _Disagreement(f"Keeper created {name} under another address")
+        return None
+    if op.kind is Kind.DEACTIVATE_USER and shown.active:
+        return _Disagreement(f"Keeper took the deactivation of {name}, but shows the user as active")
+    if op.kind is Kind.REACTIVATE_USER and not shown.active:
+        return _Disagreement(f"Keeper took the reactivation of {name}, but shows the user as locked")
+    if before is None:
+        return None
+    if op.kind is Kind.UPDATE_USER:
+        if shown.active and not before.active:
+            return _Unasked(f"an update of {name} unlocked the user")
+        still = [team for team in removed if team in shown.teams]
+        if still:
+            return _Disagreement(f"Keeper took the removal of {name} from a team, but shows the member")
+    shown_address = fold(shown.attributes.get(USER_NAME, before.email))
+    if before.email and shown_address != fold(before.email) and not any(c.attribute == USER_NAME for c in op.changes):
+        return _Unasked(f"{op.kind.value} changed the address of {name}")
+    lost = {t for t, m in before.memberships.items() if m.shown} - set(removed) - shown.teams
+    # A user who shows no team at all may be one whose memberships Keeper shows with the teams only.
+    if lost and shown.teams and op.kind is not Kind.DEACTIVATE_USER:
+        return _Unasked(f"{op.kind.value} took {name} out of {len(lost)} other teams")
+    return None
+
+
+def counts(results: Mapping[int, Result]) -> dict[str, int]:
+    """The number of operations by state."""
+    found: dict[str, int] = {}
+    for result in results.values():
+        found[result.state] = found.get(result.state, 0) + 1
+    return found

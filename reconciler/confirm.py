@@ -1,0 +1,136 @@
+"""The confirming reads: nobody loses anything because they are *missing* from a list.
+
+Before anyone is deactivated or taken out of a team, a point read of that one person must say so. Where it disagrees or
+fails, that part is put off and reported; everything else goes on.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from reconciler.model import Status
+from reconciler.plan import Kind, Notice, NoticeKind, Operation, Rule, TeamRef, in_order
+from reconciler.safety import Judged
+
+
+class Paths(Protocol):
+    """How one user is bound to the application."""
+
+    @property
+    def bound(self) -> bool:
+        """Directly or through a group."""
+        ...
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """The groups that lead from the application to the user."""
+        ...
+
+
+class PointReads(Protocol):
+    """What is asked of JumpCloud about one user; every method raises where the answer is not clear."""
+
+    async def status_of(self, user_id: str, /) -> Status | None:
+        """The user's status, None where the user was deleted."""
+        ...
+
+    async def application_paths(self, user_id: str, /) -> Paths:
+        """How the user is bound to the application."""
+        ...
+
+    async def groups_of(self, user_id: str, /) -> frozenset[str]:
+        """The groups that the user is a member of."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """What of an operation was not confirmed, and why."""
+
+    whole: bool
+    teams: tuple[TeamRef, ...]
+    words: str
+
+
+async def confirm(judged: Judged, reads: PointReads, failures: tuple[type[Exception], ...]) -> Judged:
+    """The plan with everything put off that takes something away and was not confirmed.
+
+    `failures` are the exceptions by which a point read says that it has no clear answer.
+    """
+    plan = judged.plan
+    taking = [
+        (number, op)
+        for number, op in enumerate(plan.operations)
+        if op.sent and op.subject.type == "user" and (op.kind is Kind.DEACTIVATE_USER or op.remove)
+    ]
+    if not taking:
+        return judged
+    doubts = dict(
+        zip(
+            (number for number, _ in taking),
+            await asyncio.gather(*(_doubt(op, reads, failures) for _, op in taking)),
+            strict=True,
+        )
+    )
+    return _put_off(judged, {number: doubt for number, doubt in doubts.items() if doubt is not None})
+
+
+async def _doubt(op: Operation, reads: PointReads, failures: tuple[type[Exception], ...]) -> _Doubt | None:
+    try:
+        if op.kind is Kind.DEACTIVATE_USER:
+            words = await _why_not_lock(op, reads)
+            return _Doubt(True, (), words) if words else None
+        return await _teams_in_doubt(op, reads)
+    except failures as error:
+        return _Doubt(op.kind is Kind.DEACTIVATE_USER, op.remove, f"the confirming read failed: {error}")
+
+
+async def _why_not_lock(op: Operation, reads: PointReads) -> str:
+    if not op.subject.jumpcloud_id:
+        # Taken over by a person as somebody whom JumpCloud does not know; there is no record to read.
+        return ""
+    status = await reads.status_of(op.subject.jumpcloud_id)
+    if op.rule is Rule.SUSPENDED:
+        return "" if status is Status.SUSPENDED else "read again, the own record does not say suspended"
+    if status is None or status is Status.SUSPENDED:
+        return ""
+    if op.rule is Rule.DELETED:
+        return "missing from the list of users, but there when read alone"
+    paths = await reads.application_paths(op.subject.jumpcloud_id)
+    return "missing from the scope, but bound to the application when read alone" if paths.bound else ""
+
+
+async def _teams_in_doubt(op: Operation, reads: PointReads) -> _Doubt | None:
+    user_id = op.subject.jumpcloud_id
+    member_of, paths = await asyncio.gather(reads.groups_of(user_id), reads.application_paths(user_id))
+    still = tuple(team for team in op.remove if team.jumpcloud_id in member_of and team.jumpcloud_id in paths.groups)
+    if not still:
+        return None
+    names = ", ".join(team.name for team in still)
+    return _Doubt(False, still, f"missing from {names} in the list, but a member when read alone")
+
+
+def _put_off(judged: Judged, doubts: Mapping[int, _Doubt]) -> Judged:
+    if not doubts:
+        return judged
+    plan = judged.plan
+    rebuilt: list[tuple[Operation, int | None]] = []
+    notices = list(plan.notices)
+    for number, op in enumerate(plan.operations):
+        doubt = doubts.get(number)
+        if doubt is None:
+            rebuilt.append((op, number))
+            continue
+        notices.append(Notice(NoticeKind.UNCONFIRMED, op.subject, f"{doubt.words}; put off until the next cycle"))
+        main, part = (None, op) if doubt.whole else op.divided((), doubt.teams)
+        rebuilt += [(main, number)] if main is not None else []
+        rebuilt += [(replace(part, sent=False), None)] if part is not None else []
+    final = in_order(op for op, _ in rebuilt)
+    place = {id(op): number for number, op in enumerate(final)}
+    now_at = {old: place[id(op)] for op, old in rebuilt if old is not None}
+    held = tuple(
+        replace(hold, operations=tuple(sorted(now_at[i] for i in hold.operations if i in now_at))) for hold in plan.held
+    )
+    decisions = {now_at[i]: decision for i, decision in judged.decisions.items() if i in now_at}
+    return Judged(replace(plan, operations=final, held=held, notices=tuple(notices)), decisions)

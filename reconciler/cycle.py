@@ -1,0 +1,405 @@
+"""The straight line: read, diff, limit, confirm, apply, record. The one place where it stands as a line.
+
+A dry run is the same line without its last two steps: it takes no lock and writes nothing.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from reconciler import apply as executor
+from reconciler.config import Settings
+from reconciler.confirm import confirm
+from reconciler.diff import Decision, diff
+from reconciler.jumpcloud import JumpCloud, JumpCloudError
+from reconciler.keeper import Keeper, KeeperError
+from reconciler.model import EXTERNAL_ID, Account, Directory, Listing, Snapshot, Standing, Status, fold
+from reconciler.plan import Effect, Notice, Operation, Plan, Source
+from reconciler.policy import FirstRun, Mode
+from reconciler.report.document import SavedPlan, to_json
+from reconciler.safety import Allowance, Consent, Judged, Past, Release, judge
+from reconciler.settle import settle
+from reconciler.snapshot import observed
+from reconciler.store import Binding, JournalRow, Store
+
+RELEASE_LASTS = timedelta(hours=4)
+STALE = timedelta(days=1)
+"""A snapshot whose newest run is older than this is rebuilt from Keeper first."""
+
+Progress = Callable[[str, int, int], None]
+_JUMPCLOUD_ID = re.compile(r"[0-9a-f]{24}")
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The clients of both services."""
+
+    jumpcloud: JumpCloud
+    keeper: Keeper
+    scim_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a person or the schedule asks of a cycle.
+
+    `person` is the address that a `resync EMAIL` is about. `reviewed` is asked with the first plan where a person sits
+    at a terminal; it returns whether that person agreed.
+    """
+
+    resync: bool = False
+    person: str = ""
+    unlock: bool = False
+    saved: SavedPlan | None = None
+    reviewed: Callable[[Plan], bool] | None = None
+    by: str = ""
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a cycle came to. `result` is done, nothing, held, partial, failed or observed."""
+
+    plan: Plan
+    result: str = "planned"
+    results: Mapping[int, executor.Result] = field(default_factory=dict)
+    not_due: frozenset[Effect] = frozenset()
+    stopped: str = ""
+
+
+class NobodyThere(Exception):
+    """A `resync EMAIL` for an address that neither service knows; the text is for the administrator."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """Both sides as read. `snapshot` is rebuilt from Keeper where this is a resync."""
+
+    directory: Directory
+    snapshot: Snapshot
+    kind: str
+    focus: str = ""
+
+
+async def plan(
+    settings: Settings, services: Services, store: Store, order: Order, now: datetime, progress: Progress | None = None
+) -> Plan:
+    """A dry run: what the next cycle would do, in full even when it is held. Writes nothing."""
+    read, _ = await _read(settings, services, store, order, now, progress)
+    decision = _decide(settings, services, store, read, order, now)
+    judged = await _limit(settings, services, store, decision, order, now)
+    return judged.plan
+
+
+async def run(
+    settings: Settings,
+    services: Services,
+    store: Store,
+    order: Order,
+    clock: Callable[[], datetime],
+    *,
+    progress: Progress | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """One cycle. The store is open for writing. Raises what the clients and the store raise; whatever was applied
+    until then is in the journal."""
+    now = clock()
+    before = store.snapshot(now)
+    read, unknown = await _read(settings, services, store, order, now, progress)
+    _note_unknown(store, unknown, read.snapshot, now)
+    decision = _decide(settings, services, store, read, order, now)
+    if order.saved is not None:
+        _agree(store, order.saved.effects, order, now, f"the saved plan {order.saved.id} was applied")
+    judged = await _limit(settings, services, store, decision, order, now)
+    if _first_held(judged.plan) and order.reviewed is not None and order.reviewed(judged.plan):
+        _agree(store, judged.plan.effects, order, now, "the first plan was reviewed")
+        judged = await _limit(settings, services, store, decision, order, now)
+
+    first_held = _first_held(judged.plan)
+    settled = _settled(read.snapshot, unknown)
+    learnt = decision.snapshot if not first_held and settings.policy().mode is Mode.ENFORCE else settled
+    store.save(learnt, before)
+    if settings.policy().mode is Mode.ENFORCE and not first_held and not order.person:
+        store.set_reviewed(True)
+    run_id = store.begin_run("person" if order.person else judged.plan.kind, now, by=order.by, reason=order.reason)
+    sent = [(number, op) for number, op in enumerate(judged.plan.operations) if op.sent]
+    ids = store.write_ahead(
+        run_id,
+        [op for _, op in sent],
+        {place: judged.decisions.get(number, "") for place, (number, _) in enumerate(sent)},
+    )
+    applied = await executor.apply(
+        [(journal_id, op) for journal_id, (_, op) in zip(ids, sent, strict=True)],
+        learnt,
+        services.keeper,
+        store,
+        clock=clock,
+        in_flight=settings.keeper.in_flight,
+        progress=(lambda done, total: progress("Keeper", done, total)) if progress else None,
+        stopping=stopping,
+    )
+    await _settle_now(services, store, applied, clock)
+    final = replace(judged.plan, notices=(*judged.plan.notices, *applied.notices))
+    outcome = Outcome(
+        final,
+        _result(settings, final, applied),
+        {number: applied.results[journal_id] for journal_id, (number, _) in zip(ids, sent, strict=True)},
+        order.saved.effects - final.effects if order.saved else frozenset(),
+        applied.stopped,
+    )
+    keep = bool(final.held or sent)
+    store.finish_run(
+        run_id,
+        clock(),
+        outcome.result,
+        plan_id=final.id,
+        held=bool(final.held),
+        counts=executor.counts(applied.results),
+        document=to_json(final) if keep else None,
+    )
+    return outcome
+
+
+def _result(settings: Settings, plan: Plan, applied: executor.Applied) -> str:
+    if settings.policy().mode is Mode.OBSERVE:
+        return "observed"
+    if any(result.state != "done" for result in applied.results.values()):
+        return "failed" if applied.stopped and not applied.done else "partial"
+    if plan.held:
+        return "held"
+    return "done" if applied.results else "nothing"
+
+
+# -- read -----------------------------------------------------------------------------------------------------------
+
+
+async def _read(
+    settings: Settings, services: Services, store: Store, order: Order, now: datetime, progress: Progress | None
+) -> tuple[_Read, list[JournalRow]]:
+    """Both sides, and the operations of former runs whose outcome Keeper has to tell."""
+    snapshot = store.snapshot(now)
+    organization, application = await services.jumpcloud.application()
+    bound_to = Binding(organization, application.id, services.scim_url)
+    if store.binding() is None and store.writable:
+        store.bind(bound_to)
+    store.check(bound_to)
+    unknown = store.unfinished()
+    if order.person:
+        return await _read_person(services, snapshot, organization, order, now), unknown
+    last = store.last_run()
+    resync = (
+        order.resync
+        or settings.policy().mode is Mode.OBSERVE
+        or not snapshot.reviewed
+        or snapshot.read_at is None
+        or bool(unknown)
+        or last is None
+        or now - last.started_at > STALE
+    )
+    scope, listing = await asyncio.gather(
+        services.jumpcloud.read_scope(progress),
+        _list(services.keeper, snapshot, progress) if resync else _nothing(),
+    )
+    if listing is not None:
+        snapshot = observed(snapshot, listing, now)
+    directory = await services.jumpcloud.read_directory(scope, _ids_of_interest(snapshot), progress)
+    return _Read(directory, snapshot, "resync" if resync else "cycle"), unknown
+
+
+async def _nothing() -> None:
+    return None
+
+
+async def _list(keeper: Keeper, snapshot: Snapshot, progress: Progress | None) -> Listing:
+    return await keeper.listing(
+        [k for k, account in snapshot.accounts.items() if account.standing is not Standing.UNMANAGED and not account.gone],
+        [k for k, team in snapshot.teams.items() if team.managed and not team.gone],
+        progress,
+    )
+
+
+def _ids_of_interest(snapshot: Snapshot) -> Collection[str]:
+    """JumpCloud ids of whom we manage, and of whom Keeper says that JumpCloud made them."""
+    ids = {account.jumpcloud_id for account in snapshot.accounts.values()}
+    ids |= {account.shown.get(EXTERNAL_ID, "") for account in snapshot.accounts.values()}
+    return {user_id for user_id in ids if _JUMPCLOUD_ID.fullmatch(user_id)}
+
+
+async def _read_person(
+    services: Services, snapshot: Snapshot, organization: str, order: Order, now: datetime
+) -> _Read:
+    """One person by point reads; Keeper is listed as a whole only where the snapshot does not know them."""
+    address = fold(order.person)
+    known = [a for a in snapshot.accounts.values() if fold(a.email) == address and not a.gone]
+    person = await services.jumpcloud.person(email=order.person)
+    if person is None and len(known) == 1 and known[0].jumpcloud_id:
+        person = await services.jumpcloud.person(id=known[0].jumpcloud_id)
+    if person is not None:
+        known += [a for a in snapshot.accounts.values() if a.jumpcloud_id == person.user.id and a not in known]
+    if known:
+        users = await asyncio.gather(*(services.keeper.user(a.keeper_id) for a in known if not a.gone))
+        shown = {user.id: user for user in users if user is not None}
+        absent = {a.keeper_id for a in known if not a.gone} - shown.keys()
+        only = replace(snapshot, accounts={a.keeper_id: a for a in known}, teams={})
+        seen = observed(replace(only, teams=snapshot.teams), Listing(shown, {}, frozenset(absent)), now)
+        # The teams were not listed: they stand as they were.
+        narrowed = replace(seen, teams=snapshot.teams)
+    else:
+        narrowed = observed(snapshot, await _list(services.keeper, snapshot, None), now)
+    if person is None and not any(fold(a.email) == address for a in narrowed.accounts.values()):
+        raise NobodyThere(
+            f"{order.person} is neither a user in JumpCloud nor in this Keeper node; nothing was changed. "
+            "Check the address"
+        )
+    groups = await services.jumpcloud.groups_in_scope()
+    users_of = {person.user.id: person.user} if person is not None else {}
+    _, application = await services.jumpcloud.application()
+    directory = Directory(organization, application, users_of, groups)
+    key = person.user.id if person is not None else ""
+    if not key:
+        account = next(a for a in narrowed.accounts.values() if fold(a.email) == address)
+        key = account.jumpcloud_id or account.keeper_id
+    wanted = {
+        k: a
+        for k, a in narrowed.accounts.items()
+        if key in (a.jumpcloud_id, k)
+        or fold(a.email) == address
+        or (person is not None and a.shown.get(EXTERNAL_ID) == person.user.id)
+    }
+    return _Read(directory, replace(narrowed, accounts=wanted), "resync", key)
+
+
+# -- decide ---------------------------------------------------------------------------------------------------------
+
+
+def _settled(snapshot: Snapshot, unknown: list[JournalRow]) -> Snapshot:
+    return settle(((row.id, row.operation) for row in unknown if row.state != "planned"), snapshot)[1]
+
+
+def _decide(
+    settings: Settings, services: Services, store: Store, read: _Read, order: Order, now: datetime
+) -> Decision:
+    snapshot = _settled(read.snapshot, store.unfinished())
+    source = Source(
+        read.directory.organization,
+        read.directory.application.id,
+        read.directory.application.label,
+        services.scim_url,
+    )
+    unlock = frozenset({read.focus}) if order.unlock and read.focus else frozenset()
+    decision = diff(
+        read.directory,
+        snapshot,
+        settings.policy(),
+        now,
+        kind=read.kind,
+        source=source,
+        focus=read.focus,
+        unlock=unlock,
+    )
+    if not read.focus:
+        return decision
+    whole = store.snapshot(now)
+    kept = {k: a for k, a in whole.accounts.items() if k not in read.snapshot.accounts}
+    return Decision(decision.plan, replace(whole, accounts={**kept, **decision.snapshot.accounts}))
+
+
+async def _limit(
+    settings: Settings, services: Services, store: Store, decision: Decision, order: Order, now: datetime
+) -> Judged:
+    """The limits, then the confirming reads."""
+    past = _past(store, now - settings.limits().window)
+    consent = _consent(store, past, order, now)
+    judged = judge(
+        decision.plan, decision.snapshot, past, settings.limits(), settings.policy().teams, consent
+    )
+    if order.saved is not None:
+        effects = order.saved.effects
+        operations = tuple(
+            op if op.effects() <= effects else replace(op, sent=False) for op in judged.plan.operations
+        )
+        judged = replace(judged, plan=replace(judged.plan, operations=operations))
+    return await confirm(judged, services.jumpcloud, (JumpCloudError,))
+
+
+def _past(store: Store, since: datetime) -> list[Past]:
+    return [
+        Past(row.operation, row.decision, counts=not row.decision.startswith(("release:", "allow:")))
+        for row in store.journal(since)
+        if row.state in ("sent", "done", "unknown")
+    ]
+
+
+def _consent(store: Store, past: list[Past], order: Order, now: datetime) -> Consent:
+    releases = []
+    for request in store.open_requests("release", now):
+        decision = f"release:{request.id}"
+        used = {
+            effect
+            for row in store.journal(request.at)
+            if row.decision == decision and row.state == "done"
+            for effect in row.operation.effects()
+        }
+        effects = frozenset(tuple(effect) for effect in request.arguments["effects"])
+        releases.append(Release(decision, effects - used))
+    allowances = [
+        Allowance(f"allow:{request.id}", int(request.arguments["deactivations"]))
+        for request in store.open_requests("allow", now)
+    ]
+    before = {entry.operation.subject.key for entry in past if entry.decision.startswith("person:")}
+    person = f"person:{fold(order.person)}" if order.person else ""
+    return Consent(tuple(releases), tuple(allowances), person, frozenset(before))
+
+
+def _first_held(plan: Plan) -> bool:
+    return any(held.limit == "first_run" for held in plan.held)
+
+
+def _agree(store: Store, effects: frozenset[Effect], order: Order, now: datetime, why: str) -> None:
+    store.add_request(
+        "release",
+        {"effects": sorted(list(effect) for effect in effects)},
+        by=order.by,
+        at=now,
+        reason=order.reason or why,
+        until=now + RELEASE_LASTS,
+    )
+
+
+# -- settle ---------------------------------------------------------------------------------------------------------
+
+
+def _note_unknown(store: Store, rows: list[JournalRow], snapshot: Snapshot, now: datetime) -> None:
+    """Close the journal of a run that was cut off: what was never sent is put off, the rest is asked of Keeper."""
+    outcomes, _ = settle(((row.id, row.operation) for row in rows if row.state != "planned"), snapshot)
+    for row in rows:
+        if row.state == "planned":
+            store.record(row.id, "put_off", now, "put_off", "the run was cut off before it was sent")
+        else:
+            store.record(row.id, outcomes[row.id].state, now, "settled", outcomes[row.id].words)
+
+
+async def _settle_now(
+    services: Services, store: Store, applied: executor.Applied, clock: Callable[[], datetime]
+) -> None:
+    """Ask Keeper once what became of what had no clear answer, or of addresses that it says are taken."""
+    unknown: list[tuple[int, Operation]] = [
+        (number, result.operation) for number, result in applied.results.items() if result.state == "unknown"
+    ]
+    taken = any(result.outcome == "address_taken" for result in applied.results.values())
+    if not unknown and not taken:
+        return
+    now = clock()
+    before = store.snapshot(now)
+    try:
+        listing = await _list(services.keeper, before, None)
+    except KeeperError:
+        # The journal says unknown, and the next cycle begins by asking.
+        return
+    outcomes, snapshot = settle(unknown, observed(before, listing, now))
+    store.save(snapshot, before)
+    for number, outcome in outcomes.items():
+        store.record(number, outcome.state, now, "settled", outcome.words)
+        applied.results[number] = replace(applied.results[number], state=outcome.state, error=outcome.words)

@@ -1,0 +1,80 @@
+"""What persons decide about who is managed: `adopt` and `disown`, kept in the state file."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from reconciler.model import EXTERNAL_ID, Account, Snapshot, Standing, fold, normal
+from reconciler.store import Store
+
+
+def adopt(
+    store: Store, now: datetime, by: str, reason: str, *, email: str | None = None, team: str | None = None
+) -> str:
+    """Mark an account, a team, or with neither every ghost, to be taken over by the next plan; returns what was done.
+
+    An account that belongs to a user in scope is linked to them; everybody else is managed as out of scope, and their
+    lock waits for a release.
+    """
+    before = store.snapshot(now)
+    if team is not None:
+        return _adopt_team(store, before, now, by, reason, team)
+    if email is not None:
+        found = _accounts(before, email)
+        if not found:
+            return f"Keeper's user {email} is not in the snapshot; nothing was changed. First: reconciler resync"
+    else:
+        found = [a for a in before.accounts.values() if a.standing is Standing.UNMANAGED and not a.gone]
+    accounts = {
+        account.keeper_id: replace(
+            account,
+            standing=Standing.UNMANAGED if account.standing is Standing.DISOWNED else account.standing,
+            jumpcloud_id="" if account.standing is Standing.DISOWNED else account.jumpcloud_id,
+            takeover=not account.gone,
+        )
+        for account in found
+    }
+    store.save(replace(before, accounts={**before.accounts, **accounts}), before)
+    _record(store, "adopt", {"accounts": sorted(accounts), "email": email or ""}, now, by, reason)
+    return f"{len(accounts)} Keeper users will be taken over with the next plan."
+
+
+def _adopt_team(store: Store, before: Snapshot, now: datetime, by: str, reason: str, name: str) -> str:
+    found = [t for t in before.teams.values() if not t.managed and not t.gone and normal(t.name) == normal(name)]
+    if len(found) != 1:
+        return f"{len(found)} Keeper teams that we do not manage have the name {name}; nothing was changed."
+    team = replace(found[0], takeover=True)
+    store.save(replace(before, teams={**before.teams, team.keeper_id: team}), before)
+    _record(store, "adopt", {"team": team.keeper_id}, now, by, reason)
+    return f"The Keeper team {name} will be taken over with the next plan by the group of the same name."
+
+
+def disown(store: Store, now: datetime, by: str, reason: str, email: str) -> str:
+    """Give an account up: it stays as it is, gets its former externalId back with the next cycle, and is matched no
+    more; returns what was done."""
+    before = store.snapshot(now)
+    found = [account for account in _accounts(before, email) if account.managed]
+    if not found:
+        return f"{email} is nobody whom we manage in Keeper; nothing was changed."
+    accounts = {
+        account.keeper_id: replace(
+            account,
+            standing=Standing.DISOWNED,
+            takeover=False,
+            asked={k: v for k, v in account.asked.items() if k == EXTERNAL_ID},
+        )
+        for account in found
+    }
+    store.save(replace(before, accounts={**before.accounts, **accounts}), before)
+    _record(store, "disown", {"accounts": sorted(accounts), "email": email}, now, by, reason)
+    return f"{email} is given up: not changed any more, nor created anew, until `reconciler adopt {email}`."
+
+
+def _accounts(snapshot: Snapshot, email: str) -> list[Account]:
+    return [account for account in snapshot.accounts.values() if fold(account.email) == fold(email)]
+
+
+def _record(
+    store: Store, kind: str, arguments: dict[str, object], now: datetime, by: str, reason: str
+) -> None:
+    request = store.add_request(kind, arguments, by=by, at=now, reason=reason, until=None)
+    store.close_request(request, "done", now, "")

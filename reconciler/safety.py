@@ -1,0 +1,401 @@
+"""The safety limits: which operations may go, and which wait for a person. Pure.
+
+The limits count people over a rolling window, not operations in one cycle, so that a slow mistake is caught like a
+fast one.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from reconciler.model import Snapshot
+from reconciler.plan import Effect, Held, Kind, LimitUse, Operation, Plan, Rule, TeamRef, in_order
+from reconciler.policy import FirstRun, Limit, Limits, TeamPolicy
+
+SMALLEST_TEAM = 5
+"""Members from which on `max_team_loss` counts."""
+
+_TAKING = frozenset({Kind.DEACTIVATE_USER, Kind.DELETE_TEAM})
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """One operation of the window that was sent to Keeper. `decision` is the id of what a person decided about it, ""
+    where the limits let it through by themselves; `counts` is False for what was released or announced."""
+
+    operation: Operation
+    decision: str = ""
+    counts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Effects that a person let through, and the id under which that is on record."""
+
+    id: str
+    effects: frozenset[Effect]
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """So many further deactivations that a person announced, and the id under which that is on record."""
+
+    id: str
+    deactivations: int
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """What persons have decided that still counts. `person` is the id of a `resync EMAIL` that asks for this plan, and
+    `persons_before` the keys of the people for whom that was used within the window."""
+
+    releases: tuple[Release, ...] = ()
+    allowances: tuple[Allowance, ...] = ()
+    person: str = ""
+    persons_before: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A plan with what is held, and by operation index the decision that let an operation through."""
+
+    plan: Plan
+    decisions: Mapping[int, str] = field(default_factory=dict)
+
+
+def judge(
+    plan: Plan, snapshot: Snapshot, past: Sequence[Past], limits: Limits, teams: TeamPolicy, consent: Consent
+) -> Judged:
+    """Hold what is over a limit or waits for a person anyway, and divide operations of which only a part may go.
+
+    `snapshot` is the one the plan was made from, `past` the journal of the window.
+    """
+    return _Judge(plan, snapshot, past, limits, teams, consent).judge()
+
+
+def always_allowed(limits: Limits, managed: int) -> int:
+    """How many people may be concerned whatever the percentages: never more than a third, at least one."""
+    return min(limits.always_allow, max(1, managed // 3))
+
+
+class _Judge:
+    def __init__(
+        self,
+        plan: Plan,
+        snapshot: Snapshot,
+        past: Sequence[Past],
+        limits: Limits,
+        teams: TeamPolicy,
+        consent: Consent,
+    ) -> None:
+        self.plan = plan
+        self.snapshot = snapshot
+        self.past = past
+        self.limits = limits
+        self.team_policy = teams
+        self.consent = consent
+        managed = [a for a in snapshot.accounts.values() if a.managed and not a.gone]
+        self.people = sum(account.active for account in managed)
+        self.always = always_allowed(limits, len(managed))
+        self.first = not snapshot.reviewed
+        self.released = frozenset(effect for release in consent.releases for effect in release.effects)
+        self.fresh_teams = self._fresh_teams()
+        self.uses: list[LimitUse] = []
+        self.holds: dict[str, tuple[list[Operation], int, int, str]] = {}
+        self.covered: dict[str, str] = {}  # by person's key: the allowance that covers the deactivation
+
+    def judge(self) -> Judged:
+        ready = [op for op in self.plan.operations if op.sent]
+        resting = [op for op in self.plan.operations if not op.sent]
+        released, open_ops = self._split_released(ready)
+        waiting, open_ops = self._always_waiting(open_ops)
+        self._cover(open_ops)
+        reasons = self._taking_limits(open_ops)
+        passing: list[Operation] = []
+        by_person = self._person_passes()
+        if by_person:
+            passing = open_ops
+        elif self.first and self.limits.first_run is FirstRun.REVIEW:
+            self._hold(
+                "first_run",
+                open_ops,
+                0,
+                len(open_ops),
+                "the first plan for this Keeper node is a person's to look at",
+            )
+        elif reasons:
+            suspended_pass = self._suspended_alone_within(open_ops)
+            held: list[Operation] = []
+            for op in open_ops:
+                gone, kept = _passing_a_hold(op, suspended_pass)
+                passing += gone
+                held += kept
+            for limit, allowed, planned, reason in reasons:
+                self._hold(limit, held, allowed, planned, reason)
+        else:
+            passing = self._giving_limits(open_ops)
+        return self._result([*released, *passing], waiting, resting)
+
+    def _result(self, sent: Iterable[Operation], waiting: Iterable[Operation], resting: Iterable[Operation]) -> Judged:
+        held_ops = [op for ops, *_ in self.holds.values() for op in ops]
+        everything = _unique([*sent, *resting, *waiting, *held_ops])
+        sent_ids = {id(op) for op in sent}
+        held_ids = {id(op) for op in held_ops}
+        final = in_order(everything)
+        index = {id(op): number for number, op in enumerate(final)}
+        operations = tuple(replace(op, sent=False) if id(op) in held_ids else op for op in final)
+        decisions = {
+            number: decision
+            for number, op in enumerate(final)
+            if id(op) in sent_ids and (decision := self._decision(op))
+        }
+        held = tuple(
+            Held(limit, tuple(sorted(index[id(op)] for op in ops)), allowed, planned, reason)
+            for limit, (ops, allowed, planned, reason) in self.holds.items()
+            if ops
+        )
+        return Judged(replace(self.plan, operations=operations, held=held, limits=tuple(self.uses)), decisions)
+
+    def _decision(self, op: Operation) -> str:
+        for release in self.consent.releases:
+            if op.effects() <= release.effects:
+                return release.id
+        if self.released and op.effects() <= self.released:
+            return self.consent.releases[0].id
+        if op.kind is Kind.DEACTIVATE_USER and op.subject.key in self.covered:
+            return self.covered[op.subject.key]
+        return self.consent.person
+
+    def _hold(self, limit: str, operations: list[Operation], allowed: int, planned: int, reason: str) -> None:
+        if operations:
+            self.holds[limit] = (operations, allowed, planned, reason)
+
+    # -- what goes without being counted ----------------------------------------------------------------------------
+
+    def _split_released(self, operations: Iterable[Operation]) -> tuple[list[Operation], list[Operation]]:
+        """What a person let through, and the rest. A release is about effects: an operation may go in part."""
+        released: list[Operation] = []
+        rest: list[Operation] = []
+        for op in operations:
+            effects = op.effects()
+            if effects <= self.released:
+                released.append(op)
+                continue
+            who = op.subject.key
+            if not effects & self.released or op.kind not in (
+                Kind.UPDATE_USER,
+                Kind.CREATE_USER,
+                Kind.REACTIVATE_USER,
+            ):
+                rest.append(op)
+                continue
+            add = [team for team in op.add if ("add", who, team.key) not in self.released]
+            remove = [team for team in op.remove if ("remove", who, team.key) not in self.released]
+            main, part = op.divided(add, remove)
+            if main is not None and main.effects() <= self.released:
+                released.append(main)
+                if part is not None:
+                    rest.append(part)
+            else:
+                rest.append(op)
+        return released, rest
+
+    def _person_passes(self) -> bool:
+        if not self.consent.person:
+            return False
+        people = {op.subject.key for op in self.plan.operations} | self.consent.persons_before
+        return len(people) <= self.always
+
+    def _always_waiting(self, operations: Iterable[Operation]) -> tuple[list[Operation], list[Operation]]:
+        """What waits for `release` whatever the limits: `teams.review`, deleted teams, teams asked for already, the
+        locks of people who were adopted out of scope."""
+        rest: list[Operation] = []
+        waiting: dict[str, list[Operation]] = defaultdict(list)
+        for op in operations:
+            if op.kind is Kind.DELETE_TEAM:
+                waiting["delete_team"].append(op)
+            elif op.kind is Kind.QUEUE_TEAM and op.rule is Rule.UNSETTLED:
+                waiting["unsettled"].append(op)
+            elif op.kind is Kind.DEACTIVATE_USER and self._adopted_leaver(op):
+                waiting["adopted"].append(op)
+            else:
+                main, part = op.divided([t for t in op.add if self.team_policy.reviews(t.name)], ())
+                if main is not None:
+                    rest.append(main)
+                if part is not None:
+                    waiting["teams.review"].append(part)
+        if self.first and self.limits.first_run is FirstRun.REVIEW and not self.consent.person:
+            return [], [*rest, *(op for ops in waiting.values() for op in ops)]
+        for limit, ops in waiting.items():
+            self._hold(limit, ops, 0, len(ops), _WAITING[limit])
+        return [op for ops in waiting.values() for op in ops], rest
+
+    def _adopted_leaver(self, op: Operation) -> bool:
+        account = self.snapshot.accounts.get(op.subject.keeper_id)
+        return not self.first and account is not None and account.review_lock
+
+    # -- taking away ------------------------------------------------------------------------------------------------
+
+    def _cover(self, operations: Iterable[Operation]) -> None:
+        used = Counter(p.decision for p in self.past if p.operation.kind is Kind.DEACTIVATE_USER)
+        leavers = iter([op.subject.key for op in operations if op.kind is Kind.DEACTIVATE_USER])
+        for allowance in self.consent.allowances:
+            for _ in range(max(0, allowance.deactivations - used[allowance.id])):
+                key = next(leavers, None)
+                if key is None:
+                    return
+                self.covered[key] = allowance.id
+
+    def _counted(self, what: Callable[[Operation], bool]) -> set[str]:
+        return {p.operation.subject.key for p in self.past if p.counts and what(p.operation)}
+
+    def _taking_limits(self, operations: Sequence[Operation]) -> list[tuple[str, int, int, str]]:
+        """The limits on taking away that this plan is over."""
+        over: list[tuple[str, int, int, str]] = []
+        leaving = {op.subject.key for op in operations if op.kind is Kind.DEACTIVATE_USER} - set(self.covered)
+        if self.people and not self.plan.scope.users and any(_takes(op) for op in operations):
+            over.append(
+                ("empty_scope", 0, len(leaving), "nobody at all is in scope any more, which is more likely a mistake")
+            )
+        used = self._counted(lambda op: op.kind is Kind.DEACTIVATE_USER)
+        over += self._over("max_deactivations", self.limits.max_deactivations, used, leaving, "would be locked")
+        losing = {op.subject.key for op in operations if op.remove}
+        used = self._counted(lambda op: bool(op.remove))
+        over += self._over("max_removals", self.limits.max_removals, used, losing, "would lose a team")
+        over += self._team_losses(operations)
+        return over
+
+    def _allowed(self, limit: Limit, people: int) -> int:
+        allowed = limit.allowed(people)
+        return max(allowed, self.always) if limit.percent is not None else allowed
+
+    def _over(
+        self, name: str, limit: Limit, used: set[str], planned: set[str], words: str
+    ) -> list[tuple[str, int, int, str]]:
+        allowed = self._allowed(limit, self.people)
+        self.uses.append(LimitUse(name, allowed, len(used), len(planned - used)))
+        total = len(used | planned)
+        if not planned or total <= allowed:
+            return []
+        hours = self.limits.window.total_seconds() / 3600
+        earlier = f", {len(used)} before in the last {hours:g} hours" if used else ""
+        return [
+            (
+                name,
+                allowed,
+                len(planned),
+                f"{len(planned)} of {self.people} people {words}{earlier}; allowed are {allowed} ({limit})",
+            )
+        ]
+
+    def _team_losses(self, operations: Sequence[Operation]) -> list[tuple[str, int, int, str]]:
+        planned: dict[str, set[str]] = defaultdict(set)
+        used: dict[str, set[str]] = defaultdict(set)
+        names: dict[str, str] = {}
+        for op in operations:
+            for team in op.remove:
+                planned[team.key].add(op.subject.key)
+                names[team.key] = team.name
+        for entry in self.past:
+            for team in entry.operation.remove if entry.counts else ():
+                used[team.key].add(entry.operation.subject.key)
+        members = Counter(
+            team_id
+            for account in self.snapshot.accounts.values()
+            for team_id, m in account.memberships.items()
+            if m.ours or m.shown
+        )
+        over = []
+        for key in sorted(planned, key=lambda key: (names[key], key)):
+            keeper_ids = [t.keeper_id for t in self.snapshot.teams.values() if key in (t.jumpcloud_id, t.keeper_id)]
+            size = sum(members[keeper_id] for keeper_id in keeper_ids) + len(used[key] - planned[key])
+            allowed = self._allowed(self.limits.max_team_loss, size)
+            total = len(used[key] | planned[key])
+            if size >= SMALLEST_TEAM and total > allowed:
+                over.append(
+                    (
+                        "max_team_loss",
+                        allowed,
+                        total,
+                        f"the team {names[key]} would lose {total} of {size} members; allowed are {allowed} "
+                        f"({self.limits.max_team_loss})",
+                    )
+                )
+        return over[:1]
+
+    def _suspended_alone_within(self, operations: Sequence[Operation]) -> bool:
+        suspended = {op.subject.key for op in operations if _is_suspension(op)} - set(self.covered)
+        used = self._counted(lambda op: op.kind is Kind.DEACTIVATE_USER)
+        return len(used | suspended) <= self._allowed(self.limits.max_deactivations, self.people)
+
+    # -- giving -----------------------------------------------------------------------------------------------------
+
+    def _fresh_teams(self) -> set[str]:
+        fresh = {entry.operation.subject.key for entry in self.past if entry.operation.kind is Kind.QUEUE_TEAM}
+        return fresh | {op.subject.key for op in self.plan.operations if op.kind is Kind.QUEUE_TEAM}
+
+    def _granted(self, op: Operation) -> list[TeamRef]:
+        if op.kind is Kind.CREATE_USER:
+            return []
+        return [team for team in op.add if team.key not in self.fresh_teams]
+
+    def _giving_limits(self, operations: list[Operation]) -> list[Operation]:
+        """What may go: over a limit on giving, all of that kind of giving waits, and nothing else."""
+        if self.first:
+            return operations
+        joining = {op.subject.key for op in operations if op.kind is Kind.CREATE_USER}
+        used = self._counted(lambda op: op.kind is Kind.CREATE_USER)
+        creations = self._over(
+            "max_creations", self.limits.max_creations, used, joining, "would be created (invitations and licences)"
+        )
+        gaining = {op.subject.key for op in operations if self._granted(op)}
+        used = self._counted(lambda op: bool(self._granted(op)))
+        grants = self._over("max_grants", self.limits.max_grants, used, gaining, "would be added to an existing team")
+        passing: list[Operation] = []
+        held_creations: list[Operation] = []
+        held_grants: list[Operation] = []
+        for op in operations:
+            if creations and op.kind is Kind.CREATE_USER:
+                held_creations.append(op)
+                continue
+            main, part = op.divided(self._granted(op) if grants else (), ())
+            if main is not None:
+                passing.append(main)
+            if part is not None:
+                held_grants.append(part)
+        for (limit, allowed, planned, reason), held in (
+            *((c, held_creations) for c in creations),
+            *((g, held_grants) for g in grants),
+        ):
+            self._hold(limit, held, allowed, planned, reason)
+        return passing
+
+
+_WAITING = {
+    "teams.review": "new members of these teams always wait for a person (teams.review)",
+    "delete_team": "a team is only ever deleted when a person has agreed",
+    "unsettled": "these teams were asked for before without an answer; they may wait in the Pending Queue",
+    "adopted": "these people were taken over when they were out of scope already; a person agrees to their lock",
+}
+
+
+def _takes(op: Operation) -> bool:
+    return op.kind in _TAKING or bool(op.remove)
+
+
+def _is_suspension(op: Operation) -> bool:
+    return op.kind is Kind.DEACTIVATE_USER and op.rule is Rule.SUSPENDED
+
+
+def _passing_a_hold(op: Operation, suspended_pass: bool) -> tuple[list[Operation], list[Operation]]:
+    """What of an operation passes a hold of the whole plan, and what does not."""
+    if _is_suspension(op) and suspended_pass:
+        return [op], []
+    if op.kind is Kind.REACTIVATE_USER and op.rule is Rule.RETURNED:
+        main, part = op.divided(op.add, op.remove)
+        return [main] if main else [], [part] if part else []
+    return [], [op]
+
+
+def _unique(operations: Iterable[Operation]) -> list[Operation]:
+    return list({id(op): op for op in operations}.values())

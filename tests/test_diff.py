@@ -1,0 +1,353 @@
+"""The rules of the diff, each by itself."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from world import MEMBER, NOW, account, decide, directory, group, jc, snapshot, team, user
+
+from reconciler.diff import Decision
+from reconciler.model import Failure, Membership, Snapshot, Standing, Status
+from reconciler.plan import Kind, NoticeKind, Operation
+from reconciler.policy import (
+    AddressChange,
+    Drift,
+    Mode,
+    OutOfScope,
+    Pilot,
+    Policy,
+    Reactivate,
+    TeamOutOfScope,
+    TeamPolicy,
+)
+
+
+def only(decision: Decision) -> Operation:
+    (operation,) = decision.plan.operations
+    return operation
+
+
+def kinds(decision: Decision) -> list[Kind]:
+    return [operation.kind for operation in decision.plan.operations]
+
+
+def notices(decision: Decision) -> list[NoticeKind]:
+    return [notice.kind for notice in decision.plan.notices]
+
+
+def test_nothing_to_do_when_both_sides_agree() -> None:
+    g, u = group(9), user(1, 9)
+    decision = decide(directory([u], [g]), snapshot([account(u, memberships={"t0009": MEMBER})], [team(g)]))
+    assert decision.plan.operations == () and decision.plan.notices == ()
+
+
+def test_a_joiner_is_created_with_the_teams_and_a_new_group_is_queued_first() -> None:
+    decision = decide(directory([user(1, 9)], [group(9)]), snapshot([]))
+    assert kinds(decision) == [Kind.QUEUE_TEAM, Kind.CREATE_USER]
+    created = decision.plan.operations[1]
+    assert [t.name for t in created.add] == ["Group 9"] and created.add[0].keeper_id == ""
+    assert {c.attribute: c.after for c in created.changes}["externalId"] == jc(1)
+
+
+@pytest.mark.parametrize("status", [Status.STAGED, Status.UNKNOWN])
+def test_a_state_other_than_active_is_not_created_and_changes_nothing_about_access(status: Status) -> None:
+    decision = decide(directory([user(1, 9, status=status)], [group(9)]), snapshot([], [team(group(9))]))
+    assert kinds(decision) == [] and NoticeKind.STATE_UNKNOWN in notices(decision)
+    present = user(2, 9, status=status)
+    decision = decide(directory([present], [group(9)]), snapshot([account(present)], [team(group(9))]))
+    assert kinds(decision) == []
+
+
+def test_no_usable_address_is_not_created_but_reconciled_on_under_the_old_one() -> None:
+    decision = decide(directory([user(1, email="", direct=True)]), snapshot([]))
+    assert kinds(decision) == [] and notices(decision) == [NoticeKind.NO_ADDRESS]
+    old = account(user(1))
+    decision = decide(directory([user(1, email="", direct=True, given_name="Ada")]), snapshot([old]))
+    assert only(decision).kind is Kind.UPDATE_USER
+
+
+def test_suspended_and_deleted_people_are_deactivated_without_grace() -> None:
+    suspended = user(1, direct=True, status=Status.SUSPENDED)
+    decision = decide(directory([suspended]), snapshot([account(suspended), account(user(2))]))
+    assert kinds(decision) == [Kind.DEACTIVATE_USER, Kind.DEACTIVATE_USER]
+    assert {op.rule for op in decision.plan.operations} == {"suspended", "deleted"}
+
+
+def test_who_left_the_scope_is_deactivated_after_the_grace() -> None:
+    left = user(1)
+    first = decide(directory([left]), snapshot([account(left)]))
+    assert kinds(first) == [] and notices(first) == [NoticeKind.IN_GRACE]
+    later = decide(directory([left]), first.snapshot, now=NOW + timedelta(minutes=30))
+    assert only(later).kind is Kind.DEACTIVATE_USER
+    assert only(later).add == only(later).remove == ()
+
+
+def test_out_of_scope_keep_never_covers_suspended_people() -> None:
+    policy = Policy(out_of_scope=OutOfScope.KEEP, grace=timedelta(0))
+    decision = decide(directory([user(1)]), snapshot([account(user(1))]), policy)
+    assert kinds(decision) == [] and notices(decision) == [NoticeKind.KEPT]
+    suspended = user(1, status=Status.SUSPENDED)
+    assert kinds(decide(directory([suspended]), snapshot([account(suspended)]), policy)) == [Kind.DEACTIVATE_USER]
+
+
+def test_back_in_scope_is_reactivated_with_what_was_missed_only_if_the_lock_is_ours() -> None:
+    g, u = group(9), user(1, 9)
+    ours = account(u, active=False, locked_by_us=True)
+    decision = decide(directory([u], [g]), snapshot([ours], [team(g)]))
+    assert only(decision).kind is Kind.REACTIVATE_USER and len(only(decision).add) == 1
+    theirs = snapshot([account(u, active=False)], [team(g)])
+    assert notices(decide(directory([u], [g]), theirs)) == [NoticeKind.LOCKED_IN_KEEPER]
+    assert kinds(decide(directory([u], [g]), theirs)) == []
+    assert kinds(decide(directory([u], [g]), theirs, Policy(reactivate=Reactivate.ANY))) == [Kind.REACTIVATE_USER]
+    assert kinds(decide(directory([u], [g]), theirs, unlock=frozenset({u.id}))) == [Kind.REACTIVATE_USER]
+
+
+def test_gone_after_our_own_deactivation_is_created_anew_on_return() -> None:
+    u = user(1, direct=True)
+    operation = only(decide(directory([u]), snapshot([account(u, gone=True, active=False, locked_by_us=True)])))
+    assert (operation.kind, operation.cause) == (Kind.CREATE_USER, "jumpcloud")
+
+
+def test_a_user_deleted_in_keeper_is_drift() -> None:
+    u = user(1, direct=True)
+    gone = snapshot([account(u, gone=True, active=False)])
+    assert only(decide(directory([u]), gone)).cause == "drift"
+    reported = decide(directory([u]), gone, Policy(drift=Drift.REPORT))
+    assert kinds(reported) == [] and notices(reported) == [NoticeKind.DRIFT]
+
+
+def test_an_empty_value_never_wipes_one_out() -> None:
+    u = user(1, direct=True)
+    assert kinds(decide(directory([replace(u, given_name="", display_name="")]), snapshot([account(u)]))) == []
+
+
+def test_what_keeper_made_of_a_value_is_in_line_until_it_moves() -> None:
+    u = user(1, direct=True, given_name="  Ada")
+    made = account(u)
+    shown = {**made.shown, "name.givenName": "ADA"}
+    in_line = replace(made, shown=shown, settled=shown)
+    assert kinds(decide(directory([u]), snapshot([in_line]))) == []
+    moved = replace(in_line, shown={**shown, "name.givenName": "Eve"})
+    operation = only(decide(directory([u]), snapshot([moved])))
+    assert operation.cause == "drift" and operation.changes[0].before == "Eve"
+
+
+def test_an_address_is_compared_case_folded() -> None:
+    u = user(1, direct=True)
+    assert kinds(decide(directory([replace(u, email="U1@EXAMPLE.com")]), snapshot([account(u)]))) == []
+
+
+def test_a_changed_address_is_reported_with_the_command_or_sent_where_asked() -> None:
+    u = user(1, direct=True)
+    wanted = directory([replace(u, email="new@example.com")])
+    decision = decide(wanted, snapshot([account(u)]))
+    assert kinds(decision) == []
+    assert "enterprise-user --add-alias new@example.com u1@example.com" in decision.plan.notices[0].message
+    sent = only(decide(wanted, snapshot([account(u)]), Policy(address_change=AddressChange.SEND)))
+    assert sent.kind is Kind.UPDATE_USER and sent.changes[0].after == "new@example.com"
+
+
+def unmanaged(number: int, external: str = "", **values: object) -> object:
+    u = user(number)
+    shown = {"userName": u.email.upper(), "externalId": external}
+    return account(u, standing=Standing.UNMANAGED, jumpcloud_id="", shown=shown, asked={}, settled={}, **values)
+
+
+def test_a_namesake_by_address_is_adopted() -> None:
+    decision = decide(directory([user(1, direct=True)]), snapshot([unmanaged(1)]))
+    operation = only(decision)
+    assert operation.rule == "adopted" and operation.kind is Kind.UPDATE_USER
+    assert ("externalId", jc(1)) in {(c.attribute, c.after) for c in operation.changes}
+    assert decision.snapshot.accounts["k0001"].managed
+
+
+def test_a_recycled_address_is_never_linked_silently() -> None:
+    decision = decide(directory([user(1, direct=True)]), snapshot([unmanaged(1, external=jc(77))]))
+    assert kinds(decision) == [] and notices(decision) == [NoticeKind.CONFLICT]
+    consented = decide(directory([user(1, direct=True)]), snapshot([unmanaged(1, external=jc(77), takeover=True)]))
+    assert only(consented).rule == "adopted"
+
+
+def test_a_rehire_takes_the_locked_account_over_only_with_adopt() -> None:
+    old, new = user(1), user(2, direct=True, email="u1@example.com")
+    locked = account(old, active=False, locked_by_us=True)
+    refused = decide(directory([new]), snapshot([locked]))
+    assert kinds(refused) == [] and notices(refused) == [NoticeKind.CONFLICT]
+    consented = only(decide(directory([new]), snapshot([replace(locked, takeover=True)])))
+    assert consented.kind is Kind.REACTIVATE_USER and consented.subject.jumpcloud_id == new.id
+
+
+def test_two_users_with_one_address_get_nothing() -> None:
+    users = [user(1, direct=True), user(2, direct=True, email="U1@Example.com")]
+    decision = decide(directory(users), snapshot([]))
+    assert kinds(decision) == [] and notices(decision) == [NoticeKind.CONFLICT, NoticeKind.CONFLICT]
+
+
+def test_a_new_address_that_is_anothers_stops_additions_but_not_the_rest() -> None:
+    a, b = user(1, 9), user(2, direct=True)
+    wanted = directory([replace(a, email=b.email, given_name="Eve"), replace(b, email="x@example.com")], [group(9)])
+    decision = decide(wanted, snapshot([account(a), account(b)], [team(group(9))]))
+    operation = only(decision)
+    assert operation.add == () and [c.attribute for c in operation.changes] == ["name.givenName"]
+
+
+def test_the_first_plan_adopts_leavers_and_takes_their_locks_for_ours() -> None:
+    left, locked = user(1), user(2)
+    held = snapshot([unmanaged(1, external=jc(1)), unmanaged(2, external=jc(2), active=False)], reviewed=False)
+    decision = decide(directory([left, locked]), held)
+    assert only(decision).kind is Kind.DEACTIVATE_USER and only(decision).subject.jumpcloud_id == jc(1)
+    assert decision.snapshot.accounts["k0002"].locked_by_us
+    later = decide(directory([left, locked]), replace(held, reviewed=True))
+    assert kinds(later) == [] and notices(later) == [NoticeKind.GHOST, NoticeKind.GHOST]
+
+
+def test_unmanaged_people_are_only_reported() -> None:
+    decision = decide(directory([]), snapshot([unmanaged(1)]))
+    assert kinds(decision) == [] and notices(decision) == [NoticeKind.GHOST]
+
+
+def test_a_disowned_person_is_neither_matched_nor_created_and_gets_the_old_external_id_back() -> None:
+    u = user(1, direct=True)
+    given_up = account(u, standing=Standing.DISOWNED, former_external_id="okta-1")
+    operation = only(decide(directory([u]), snapshot([given_up])))
+    assert (operation.rule, operation.changes[0].after) == ("disowned", "okta-1")
+    done = replace(given_up, shown={**given_up.shown, "externalId": "okta-1"})
+    assert kinds(decide(directory([u]), snapshot([done]))) == []
+
+
+def test_protection_prevents_all_but_undoing_our_own_lock() -> None:
+    policy = Policy(protect=frozenset({"u1@example.com"}))
+    suspended = user(1, direct=True, status=Status.SUSPENDED)
+    decision = decide(directory([suspended]), snapshot([account(suspended)]), policy)
+    assert kinds(decision) == [] and notices(decision) == [NoticeKind.PROTECTED]
+    back = replace(user(1, 9), given_name="Other")
+    ours = snapshot([account(user(1), active=False, locked_by_us=True)], [team(group(9))])
+    operation = only(decide(directory([back], [group(9)]), ours, policy))
+    assert operation.kind is Kind.REACTIVATE_USER
+    assert [c.attribute for c in operation.changes] == ["active"] and operation.add == ()
+
+
+def test_protection_sticks_to_the_person_while_listed() -> None:
+    policy = Policy(protect=frozenset({"u1@example.com"}))
+    learnt = decide(directory([user(1, direct=True)]), snapshot([account(user(1))]), policy).snapshot
+    renamed = {k: replace(a, shown={**a.shown, "userName": "z@example.com"}) for k, a in learnt.accounts.items()}
+    gone = decide(directory([]), replace(learnt, accounts=renamed), policy)
+    assert kinds(gone) == []
+    assert kinds(decide(directory([]), replace(learnt, accounts=renamed))) == [Kind.DEACTIVATE_USER]
+
+
+def test_members_follow_the_group() -> None:
+    a, b, u = group(8), group(9), user(1, 9)
+    held = snapshot([account(u, memberships={"t0008": MEMBER})], [team(a), team(b)])
+    operation = only(decide(directory([u], [a, b]), held))
+    assert [t.name for t in operation.add] == ["Group 9"] and [t.name for t in operation.remove] == ["Group 8"]
+
+
+def test_given_by_hand_is_reported_and_taken_only_by_repair() -> None:
+    g, u = group(9), user(1, direct=True)
+    held = snapshot([account(u, memberships={"t0009": Membership(ours=False, seen=True, shown=True)})], [team(g)])
+    decision = decide(directory([u], [g]), held)
+    assert kinds(decision) == [] and notices(decision) == [NoticeKind.GIVEN_BY_HAND]
+    assert only(decide(directory([u], [g]), held, Policy(drift=Drift.REPAIR))).cause == "drift"
+
+
+def test_waiting_is_not_drift() -> None:
+    g, u = group(9), user(1, 9)
+    asked = Membership(ours=True, seen=False, shown=False, asked_at=NOW)
+    held = snapshot([account(u, memberships={"t0009": asked})], [team(g)])
+    decision = decide(directory([u], [g]), held)
+    assert kinds(decision) == [] and notices(decision) == [NoticeKind.WAITING_FOR_APPROVAL]
+    missing = replace(asked, seen=True)
+    taken = snapshot([account(u, memberships={"t0009": missing})], [team(g)])
+    assert only(decide(directory([u], [g]), taken)).cause == "drift"
+
+
+def test_a_team_that_was_never_shown_is_not_queued_again_and_one_that_was_is_drift() -> None:
+    g = group(9)
+    assert kinds(decide(directory([], [g]), snapshot([], [team(g, seen=False)]))) == []
+    operation = only(decide(directory([], [g]), snapshot([], [team(g, gone=True)])))
+    assert (operation.kind, operation.cause) == (Kind.QUEUE_TEAM, "drift")
+
+
+def test_a_renamed_group_renames_the_team_and_a_renamed_team_is_drift() -> None:
+    g = group(9)
+    renamed = only(decide(directory([], [group(9, "New")]), snapshot([], [team(g)])))
+    assert (renamed.kind, renamed.cause) == (Kind.RENAME_TEAM, "jumpcloud")
+    by_hand = team(g, shown={"displayName": "By hand", "externalId": g.id})
+    assert only(decide(directory([], [g]), snapshot([], [by_hand]))).cause == "drift"
+
+
+def test_a_group_that_left_the_scope_empties_its_team() -> None:
+    g, u = group(9), user(1, direct=True)
+    held = snapshot([account(u, memberships={"t0009": MEMBER})], [team(g)])
+    assert [t.name for t in only(decide(directory([u]), held)).remove] == ["Group 9"]
+    keep = Policy(teams=TeamPolicy(out_of_scope=TeamOutOfScope.KEEP))
+    assert kinds(decide(directory([u]), held, keep)) == []
+    delete = Policy(teams=TeamPolicy(out_of_scope=TeamOutOfScope.DELETE))
+    assert kinds(decide(directory([u]), held, delete)) == [Kind.UPDATE_USER, Kind.DELETE_TEAM]
+
+
+def test_a_group_left_out_by_the_settings_is_let_go() -> None:
+    g, u = group(9), user(1, 9)
+    held = snapshot([account(u, memberships={"t0009": MEMBER})], [team(g)])
+    decision = decide(directory([u], [g]), held, Policy(teams=TeamPolicy(exclude=("Group *",))))
+    assert kinds(decision) == [] and notices(decision) == [NoticeKind.LET_GO]
+
+
+def test_a_group_made_again_under_the_same_name_takes_its_team_over() -> None:
+    u = user(1, 5)
+    held = snapshot([account(u, memberships={"t0009": MEMBER})], [team(group(9))])
+    operation = only(decide(directory([u], [group(5, "Group 9")]), held))
+    assert operation.kind is Kind.RENAME_TEAM and operation.changes[0].after == jc(5)
+
+
+def test_a_team_is_adopted_by_name_in_the_first_plan_only() -> None:
+    made = team(group(9), standing=Standing.UNMANAGED, jumpcloud_id="", shown={"displayName": "Group 9"}, asked={})
+    first = decide(directory([], [group(9)]), snapshot([], [made], reviewed=False))
+    assert only(first).kind is Kind.RENAME_TEAM and only(first).rule == "adopted"
+    later = decide(directory([], [group(9)]), snapshot([], [made]))
+    assert kinds(later) == [] and notices(later) == [NoticeKind.CONFLICT]
+
+
+def test_a_name_too_long_for_keeper_is_a_conflict() -> None:
+    decision = decide(directory([], [group(9, "x" * 1000)]), snapshot([]))
+    assert kinds(decision) == [] and notices(decision) == [NoticeKind.CONFLICT]
+
+
+def test_an_unsettled_queueing_waits_and_nobody_is_added() -> None:
+    decision = decide(directory([user(1, 9)], [group(9)]), snapshot([], unsettled_teams={jc(9): NOW}))
+    queue, created = decision.plan.operations
+    assert queue.rule == "unsettled" and created.add == ()
+
+
+def test_a_pilot_narrows_what_is_sent_and_nobody_is_out_of_scope_for_it() -> None:
+    policy = Policy(only=Pilot(groups=frozenset({"IT"})), grace=timedelta(0))
+    wanted = directory([user(1, 9), user(2, 8)], [group(9, "IT"), group(8)])
+    decision = decide(wanted, snapshot([]), policy)
+    sent = {op.subject.name: op.sent for op in decision.plan.operations}
+    assert sent == {"IT": True, "Group 8": False, "u1@example.com": True, "u2@example.com": False}
+    managed = decide(wanted, snapshot([account(user(1)), account(user(2))], [team(group(9, "IT"))]), policy)
+    after = decide(directory([]), managed.snapshot, policy)
+    assert {op.subject.name: op.sent for op in after.plan.operations} == {
+        "u1@example.com": True,
+        "u2@example.com": False,
+    }
+
+
+def test_observe_sends_nothing() -> None:
+    decision = decide(directory([user(1, direct=True)]), snapshot([]), Policy(mode=Mode.OBSERVE))
+    assert not only(decision).sent
+
+
+def test_a_failing_subject_rests_for_a_while_but_not_when_a_person_asks() -> None:
+    u = user(1, direct=True)
+    held = snapshot([], failures={u.id: Failure(2, NOW - timedelta(minutes=9), "refused")})
+    assert not only(decide(directory([u]), held)).sent
+    assert only(decide(directory([u]), held, now=NOW + timedelta(minutes=1))).sent
+    assert only(decide(directory([u]), held, focus=u.id)).sent
+
+
+def test_the_order_of_the_input_does_not_matter() -> None:
+    users, groups = [user(n, 8 + n % 2) for n in range(1, 7)], [group(8), group(9)]
+    plans = {decide(directory(list(order), groups), Snapshot(reviewed=True)).plan for order in (users, users[::-1])}
+    assert len(plans) == 1
