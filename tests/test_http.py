@@ -647,6 +647,7 @@ def test_a_refused_connection_is_said_clearly() -> None:
     assert "Connection refused" in str(error)
 
 
+@pytest.mark.usefixtures("no_proxy")
 def test_a_name_that_cannot_be_resolved_is_said_clearly() -> None:
     trouble = httpx.ConnectError("x")
     trouble.__cause__ = socket.gaierror(-2, "Name or service not known")

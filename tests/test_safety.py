@@ -1,0 +1,164 @@
+"""The limits: what is held, what passes, and what a person's word lets through."""
+
+from dataclasses import replace
+
+from world import MEMBER, account, decide, directory, group, jc, snapshot, team, user
+
+from reconciler.diff import Decision
+from reconciler.model import Status
+from reconciler.plan import Kind
+from reconciler.policy import FirstRun, Limits, Policy, TeamOutOfScope, TeamPolicy
+from reconciler.safety import Allowance, Consent, Judged, Past, Release, always_allowed, judge
+
+LIMITS = Limits()
+TEAMS = TeamPolicy()
+NOBODY = Consent()
+
+
+def judged(
+    decision: Decision,
+    past: tuple[Past, ...] = (),
+    limits: Limits = LIMITS,
+    teams: TeamPolicy = TEAMS,
+    consent: Consent = NOBODY,
+) -> Judged:
+    return judge(decision.plan, decision.snapshot, past, limits, teams, consent)
+
+
+def suspended(count: int, of: int = 100) -> Decision:
+    people = [user(n, direct=True, status=Status.SUSPENDED if n <= count else Status.ACTIVE) for n in range(1, of + 1)]
+    return decide(directory(people), snapshot([account(p) for p in people]))
+
+
+def deleted(count: int, of: int = 100) -> Decision:
+    people = [user(n, direct=True) for n in range(1, of + 1)]
+    return decide(directory(people[count:]), snapshot([account(p) for p in people]))
+
+
+def sent(result: Judged) -> list[str]:
+    return [op.subject.name for op in result.plan.operations if op.sent]
+
+
+def test_within_the_limit_everything_goes() -> None:
+    result = judged(deleted(3))
+    assert len(sent(result)) == 3 and result.plan.held == ()
+
+
+def test_over_the_limit_the_whole_plan_is_held_and_says_so() -> None:
+    result = judged(deleted(4))
+    assert sent(result) == []
+    (held,) = result.plan.held
+    assert (held.limit, held.allowed, held.planned, len(held.operations)) == ("max_deactivations", 3, 4, 4)
+    assert "4 of 100 people" in held.reason
+
+
+def test_a_slow_mistake_is_caught_over_the_window() -> None:
+    before = tuple(Past(op) for op in deleted(3).plan.operations)
+    people = [user(n, direct=True) for n in range(1, 101)]
+    held = snapshot([account(p, active=n >= 3, locked_by_us=n < 3) for n, p in enumerate(people)])
+    again = decide(directory(people[4:]), held)
+    assert sent(judged(again)) and not sent(judged(again, before))
+    assert sent(judged(again, tuple(replace(p, counts=False) for p in before)))
+
+
+def test_always_allow_is_never_more_than_a_third() -> None:
+    assert always_allowed(LIMITS, 5) == 1 and always_allowed(LIMITS, 1) == 1 and always_allowed(LIMITS, 900) == 3
+    assert sent(judged(deleted(1, of=5))) and not sent(judged(deleted(2, of=5)))
+
+
+def test_an_empty_scope_is_held_whatever_the_limits() -> None:
+    decision = decide(directory([]), snapshot([account(user(1))]))
+    assert not sent(judged(decision)) and judged(decision).plan.held[0].limit == "empty_scope"
+
+
+def test_suspended_people_and_our_own_unlocks_pass_a_hold() -> None:
+    people = [user(n, 9) for n in range(1, 201)]
+    now = [replace(people[0], status=Status.SUSPENDED), *people[1:190]]
+    accounts = [account(p) for p in people]
+    accounts[1] = account(people[1], active=False, locked_by_us=True)
+    result = judged(decide(directory(now, [group(9)]), snapshot(accounts, [team(group(9))])))
+    assert sent(result) == ["u1@example.com", "u2@example.com"]
+    returned = next(op for op in result.plan.operations if op.kind is Kind.REACTIVATE_USER)
+    assert returned.add == ()  # the team waits with everything else
+
+
+def test_suspended_people_do_not_pass_when_they_alone_are_too_many() -> None:
+    assert sent(judged(suspended(4))) == []
+
+
+def test_creations_over_the_limit_wait_alone() -> None:
+    people = [user(n, direct=True) for n in range(1, 101)]
+    present = snapshot([account(p) for p in people[:60]])
+    changed = [replace(people[0], given_name="Ada"), *people[1:]]
+    result = judged(decide(directory(changed), present))
+    assert sent(result) == ["u1@example.com"] and result.plan.held[0].limit == "max_creations"
+
+
+def test_grants_over_the_limit_are_divided_off() -> None:
+    people = [user(n, 9, given_name="Ada") for n in range(1, 31)]
+    present = snapshot([account(user(n)) for n in range(1, 31)], [team(group(9))])
+    result = judged(decide(directory(people, [group(9)]), present))
+    assert len(sent(result)) == 30 and all(not op.add for op in result.plan.operations if op.sent)
+    assert result.plan.held[0].limit == "max_grants" and len(result.plan.held[0].operations) == 30
+    fresh = snapshot([account(user(n)) for n in range(1, 31)])
+    assert not judged(decide(directory(people, [group(9)]), fresh)).plan.held  # a team that is queued just now
+
+
+def test_half_of_a_team_may_not_go_at_once() -> None:
+    people = [user(n, direct=True) for n in range(1, 201)]
+    members = [account(p, memberships={"t0009": MEMBER}) for p in people[:8]]
+    rest = [account(p) for p in people[8:]]
+    wanted = [replace(p, groups=frozenset({jc(9)})) if n in (0, 1, 2) else p for n, p in enumerate(people)]
+    result = judged(decide(directory(wanted, [group(9)]), snapshot([*members, *rest], [team(group(9))])))
+    assert result.plan.held[0].limit == "max_team_loss" and not sent(result)
+
+
+def test_review_teams_and_deleted_teams_always_wait() -> None:
+    teams = TeamPolicy(review=("Group 9",))
+    decision = decide(directory([user(1, 9)], [group(9)]), snapshot([], [team(group(9))]))
+    result = judged(decision, teams=teams)
+    assert sent(result) == ["u1@example.com"] and result.plan.operations[0].add == ()
+    assert result.plan.held[0].limit == "teams.review"
+    policy = Policy(teams=TeamPolicy(out_of_scope=TeamOutOfScope.DELETE))
+    deletion = judged(decide(directory([user(1, direct=True)]), snapshot([], [team(group(9))]), policy))
+    assert deletion.plan.held[0].limit == "delete_team"
+
+
+def test_the_first_plan_waits_for_a_person_unless_told_otherwise() -> None:
+    people = [user(n, direct=True) for n in range(1, 50)]
+    first = decide(directory(people), snapshot([], reviewed=False))
+    assert not sent(judged(first)) and judged(first).plan.held[0].limit == "first_run"
+    assert len(sent(judged(first, limits=replace(LIMITS, first_run=FirstRun.APPLY)))) == 49
+    released = judged(first, consent=Consent((Release("release:1", first.plan.effects),)))
+    assert len(sent(released)) == 49 and set(released.decisions.values()) == {"release:1"}
+
+
+def test_a_release_lets_just_its_effects_through() -> None:
+    decision = deleted(10)
+    release = Release("release:1", decision.plan.effects)
+    assert len(sent(judged(decision, consent=Consent((release,))))) == 10
+    one_more = judged(deleted(11), consent=Consent((release,)))
+    assert len(sent(one_more)) == 11  # the eleventh is judged by itself, and one is allowed
+    many_more = judged(deleted(20), consent=Consent((release,)))
+    assert len(sent(many_more)) == 10 and len(many_more.plan.held[0].operations) == 10
+
+
+def test_an_announced_lay_off_passes_and_is_used_up() -> None:
+    decision = deleted(10)
+    consent = Consent(allowances=(Allowance("allow:1", 8),))
+    assert len(sent(judged(decision, consent=consent))) == 10  # eight announced, two within the limit
+    used = tuple(Past(op, "allow:1", counts=False) for op in deleted(8).plan.operations)
+    assert sent(judged(decision, used, consent=consent)) == []
+
+
+def test_resync_of_one_person_passes_for_a_few_people_a_window() -> None:
+    person = user(1, direct=True, status=Status.SUSPENDED)
+    decision = decide(directory([person]), snapshot([account(person)], reviewed=False))
+    assert sent(judged(decision, consent=Consent(person="person:1"))) == ["u1@example.com"]
+    crowded = Consent(person="person:1", persons_before=frozenset({jc(7), jc(8), jc(9)}))
+    assert sent(judged(decision, consent=crowded)) == []
+
+
+def test_a_hold_keeps_every_operation_in_the_plan() -> None:
+    decision = deleted(10)
+    assert judged(decision).plan.effects == decision.plan.effects
