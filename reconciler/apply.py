@@ -14,6 +14,7 @@ from typing import Protocol
 from reconciler import keeper as scim
 from reconciler.model import USER_NAME, Account, KeeperTeam, KeeperUser, Snapshot, Team, fold
 from reconciler.plan import PHASES, Kind, Notice, NoticeKind, Operation, TeamRef
+from reconciler.rows import State
 from reconciler.snapshot import after_team, after_user
 
 
@@ -27,7 +28,7 @@ class Journal(Protocol):
     def record(
         self,
         operation_id: int,
-        state: str,
+        state: State,
         at: datetime,
         outcome: str,
         error: str = "",
@@ -40,11 +41,11 @@ class Journal(Protocol):
         """The outcome and what it means for the snapshot, in one transaction."""
         ...
 
-    def passed_canaries(self) -> frozenset[str]:
+    def passed_canaries(self) -> frozenset[Kind]:
         """The kinds of operations that Keeper was seen to carry out as expected."""
         ...
 
-    def pass_canary(self, kind: str) -> None:
+    def pass_canary(self, kind: Kind) -> None:
         """Remember that Keeper carries this kind out as expected."""
         ...
 
@@ -156,7 +157,7 @@ class _Run:
         for kind in Kind:
             pending = [(number, op) for number, op in phase if op.kind is kind]
             failures = 0
-            while pending and kind.value not in self.passed and kind not in self.put_off_kinds:
+            while pending and kind not in self.passed and kind not in self.put_off_kinds:
                 number, op = pending.pop(0)
                 verdict = await self._carry_out(number, op, canary=True)
                 if self.applied.stopped or self.broken is not None:
@@ -166,8 +167,8 @@ class _Run:
                     if failures == 2 or isinstance(verdict, _Unasked):
                         self._stop_kind(kind, op, str(verdict))
                 elif verdict is True:
-                    self.journal.pass_canary(kind.value)
-                    self.passed.add(kind.value)
+                    self.journal.pass_canary(kind)
+                    self.passed.add(kind)
             rest += pending
         return rest
 
@@ -370,7 +371,7 @@ class _Run:
         try:
             self.journal.record(
                 number,
-                result.state,
+                State(result.state),
                 self.clock(),
                 result.outcome,
                 result.error,

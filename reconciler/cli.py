@@ -1,4 +1,7 @@
-"""The command line: parse, call, print, exit code. What takes long to import is imported by the command that needs it."""
+"""The command line: parse, call, print, exit code.
+
+What takes long to import is imported by the command that needs it.
+"""
 
 import getpass
 import json
@@ -18,7 +21,6 @@ if TYPE_CHECKING:
     from reconciler.config import Settings
     from reconciler.cycle import Order, Outcome, Services
     from reconciler.plan import Plan
-    from reconciler.store import Store
 
 T = TypeVar("T")
 
@@ -73,8 +75,9 @@ def _explain(error: Exception) -> int:
     """What an administrator is told about an error, and the exit code."""
     from reconciler.config import SettingsError
     from reconciler.report.terminal import clean
+    from reconciler.secrets import SecretError
 
-    if isinstance(error, SettingsError):
+    if isinstance(error, SettingsError | SecretError):
         _say(f"The settings can't be used; nothing was done.\n{error}")
         return USAGE
     from reconciler.store import StateError, WrongBinding
@@ -98,8 +101,8 @@ def _explain(error: Exception) -> int:
     if os.environ.get("RECONCILER_TRACEBACK"):
         raise error
     _say(
-        f"An error that should not happen: {type(error).__name__}: {clean(str(error), width=300)}. What was begun is in "
-        "the journal; the next run settles it. Please report it (RECONCILER_TRACEBACK=1 shows where it was)."
+        f"An error that should not happen: {type(error).__name__}: {clean(str(error), width=300)}. What was begun is "
+        "in the journal; the next run settles it. Please report it (RECONCILER_TRACEBACK=1 shows where it was)."
     )
     return FAILED
 
@@ -303,15 +306,14 @@ def resync(config: Path | None, email: str | None, unlock: bool, rebind: bool, r
     from reconciler.cycle import Order
 
     settings = _settings(config)
+    if rebind and email:
+        raise click.UsageError("--rebind is for everybody: leave EMAIL out.")
     if unlock and not email:
         raise click.UsageError("--unlock needs the EMAIL of the one person whom it is for.")
-    if rebind:
-        from reconciler.store import Store
-
-        with Store.open(settings.state_path(), write=True) as store:
-            store.unbind()
-        _say("The state file is free for another binding; the first plan for it is a person's to look at.")
-    _carry_out(settings, Order(resync=True, person=email or "", unlock=unlock, by=_who(), reason=reason))
+    _carry_out(
+        settings,
+        Order(resync=True, person=email or "", unlock=unlock, rebind=rebind, by=_who(), reason=reason),
+    )
 
 
 @cli.command()
@@ -321,6 +323,7 @@ def resync(config: Path | None, email: str | None, unlock: bool, rebind: bool, r
 def release(config: Path | None, plan_id: str | None, reason: str) -> None:
     """Let the held operations of a plan through: once, within four hours, as far as they are still due."""
     from reconciler.cycle import RELEASE_LASTS, Order
+    from reconciler.report.document import held_effects
     from reconciler.store import Store
 
     settings = _settings(config)
@@ -331,7 +334,7 @@ def release(config: Path | None, plan_id: str | None, reason: str) -> None:
             which = f"No held plan {plan_id}" if plan_id else "No held plan"
             _say(f"{which} is on record; nothing was released. `reconciler status` shows what is held.")
             raise _Exit(USAGE)
-        effects = sorted({effect for op in held.operations for effect in op.effects()})
+        effects = sorted(held_effects(store.document(held.id)))
         store.add_request(
             "release",
             {"plan": held.plan_id, "effects": [list(effect) for effect in effects]},

@@ -383,7 +383,7 @@ def load(path: Path) -> Settings:
     try:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise SettingsError([_syntax_problem(path, error)]) from None
+        raise SettingsError([_syntax_problem(path, text, error)]) from None
     lines = key_lines(text)
     data.setdefault("keeper", {})  # so that the missing key is told, not the missing section
     try:
@@ -431,9 +431,9 @@ def _read(path: Path) -> str:
         raise SettingsError([Problem(path, line, "", "not UTF-8", hint="save the file in UTF-8")]) from None
 
 
-def _syntax_problem(path: Path, error: Exception) -> Problem:
+def _syntax_problem(path: Path, text: str, error: Exception) -> Problem:
     found = re.fullmatch(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", str(error), re.DOTALL)
-    line = int(found[2]) if found and found[2] else None
+    line = int(found[2] or len(text.splitlines())) if found else None
     what = found[1] if found else "nested too deeply" if isinstance(error, RecursionError) else "a number out of range"
     return Problem(path, line, "", f"no TOML: {what}", hint="texts stand in double quotes, a key only once")
 
@@ -470,7 +470,8 @@ def _suggestion(key: str) -> str:
     *section, name = key.split(".")
     known = list(known_keys())
     siblings = {other.split(".")[len(section)] for other in known if other.split(".")[: len(section)] == section}
-    elsewhere = {other.rpartition(".")[2]: other for other in reversed(known)}
+    sections = {other.split(".")[0]: other.split(".")[0] for other in known}
+    elsewhere = sections | {other.rpartition(".")[2]: other for other in reversed(known)}
     if name in elsewhere:
         meant = elsewhere[name]
     elif near := difflib.get_close_matches(name, siblings, 1):

@@ -15,14 +15,14 @@ from reconciler.confirm import confirm
 from reconciler.diff import Decision, diff
 from reconciler.jumpcloud import JumpCloud, JumpCloudError
 from reconciler.keeper import Keeper, KeeperError
-from reconciler.model import EXTERNAL_ID, Account, Directory, Listing, Snapshot, Standing, Status, fold
-from reconciler.plan import Effect, Notice, Operation, Plan, Source
-from reconciler.policy import FirstRun, Mode
+from reconciler.model import EXTERNAL_ID, Directory, Listing, Snapshot, Standing, fold
+from reconciler.plan import Effect, Kind, Operation, Plan, Source
+from reconciler.policy import Mode
 from reconciler.report.document import SavedPlan, to_json
 from reconciler.safety import Allowance, Consent, Judged, Past, Release, judge
 from reconciler.settle import settle
 from reconciler.snapshot import observed
-from reconciler.store import Binding, JournalRow, Store
+from reconciler.store import Binding, JournalRow, State, Store
 
 RELEASE_LASTS = timedelta(hours=4)
 STALE = timedelta(days=1)
@@ -52,6 +52,7 @@ class Order:
     resync: bool = False
     person: str = ""
     unlock: bool = False
+    rebind: bool = False
     saved: SavedPlan | None = None
     reviewed: Callable[[Plan], bool] | None = None
     by: str = ""
@@ -106,7 +107,7 @@ async def run(
     """One cycle. The store is open for writing. Raises what the clients and the store raise; whatever was applied
     until then is in the journal."""
     now = clock()
-    before = store.snapshot(now)
+    before = store.snapshot()
     read, unknown = await _read(settings, services, store, order, now, progress)
     _note_unknown(store, unknown, read.snapshot, now)
     decision = _decide(settings, services, store, read, order, now)
@@ -119,16 +120,17 @@ async def run(
 
     first_held = _first_held(judged.plan)
     settled = _settled(read.snapshot, unknown)
-    learnt = decision.snapshot if not first_held and settings.policy().mode is Mode.ENFORCE else settled
-    store.save(learnt, before)
-    if settings.policy().mode is Mode.ENFORCE and not first_held and not order.person:
-        store.set_reviewed(True)
+    enforced = settings.policy().mode is Mode.ENFORCE
+    learnt = decision.snapshot if enforced and not first_held else settled
+    reviewed = before.reviewed or (enforced and not first_held and not order.person)
+    store.save(replace(learnt, reviewed=reviewed), before)
     run_id = store.begin_run("person" if order.person else judged.plan.kind, now, by=order.by, reason=order.reason)
     sent = [(number, op) for number, op in enumerate(judged.plan.operations) if op.sent]
     ids = store.write_ahead(
         run_id,
         [op for _, op in sent],
         {place: judged.decisions.get(number, "") for place, (number, _) in enumerate(sent)},
+        now,
     )
     applied = await executor.apply(
         [(journal_id, op) for journal_id, (_, op) in zip(ids, sent, strict=True)],
@@ -155,7 +157,7 @@ async def run(
         clock(),
         outcome.result,
         plan_id=final.id,
-        held=bool(final.held),
+        held=len(final.held_indices),
         counts=executor.counts(applied.results),
         document=to_json(final) if keep else None,
     )
@@ -179,12 +181,15 @@ async def _read(
     settings: Settings, services: Services, store: Store, order: Order, now: datetime, progress: Progress | None
 ) -> tuple[_Read, list[JournalRow]]:
     """Both sides, and the operations of former runs whose outcome Keeper has to tell."""
-    snapshot = store.snapshot(now)
+    snapshot = store.snapshot()
     organization, application = await services.jumpcloud.application()
     bound_to = Binding(organization, application.id, services.scim_url)
-    if store.binding() is None and store.writable:
-        store.bind(bound_to)
+    if order.rebind and store.writable:
+        store.rebind(bound_to, now)
+        snapshot = store.snapshot()
     store.check(bound_to)
+    if store.writable:
+        store.bind(bound_to)
     unknown = store.unfinished()
     if order.person:
         return await _read_person(services, snapshot, organization, order, now), unknown
@@ -194,7 +199,7 @@ async def _read(
         or settings.policy().mode is Mode.OBSERVE
         or not snapshot.reviewed
         or snapshot.read_at is None
-        or bool(unknown)
+        or any(row.state != "unknown" or row.operation.kind is not Kind.QUEUE_TEAM for row in unknown)
         or last is None
         or now - last.started_at > STALE
     )
@@ -214,7 +219,11 @@ async def _nothing() -> None:
 
 async def _list(keeper: Keeper, snapshot: Snapshot, progress: Progress | None) -> Listing:
     return await keeper.listing(
-        [k for k, account in snapshot.accounts.items() if account.standing is not Standing.UNMANAGED and not account.gone],
+        [
+            k
+            for k, account in snapshot.accounts.items()
+            if account.standing is not Standing.UNMANAGED and not account.gone
+        ],
         [k for k, team in snapshot.teams.items() if team.managed and not team.gone],
         progress,
     )
@@ -227,9 +236,7 @@ def _ids_of_interest(snapshot: Snapshot) -> Collection[str]:
     return {user_id for user_id in ids if _JUMPCLOUD_ID.fullmatch(user_id)}
 
 
-async def _read_person(
-    services: Services, snapshot: Snapshot, organization: str, order: Order, now: datetime
-) -> _Read:
+async def _read_person(services: Services, snapshot: Snapshot, organization: str, order: Order, now: datetime) -> _Read:
     """One person by point reads; Keeper is listed as a whole only where the snapshot does not know them."""
     address = fold(order.person)
     known = [a for a in snapshot.accounts.values() if fold(a.email) == address and not a.gone]
@@ -278,9 +285,7 @@ def _settled(snapshot: Snapshot, unknown: list[JournalRow]) -> Snapshot:
     return settle(((row.id, row.operation) for row in unknown if row.state != "planned"), snapshot)[1]
 
 
-def _decide(
-    settings: Settings, services: Services, store: Store, read: _Read, order: Order, now: datetime
-) -> Decision:
+def _decide(settings: Settings, services: Services, store: Store, read: _Read, order: Order, now: datetime) -> Decision:
     snapshot = _settled(read.snapshot, store.unfinished())
     source = Source(
         read.directory.organization,
@@ -301,7 +306,7 @@ def _decide(
     )
     if not read.focus:
         return decision
-    whole = store.snapshot(now)
+    whole = store.snapshot()
     kept = {k: a for k, a in whole.accounts.items() if k not in read.snapshot.accounts}
     return Decision(decision.plan, replace(whole, accounts={**kept, **decision.snapshot.accounts}))
 
@@ -312,14 +317,10 @@ async def _limit(
     """The limits, then the confirming reads."""
     past = _past(store, now - settings.limits().window)
     consent = _consent(store, past, order, now)
-    judged = judge(
-        decision.plan, decision.snapshot, past, settings.limits(), settings.policy().teams, consent
-    )
+    judged = judge(decision.plan, decision.snapshot, past, settings.limits(), settings.policy().teams, consent)
     if order.saved is not None:
         effects = order.saved.effects
-        operations = tuple(
-            op if op.effects() <= effects else replace(op, sent=False) for op in judged.plan.operations
-        )
+        operations = tuple(op if op.effects() <= effects else replace(op, sent=False) for op in judged.plan.operations)
         judged = replace(judged, plan=replace(judged.plan, operations=operations))
     return await confirm(judged, services.jumpcloud, (JumpCloudError,))
 
@@ -334,7 +335,7 @@ def _past(store: Store, since: datetime) -> list[Past]:
 
 def _consent(store: Store, past: list[Past], order: Order, now: datetime) -> Consent:
     releases = []
-    for request in store.open_requests("release", now):
+    for request in store.open_requests(now, "release"):
         decision = f"release:{request.id}"
         used = {
             effect
@@ -346,7 +347,7 @@ def _consent(store: Store, past: list[Past], order: Order, now: datetime) -> Con
         releases.append(Release(decision, effects - used))
     allowances = [
         Allowance(f"allow:{request.id}", int(request.arguments["deactivations"]))
-        for request in store.open_requests("allow", now)
+        for request in store.open_requests(now, "allow")
     ]
     before = {entry.operation.subject.key for entry in past if entry.decision.startswith("person:")}
     person = f"person:{fold(order.person)}" if order.person else ""
@@ -376,9 +377,9 @@ def _note_unknown(store: Store, rows: list[JournalRow], snapshot: Snapshot, now:
     outcomes, _ = settle(((row.id, row.operation) for row in rows if row.state != "planned"), snapshot)
     for row in rows:
         if row.state == "planned":
-            store.record(row.id, "put_off", now, "put_off", "the run was cut off before it was sent")
-        else:
-            store.record(row.id, outcomes[row.id].state, now, "settled", outcomes[row.id].words)
+            store.record(row.id, State.PUT_OFF, now, "put_off", "the run was cut off before it was sent")
+        elif row.id in outcomes and (row.state != "unknown" or outcomes[row.id].state != "unknown"):
+            store.record(row.id, State(outcomes[row.id].state), now, "settled", outcomes[row.id].words)
 
 
 async def _settle_now(
@@ -392,7 +393,7 @@ async def _settle_now(
     if not unknown and not taken:
         return
     now = clock()
-    before = store.snapshot(now)
+    before = store.snapshot()
     try:
         listing = await _list(services.keeper, before, None)
     except KeeperError:
@@ -401,5 +402,5 @@ async def _settle_now(
     outcomes, snapshot = settle(unknown, observed(before, listing, now))
     store.save(snapshot, before)
     for number, outcome in outcomes.items():
-        store.record(number, outcome.state, now, "settled", outcome.words)
+        store.record(number, State(outcome.state), now, "settled", outcome.words)
         applied.results[number] = replace(applied.results[number], state=outcome.state, error=outcome.words)

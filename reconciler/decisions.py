@@ -15,7 +15,7 @@ def adopt(
     An account that belongs to a user in scope is linked to them; everybody else is managed as out of scope, and their
     lock waits for a release.
     """
-    before = store.snapshot(now)
+    before = store.snapshot()
     if team is not None:
         return _adopt_team(store, before, now, by, reason, team)
     if email is not None:
@@ -51,7 +51,7 @@ def _adopt_team(store: Store, before: Snapshot, now: datetime, by: str, reason: 
 def disown(store: Store, now: datetime, by: str, reason: str, email: str) -> str:
     """Give an account up: it stays as it is, gets its former externalId back with the next cycle, and is matched no
     more; returns what was done."""
-    before = store.snapshot(now)
+    before = store.snapshot()
     found = [account for account in _accounts(before, email) if account.managed]
     if not found:
         return f"{email} is nobody whom we manage in Keeper; nothing was changed."
@@ -73,8 +73,6 @@ def _accounts(snapshot: Snapshot, email: str) -> list[Account]:
     return [account for account in snapshot.accounts.values() if fold(account.email) == fold(email)]
 
 
-def _record(
-    store: Store, kind: str, arguments: dict[str, object], now: datetime, by: str, reason: str
-) -> None:
+def _record(store: Store, kind: str, arguments: dict[str, object], now: datetime, by: str, reason: str) -> None:
     request = store.add_request(kind, arguments, by=by, at=now, reason=reason, until=None)
-    store.close_request(request, "done", now, "")
+    store.close_request(request, "done", now)

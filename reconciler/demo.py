@@ -115,8 +115,8 @@ def tell(users: int, groups: int, keep: Path | None) -> int:
         if keep is None:
             shutil.rmtree(folder, ignore_errors=True)
     click.secho(
-        f"\nShown in {time.monotonic() - started:.0f} s: check, a first plan held, reviewed and applied; joiner, leaver, "
-        "rename, move, suspension; drift in Keeper found and put right; an accident held with nobody locked out.",
+        f"\nShown in {time.monotonic() - started:.0f} s: check, a first plan held, reviewed and applied; joiner, "
+        "leaver, rename, move, suspension; drift in Keeper found and put right; an accident held with nobody locked out.",
         bold=True,
     )
     return 0

@@ -51,7 +51,7 @@ _ID = re.compile(r"(?!\.+$)[A-Za-z0-9_.-]{1,128}")
 _SECRET = re.compile(r"[A-Za-z0-9_+/=-]{32,}")
 
 Progress = Callable[[str, int, int], None]
-"""Told after each page: "users" or "teams", how many are read, how many are announced."""
+"""Told after each page: what is read ("Keeper users"), how many of them so far, how many are announced."""
 
 
 def headers(token: str) -> dict[str, str]:
@@ -386,10 +386,7 @@ class Keeper:
             raise UnexpectedReply(about.subject, about.done, problem="the reply is not a SCIM configuration")
 
     async def listing(
-        self,
-        known_users: Collection[str] = (),
-        known_teams: Collection[str] = (),
-        progress: Progress | None = None,
+        self, known_users: Collection[str] = (), known_teams: Collection[str] = (), progress: Progress | None = None
     ) -> Listing:
         """Everything in this node, memberships as users or teams show them.
 
@@ -439,11 +436,7 @@ class Keeper:
         return await self._create(_USERS, _printable(address), "created in Keeper", document)
 
     async def patch_user(
-        self,
-        id: str,
-        values: Mapping[str, str | bool],
-        add: Collection[str] = (),
-        remove: Collection[str] = (),
+        self, id: str, values: Mapping[str, str | bool], add: Collection[str] = (), remove: Collection[str] = ()
     ) -> KeeperUser | None:
         """Set attributes (by the names in `model.USER_ATTRIBUTES`, and `active`) and change teams, in one request.
 
@@ -454,7 +447,8 @@ class Keeper:
         for op, teams in (("add", add), ("remove", remove)):
             if teams:
                 operations.append({"op": op, "path": "groups", "value": _refs(teams)})
-        done = {True: "reactivated", False: "deactivated"}.get(values.get("active"), "changed")  # type: ignore[arg-type]
+        active = values.get("active")
+        done = "changed" if active is None else "reactivated" if active else "deactivated"
         return await self._patch(_USERS, id, operations, done, unique=model.USER_NAME in values)
 
     async def queue_team(self, name: str, external_id: str) -> KeeperTeam:
@@ -515,7 +509,7 @@ class Keeper:
             if max(total, len(found)) > MAX_LISTED:
                 raise IncompleteRead(*_list_of(kind), problem=f"Keeper shows more than {MAX_LISTED} {kind.word}s")
             if progress:
-                progress(f"{kind.word}s", len(found), total)
+                progress(f"Keeper {kind.word}s", len(found), total)
             return len(found) > known
 
         more = take(await self._page(kind, 1, PAGE_SIZE))
@@ -549,8 +543,8 @@ class Keeper:
         return self._shown(kind, about, reply, id)
 
     async def _create(self, kind: _Kind[_R], subject: str, done: str, document: Mapping[str, Any]) -> _R:
-        # With teams in the request, 404 may as well be about one of them.
-        missing = NotFound if "groups" in document else UnknownNode
+        # With teams in the request, 404 may as well be about one of them: no reason to stop everything.
+        missing = Refused if "groups" in document else UnknownNode
         about = _About(subject, done, missing, kind.taken, kind.hint)
         reply = await self._send(about, "POST", kind.path, json=document, repeatable=False)
         try:
@@ -591,12 +585,9 @@ class Keeper:
             raise _failure(about, error) from error
         if 200 <= reply.status < 300:
             return reply
-        outcome = _OUTCOMES.get(reply.status, Refused)
+        depends = {404: about.missing, 409: about.taken}
+        outcome = depends.get(reply.status) or _OUTCOMES.get(reply.status, Refused)
         advice = about.hint if outcome is Refused else ""
-        if reply.status == 404:
-            outcome = about.missing
-        elif reply.status == 409:
-            outcome, advice = about.taken, about.hint if about.taken is Refused else ""
         raise outcome(about.subject, about.done, advice=advice, status=reply.status, detail=_detail(reply))
 
     def _document(self, about: _About, reply: http.Reply) -> Any:
@@ -634,11 +625,7 @@ def _failure(about: _About, error: http.HttpError) -> KeeperError:
     elif uncertain:
         outcome = Unanswered
     return outcome(
-        about.subject,
-        about.done,
-        problem=error.problem,
-        advice="" if uncertain else error.advice,
-        uncertain=uncertain,
+        about.subject, about.done, problem=error.problem, advice="" if uncertain else error.advice, uncertain=uncertain
     )
 
 
@@ -706,20 +693,20 @@ def _numbers(totals: Iterable[int]) -> str:
 
 
 def _detail(reply: http.Reply) -> str:
-    """Keeper's own words for a refusal; empty for a web page or no body."""
+    """Keeper's own words for a refusal, without what may be a credential; empty for a web page or no body."""
     text = reply.body[:65536].decode("utf-8", "replace").strip()
     try:
         document = reply.json()
     except http.BadReply:
-        return "" if text.startswith("<") else _printable(text)
-    if not isinstance(document, dict):
-        return ""
-    words = (document.get(key) for key in ("detail", "message", "error"))
-    return next((_printable(word) for word in words if isinstance(word, str) and word.strip()), "")
+        words = "" if text.startswith("<") else text
+    else:
+        told = [document.get(key) for key in ("detail", "message", "error")] if isinstance(document, dict) else []
+        words = next((word for word in told if isinstance(word, str) and word.strip()), "")
+    return _printable(_SECRET.sub("[…]", words))
 
 
 def _printable(text: str) -> str:
-    """One line of at most DETAIL_LENGTH characters, without controls and without what may be a credential."""
+    """One line of at most DETAIL_LENGTH characters, without controls."""
     visible = "".join(char if char.isprintable() else " " for char in unicodedata.normalize("NFC", text))
-    line = _SECRET.sub("[…]", " ".join(visible.split()))
+    line = " ".join(visible.split())
     return line if len(line) <= DETAIL_LENGTH else line[: DETAIL_LENGTH - 1] + "…"

@@ -66,6 +66,7 @@ def _first_schema(db: "Database") -> None:
             "queued_at": str,
             "seen": int,
             "gone": int,
+            "takeover": int,
         },
         pk="keeper_id",
         nullable={"queued_at"},

@@ -98,8 +98,6 @@ _BY_CODE: dict[int, type[StateError]] = {
     sqlite3.SQLITE_CANTOPEN: Unusable,
     sqlite3.SQLITE_AUTH: Unusable,
     sqlite3.SQLITE_NOLFS: Unusable,
-    # A missing table or column: our own statements are right for the version that was checked at opening.
-    sqlite3.SQLITE_ERROR: Damaged,
 }
 
 
@@ -109,10 +107,13 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", None)
-        if code is None or (code & 0xFF) not in _BY_CODE:
+        kind = _BY_CODE.get(getattr(error, "sqlite_errorcode", -1) & 0xFF)
+        if kind is None and str(error).startswith("no such "):
+            # A table or column is missing, though the version was checked at opening.
+            kind = Damaged
+        if kind is None:
             raise
-        raise _BY_CODE[code & 0xFF](path, f"{error} ({error.sqlite_errorname})") from error
+        raise kind(path, f"{error} ({error.sqlite_errorname})") from error
     except OSError as error:
         where = f": {error.filename}" if error.filename and str(error.filename) != str(path) else ""
         raise Unusable(path, f"{error.strerror or error}{where}") from error

@@ -1,6 +1,5 @@
-"""Makes the tests' own helper modules importable."""
+"""Fixtures for all tests."""
 
-import sys
-from pathlib import Path
+from tests.stage import world
 
-sys.path.insert(0, str(Path(__file__).parent))
+__all__ = ["world"]

@@ -4,7 +4,6 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from world import MEMBER, NOW, account, decide, directory, group, jc, snapshot, team, user
 
 from reconciler.diff import Decision
 from reconciler.model import Failure, Membership, Snapshot, Standing, Status
@@ -20,6 +19,7 @@ from reconciler.policy import (
     TeamOutOfScope,
     TeamPolicy,
 )
+from tests.world import MEMBER, NOW, account, decide, directory, group, jc, snapshot, team, user
 
 
 def only(decision: Decision) -> Operation:

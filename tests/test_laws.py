@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from world import NOW, SOURCE, account, directory, group, jc, user
 
 from reconciler.diff import diff
 from reconciler.model import (
@@ -25,6 +24,7 @@ from reconciler.plan import Kind, Operation, Plan
 from reconciler.policy import Limits, Policy
 from reconciler.safety import Consent, Past, Release, always_allowed, judge
 from reconciler.snapshot import after_team, after_user, observed
+from tests.world import NOW, SOURCE, account, directory, group, jc, user
 
 PEOPLE = range(1, 9)
 GROUPS = range(90, 94)

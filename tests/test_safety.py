@@ -2,13 +2,12 @@
 
 from dataclasses import replace
 
-from world import MEMBER, account, decide, directory, group, jc, snapshot, team, user
-
 from reconciler.diff import Decision
 from reconciler.model import Status
 from reconciler.plan import Kind
 from reconciler.policy import FirstRun, Limits, Policy, TeamOutOfScope, TeamPolicy
 from reconciler.safety import Allowance, Consent, Judged, Past, Release, always_allowed, judge
+from tests.world import MEMBER, account, decide, directory, group, jc, snapshot, team, user
 
 LIMITS = Limits()
 TEAMS = TeamPolicy()

@@ -39,7 +39,7 @@ _CONTROLS: Final = (
     "add_user", "lock", "unlock", "delete_user", "change_email", "rename_user", "accept_invitation",
     "move_user_to_other_node",
     "add_team", "rename_team", "delete_team", "approve_team", "approve_all", "add_member", "remove_member",
-    "throttle", "set_dialect", "inventory", "load", "dump",
+    "throttle", "set_dialect", "inventory", "load",
 )  # fmt: skip
 
 
@@ -322,15 +322,14 @@ class Keeper(Enterprise):
 
     def _with_address(self, user: Account, email: str) -> Account:
         address = self._stored_address(email)
-        same = email.casefold() == user.email.casefold()
-        if not same:
+        if email.casefold() != user.email.casefold():
             if self.dialect.username_change == "ignore":
                 return user
             if self.dialect.username_change == "refuse":
                 raise Refusal(400, "userName cannot be changed")
             if email.casefold() not in user.addresses:
                 self._check_address(email, user.node)
-        return self._readdressed(user, address, keep_alias=not same and self.dialect.username_change == "alias")
+        return self._readdressed(user, address, keep_alias=self.dialect.username_change == "alias")
 
     def _check_address(self, email: str, node: str) -> None:
         holder = self._holder(email)

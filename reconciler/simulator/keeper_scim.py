@@ -140,7 +140,9 @@ def excludes_members(request: Request) -> bool:
 
 def read_user(document: Mapping[str, Any]) -> list[Edit]:
     """A whole user, as POST and PUT send it. Attributes that are not known are ignored."""
-    edits = [edit for name, value in document.items() for edit in _user_edits(name, value, whole=True)]
+    # Dotted names are a form of PATCH; here they are attributes that nobody knows.
+    attributes = {name: value for name, value in document.items() if "." not in name}
+    edits = [edit for name, value in attributes.items() for edit in _user_edits(name, value, whole=True)]
     if user_name(edits) is None:
         raise Refusal(400, "userName is required")
     return edits

@@ -1,0 +1,219 @@
+"""The plan document: what `plan --format json` prints and `plan --save` keeps."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from reconciler.plan import Cause, Change, Effect, Kind, Operation, Plan, Rule, Scope, Source, Subject, TeamRef
+
+MAX_BYTES = 256 * 2**20
+_NO_SCOPE = Scope(0, 0, 0)
+
+
+class SavedPlanError(Exception):
+    """A saved plan can't be used; the text is for the administrator. Nothing was applied."""
+
+
+@dataclass(frozen=True, slots=True)
+class SavedPlan:
+    """A plan as a person saved and reviewed it: what it was made for, and what it does."""
+
+    id: str
+    source: Source
+    generated_at: datetime
+    effects: frozenset[Effect]
+
+
+def to_document(plan: Plan) -> dict[str, Any]:
+    """The plan as a JSON document, version 1."""
+    source = plan.source
+    return {
+        "version": 1,
+        "id": plan.id,
+        "generated_at": plan.generated_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "kind": plan.kind,
+        "source": {
+            "organization": source.organization,
+            "application": {"id": source.application_id, "label": source.application_label},
+            "keeper": source.keeper,
+        },
+        "counts": plan.counts,
+        "scope": {"users": plan.scope.users, "teams": plan.scope.teams, "memberships": plan.scope.memberships},
+        "operations": [_operation(op) for op in plan.operations],
+        "adopt": [_subject(subject) for subject in plan.adopts],
+        "held": [
+            {
+                "limit": held.limit,
+                "operations": list(held.operations),
+                "allowed": held.allowed,
+                "planned": held.planned,
+                "reason": held.reason,
+            }
+            for held in plan.held
+        ],
+        "limits": [
+            {"limit": use.limit, "allowed": use.allowed, "used": use.used, "planned": use.planned}
+            for use in plan.limits
+        ],
+        "notices": [
+            {"kind": notice.kind.value, "subject": _subject(notice.subject), "message": notice.message}
+            for notice in plan.notices
+        ],
+    }
+
+
+def to_json(plan: Plan) -> str:
+    """The document as text; the same plan gives the same bytes."""
+    return json.dumps(to_document(plan), ensure_ascii=False, indent=2) + "\n"
+
+
+def _subject(subject: Subject) -> dict[str, Any]:
+    return {
+        "type": subject.type,
+        "name": subject.name,
+        "jumpcloud_id": subject.jumpcloud_id or None,
+        "keeper_id": subject.keeper_id or None,
+    }
+
+
+def _team(team: TeamRef) -> dict[str, Any]:
+    return {"name": team.name, "jumpcloud_id": team.jumpcloud_id or None, "keeper_id": team.keeper_id or None}
+
+
+def _operation(op: Operation) -> dict[str, Any]:
+    return {
+        "kind": op.kind.value,
+        "subject": _subject(op.subject),
+        "cause": op.cause.value,
+        "rule": op.rule.value,
+        "reason": op.reason,
+        "sent": op.sent,
+        "changes": [
+            {"attribute": change.attribute, "from": change.before or None, "to": change.after} for change in op.changes
+        ],
+        "teams": {"add": [_team(team) for team in op.add], "remove": [_team(team) for team in op.remove]},
+    }
+
+
+class _Read(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+
+class _ReadSubject(_Read):
+    type: Literal["user", "team"]
+    name: str
+    jumpcloud_id: str | None = None
+    keeper_id: str | None = None
+
+
+class _ReadChange(_Read):
+    attribute: str
+    before: str | None = Field(alias="from")
+    after: str = Field(alias="to")
+
+
+class _ReadTeam(_Read):
+    name: str
+    jumpcloud_id: str | None = None
+    keeper_id: str | None = None
+
+
+class _ReadTeams(_Read):
+    add: list[_ReadTeam]
+    remove: list[_ReadTeam]
+
+
+class _ReadOperation(_Read):
+    kind: str
+    subject: _ReadSubject
+    cause: str
+    rule: str
+    reason: str
+    changes: list[_ReadChange]
+    teams: _ReadTeams
+
+    def operation(self) -> Operation:
+        subject = Subject(
+            self.subject.type, self.subject.name, self.subject.jumpcloud_id or "", self.subject.keeper_id or ""
+        )
+        return Operation(
+            Kind(self.kind),
+            subject,
+            Cause(self.cause),
+            Rule(self.rule),
+            self.reason,
+            tuple(Change(c.attribute, c.before or "", c.after) for c in self.changes),
+            tuple(_ref(team) for team in self.teams.add),
+            tuple(_ref(team) for team in self.teams.remove),
+        )
+
+
+def _ref(team: _ReadTeam) -> TeamRef:
+    return TeamRef(team.name, team.jumpcloud_id or "", team.keeper_id or "")
+
+
+class _ReadApplication(_Read):
+    id: str
+    label: str
+
+
+class _ReadSource(_Read):
+    organization: str
+    application: _ReadApplication
+    keeper: str
+
+
+class _ReadPlan(_Read):
+    version: Literal[1]
+    id: str
+    generated_at: str
+    source: _ReadSource
+    operations: list[_ReadOperation]
+
+
+def load_saved(path: Path) -> SavedPlan:
+    """Read a saved plan. Raises SavedPlanError for a file that is none, or was changed since it was saved."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise SavedPlanError(f"{path} is too large for a saved plan; nothing was applied.")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SavedPlanError(f"{path} can't be read ({error.strerror}); nothing was applied.") from None
+    except UnicodeDecodeError:
+        raise SavedPlanError(f"{path} is no saved plan (not UTF-8); nothing was applied.") from None
+    try:
+        read = _ReadPlan.model_validate_json(text)
+        operations = tuple(row.operation() for row in read.operations)
+        generated_at = datetime.fromisoformat(read.generated_at)
+    except (ValidationError, ValueError) as error:
+        where = ""
+        if isinstance(error, ValidationError):
+            first = error.errors(include_input=False, include_url=False)[0]
+            where = f" ({'.'.join(str(part) for part in first['loc']) or 'the document'}: {first['msg']})"
+        raise SavedPlanError(
+            f"{path} is no plan of this version of the reconciler{where}; nothing was applied. Make a new one: "
+            "reconciler plan --save FILE"
+        ) from None
+    source = Source(
+        read.source.organization, read.source.application.id, read.source.application.label, read.source.keeper
+    )
+    if Plan("", generated_at, source, _NO_SCOPE, operations).id != read.id:
+        raise SavedPlanError(
+            f"{path} was changed since it was saved: its operations do not match its id. Nothing was applied. Make a "
+            "new one and review it: reconciler plan --save FILE"
+        )
+    return SavedPlan(read.id, source, generated_at, frozenset(e for op in operations for e in op.effects()))
+
+
+def held_effects(document: str | None) -> frozenset[Effect]:
+    """What the held operations of a recorded plan document do."""
+    if not document:
+        return frozenset()
+    content = json.loads(document)
+    held = {index for hold in content["held"] for index in hold["operations"]}
+    read = [_ReadOperation.model_validate(op).operation() for n, op in enumerate(content["operations"]) if n in held]
+    return frozenset(effect for op in read for effect in op.effects())

@@ -1,0 +1,305 @@
+"""The rows of the state file, read into and written from the types that the rest of the package works with. Pure."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from itertools import islice
+from typing import Any
+
+from reconciler.model import Account, Membership, Standing, Team
+from reconciler.plan import Cause, Change, Kind, Operation, Rule, Subject, TeamRef
+
+Row = sqlite3.Row
+
+ACCOUNT_COLUMNS = (
+    "keeper_id, standing, active, jumpcloud_id, shown, asked, settled, gone, locked_by_us, left_at, protected_as, "
+    "pilot, former_external_id, takeover, review_lock"
+)
+"""The columns of `users`, in the order in which `accounts_of` takes them."""
+_BATCH = 2000
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
+class State(StrEnum):
+    """How far an operation in the journal has come; the last four are outcomes."""
+
+    PLANNED = "planned"
+    SENT = "sent"
+    DONE = "done"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    PUT_OFF = "put_off"
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRow:
+    """One operation in the journal. `decision` names what a person decided to let it through, or is empty."""
+
+    id: int
+    run_id: int
+    state: State
+    operation: Operation
+    decision: str
+    planned_at: datetime
+    sent_at: datetime | None
+    finished_at: datetime | None
+    outcome: str
+    error: str
+
+    @property
+    def at(self) -> datetime:
+        """When the state last changed."""
+        return self.finished_at or self.sent_at or self.planned_at
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a cycle, with the number of operations that it held and the counts of what became of the others.
+
+    `finished_at` is None while it lasts, and for ever if it was cut off.
+    """
+
+    id: int
+    kind: str
+    started_at: datetime
+    by: str
+    reason: str
+    finished_at: datetime | None
+    result: str
+    plan_id: str
+    held: int
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a person asked for: release, allow, adopt, ... It is `open` until it was dealt with."""
+
+    id: str
+    kind: str
+    arguments: Mapping[str, Any]
+    by: str
+    at: datetime
+    reason: str
+    until: datetime | None
+    state: str
+    closed_at: datetime | None
+    result: str
+
+
+def json_text(value: Any) -> str:
+    """Canonical JSON: the same value is the same text."""
+    return _ENCODER.encode(value)
+
+
+def time_text(at: datetime) -> str:
+    """A time as the state file has it: UTC, of fixed width, so that texts sort like times."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def time_of(text: str | None) -> datetime | None:
+    """A time from the state file."""
+    return datetime.fromisoformat(text) if text else None
+
+
+def account_row(account: Account) -> dict[str, Any]:
+    """An account, without its memberships."""
+    return {
+        "keeper_id": account.keeper_id,
+        "standing": account.standing.value,
+        "active": int(account.active),
+        "jumpcloud_id": account.jumpcloud_id,
+        "shown": json_text(dict(account.shown)),
+        "asked": json_text(dict(account.asked)),
+        "settled": json_text(dict(account.settled)),
+        "gone": int(account.gone),
+        "locked_by_us": int(account.locked_by_us),
+        "left_at": time_text(account.left_at) if account.left_at else None,
+        "protected_as": account.protected_as,
+        "pilot": int(account.pilot),
+        "former_external_id": account.former_external_id,
+        "takeover": int(account.takeover),
+        "review_lock": int(account.review_lock),
+    }
+
+
+def membership_row(user: str, team: str, membership: Membership) -> dict[str, Any]:
+    """One membership of one account."""
+    return {
+        "user": user,
+        "team": team,
+        "ours": int(membership.ours),
+        "seen": int(membership.seen),
+        "shown": int(membership.shown),
+        "asked_at": time_text(membership.asked_at) if membership.asked_at else None,
+    }
+
+
+def accounts_of(users: Iterable[tuple[Any, ...]], memberships: Iterable[tuple[Any, ...]]) -> dict[str, Account]:
+    """All accounts by their Keeper ids, from rows of `ACCOUNT_COLUMNS` and of (user, team, and the four values).
+
+    Written for 100,000 accounts: JSON is parsed in batches, and alike memberships are one object.
+    """
+    by_user: dict[str, dict[str, Membership]] = {}
+    alike: dict[tuple[Any, ...], Membership] = {}
+    for user, team, *values in memberships:
+        key = tuple(values)
+        membership = alike.get(key)
+        if membership is None:
+            ours, seen, shown, asked_at = values
+            membership = alike[key] = Membership(bool(ours), bool(seen), bool(shown), time_of(asked_at))
+        found = by_user.get(user)
+        if found is None:
+            by_user[user] = {team: membership}
+        else:
+            found[team] = membership
+    standings = {standing.value: standing for standing in Standing}
+    accounts: dict[str, Account] = {}
+    rows = iter(users)
+    while batch := list(islice(rows, _BATCH)):
+        for row, shown, asked, settled in zip(batch, *(_parsed(batch, column) for column in (4, 5, 6)), strict=True):
+            accounts[row[0]] = Account(
+                row[0],
+                standings[row[1]],
+                row[2] == 1,
+                row[3],
+                shown,
+                asked,
+                settled,
+                by_user.get(row[0]) or {},
+                row[7] == 1,
+                row[8] == 1,
+                time_of(row[9]),
+                row[10],
+                row[11] == 1,
+                row[12],
+                row[13] == 1,
+                row[14] == 1,
+            )
+    return accounts
+
+
+def _parsed(batch: list[tuple[Any, ...]], column: int) -> Iterator[dict[str, str]]:
+    texts = ",".join([row[column] for row in batch])
+    return iter(json.loads(f"[{texts}]"))
+
+
+def team_row(team: Team) -> dict[str, Any]:
+    """A team."""
+    return {
+        "keeper_id": team.keeper_id,
+        "standing": team.standing.value,
+        "jumpcloud_id": team.jumpcloud_id,
+        "shown": json_text(dict(team.shown)),
+        "asked": json_text(dict(team.asked)),
+        "settled": json_text(dict(team.settled)),
+        "queued_at": time_text(team.queued_at) if team.queued_at else None,
+        "seen": int(team.seen),
+        "gone": int(team.gone),
+        "takeover": int(team.takeover),
+    }
+
+
+def team_of(row: Row) -> Team:
+    """A team from its row."""
+    return Team(
+        keeper_id=row["keeper_id"],
+        standing=Standing(row["standing"]),
+        jumpcloud_id=row["jumpcloud_id"],
+        shown=json.loads(row["shown"]),
+        asked=json.loads(row["asked"]),
+        settled=json.loads(row["settled"]),
+        queued_at=time_of(row["queued_at"]),
+        seen=bool(row["seen"]),
+        gone=bool(row["gone"]),
+        takeover=bool(row["takeover"]),
+    )
+
+
+def operation_row(operation: Operation) -> dict[str, Any]:
+    """The columns of an operation that say what it is."""
+    subject = operation.subject
+    return {
+        "kind": operation.kind.value,
+        "subject_key": subject.key,
+        "subject_type": subject.type,
+        "subject_name": subject.name,
+        "jumpcloud_id": subject.jumpcloud_id,
+        "keeper_id": subject.keeper_id,
+        "cause": operation.cause.value,
+        "rule": operation.rule.value,
+        "reason": operation.reason,
+        "changes": json_text([[change.attribute, change.before, change.after] for change in operation.changes]),
+        "teams_add": _teams_text(operation.add),
+        "teams_remove": _teams_text(operation.remove),
+        "due": int(operation.sent),
+    }
+
+
+def _teams_text(teams: Iterable[TeamRef]) -> str:
+    return json_text([[team.name, team.jumpcloud_id, team.keeper_id] for team in teams])
+
+
+def _operation_of(row: Row) -> Operation:
+    return Operation(
+        kind=Kind(row["kind"]),
+        subject=Subject(row["subject_type"], row["subject_name"], row["jumpcloud_id"], row["keeper_id"]),
+        cause=Cause(row["cause"]),
+        rule=Rule(row["rule"]),
+        reason=row["reason"],
+        changes=tuple(Change(*change) for change in json.loads(row["changes"])),
+        add=tuple(TeamRef(*team) for team in json.loads(row["teams_add"])),
+        remove=tuple(TeamRef(*team) for team in json.loads(row["teams_remove"])),
+        sent=bool(row["due"]),
+    )
+
+
+def journal_row(row: Row) -> JournalRow:
+    """An operation in the journal from its row."""
+    return JournalRow(
+        id=row["id"],
+        run_id=row["run_id"],
+        state=State(row["state"]),
+        operation=_operation_of(row),
+        decision=row["decision"],
+        planned_at=datetime.fromisoformat(row["planned_at"]),
+        sent_at=time_of(row["sent_at"]),
+        finished_at=time_of(row["finished_at"]),
+        outcome=row["outcome"],
+        error=row["error"],
+    )
+
+
+def run_of(row: Row) -> Run:
+    """A run from its row."""
+    return Run(
+        id=row["id"],
+        kind=row["kind"],
+        started_at=datetime.fromisoformat(row["started_at"]),
+        by=row["started_by"],
+        reason=row["reason"],
+        finished_at=time_of(row["finished_at"]),
+        result=row["result"],
+        plan_id=row["plan_id"],
+        held=row["held"],
+        counts=json.loads(row["counts"]),
+    )
+
+
+def request_of(row: Row) -> Request:
+    """A request from its row."""
+    return Request(
+        id=str(row["id"]),
+        kind=row["kind"],
+        arguments=json.loads(row["arguments"]),
+        by=row["requested_by"],
+        at=datetime.fromisoformat(row["at"]),
+        reason=row["reason"],
+        until=time_of(row["until"]),
+        state=row["state"],
+        closed_at=time_of(row["closed_at"]),
+        result=row["result"],
+    )

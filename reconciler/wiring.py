@@ -1,0 +1,79 @@
+"""From the settings to clients that are ready: credentials, pace, logs."""
+
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from loguru import logger
+
+from reconciler import jumpcloud as jc
+from reconciler import keeper as scim
+from reconciler.config import Settings
+from reconciler.cycle import Services
+from reconciler.http import Http, Pace
+from reconciler.urls import service_url
+
+JUMPCLOUD_PACE = (5.0, 10.0)
+"""Requests a second at the start and at most. JumpCloud publishes no numbers; this is gentle."""
+KEEPER_PACE = (10.0, 50.0)
+
+
+@asynccontextmanager
+async def services(settings: Settings) -> AsyncIterator[Services]:
+    """Clients of both services, closed at the end. Raises SecretError for a secret that can't be had."""
+    async with AsyncExitStack() as stack:
+        section = settings.jumpcloud
+        credentials = await _credentials(stack, settings)
+        console = await stack.enter_async_context(
+            Http(
+                service="JumpCloud",
+                base_url=section.base_url,
+                headers=credentials,
+                pace=Pace(*JUMPCLOUD_PACE),
+                in_flight=section.in_flight,
+            )
+        )
+        endpoint = await stack.enter_async_context(
+            Http(
+                service="Keeper",
+                base_url=settings.keeper.scim_url,
+                headers=scim.headers(settings.keeper.token.resolve().get_secret_value()),
+                pace=Pace(*KEEPER_PACE),
+                in_flight=settings.keeper.in_flight,
+            )
+        )
+        yield Services(
+            jc.JumpCloud(console, section.application), scim.Keeper(endpoint), service_url(settings.keeper.scim_url)
+        )
+
+
+async def _credentials(stack: AsyncExitStack, settings: Settings) -> Callable[[], Awaitable[Mapping[str, str]]]:
+    """The headers for JumpCloud: an administrator's key, or a service account's token."""
+    section = settings.jumpcloud
+    if section.client_id is None or section.client_secret is None:
+        assert section.api_key is not None
+        return jc.key_headers(section.api_key.resolve(), section.organization)
+    login = jc.login_headers(section.client_id, section.client_secret.resolve())
+    oauth = await stack.enter_async_context(
+        Http(
+            service="JumpCloud",
+            base_url=str(section.oauth_url),
+            headers=login,
+            pace=Pace(*JUMPCLOUD_PACE),
+            in_flight=1,
+        )
+    )
+    return jc.ServiceAccount(oauth, section.organization).headers
+
+
+def log_to_stderr(settings: Settings) -> None:
+    """Logs go to standard error; `diagnose` stays off, since it would print local variables, secrets among them."""
+    logger.remove()
+    logger.add(
+        sys.stderr,
+        level=settings.log.level.value,
+        format="{time:YYYY-MM-DDTHH:mm:ssZZ} {level} {message}",
+        diagnose=False,
+        backtrace=False,
+        serialize=settings.log.format.value == "json",
+    )

@@ -1,0 +1,152 @@
+"""Bad input: a clear message, the documented exit code, nothing sent, nothing lost."""
+
+import fcntl
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from reconciler.simulator.faults import InvalidJson
+from tests.stage import World
+
+
+@pytest.fixture
+def filled(world: World) -> World:
+    world.person("ada", world.group("Engineering"))
+    return world
+
+
+def state(world: World) -> Path:
+    return world.folder / "state" / "reconciler.db"
+
+
+def refused(world: World, code: int, *words: str) -> str:
+    done = world.run("apply", expect=code)
+    for word in words:
+        assert word in done.stderr, done.stderr
+    assert world.writes() == 0
+    return done.stderr
+
+
+def test_a_missing_settings_file(filled: World) -> None:
+    (filled.folder / "config.toml").unlink()
+    done = filled.run("--help")
+    assert "Exit codes" in done.stdout
+    filled.run("apply", "--config", "nowhere.toml", expect=2)
+
+
+def test_unknown_keys_and_bad_values_are_reported_all_at_once(filled: World) -> None:
+    filled.write_settings(safety='[safety]\nmax_deactivation = 3\nwindow = "soon"\n')
+    refused(filled, 2, "safety.max_deactivation", "max_deactivations", "safety.window")
+
+
+def test_a_secret_that_others_can_read(filled: World) -> None:
+    (filled.folder / "token").chmod(0o644)
+    refused(filled, 2, "token")
+    filled.run("check", "--offline", expect=2)
+
+
+def test_a_wrong_api_key(filled: World) -> None:
+    filled.jumpcloud.revoke_api_key("jca_" + "5" * 40)
+    refused(filled, 1, "JumpCloud")
+
+
+def test_a_wrong_scim_token(filled: World) -> None:
+    filled.keeper.new_token()
+    refused(filled, 1, "Keeper")
+
+
+def test_an_application_label_that_two_have(filled: World) -> None:
+    filled.jumpcloud.add_application("Keeper")
+    refused(filled, 1, "Keeper")
+
+
+@pytest.mark.parametrize("side", ["front", "back"])
+def test_json_that_is_not_json(filled: World, side: str) -> None:
+    getattr(filled, side).faults.add(InvalidJson())
+    refused(filled, 1)
+
+
+def test_a_user_without_an_address_is_named_and_the_rest_goes_on(filled: World) -> None:
+    one = filled.person("bob", next(iter(filled.jumpcloud.groups_in_scope(filled.application))))
+    filled.jumpcloud.update_user(one, email="", displayname="Bob Noaddress")
+    assert "Bob Noaddress" in filled.run("apply").stdout
+    assert [a.email for a in filled.keeper.accounts().values()] == ["ada@example.com"]
+
+
+def test_two_users_with_one_address_in_different_case(filled: World) -> None:
+    one = filled.person("bob", next(iter(filled.jumpcloud.groups_in_scope(filled.application))))
+    filled.jumpcloud.update_user(one, email="ADA@Example.com")
+    out = filled.run("apply").stdout
+    assert "more than one JumpCloud user" in " ".join(out.split())
+    assert filled.keeper.accounts() == {}
+
+
+def test_names_never_reach_the_terminal_raw(filled: World) -> None:
+    evil = "\x1b[31mred\x1b[0m \u202egnp.exe \U0001f600 " + "x" * 1000
+    filled.person("eve", filled.group("\x1b]0;title\x07 Team"), displayname=evil)
+    for arguments in (("plan",), ("apply",), ("status",)):
+        done = filled.run(*arguments, expect=None)
+        for character in ("\x1b", "\u202e", "\x07"):
+            assert character not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("damage", ["text", "empty", "truncated", "newer", "foreign"])
+def test_a_state_file_that_is_not_usable_is_left_as_it_is(filled: World, damage: str) -> None:
+    state(filled).parent.mkdir(exist_ok=True)
+    if damage in ("truncated", "newer"):
+        filled.run("apply")
+        filled.keeper.changes.clear()
+    if damage == "text":
+        state(filled).write_text("not a database, but a note to myself " * 40)
+    elif damage == "empty":
+        state(filled).touch()
+    elif damage == "truncated":
+        state(filled).write_bytes(state(filled).read_bytes()[:9000])
+    elif damage == "newer":
+        with sqlite3.connect(state(filled)) as connection:
+            connection.execute("PRAGMA user_version = 99")
+        connection.close()
+    else:
+        with sqlite3.connect(state(filled)) as connection:
+            connection.execute("CREATE TABLE somebody_elses (x)")
+        connection.close()
+    before = state(filled).read_bytes()
+    refused(filled, 6, "reconciler.db")
+    assert state(filled).read_bytes() == before
+
+
+def test_a_state_file_in_use(filled: World) -> None:
+    filled.run("apply")
+    filled.keeper.changes.clear()
+    lock = next(p for p in state(filled).parent.iterdir() if p.name.endswith(".lock"))
+    with lock.open("r+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        refused(filled, 6)
+        filled.run("plan")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write read-only files")
+def test_a_read_only_state_file(filled: World) -> None:
+    filled.run("apply")
+    filled.keeper.changes.clear()
+    state(filled).chmod(0o400)
+    refused(filled, 6)
+
+
+def test_another_keeper_node_stops_before_anything_is_sent(filled: World) -> None:
+    from reconciler.simulator.keeper import Keeper
+    from reconciler.simulator.server import Server
+
+    filled.run("apply")
+    other = Keeper(("987654321",))
+    filled.keeper = other
+    with Server(other) as back:
+        filled.back = back
+        filled.write_settings()
+        refused(filled, 1, "resync --rebind")
+        filled.safety.clear()
+        filled.write_settings()
+        filled.run("resync", "--rebind", expect=4)
+        assert filled.writes() == 0
