@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from reconciler.diff import Decision
-from reconciler.model import Failure, Membership, Snapshot, Standing, Status
+from reconciler.model import Account, Failure, Membership, Snapshot, Standing, Status
 from reconciler.plan import Kind, NoticeKind, Operation
 from reconciler.policy import (
     AddressChange,
@@ -147,7 +147,7 @@ def test_a_changed_address_is_reported_with_the_command_or_sent_where_asked() ->
     assert sent.kind is Kind.UPDATE_USER and sent.changes[0].after == "new@example.com"
 
 
-def unmanaged(number: int, external: str = "", **values: object) -> object:
+def unmanaged(number: int, external: str = "", **values: object) -> Account:
     u = user(number)
     shown = {"userName": u.email.upper(), "externalId": external}
     return account(u, standing=Standing.UNMANAGED, jumpcloud_id="", shown=shown, asked={}, settled={}, **values)

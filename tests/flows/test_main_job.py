@@ -35,9 +35,8 @@ def test_changes_arrive_one_request_a_person(world: World) -> None:
     people = fill(world)
     world.run("apply")
     before = world.writes()
-    engineering, sales = sorted(
-        world.jumpcloud.groups_in_scope(world.application), key=world.jumpcloud.groups_in_scope(world.application).get
-    )
+    ids = {name: group for group, name in world.jumpcloud.groups_in_scope(world.application).items()}
+    engineering, sales = ids["Engineering"], ids["Sales"]
     world.jumpcloud.suspend(people[0])
     world.jumpcloud.remove_member(sales, people[1])
     world.jumpcloud.update_user(people[2], firstname="Ada", displayname="Ada Test")
@@ -203,8 +202,8 @@ def test_a_lost_answer_is_settled_by_asking(world: World) -> None:
 
 def test_throttling_only_slows_down(world: World) -> None:
     fill(world, 6)
-    world.back.faults.add(throttle(retry_after=0), skip=3, times=2)
-    world.front.faults.add(throttle(retry_after=0), skip=1, times=1)
+    world.back.faults.add(throttle("0"), skip=3, times=2)
+    world.front.faults.add(throttle("0"), skip=1, times=1)
     world.run("apply")
     assert world.differences() == []
 
