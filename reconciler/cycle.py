@@ -107,6 +107,7 @@ async def run(
     """One cycle. The store is open for writing. Raises what the clients and the store raise; whatever was applied
     until then is in the journal."""
     now = clock()
+    enforced = settings.policy().mode is Mode.ENFORCE
     before = store.snapshot()
     read, unknown = await _read(settings, services, store, order, now, progress)
     _note_unknown(store, unknown, read.snapshot, now)
@@ -119,8 +120,13 @@ async def run(
         judged = await _limit(settings, services, store, decision, order, now)
 
     first_held = _first_held(judged.plan)
+    if enforced and not before.reviewed and not first_held and not order.person and order.saved is None:
+        # The limits on giving do not count for a first plan: neither for what a crash leaves undone of it, nor does it
+        # fill their window.
+        sent_now = {effect for op in judged.plan.operations if op.sent for effect in op.effects()}
+        _agree(store, frozenset(sent_now), order, now, "safety.first_run is apply")
+        judged = await _limit(settings, services, store, decision, order, now)
     settled = _settled(read.snapshot, unknown)
-    enforced = settings.policy().mode is Mode.ENFORCE
     learnt = decision.snapshot if enforced and not first_held else settled
     reviewed = before.reviewed or (enforced and not first_held and not order.person)
     store.save(replace(learnt, reviewed=reviewed), before)
@@ -379,7 +385,10 @@ def _note_unknown(store: Store, rows: list[JournalRow], snapshot: Snapshot, now:
         if row.state == "planned":
             store.record(row.id, State.PUT_OFF, now, "put_off", "the run was cut off before it was sent")
         elif row.id in outcomes and (row.state != "unknown" or outcomes[row.id].state != "unknown"):
-            store.record(row.id, State(outcomes[row.id].state), now, "settled", outcomes[row.id].words)
+            state = State(outcomes[row.id].state)
+            if state is State.FAILED and row.state is State.SENT:
+                state = State.PUT_OFF  # our end broke off, not the subject's fault: no pause follows
+            store.record(row.id, state, now, "settled", outcomes[row.id].words)
 
 
 async def _settle_now(
@@ -393,6 +402,7 @@ async def _settle_now(
     if not unknown and not taken:
         return
     now = clock()
+    enforced = settings.policy().mode is Mode.ENFORCE
     before = store.snapshot()
     try:
         listing = await _list(services.keeper, before, None)

@@ -145,11 +145,10 @@ def accounts_of(users: Iterable[tuple[Any, ...]], memberships: Iterable[tuple[An
     """
     by_user: dict[str, dict[str, Membership]] = {}
     alike: dict[tuple[Any, ...], Membership] = {}
-    for user, team, *values in memberships:
-        key = tuple(values)
+    for user, team, ours, seen, shown, asked_at in memberships:
+        key = (ours, seen, shown, asked_at)
         membership = alike.get(key)
         if membership is None:
-            ours, seen, shown, asked_at = values
             membership = alike[key] = Membership(bool(ours), bool(seen), bool(shown), time_of(asked_at))
         found = by_user.get(user)
         if found is None:

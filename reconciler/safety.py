@@ -284,7 +284,7 @@ class _Judge:
                 name,
                 allowed,
                 len(planned),
-                f"{len(planned)} of {self.people} people {words}{earlier}; allowed are {allowed} ({limit})",
+                f"{len(planned)} people {words} of {self.people} active{earlier}; allowed are {allowed} ({limit})",
             )
         ]
 

@@ -242,7 +242,6 @@ def _open_checked(path: Path) -> sqlite3.Connection:
         if mode != "wal":
             raise Unusable(path, f"SQLite keeps it in journal mode {mode}; its directory has to be on a local disk")
         connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA cache_size = -65536")
         if version < len(migrations.STEPS):
             _keep_copy(connection, path, f"before-v{len(migrations.STEPS)}")
             _migrate(connection, version)

@@ -48,7 +48,7 @@ def test_over_the_limit_the_whole_plan_is_held_and_says_so() -> None:
     assert sent(result) == []
     (held,) = result.plan.held
     assert (held.limit, held.allowed, held.planned, len(held.operations)) == ("max_deactivations", 3, 4, 4)
-    assert "4 of 100 people" in held.reason
+    assert "4 people would be locked of 100 active" in held.reason
 
 
 def test_a_slow_mistake_is_caught_over_the_window() -> None:
