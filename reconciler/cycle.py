@@ -402,7 +402,6 @@ async def _settle_now(
     if not unknown and not taken:
         return
     now = clock()
-    enforced = settings.policy().mode is Mode.ENFORCE
     before = store.snapshot()
     try:
         listing = await _list(services.keeper, before, None)

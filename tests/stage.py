@@ -61,6 +61,7 @@ class World:
         done = subprocess.CompletedProcess(arguments, process.returncode, out, err)
         assert expect is None or done.returncode == expect, f"exit {done.returncode}\n{out}\n{err}"
         assert "Traceback" not in err
+        assert "should not happen" not in err, err
         assert API_KEY not in out + err
         assert self.keeper.token() not in out + err
         return done
