@@ -129,12 +129,15 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         if not _is_there(path):
             return _in_memory(None)
         connection = _connect(path, "ro")
-        if _version(connection, path) == len(migrations.STEPS):
-            return connection
         try:
-            return _in_memory(connection)
-        finally:
+            if _version(connection, path) == len(migrations.STEPS):
+                return connection
+            in_memory = _in_memory(connection)
+        except BaseException:
             connection.close()
+            raise
+        connection.close()
+        return in_memory
 
 
 def open_for_writing(path: Path) -> tuple[sqlite3.Connection, int]:
@@ -163,9 +166,12 @@ def open_beside(path: Path) -> sqlite3.Connection:
         if not _is_there(path):
             raise Unusable(path, "it does not exist")
         connection = _connect(path, "rw")
-        if _version(connection, path) != len(migrations.STEPS):
+        try:
+            if _version(connection, path) != len(migrations.STEPS):
+                raise Unusable(path, "it is of an older version; the next command that takes its lock migrates it")
+        except BaseException:
             connection.close()
-            raise Unusable(path, "it is of an older version, and the process that is using it has to be restarted")
+            raise
         return connection
 
 

@@ -1,0 +1,53 @@
+"""Where Keeper's documentation leaves two readings, the outcome is right under both."""
+
+import pytest
+
+from tests.stage import World
+
+READINGS: dict[str, dict[str, object]] = {
+    "as_is": {},
+    "hidden_queue": {"shows_queued_teams": False, "gets_hidden_teams": False},
+    "hidden_members": {"shows_pending_memberships": False},
+    "every_membership_waits": {"queues_every_membership": True, "shows_pending_memberships": False},
+    "ignores_external_id": {"ignored_attributes": ["externalId"]},
+    "ignores_names": {"ignored_attributes": ["displayName", "name.givenName", "name.familyName"]},
+    "trims_and_lowers": {"trims_names": True, "lowercases_usernames": True},
+    "no_patch_body": {"patch_reply": "none"},
+    "unique_names": {"unique_group_names": True},
+    "strict_memberships": {"refuses_duplicate_membership": True, "refuses_absent_membership": True},
+}
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_a_history_under_every_reading(world: World, reading: str) -> None:
+    world.keeper.set_dialect(**READINGS[reading])
+    engineering, sales = world.group("Engineering"), world.group("Sales")
+    people = [world.person(f"p{n}", engineering if n % 2 else sales) for n in range(9)]
+    world.run("apply")
+    settled = world.writes()
+    for arguments in (("apply",), ("apply", "--resync"), ("apply", "--resync")):
+        world.run(*arguments)
+    assert world.writes() == settled, "asked for again what was asked for"
+    for account in world.keeper.accounts().values():
+        world.keeper.accept_invitation(account.id)
+    world.keeper.approve_all()
+    world.run("apply", "--resync")
+    assert world.writes() == settled
+    world.jumpcloud.suspend(people[0])
+    world.jumpcloud.remove_member(engineering, people[1])
+    world.jumpcloud.add_member(sales, people[1])
+    world.jumpcloud.rename_group(sales, "Sales EMEA")
+    world.jumpcloud.settle_graph()
+    world.run("apply")
+    world.run("apply", "--resync")
+    by_address = {a.email.casefold(): a for a in world.keeper.accounts().values()}
+    names = {t.id: t.name for t in world.keeper.teams().values()}
+    assert sorted(names.values()) == ["Engineering", "Sales EMEA"]
+    assert not by_address["p0@example.com"].active
+    moved = by_address["p1@example.com"]
+    assert [names[t] for t in (*moved.teams, *moved.pending_teams)] == ["Sales EMEA"]
+    world.jumpcloud.activate(people[0])
+    world.run("apply")
+    by_address = {a.email.casefold(): a for a in world.keeper.accounts().values()}
+    assert by_address["p0@example.com"].active
+    assert len(by_address) == 9

@@ -1,0 +1,499 @@
+"""The state of one tenant: what is kept of the snapshot, the runs, the journal and the requests."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from reconciler.model import Account, Failure, Membership, Snapshot, Standing, Team
+from reconciler.plan import Cause, Change, Kind, Operation, Rule, Subject, TeamRef
+from reconciler.store import Binding, Damaged, State, Store, Unusable, WrongBinding, file_request
+
+ROOT = Path(__file__).parents[1]
+NOW = datetime(2026, 11, 24, 10, 0, 0, 123456, UTC)
+MINUTE = timedelta(minutes=1)
+BINDING = Binding("org1", "app1", "https://keeper.example/scim/v2/1")
+ADA = Account(
+    "k-ada",
+    Standing.MANAGED,
+    active=True,
+    jumpcloud_id="j-ada",
+    shown={"userName": "Ada@example.com", "displayName": "Ada Łovelace"},
+    asked={"userName": "ada@example.com"},
+    settled={"userName": "Ada@example.com"},
+    memberships={
+        "t-eng": Membership(ours=True, seen=True, shown=False, asked_at=NOW),
+        "t-ops": Membership(ours=False, seen=True, shown=True),
+    },
+    locked_by_us=True,
+    left_at=NOW - MINUTE,
+    protected_as="ada@*",
+    pilot=True,
+    former_external_id="was",
+)
+BOB = Account("k-bob", Standing.UNMANAGED, active=False, gone=True, takeover=True, review_lock=True)
+ENG = Team(
+    "t-eng",
+    Standing.MANAGED,
+    "g-eng",
+    shown={"displayName": "Engineering"},
+    asked={"displayName": "Engineering"},
+    settled={"displayName": "engineering"},
+    queued_at=NOW,
+    seen=True,
+    takeover=True,
+)
+OPS = Team("t-ops", Standing.DISOWNED, gone=True)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "reconciler.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    with Store.open(path, write=True) as opened:
+        yield opened
+
+
+def accounts(*of: Account) -> dict[str, Account]:
+    return {account.keeper_id: account for account in of}
+
+
+def operation(kind: Kind = Kind.UPDATE_USER, key: str = "j-ada") -> Operation:
+    subject = Subject("team" if "team" in kind else "user", f"name of {key}", key, f"k-{key}")
+    return Operation(kind, subject, Cause.JUMPCLOUD, Rule.CHANGED, "because")
+
+
+def journalled(store: Store, *operations: Operation, at: datetime = NOW) -> list[int]:
+    return store.write_ahead(store.begin_run("cycle", at, by="root", reason=""), operations, {}, at)
+
+
+# -- snapshot -------------------------------------------------------------------------------------------------------
+
+
+def test_a_snapshot_is_read_back_as_it_was_saved_also_after_reopening(path: Path) -> None:
+    snapshot = Snapshot(accounts(ADA, BOB), {"t-eng": ENG, "t-ops": OPS}, reviewed=True, read_at=NOW)
+    with Store.open(path, write=True) as store:
+        store.save(snapshot, store.snapshot())
+        assert store.snapshot() == snapshot
+    with Store.open(path, write=False) as store:
+        assert store.snapshot() == snapshot
+
+
+def test_saving_adds_changes_and_removes_accounts_memberships_and_teams(store: Store) -> None:
+    before = Snapshot(accounts(ADA, BOB), {"t-eng": ENG, "t-ops": OPS}, reviewed=True, read_at=NOW)
+    store.save(before, Snapshot())
+    eve = replace(ADA, keeper_id="k-eve", memberships={"t-new": Membership(True, False, False, NOW)})
+    eng_left = {"t-ops": replace(ADA.memberships["t-ops"], shown=False), "t-new": Membership(True, False, False)}
+    after = Snapshot(
+        accounts(replace(ADA, memberships=eng_left), eve),
+        {"t-eng": replace(ENG, shown={"displayName": "Platform"}), "t-new": Team("t-new", Standing.MANAGED)},
+        reviewed=False,
+        read_at=NOW + MINUTE,
+    )
+    store.save(after, before)
+    assert store.snapshot() == after
+
+
+def test_an_account_that_comes_back_has_none_of_its_former_memberships(store: Store) -> None:
+    store.save(Snapshot(accounts(ADA)), Snapshot())
+    store.save(Snapshot(), Snapshot(accounts(ADA)))
+    store.save(Snapshot(accounts(replace(ADA, memberships={}))), Snapshot())
+    assert store.snapshot().accounts["k-ada"].memberships == {}
+
+
+def test_put_writes_single_rows_and_leaves_the_rest(store: Store) -> None:
+    store.save(Snapshot(accounts(ADA, BOB), {"t-eng": ENG, "t-ops": OPS}), Snapshot())
+    ada = replace(ADA, active=False, memberships={"t-eng": Membership(True, True, True)})
+    store.put(accounts=[ada], teams=[replace(ENG, gone=True)], drop_accounts=["k-bob"], drop_teams=["t-ops"])
+    found = store.snapshot()
+    assert found.accounts == accounts(ada)
+    assert found.teams == {"t-eng": replace(ENG, gone=True)}
+
+
+def test_what_fails_halfway_is_not_kept_at_all(store: Store) -> None:
+    store.save(Snapshot(accounts(ADA)), Snapshot())
+
+    def interrupted() -> Iterator[Team]:
+        yield ENG
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.put(accounts=[BOB], teams=interrupted(), drop_accounts=["k-ada"])
+    assert store.snapshot() == Snapshot(accounts(ADA))
+    store.put(accounts=[BOB])  # and the next transaction is none the worse for it
+    assert store.snapshot().accounts == accounts(ADA, BOB)
+
+
+def test_a_process_killed_in_the_middle_of_a_transaction_leaves_the_former_state(path: Path) -> None:
+    with Store.open(path, write=True) as store:
+        store.save(Snapshot(accounts(ADA)), Snapshot())
+    script = """
+import os, signal, sys
+from reconciler.model import Account, Standing
+from reconciler.store import Store
+
+def killed():
+    size = os.path.getsize(sys.argv[1] + "-wal")
+    print("in the WAL:", size > 100_000, flush=True)  # the transaction has spilled to the disk
+    os.kill(os.getpid(), signal.SIGKILL)
+    yield
+
+store = Store.open(sys.argv[1], write=True)
+many = [Account(f"k{n}", Standing.MANAGED, True, protected_as="x" * 200) for n in range(20_000)]
+store.put(accounts=many, teams=killed(), drop_accounts=["k-ada"])
+"""
+    died = subprocess.run(
+        [sys.executable, "-c", script, path],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert (died.returncode, died.stdout.strip()) == (-signal.SIGKILL, "in the WAL: True"), died.stderr
+    with Store.open(path, write=False) as store:
+        assert store.snapshot() == Snapshot(accounts(ADA))
+    with Store.open(path, write=True) as store:
+        assert store.snapshot() == Snapshot(accounts(ADA))
+
+
+def test_a_reader_can_not_write(store: Store, path: Path, tmp_path: Path) -> None:
+    for readable in (path, tmp_path / "missing.db"):
+        with Store.open(readable, write=False) as reader:
+            assert not reader.writable
+            with pytest.raises(Unusable, match="readonly"):
+                reader.put(accounts=[ADA])
+
+
+# -- binding --------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_bound_once_and_says_what_differs(store: Store) -> None:
+    store.check(BINDING)  # unbound: anything passes
+    assert store.binding() is None
+    store.bind(BINDING)
+    store.bind(BINDING)
+    assert store.binding() == BINDING
+    other = replace(BINDING, keeper="https://keeper.example/scim/v2/2")
+    with pytest.raises(WrongBinding) as caught:
+        store.check(other)
+    text = str(caught.value)
+    assert "Keeper node https://keeper.example/scim/v2/1" in text
+    assert "https://keeper.example/scim/v2/2" in text
+    assert "org1" not in text
+    assert "resync --rebind" in text
+    with pytest.raises(WrongBinding):
+        store.bind(other)
+    assert store.binding() == BINDING
+
+
+def test_rebinding_forgets_the_node_and_keeps_the_history(store: Store) -> None:
+    store.bind(BINDING)
+    store.save(Snapshot(accounts(ADA), {"t-eng": ENG}, reviewed=True, read_at=NOW), Snapshot())
+    store.pass_canary(Kind.CREATE_USER)
+    failed, queued, planned, sent = journalled(
+        store, operation(), operation(Kind.QUEUE_TEAM, "g1"), operation(key="j2"), operation(key="j3")
+    )
+    store.record(failed, State.FAILED, NOW, "failed", "no")
+    store.record(queued, State.UNKNOWN, NOW, "timeout")
+    store.mark_sent(sent, NOW)
+    release = store.add_request("release", {"effects": []}, "ada", NOW, "", NOW + MINUTE)
+    pause = store.add_request("pause", {}, "ada", NOW, "")
+
+    other = replace(BINDING, organization="org2")
+    store.rebind(other, NOW + MINUTE)
+
+    assert store.binding() == other
+    assert store.snapshot() == Snapshot()
+    assert store.passed_canaries() == frozenset()
+    assert store.unfinished() == []
+    assert [row.state for row in store.journal(NOW)] == [State.FAILED, State.UNKNOWN, State.PUT_OFF, State.UNKNOWN]
+    assert [request.id for request in store.open_requests(NOW)] == [pause]
+    lapsed = store.request(release)
+    assert lapsed is not None
+    assert lapsed.state == "lapsed"
+    # What fails from now on counts again.
+    (failed,) = journalled(store, operation())
+    store.record(failed, State.FAILED, NOW, "failed", "again")
+    assert store.snapshot().failures == {"j-ada": Failure(1, NOW, "again")}
+
+
+def test_passed_canaries_are_remembered(store: Store, path: Path) -> None:
+    store.pass_canary(Kind.UPDATE_USER)
+    store.pass_canary(Kind.CREATE_USER)
+    store.pass_canary(Kind.CREATE_USER)
+    with Store.open(path, write=False) as reader:
+        assert reader.passed_canaries() == {Kind.CREATE_USER, Kind.UPDATE_USER}
+
+
+def test_small_values_are_kept_by_key(store: Store) -> None:
+    assert store.meta("mode") is None
+    store.set_meta("mode", "observe")
+    store.set_meta("mode", "enforce")
+    assert store.meta("mode") == "enforce"
+
+
+# -- journal --------------------------------------------------------------------------------------------------------
+
+
+def test_an_operation_goes_through_the_journal_as_it_is(store: Store) -> None:
+    whole = Operation(
+        Kind.UPDATE_USER,
+        Subject("user", "ada@example.com", "j-ada", "k-ada"),
+        Cause.DRIFT,
+        Rule.RESTORED,
+        "Keeper lacks it",
+        (Change("name.givenName", "", "Ada"), Change("displayName", "A", "Ž")),
+        (TeamRef("Engineering", "g-eng"),),
+        (TeamRef("Ops", "g-ops", "t-ops"),),
+        sent=False,
+    )
+    run = store.begin_run("cycle", NOW, by="root", reason="asked")
+    bare, full = store.write_ahead(run, [operation(Kind.QUEUE_TEAM, "g1"), whole], {1: "release:7"}, NOW)
+    store.mark_sent(full, NOW + MINUTE)
+    store.record(full, State.FAILED, NOW + 2 * MINUTE, "refused", "Keeper says no")
+    first, second = store.journal(NOW)
+    assert (first.id, first.run_id, first.state, first.decision) == (bare, run, State.PLANNED, "")
+    assert (first.operation, first.at, first.sent_at) == (operation(Kind.QUEUE_TEAM, "g1"), NOW, None)
+    assert (second.id, second.operation, second.decision) == (full, whole, "release:7")
+    assert (second.planned_at, second.sent_at, second.finished_at) == (NOW, NOW + MINUTE, NOW + 2 * MINUTE)
+    assert (second.state, second.outcome, second.error) == (State.FAILED, "refused", "Keeper says no")
+
+
+def test_an_outcome_and_its_effect_are_recorded_together_or_not_at_all(store: Store) -> None:
+    done, broken = journalled(store, operation(), operation(key="j2"))
+    store.record(done, State.DONE, NOW, "done", accounts=[ADA], teams=[ENG])
+    assert store.snapshot().accounts == accounts(ADA)
+
+    def interrupted() -> Iterator[Team]:
+        raise KeyboardInterrupt
+        yield
+
+    with pytest.raises(KeyboardInterrupt):
+        store.record(broken, State.DONE, NOW, "done", accounts=[BOB], teams=interrupted())
+    assert store.snapshot().accounts == accounts(ADA)
+    assert [row.id for row in store.unfinished()] == [broken]
+
+
+def test_the_window_holds_what_changed_within_it_oldest_first(store: Store) -> None:
+    early, late, fresh = journalled(store, *(operation(key=key) for key in ("a", "b", "c")), at=NOW - 10 * MINUTE)
+    store.record(early, State.DONE, NOW - 5 * MINUTE, "done")
+    store.record(late, State.DONE, NOW, "done")
+    store.mark_sent(fresh, NOW - MINUTE)
+    assert [row.id for row in store.journal(NOW - MINUTE)] == [fresh, late]
+    assert [row.id for row in store.journal(NOW - 6 * MINUTE)] == [early, fresh, late]
+
+
+def test_times_of_other_zones_are_kept_as_the_same_moments(store: Store) -> None:
+    there = timezone(timedelta(hours=5))
+    (number,) = journalled(store, operation(), at=NOW.astimezone(there))
+    store.record(number, State.DONE, (NOW + MINUTE).astimezone(there), "done")
+    (row,) = store.journal(NOW + MINUTE)
+    assert (row.planned_at, row.at) == (NOW, NOW + MINUTE)
+
+
+def test_the_history_of_one_subject_is_newest_first(store: Store) -> None:
+    first, _, third, fourth = journalled(store, *(operation(key=key) for key in ("a", "b", "a", "a")))
+    assert [row.id for row in store.journal_of("a", 2)] == [fourth, third]
+    assert [row.id for row in store.journal_of("a", 9)] == [fourth, third, first]
+
+
+def test_unfinished_is_what_has_no_known_outcome(store: Store) -> None:
+    states = (State.DONE, State.FAILED, State.PUT_OFF, State.UNKNOWN)
+    planned, sent, *others = journalled(store, *(operation(key=str(n)) for n in range(6)))
+    store.mark_sent(sent, NOW)
+    for number, state in zip(others, states, strict=True):
+        store.record(number, state, NOW, "")
+    assert [row.id for row in store.unfinished()] == [planned, sent, others[3]]
+
+
+def test_failures_count_since_the_last_success_of_the_subject(store: Store) -> None:
+    outcomes = [
+        ("ada", State.FAILED, "old"),
+        ("ada", State.DONE, ""),
+        ("ada", State.FAILED, "first"),
+        ("bob", State.FAILED, "bob's"),
+        ("ada", State.PUT_OFF, "not tried"),
+        ("ada", State.FAILED, "second"),
+        ("eve", State.FAILED, "eve's"),
+        ("eve", State.DONE, ""),
+    ]
+    for minutes, (key, state, error) in enumerate(outcomes):
+        (number,) = journalled(store, operation(key=key))
+        store.record(number, state, NOW + minutes * MINUTE, "", error)
+    assert store.snapshot().failures == {
+        "ada": Failure(2, NOW + 5 * MINUTE, "second"),
+        "bob": Failure(1, NOW + 3 * MINUTE, "bob's"),
+    }
+
+
+def test_a_team_is_unsettled_while_its_newest_queueing_has_no_known_outcome(store: Store) -> None:
+    def queue(key: str, *states: State) -> None:
+        for state in states:
+            (number,) = journalled(store, operation(Kind.QUEUE_TEAM, key))
+            if state is not State.PLANNED:
+                store.mark_sent(number, NOW + MINUTE)
+            if state not in (State.PLANNED, State.SENT):
+                store.record(number, state, NOW + 2 * MINUTE, "")
+
+    queue("planned", State.PLANNED)
+    queue("sent", State.SENT)
+    queue("unknown", State.DONE, State.UNKNOWN)
+    queue("not tried again", State.UNKNOWN, State.PUT_OFF)
+    queue("done", State.UNKNOWN, State.DONE)
+    (other,) = journalled(store, operation(Kind.RENAME_TEAM, "renamed"))
+    store.record(other, State.UNKNOWN, NOW, "")
+    assert store.snapshot().unsettled_teams == {
+        "sent": NOW + MINUTE,
+        "unknown": NOW + MINUTE,
+        "not tried again": NOW + MINUTE,
+    }
+
+
+def test_an_unknown_operation_is_refused(store: Store) -> None:
+    with pytest.raises(LookupError):
+        store.record(99, State.DONE, NOW, "done", accounts=[ADA])
+    assert store.snapshot().accounts == {}
+
+
+# -- runs -----------------------------------------------------------------------------------------------------------
+
+
+def test_runs_are_recorded_from_begin_to_end(store: Store) -> None:
+    assert store.last_run() is None
+    first = store.begin_run("resync", NOW, by="ada", reason="asked")
+    store.finish_run(first, NOW + MINUTE, "held", plan_id="p1", held=3, counts={"done": 2}, document='{"id": "p1"}')
+    second = store.begin_run("cycle", NOW + MINUTE, by="", reason="")
+    running, finished = store.runs(10)
+    assert (running.id, running.finished_at, running.result, running.held) == (second, None, "", 0)
+    assert (finished.id, finished.kind, finished.started_at, finished.finished_at) == (
+        first,
+        "resync",
+        NOW,
+        NOW + MINUTE,
+    )
+    assert (finished.by, finished.reason, finished.result, finished.plan_id) == ("ada", "asked", "held", "p1")
+    assert (finished.held, finished.counts) == (3, {"done": 2})
+    assert store.document(first) == '{"id": "p1"}'
+    assert store.document(second) is None
+    assert [run.id for run in store.runs(1)] == [second]
+    last = store.last_run()
+    assert last is not None
+    assert last.id == second
+
+
+def test_the_held_plan_is_the_newest_that_was_held_and_is_kept_once(store: Store) -> None:
+    runs = []
+    for plan_id, held in (("p1", 2), ("p2", 1), ("p1", 2), ("p3", 0)):
+        run = store.begin_run("cycle", NOW, by="", reason="")
+        store.finish_run(run, NOW, "held", plan_id=plan_id, held=held, document=f"{plan_id} of {run}")
+        runs.append(run)
+    newest, of_p2 = store.held_run(), store.held_run("p2")
+    assert newest is not None
+    assert of_p2 is not None
+    assert (newest.id, of_p2.id) == (runs[2], runs[1])
+    assert store.held_run("p3") is None
+    assert [store.document(run) for run in runs] == [None, f"p2 of {runs[1]}", f"p1 of {runs[2]}", f"p3 of {runs[3]}"]
+
+
+def test_forgetting_deletes_old_history_but_nothing_open(store: Store) -> None:
+    old, recent = NOW - timedelta(days=400), NOW
+    done, unknown = journalled(store, operation(), operation(Kind.QUEUE_TEAM, "g1"), at=old)
+    store.record(done, State.DONE, old, "done")
+    store.record(unknown, State.UNKNOWN, old, "")
+    empty = store.begin_run("cycle", old, by="", reason="")
+    (kept,) = journalled(store, operation(), at=recent)
+    closed = store.add_request("allow", {}, "ada", old, "")
+    store.close_request(closed, "done", old)
+    ran_out = store.add_request("release", {}, "ada", old, "", old + MINUTE)
+    still_open = store.add_request("pause", {}, "ada", old, "")
+
+    store.forget(NOW - timedelta(days=100))
+
+    assert [row.id for row in store.journal(old)] == [unknown, kept]
+    assert empty not in [run.id for run in store.runs(10)]
+    assert [store.request(number) is not None for number in (closed, ran_out, still_open)] == [False, False, True]
+
+
+def test_an_operation_never_gets_the_number_of_a_forgotten_one(store: Store) -> None:
+    numbers = journalled(store, operation(), operation())
+    for number in numbers:
+        store.record(number, State.DONE, NOW, "done")
+    store.forget(NOW + MINUTE)
+    assert min(journalled(store, operation())) > max(numbers)
+
+
+# -- requests -------------------------------------------------------------------------------------------------------
+
+
+def test_a_request_is_open_until_it_is_closed_or_has_run_out(store: Store) -> None:
+    arguments = {"effects": [["add", "j-ada", "g-eng"]], "plan": "p1"}
+    release = store.add_request("release", arguments, by="ada", at=NOW, reason="agreed", until=NOW + 2 * MINUTE)
+    pause = store.add_request("pause", {}, by="bob", at=NOW, reason="maintenance")
+    assert [request.id for request in store.open_requests(NOW)] == [release, pause]
+    (found,) = store.open_requests(NOW + MINUTE, "release")
+    assert (found.id, found.kind, found.arguments, found.by) == (release, "release", arguments, "ada")
+    assert (found.at, found.reason, found.until, found.state) == (NOW, "agreed", NOW + 2 * MINUTE, "open")
+    assert store.open_requests(NOW + 2 * MINUTE, "release") == []
+
+    store.close_request(pause, "done", NOW + MINUTE, "resumed")
+    assert store.open_requests(NOW + MINUTE, "pause") == []
+    closed = store.request(pause)
+    assert closed is not None
+    assert (closed.state, closed.closed_at, closed.result) == ("done", NOW + MINUTE, "resumed")
+    assert store.request("99") is None
+
+
+def test_a_request_can_be_filed_beside_the_writer(store: Store, path: Path) -> None:
+    number = file_request(path, "release", {"effects": []}, "ada", NOW, "agreed", NOW + MINUTE)
+    assert [request.id for request in store.open_requests(NOW)] == [number]
+    store.put(accounts=[ADA])
+    assert store.snapshot().accounts == accounts(ADA)
+
+
+def test_a_request_needs_a_state_file(path: Path) -> None:
+    with pytest.raises(Unusable, match="does not exist"):
+        file_request(path, "pause", {}, "ada", NOW, "")
+    assert not path.exists()
+
+
+# -- beside each other ----------------------------------------------------------------------------------------------
+
+
+def test_readers_see_what_is_committed_while_the_writer_works(store: Store, path: Path) -> None:
+    store.put(accounts=[ADA])
+    with Store.open(path, write=False) as reader:
+        seen: list[Snapshot] = []
+
+        def teams() -> Iterator[Team]:
+            seen.append(reader.snapshot())
+            yield ENG
+
+        store.put(accounts=[BOB], teams=teams())
+        seen.append(reader.snapshot())
+    assert [set(snapshot.accounts) for snapshot in seen] == [{"k-ada"}, {"k-ada", "k-bob"}]
+
+
+@pytest.mark.parametrize(
+    "sabotage",
+    ["UPDATE users SET shown = 'no json'", "UPDATE users SET standing = 'elsewhere'", "DROP TABLE users"],
+)
+def test_rows_that_make_no_sense_are_damage(path: Path, sabotage: str) -> None:
+    with Store.open(path, write=True) as store:
+        store.put(accounts=[ADA])
+    with sqlite3.connect(path) as connection:
+        connection.execute(sabotage)
+    connection.close()
+    with Store.open(path, write=False) as reader, pytest.raises(Damaged, match="restore FILE"):
+        reader.snapshot()
