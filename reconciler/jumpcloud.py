@@ -132,6 +132,10 @@ class ServiceAccount:
         self._until = 0.0
         self._lock = asyncio.Lock()
 
+    def forget(self) -> None:
+        """Fetch another token before the next request: JumpCloud has ended this one early."""
+        self._until = 0.0
+
     async def headers(self) -> Mapping[str, str]:
         """The headers of a request to the API."""
         async with self._lock:
@@ -175,8 +179,9 @@ def key_headers(key: SecretStr, organization: str | None) -> Callable[[], Awaita
 class JumpCloud:
     """The reader of one application's scope. Every method raises JumpCloudError where there is no clear answer."""
 
-    def __init__(self, http: Http, application: str) -> None:
+    def __init__(self, http: Http, application: str, forget_token: Callable[[], None] | None = None) -> None:
         self._http = http
+        self._forget_token = forget_token
         self._wanted = application
         self._found: tuple[str, Application] | None = None
 
@@ -446,16 +451,22 @@ class JumpCloud:
     async def _get(self, path: str, parameters: Mapping[str, Any]) -> Any:
         return _document(await self._send("GET", path, parameters, None))
 
-    async def _send(
-        self, method: str, path: str, parameters: Mapping[str, Any], body: Any, *, missing: bool = False
-    ) -> Reply:
+    async def _reply(self, method: str, path: str, parameters: Mapping[str, Any], body: Any) -> Reply:
         try:
             # The search is a POST that changes nothing.
-            reply = await self._http.request(
+            return await self._http.request(
                 method, path, params={k: str(v) for k, v in parameters.items()}, json=body, repeatable=True
             )
         except HttpError as error:
             raise JumpCloudError(f"{error} Nothing was changed in Keeper.") from None
+
+    async def _send(
+        self, method: str, path: str, parameters: Mapping[str, Any], body: Any, *, missing: bool = False
+    ) -> Reply:
+        reply = await self._reply(method, path, parameters, body)
+        if reply.status == 401 and self._forget_token is not None:
+            self._forget_token()
+            reply = await self._reply(method, path, parameters, body)
         if reply.status in (200, 201) or (missing and reply.status == 404):
             return reply
         if reply.status in (401, 403):

@@ -162,8 +162,8 @@ class Store:
             self._connection.execute("BEGIN")
             try:
                 yield self._connection
-            except ValueError as error:
-                raise Damaged(self.path, f"a row can't be read: {error}") from error
+            except (ValueError, LookupError, TypeError) as error:
+                raise Damaged(self.path, f"a row can't be read ({error!r})") from error
             finally:
                 if self._connection.in_transaction:
                     self._connection.execute("COMMIT")

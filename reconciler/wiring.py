@@ -15,6 +15,7 @@ from reconciler.urls import service_url
 
 JUMPCLOUD_PACE = (5.0, 10.0)
 """Requests a second at the start and at most. JumpCloud publishes no numbers; this is gentle."""
+_Headers = Callable[[], Awaitable[Mapping[str, str]]]
 KEEPER_PACE = (10.0, 50.0)
 
 
@@ -23,7 +24,7 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
     """Clients of both services, closed at the end. Raises SecretError for a secret that can't be had."""
     async with AsyncExitStack() as stack:
         section = settings.jumpcloud
-        credentials = await _credentials(stack, settings)
+        credentials, forget_token = await _credentials(stack, settings)
         console = await stack.enter_async_context(
             Http(
                 service="JumpCloud",
@@ -43,16 +44,18 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
             )
         )
         yield Services(
-            jc.JumpCloud(console, section.application), scim.Keeper(endpoint), service_url(settings.keeper.scim_url)
+            jc.JumpCloud(console, section.application, forget_token),
+            scim.Keeper(endpoint),
+            service_url(settings.keeper.scim_url),
         )
 
 
-async def _credentials(stack: AsyncExitStack, settings: Settings) -> Callable[[], Awaitable[Mapping[str, str]]]:
-    """The headers for JumpCloud: an administrator's key, or a service account's token."""
+async def _credentials(stack: AsyncExitStack, settings: Settings) -> tuple[_Headers, Callable[[], None] | None]:
+    """The headers for JumpCloud: an administrator's key, or a service account's token and how to have it renewed."""
     section = settings.jumpcloud
     if section.client_id is None or section.client_secret is None:
         assert section.api_key is not None
-        return jc.key_headers(section.api_key.resolve(), section.organization)
+        return jc.key_headers(section.api_key.resolve(), section.organization), None
     login = jc.login_headers(section.client_id, section.client_secret.resolve())
     oauth = await stack.enter_async_context(
         Http(
@@ -63,7 +66,8 @@ async def _credentials(stack: AsyncExitStack, settings: Settings) -> Callable[[]
             in_flight=1,
         )
     )
-    return jc.ServiceAccount(oauth, section.organization).headers
+    account = jc.ServiceAccount(oauth, section.organization)
+    return account.headers, account.forget
 
 
 def log_to_stderr(settings: Settings) -> None:

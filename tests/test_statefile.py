@@ -1,0 +1,349 @@
+"""The state file as a file: who may open it, bad files, its mode and what lies beside it."""
+
+import contextlib
+import os
+import shutil
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import sqlite_utils  # noqa: F401  imported here, since an ordinary user may not be allowed to read it
+
+from reconciler.model import Account, Snapshot, Standing
+from reconciler.store import Damaged, Foreign, InUse, Newer, StateError, Store, Unusable, file_request
+
+ROOT = Path(__file__).parents[1]
+ADA = Account("k-ada", Standing.MANAGED, active=True)
+HELD = Snapshot({"k-ada": ADA})
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "reconciler.db"
+
+
+@pytest.fixture
+def filled(path: Path) -> Path:
+    """A state file with something in it, at rest."""
+    with Store.open(path, write=True) as store:
+        store.save(HELD, Snapshot())
+    return path
+
+
+def sql(path: Path, statement: str) -> None:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(statement)
+
+
+def names(directory: Path) -> set[str]:
+    return {entry.name for entry in directory.iterdir()}
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def refused(path: Path, kind: type[StateError], *words: str) -> None:
+    """Readers and writers are told the same, and nothing is touched."""
+    before = path.read_bytes() if path.is_file() else None
+    for write in (True, False):
+        with pytest.raises(kind) as caught:
+            Store.open(path, write=write)
+        text = str(caught.value)
+        assert str(path) in text
+        assert caught.value.path == path
+        for word in words:
+            assert word in text
+    assert (path.read_bytes() if path.is_file() else None) == before
+    assert names(path.parent) <= {path.name, f"{path.name}.lock"}
+
+
+# -- bad files ------------------------------------------------------------------------------------------------------
+
+
+def test_a_text_file_is_foreign(path: Path) -> None:
+    path.write_text("shopping list: " + "milk, " * 100)
+    refused(path, Foreign, "not a SQLite database", "state.path")
+
+
+def test_another_application_s_database_is_foreign(path: Path) -> None:
+    sql(path, "CREATE TABLE users (id INTEGER)")
+    refused(path, Foreign, "another application", "state.path")
+
+
+def test_a_directory_is_foreign(path: Path) -> None:
+    path.mkdir()
+    refused(path, Foreign, "directory", "state.path")
+
+
+def test_a_pipe_is_foreign_and_not_waited_for(path: Path) -> None:
+    os.mkfifo(path)
+    refused(path, Foreign, "not a regular file")
+
+
+def test_an_empty_file_is_damage(path: Path) -> None:
+    path.touch()
+    refused(path, Damaged, "empty", "restore FILE", "nobody's access")
+
+
+@pytest.mark.parametrize("length", [50, 1000, 4096, 20_000])
+def test_a_truncated_file_is_damage(filled: Path, length: int) -> None:
+    os.truncate(filled, length)
+    # Of fewer than 100 bytes SQLite says that this is no database at all.
+    refused(filled, StateError if length < 100 else Damaged, "left as it is")
+
+
+def test_a_file_whose_pages_were_overwritten_is_damage_to_the_writer(filled: Path) -> None:
+    with filled.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\x55" * 3 * 4096)
+    with pytest.raises(Damaged, match="restore FILE"):
+        Store.open(filled, write=True)
+
+
+def test_a_newer_file_says_so(filled: Path) -> None:
+    sql(filled, "PRAGMA user_version = 99")
+    refused(filled, Newer, "version 99", "before-vN", "restore FILE", "nobody's access")
+
+
+def test_a_wal_without_its_file_is_not_played_into_a_new_one(filled: Path) -> None:
+    filled.with_name(filled.name + "-wal").write_bytes(b"left over")
+    filled.unlink()
+    for write in (True, False):
+        with pytest.raises(Damaged, match="which is a part of it"):
+            Store.open(filled, write=write)
+    assert not filled.exists()
+
+
+# -- in use ---------------------------------------------------------------------------------------------------------
+
+HOLDER = """
+import sys
+from reconciler.model import Account, Standing
+from reconciler.store import Store
+
+store = Store.open(sys.argv[1], write=True)
+store.put(accounts=[Account("k-ada", Standing.MANAGED, active=True)])
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has the state file open for writing."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, path],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
+        process.kill()
+
+
+def test_a_second_writer_is_told_who_has_the_file(path: Path) -> None:
+    with holder(path) as process:
+        with pytest.raises(InUse) as caught:
+            Store.open(path, write=True)
+        assert f"process {process.pid}" in str(caught.value)
+        assert str(path) in str(caught.value)
+        with Store.open(path, write=False) as reader:
+            assert reader.snapshot() == HELD
+
+
+def test_a_second_writer_in_the_same_process_is_refused_too(path: Path) -> None:
+    with Store.open(path, write=True), pytest.raises(InUse):
+        Store.open(path, write=True)
+    Store.open(path, write=True).close()
+
+
+def test_the_lock_dies_with_its_process_and_nothing_is_lost(path: Path) -> None:
+    with holder(path) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        with Store.open(path, write=False) as reader:
+            assert reader.snapshot() == HELD
+        with Store.open(path, write=True) as store:
+            assert store.snapshot() == HELD
+    assert names(path.parent) == {"reconciler.db", "reconciler.db.lock"}
+
+
+def test_an_open_reader_does_not_keep_the_writer_out(filled: Path) -> None:
+    with Store.open(filled, write=False) as reader, Store.open(filled, write=True) as store:
+        store.put(drop_accounts=["k-ada"])
+        assert reader.snapshot() == Snapshot()
+
+
+# -- modes and side files -------------------------------------------------------------------------------------------
+
+
+def test_only_the_owner_can_read_the_file_and_what_lies_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "reconciler.db"
+    umask = os.umask(0)
+    try:
+        with Store.open(path, write=True) as store:
+            store.put(accounts=[ADA])
+            found = {entry.name: mode(entry) for entry in path.parent.iterdir()}
+    finally:
+        os.umask(umask)
+    assert mode(path.parent) == 0o700
+    assert found == dict.fromkeys(
+        ["reconciler.db", "reconciler.db-wal", "reconciler.db-shm", "reconciler.db.lock"], 0o600
+    )
+
+
+def test_the_group_reads_where_the_directory_is_kept_for_it(tmp_path: Path) -> None:
+    tmp_path.chmod(0o750)
+    path = tmp_path / "reconciler.db"
+    with Store.open(path, write=True) as store:
+        store.put(accounts=[ADA])
+        assert {mode(entry) for entry in tmp_path.iterdir()} == {0o640}
+
+
+def test_while_a_writer_has_the_file_it_is_in_wal_mode_and_synchronous(filled: Path) -> None:
+    with Store.open(filled, write=True) as store:
+        store.put(accounts=[ADA])
+        assert filled.with_name("reconciler.db-wal").stat().st_size > 0
+    assert names(filled.parent) == {"reconciler.db", "reconciler.db.lock"}
+
+
+def test_a_reader_leaves_nothing_behind(filled: Path) -> None:
+    before = filled.read_bytes(), filled.stat().st_mtime_ns
+    filled.with_name("reconciler.db.lock").unlink()
+    with Store.open(filled, write=False) as reader:
+        assert reader.snapshot() == HELD
+        assert names(filled.parent) == {"reconciler.db"}
+    assert names(filled.parent) == {"reconciler.db"}
+    assert (filled.read_bytes(), filled.stat().st_mtime_ns) == before
+
+
+def test_a_missing_file_reads_as_an_empty_state_and_is_not_made(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "no" / "reconciler.db", write=False) as reader:
+        assert reader.snapshot() == Snapshot()
+        assert reader.binding() is None
+        assert reader.runs(10) == []
+    assert names(tmp_path) == set()
+
+
+def test_a_half_made_file_of_a_killed_process_is_made_anew(path: Path) -> None:
+    path.with_name("reconciler.db.new").write_text("half")
+    with Store.open(path, write=True) as store:
+        assert store.snapshot() == Snapshot()
+    assert names(path.parent) == {"reconciler.db", "reconciler.db.lock"}
+
+
+def test_filing_a_request_leaves_nothing_behind(filled: Path) -> None:
+    file_request(filled, "pause", {}, "ada", datetime(2026, 11, 24, tzinfo=UTC), "")
+    assert names(filled.parent) == {"reconciler.db", "reconciler.db.lock"}
+
+
+# -- what the operating system refuses ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A directory that an ordinary user can reach, unlike pytest's own."""
+    directory = Path(tempfile.mkdtemp(dir="/tmp"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)
+
+
+@contextlib.contextmanager
+def as_ordinary_user() -> Iterator[None]:
+    """Root may write everywhere, so it steps down."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_read_only_file_can_be_read_but_not_written(public: Path) -> None:
+    path = public / "reconciler.db"
+    with Store.open(path, write=True) as store:
+        store.save(HELD, Snapshot())
+    path.chmod(0o444)
+    path.with_name("reconciler.db.lock").chmod(0o666)
+    with as_ordinary_user():
+        with pytest.raises(Unusable, match="owner, the mode"):
+            Store.open(path, write=True)
+        with Store.open(path, write=False) as reader:
+            assert reader.snapshot() == HELD
+
+
+def test_a_read_only_directory_is_named(public: Path) -> None:
+    public.chmod(0o555)
+    path = public / "reconciler.db"
+    with as_ordinary_user(), pytest.raises(Unusable) as caught:
+        Store.open(path, write=True)
+    assert f"Permission denied: {path}.lock" in str(caught.value)
+    with as_ordinary_user(), pytest.raises(Unusable, match="Permission denied"):
+        Store.open(public / "deeper" / "reconciler.db", write=True)
+
+
+def test_a_file_that_may_not_be_read_is_said_to_be_so(public: Path) -> None:
+    path = public / "reconciler.db"
+    Store.open(path, write=True).close()
+    path.chmod(0)
+    with as_ordinary_user(), pytest.raises(Unusable, match="unable to open"):
+        Store.open(path, write=False)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_what_root_makes_belongs_to_the_owner_of_the_directory(public: Path) -> None:
+    os.chown(public, 65534, 65534)
+    path = public / "reconciler.db"
+    with Store.open(path, write=True) as store:
+        store.put(accounts=[ADA])
+        assert {(entry.stat().st_uid, entry.stat().st_gid) for entry in public.iterdir()} == {(65534, 65534)}
+    with as_ordinary_user(), Store.open(path, write=True) as store:
+        assert set(store.snapshot().accounts) == {"k-ada"}
+
+
+def test_a_full_disk_stops_the_writing_and_keeps_what_was_there(filled: Path) -> None:
+    script = """
+import resource, signal, sys
+from reconciler.model import Account, Standing
+from reconciler.store import Store, Unusable
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+with Store.open(sys.argv[1], write=True) as store:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+    many = [Account(f"k{n}", Standing.MANAGED, True, protected_as="x" * 200) for n in range(5_000)]
+    try:
+        store.put(accounts=many, drop_accounts=["k-ada"])
+    except Unusable as error:
+        print(error)
+    print(list(store.snapshot().accounts))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, filled],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    message, kept = done.stdout.splitlines()
+    assert "free space" in message
+    assert kept == "['k-ada']"
+    with Store.open(filled, write=True) as store:
+        assert store.snapshot() == HELD
