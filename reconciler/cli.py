@@ -275,10 +275,10 @@ def _carry_out(settings: "Settings", order: "Order") -> NoReturn:
         outcome = _with_services(
             settings, lambda both: cycle.run(settings, both, store, order, _now, progress=progress)
         )
-    _show(outcome.plan)
     if outcome.results:
         results = {number: (result.state, result.error) for number, result in outcome.results.items()}
         click.echo(render_result(outcome.plan, results, width=_width(), colour=_colour()))
+    _show(outcome.plan)
     if outcome.not_due:
         click.echo(f"{len(outcome.not_due)} changes of the saved plan are no longer due and were dropped.")
     raise _Exit(_code(outcome))

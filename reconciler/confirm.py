@@ -5,7 +5,7 @@ fails, that part is put off and reported; everything else goes on.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -53,10 +53,13 @@ class _Doubt:
     words: str
 
 
-async def confirm(judged: Judged, reads: PointReads, failures: tuple[type[Exception], ...]) -> Judged:
+async def confirm(
+    judged: Judged, reads: PointReads, groups: Collection[str], failures: tuple[type[Exception], ...]
+) -> Judged:
     """The plan with everything put off that takes something away and was not confirmed.
 
-    `failures` are the exceptions by which a point read says that it has no clear answer.
+    `groups` are the ids of the groups in scope, as the plan has them; `failures` are the exceptions by which a
+    point read says that it has no clear answer.
     """
     plan = judged.plan
     taking = [
@@ -69,19 +72,21 @@ async def confirm(judged: Judged, reads: PointReads, failures: tuple[type[Except
     doubts = dict(
         zip(
             (number for number, _ in taking),
-            await asyncio.gather(*(_doubt(op, reads, failures) for _, op in taking)),
+            await asyncio.gather(*(_doubt(op, reads, groups, failures) for _, op in taking)),
             strict=True,
         )
     )
     return _put_off(judged, {number: doubt for number, doubt in doubts.items() if doubt is not None})
 
 
-async def _doubt(op: Operation, reads: PointReads, failures: tuple[type[Exception], ...]) -> _Doubt | None:
+async def _doubt(
+    op: Operation, reads: PointReads, groups: Collection[str], failures: tuple[type[Exception], ...]
+) -> _Doubt | None:
     try:
         if op.kind is Kind.DEACTIVATE_USER:
             words = await _why_not_lock(op, reads)
             return _Doubt(True, (), words) if words else None
-        return await _teams_in_doubt(op, reads)
+        return await _teams_in_doubt(op, reads, groups)
     except failures as error:
         return _Doubt(op.kind is Kind.DEACTIVATE_USER, op.remove, f"the confirming read failed: {error}")
 
@@ -101,10 +106,16 @@ async def _why_not_lock(op: Operation, reads: PointReads) -> str:
     return "missing from the scope, but bound to the application when read alone" if paths.bound else ""
 
 
-async def _teams_in_doubt(op: Operation, reads: PointReads) -> _Doubt | None:
+async def _teams_in_doubt(op: Operation, reads: PointReads, groups: Collection[str]) -> _Doubt | None:
     user_id = op.subject.jumpcloud_id
     member_of, paths = await asyncio.gather(reads.groups_of(user_id), reads.application_paths(user_id))
-    still = tuple(team for team in op.remove if team.jumpcloud_id in member_of and team.jumpcloud_id in paths.groups)
+    # A list of paths may be cut, so a missing path tells something of a group that left the scope only: whoever is a
+    # member of a group that is in scope stays in its team.
+    still = tuple(
+        team
+        for team in op.remove
+        if team.jumpcloud_id in member_of and (team.jumpcloud_id in groups or team.jumpcloud_id in paths.groups)
+    )
     if not still:
         return None
     names = ", ".join(team.name for team in still)

@@ -88,9 +88,9 @@ async def plan(
     settings: Settings, services: Services, store: Store, order: Order, now: datetime, progress: Progress | None = None
 ) -> Plan:
     """A dry run: what the next cycle would do, in full even when it is held. Writes nothing."""
-    read, _ = await _read(settings, services, store, order, now, progress)
-    decision = _decide(settings, services, store, read, order, now)
-    judged = await _limit(settings, services, store, decision, order, now)
+    read, unknown = await _read(settings, services, store, order, now, progress)
+    decision = _decide(settings, services, store, read, unknown, order, now)
+    judged = await _limit(settings, services, store, read, decision, order, now)
     return judged.plan
 
 
@@ -108,16 +108,16 @@ async def run(
     until then is in the journal."""
     now = clock()
     enforced = settings.policy().mode is Mode.ENFORCE
-    before = store.snapshot()
     read, unknown = await _read(settings, services, store, order, now, progress)
+    before = store.snapshot()
     _note_unknown(store, unknown, read.snapshot, now)
-    decision = _decide(settings, services, store, read, order, now)
+    decision = _decide(settings, services, store, read, unknown, order, now)
     if order.saved is not None:
         _agree(store, order.saved.effects, order, now, f"the saved plan {order.saved.id} was applied")
-    judged = await _limit(settings, services, store, decision, order, now)
+    judged = await _limit(settings, services, store, read, decision, order, now)
     if _first_held(judged.plan) and order.reviewed is not None and order.reviewed(judged.plan):
         _agree(store, judged.plan.effects, order, now, "the first plan was reviewed")
-        judged = await _limit(settings, services, store, decision, order, now)
+        judged = await _limit(settings, services, store, read, decision, order, now)
 
     first_held = _first_held(judged.plan)
     if enforced and not before.reviewed and not first_held and not order.person and order.saved is None:
@@ -125,7 +125,7 @@ async def run(
         # fill their window.
         sent_now = {effect for op in judged.plan.operations if op.sent for effect in op.effects()}
         _agree(store, frozenset(sent_now), order, now, "safety.first_run is apply")
-        judged = await _limit(settings, services, store, decision, order, now)
+        judged = await _limit(settings, services, store, read, decision, order, now)
     settled = _settled(read.snapshot, unknown)
     learnt = decision.snapshot if enforced and not first_held else settled
     reviewed = before.reviewed or (enforced and not first_held and not order.person)
@@ -198,7 +198,8 @@ async def _read(
         store.bind(bound_to)
     unknown = store.unfinished()
     if order.person:
-        return await _read_person(services, snapshot, organization, order, now), unknown
+        # What became of others can't be told from this one person: it stays open until the next whole cycle.
+        return await _read_person(services, snapshot, organization, order, now), []
     last = store.last_run()
     resync = (
         order.resync
@@ -291,8 +292,16 @@ def _settled(snapshot: Snapshot, unknown: list[JournalRow]) -> Snapshot:
     return settle(((row.id, row.operation) for row in unknown if row.state != "planned"), snapshot)[1]
 
 
-def _decide(settings: Settings, services: Services, store: Store, read: _Read, order: Order, now: datetime) -> Decision:
-    snapshot = _settled(read.snapshot, store.unfinished())
+def _decide(
+    settings: Settings,
+    services: Services,
+    store: Store,
+    read: _Read,
+    unknown: list[JournalRow],
+    order: Order,
+    now: datetime,
+) -> Decision:
+    snapshot = _settled(read.snapshot, unknown)
     source = Source(
         read.directory.organization,
         read.directory.application.id,
@@ -318,7 +327,13 @@ def _decide(settings: Settings, services: Services, store: Store, read: _Read, o
 
 
 async def _limit(
-    settings: Settings, services: Services, store: Store, decision: Decision, order: Order, now: datetime
+    settings: Settings,
+    services: Services,
+    store: Store,
+    read: _Read,
+    decision: Decision,
+    order: Order,
+    now: datetime,
 ) -> Judged:
     """The limits, then the confirming reads."""
     past = _past(store, now - settings.limits().window)
@@ -328,7 +343,7 @@ async def _limit(
         effects = order.saved.effects
         operations = tuple(op if op.effects() <= effects else replace(op, sent=False) for op in judged.plan.operations)
         judged = replace(judged, plan=replace(judged.plan, operations=operations))
-    return await confirm(judged, services.jumpcloud, (JumpCloudError,))
+    return await confirm(judged, services.jumpcloud, read.directory.groups, (JumpCloudError,))
 
 
 def _past(store: Store, since: datetime) -> list[Past]:

@@ -149,4 +149,5 @@ def test_another_keeper_node_stops_before_anything_is_sent(filled: World) -> Non
         filled.safety.clear()
         filled.write_settings()
         filled.run("resync", "--rebind", expect=4)
+        filled.run("apply", expect=4)  # still a person's to review
         assert filled.writes() == 0

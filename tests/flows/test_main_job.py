@@ -220,3 +220,29 @@ def test_taking_away_is_confirmed_person_by_person(world: World) -> None:
     done = world.run("apply", expect=None)
     assert world.writes() == before
     assert "p3@example.com" in done.stdout
+
+
+def test_paths_that_are_cut_cost_nobody_a_team(world: World) -> None:
+    from dataclasses import replace
+
+    groups = [world.group("Engineering"), world.group("Sales"), world.group("Support")]
+    for n in range(6):
+        world.person(f"p{n}", *groups)
+    world.run("apply")
+    before = world.writes()
+    world.jumpcloud.assumptions = replace(world.jumpcloud.assumptions, paths_limit=1)
+    world.run("apply", expect=None)
+    assert world.writes() == before
+
+
+def test_a_person_is_resynced_between_a_crash_and_its_settlement(world: World) -> None:
+    people = fill(world)
+    world.run("apply")
+    for account in world.keeper.accounts().values():
+        world.keeper.accept_invitation(account.id)
+    world.jumpcloud.suspend(people[0])
+    world.kill_after(1, "apply")
+    world.run("resync", "p5@example.com", expect=None)
+    world.jumpcloud.activate(people[0])
+    world.run("apply")
+    assert world.differences() == []
