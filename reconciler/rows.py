@@ -107,14 +107,16 @@ def time_of(text: str | None) -> datetime | None:
 
 def account_row(account: Account) -> dict[str, Any]:
     """An account, without its memberships."""
+    shown = json_text(dict(account.shown))
     return {
         "keeper_id": account.keeper_id,
         "standing": account.standing.value,
         "active": int(account.active),
         "jumpcloud_id": account.jumpcloud_id,
-        "shown": json_text(dict(account.shown)),
-        "asked": json_text(dict(account.asked)),
-        "settled": json_text(dict(account.settled)),
+        # Mostly Keeper shows just what was asked for, and encoding is what takes the time.
+        "shown": shown,
+        "asked": shown if account.asked == account.shown else json_text(dict(account.asked)),
+        "settled": shown if account.settled == account.shown else json_text(dict(account.settled)),
         "gone": int(account.gone),
         "locked_by_us": int(account.locked_by_us),
         "left_at": time_text(account.left_at) if account.left_at else None,

@@ -48,7 +48,7 @@ class InUse(StateError):
 class Damaged(StateError):
     """The file is ours, or should be, and can't be read as a whole."""
 
-    way_on = f"It is left as it is. Restore a copy of it (`reconciler restore FILE`), {_MOVE_AWAY}."
+    way_on = f"It is left as it is. Put a good copy of it in its place, {_MOVE_AWAY}."
 
 
 class Foreign(StateError):
@@ -62,7 +62,7 @@ class Newer(StateError):
 
     way_on = (
         "It is left as it is. Install that version again, or restore the copy that was kept before the file was "
-        f"migrated (its name ends in .before-vN; `reconciler restore FILE`), {_MOVE_AWAY}."
+        f"migrated (its name ends in .before-vN), {_MOVE_AWAY}."
     )
 
 
