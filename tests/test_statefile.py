@@ -90,7 +90,7 @@ def test_a_pipe_is_foreign_and_not_waited_for(path: Path) -> None:
 
 def test_an_empty_file_is_damage(path: Path) -> None:
     path.touch()
-    refused(path, Damaged, "empty", "restore FILE", "nobody's access")
+    refused(path, Damaged, "empty", "copy", "nobody's access")
 
 
 @pytest.mark.parametrize("length", [50, 1000, 4096, 20_000])
@@ -104,13 +104,13 @@ def test_a_file_whose_pages_were_overwritten_is_damage_to_the_writer(filled: Pat
     with filled.open("r+b") as file:
         file.seek(4096)
         file.write(b"\x55" * 3 * 4096)
-    with pytest.raises(Damaged, match="restore FILE"):
+    with pytest.raises(Damaged, match="copy"):
         Store.open(filled, write=True)
 
 
 def test_a_newer_file_says_so(filled: Path) -> None:
     sql(filled, "PRAGMA user_version = 99")
-    refused(filled, Newer, "version 99", "before-vN", "restore FILE", "nobody's access")
+    refused(filled, Newer, "version 99", "before-vN", "copy", "nobody's access")
 
 
 def test_a_wal_without_its_file_is_not_played_into_a_new_one(filled: Path) -> None:
