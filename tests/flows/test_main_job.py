@@ -228,6 +228,8 @@ def test_paths_that_are_cut_cost_nobody_a_team(world: World) -> None:
     groups = [world.group("Engineering"), world.group("Sales"), world.group("Support")]
     for n in range(6):
         world.person(f"p{n}", *groups)
+    world.safety |= {"max_removals": '"100%"', "max_team_loss": '"100%"'}
+    world.write_settings()
     world.run("apply")
     before = world.writes()
     world.jumpcloud.assumptions = replace(world.jumpcloud.assumptions, paths_limit=1)
