@@ -92,7 +92,7 @@ def _explain(error: Exception) -> int:
     from reconciler.report.document import SavedPlanError
 
     if isinstance(error, SavedPlanError):
-        _say(clean(str(error)))
+        _say(clean(str(error), width=4000))
         return USAGE
     if isinstance(error, JumpCloudError | KeeperError | HttpError | NobodyThere):
         _say(clean(str(error), width=4000))

@@ -554,7 +554,7 @@ def _user(row: _User) -> User:
 
 
 def _address(text: str | None) -> str:
-    address = (text or "").strip()
+    address = normal(text)
     usable = re.fullmatch(r"[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+", address)
     return address if usable and len(address) <= 254 else ""
 

@@ -4,6 +4,7 @@ Small frozen types without I/O. Whoever fills them in normalises at the border: 
 addresses trimmed but in their own case (they are compared case-folded, see `fold`), times in UTC.
 """
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,9 +23,17 @@ TEAM_ATTRIBUTES = (DISPLAY_NAME, EXTERNAL_ID)
 """The SCIM attributes of a team that are reconciled."""
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
 def normal(text: str | None) -> str:
-    """A name as it is compared and sent: NFC, without surrounding white space; None is empty."""
-    return unicodedata.normalize("NFC", text).strip() if text else ""
+    """A name as it is compared and sent: NFC, without surrounding white space; None is empty.
+
+    An unpaired surrogate, which JSON can spell and UTF-8 can't, becomes U+FFFD: one name must not stop everybody.
+    """
+    if not text:
+        return ""
+    return unicodedata.normalize("NFC", _SURROGATE.sub("\ufffd", text)).strip()
 
 
 def fold(address: str) -> str:

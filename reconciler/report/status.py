@@ -85,7 +85,10 @@ def render(found: dict[str, Any]) -> str:
         f"Teams: {teams['managed']} managed"
         + (f", {len(teams['waiting'])} waiting for approval: {waiting}." if waiting else ".")
     )
-    lines += [f"Failing: {f['subject']}, {f['times']} times, last {clean(f['error'], 300)}" for f in found["failing"]]
+    lines += [
+        f"Failing: {clean(f['subject'], 60)}, {f['times']} times, last {clean(f['error'], 300)}"
+        for f in found["failing"]
+    ]
     for run in found["runs"]:
         counts = ", ".join(f"{number} {state}" for state, number in run["counts"].items()) or "nothing sent"
         lines.append(

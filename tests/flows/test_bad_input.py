@@ -151,3 +151,13 @@ def test_another_keeper_node_stops_before_anything_is_sent(filled: World) -> Non
         filled.run("resync", "--rebind", expect=4)
         filled.run("apply", expect=4)  # still a person's to review
         assert filled.writes() == 0
+
+
+def test_an_unpaired_surrogate_in_one_name_stops_nobody(filled: World) -> None:
+    team = filled.group("Sales \ud800")
+    filled.person("eve", team, displayname="x\ud800y")
+    filled.run("apply")
+    assert {a.email for a in filled.keeper.accounts().values()} == {"ada@example.com", "eve@example.com"}
+    before = filled.writes()
+    filled.run("apply", "--resync")
+    assert filled.writes() == before
