@@ -2,16 +2,19 @@
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from reconciler.plan import Cause, Change, Effect, Kind, Operation, Plan, Rule, Scope, Source, Subject, TeamRef
+from reconciler.report.terminal import clean_json
 
 MAX_BYTES = 256 * 2**20
+"""How large a saved plan may be."""
 _NO_SCOPE = Scope(0, 0, 0)
+_ANEW = "Make a new one and review it: reconciler plan --save FILE"
 
 
 class SavedPlanError(Exception):
@@ -26,6 +29,7 @@ class SavedPlan:
     source: Source
     generated_at: datetime
     effects: frozenset[Effect]
+    operations: tuple[Operation, ...]
 
 
 def to_document(plan: Plan) -> dict[str, Any]:
@@ -34,7 +38,7 @@ def to_document(plan: Plan) -> dict[str, Any]:
     return {
         "version": 1,
         "id": plan.id,
-        "generated_at": plan.generated_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "generated_at": plan.generated_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "kind": plan.kind,
         "source": {
             "organization": source.organization,
@@ -67,8 +71,8 @@ def to_document(plan: Plan) -> dict[str, Any]:
 
 
 def to_json(plan: Plan) -> str:
-    """The document as text; the same plan gives the same bytes."""
-    return json.dumps(to_document(plan), ensure_ascii=False, indent=2) + "\n"
+    """The document as text, safe to show on a terminal; the same plan gives the same bytes."""
+    return clean_json(json.dumps(to_document(plan), ensure_ascii=False, indent=2)) + "\n"
 
 
 def _subject(subject: Subject) -> dict[str, Any]:
@@ -128,11 +132,12 @@ class _ReadTeams(_Read):
 
 
 class _ReadOperation(_Read):
-    kind: str
+    kind: Annotated[Kind, Field(strict=False)]
     subject: _ReadSubject
-    cause: str
-    rule: str
+    cause: Annotated[Cause, Field(strict=False)]
+    rule: Annotated[Rule, Field(strict=False)]
     reason: str
+    sent: bool
     changes: list[_ReadChange]
     teams: _ReadTeams
 
@@ -141,14 +146,15 @@ class _ReadOperation(_Read):
             self.subject.type, self.subject.name, self.subject.jumpcloud_id or "", self.subject.keeper_id or ""
         )
         return Operation(
-            Kind(self.kind),
+            self.kind,
             subject,
-            Cause(self.cause),
-            Rule(self.rule),
+            self.cause,
+            self.rule,
             self.reason,
             tuple(Change(c.attribute, c.before or "", c.after) for c in self.changes),
             tuple(_ref(team) for team in self.teams.add),
             tuple(_ref(team) for team in self.teams.remove),
+            self.sent,
         )
 
 
@@ -170,43 +176,46 @@ class _ReadSource(_Read):
 class _ReadPlan(_Read):
     version: Literal[1]
     id: str
-    generated_at: str
+    generated_at: AwareDatetime
     source: _ReadSource
     operations: list[_ReadOperation]
 
 
 def load_saved(path: Path) -> SavedPlan:
-    """Read a saved plan. Raises SavedPlanError for a file that is none, or was changed since it was saved."""
+    """Read a saved plan. Raises SavedPlanError for a file that is none, or was changed since it was saved.
+
+    What makes a plan is what its operations do: names, reasons and notices are for the reader and are not compared.
+    """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise SavedPlanError(f"{path} is too large for a saved plan; nothing was applied.")
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SavedPlanError(f"{path} can't be read ({error.strerror}); nothing was applied.") from None
-    except UnicodeDecodeError:
-        raise SavedPlanError(f"{path} is no saved plan (not UTF-8); nothing was applied.") from None
-    try:
-        read = _ReadPlan.model_validate_json(text)
-        operations = tuple(row.operation() for row in read.operations)
-        generated_at = datetime.fromisoformat(read.generated_at)
-    except (ValidationError, ValueError) as error:
-        where = ""
-        if isinstance(error, ValidationError):
-            first = error.errors(include_input=False, include_url=False)[0]
-            where = f" ({'.'.join(str(part) for part in first['loc']) or 'the document'}: {first['msg']})"
+        read = _ReadPlan.model_validate_json(_content(path))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the document"
         raise SavedPlanError(
-            f"{path} is no plan of this version of the reconciler{where}; nothing was applied. Make a new one: "
-            "reconciler plan --save FILE"
+            f"{path} is no plan of this version of the reconciler ({where}: {first['msg']}); nothing was applied. "
+            f"{_ANEW}"
         ) from None
+    operations = tuple(row.operation() for row in read.operations)
     source = Source(
         read.source.organization, read.source.application.id, read.source.application.label, read.source.keeper
     )
-    if Plan("", generated_at, source, _NO_SCOPE, operations).id != read.id:
+    plan = Plan("", read.generated_at, source, _NO_SCOPE, operations)
+    if plan.id != read.id:
         raise SavedPlanError(
-            f"{path} was changed since it was saved: its operations do not match its id. Nothing was applied. Make a "
-            "new one and review it: reconciler plan --save FILE"
+            f"{path} was changed since it was saved: its operations do not match its id. Nothing was applied. {_ANEW}"
         )
-    return SavedPlan(read.id, source, generated_at, frozenset(e for op in operations for e in op.effects()))
+    return SavedPlan(read.id, source, read.generated_at, plan.effects, operations)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise SavedPlanError(f"{path} can't be read ({error.strerror}); nothing was applied.") from None
+    if len(content) > MAX_BYTES:
+        raise SavedPlanError(f"{path} is too large for a saved plan; nothing was applied. {_ANEW}")
+    return content
 
 
 def held_effects(document: str | None) -> frozenset[Effect]:

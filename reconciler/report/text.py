@@ -1,179 +1,267 @@
 """The plan as text: the verdict first, then people, teams, limits and notices."""
 
-import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from reconciler.plan import Cause, Kind, NoticeKind, Operation, Plan
-from reconciler.report.terminal import clean, styled
+from reconciler.model import DISPLAY_NAME
+from reconciler.plan import Cause, Change, Held, Kind, Notice, NoticeKind, Operation, Plan, TeamRef
+from reconciler.report.terminal import clean, styled, wrapped
 
 MOST = 50
 """Lines of one group before the rest is a number."""
+MOST_NAMES = 10
+"""Names in one line before the rest is a number."""
+NARROWEST = 20
+"""Columns that are filled even where there are fewer."""
 
-_HEADINGS = {
-    Kind.DEACTIVATE_USER: ("Lock", "locked"),
-    Kind.REACTIVATE_USER: ("Unlock", "unlocked"),
-    Kind.CREATE_USER: ("Create", "created"),
-    Kind.UPDATE_USER: ("Change", "changed"),
-    Kind.QUEUE_TEAM: ("Queue", "queued"),
-    Kind.RENAME_TEAM: ("Change team", "changed"),
-    Kind.DELETE_TEAM: ("Delete team", "deleted"),
+_PEOPLE = {
+    Kind.DEACTIVATE_USER: "Lock",
+    Kind.REACTIVATE_USER: "Reactivate",
+    Kind.CREATE_USER: "Create",
+    Kind.UPDATE_USER: "Change",
 }
-_TEAM_KINDS = (Kind.QUEUE_TEAM, Kind.RENAME_TEAM, Kind.DELETE_TEAM)
+_TEAMS = {
+    Kind.QUEUE_TEAM: "Queue",
+    Kind.RENAME_TEAM: "Rename or link",
+    Kind.DELETE_TEAM: "Delete",
+}
+_VERBS = {**_PEOPLE, **_TEAMS}
 
 _NOTICES = {
-    NoticeKind.UNMANAGED: "Not managed",
-    NoticeKind.CONFLICT: "Conflicts",
-    NoticeKind.LOCKED_IN_KEEPER: "Locked in Keeper by somebody else",
+    NoticeKind.KEEPER_DISAGREES: "Keeper did not do what was asked",
     NoticeKind.UNCONFIRMED: "Put off: not confirmed by a second look",
-    NoticeKind.WAITING_FOR_APPROVAL: "Waiting for approval in Keeper",
+    NoticeKind.CONFLICT: "Conflicts",
+    NoticeKind.ELSEWHERE: "Address taken elsewhere",
     NoticeKind.NO_LICENCE: "No licence free",
     NoticeKind.FAILING: "Failing",
-    NoticeKind.PROTECTED: "Protected",
+    NoticeKind.HOOK_FAILED: "Hooks that failed",
+    NoticeKind.LOCKED_IN_KEEPER: "Locked in Keeper by somebody else",
+    NoticeKind.WAITING_FOR_APPROVAL: "Waiting for approval in Keeper",
     NoticeKind.ADDRESS_CHANGE: "Changed addresses",
-    NoticeKind.LET_GO: "Let go by the settings",
+    NoticeKind.GONE: "Gone from Keeper",
+    NoticeKind.DRIFT: "Drift that is only reported",
+    NoticeKind.GIVEN_BY_HAND: "Given by hand in Keeper",
     NoticeKind.NO_ADDRESS: "Without an e-mail address",
     NoticeKind.STATE_UNKNOWN: "Staged, or in an unknown state",
-    NoticeKind.IN_GRACE: "In grace",
-    NoticeKind.KEPT: "Kept",
+    NoticeKind.IN_GRACE: "Out of scope, still in grace",
+    NoticeKind.KEPT: "Out of scope, kept by the settings",
     NoticeKind.OUTSIDE_PILOT: "Outside the pilot",
-    NoticeKind.DRIFT: "Drift that is only reported",
-    NoticeKind.GONE: "Gone from Keeper",
-    NoticeKind.HOOK_FAILED: "Hooks that failed",
-    NoticeKind.ELSEWHERE: "Address taken elsewhere",
+    NoticeKind.PROTECTED: "Protected",
+    NoticeKind.LET_GO: "Let go by the settings",
     NoticeKind.GHOST: "In Keeper, not in scope, not managed",
-    NoticeKind.GIVEN_BY_HAND: "Given by hand in Keeper",
-    NoticeKind.KEEPER_DISAGREES: "Keeper did not do what was asked",
+    NoticeKind.UNMANAGED: "Not managed",
 }
 
+_WHOLE = "So much taken away at once puts the whole read in doubt: what is marked [held] waits, also what would give."
+_PART = "Only what is marked [held] waits."
+_LEFT = (
+    "that these people really left: their state, and the groups bound to the Keeper application (its User Groups tab)."
+)
+_LOST = "the members of the groups, and what manages them: imports, group rules, a person."
+_GAINED = "who was added to the groups and by whom: a team opens whatever is shared with it."
+_HOLDS = {
+    "first_run": (
+        "Nothing is sent to this Keeper node before a person has looked at the first plan.",
+        "that the scope is what you expect, above all whoever is under Lock.",
+    ),
+    "empty_scope": (_WHOLE, "the groups bound to the Keeper application (its User Groups tab) and their members."),
+    "max_deactivations": (_WHOLE, _LEFT),
+    "max_removals": (_WHOLE, _LOST),
+    "max_team_loss": (_WHOLE, _LOST),
+    "max_creations": (_PART, "whether a large group was bound to the Keeper application; each creation is a licence."),
+    "max_grants": (_PART, _GAINED),
+    "teams.review": (_PART, _GAINED),
+    "delete_team": (_PART, "that the groups of these teams are really gone from the scope."),
+    "unsettled": (_PART, "that the groups are still wanted; in Keeper, whether the Pending Queue shows the teams."),
+    "adopted": (_PART, _LEFT),
+}
+"""By limit: what the hold means, and what to check in JumpCloud."""
 
-def render(plan: Plan, *, width: int, colour: bool) -> str:
-    """The plan for a person at a terminal of this width; every name is made harmless first."""
-    lines: list[str] = []
-    held = bool(plan.held)
-    lines += _wrapped(_verdict(plan), width, "", colour, bold=True, fg="red" if held else "green")
-    if held:
-        lines += _hold(plan, width, colour)
-    indices = plan.held_indices
-    marked = [(op, _mark(op, number in indices)) for number, op in enumerate(plan.operations)]
-    for title, kinds in (("People", [k for k in _HEADINGS if k not in _TEAM_KINDS]), ("Teams", list(_TEAM_KINDS))):
-        for cause, label in ((Cause.JUMPCLOUD, ""), (Cause.DRIFT, ", changed in Keeper behind our back")):
-            found = [(op, mark) for op, mark in marked if op.kind in kinds and op.cause is cause]
-            if found:
-                lines += ["", styled(f"{title}{label}", colour, bold=True)]
-                lines += _operations(found, kinds, width)
+_STATES = {"failed": "failed", "unknown": "without a known outcome", "put_off": "put off"}
+
+
+def render(plan: Plan, *, width: int, colour: bool, release_command: str = "reconciler release") -> str:
+    """The plan for a person, in lines of at most `width` columns but for commands, which stay whole to be copied.
+
+    Every string that came from a service is made harmless first.
+    """
+    width = max(width, NARROWEST)
+    lines = _styled(wrapped(_verdict(plan), width), colour, "red" if plan.held else "green")
+    if plan.held:
+        lines += _hold(plan, width, colour, release_command)
+    lines += _sections(plan, width, colour)
     if plan.adopts:
-        names = ", ".join(clean(subject.name, 60) for subject in plan.adopts[:5])
-        more = f" and {len(plan.adopts) - 5} more" if len(plan.adopts) > 5 else ""
-        lines += ["", *_wrapped(f"Already in Keeper, adopted: {len(plan.adopts)} ({names}{more})", width)]
+        names = _names((subject.name for subject in plan.adopts), len(plan.adopts))
+        lines += ["", *wrapped(f"Already in Keeper, adopted as they are ({len(plan.adopts)}): {names}", width)]
     if plan.limits:
-        lines += ["", styled("Limits (used in the window + planned / allowed)", colour, bold=True)]
-        lines += [f"  {u.limit:<18} {u.used} + {u.planned} / {u.allowed}" for u in plan.limits]
-    lines += _notices(plan, width, colour)
+        lines += ["", *_styled(wrapped("Limits, by people within the window", width), colour)]
+        for use in plan.limits:
+            words = f"{use.limit}: {use.used} used + {use.planned} planned, allowed {use.allowed}"
+            lines += wrapped(clean(words), width, "  ")
+    for kind, heading in _NOTICES.items():
+        lines += _notices(heading, [notice for notice in plan.notices if notice.kind is kind], width, colour)
     return "\n".join(lines)
 
 
-def _people(number: int, word: str) -> str:
-    return f"{number} {word if number == 1 else {'person': 'people'}.get(word, word + 's')}"
+def render_result(plan: Plan, results: Mapping[int, tuple[str, str]], *, width: int, colour: bool) -> str:
+    """What became of the operations of a plan that were sent: by their index, the state (`done`, `failed`, `unknown`,
+    `put_off`) and the words of an error. Those that are not done are named."""
+    width = max(width, NARROWEST)
+    states = [state for state, _ in results.values()]
+    done = states.count("done")
+    if done == len(states):
+        return "\n".join(_styled(wrapped(f"Done: {_count(done, 'operation')}.", width), colour, "green"))
+    rest = ", ".join(f"{states.count(state)} {word}" for state, word in _STATES.items() if state in states)
+    verdict = f"Applied in part: {done} done, {rest}." if done else f"None of it is known to be done: {rest}."
+    lines = _styled(wrapped(verdict, width), colour, "red")
+    for state, word in _STATES.items():
+        mine = sorted(number for number, (found, _) in results.items() if found == state)
+        for number in mine[:MOST]:
+            op = plan.operations[number]
+            what = f"{clean(op.subject.name, 80)}: {_VERBS[op.kind].lower()}: {word}."
+            lines += wrapped(f"{what} {clean(results[number][1], 600)}", width, "  ")
+        if len(mine) > MOST:
+            lines += wrapped(f"… and {len(mine) - MOST} more {word}", width, "  ")
+    return "\n".join(lines)
+
+
+# -- the verdict ------------------------------------------------------------------------------------------------------
 
 
 def _verdict(plan: Plan) -> str:
     going = [op for op in plan.operations if op.sent]
-    scope = f"{_people(plan.scope.users, 'person')} and {_people(plan.scope.teams, 'team')} in scope"
+    scope = f"{_count(plan.scope.users, 'person')} and {_count(plan.scope.teams, 'team')} in scope"
     if not plan.operations:
-        adopted = f"; {len(plan.adopts)} are adopted as they are" if plan.adopts else ""
-        return f"Nothing to do: {scope}, and Keeper is in line{adopted}."
-    parts = []
-    for kind, (_, word) in _HEADINGS.items():
-        number = sum(op.kind is kind for op in going)
-        if number:
-            parts.append(f"{_people(number, 'team' if kind in _TEAM_KINDS else 'person')} {word}")
-    waiting = len(plan.operations) - len(going)
+        adopted = f" {len(plan.adopts)} are adopted as they are." if plan.adopts else ""
+        notices = f" To know: {_count(len(plan.notices), 'notice')} below." if plan.notices else ""
+        are = "is" if plan.scope.users + plan.scope.teams == 1 else "are"
+        return f"Nothing to do: {scope} {are} in line.{adopted}{notices}"
+    held = len(plan.held_indices)
+    others = len(plan.operations) - len(going) - held
+    waits = [f"{held} wait{'s' if held == 1 else ''} for a person"] if held else []
+    waits += [f"{others} more {'is' if others == 1 else 'are'} not sent this time"] if others else []
+    if plan.held and not going:
+        return f"HELD: nothing will be sent. {_reason(plan.held[0])}"
     if not going:
-        return f"{'HELD' if plan.held else 'Nothing is sent'}: {waiting} operations wait; nothing is sent. {scope}."
-    rest = f"; {waiting} more operations wait" if waiting else ""
-    return f"{'HELD in part: ' if plan.held else ''}{', '.join(parts)}{rest}. {scope}."
+        return f"Nothing will be sent: {_amounts(plan.operations)} only reported (see [not sent]). {_sentence(scope)}"
+    rest = "".join(f"; {words}" for words in waits)
+    return f"{'HELD in part. ' if plan.held else ''}The plan: {_amounts(going)}{rest}. {_sentence(scope)}"
 
 
-def _hold(plan: Plan, width: int, colour: bool) -> list[str]:
+def _amounts(operations: Sequence[Operation]) -> str:
+    """ "lock 1 person, create 3 people", with what hurts first."""
+    parts = []
+    for kinds, noun in ((_PEOPLE, "person"), (_TEAMS, "team")):
+        for kind, verb in kinds.items():
+            number = sum(op.kind is kind for op in operations)
+            if number:
+                parts.append(f"{verb.lower()} {_count(number, noun)}")
+    return ", ".join(parts)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun if number == 1 else {'person': 'people'}.get(noun, noun + 's')}"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _reason(held: Held) -> str:
+    return f"{_sentence(clean(held.reason, 400).rstrip('.'))} [{clean(held.limit, 40)}, {len(held.operations)} held]"
+
+
+def _hold(plan: Plan, width: int, colour: bool, release_command: str) -> list[str]:
     lines: list[str] = []
-    for held in plan.held:
-        lines += _wrapped(f"Why: {clean(held.reason, 400)} [{held.limit}]", width)
-    first = any(held.limit == "first_run" for held in plan.held)
-    taking = any(held.limit.startswith(("max_deact", "max_rem", "max_team", "empty")) for held in plan.held)
-    if taking:
-        lines += _wrapped(
-            "Check in JumpCloud that these people really left: their state, and the groups bound to the application "
-            "(its User Groups tab). Nobody loses anything meanwhile.",
-            width,
-        )
-    if first:
-        lines += ["Look at it, then let it through:"]
-        lines += ["  reconciler plan --save plan.json && reconciler apply --plan plan.json"]
+    if any(op.sent for op in plan.operations):
+        lines += [line for held in plan.held for line in wrapped(f"Why: {_reason(held)}", width)]
+    else:  # the verdict has the first reason, where the amounts would be
+        lines += wrapped(f"The plan: {_amounts(plan.operations)}.", width)
+        lines += [line for held in plan.held[1:] for line in wrapped(f"Also: {_reason(held)}", width)]
+    texts = [_HOLDS[held.limit] for held in plan.held if held.limit in _HOLDS]
+    meanings = dict.fromkeys(meaning for meaning, _ in texts)
+    lines += [line for meaning in meanings for line in wrapped(f"What it means: {meaning}", width)]
+    checks = dict.fromkeys(check for _, check in texts)
+    lines += [line for check in checks for line in wrapped(f"Check in JumpCloud {check}", width)]
+    if any(held.limit == "first_run" for held in plan.held):
+        lines += wrapped("If it is right, save it, look through it and apply it:", width)
+        commands = ("reconciler plan --save plan.json", "reconciler apply --plan plan.json")
+        lines += [styled(f"  {command}", colour, bold=True) for command in commands]
+        lines += wrapped("or, where `run` or `apply` has held it:", width)
     else:
-        lines += ["If it is meant so, let it through:"]
-    return [*lines, styled(f"  reconciler release {plan.id}", colour, bold=True)]
+        lines += wrapped("If it is right, let it through, where `run`, `apply` or `resync` has held it:", width)
+    return [*lines, styled(f"  {release_command} {plan.id}", colour, bold=True)]
 
 
-def _mark(op: Operation, held: bool) -> str:
-    return "  [held]" if held else "" if op.sent else "  [not sent]"
+# -- the operations ---------------------------------------------------------------------------------------------------
 
 
-def _operations(found: list[tuple[Operation, str]], kinds: Iterable[Kind], width: int) -> list[str]:
+def _sections(plan: Plan, width: int, colour: bool) -> list[str]:
     lines: list[str] = []
-    for kind in kinds:
-        mine = [(op, mark) for op, mark in found if op.kind is kind]
-        if not mine:
-            continue
-        lines.append(f"  {_HEADINGS[kind][0]} ({len(mine)})")
-        for op, mark in mine[:MOST]:
-            lines += _wrapped(f"{clean(op.subject.name, 80)}: {clean(op.reason)}{_details(op)}{mark}", width, "    ")
-        if len(mine) > MOST:
-            lines.append(f"    … and {len(mine) - MOST} more (all of them: --format json)")
+    held = plan.held_indices
+    marked = [
+        (op, "[held] " if n in held else "" if op.sent else "[not sent] ") for n, op in enumerate(plan.operations)
+    ]
+    for title, kinds in (("People", _PEOPLE), ("Teams", _TEAMS)):
+        for cause, label in ((Cause.JUMPCLOUD, ""), (Cause.DRIFT, ", changed in Keeper behind our back")):
+            found = [(op, mark) for op, mark in marked if op.kind in kinds and op.cause is cause]
+            if found:
+                lines += ["", *_styled(wrapped(title + label, width), colour)]
+            for kind, verb in kinds.items():
+                mine = [(op, mark) for op, mark in found if op.kind is kind]
+                if mine:
+                    lines.append(f"  {verb} ({len(mine)})")
+                for op, mark in mine[:MOST]:
+                    words = f"{mark}{clean(op.subject.name, 80)}: {clean(op.reason)}{_details(op)}"
+                    lines += wrapped(words, width, "    ")
+                lines += _more(len(mine), width, "    ")
     return lines
 
 
 def _details(op: Operation) -> str:
-    parts = []
-    if op.kind in (Kind.UPDATE_USER, Kind.REACTIVATE_USER, Kind.RENAME_TEAM):
-        for change in op.changes:
-            if change.attribute != "active":
-                parts.append(f"{change.attribute} {clean(change.before, 60) or '(none)'} → {clean(change.after, 60)}")
-    parts += [f"+{clean(team.name, 60)}" for team in op.add]
-    parts += [f"−{clean(team.name, 60)}" for team in op.remove]  # noqa: RUF001
+    parts = [_change(op.kind, change) for change in op.changes if _tells(op.kind, change)]
+    parts += _signed("+", op.add) + _signed("−", op.remove)  # noqa: RUF001
     return f" ({'; '.join(parts)})" if parts else ""
 
 
-def _notices(plan: Plan, width: int, colour: bool) -> list[str]:
-    lines: list[str] = []
-    for kind, heading in _NOTICES.items():
-        mine = [notice for notice in plan.notices if notice.kind is kind]
-        if not mine:
-            continue
-        lines += ["", styled(f"{heading} ({len(mine)})", colour, bold=True)]
-        for notice in mine[:MOST]:
-            lines += _wrapped(f"{clean(notice.subject.name, 80)}: {clean(notice.message, 600)}", width, "  ")
-        if len(mine) > MOST:
-            lines.append(f"  … and {len(mine) - MOST} more (all of them: --format json)")
-    return lines
+def _tells(kind: Kind, change: Change) -> bool:
+    """Whether a change says more than its kind does: of a new person or team that is the name."""
+    if kind in (Kind.CREATE_USER, Kind.QUEUE_TEAM):
+        return kind is Kind.CREATE_USER and change.attribute == DISPLAY_NAME
+    return change.attribute != "active"
 
 
-def _wrapped(text: str, width: int, indent: str = "", colour: bool = False, **style: object) -> list[str]:
-    lines = textwrap.wrap(text, width, initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False)
-    return [styled(line, colour, **style) for line in lines]
+def _change(kind: Kind, change: Change) -> str:
+    if kind is Kind.CREATE_USER:
+        return clean(change.after, 60)
+    before = clean(change.before, 60) if change.before else "(none)"
+    return f"{clean(change.attribute, 60)} {before} → {clean(change.after, 60)}"
 
 
-def render_result(plan: Plan, results: Mapping[int, tuple[str, str]], *, width: int, colour: bool) -> str:
-    """What became of the operations of a plan: by their index, the state and the words of an error."""
-    states = [state for state, _ in results.values()]
-    done = states.count("done")
-    if done == len(states):
-        return styled(f"Done: {done} operations.", colour, bold=True, fg="green")
-    words = {"failed": "failed", "unknown": "without a known outcome", "put_off": "put off"}
-    rest = ", ".join(f"{states.count(state)} {word}" for state, word in words.items() if state in states)
-    lines = _wrapped(f"Applied in part: {done} done, {rest}.", width, "", colour, bold=True, fg="red")
-    for number, (state, error) in sorted(results.items()):
-        if state != "done":
-            op = plan.operations[number]
-            line = f"{clean(op.subject.name, 80)}: {_HEADINGS[op.kind][0].lower()}: {words[state]}. {clean(error, 600)}"
-            lines += _wrapped(line, width, "  ")
-    return "\n".join(lines)
+def _signed(sign: str, teams: Sequence[TeamRef]) -> list[str]:
+    more = [f"{sign}{len(teams) - MOST_NAMES} more teams"] if len(teams) > MOST_NAMES else []
+    return [f"{sign}{clean(team.name, 60)}" for team in teams[:MOST_NAMES]] + more
+
+
+# -- what else there is -----------------------------------------------------------------------------------------------
+
+
+def _notices(heading: str, notices: Sequence[Notice], width: int, colour: bool) -> list[str]:
+    if not notices:
+        return []
+    lines = ["", *_styled(wrapped(f"{heading} ({len(notices)})", width), colour)]
+    for notice in notices[:MOST]:
+        lines += wrapped(f"{clean(notice.subject.name, 80)}: {clean(notice.message, 600)}", width, "  ")
+    return lines + _more(len(notices), width, "  ")
+
+
+def _names(names: Iterable[str], number: int) -> str:
+    shown = ", ".join(clean(name, 60) for name, _ in zip(names, range(MOST_NAMES), strict=False))
+    return shown + (f" and {number - MOST_NAMES} more" if number > MOST_NAMES else "")
+
+
+def _more(number: int, width: int, indent: str) -> list[str]:
+    return wrapped(f"… and {number - MOST} more (all of them: --format json)", width, indent) if number > MOST else []
+
+
+def _styled(lines: Iterable[str], colour: bool, fg: str | None = None) -> list[str]:
+    return [styled(line, colour, bold=True, fg=fg) for line in lines]

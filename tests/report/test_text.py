@@ -1,0 +1,310 @@
+"""What an administrator reads: the verdict first, everything harmless, nothing wider than the terminal."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+
+from reconciler.plan import (
+    Cause,
+    Change,
+    Held,
+    Kind,
+    LimitUse,
+    Notice,
+    NoticeKind,
+    Operation,
+    Plan,
+    Rule,
+    Scope,
+    Source,
+    Subject,
+    TeamRef,
+)
+from reconciler.report.terminal import clean, wrapped
+from reconciler.report.text import MOST, render, render_result
+
+REASON = "40 people would be locked of 200 active; allowed are 4 (2%)"
+SAVE = ["  reconciler plan --save plan.json", "  reconciler apply --plan plan.json"]
+
+
+def person(name: str) -> Subject:
+    return Subject("user", name, f"j-{name}", f"k-{name}")
+
+
+def op(kind: Kind, name: str = "ada@example.com", cause: Cause = Cause.JUMPCLOUD, **values: Any) -> Operation:
+    rule = Rule.JOINED if cause is Cause.JUMPCLOUD else Rule.RESTORED
+    return Operation(kind, person(name), cause, rule, "a reason", **values)
+
+
+def plan(*operations: Operation, **values: Any) -> Plan:
+    source = Source("org", "app", "Keeper", "https://keeper.example/scim/v2/1")
+    return Plan("cycle", datetime(2026, 11, 23, tzinfo=UTC), source, Scope(812, 31, 4100), operations, **values)
+
+
+def text(made: Plan, width: int = 100) -> str:
+    return render(made, width=width, colour=False)
+
+
+def verdict(made: Plan) -> str:
+    return text(made, 1000).splitlines()[0]
+
+
+# -- the verdict
+
+
+def test_nothing_to_do() -> None:
+    assert text(plan()) == "Nothing to do: 812 people and 31 teams in scope are in line."
+
+
+def test_nothing_to_do_still_points_at_notices_and_adoptions() -> None:
+    made = plan(adopts=(person("a"),), notices=(Notice(NoticeKind.CONFLICT, person("b"), "why"),))
+    assert verdict(made).endswith("1 are adopted as they are. To know: 1 notice below.")
+
+
+def test_the_amounts_with_what_hurts_first() -> None:
+    made = plan(op(Kind.CREATE_USER, "a"), op(Kind.CREATE_USER, "b"), op(Kind.DEACTIVATE_USER), op(Kind.QUEUE_TEAM))
+    assert verdict(made).startswith("The plan: lock 1 person, create 2 people, queue 1 team.")
+
+
+def test_a_whole_hold_says_so_first_and_gives_the_numbers_and_the_command() -> None:
+    made = plan(op(Kind.DEACTIVATE_USER, sent=False), held=(Held("max_deactivations", (0,), 4, 40, REASON),))
+    assert verdict(made).startswith(f"HELD: nothing will be sent. {REASON}.")
+    assert f"  reconciler release {made.id}" in text(made, 30).splitlines()
+    assert SAVE[0] not in text(made)
+    assert "Check in JumpCloud that these people really left" in text(made)
+    other = render(made, width=100, colour=False, release_command="reconciler release --config a.toml")
+    assert f"  reconciler release --config a.toml {made.id}" in other.splitlines()
+
+
+def test_a_hold_in_part_says_what_goes_and_what_waits() -> None:
+    made = plan(
+        op(Kind.DEACTIVATE_USER, "leaver"),
+        op(Kind.CREATE_USER, "held", sent=False),
+        op(Kind.CREATE_USER, "put off", sent=False),
+        held=(Held("max_creations", (1,), 0, 1, "1 would be created"),),
+    )
+    assert verdict(made).startswith(
+        "HELD in part. The plan: lock 1 person; 1 waits for a person; 1 more is not sent this time."
+    )
+    lines = text(made).splitlines()
+    assert "    [held] held: a reason" in lines
+    assert "    [not sent] put off: a reason" in lines
+    assert "    leaver: a reason" in lines
+
+
+def test_every_hold_gives_its_reason() -> None:
+    operations = (op(Kind.DEACTIVATE_USER, sent=False), op(Kind.UPDATE_USER, sent=False))
+    held = (Held("max_deactivations", (0, 1), 4, 40, REASON), Held("max_removals", (0, 1), 1, 2, "2 lose a team"))
+    shown = text(plan(*operations, held=held), 1000)
+    assert f"HELD: nothing will be sent. {REASON}. [max_deactivations, 2 held]" in shown
+    assert "Also: 2 lose a team. [max_removals, 2 held]" in shown
+    shown = text(plan(op(Kind.REACTIVATE_USER), *operations, held=held), 1000)
+    assert f"Why: {REASON}. [max_deactivations, 2 held]" in shown
+    assert "Why: 2 lose a team. [max_removals, 2 held]" in shown
+
+
+def test_a_first_plan_is_saved_and_applied_or_released() -> None:
+    made = plan(op(Kind.CREATE_USER, sent=False), held=(Held("first_run", (0,), 0, 1, "the first plan is yours"),))
+    assert verdict(made) == "HELD: nothing will be sent. The first plan is yours. [first_run, 1 held]"
+    lines = text(made, 40).splitlines()
+    assert "The plan: create 1 person." in lines
+    assert [line for line in lines if line in SAVE] == SAVE
+    assert f"  reconciler release {made.id}" in lines
+
+
+def test_what_is_not_sent_without_a_hold() -> None:
+    assert verdict(plan(op(Kind.CREATE_USER, sent=False))).startswith("Nothing will be sent: create 1 person only")
+
+
+# -- the rest
+
+
+def test_the_order_of_the_sections() -> None:
+    made = plan(
+        op(Kind.CREATE_USER, "new"),
+        op(Kind.UPDATE_USER, "drifted", Cause.DRIFT),
+        op(Kind.DEACTIVATE_USER, "leaver"),
+        op(Kind.QUEUE_TEAM, "team"),
+        adopts=tuple(person(f"adopted{n}") for n in range(12)),
+        limits=(LimitUse("max_creations", 5, 1, 4),),
+        notices=(Notice(NoticeKind.GHOST, person("ghost"), "is there"),),
+    )
+    shown = text(made)
+    expected = [
+        "Lock (1)",
+        "Create (1)",
+        "behind our back",
+        "drifted:",
+        "Teams",
+        "Queue (1)",
+        "adopted as they are (12): adopted0,",
+        "and 2 more",
+        "max_creations: 1 used + 4 planned, allowed 5",
+        "In Keeper, not in scope, not managed (1)",
+        "ghost: is there",
+    ]
+    places = [shown.find(words) for words in expected]
+    assert -1 not in places
+    assert places == sorted(places)
+
+
+def test_changes_and_teams_of_a_person() -> None:
+    made = plan(
+        op(
+            Kind.UPDATE_USER,
+            changes=(Change("name.givenName", "A", "Ada"), Change("displayName", "", "Ada L")),
+            add=(TeamRef("Eng", "j"),),
+            remove=(TeamRef("Sales", "s"),),
+        )
+    )
+    assert "(name.givenName A → Ada; displayName (none) → Ada L; +Eng; −Sales)" in text(made)
+
+
+def test_a_new_person_is_shown_by_name() -> None:
+    changes = (Change("userName", "", "ada@example.com"), Change("displayName", "", "Ada L"))
+    assert "ada@example.com: a reason (Ada L)" in text(plan(op(Kind.CREATE_USER, changes=changes)))
+
+
+def test_long_lists_are_cut_with_a_number() -> None:
+    made = plan(*(op(Kind.CREATE_USER, f"u{n}") for n in range(MOST + 7)))
+    shown = text(made)
+    assert f"u{MOST - 1}:" in shown
+    assert f"u{MOST}:" not in shown
+    assert "… and 7 more (all of them: --format json)" in shown
+
+
+@pytest.mark.parametrize("kind", NoticeKind)
+def test_every_kind_of_notice_is_shown(kind: NoticeKind) -> None:
+    assert "who: what to do" in text(plan(notices=(Notice(kind, person("who"), "what to do"),)))
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_kind_of_operation_is_shown(kind: Kind) -> None:
+    assert "who: a reason" in text(plan(op(kind, "who")))
+
+
+NASTY = [
+    "\x1b[31mred\x1b[0m",
+    "\x9b2J",
+    "\u202egnp.exe",
+    "a\u2028b",
+    "\u200b" * 5,
+    "\ud800",
+    "日本語の名前" * 40,
+    "x" * 1000,
+]
+
+
+@pytest.mark.parametrize("name", NASTY)
+@pytest.mark.parametrize("width", [1, 20, 41, 100])
+def test_any_name_fits_any_width_and_is_harmless(name: str, width: int) -> None:
+    made = plan(
+        op(
+            Kind.UPDATE_USER,
+            name,
+            changes=(Change("displayName", name, name),),
+            add=(TeamRef(name, "t"),),
+            remove=(TeamRef(name, "r"),),
+        ),
+        adopts=(person(name),),
+        notices=(Notice(NoticeKind.CONFLICT, person(name), name),),
+    )
+    outcome = render_result(made, {0: ("failed", name)}, width=width, colour=False)
+    shown = text(made, width) + "\n" + outcome
+    assert all(cell_len(line) <= max(width, 20) for line in shown.splitlines())
+    assert all(line.isprintable() for line in shown.split("\n"))
+
+
+def test_the_same_plan_gives_the_same_text() -> None:
+    made = plan(op(Kind.CREATE_USER), op(Kind.DEACTIVATE_USER))
+    assert text(made) == text(replace(made))
+
+
+def test_colour_only_where_it_is_wanted() -> None:
+    made = plan(op(Kind.DEACTIVATE_USER))
+    assert "\x1b" not in text(made)
+    assert render(made, width=100, colour=True).startswith("\x1b[")
+
+
+# -- after an apply
+
+
+def test_all_done() -> None:
+    made = plan(op(Kind.CREATE_USER, "a"), op(Kind.CREATE_USER, "b"))
+    assert render_result(made, {0: ("done", ""), 1: ("done", "")}, width=80, colour=False) == "Done: 2 operations."
+    assert render_result(made, {0: ("done", "")}, width=80, colour=False) == "Done: 1 operation."
+
+
+def test_done_in_part_names_what_is_not_done_and_why() -> None:
+    made = plan(*(op(Kind.CREATE_USER, f"u{n}") for n in range(4)))
+    results = {0: ("done", ""), 1: ("put_off", "no seat"), 2: ("failed", "Keeper says no"), 3: ("unknown", "cut off")}
+    assert render_result(made, results, width=80, colour=False).splitlines() == [
+        "Applied in part: 1 done, 1 failed, 1 without a known outcome, 1 put off.",
+        "  u2: create: failed. Keeper says no",
+        "  u3: create: without a known outcome. cut off",
+        "  u1: create: put off. no seat",
+    ]
+
+
+def test_nothing_done_is_not_called_done_in_part() -> None:
+    shown = render_result(plan(op(Kind.CREATE_USER)), {0: ("failed", "no")}, width=80, colour=False)
+    assert shown.startswith("None of it is known to be done: 1 failed.")
+
+
+# -- one string
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ("\x1b[31m", r"\x1b[31m"),
+        ("a\r\nb\tc", r"a\x0d b c"),
+        ("\x7f\x9b", r"\x7f\x9b"),
+        ("\u202e\u2066\u200f", r"\u202e\u2066\u200f"),
+        ("ad\u200bmin\u200d", r"ad\u200bmin\u200d"),
+        ("a\u200db", r"a\u200db"),
+        ("\u2028\u2029\ufeff\xad", r"\u2028\u2029\ufeff\xad"),
+        ("\ud800", r"\ud800"),
+        ("\u3164", r"\u3164"),
+        ("a\U000e0041", r"a\U000e0041"),
+        ("\U0001ffff", r"\U0001ffff"),
+    ],
+)
+def test_what_is_not_seen_is_made_visible(raw: str, shown: str) -> None:
+    assert clean(raw) == shown
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Zoë Ågren",
+        "日本 太郎",
+        "עברית",
+        "محمد",
+        "می\u200cخواهم",
+        "ශ්\u200dරී",
+        "👨\u200d👩\u200d👧",
+        "👩🏽\u200d💻",
+        "❤\ufe0f\u200d🔥",
+        "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+        "\U0001fae8",
+    ],
+)
+def test_scripts_and_emoji_stay(name: str) -> None:
+    assert clean(name) == name
+
+
+def test_a_long_name_is_cut_to_columns() -> None:
+    assert clean("x" * 1000, 10) == "x" * 9 + "…"
+    assert clean("x" * 10, 10) == "x" * 10
+    assert cell_len(clean("日" * 1000, 10)) <= 10
+    assert len(clean("e" + "\u0301" * 100_000, 10)) < 50
+
+
+def test_lines_hang_and_cut_what_fits_none() -> None:
+    assert wrapped("one two three", 9, "  ") == ["  one two", "    three"]
+    assert wrapped("x" * 12, 8) == ["x" * 6, "  " + "x" * 6]
+    assert wrapped("", 8) == []
