@@ -1,114 +1,81 @@
 """Reads the scope from JumpCloud: the application, who is bound to it, and their attributes. Changes nothing there.
 
-Sources: JumpCloud's API descriptions (V1 and V2) and its support pages; where neither says, the comment says "assumed".
+Sources: JumpCloud's API descriptions (V1 and V2) and its support pages; where neither says, the comment says
+"assumed". The cost is a request per hundred rows: none per group, and none per user but for the point reads.
 """
 
-import asyncio
-import base64
-import re
-import time
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
+import difflib
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-
-from reconciler.http import Http, HttpError, Reply
+from reconciler.http import Http
+from reconciler.jumpcloud_access import ServiceAccount, key_headers, login_headers
+from reconciler.jumpcloud_lists import PAGE, Lists, Page, Progress, envelope, siblings, together, whole
+from reconciler.jumpcloud_replies import (
+    ApplicationAmbiguous,
+    ApplicationInactive,
+    ApplicationNotFound,
+    ApplicationRow,
+    GraphRow,
+    GroupRow,
+    IncompleteRead,
+    JumpCloudError,
+    PersonAmbiguous,
+    Row,
+    Unauthorized,
+    Unavailable,
+    UnexpectedReply,
+    UserRow,
+    Ways,
+    checked_id,
+    document,
+    is_id,
+    parsed,
+    usable_address,
+)
 from reconciler.model import Application, Directory, Group, Status, User, normal
 
-PAGE = 100
-"""Rows a page; both versions of the API refuse more."""
-SEARCH_IDS = 100
+__all__ = [
+    "ApplicationAmbiguous",
+    "ApplicationInactive",
+    "ApplicationNotFound",
+    "IncompleteRead",
+    "JumpCloud",
+    "JumpCloudError",
+    "Paths",
+    "Person",
+    "PersonAmbiguous",
+    "Progress",
+    "Scope",
+    "ServiceAccount",
+    "Unauthorized",
+    "Unavailable",
+    "UnexpectedReply",
+    "Ways",
+    "key_headers",
+    "login_headers",
+]
 
-Progress = Callable[[str, int, int], None]
-_ID = re.compile(r"[0-9a-f]{24}")
-_APPLICATION_FIELDS = "name displayName displayLabel active organization"
-_USER_FIELDS = "email firstname lastname displayname state suspended"
-_T = TypeVar("_T")
+NEAR = 3
+"""How many labels an error suggests."""
 
-
-class JumpCloudError(Exception):
-    """JumpCloud gave no clear answer. Nothing was changed in Keeper for it; the text is for the administrator."""
-
-
-class Unauthorized(JumpCloudError):
-    """The credentials are not accepted, or not enough."""
-
-
-class ApplicationNotFound(JumpCloudError):
-    """No application, or none that may be used, goes by the configured id or label."""
-
-
-class ApplicationAmbiguous(JumpCloudError):
-    """Several applications have the configured label."""
-
-
-class PersonAmbiguous(JumpCloudError):
-    """Several users have one address."""
-
-
-class IncompleteRead(JumpCloudError):
-    """A list does not add up; nothing is concluded from it."""
-
-
-class UnexpectedReply(JumpCloudError):
-    """A reply that is not what JumpCloud documents."""
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-
-class _Node(_Model):
-    id: str = Field(pattern=r"^[0-9a-f]{24}$")
-    type: str = ""
-
-
-class _Edge(_Model):
-    to: _Node
-
-
-class _Bound(_Model):
-    id: str = Field(pattern=r"^[0-9a-f]{24}$")
-    paths: list[list[_Edge]] = []
-
-
-class _Named(_Model):
-    id: str = Field(pattern=r"^[0-9a-f]{24}$")
-    name: str
-
-
-class _User(_Model):
-    id: str = Field(alias="_id", pattern=r"^[0-9a-f]{24}$")
-    email: str | None = None
-    firstname: str | None = None
-    lastname: str | None = None
-    displayname: str | None = None
-    state: str | None = None
-    suspended: bool | None = None
-
-
-class _App(_Model):
-    id: str = Field(alias="_id", pattern=r"^[0-9a-f]{24}$")
-    label: str | None = Field(default=None, alias="displayLabel")
-    name: str | None = Field(default=None, alias="displayName")
-    active: bool | None = None
-    organization: str | None = None
+_USERS = {"fields": UserRow.FIELDS}
+_NOWHERE = Ways(direct=False, groups=frozenset())
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Who is bound to the application: for each user the groups that lead there and whether there is a direct path."""
+    """Who is bound to the application: how each user is, and the groups."""
 
     organization: str
     application: Application
+    users: Mapping[str, Ways]
     groups: Mapping[str, Group]
-    users: Mapping[str, tuple[bool, frozenset[str]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """How one user is bound to the application."""
+    """How one user is bound to the application, by the user's own list of applications."""
 
     bound: bool
     direct: bool
@@ -117,453 +84,352 @@ class Paths:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One user, with how they are bound."""
+    """One user by point reads: `groups` are those that lead from the application to the user, `member_of` all."""
 
     user: User
-
-
-class ServiceAccount:
-    """Headers of a service account: an access token, fetched when needed and renewed before it expires."""
-
-    def __init__(self, oauth: Http, organization: str | None) -> None:
-        self._oauth = oauth
-        self._organization = organization
-        self._token = SecretStr("")
-        self._until = 0.0
-        self._lock = asyncio.Lock()
-
-    def forget(self) -> None:
-        """Fetch another token before the next request: JumpCloud has ended this one early."""
-        self._until = 0.0
-
-    async def headers(self) -> Mapping[str, str]:
-        """The headers of a request to the API."""
-        async with self._lock:
-            if time.monotonic() >= self._until:
-                await self._renew()
-        extra = {"x-org-id": self._organization} if self._organization else {}
-        return {"Authorization": f"Bearer {self._token.get_secret_value()}", "Accept": "application/json", **extra}
-
-    async def _renew(self) -> None:
-        form = {"grant_type": "client_credentials", "scope": "api"}
-        reply = await self._oauth.request("POST", "/oauth2/token", form=form, repeatable=True)
-        if reply.status != 200:
-            raise Unauthorized(
-                f"JumpCloud does not give the service account a token (HTTP {reply.status}); nothing was changed in "
-                "Keeper. Check jumpcloud.client_id and client_secret: secrets of service accounts expire."
-            )
-        document = reply.json()
-        if not isinstance(document, dict) or not isinstance(document.get("access_token"), str):
-            raise UnexpectedReply("JumpCloud's token endpoint answered without a token; nothing was changed.")
-        lasts = document.get("expires_in")
-        self._token = SecretStr(document["access_token"])
-        self._until = time.monotonic() + max(0, (lasts if isinstance(lasts, int) else 600) - 60)
-
-
-def login_headers(client_id: str, secret: SecretStr) -> dict[str, str]:
-    """The headers of the request for a service account's token (RFC 6749 section 2.3.1)."""
-    pair = f"{client_id}:{secret.get_secret_value()}".encode()
-    return {"Authorization": f"Basic {base64.b64encode(pair).decode()}", "Accept": "application/json"}
-
-
-def key_headers(key: SecretStr, organization: str | None) -> Callable[[], Awaitable[Mapping[str, str]]]:
-    """The headers of an administrator's API key; `x-org-id` is for administrators of several organisations only."""
-
-    async def headers() -> Mapping[str, str]:
-        extra = {"x-org-id": organization} if organization else {}
-        return {"x-api-key": key.get_secret_value(), "Accept": "application/json", **extra}
-
-    return headers
+    groups: Mapping[str, Group]
+    member_of: frozenset[str]
 
 
 class JumpCloud:
-    """The reader of one application's scope. Every method raises JumpCloudError where there is no clear answer."""
+    """The reader of one application's scope.
+
+    `application` is its id, or the label that only one has. `forget_token` is that of the service account whose headers
+    `http` sends, if it does. Every method raises JumpCloudError where there is no clear answer.
+    """
 
     def __init__(self, http: Http, application: str, forget_token: Callable[[], None] | None = None) -> None:
-        self._http = http
-        self._forget_token = forget_token
-        self._wanted = application
-        self._found: tuple[str, Application] | None = None
+        self._lists = Lists(http, forget_token)
+        self._wanted = normal(application)
+        self._known: tuple[str, Application] | None = None
+        self._search_works = True
 
-    # -- the application --------------------------------------------------------------------------------------------
+    # -- the application ----------------------------------------------------------------------------------------------
 
     async def application(self) -> tuple[str, Application]:
-        """The organisation's id and the application, by its id or by the label that only one has.
+        """The organisation's id and the application, read anew. Raises ApplicationNotFound, -Ambiguous, -Inactive.
 
-        Asks for named fields of the list only: a single application's record holds the SAML signing key.
+        Asks the list for named fields only: the record of a single application holds the SAML signing key.
         """
-        if self._found is None:
-            self._found = await self._find_application()
-        return self._found
+        by_id = await self._applications({"filter": f"_id:$eq:{self._wanted}"}) if is_id(self._wanted) else {}
+        found = [row for row in by_id.values() if row.id == self._wanted]
+        if not found:
+            rows = await self._applications({})
+            found = [row for row in rows.values() if row.label == self._wanted]
+            if not found:
+                raise _not_found(self._wanted, {row.label for row in rows.values()})
+        if len(found) > 1:
+            raise ApplicationAmbiguous(self._wanted, tuple(sorted(row.id for row in found)))
+        self._known = await self._usable(found[0])
+        return self._known
 
-    async def _find_application(self) -> tuple[str, Application]:
-        by_id = {"filter": f"_id:$eq:{self._wanted}"} if _ID.fullmatch(self._wanted) else {}
-        rows = await self._v1("/api/applications", {"fields": _APPLICATION_FIELDS, **by_id}, None, "applications")
-        found = [_parsed(_App, row, "application") for row in rows.values()]
-        named = [app for app in found if self._wanted in (app.id, app.label) or app.name == self._wanted]
-        exact = [app for app in named if self._wanted in (app.id, app.label)] or named
-        if not exact:
-            labels = ", ".join(sorted(app.label or app.name or app.id for app in found)[:20]) or "none at all"
-            raise ApplicationNotFound(
-                f"JumpCloud has no application with the id or label {self._wanted!r} (jumpcloud.application); "
-                f"there are: {labels}. Nothing was changed in Keeper."
-            )
-        if len(exact) > 1:
-            ids = ", ".join(sorted(app.id for app in exact))
-            raise ApplicationAmbiguous(
-                f"{len(exact)} JumpCloud applications have the label {self._wanted!r}: {ids}. Put the id of the right "
-                "one into jumpcloud.application. Nothing was changed in Keeper."
-            )
-        app = exact[0]
-        if app.active is False:
-            raise ApplicationNotFound(
-                f"The JumpCloud application {self._wanted!r} is not active, so its scope says nothing. Activate it in "
-                "JumpCloud. Nothing was changed in Keeper."
-            )
-        return app.organization or await self._organization(), Application(app.id, normal(app.label or app.name))
+    async def _application(self) -> tuple[str, Application]:
+        """The application as last read."""
+        return self._known or await self.application()
+
+    async def _still_there(self) -> None:
+        """Raises unless the application can be read now: then a 404, or a list without rows, speaks for itself."""
+        _, application = await self._application()
+        rows = await self._applications({"filter": f"_id:$eq:{application.id}"})
+        if application.id not in rows:
+            raise IncompleteRead(f"the JumpCloud application {application.id}, there at first, is gone")
+        await self._usable(rows[application.id])
+
+    async def _applications(self, params: Mapping[str, str]) -> dict[str, ApplicationRow]:
+        fields = {"fields": ApplicationRow.FIELDS, **params}
+
+        async def page(skip: int) -> Page[ApplicationRow]:
+            return await self._lists.v1("/api/applications", ApplicationRow, fields, skip, "applications")
+
+        return await whole(page, lambda row: row, "applications")
+
+    async def _usable(self, row: ApplicationRow) -> tuple[str, Application]:
+        application = Application(row.id, row.label)
+        if row.active is False:
+            raise ApplicationInactive(application)
+        return row.organization or await self._organization(), application
 
     async def _organization(self) -> str:
-        rows = await self._v1("/api/organizations", {}, None, "organisations")
-        if len(rows) != 1:
-            raise UnexpectedReply(
-                f"JumpCloud names {len(rows)} organisations for these credentials; set jumpcloud.organization to the "
-                "id of the one that holds the application. Nothing was changed in Keeper."
-            )
-        return next(iter(rows))
+        """The organisation of the credentials, for applications that do not name theirs."""
 
-    # -- the scope --------------------------------------------------------------------------------------------------
+        async def page(skip: int) -> Page[Row]:
+            return await self._lists.v1("/api/organizations", Row, {"fields": "_id"}, skip, "organisations")
+
+        found = await whole(page, lambda row: row.id, "organisations")
+        if len(found) != 1:
+            raise UnexpectedReply(
+                f"JumpCloud names {len(found)} organisations for these credentials",
+                "Put the id of the one with the application into jumpcloud.organization.",
+            )
+        return next(iter(found))
+
+    # -- the scope ----------------------------------------------------------------------------------------------------
 
     async def read_scope(self, progress: Progress | None) -> Scope:
-        """Everybody bound to the application, with the groups that lead there: one list, no request per group."""
+        """Everybody bound to the application, with the groups that lead there, and all groups bound to it.
+
+        A group on a path is bound, whether the application's list of groups has it or not: where the two disagree they
+        are read again, and then both believed, since a membership must not be lost for it. A group without a name is
+        read again, then IncompleteRead. Nobody in scope is an answer only while the application is there.
+        """
         organization, application = await self.application()
-        base = f"/api/v2/applications/{application.id}"
-        bound, groups = await asyncio.gather(
-            self._v2(f"{base}/users", {}, progress, "people in scope"), self.groups_in_scope()
-        )
-        users: dict[str, tuple[bool, frozenset[str]]] = {}
-        for row in bound.values():
-            found = _parsed(_Bound, row, "bound user")
-            users[found.id] = _paths_of(found, groups.keys())
-        return Scope(organization, application, groups, users)
+        for last in (False, True):
+            async with siblings() as group:
+                users_read = group.create_task(self._users_in_scope(application, progress))
+                groups_read = group.create_task(self._bound_groups(application))
+            users, bound = users_read.result(), groups_read.result()
+            through = frozenset[str]().union(*(ways.groups for ways in users.values()))
+            groups = await self._named(bound | through)
+            unnamed = (bound | through) - groups.keys()
+            if not unnamed and through <= bound:
+                break
+            if last and unnamed:
+                raise _without_name(unnamed)
+        if not users:
+            await self._still_there()
+        return Scope(organization, application, users, groups)
 
     async def groups_in_scope(self) -> dict[str, Group]:
-        """The groups bound to the application, by id; names come from the list of groups."""
-        _, application = await self.application()
-        rows = await self._v2(f"/api/v2/applications/{application.id}/usergroups", {}, None, "groups in scope")
-        ids = {_parsed(_Bound, row, "bound group").id for row in rows.values()}
+        """The groups in the application's own list of groups, by id, with their names."""
+        _, application = await self._application()
+        for _ in range(2):
+            bound = await self._bound_groups(application)
+            groups = await self._named(bound)
+            if bound <= groups.keys():
+                return groups
+        raise _without_name(bound - groups.keys())
+
+    async def _users_in_scope(self, application: Application, progress: Progress | None) -> dict[str, Ways]:
+        """Direct and indirect bindings come in one list, each with its paths: no request per group."""
+        path = f"/api/v2/applications/{application.id}/users"
+        shared: dict[Ways, Ways] = {}
+
+        async def page(skip: int) -> Page[GraphRow]:
+            return await self._lists.v2(path, GraphRow, {}, skip, "users in scope")
+
+        def keep(row: GraphRow) -> Ways:
+            ways = _of_type(row, "user").ways()
+            return shared.setdefault(ways, ways)  # few of them differ
+
+        return await whole(page, keep, "users in scope", merge=lambda old, new: old | new, progress=progress)
+
+    async def _bound_groups(self, application: Application) -> frozenset[str]:
+        path = f"/api/v2/applications/{application.id}/usergroups"
+        return await self._group_ids(path, "groups in scope")
+
+    async def _group_ids(self, path: str, what: str) -> frozenset[str]:
+        async def page(skip: int) -> Page[GraphRow]:
+            return await self._lists.v2(path, GraphRow, {}, skip, what)
+
+        return frozenset(await whole(page, lambda row: _of_type(row, "user_group").id, what))
+
+    async def _named(self, ids: Collection[str]) -> dict[str, Group]:
+        """Those of these groups that have a name. The list takes no filter by id, so it is read whole."""
         if not ids:
             return {}
-        for _ in range(2):
-            every = await self._v2("/api/v2/usergroups", {"fields": "id,name", "sort": "name"}, None, "groups")
-            names = {group.id: group for group in (_parsed(_Named, row, "group") for row in every.values())}
-            if ids <= names.keys():
-                return {group_id: Group(group_id, normal(names[group_id].name)) for group_id in sorted(ids)}
-        raise IncompleteRead(
-            f"JumpCloud lists {len(ids - names.keys())} groups in scope whose names it does not list; nothing was "
-            "changed in Keeper. If they were just deleted, the next cycle will do."
-        )
+
+        async def page(skip: int) -> Page[GroupRow]:
+            params = {"fields": "id,name", "sort": "name"}
+            return await self._lists.v2("/api/v2/usergroups", GroupRow, params, skip, "groups")
+
+        groups = await whole(page, lambda row: row.group() if row.id in ids else None, "groups")
+        return dict(sorted(groups.items()))
+
+    # -- the users' attributes ----------------------------------------------------------------------------------------
 
     async def read_directory(self, scope: Scope, also: Collection[str], progress: Progress | None) -> Directory:
-        """The users in scope and those in `also`, with attributes; whom JumpCloud does not know is left out."""
-        wanted = set(scope.users) | {user_id for user_id in also if _ID.fullmatch(user_id)}
-        rows = await self._users(wanted, progress) if wanted else {}
+        """Everybody in scope and those in `also`, with their attributes; what can't be a JumpCloud id is ignored.
+
+        Whom the users' list lacks is asked for once more, then left out: deleted, and still in the graph.
+        """
+        wanted = frozenset(scope.users).union(user_id for user_id in also if is_id(user_id))
+        found = await self._attributes(wanted, scope, progress) if wanted else {}
         users = {}
-        for user_id in sorted(wanted & rows.keys()):
-            direct, groups = scope.users.get(user_id, (False, frozenset()))
-            users[user_id] = replace(_user(rows[user_id]), direct=direct, groups=groups)
+        for user_id in sorted(found):
+            ways = scope.users.get(user_id, _NOWHERE)
+            users[user_id] = replace(found[user_id], direct=ways.direct, groups=ways.groups)
         return Directory(scope.organization, scope.application, users, scope.groups)
 
-    async def _users(self, wanted: set[str], progress: Progress | None) -> dict[str, _User]:
-        """The cheaper way: the whole list, or searches for just these ids."""
-        parameters = {"fields": _USER_FIELDS, "sort": "_id"}
-        first = await self._get("/api/systemusers", {**parameters, "limit": PAGE, "skip": 0})
-        _, total = _envelope(first, "users")
-        searches, pages = -(-len(wanted) // SEARCH_IDS), -(-total // PAGE)
-        if searches < pages - 1:
-            rows = await self._search(wanted, progress)
-            lacking = wanted - rows.keys()
-            return {**rows, **await self._search(lacking, None)} if lacking else rows
-        every = await self._v1("/api/systemusers", parameters, progress, "users")
-        return {user_id: _parsed(_User, row, "user") for user_id, row in every.items() if user_id in wanted}
+    async def _attributes(self, wanted: frozenset[str], scope: Scope, progress: Progress | None) -> dict[str, User]:
+        """The cheaper way, by requests: the rest of the whole list, or searches for just these ids."""
+        first = await self._page_of_users(0)
+        if scope.users and not first.length:
+            raise IncompleteRead(f"JumpCloud has {len(scope.users)} users in scope, and its list of users is empty")
+        found = {row.id: row.user() for row in first.rows if row.id in wanted}
+        lacking = wanted - found.keys()
+        if not lacking:
+            return found
+        witness = first.rows[-1].id if first.rows else ""
+        if first.total is not None and -(-len(lacking) // PAGE) < -(-first.total // PAGE) - 1:
+            searched = await self._search_twice(lacking, witness, progress)
+            if searched is not None:
+                return found | searched
+        found |= await self._listed(wanted, progress, first)
+        lacking = wanted - found.keys()
+        if lacking and witness:
+            again = await self._search(lacking, witness, None)
+            if again is None and not lacking.isdisjoint(scope.users):
+                again = await self._listed(lacking, None, None)
+            found |= again or {}
+        return found
 
-    async def _search(self, wanted: Iterable[str], progress: Progress | None) -> dict[str, _User]:
+    async def _page_of_users(self, skip: int) -> Page[UserRow]:
+        return await self._lists.v1("/api/systemusers", UserRow, _USERS, skip, "users")
+
+    async def _listed(
+        self, wanted: Collection[str], progress: Progress | None, first: Page[UserRow] | None
+    ) -> dict[str, User]:
+        def keep(row: UserRow) -> User | None:
+            return row.user() if row.id in wanted else None
+
+        return await whole(self._page_of_users, keep, "users", progress=progress, first=first)
+
+    async def _search_twice(
+        self, wanted: frozenset[str], witness: str, progress: Progress | None
+    ) -> dict[str, User] | None:
+        """Searches for these ids, and again for whom the first ones lack; None where they are not to be relied on."""
+        found = await self._search(wanted, "", progress)
+        lacking = wanted - found.keys() if found is not None else frozenset()
+        if found is None or not lacking:
+            return found
+        # A search that finds now whom it lacked before, or that does not find the witness, has missed people.
+        return found if await self._search(lacking, witness, None) == {} else None
+
+    async def _search(self, wanted: Collection[str], witness: str, progress: Progress | None) -> dict[str, User] | None:
+        """Users by their ids, a hundred a request; None where the search does not do as it is asked.
+
+        That ids may be joined by "or" is described for other fields only; so an answer is believed only if it adds up,
+        names nobody else and has the `witness`, a user of whom it is known that there is one (empty: without).
+        """
         ids = sorted(wanted)
-        chunks = [ids[start : start + SEARCH_IDS] for start in range(0, len(ids), SEARCH_IDS)]
-        found: dict[str, _User] = {}
+        size = PAGE - 1 if witness else PAGE
+        chunks = [[*ids[start : start + size], *filter(None, [witness])] for start in range(0, len(ids), size)]
+        found: dict[str, User] = {}
 
         async def one(chunk: list[str]) -> None:
-            body = {
-                "filter": {"or": [{"_id": user_id} for user_id in chunk]},
-                "fields": _USER_FIELDS,
-                "sort": "_id",
-                "limit": PAGE,
-                "skip": 0,
-            }
-            reply = await self._send("POST", "/api/search/systemusers", {"limit": PAGE, "skip": 0}, body)
-            rows, _ = _envelope(_document(reply), "users")
-            for row in rows:
-                user = _parsed(_User, row, "user")
-                if user.id in chunk:
-                    found[user.id] = user
+            if not self._search_works:
+                return
+            expressions = [{"_id": user_id} for user_id in chunk]
+            page = await self._searched({"filter": {"or": expressions}, "sort": "_id"})
+            seen = {row.id for row in page.rows} if page else set()
+            odd = page is None or page.total not in (None, len(seen)) or not seen <= set(chunk)
+            if odd or (witness and witness not in seen):
+                self._search_works = False
+                return
+            found.update({row.id: row.user() for row in page.rows if row.id in wanted} if page else {})
             if progress:
                 progress("users", len(found), len(ids))
 
-        await _together(one(chunk) for chunk in chunks)
-        return found
+        await together(map(one, chunks))
+        return found if self._search_works else None
 
-    # -- one person -------------------------------------------------------------------------------------------------
+    async def _searched(self, what: Mapping[str, object]) -> Page[UserRow] | None:
+        """The first page of a search, None where JumpCloud refuses it.
 
-    async def person(self, *, id: str = "", email: str = "") -> Person | None:
-        """One user by id or by address, with how they are bound; None where there is nobody."""
-        user = await self._one(id) if id else await self._by_address(email)
-        if user is None:
+        Paging stands in the body by the API description, in the query by others: JumpCloud's own module sends both.
+        """
+        paging = {"limit": PAGE, "skip": 0}
+        body = {**what, "fields": UserRow.FIELDS, **paging}
+        reply = await self._lists.send("POST", "/api/search/systemusers", paging, body=body, also=(400, 404))
+        return envelope(reply, UserRow, "users found") if reply.status == 200 else None
+
+    # -- one person ---------------------------------------------------------------------------------------------------
+
+    async def person(self, *, id: str | None = None, email: str | None = None) -> Person | None:
+        """One user by id or by address; None where nobody has it. Raises PersonAmbiguous for an address of several."""
+        row = await (self._user(id) if id is not None else self._by_address(email or ""))
+        if row is None:
             return None
-        groups = await self.groups_in_scope()
-        paths = await self.application_paths(user.id)
-        return Person(replace(_user(user), direct=paths.direct, groups=paths.groups & groups.keys()))
+        async with siblings() as group:
+            paths_read = group.create_task(self.application_paths(row.id))
+            groups_read = group.create_task(self.groups_of(row.id))
+        paths = paths_read.result()
+        names = await together(self._group(group_id) for group_id in sorted(paths.groups))
+        user = replace(row.user(), direct=paths.direct, groups=paths.groups)
+        return Person(user, {named.id: named for named in names}, groups_read.result())
 
-    async def _one(self, user_id: str) -> _User | None:
-        reply = await self._send("GET", f"/api/systemusers/{user_id}", {"fields": _USER_FIELDS}, None, missing=True)
+    async def _user(self, user_id: str) -> UserRow | None:
+        """A user's own record; None where it is gone, which only counts while the application can still be read."""
+        path = f"/api/systemusers/{checked_id(user_id)}"
+        reply = await self._lists.send("GET", path, _USERS, also=(404,))
         if reply.status == 404:
-            # An id that is not found counts only while the credentials still see the application.
-            self._found = None
-            await self.application()
+            await self._still_there()
             return None
-        user = _parsed(_User, _document(reply), "user")
-        if user.id != user_id:
-            raise UnexpectedReply(
-                f"JumpCloud answered with another user than {user_id}. Nothing was changed in Keeper."
-            )
-        return user
+        row = parsed(UserRow, document(reply), "a user")
+        if row.id != user_id:
+            raise UnexpectedReply(f"JumpCloud answered with another user than {user_id}")
+        return row
 
-    async def _by_address(self, email: str) -> _User | None:
-        for wanted in dict.fromkeys((email, email.lower())):
-            parameters = {"fields": _USER_FIELDS, "filter": f"email:$eq:{wanted}"}
-            rows = await self._v1("/api/systemusers", parameters, None, "users")
-            if len(rows) > 1:
-                raise PersonAmbiguous(f"{len(rows)} JumpCloud users have the address {email}. Nothing was changed.")
-            if rows:
-                return _parsed(_User, next(iter(rows.values())), "user")
-        return None
+    async def _group(self, group_id: str) -> Group:
+        reply = await self._lists.send("GET", f"/api/v2/usergroups/{group_id}", {}, also=(404,))
+        group = parsed(GroupRow, document(reply), "a group").group() if reply.status == 200 else None
+        if group is None or group.id != group_id:
+            raise _without_name([group_id])
+        return group
+
+    async def _by_address(self, email: str) -> UserRow | None:
+        """The user with this address: by a filter, which may heed the case; then by a text search; then in the list.
+
+        The text search is documented to find parts of an address, and assumed not to heed the case.
+        """
+        address = usable_address(email)
+        if not address:
+            return None
+        filtered = {**_USERS, "filter": f"email:$eq:{address}"}
+        page = await self._lists.v1("/api/systemusers", UserRow, filtered, 0, "users")
+        rows = [row for row in page.rows if row.has_address(address)]
+        if not rows:
+            terms = {"searchTerm": address, "fields": ["email"]}
+            searched = await self._searched({"searchFilter": terms, "sort": "_id"})
+            if searched is None or searched.total not in (None, len(searched.rows)):
+                every = await whole(self._page_of_users, lambda row: row if row.has_address(address) else None, "users")
+                rows = list(every.values())
+            else:
+                rows = [row for row in searched.rows if row.has_address(address)]
+        if len(rows) > 1:
+            raise PersonAmbiguous(address, tuple(sorted(row.id for row in rows)))
+        return rows[0] if rows else None
 
     async def status_of(self, user_id: str, /) -> Status | None:
         """The status in the user's own record; None where JumpCloud says that there is no such user."""
-        user = await self._one(user_id)
-        return _status(user) if user is not None else None
+        row = await self._user(user_id)
+        return None if row is None else row.status
 
     async def application_paths(self, user_id: str, /) -> Paths:
         """How the user is bound to the application, by the user's own list of applications."""
-        _, application = await self.application()
-        rows = await self._v2(f"/api/v2/users/{user_id}/applications", {}, None, "applications of a user")
-        row = rows.get(application.id)
-        if row is None:
-            return Paths(False, False, frozenset())
-        found = _parsed(_Bound, row, "application")
-        groups = {edge.to.id for path in found.paths for edge in path if edge.to.type == "user_group"}
-        direct = any(all(edge.to.type != "user_group" for edge in path) for path in found.paths)
-        return Paths(True, direct or not groups, frozenset(groups))
+        _, application = await self._application()
+        path = f"/api/v2/users/{checked_id(user_id)}/applications"
+
+        async def page(skip: int) -> Page[GraphRow]:
+            return await self._lists.v2(path, GraphRow, {}, skip, "applications of a user")
+
+        def keep(row: GraphRow) -> Ways | None:
+            return _of_type(row, "application").ways() if row.id == application.id else None
+
+        found = await whole(page, keep, "applications of a user", merge=lambda old, new: old | new)
+        ways = found.get(application.id)
+        return Paths(False, False, frozenset()) if ways is None else Paths(True, ways.direct, ways.groups)
 
     async def groups_of(self, user_id: str, /) -> frozenset[str]:
-        """The groups that the user is a member of."""
-        rows = await self._v2(f"/api/v2/users/{user_id}/memberof", {}, None, "groups of a user")
-        return frozenset(_parsed(_Bound, row, "group").id for row in rows.values())
-
-    # -- pages ------------------------------------------------------------------------------------------------------
-
-    async def _v1(
-        self, path: str, parameters: Mapping[str, Any], progress: Progress | None, what: str
-    ) -> dict[str, Any]:
-        ordered = {**parameters, "sort": "_id"}
-
-        async def page(skip: int) -> tuple[list[Any], int | None]:
-            return _envelope(await self._get(path, {**ordered, "limit": PAGE, "skip": skip}), what)
-
-        return await self._all(page, "_id", progress, what)
-
-    async def _v2(
-        self, path: str, parameters: Mapping[str, Any], progress: Progress | None, what: str
-    ) -> dict[str, Any]:
-        async def page(skip: int) -> tuple[list[Any], int | None]:
-            reply = await self._send("GET", path, {**parameters, "limit": PAGE, "skip": skip}, None)
-            rows = _document(reply)
-            if not isinstance(rows, list):
-                raise UnexpectedReply(f"JumpCloud's list of {what} is no list. Nothing was changed in Keeper.")
-            total = reply.headers.get("x-total-count", "")
-            return rows, int(total) if total.isdigit() else None
-
-        return await self._all(page, "id", progress, what)
-
-    async def _all(
-        self,
-        page: Callable[[int], Awaitable[tuple[list[Any], int | None]]],
-        key: str,
-        progress: Progress | None,
-        what: str,
-    ) -> dict[str, Any]:
-        """The whole list by id. One whose ids do not add up to its total is read again; two equal readings count."""
-        before: set[str] | None = None
-        for _ in range(4):
-            rows, total = await self._reading(page, key, progress, what)
-            if (total is None or len(rows) == total) or rows.keys() == before:
-                return rows
-            before = set(rows)
-        raise IncompleteRead(
-            f"JumpCloud's list of {what} does not add up: {len(rows)} read, {total} announced, and no two readings "
-            "agree. Nothing was changed in Keeper; the next cycle reads again."
-        )
-
-    async def _reading(
-        self,
-        page: Callable[[int], Awaitable[tuple[list[Any], int | None]]],
-        key: str,
-        progress: Progress | None,
-        what: str,
-    ) -> tuple[dict[str, Any], int | None]:
-        found: dict[str, Any] = {}
-
-        def take(rows: list[Any]) -> None:
-            for row in rows:
-                if row is None:
-                    continue  # a deleted object leaves a null behind and shortens its page
-                if not isinstance(row, dict) or not isinstance(row.get(key), str) or not _ID.fullmatch(row[key]):
-                    raise UnexpectedReply(f"JumpCloud's list of {what} has a row without an id. Nothing was changed.")
-                found[row[key]] = row
-            if progress:
-                progress(what, len(found), max(total or 0, len(found)))
-
-        first, total = await page(0)
-        take(first)
-        if total is not None:
-
-            async def one(skip: int) -> None:
-                rows, _ = await page(skip)
-                take(rows)
-
-            await _together(one(skip) for skip in range(PAGE, total, PAGE))
-            return found, total
-        skip, rows = 0, first
-        while rows:
-            skip += PAGE
-            rows, _ = await page(skip)
-            take(rows)
-        return found, None
-
-    async def _get(self, path: str, parameters: Mapping[str, Any]) -> Any:
-        return _document(await self._send("GET", path, parameters, None))
-
-    async def _reply(self, method: str, path: str, parameters: Mapping[str, Any], body: Any) -> Reply:
-        try:
-            # The search is a POST that changes nothing.
-            return await self._http.request(
-                method, path, params={k: str(v) for k, v in parameters.items()}, json=body, repeatable=True
-            )
-        except HttpError as error:
-            raise JumpCloudError(f"{error} Nothing was changed in Keeper.") from None
-
-    async def _send(
-        self, method: str, path: str, parameters: Mapping[str, Any], body: Any, *, missing: bool = False
-    ) -> Reply:
-        reply = await self._reply(method, path, parameters, body)
-        if reply.status == 401 and self._forget_token is not None:
-            self._forget_token()
-            reply = await self._reply(method, path, parameters, body)
-        if reply.status in (200, 201) or (missing and reply.status == 404):
-            return reply
-        if reply.status in (401, 403):
-            raise Unauthorized(
-                f"JumpCloud does not accept the credentials for {path} (HTTP {reply.status}: {_words(reply)}). Nothing "
-                "was changed in Keeper. Check jumpcloud.api_key (a key belongs to one administrator and changes when "
-                "renewed), and jumpcloud.organization for administrators of several; under systemd restart the service "
-                "after a change."
-            )
-        raise UnexpectedReply(
-            f"JumpCloud answered {method} {path} with HTTP {reply.status}: {_words(reply)}. "
-            "Nothing was changed in Keeper."
-        )
+        """The ids of all groups that the user is a member of."""
+        return await self._group_ids(f"/api/v2/users/{checked_id(user_id)}/memberof", "groups of a user")
 
 
-async def _together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Run all; the first failure ends the others and is raised."""
-    tasks = [asyncio.create_task(one) for one in work]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
+def _of_type(row: GraphRow, kind: str) -> GraphRow:
+    if row.type != kind:
+        raise UnexpectedReply(f"JumpCloud lists {row.id} as {row.type[:40]!r} where a {kind} belongs")
+    return row
 
 
-def _document(reply: Reply) -> Any:
-    try:
-        return reply.json()
-    except HttpError as error:
-        raise UnexpectedReply(f"{error} Nothing was changed in Keeper.") from None
+def _not_found(wanted: str, labels: Iterable[str]) -> ApplicationNotFound:
+    known = tuple(sorted(filter(None, labels)))
+    folded = {label.casefold(): label for label in known}
+    alike = [label for fold, label in folded.items() if wanted.casefold() in fold]
+    close = [folded[fold] for fold in difflib.get_close_matches(wanted.casefold(), folded, NEAR)]
+    return ApplicationNotFound(wanted, tuple(dict.fromkeys([*alike, *close]))[:NEAR], known)
 
 
-def _envelope(document: Any, what: str) -> tuple[list[Any], int]:
-    if not isinstance(document, dict):
-        raise UnexpectedReply(f"JumpCloud's list of {what} has no envelope. Nothing was changed in Keeper.")
-    rows, total = document.get("results"), document.get("totalCount")
-    if not isinstance(rows, list) or not isinstance(total, int) or isinstance(total, bool) or total < 0:
-        raise UnexpectedReply(f"JumpCloud's list of {what} lacks its rows or its total. Nothing was changed.")
-    return rows, total
-
-
-_M = TypeVar("_M", bound=BaseModel)
-
-
-def _parsed(model: type[_M], row: Any, what: str) -> _M:
-    try:
-        return model.model_validate(row)
-    except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors(include_input=False, include_url=False)[0]["loc"])
-        known = row.get("_id", row.get("id", "")) if isinstance(row, dict) else ""
-        who = f" {known}" if isinstance(known, str) and _ID.fullmatch(known) else ""
-        raise UnexpectedReply(
-            f"JumpCloud's record of the {what}{who} can't be read (at {where}). Nothing was changed in Keeper."
-        ) from None
-
-
-def _paths_of(found: _Bound, bound_groups: Collection[str]) -> tuple[bool, frozenset[str]]:
-    """A path of the user alone is a direct binding; a group in a path before the user is a membership."""
-    direct, groups = not found.paths, set()
-    for path in found.paths:
-        through = {edge.to.id for edge in path if edge.to.type == "user_group"} & set(bound_groups)
-        groups |= through
-        # A path that leads through nothing that is bound counts as direct: never as a lost binding.
-        direct = direct or not through
-    return direct, frozenset(groups)
-
-
-def _status(user: _User) -> Status:
-    if user.suspended or user.state == "SUSPENDED":
-        return Status.SUSPENDED
-    if user.state in (None, "", "ACTIVATED"):
-        return Status.ACTIVE
-    return Status.STAGED if user.state == "STAGED" else Status.UNKNOWN
-
-
-def _user(row: _User) -> User:
-    return User(
-        row.id,
-        _address(row.email),
-        _status(row),
-        normal(row.displayname),
-        normal(row.firstname),
-        normal(row.lastname),
-    )
-
-
-def _address(text: str | None) -> str:
-    address = normal(text)
-    usable = re.fullmatch(r"[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+", address)
-    return address if usable and len(address) <= 254 else ""
-
-
-def _words(reply: Reply) -> str:
-    """JumpCloud's own words, if they are any."""
-    try:
-        document = reply.json()
-    except HttpError:
-        return "no words"
-    text = document.get("message") or document.get("error") if isinstance(document, dict) else None
-    return "".join(c for c in str(text or "no words") if c.isprintable())[:200]
+def _without_name(ids: Iterable[str]) -> IncompleteRead:
+    first, *others = sorted(ids)
+    more = f" and {len(others)} more" if others else ""
+    return IncompleteRead(f"JumpCloud's application leads through group {first}{more}, for which it has no name")
