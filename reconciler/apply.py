@@ -5,11 +5,11 @@ we believe about Keeper's dialect is tried on one subject first: see `Canaries`.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from reconciler import keeper as scim
 from reconciler.model import USER_NAME, Account, KeeperTeam, KeeperUser, Snapshot, Team, fold
@@ -17,45 +17,16 @@ from reconciler.plan import PHASES, Kind, Notice, NoticeKind, Operation, TeamRef
 from reconciler.rows import State
 from reconciler.snapshot import after_team, after_user
 
-
-class Journal(Protocol):
-    """Where operations are written down; every method raises where that was not possible."""
-
-    def mark_sent(self, operation_id: int, at: datetime) -> None:
-        """The operation is about to be sent."""
-        ...
-
-    def record(
-        self,
-        operation_id: int,
-        state: State,
-        at: datetime,
-        outcome: str,
-        error: str = "",
-        *,
-        accounts: Iterable[Account] = (),
-        teams: Iterable[Team] = (),
-        drop_accounts: Iterable[str] = (),
-        drop_teams: Iterable[str] = (),
-    ) -> None:
-        """The outcome and what it means for the snapshot, in one transaction."""
-        ...
-
-    def passed_canaries(self) -> frozenset[Kind]:
-        """The kinds of operations that Keeper was seen to carry out as expected."""
-        ...
-
-    def pass_canary(self, kind: Kind) -> None:
-        """Remember that Keeper carries this kind out as expected."""
-        ...
+if TYPE_CHECKING:
+    from reconciler.store import Store
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one operation: done, failed, unknown or put_off, with a machine's word and a person's."""
+    """What became of one operation: its state in the journal, with a machine's word and a person's."""
 
     operation: Operation
-    state: str
+    state: State
     outcome: str = ""
     error: str = ""
 
@@ -71,7 +42,7 @@ class Applied:
     @property
     def done(self) -> int:
         """How many operations Keeper has carried out."""
-        return sum(result.state == "done" for result in self.results.values())
+        return sum(result.state is State.DONE for result in self.results.values())
 
 
 class _Disagreement(Exception):
@@ -86,7 +57,7 @@ async def apply(
     operations: Sequence[tuple[int, Operation]],
     snapshot: Snapshot,
     client: scim.Keeper,
-    journal: Journal,
+    journal: "Store",
     *,
     clock: Callable[[], datetime],
     in_flight: int,
@@ -113,7 +84,7 @@ class _Run:
         operations: Sequence[tuple[int, Operation]],
         snapshot: Snapshot,
         client: scim.Keeper,
-        journal: Journal,
+        journal: "Store",
         clock: Callable[[], datetime],
         in_flight: int,
         progress: Callable[[int, int], None] | None,
@@ -189,7 +160,7 @@ class _Run:
         """True: done as asked. False: not done, or nothing can be said of the dialect."""
         reason = self._reason_to_wait(op)
         if reason:
-            self._record(number, Result(op, "put_off", "put_off", reason))
+            self._record(number, Result(op, State.PUT_OFF, "put_off", reason))
             return False
         try:
             self.journal.mark_sent(number, self.clock())
@@ -204,7 +175,7 @@ class _Run:
         except scim.KeeperError as error:
             self._refused(number, op, error)
         except _Disagreement as error:
-            self._record(number, Result(op, "failed", "keeper_disagrees", str(error)))
+            self._record(number, Result(op, State.FAILED, "keeper_disagrees", str(error)))
             verdict = error
         if self.progress:
             self.progress(len(self.applied.results), len(self.operations))
@@ -227,7 +198,7 @@ class _Run:
 
     async def _send(self, number: int, op: Operation, canary: bool) -> bool | _Disagreement:
         if op.subject.type == "team":
-            return await self._send_team(number, op, canary)
+            return await self._send_team(number, op)
         # A team that could not be queued is made up for in the next cycle; the person must not wait for it.
         missing = tuple(team for team in op.add if self._team_id(team) is None)
         sent = replace(op, add=tuple(team for team in op.add if team not in missing))
@@ -281,16 +252,16 @@ class _Run:
         drop = [former] if former and former != account.keeper_id else []
         self.accounts[account.keeper_id] = account
         words = f"not added yet: {', '.join(t.name for t in missing)}" if missing else ""
-        self._record(number, Result(op, "done", "done", words), accounts=[account], drop_accounts=drop)
+        self._record(number, Result(op, State.DONE, "done", words), accounts=[account], drop_accounts=drop)
 
     def _gone(self, number: int, op: Operation, words: str) -> None:
         account = self._account(op)
         if account is not None:
             account = replace(account, gone=True, active=False, locked_by_us=True, review_lock=False, memberships={})
             self.accounts[account.keeper_id] = account
-        self._record(number, Result(op, "done", "gone", words), accounts=[account] if account else [])
+        self._record(number, Result(op, State.DONE, "gone", words), accounts=[account] if account else [])
 
-    async def _send_team(self, number: int, op: Operation, canary: bool) -> bool | _Disagreement:
+    async def _send_team(self, number: int, op: Operation) -> bool:
         reply: KeeperTeam | None
         if op.kind is Kind.DELETE_TEAM:
             shown = await self.client.team(op.subject.keeper_id)
@@ -304,7 +275,7 @@ class _Run:
                 )
             await self.client.delete_team(op.subject.keeper_id)
             self.teams.pop(op.subject.keeper_id, None)
-            self._record(number, Result(op, "done", "done"), drop_teams=[op.subject.keeper_id])
+            self._record(number, Result(op, State.DONE, "done"), drop_teams=[op.subject.keeper_id])
             return True
         values = {change.attribute: change.after for change in op.changes}
         drop: list[str] = []
@@ -315,14 +286,10 @@ class _Run:
         else:
             reply = await self.client.patch_team(op.subject.keeper_id, values)
             team = after_team(self.teams[op.subject.keeper_id], op, reply, self.clock())
-        if canary:
-            # What Keeper shows of a queued team is not documented: a look that finds nothing proves nothing.
-            with suppress(scim.KeeperError):
-                await self.client.team(team.keeper_id)
         self.teams[team.keeper_id] = team
         self.team_of[team.jumpcloud_id] = team.keeper_id
         self._record(
-            number, Result(op, "done", "done"), teams=[team], drop_teams=[i for i in drop if i != team.keeper_id]
+            number, Result(op, State.DONE, "done"), teams=[team], drop_teams=[i for i in drop if i != team.keeper_id]
         )
         return True
 
@@ -345,7 +312,7 @@ class _Run:
             account = replace(account, gone=True, active=False, memberships={})
             self.accounts[account.keeper_id] = account
             accounts = [account]
-        self._record(number, Result(op, "failed", error.name, str(error)), accounts=accounts)
+        self._record(number, Result(op, State.FAILED, error.name, str(error)), accounts=accounts)
 
     def _refused(self, number: int, op: Operation, error: scim.KeeperError) -> None:
         if error.stops_apply and not self.applied.stopped:
@@ -355,7 +322,7 @@ class _Run:
             self.applied.notices.append(Notice(NoticeKind.NO_LICENCE, op.subject, str(error)))
         elif isinstance(error, scim.AddressTaken):
             self.applied.notices.append(Notice(NoticeKind.ELSEWHERE, op.subject, str(error)))
-        state = "unknown" if error.uncertain else "failed"
+        state = State.UNKNOWN if error.uncertain else State.FAILED
         self._record(number, Result(op, state, error.name, str(error)))
 
     def _record(
@@ -371,7 +338,7 @@ class _Run:
         try:
             self.journal.record(
                 number,
-                State(result.state),
+                result.state,
                 self.clock(),
                 result.outcome,
                 result.error,
@@ -389,7 +356,9 @@ class _Run:
         """Whatever was not begun is on record as put off, where the journal can still be written."""
         for number, op in self.operations:
             if number not in self.applied.results and self.broken is None:
-                self._record(number, Result(op, "put_off", "put_off", self.applied.stopped or "the apply was stopped"))
+                self._record(
+                    number, Result(op, State.PUT_OFF, "put_off", self.applied.stopped or "the apply was stopped")
+                )
 
 
 def _disagreement(
@@ -428,7 +397,4 @@ def _disagreement(
 
 def counts(results: Mapping[int, Result]) -> dict[str, int]:
     """The number of operations by state."""
-    found: dict[str, int] = {}
-    for result in results.values():
-        found[result.state] = found.get(result.state, 0) + 1
-    return found
+    return dict(Counter(result.state.value for result in results.values()))

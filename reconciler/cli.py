@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 DONE, FAILED, USAGE, CHANGES, HELD, PARTIAL, STATE = 0, 1, 2, 3, 4, 5, 6
 """The exit codes."""
+_LONGEST = 100_000
+"""The largest number that `--for` takes, whatever its unit."""
 
 _config = click.option(
     "--config", "config", type=click.Path(path_type=Path), help="The settings file; else $RECONCILER_CONFIG, …"
@@ -322,38 +324,30 @@ def resync(config: Path | None, email: str | None, unlock: bool, rebind: bool, r
 @_reason
 def release(config: Path | None, plan_id: str | None, reason: str) -> None:
     """Let the held operations of a plan through: once, within four hours, as far as they are still due."""
-    from reconciler.cycle import RELEASE_LASTS, Order
+    from reconciler.cycle import Order, agree
     from reconciler.report.document import held_effects
     from reconciler.store import Store
 
     settings = _settings(config)
-    now = _now()
     with Store.open(settings.state_path(), write=True) as store:
         held = store.held_run(plan_id)
         if held is None:
             which = f"No held plan {plan_id}" if plan_id else "No held plan"
             _say(f"{which} is on record; nothing was released. `reconciler status` shows what is held.")
             raise _Exit(USAGE)
-        effects = sorted(held_effects(store.document(held.id)))
-        store.add_request(
-            "release",
-            {"plan": held.plan_id, "effects": [list(effect) for effect in effects]},
-            by=_who(),
-            at=now,
-            reason=reason,
-            until=now + RELEASE_LASTS,
-        )
+        agree(store, held.plan_id, held_effects(store.document(held.id)), by=_who(), at=_now(), reason=reason)
     _carry_out(settings, Order(by=_who(), reason=reason or f"release {held.plan_id}"))
 
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
 def _duration(text: str) -> timedelta:
-    number, unit = text[:-1], text[-1:]
-    if not number.isdigit() or unit not in _UNITS or int(number) > 100_000:
-        raise click.UsageError(f"--for {text}: a whole number and a unit, like 4h, 30m or 1d, is allowed.")
-    return timedelta(**{_UNITS[unit]: int(number)})
+    from reconciler.settings_fields import parse_duration
+
+    try:
+        if int(text[:-1]) <= _LONGEST:
+            return parse_duration(text)
+    except ValueError:
+        pass
+    raise click.UsageError(f"--for {text}: a whole number and a unit, like 4h, 30m or 1d, is allowed.")
 
 
 @cli.command()

@@ -7,41 +7,11 @@ fails, that part is put off and reported; everything else goes on.
 import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
 
+from reconciler.jumpcloud import JumpCloud, JumpCloudError
 from reconciler.model import Status
 from reconciler.plan import Kind, Notice, NoticeKind, Operation, Rule, TeamRef, in_order
 from reconciler.safety import Judged
-
-
-class Paths(Protocol):
-    """How one user is bound to the application."""
-
-    @property
-    def bound(self) -> bool:
-        """Directly or through a group."""
-        ...
-
-    @property
-    def groups(self) -> frozenset[str]:
-        """The groups that lead from the application to the user."""
-        ...
-
-
-class PointReads(Protocol):
-    """What is asked of JumpCloud about one user; every method raises where the answer is not clear."""
-
-    async def status_of(self, user_id: str, /) -> Status | None:
-        """The user's status, None where the user was deleted."""
-        ...
-
-    async def application_paths(self, user_id: str, /) -> Paths:
-        """How the user is bound to the application."""
-        ...
-
-    async def groups_of(self, user_id: str, /) -> frozenset[str]:
-        """The groups that the user is a member of."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +23,10 @@ class _Doubt:
     words: str
 
 
-async def confirm(
-    judged: Judged, reads: PointReads, groups: Collection[str], failures: tuple[type[Exception], ...]
-) -> Judged:
+async def confirm(judged: Judged, jumpcloud: JumpCloud, groups: Collection[str]) -> Judged:
     """The plan with everything put off that takes something away and was not confirmed.
 
-    `groups` are the ids of the groups in scope, as the plan has them; `failures` are the exceptions by which a
-    point read says that it has no clear answer.
+    `groups` are the ids of the groups in scope, as the plan has them.
     """
     plan = judged.plan
     taking = [
@@ -72,43 +39,41 @@ async def confirm(
     doubts = dict(
         zip(
             (number for number, _ in taking),
-            await asyncio.gather(*(_doubt(op, reads, groups, failures) for _, op in taking)),
+            await asyncio.gather(*(_doubt(op, jumpcloud, groups) for _, op in taking)),
             strict=True,
         )
     )
     return _put_off(judged, {number: doubt for number, doubt in doubts.items() if doubt is not None})
 
 
-async def _doubt(
-    op: Operation, reads: PointReads, groups: Collection[str], failures: tuple[type[Exception], ...]
-) -> _Doubt | None:
+async def _doubt(op: Operation, jumpcloud: JumpCloud, groups: Collection[str]) -> _Doubt | None:
     try:
         if op.kind is Kind.DEACTIVATE_USER:
-            words = await _why_not_lock(op, reads)
+            words = await _why_not_lock(op, jumpcloud)
             return _Doubt(True, (), words) if words else None
-        return await _teams_in_doubt(op, reads, groups)
-    except failures as error:
+        return await _teams_in_doubt(op, jumpcloud, groups)
+    except JumpCloudError as error:
         return _Doubt(op.kind is Kind.DEACTIVATE_USER, op.remove, f"the confirming read failed: {error}")
 
 
-async def _why_not_lock(op: Operation, reads: PointReads) -> str:
+async def _why_not_lock(op: Operation, jumpcloud: JumpCloud) -> str:
     if not op.subject.jumpcloud_id:
         # Taken over by a person as somebody whom JumpCloud does not know; there is no record to read.
         return ""
-    status = await reads.status_of(op.subject.jumpcloud_id)
+    status = await jumpcloud.status_of(op.subject.jumpcloud_id)
     if op.rule is Rule.SUSPENDED:
         return "" if status is Status.SUSPENDED else "read again, the own record does not say suspended"
     if status is None or status is Status.SUSPENDED:
         return ""
     if op.rule is Rule.DELETED:
         return "missing from the list of users, but there when read alone"
-    paths = await reads.application_paths(op.subject.jumpcloud_id)
+    paths = await jumpcloud.application_paths(op.subject.jumpcloud_id)
     return "missing from the scope, but bound to the application when read alone" if paths.bound else ""
 
 
-async def _teams_in_doubt(op: Operation, reads: PointReads, groups: Collection[str]) -> _Doubt | None:
+async def _teams_in_doubt(op: Operation, jumpcloud: JumpCloud, groups: Collection[str]) -> _Doubt | None:
     user_id = op.subject.jumpcloud_id
-    member_of, paths = await asyncio.gather(reads.groups_of(user_id), reads.application_paths(user_id))
+    member_of, paths = await asyncio.gather(jumpcloud.groups_of(user_id), jumpcloud.application_paths(user_id))
     # A list of paths may be cut, so a missing path tells something of a group that left the scope only: whoever is a
     # member of a group that is in scope stays in its team.
     still = tuple(

@@ -4,8 +4,7 @@ A dry run is the same line without its last two steps: it takes no lock and writ
 """
 
 import asyncio
-import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -13,14 +12,14 @@ from reconciler import apply as executor
 from reconciler.config import Settings
 from reconciler.confirm import confirm
 from reconciler.diff import Decision, diff
-from reconciler.jumpcloud import JumpCloud, JumpCloudError
+from reconciler.jumpcloud import JumpCloud
 from reconciler.keeper import Keeper, KeeperError
-from reconciler.model import EXTERNAL_ID, Directory, Listing, Snapshot, Standing, fold
+from reconciler.model import EXTERNAL_ID, Application, Directory, Listing, Snapshot, Standing, fold
 from reconciler.plan import Effect, Kind, Operation, Plan, Source
 from reconciler.policy import Mode
 from reconciler.report.document import SavedPlan, to_json
 from reconciler.safety import Allowance, Consent, Judged, Past, Release, judge
-from reconciler.settle import settle
+from reconciler.settle import Settled, settle
 from reconciler.snapshot import observed
 from reconciler.store import Binding, JournalRow, State, Store
 
@@ -29,7 +28,6 @@ STALE = timedelta(days=1)
 """A snapshot whose newest run is older than this is rebuilt from Keeper first."""
 
 Progress = Callable[[str, int, int], None]
-_JUMPCLOUD_ID = re.compile(r"[0-9a-f]{24}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +74,23 @@ class NobodyThere(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """Both sides as read. `snapshot` is rebuilt from Keeper where this is a resync."""
+    """Both sides as read. `snapshot` is rebuilt from Keeper where this is a resync, and says what became of `unknown`,
+    the operations of former runs without a known outcome; `outcomes` has that by journal id."""
 
     directory: Directory
     snapshot: Snapshot
     kind: str
     focus: str = ""
+    unknown: Sequence[JournalRow] = ()
+    outcomes: Mapping[int, Settled] = field(default_factory=dict)
 
 
 async def plan(
     settings: Settings, services: Services, store: Store, order: Order, now: datetime, progress: Progress | None = None
 ) -> Plan:
     """A dry run: what the next cycle would do, in full even when it is held. Writes nothing."""
-    read, unknown = await _read(settings, services, store, order, now, progress)
-    decision = _decide(settings, services, store, read, unknown, order, now)
+    read = await _read(settings, services, store, order, now, progress)
+    decision = _decide(settings, services, store, read, order, now)
     judged = await _limit(settings, services, store, read, decision, order, now)
     return judged.plan
 
@@ -108,15 +109,17 @@ async def run(
     until then is in the journal."""
     now = clock()
     enforced = settings.policy().mode is Mode.ENFORCE
-    read, unknown = await _read(settings, services, store, order, now, progress)
+    read = await _read(settings, services, store, order, now, progress)
     before = store.snapshot()
-    _note_unknown(store, unknown, read.snapshot, now)
-    decision = _decide(settings, services, store, read, unknown, order, now)
+    _note_unknown(store, read, now)
+    decision = _decide(settings, services, store, read, order, now)
     if order.saved is not None:
-        _agree(store, order.saved.effects, order, now, f"the saved plan {order.saved.id} was applied")
+        why = order.reason or f"the saved plan {order.saved.id} was applied"
+        agree(store, order.saved.id, order.saved.effects, by=order.by, at=now, reason=why)
     judged = await _limit(settings, services, store, read, decision, order, now)
     if _first_held(judged.plan) and order.reviewed is not None and order.reviewed(judged.plan):
-        _agree(store, judged.plan.effects, order, now, "the first plan was reviewed")
+        why = order.reason or "the first plan was reviewed"
+        agree(store, judged.plan.id, judged.plan.effects, by=order.by, at=now, reason=why)
         judged = await _limit(settings, services, store, read, decision, order, now)
 
     first_held = _first_held(judged.plan)
@@ -124,10 +127,10 @@ async def run(
         # The limits on giving do not count for a first plan: neither for what a crash leaves undone of it, nor does it
         # fill their window.
         sent_now = {effect for op in judged.plan.operations if op.sent for effect in op.effects()}
-        _agree(store, frozenset(sent_now), order, now, "safety.first_run is apply")
+        why = order.reason or "safety.first_run is apply"
+        agree(store, judged.plan.id, sent_now, by=order.by, at=now, reason=why)
         judged = await _limit(settings, services, store, read, decision, order, now)
-    settled = _settled(read.snapshot, unknown)
-    learnt = decision.snapshot if enforced and not first_held else settled
+    learnt = decision.snapshot if enforced and not first_held else read.snapshot
     reviewed = before.reviewed or (enforced and not first_held and not order.person)
     store.save(replace(learnt, reviewed=reviewed), before)
     run_id = store.begin_run("person" if order.person else judged.plan.kind, now, by=order.by, reason=order.reason)
@@ -173,7 +176,7 @@ async def run(
 def _result(settings: Settings, plan: Plan, applied: executor.Applied) -> str:
     if settings.policy().mode is Mode.OBSERVE:
         return "observed"
-    if any(result.state != "done" for result in applied.results.values()):
+    if any(result.state is not State.DONE for result in applied.results.values()):
         return "failed" if applied.stopped and not applied.done else "partial"
     if plan.held:
         return "held"
@@ -185,8 +188,7 @@ def _result(settings: Settings, plan: Plan, applied: executor.Applied) -> str:
 
 async def _read(
     settings: Settings, services: Services, store: Store, order: Order, now: datetime, progress: Progress | None
-) -> tuple[_Read, list[JournalRow]]:
-    """Both sides, and the operations of former runs whose outcome Keeper has to tell."""
+) -> _Read:
     snapshot = store.snapshot()
     organization, application = await services.jumpcloud.application()
     bound_to = Binding(organization, application.id, services.scim_url)
@@ -199,14 +201,14 @@ async def _read(
     unknown = store.unfinished()
     if order.person:
         # What became of others can't be told from this one person: it stays open until the next whole cycle.
-        return await _read_person(services, snapshot, organization, order, now), []
+        return await _read_person(services, snapshot, organization, application, order, now)
     last = store.last_run()
     resync = (
         order.resync
         or settings.policy().mode is Mode.OBSERVE
         or not snapshot.reviewed
         or snapshot.read_at is None
-        or any(row.state != "unknown" or row.operation.kind is not Kind.QUEUE_TEAM for row in unknown)
+        or any(row.state is not State.UNKNOWN or row.operation.kind is not Kind.QUEUE_TEAM for row in unknown)
         or last is None
         or now - last.started_at > STALE
     )
@@ -217,7 +219,9 @@ async def _read(
     if listing is not None:
         snapshot = observed(snapshot, listing, now)
     directory = await services.jumpcloud.read_directory(scope, _ids_of_interest(snapshot), progress)
-    return _Read(directory, snapshot, "resync" if resync else "cycle"), unknown
+    open_rows = ((row.id, row.operation) for row in unknown if row.state is not State.PLANNED)
+    outcomes, snapshot = settle(open_rows, snapshot)
+    return _Read(directory, snapshot, "resync" if resync else "cycle", "", unknown, outcomes)
 
 
 async def _nothing() -> None:
@@ -240,10 +244,12 @@ def _ids_of_interest(snapshot: Snapshot) -> Collection[str]:
     """JumpCloud ids of whom we manage, and of whom Keeper says that JumpCloud made them."""
     ids = {account.jumpcloud_id for account in snapshot.accounts.values()}
     ids |= {account.shown.get(EXTERNAL_ID, "") for account in snapshot.accounts.values()}
-    return {user_id for user_id in ids if _JUMPCLOUD_ID.fullmatch(user_id)}
+    return ids
 
 
-async def _read_person(services: Services, snapshot: Snapshot, organization: str, order: Order, now: datetime) -> _Read:
+async def _read_person(
+    services: Services, snapshot: Snapshot, organization: str, application: Application, order: Order, now: datetime
+) -> _Read:
     """One person by point reads; Keeper is listed as a whole only where the snapshot does not know them."""
     address = fold(order.person)
     known = [a for a in snapshot.accounts.values() if fold(a.email) == address and not a.gone]
@@ -256,8 +262,8 @@ async def _read_person(services: Services, snapshot: Snapshot, organization: str
         users = await asyncio.gather(*(services.keeper.user(a.keeper_id) for a in known if not a.gone))
         shown = {user.id: user for user in users if user is not None}
         absent = {a.keeper_id for a in known if not a.gone} - shown.keys()
-        only = replace(snapshot, accounts={a.keeper_id: a for a in known}, teams={})
-        seen = observed(replace(only, teams=snapshot.teams), Listing(shown, {}, frozenset(absent)), now)
+        only = replace(snapshot, accounts={a.keeper_id: a for a in known})
+        seen = observed(only, Listing(shown, {}, frozenset(absent)), now)
         # The teams were not listed: they stand as they were.
         narrowed = replace(seen, teams=snapshot.teams)
     else:
@@ -269,7 +275,6 @@ async def _read_person(services: Services, snapshot: Snapshot, organization: str
         )
     groups = await services.jumpcloud.groups_in_scope()
     users_of = {person.user.id: person.user} if person is not None else {}
-    _, application = await services.jumpcloud.application()
     directory = Directory(organization, application, users_of, groups)
     key = person.user.id if person is not None else ""
     if not key:
@@ -288,20 +293,14 @@ async def _read_person(services: Services, snapshot: Snapshot, organization: str
 # -- decide ---------------------------------------------------------------------------------------------------------
 
 
-def _settled(snapshot: Snapshot, unknown: list[JournalRow]) -> Snapshot:
-    return settle(((row.id, row.operation) for row in unknown if row.state != "planned"), snapshot)[1]
-
-
 def _decide(
     settings: Settings,
     services: Services,
     store: Store,
     read: _Read,
-    unknown: list[JournalRow],
     order: Order,
     now: datetime,
 ) -> Decision:
-    snapshot = _settled(read.snapshot, unknown)
     source = Source(
         read.directory.organization,
         read.directory.application.id,
@@ -311,7 +310,7 @@ def _decide(
     unlock = frozenset({read.focus}) if order.unlock and read.focus else frozenset()
     decision = diff(
         read.directory,
-        snapshot,
+        read.snapshot,
         settings.policy(),
         now,
         kind=read.kind,
@@ -343,14 +342,14 @@ async def _limit(
         effects = order.saved.effects
         operations = tuple(op if op.effects() <= effects else replace(op, sent=False) for op in judged.plan.operations)
         judged = replace(judged, plan=replace(judged.plan, operations=operations))
-    return await confirm(judged, services.jumpcloud, read.directory.groups, (JumpCloudError,))
+    return await confirm(judged, services.jumpcloud, read.directory.groups)
 
 
 def _past(store: Store, since: datetime) -> list[Past]:
     return [
         Past(row.operation, row.decision, counts=not row.decision.startswith(("release:", "allow:")))
         for row in store.journal(since)
-        if row.state in ("sent", "done", "unknown")
+        if row.state in (State.SENT, State.DONE, State.UNKNOWN)
     ]
 
 
@@ -361,7 +360,7 @@ def _consent(store: Store, past: list[Past], order: Order, now: datetime) -> Con
         used = {
             effect
             for row in store.journal(request.at)
-            if row.decision == decision and row.state == "done"
+            if row.decision == decision and row.state is State.DONE
             for effect in row.operation.effects()
         }
         effects = frozenset(tuple(effect) for effect in request.arguments["effects"])
@@ -379,28 +378,23 @@ def _first_held(plan: Plan) -> bool:
     return any(held.limit == "first_run" for held in plan.held)
 
 
-def _agree(store: Store, effects: frozenset[Effect], order: Order, now: datetime, why: str) -> None:
-    store.add_request(
-        "release",
-        {"effects": sorted(list(effect) for effect in effects)},
-        by=order.by,
-        at=now,
-        reason=order.reason or why,
-        until=now + RELEASE_LASTS,
-    )
+def agree(store: Store, plan_id: str, effects: Collection[Effect], *, by: str, at: datetime, reason: str) -> None:
+    """Put on record that a person lets these effects of a plan through, for four hours."""
+    arguments = {"plan": plan_id, "effects": sorted(list(effect) for effect in effects)}
+    store.add_request("release", arguments, by=by, at=at, reason=reason, until=at + RELEASE_LASTS)
 
 
 # -- settle ---------------------------------------------------------------------------------------------------------
 
 
-def _note_unknown(store: Store, rows: list[JournalRow], snapshot: Snapshot, now: datetime) -> None:
-    """Close the journal of a run that was cut off: what was never sent is put off, the rest is asked of Keeper."""
-    outcomes, _ = settle(((row.id, row.operation) for row in rows if row.state != "planned"), snapshot)
-    for row in rows:
-        if row.state == "planned":
+def _note_unknown(store: Store, read: _Read, now: datetime) -> None:
+    """Close the journal of a run that was cut off: what was never sent is put off, of the rest Keeper has told."""
+    outcomes = read.outcomes
+    for row in read.unknown:
+        if row.state is State.PLANNED:
             store.record(row.id, State.PUT_OFF, now, "put_off", "the run was cut off before it was sent")
-        elif row.id in outcomes and (row.state != "unknown" or outcomes[row.id].state != "unknown"):
-            state = State(outcomes[row.id].state)
+        elif row.id in outcomes and (row.state is not State.UNKNOWN or outcomes[row.id].state is not State.UNKNOWN):
+            state = outcomes[row.id].state
             if state is State.FAILED and row.state is State.SENT:
                 state = State.PUT_OFF  # our end broke off, not the subject's fault: no pause follows
             store.record(row.id, state, now, "settled", outcomes[row.id].words)
@@ -411,7 +405,7 @@ async def _settle_now(
 ) -> None:
     """Ask Keeper once what became of what had no clear answer, or of addresses that it says are taken."""
     unknown: list[tuple[int, Operation]] = [
-        (number, result.operation) for number, result in applied.results.items() if result.state == "unknown"
+        (number, result.operation) for number, result in applied.results.items() if result.state is State.UNKNOWN
     ]
     taken = any(result.outcome == "address_taken" for result in applied.results.values())
     if not unknown and not taken:
@@ -426,5 +420,5 @@ async def _settle_now(
     outcomes, snapshot = settle(unknown, observed(before, listing, now))
     store.save(snapshot, before)
     for number, outcome in outcomes.items():
-        store.record(number, State(outcome.state), now, "settled", outcome.words)
+        store.record(number, outcome.state, now, "settled", outcome.words)
         applied.results[number] = replace(applied.results[number], state=outcome.state, error=outcome.words)

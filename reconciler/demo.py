@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from reconciler.simulator.compare import differences
 from reconciler.simulator.jumpcloud import JumpCloud
 from reconciler.simulator.keeper import Keeper
 from reconciler.simulator.sample import API_KEY, APPLICATION, organisation
@@ -68,29 +69,8 @@ class _Stage:
         click.secho(f"   ✓ {what}", fg="green")
 
     def differences(self) -> list[str]:
-        """Where Keeper is not what JumpCloud wants, by what both simulators really hold."""
-        names = self.jumpcloud.groups_in_scope(self.application)
-        teams = self.keeper.teams()
-        accounts = {account.external_id: account for account in self.keeper.accounts().values()}
-        wrong = []
-        scope = self.jumpcloud.in_scope(self.application)
-        for user_id, groups in scope.items():
-            user = self.jumpcloud.user(user_id)
-            account = accounts.get(user_id)
-            if user.suspended or user.state == "SUSPENDED":
-                if account and account.active:
-                    wrong.append(f"{user.email} is suspended and active")
-            elif user.state == "ACTIVATED":
-                if account is None or not account.active:
-                    wrong.append(f"{user.email} is in scope and has no active account")
-                    continue
-                held = {teams[team].name for team in (*account.teams, *account.pending_teams)}
-                if held != {names[group] for group in groups}:
-                    wrong.append(f"{user.email} has the teams {sorted(held)}")
-        for owner, left in accounts.items():
-            if owner and owner not in scope and left.active:
-                wrong.append(f"{left.email} has left the scope and is active")
-        return wrong
+        """Where Keeper is not what JumpCloud wants."""
+        return differences(self.jumpcloud, self.keeper, self.application)
 
 
 def tell(users: int, groups: int, keep: Path | None) -> int:

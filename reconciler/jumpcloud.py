@@ -29,11 +29,10 @@ from reconciler.jumpcloud_replies import (
     Ways,
     checked_id,
     document,
-    is_id,
     parsed,
     usable_address,
 )
-from reconciler.model import Application, Directory, Group, Status, User, normal
+from reconciler.model import Application, Directory, Group, Status, User, is_jumpcloud_id, normal
 
 __all__ = [
     "ApplicationAmbiguous",
@@ -111,7 +110,7 @@ class JumpCloud:
 
         Asks the list for named fields only: the record of a single application holds the SAML signing key.
         """
-        by_id = await self._applications({"filter": f"_id:$eq:{self._wanted}"}) if is_id(self._wanted) else {}
+        by_id = await self._applications({"filter": f"_id:$eq:{self._wanted}"}) if is_jumpcloud_id(self._wanted) else {}
         found = [row for row in by_id.values() if row.id == self._wanted]
         if not found:
             rows = await self._applications({})
@@ -242,7 +241,7 @@ class JumpCloud:
 
         Whom the users' list lacks is asked for once more, then left out: deleted, and still in the graph.
         """
-        wanted = frozenset(scope.users).union(user_id for user_id in also if is_id(user_id))
+        wanted = frozenset(scope.users).union(user_id for user_id in also if is_jumpcloud_id(user_id))
         found = await self._attributes(wanted, scope, progress) if wanted else {}
         users = {}
         for user_id in sorted(found):

@@ -13,14 +13,13 @@ from typing import Annotated, Any, ClassVar, TypeVar
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from reconciler.http import HttpError, Reply
-from reconciler.model import Application, Group, Status, User, fold, normal
+from reconciler.model import Application, Group, Status, User, fold, is_jumpcloud_id, normal
 
 WORDS = 200
 """Characters of JumpCloud's own words that an error repeats."""
 LABELS = 20
 """How many labels an error lists."""
 
-_ID = re.compile(r"[0-9a-f]{24}")
 _SECRET = re.compile(r"[A-Za-z0-9_+/=.-]{32,}")
 
 M = TypeVar("M", bound=BaseModel)
@@ -126,14 +125,9 @@ class IncompleteRead(JumpCloudError):
         )
 
 
-def is_id(text: str) -> bool:
-    """Whether a text has the form of a JumpCloud id: 24 hexadecimal digits in lower case."""
-    return _ID.fullmatch(text) is not None
-
-
 def checked_id(text: str) -> str:
     """The id itself; JumpCloudError where it can't be one, so that nothing else is ever put into a path."""
-    if not is_id(text):
+    if not is_jumpcloud_id(text):
         raise JumpCloudError(f"{text[:80]!r} is not the id of a JumpCloud user", "Ids are 24 hexadecimal digits.")
     return text
 
@@ -282,7 +276,7 @@ def parsed(model: type[M], row: Any, what: str) -> M:
         [first, *_] = error.errors(include_input=False, include_url=False, include_context=False)
         where = ".".join(str(part) for part in first["loc"]) or "the record itself"
     known = (row.get("_id") or row.get("id")) if isinstance(row, dict) else None
-    who = f" {known}" if isinstance(known, str) and is_id(known) else ""
+    who = f" {known}" if isinstance(known, str) and is_jumpcloud_id(known) else ""
     # Raised out here so that the record does not hang on the error as the context of a ValidationError.
     raise UnexpectedReply(f"JumpCloud's reply about {what}{who} is not as documented, at {where}")
 

@@ -4,7 +4,6 @@ A match by id beats one by `externalId`, which beats one by address (users) or b
 without giving one person another's vault is a conflict: it is reported and waits for a person.
 """
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -24,14 +23,13 @@ from reconciler.model import (
     Team,
     User,
     fold,
+    is_jumpcloud_id,
     normal,
 )
 from reconciler.policy import Policy
 
 MAX_TEAM_NAME = 185
 """Characters that a team's name may have. Assumed: Keeper's encrypted fields are refused at a little above that."""
-
-_JUMPCLOUD_ID = re.compile(r"[0-9a-f]{24}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +107,7 @@ def match(directory: Directory, snapshot: Snapshot, policy: Policy, now: datetim
 def _tied_to_another(account: Account, user: User) -> bool:
     external = account.shown.get(EXTERNAL_ID, "")
     owners = {account.jumpcloud_id} if account.managed else set()
-    if _JUMPCLOUD_ID.fullmatch(external):
+    if is_jumpcloud_id(external):
         owners.add(external)
     return bool(owners - {user.id, ""})
 

@@ -23,7 +23,13 @@ TEAM_ATTRIBUTES = (DISPLAY_NAME, EXTERNAL_ID)
 """The SCIM attributes of a team that are reconciled."""
 
 
+_JUMPCLOUD_ID = re.compile("[0-9a-f]{24}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def is_jumpcloud_id(text: str) -> bool:
+    """Whether a text has the form of a JumpCloud id: 24 hexadecimal digits in lower case."""
+    return _JUMPCLOUD_ID.fullmatch(text) is not None
 
 
 def normal(text: str | None) -> str:

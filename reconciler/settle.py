@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 
 from reconciler.model import DISPLAY_NAME, EXTERNAL_ID, Account, Snapshot, Standing, Team, fold
 from reconciler.plan import Kind, Operation
+from reconciler.rows import State
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
     """The outcome of one operation: done, failed (it never arrived), or still unknown, with words for the journal."""
 
-    state: str
+    state: State
     words: str
 
 
@@ -31,7 +32,9 @@ def settle(unknown: Iterable[tuple[int, Operation]], snapshot: Snapshot) -> tupl
         if op.kind is Kind.QUEUE_TEAM:
             team = _team_shown(teams.values(), op)
             outcomes[number] = (
-                Settled("done", "found in Keeper") if team else Settled("unknown", "not shown; it may be queued")
+                Settled(State.DONE, "found in Keeper")
+                if team
+                else Settled(State.UNKNOWN, "not shown; it may be queued")
             )
             if team:
                 asked_at = unsettled.pop(op.subject.jumpcloud_id, None)
@@ -62,7 +65,11 @@ def settle(unknown: Iterable[tuple[int, Operation]], snapshot: Snapshot) -> tupl
 
 
 def _seen(arrived: bool) -> Settled:
-    return Settled("done", "found in Keeper") if arrived else Settled("failed", "Keeper shows that it did not arrive")
+    return (
+        Settled(State.DONE, "found in Keeper")
+        if arrived
+        else Settled(State.FAILED, "Keeper shows that it did not arrive")
+    )
 
 
 def _team_shown(teams: Iterable[Team], op: Operation) -> Team | None:

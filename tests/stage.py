@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.simulator.compare import differences
 from reconciler.simulator.jumpcloud import JumpCloud
 from reconciler.simulator.keeper import Keeper
 from reconciler.simulator.server import Server
@@ -110,28 +111,8 @@ class World:
         return len({change.request for change in self.keeper.changes})
 
     def differences(self) -> list[str]:
-        """Where Keeper is not what JumpCloud wants, by what both simulators really hold."""
-        names = self.jumpcloud.groups_in_scope(self.application)
-        teams = self.keeper.teams()
-        accounts = {a.external_id: a for a in self.keeper.accounts().values() if a.external_id}
-        scope = self.jumpcloud.in_scope(self.application)
-        wrong = []
-        for user_id, groups in scope.items():
-            user, account = self.jumpcloud.user(user_id), accounts.get(user_id)
-            if user.state == "SUSPENDED" or user.suspended:
-                wrong += [f"{user.email} suspended, active"] if account and account.active else []
-            elif user.state == "ACTIVATED":
-                if account is None or not account.active:
-                    wrong.append(f"{user.email} has no active account")
-                    continue
-                held = sorted(teams[t].name for t in (*account.teams, *account.pending_teams))
-                if held != sorted(names[g] for g in groups):
-                    wrong.append(f"{user.email} is in {held}")
-        wrong += [f"{a.email} left, active" for o, a in accounts.items() if o not in scope and a.active]
-        owners = [a.external_id for a in self.keeper.accounts().values() if a.external_id]
-        wrong += [f"twice: {o}" for o in set(owners) if owners.count(o) > 1]
-        queued = [t.external_id for t in teams.values() if t.external_id]
-        return wrong + [f"team twice: {o}" for o in set(queued) if queued.count(o) > 1]
+        """Where Keeper is not what JumpCloud wants."""
+        return differences(self.jumpcloud, self.keeper, self.application)
 
 
 @pytest.fixture
