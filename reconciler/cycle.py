@@ -130,7 +130,10 @@ async def run(
         why = order.reason or "safety.first_run is apply"
         agree(store, judged.plan.id, sent_now, by=order.by, at=now, reason=why)
         judged = await _limit(settings, services, store, read, decision, order, now)
-    learnt = decision.snapshot if enforced and not first_held else read.snapshot
+    learnt = decision.snapshot
+    if first_held or not enforced:
+        # Nothing is linked yet. What was read of one person is no whole snapshot, and must not be saved as one.
+        learnt = before if order.person else read.snapshot
     reviewed = before.reviewed or (enforced and not first_held and not order.person)
     store.save(replace(learnt, reviewed=reviewed), before)
     run_id = store.begin_run("person" if order.person else judged.plan.kind, now, by=order.by, reason=order.reason)

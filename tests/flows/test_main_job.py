@@ -248,3 +248,12 @@ def test_a_person_is_resynced_between_a_crash_and_its_settlement(world: World) -
     world.jumpcloud.activate(people[0])
     world.run("apply")
     assert world.differences() == []
+
+
+def test_a_held_resync_of_one_person_forgets_nobody(world: World) -> None:
+    world.safety.clear()
+    world.write_settings()
+    fill(world, 4)
+    world.run("resync", "p0@example.com")
+    world.run("resync", "p1@example.com", expect=4)  # one person a window, as long as nobody else is managed
+    assert json.loads(world.run("status", "--json").stdout)["users"]["managed"] == 1
