@@ -1,0 +1,104 @@
+"""What all commands share: the group, the exit codes, the settings, the services, the terminal."""
+
+import getpass
+import os
+import shutil
+import sys
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from reconciler import __version__
+
+if TYPE_CHECKING:
+    from reconciler.config import Settings
+    from reconciler.cycle import Services
+    from reconciler.plan import Plan
+
+T = TypeVar("T")
+
+DONE, FAILED, USAGE, CHANGES, HELD, PARTIAL, STATE = 0, 1, 2, 3, 4, 5, 6
+"""The exit codes."""
+
+config_option = click.option(
+    "--config", "config", type=click.Path(path_type=Path), help="The settings file; else $RECONCILER_CONFIG, …"
+)
+reason_option = click.option("--reason", default="", help="Why; it is kept with what is done.")
+
+
+class Exit(Exception):
+    """End with this exit code; everything was said already."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="reconciler")
+def cli() -> None:
+    """Reconcile JumpCloud's users and groups in scope of the Keeper application into Keeper.
+
+    \b
+    Exit codes: 0 done, 1 failed and nothing was applied, 2 wrong usage or settings, 3 there are changes or a saved
+    plan no longer holds, 4 held, 5 applied in part, 6 the state file is in use or not usable.
+    """
+
+
+def say(text: str) -> None:
+    """A line for the person, beside the results: on standard error."""
+    click.echo(text, err=True)
+
+
+def settings_of(config: Path | None) -> "Settings":
+    """The settings in this file, or where they are looked for; raises SettingsError."""
+    from reconciler.config import find_settings, load
+
+    return load(find_settings(config))
+
+
+def who() -> str:
+    """The operating-system user who asks, before sudo."""
+    try:
+        return os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def utc_now() -> datetime:
+    """The time as the whole package has it."""
+    return datetime.now(UTC)
+
+
+def with_services(settings: "Settings", work: "Callable[[Services], Coroutine[Any, Any, T]]") -> T:
+    """Run some work with clients of both services, which are closed again."""
+    import asyncio
+
+    from reconciler.wiring import log_to_stderr, services
+
+    log_to_stderr(settings)
+
+    async def session() -> T:
+        async with services(settings) as both:
+            return await work(both)
+
+    return asyncio.run(session())
+
+
+def width() -> int:
+    """The columns to write in."""
+    return max(40, min(shutil.get_terminal_size((100, 24)).columns, 140))
+
+
+def show(plan: "Plan") -> None:
+    """Print a plan."""
+    from reconciler.report.text import render
+
+    click.echo(render(plan, width=width(), colour=colour()))
+
+
+def colour() -> bool:
+    """Whether the output is to be in colour."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")

@@ -1,0 +1,116 @@
+"""The commands that only look: they take no lock and write nothing but the files they are told to."""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.base import (
+    CHANGES,
+    HELD,
+    USAGE,
+    Exit,
+    cli,
+    colour,
+    config_option,
+    say,
+    settings_of,
+    utc_now,
+    width,
+    with_services,
+)
+
+if TYPE_CHECKING:
+    from reconciler.cycle import Services
+
+
+@cli.command()
+@config_option
+@click.option("--offline", is_flag=True, help="Only the settings and the secrets; ask neither service.")
+def check(config: Path | None, offline: bool) -> None:
+    """Check the settings, then both services. Changes nothing."""
+    settings = settings_of(config)
+    problems = settings.problems()
+    for problem in problems:
+        say(str(problem))
+    if problems:
+        raise Exit(USAGE)
+    click.echo(f"Settings: {settings.file} is in order.")
+    if offline:
+        return
+
+    async def look(both: "Services") -> None:
+        organization, application = await both.jumpcloud.application()
+        scope = await both.jumpcloud.read_scope(None)
+        directory = await both.jumpcloud.read_directory(scope, (), None)
+        people = sum(user.in_scope for user in directory.users.values())
+        click.echo(f"JumpCloud: organisation {organization}, application {application.label} ({application.id}).")
+        click.echo(f"In scope: {people} people, {len(directory.groups)} groups.")
+        await both.keeper.probe()
+        click.echo(f"Keeper: {both.scim_url} answers and takes the token.")
+
+    with_services(settings, look)
+
+
+@cli.command()
+@config_option
+@click.option("--resync", is_flag=True, help="Compare with Keeper itself, not with the snapshot.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), help="Write the report to this file.")
+@click.option("--save", type=click.Path(path_type=Path), help="Save the plan, for `apply --plan`.")
+@click.option("--detailed-exitcode", is_flag=True, help="Exit 3 if there are changes, 4 if something is held.")
+def plan(
+    config: Path | None, resync: bool, form: str, output: Path | None, save: Path | None, detailed_exitcode: bool
+) -> None:
+    """Show what the next cycle would do, with the limits. Changes nothing."""
+    from reconciler import cycle
+    from reconciler.progress import shown
+    from reconciler.report.document import to_json
+    from reconciler.report.text import render
+    from reconciler.store import Store
+
+    settings = settings_of(config)
+    with Store.open(settings.state_path(), write=False) as store, shown() as progress:
+        made = with_services(
+            settings,
+            lambda both: cycle.plan(settings, both, store, cycle.Order(resync=resync), utc_now(), progress),
+        )
+    if save:
+        _write(save, to_json(made))
+    text = form == "text"
+    report = render(made, width=width(), colour=colour() and output is None) + "\n" if text else to_json(made)
+    if output:
+        _write(output, report)
+    else:
+        click.echo(report, nl=False)
+    if save:
+        say(f"Saved. To apply just this: reconciler apply --plan {save}")
+    if detailed_exitcode and (made.held or made.operations):
+        raise Exit(HELD if made.held else CHANGES)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that holds personal data: for its owner only, and whole or not at all."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(draft, path)
+    except OSError as error:
+        raise click.ClickException(f"{path} could not be written: {error.strerror}") from None
+
+
+@cli.command()
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+def status(config: Path | None, as_json: bool) -> None:
+    """Show the last runs, and what is held, waiting or failing. Asks neither service."""
+    from reconciler.report.status import document, render
+    from reconciler.store import Store
+
+    settings = settings_of(config)
+    with Store.open(settings.state_path(), write=False) as store:
+        found = document(store, settings, utc_now())
+    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else render(found))
