@@ -62,13 +62,13 @@ async def apply(
     clock: Callable[[], datetime],
     in_flight: int,
     progress: Callable[[int, int], None] | None = None,
-    stopping: Callable[[], bool] = lambda: False,
+    stopping: Callable[[], str] = lambda: "",
 ) -> Applied:
     """Send the operations, each given with its journal id; leavers first, then teams, then everybody else.
 
     One failed operation never stops the others, but for a refused token and a journal that can't be written: then
-    whatever was not begun is put off. `stopping` is asked before each operation. Raises what the journal raises, once
-    all operations in flight have ended.
+    whatever was not begun is put off. `stopping` is asked before each operation, and says why no more is begun. Raises
+    what the journal raises, once all operations in flight have ended.
     """
     run = _Run(operations, snapshot, client, journal, clock, in_flight, progress, stopping)
     try:
@@ -88,7 +88,7 @@ class _Run:
         clock: Callable[[], datetime],
         in_flight: int,
         progress: Callable[[int, int], None] | None,
-        stopping: Callable[[], bool],
+        stopping: Callable[[], str],
     ) -> None:
         self.operations = operations
         self.client = client
@@ -184,8 +184,8 @@ class _Run:
     def _reason_to_wait(self, op: Operation) -> str:
         if self.broken is not None or self.applied.stopped:
             return self.applied.stopped or "the state file could not be written"
-        if self.stopping():
-            return "the reconciler was asked to stop"
+        if why := self.stopping():
+            return why
         if op.kind in self.put_off_kinds:
             return f"Keeper did not carry this kind of operation out as expected: {self.put_off_kinds[op.kind]}"
         missing = [team.name for team in op.add if self._team_id(team) is None]

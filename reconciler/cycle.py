@@ -4,9 +4,13 @@ A dry run is the same line without its last two steps: it takes no lock and writ
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from loguru import logger
 
 from reconciler import apply as executor
 from reconciler.config import Settings
@@ -18,16 +22,17 @@ from reconciler.model import EXTERNAL_ID, Application, Directory, Listing, Snaps
 from reconciler.plan import Effect, Kind, Operation, Plan, Source
 from reconciler.policy import Mode
 from reconciler.report.document import SavedPlan, to_json
-from reconciler.safety import Allowance, Consent, Judged, Past, Release, judge
+from reconciler.safety import Allowance, Consent, Judged, Past, Release, judge, paused
 from reconciler.settle import Settled, settle
 from reconciler.snapshot import observed
-from reconciler.store import Binding, JournalRow, State, Store
+from reconciler.store import Binding, JournalRow, State, StateError, Store
 
 RELEASE_LASTS = timedelta(hours=4)
 STALE = timedelta(days=1)
 """A snapshot whose newest run is older than this is rebuilt from Keeper first."""
 
 Progress = Callable[[str, int, int], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +66,16 @@ class Order:
 class Outcome:
     """What a cycle came to. `result` is done, nothing, held, partial, failed or observed."""
 
+    run_id: int
     plan: Plan
-    result: str = "planned"
+    result: str
     results: Mapping[int, executor.Result] = field(default_factory=dict)
     not_due: frozenset[Effect] = frozenset()
     stopped: str = ""
+
+
+class Stopped(Exception):
+    """The cycle was asked to stop while it was reading; nothing was sent."""
 
 
 class NobodyThere(Exception):
@@ -89,10 +99,9 @@ async def plan(
     settings: Settings, services: Services, store: Store, order: Order, now: datetime, progress: Progress | None = None
 ) -> Plan:
     """A dry run: what the next cycle would do, in full even when it is held. Writes nothing."""
-    read = await _read(settings, services, store, order, now, progress)
-    decision = _decide(settings, services, store, read, order, now)
-    judged = await _limit(settings, services, store, read, decision, order, now)
-    return judged.plan
+    line = _Line(settings, services, store, order, now, progress)
+    read = await line.read()
+    return (await line.confirmed(line.limited(line.decided(read)), read)).plan
 
 
 async def run(
@@ -103,128 +112,263 @@ async def run(
     clock: Callable[[], datetime],
     *,
     progress: Progress | None = None,
-    stopping: Callable[[], bool] = lambda: False,
+    stopping: asyncio.Event | None = None,
 ) -> Outcome:
-    """One cycle. The store is open for writing. Raises what the clients and the store raise; whatever was applied
-    until then is in the journal."""
+    """One cycle, on record from its beginning to its end. The store is open for writing.
+
+    Once `stopping` is set, a read is given up (`Stopped`), and no further operation is begun. Raises what the clients
+    and the store raise; whatever was applied until then is in the journal.
+    """
     now = clock()
-    enforced = settings.policy().mode is Mode.ENFORCE
-    read = await _read(settings, services, store, order, now, progress)
-    before = store.snapshot()
-    _note_unknown(store, read, now)
-    decision = _decide(settings, services, store, read, order, now)
-    if order.saved is not None:
-        why = order.reason or f"the saved plan {order.saved.id} was applied"
-        agree(store, order.saved.id, order.saved.effects, by=order.by, at=now, reason=why)
-    judged = await _limit(settings, services, store, read, decision, order, now)
-    if _first_held(judged.plan) and order.reviewed is not None and order.reviewed(judged.plan):
-        why = order.reason or "the first plan was reviewed"
-        agree(store, judged.plan.id, judged.plan.effects, by=order.by, at=now, reason=why)
-        judged = await _limit(settings, services, store, read, decision, order, now)
-
-    first_held = _first_held(judged.plan)
-    if enforced and not before.reviewed and not first_held and not order.person and order.saved is None:
-        # The limits on giving do not count for a first plan: neither for what a crash leaves undone of it, nor does it
-        # fill their window.
-        sent_now = {effect for op in judged.plan.operations if op.sent for effect in op.effects()}
-        why = order.reason or "safety.first_run is apply"
-        agree(store, judged.plan.id, sent_now, by=order.by, at=now, reason=why)
-        judged = await _limit(settings, services, store, read, decision, order, now)
-    learnt = decision.snapshot
-    if first_held or not enforced:
-        # Nothing is linked yet. What was read of one person is no whole snapshot, and must not be saved as one.
-        learnt = before if order.person else read.snapshot
-    reviewed = before.reviewed or (enforced and not first_held and not order.person)
-    store.save(replace(learnt, reviewed=reviewed), before)
-    run_id = store.begin_run("person" if order.person else judged.plan.kind, now, by=order.by, reason=order.reason)
-    sent = [(number, op) for number, op in enumerate(judged.plan.operations) if op.sent]
-    ids = store.write_ahead(
-        run_id,
-        [op for _, op in sent],
-        {place: judged.decisions.get(number, "") for place, (number, _) in enumerate(sent)},
-        now,
-    )
-    applied = await executor.apply(
-        [(journal_id, op) for journal_id, (_, op) in zip(ids, sent, strict=True)],
-        learnt,
-        services.keeper,
-        store,
-        clock=clock,
-        in_flight=settings.keeper.in_flight,
-        progress=(lambda done, total: progress("Keeper", done, total)) if progress else None,
-        stopping=stopping,
-    )
-    await _settle_now(services, store, applied, clock)
-    final = replace(judged.plan, notices=(*judged.plan.notices, *applied.notices))
-    outcome = Outcome(
-        final,
-        _result(settings, final, applied),
-        {number: applied.results[journal_id] for journal_id, (number, _) in zip(ids, sent, strict=True)},
-        order.saved.effects - final.effects if order.saved else frozenset(),
-        applied.stopped,
-    )
-    keep = bool(final.held or sent)
-    store.finish_run(
-        run_id,
-        clock(),
-        outcome.result,
-        plan_id=final.id,
-        held=len(final.held_indices),
-        counts=executor.counts(applied.results),
-        document=to_json(final) if keep else None,
-    )
-    return outcome
+    stopping = stopping or asyncio.Event()
+    line = _Line(settings, services, store, order, now, progress)
+    run_id = store.begin_run("person" if order.person else "cycle", now, by=order.by, reason=order.reason)
+    with logger.contextualize(run=run_id):
+        try:
+            read = await _unless(stopping, line.read())
+            before = store.snapshot()
+            decision = line.decided(read)
+            judged = await _unless(stopping, line.confirmed(line.agreed(decision), read))
+            learnt = line.learnt(decision, judged.plan, read, before)
+            store.save(learnt, before)
+            # Only now: had we closed the journal before and died, whose lock was ours would be forgotten.
+            _note_unknown(store, read, now)
+            return await line.applied(run_id, judged, learnt, clock, stopping)
+        except Exception as error:
+            with suppress(StateError):
+                result = "stopped" if isinstance(error, Stopped) else "failed"
+                store.finish_run(run_id, clock(), result, error=str(error))
+            raise
 
 
-def _result(settings: Settings, plan: Plan, applied: executor.Applied) -> str:
-    if settings.policy().mode is Mode.OBSERVE:
-        return "observed"
-    if any(result.state is not State.DONE for result in applied.results.values()):
-        return "failed" if applied.stopped and not applied.done else "partial"
-    if plan.held:
-        return "held"
-    return "done" if applied.results else "nothing"
+async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
+    """The result of the work; raises `Stopped` as soon as the event is set."""
+    task, stop = asyncio.create_task(work), asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise Stopped("stopped while it was reading; nothing was sent")
+        return task.result()
+    finally:
+        for one in (task, stop):
+            one.cancel()
+        await asyncio.gather(task, stop, return_exceptions=True)
 
 
-# -- read -----------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """The steps of one cycle, in the order in which they are taken."""
 
+    settings: Settings
+    services: Services
+    store: Store
+    order: Order
+    now: datetime
+    progress: Progress | None
 
-async def _read(
-    settings: Settings, services: Services, store: Store, order: Order, now: datetime, progress: Progress | None
-) -> _Read:
-    snapshot = store.snapshot()
-    organization, application = await services.jumpcloud.application()
-    bound_to = Binding(organization, application.id, services.scim_url)
-    if order.rebind and store.writable:
-        store.rebind(bound_to, now)
+    # -- read -------------------------------------------------------------------------------------------------------
+
+    async def read(self) -> _Read:
+        order, store = self.order, self.store
+        observing = self.settings.policy().mode is Mode.OBSERVE
+        organization, application = await self.services.jumpcloud.application()
+        bound_to = Binding(organization, application.id, self.services.scim_url)
+        if order.rebind and store.writable:
+            store.rebind(bound_to, self.now)
         snapshot = store.snapshot()
-    store.check(bound_to)
-    if store.writable:
-        store.bind(bound_to)
-    unknown = store.unfinished()
-    if order.person:
-        # What became of others can't be told from this one person: it stays open until the next whole cycle.
-        return await _read_person(services, snapshot, organization, application, order, now)
-    last = store.last_run()
-    resync = (
-        order.resync
-        or settings.policy().mode is Mode.OBSERVE
-        or not snapshot.reviewed
-        or snapshot.read_at is None
-        or any(row.state is not State.UNKNOWN or row.operation.kind is not Kind.QUEUE_TEAM for row in unknown)
-        or last is None
-        or now - last.started_at > STALE
-    )
-    scope, listing = await asyncio.gather(
-        services.jumpcloud.read_scope(progress),
-        _list(services.keeper, snapshot, progress) if resync else _nothing(),
-    )
-    if listing is not None:
-        snapshot = observed(snapshot, listing, now)
-    directory = await services.jumpcloud.read_directory(scope, _ids_of_interest(snapshot), progress)
-    open_rows = ((row.id, row.operation) for row in unknown if row.state is not State.PLANNED)
-    outcomes, snapshot = settle(open_rows, snapshot)
-    return _Read(directory, snapshot, "resync" if resync else "cycle", "", unknown, outcomes)
+        store.check(bound_to)
+        if store.writable:
+            store.bind(bound_to)
+        unknown = store.unfinished()
+        if order.person:
+            # What became of others can't be told from this one person: it stays open until the next whole cycle.
+            return await self._read_person(snapshot, organization, application)
+        if observing:
+            # Whoever enforces after this begins with a plan that a person reviews.
+            snapshot = replace(snapshot, reviewed=False)
+        last = store.last_good_read()
+        resync = (
+            order.resync
+            or not snapshot.reviewed
+            or snapshot.read_at is None
+            or any(row.state is not State.UNKNOWN or row.operation.kind is not Kind.QUEUE_TEAM for row in unknown)
+            or last is None
+            or self.now - last > STALE
+        )
+        scope, listing = await asyncio.gather(
+            self.services.jumpcloud.read_scope(self.progress),
+            _list(self.services.keeper, snapshot, self.progress) if resync else _nothing(),
+        )
+        if listing is not None:
+            snapshot = observed(snapshot, listing, self.now)
+        directory = await self.services.jumpcloud.read_directory(scope, _ids_of_interest(snapshot), self.progress)
+        open_rows = ((row.id, row.operation) for row in unknown if row.state is not State.PLANNED)
+        outcomes, snapshot = settle(open_rows, snapshot)
+        return _Read(directory, snapshot, "resync" if resync else "cycle", "", unknown, outcomes)
+
+    async def _read_person(self, snapshot: Snapshot, organization: str, application: Application) -> _Read:
+        """One person by point reads; Keeper is listed as a whole only where the snapshot does not know them."""
+        services, order, now = self.services, self.order, self.now
+        address = fold(order.person)
+        known = [a for a in snapshot.accounts.values() if fold(a.email) == address and not a.gone]
+        person = await services.jumpcloud.person(email=order.person)
+        if person is None and len(known) == 1 and known[0].jumpcloud_id:
+            person = await services.jumpcloud.person(id=known[0].jumpcloud_id)
+        if person is not None:
+            known += [a for a in snapshot.accounts.values() if a.jumpcloud_id == person.user.id and a not in known]
+        if known:
+            users = await asyncio.gather(*(services.keeper.user(a.keeper_id) for a in known if not a.gone))
+            shown = {user.id: user for user in users if user is not None}
+            absent = {a.keeper_id for a in known if not a.gone} - shown.keys()
+            only = replace(snapshot, accounts={a.keeper_id: a for a in known})
+            seen = observed(only, Listing(shown, {}, frozenset(absent)), now)
+            # The teams were not listed: they stand as they were.
+            narrowed = replace(seen, teams=snapshot.teams)
+        else:
+            narrowed = observed(snapshot, await _list(services.keeper, snapshot, None), now)
+        if person is None and not any(fold(a.email) == address for a in narrowed.accounts.values()):
+            raise NobodyThere(
+                f"{order.person} is neither a user in JumpCloud nor in this Keeper node; nothing was changed. "
+                "Check the address"
+            )
+        groups = await services.jumpcloud.groups_in_scope()
+        users_of = {person.user.id: person.user} if person is not None else {}
+        directory = Directory(organization, application, users_of, groups)
+        key = person.user.id if person is not None else ""
+        if not key:
+            account = next(a for a in narrowed.accounts.values() if fold(a.email) == address)
+            key = account.jumpcloud_id or account.keeper_id
+        wanted = {
+            k: a
+            for k, a in narrowed.accounts.items()
+            if key in (a.jumpcloud_id, k)
+            or fold(a.email) == address
+            or (person is not None and a.shown.get(EXTERNAL_ID) == person.user.id)
+        }
+        return _Read(directory, replace(narrowed, accounts=wanted), "resync", key)
+
+    # -- decide -----------------------------------------------------------------------------------------------------
+
+    def decided(self, read: _Read) -> Decision:
+        application = read.directory.application
+        decision = diff(
+            read.directory,
+            read.snapshot,
+            self.settings.policy(),
+            self.now,
+            kind=read.kind,
+            source=Source(read.directory.organization, application.id, application.label, self.services.scim_url),
+            focus=read.focus,
+            unlock=frozenset({read.focus}) if self.order.unlock and read.focus else frozenset(),
+        )
+        if not read.focus:
+            return decision
+        whole = self.store.snapshot()
+        kept = {k: a for k, a in whole.accounts.items() if k not in read.snapshot.accounts}
+        return Decision(decision.plan, replace(whole, accounts={**kept, **decision.snapshot.accounts}))
+
+    def limited(self, decision: Decision) -> Judged:
+        """The plan with the limits, and with what persons have decided."""
+        settings, order = self.settings, self.order
+        past = _past(self.store, self.now - settings.limits().window)
+        consent = _consent(self.store, past, order, self.now)
+        judged = judge(decision.plan, decision.snapshot, past, settings.limits(), settings.policy().teams, consent)
+        if order.saved is not None:
+            reviewed = order.saved.effects
+            operations = tuple(
+                op if op.effects() <= reviewed else replace(op, sent=False) for op in judged.plan.operations
+            )
+            judged = replace(judged, plan=replace(judged.plan, operations=operations))
+        pause = self.store.pause()
+        if pause is not None and not order.person:
+            return paused(judged, pause.by, pause.at, pause.reason)
+        return judged
+
+    def agreed(self, decision: Decision) -> Judged:
+        """The plan with the limits, once a saved plan or a first plan that was reviewed is on record as agreed to."""
+        order = self.order
+        if order.saved is not None:
+            self._agree(order.saved.id, order.saved.effects, f"the saved plan {order.saved.id} was applied")
+        judged = self.limited(decision)
+        if _first_held(judged.plan) and order.reviewed is not None and order.reviewed(judged.plan):
+            self._agree(judged.plan.id, judged.plan.effects, "the first plan was reviewed")
+            judged = self.limited(decision)
+        if self._is_review(judged.plan) and not decision.snapshot.reviewed and order.saved is None:
+            # The limits on giving do not count for a first plan: neither for what a crash leaves undone of it, nor
+            # does it fill their window.
+            sent = {effect for op in judged.plan.operations if op.sent for effect in op.effects()}
+            self._agree(judged.plan.id, sent, "safety.first_run is apply")
+            judged = self.limited(decision)
+        return judged
+
+    def _agree(self, plan_id: str, effects: Collection[Effect], why: str) -> None:
+        order = self.order
+        agree(self.store, plan_id, effects, by=order.by, at=self.now, reason=order.reason or why)
+
+    def _is_review(self, plan: Plan) -> bool:
+        """Whether this cycle, once it is through, was the review of the first plan for this node."""
+        enforced = self.settings.policy().mode is Mode.ENFORCE
+        waits = any(held.limit in ("first_run", "paused") for held in plan.held)
+        return enforced and not waits and not self.order.person
+
+    async def confirmed(self, judged: Judged, read: _Read) -> Judged:
+        return await confirm(judged, self.services.jumpcloud, read.directory.groups)
+
+    def learnt(self, decision: Decision, plan: Plan, read: _Read, before: Snapshot) -> Snapshot:
+        """What is known of Keeper before anything is sent."""
+        enforced = self.settings.policy().mode is Mode.ENFORCE
+        learnt = decision.snapshot
+        if _first_held(plan) or not enforced:
+            # Nothing is linked yet. What was read of one person is no whole snapshot, and must not be saved as one.
+            learnt = before if self.order.person else read.snapshot
+        return replace(learnt, reviewed=enforced and (before.reviewed or self._is_review(plan)))
+
+    # -- apply ------------------------------------------------------------------------------------------------------
+
+    async def applied(
+        self, run_id: int, judged: Judged, learnt: Snapshot, clock: Callable[[], datetime], stopping: asyncio.Event
+    ) -> Outcome:
+        settings, store, progress = self.settings, self.store, self.progress
+        sent = [(number, op) for number, op in enumerate(judged.plan.operations) if op.sent]
+        decisions = {place: judged.decisions.get(number, "") for place, (number, _) in enumerate(sent)}
+        ids = store.write_ahead(run_id, [op for _, op in sent], decisions, self.now)
+        applied = await executor.apply(
+            [(journal_id, op) for journal_id, (_, op) in zip(ids, sent, strict=True)],
+            learnt,
+            self.services.keeper,
+            store,
+            clock=clock,
+            in_flight=settings.keeper.in_flight,
+            progress=(lambda done, total: progress("Keeper", done, total)) if progress else None,
+            stopping=lambda: self._why_stop(stopping),
+        )
+        await _settle_now(self.services, store, applied, clock)
+        final = replace(judged.plan, notices=(*judged.plan.notices, *applied.notices))
+        outcome = Outcome(
+            run_id,
+            final,
+            _result(settings, final, applied),
+            {number: applied.results[journal_id] for journal_id, (number, _) in zip(ids, sent, strict=True)},
+            self.order.saved.effects - final.effects if self.order.saved else frozenset(),
+            applied.stopped,
+        )
+        store.finish_run(
+            run_id,
+            clock(),
+            outcome.result,
+            kind="person" if self.order.person else final.kind,
+            plan_id=final.id,
+            held=len(final.held_indices),
+            counts=executor.counts(applied.results),
+            document=to_json(final) if final.held or sent else None,
+        )
+        return outcome
+
+    def _why_stop(self, stopping: asyncio.Event) -> str:
+        if stopping.is_set():
+            return "the reconciler was asked to stop"
+        pause = None if self.order.person else self.store.pause()
+        return f"all writes were paused by {pause.by}" if pause else ""
 
 
 async def _nothing() -> None:
@@ -250,102 +394,14 @@ def _ids_of_interest(snapshot: Snapshot) -> Collection[str]:
     return ids
 
 
-async def _read_person(
-    services: Services, snapshot: Snapshot, organization: str, application: Application, order: Order, now: datetime
-) -> _Read:
-    """One person by point reads; Keeper is listed as a whole only where the snapshot does not know them."""
-    address = fold(order.person)
-    known = [a for a in snapshot.accounts.values() if fold(a.email) == address and not a.gone]
-    person = await services.jumpcloud.person(email=order.person)
-    if person is None and len(known) == 1 and known[0].jumpcloud_id:
-        person = await services.jumpcloud.person(id=known[0].jumpcloud_id)
-    if person is not None:
-        known += [a for a in snapshot.accounts.values() if a.jumpcloud_id == person.user.id and a not in known]
-    if known:
-        users = await asyncio.gather(*(services.keeper.user(a.keeper_id) for a in known if not a.gone))
-        shown = {user.id: user for user in users if user is not None}
-        absent = {a.keeper_id for a in known if not a.gone} - shown.keys()
-        only = replace(snapshot, accounts={a.keeper_id: a for a in known})
-        seen = observed(only, Listing(shown, {}, frozenset(absent)), now)
-        # The teams were not listed: they stand as they were.
-        narrowed = replace(seen, teams=snapshot.teams)
-    else:
-        narrowed = observed(snapshot, await _list(services.keeper, snapshot, None), now)
-    if person is None and not any(fold(a.email) == address for a in narrowed.accounts.values()):
-        raise NobodyThere(
-            f"{order.person} is neither a user in JumpCloud nor in this Keeper node; nothing was changed. "
-            "Check the address"
-        )
-    groups = await services.jumpcloud.groups_in_scope()
-    users_of = {person.user.id: person.user} if person is not None else {}
-    directory = Directory(organization, application, users_of, groups)
-    key = person.user.id if person is not None else ""
-    if not key:
-        account = next(a for a in narrowed.accounts.values() if fold(a.email) == address)
-        key = account.jumpcloud_id or account.keeper_id
-    wanted = {
-        k: a
-        for k, a in narrowed.accounts.items()
-        if key in (a.jumpcloud_id, k)
-        or fold(a.email) == address
-        or (person is not None and a.shown.get(EXTERNAL_ID) == person.user.id)
-    }
-    return _Read(directory, replace(narrowed, accounts=wanted), "resync", key)
-
-
-# -- decide ---------------------------------------------------------------------------------------------------------
-
-
-def _decide(
-    settings: Settings,
-    services: Services,
-    store: Store,
-    read: _Read,
-    order: Order,
-    now: datetime,
-) -> Decision:
-    source = Source(
-        read.directory.organization,
-        read.directory.application.id,
-        read.directory.application.label,
-        services.scim_url,
-    )
-    unlock = frozenset({read.focus}) if order.unlock and read.focus else frozenset()
-    decision = diff(
-        read.directory,
-        read.snapshot,
-        settings.policy(),
-        now,
-        kind=read.kind,
-        source=source,
-        focus=read.focus,
-        unlock=unlock,
-    )
-    if not read.focus:
-        return decision
-    whole = store.snapshot()
-    kept = {k: a for k, a in whole.accounts.items() if k not in read.snapshot.accounts}
-    return Decision(decision.plan, replace(whole, accounts={**kept, **decision.snapshot.accounts}))
-
-
-async def _limit(
-    settings: Settings,
-    services: Services,
-    store: Store,
-    read: _Read,
-    decision: Decision,
-    order: Order,
-    now: datetime,
-) -> Judged:
-    """The limits, then the confirming reads."""
-    past = _past(store, now - settings.limits().window)
-    consent = _consent(store, past, order, now)
-    judged = judge(decision.plan, decision.snapshot, past, settings.limits(), settings.policy().teams, consent)
-    if order.saved is not None:
-        effects = order.saved.effects
-        operations = tuple(op if op.effects() <= effects else replace(op, sent=False) for op in judged.plan.operations)
-        judged = replace(judged, plan=replace(judged.plan, operations=operations))
-    return await confirm(judged, services.jumpcloud, read.directory.groups)
+def _result(settings: Settings, plan: Plan, applied: executor.Applied) -> str:
+    if settings.policy().mode is Mode.OBSERVE:
+        return "observed"
+    if any(result.state is not State.DONE for result in applied.results.values()):
+        return "failed" if applied.stopped and not applied.done else "partial"
+    if plan.held:
+        return "held"
+    return "done" if applied.results else "nothing"
 
 
 def _past(store: Store, since: datetime) -> list[Past]:

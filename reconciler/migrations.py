@@ -153,6 +153,11 @@ def _first_schema(db: "Database") -> None:
     db.table("requests").create_index(["state", "kind"])
 
 
+def _errors_of_runs(db: "Database") -> None:
+    """A run that failed says why."""
+    db.table("runs").add_column("error", str, not_null_default="")
+
+
 def _create(
     db: "Database",
     name: str,
@@ -164,5 +169,5 @@ def _create(
     db.create_table(name, columns, pk=pk, not_null=[c for c in columns if c in required], strict=True)
 
 
-STEPS: tuple[Callable[["Database"], None], ...] = (_first_schema,)
+STEPS: tuple[Callable[["Database"], None], ...] = (_first_schema, _errors_of_runs)
 """The steps in order; the version of a file is how many of them it has taken."""

@@ -59,7 +59,7 @@ class JournalRow:
 class Run:
     """One run of a cycle, with the number of operations that it held and the counts of what became of the others.
 
-    `finished_at` is None while it lasts, and for ever if it was cut off.
+    `finished_at` is None while it lasts, and for ever if it was cut off. `error` says why it failed.
     """
 
     id: int
@@ -72,11 +72,13 @@ class Run:
     plan_id: str
     held: int
     counts: Mapping[str, int]
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a person asked for: release, allow, adopt, ... It is `open` until it was dealt with."""
+    """What a person asked for. A decision (release, allow, pause) is `open` as long as it counts; an order for the
+    daemon (apply, resync, adopt, ...) is `filed`, then `taken`, then `done` or `failed`."""
 
     id: str
     kind: str
@@ -287,6 +289,7 @@ def run_of(row: Row) -> Run:
         plan_id=row["plan_id"],
         held=row["held"],
         counts=json.loads(row["counts"]),
+        error=row["error"],
     )
 
 

@@ -7,6 +7,7 @@ fast one.
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from reconciler.model import Snapshot
 from reconciler.plan import Effect, Held, Kind, LimitUse, Operation, Plan, Rule, TeamRef, in_order
@@ -76,6 +77,17 @@ def judge(
 def always_allowed(limits: Limits, managed: int) -> int:
     """How many people may be concerned whatever the percentages: never more than a third, at least one."""
     return min(limits.always_allow, max(1, managed // 3))
+
+
+def paused(judged: Judged, by: str, since: datetime, reason: str) -> Judged:
+    """The plan with everything held that would have been sent: a person has paused all writes."""
+    due = tuple(number for number, op in enumerate(judged.plan.operations) if op.sent)
+    if not due:
+        return judged
+    words = f"all writes were paused by {by} at {since:%Y-%m-%d %H:%M} UTC" + (f": {reason}" if reason else "")
+    operations = tuple(replace(op, sent=False) for op in judged.plan.operations)
+    held = (*judged.plan.held, Held("paused", due, 0, len(due), words))
+    return Judged(replace(judged.plan, operations=operations, held=held))
 
 
 class _Judge:

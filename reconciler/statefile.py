@@ -19,6 +19,9 @@ from reconciler import migrations
 WRITER_PATIENCE = 10.0
 """Seconds that a connection waits for another one's lock inside SQLite."""
 
+_TAKES_REQUESTS = "takes requests\n"
+"""The second line of the lock file of a daemon."""
+
 _MOVE_AWAY = (
     "or move it away, with whatever lies beside it under the same name and -wal or -shm at the end: the next run then "
     "rebuilds it by a resync that a person reviews, which costs the history and nobody's access"
@@ -40,9 +43,13 @@ class StateError(Exception):
 
 
 class InUse(StateError):
-    """Another process holds the lock."""
+    """Another process holds the lock. `takes_requests`: it is a daemon, which a request can be filed for."""
 
     way_on = "Wait until it is done, or stop it. Commands that only read work beside it."
+
+    def __init__(self, path: Path, problem: str, *, takes_requests: bool = False) -> None:
+        super().__init__(path, problem)
+        self.takes_requests = takes_requests
 
 
 class Damaged(StateError):
@@ -140,14 +147,14 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         return in_memory
 
 
-def open_for_writing(path: Path) -> tuple[sqlite3.Connection, int]:
+def open_for_writing(path: Path, *, takes_requests: bool) -> tuple[sqlite3.Connection, int]:
     """A connection for the one writer and the descriptor that holds its lock; the file is made or migrated if need be.
 
-    Raises `StateError`.
+    `takes_requests` tells other processes that the writer is a daemon. Raises `StateError`.
     """
     with translated(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = _lock(path)
+        lock = _lock(path, takes_requests)
         try:
             if not _is_there(path):
                 _make(path)
@@ -340,18 +347,20 @@ def _create(path: Path, flags: int = 0) -> int:
     return descriptor
 
 
-def _lock(path: Path) -> int:
+def _lock(path: Path, takes_requests: bool) -> int:
     """Take the writer's lock, which ends with the process, however it ends; raises `InUse` with the holder's name."""
     descriptor = _create(path.with_name(path.name + ".lock"))
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} ({command})\n".encode(errors="replace"), 0)
+        holder = f"process {os.getpid()} ({command})\n" + (_TAKES_REQUESTS if takes_requests else "")
+        os.pwrite(descriptor, holder.encode(errors="replace"), 0)
     except BlockingIOError:
-        holder = os.pread(descriptor, 4096, 0).decode(errors="replace").strip()
+        holder, _, rest = os.pread(descriptor, 4096, 0).decode(errors="replace").partition("\n")
         os.close(descriptor)
-        raise InUse(path, f"it is in use by {holder or 'another process'}") from None
+        daemon = rest == _TAKES_REQUESTS
+        raise InUse(path, f"it is in use by {holder or 'another process'}", takes_requests=daemon) from None
     except BaseException:
         os.close(descriptor)
         raise

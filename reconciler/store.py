@@ -60,12 +60,11 @@ __all__ = [
     "Store",
     "Unusable",
     "WrongBinding",
-    "file_request",
 ]
 
 T = TypeVar("T")
 
-_RUN_COLUMNS = "id, kind, started_at, started_by, reason, finished_at, result, plan_id, held, counts"
+_RUN_COLUMNS = "id, kind, started_at, started_by, reason, finished_at, result, plan_id, held, counts, error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,22 +86,33 @@ _BINDING_WORDS = {
 class Store:
     """An open state file; see the module."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, lock: int | None) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, lock: int | None, *, beside: bool = False) -> None:
         self.path = path
         self._connection = connection
         self._lock = lock
+        self._beside = beside
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, write: bool) -> Self:
+    def open(cls, path: str | os.PathLike[str], *, write: bool, takes_requests: bool = False) -> Self:
         """Open the state file, as the one writer or as one of many readers.
 
-        A writer makes the file (and its directory) where there is none, and migrates it. A reader takes no lock and
-        writes nothing; a missing file is an empty state to it. Raises `StateError`.
+        A writer makes the file (and its directory) where there is none, and migrates it; a daemon tells others that
+        it `takes_requests`. A reader takes no lock and writes nothing; a missing file is an empty state to it. Raises
+        `StateError`.
         """
         resolved = Path(path).resolve()
         if not write:
             return cls(resolved, statefile.open_for_reading(resolved), None)
-        return cls(resolved, *statefile.open_for_writing(resolved))
+        return cls(resolved, *statefile.open_for_writing(resolved, takes_requests=takes_requests))
+
+    @classmethod
+    def beside(cls, path: str | os.PathLike[str]) -> Self:
+        """Open the state file beside the writer that has it in use, to file requests and decisions for it to find.
+
+        Raises `StateError`, also where there is no file yet.
+        """
+        resolved = Path(path).resolve()
+        return cls(resolved, statefile.open_beside(resolved), None, beside=True)
 
     @property
     def writable(self) -> bool:
@@ -111,12 +121,13 @@ class Store:
 
     def close(self) -> None:
         """Close the file and give the lock back."""
-        if self._lock is None:
+        if self._lock is None and not self._beside:
             self._connection.close()
             return
         statefile.put_to_rest(self._connection)
-        os.close(self._lock)
-        self._lock = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def __enter__(self) -> Self:
         return self
@@ -369,10 +380,13 @@ class Store:
         plan_id: str = "",
         held: int = 0,
         document: str | None = None,
+        kind: str = "",
+        error: str = "",
     ) -> None:
         """Record how a run ended, with the number of operations held, and the plan document (JSON) if worth keeping.
 
-        Of runs with the same plan only the newest keeps the document: a plan may be held for days.
+        `kind` is what it turned out to be, `error` why it failed. Of runs with the same plan only the newest keeps the
+        document: a plan may be held for days.
         """
         with self._tx() as connection:
             if document is not None:
@@ -384,8 +398,9 @@ class Store:
                 "plan_id": plan_id,
                 "held": held,
                 "document": document,
+                "error": error,
             }
-            self._table("runs").update(run_id, row)
+            self._table("runs").update(run_id, row | ({"kind": kind} if kind else {}))
 
     def runs(self, limit: int) -> list[Run]:
         """The newest runs, the newest first."""
@@ -395,9 +410,11 @@ class Store:
                 for row in _rows(connection, f"SELECT {_RUN_COLUMNS} FROM runs ORDER BY id DESC LIMIT ?", limit)
             ]
 
-    def last_run(self) -> Run | None:
-        """The newest run, finished or not."""
-        return next(iter(self.runs(1)), None)
+    def last_good_read(self) -> datetime | None:
+        """When the newest run began that read both sides."""
+        with self._reading() as connection:
+            sql = "SELECT max(started_at) FROM runs WHERE result NOT IN ('', 'failed')"
+            return time_of(connection.execute(sql).fetchone()[0])
 
     def held_run(self, plan_id: str | None = None) -> Run | None:
         """The newest run that held operations and kept its plan, of this plan if one is given."""
@@ -512,6 +529,8 @@ class Store:
         at: datetime,
         reason: str,
         until: datetime | None = None,
+        *,
+        state: str = "open",
     ) -> str:
         """Keep what a person asked for; returns the id of the request. `arguments` is anything that JSON can hold."""
         with self._tx():
@@ -522,17 +541,28 @@ class Store:
                 "at": time_text(at),
                 "reason": reason,
                 "until": time_text(until) if until else None,
-                "state": "open",
+                "state": state,
                 "result": "",
             }
             return str(self._insert("requests", row))
 
     def open_requests(self, now: datetime, kind: str | None = None) -> list[Request]:
-        """The requests that are open and have not run out, of one kind if one is given, the oldest first."""
+        """The decisions that are open and have not run out, of one kind if one is given, the oldest first."""
         where = "state = 'open' AND (?1 IS NULL OR kind = ?1) AND (until IS NULL OR until > ?2)"
         with self._reading() as connection:
             rows = _rows(connection, f"SELECT * FROM requests WHERE {where} ORDER BY id", kind, time_text(now))
             return [request_of(row) for row in rows]
+
+    def orders(self) -> list[Request]:
+        """What was filed for the daemon and is not done yet, the oldest first."""
+        with self._reading() as connection:
+            sql = "SELECT * FROM requests WHERE state IN ('filed', 'taken') ORDER BY id"
+            return [request_of(row) for row in _rows(connection, sql)]
+
+    def take(self, request_id: str) -> None:
+        """Record that the daemon has begun with an order."""
+        with self._tx():
+            self._table("requests").update(int(request_id), {"state": "taken"})
 
     def request(self, request_id: str) -> Request | None:
         """One request, whatever its state."""
@@ -546,26 +576,21 @@ class Store:
             row = {"state": state, "closed_at": time_text(at), "result": result}
             self._table("requests").update(int(request_id), row)
 
+    def pause(self) -> Request | None:
+        """The decision that stops all writes, if one is open."""
+        with self._reading() as connection:
+            sql = "SELECT * FROM requests WHERE state = 'open' AND kind = 'pause' ORDER BY id LIMIT 1"
+            return next(map(request_of, _rows(connection, sql)), None)
 
-def file_request(
-    path: str | os.PathLike[str],
-    kind: str,
-    arguments: Mapping[str, Any],
-    by: str,
-    at: datetime,
-    reason: str,
-    until: datetime | None = None,
-) -> str:
-    """Keep a request beside the writer that has the file in use, for it to find; returns the id.
-
-    Raises `StateError`, also where there is no file yet.
-    """
-    resolved = Path(path).resolve()
-    connection = statefile.open_beside(resolved)
-    try:
-        return Store(resolved, connection, None).add_request(kind, arguments, by, at, reason, until)
-    finally:
-        statefile.put_to_rest(connection)
+    def resume(self, by: str, at: datetime, reason: str) -> bool:
+        """End every pause; returns whether there was one."""
+        with self._tx() as connection:
+            ended = connection.execute(
+                "UPDATE requests SET state = 'ended', closed_at = ?, result = ? "
+                "WHERE state = 'open' AND kind = 'pause'",
+                (time_text(at), json_text({"by": by, "reason": reason})),
+            )
+            return ended.rowcount > 0
 
 
 def _differing(rows: Mapping[str, T], before: Mapping[str, T]) -> list[T]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import sqlite3
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ from sqlite_utils import Database
 
 from reconciler import migrations
 from reconciler.model import Account, Snapshot, Standing
-from reconciler.store import Newer, StateError, Store, file_request
+from reconciler.store import Newer, StateError, Store
 
 HELD = Snapshot({"k-ada": Account("k-ada", Standing.MANAGED, active=True)})
 NEXT = len(migrations.STEPS) + 1
@@ -116,7 +115,7 @@ def test_a_reader_reads_an_older_file_beside_its_writer(older: Path, monkeypatch
 
 def test_no_request_is_filed_in_an_older_file(outdated: Path) -> None:
     with pytest.raises(StateError, match="older version"):
-        file_request(outdated, "pause", {}, "ada", datetime(2026, 11, 24, tzinfo=UTC), "")
+        Store.beside(outdated)
 
 
 def test_a_new_file_is_of_the_newest_version_and_leaves_no_copy(

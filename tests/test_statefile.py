@@ -17,7 +17,7 @@ import pytest
 import sqlite_utils  # noqa: F401  imported here, since an ordinary user may not be allowed to read it
 
 from reconciler.model import Account, Snapshot, Standing
-from reconciler.store import Damaged, Foreign, InUse, Newer, StateError, Store, Unusable, file_request
+from reconciler.store import Damaged, Foreign, InUse, Newer, StateError, Store, Unusable
 
 ROOT = Path(__file__).parents[1]
 ADA = Account("k-ada", Standing.MANAGED, active=True)
@@ -245,7 +245,8 @@ def test_a_half_made_file_of_a_killed_process_is_made_anew(path: Path) -> None:
 
 
 def test_filing_a_request_leaves_nothing_behind(filled: Path) -> None:
-    file_request(filled, "pause", {}, "ada", datetime(2026, 11, 24, tzinfo=UTC), "")
+    with Store.beside(filled) as beside:
+        beside.add_request("pause", {}, "ada", datetime(2026, 11, 24, tzinfo=UTC), "")
     assert names(filled.parent) == {"reconciler.db", "reconciler.db.lock"}
 
 

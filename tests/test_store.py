@@ -14,7 +14,7 @@ import pytest
 
 from reconciler.model import Account, Failure, Membership, Snapshot, Standing, Team
 from reconciler.plan import Cause, Change, Kind, Operation, Rule, Subject, TeamRef
-from reconciler.store import Binding, Damaged, State, Store, Unusable, WrongBinding, file_request
+from reconciler.store import Binding, Damaged, State, Store, Unusable, WrongBinding
 
 ROOT = Path(__file__).parents[1]
 NOW = datetime(2026, 11, 24, 10, 0, 0, 123456, UTC)
@@ -366,7 +366,7 @@ def test_a_team_is_unsettled_while_its_newest_queueing_has_no_known_outcome(stor
 
 
 def test_runs_are_recorded_from_begin_to_end(store: Store) -> None:
-    assert store.last_run() is None
+    assert store.last_good_read() is None
     first = store.begin_run("resync", NOW, by="ada", reason="asked")
     store.finish_run(first, NOW + MINUTE, "held", plan_id="p1", held=3, counts={"done": 2}, document='{"id": "p1"}')
     second = store.begin_run("cycle", NOW + MINUTE, by="", reason="")
@@ -383,9 +383,10 @@ def test_runs_are_recorded_from_begin_to_end(store: Store) -> None:
     assert store.document(first) == '{"id": "p1"}'
     assert store.document(second) is None
     assert [run.id for run in store.runs(1)] == [second]
-    last = store.last_run()
-    assert last is not None
-    assert last.id == second
+    assert store.last_good_read() == NOW
+    store.finish_run(second, NOW + MINUTE, "failed", error="no connection")
+    assert store.last_good_read() == NOW
+    assert store.runs(1)[0].error == "no connection"
 
 
 def test_the_held_plan_is_the_newest_that_was_held_and_is_kept_once(store: Store) -> None:
@@ -451,7 +452,8 @@ def test_a_request_is_open_until_it_is_closed_or_has_run_out(store: Store) -> No
 
 
 def test_a_request_can_be_filed_beside_the_writer(store: Store, path: Path) -> None:
-    number = file_request(path, "release", {"effects": []}, "ada", NOW, "agreed", NOW + MINUTE)
+    with Store.beside(path) as beside:
+        number = beside.add_request("release", {"effects": []}, "ada", NOW, "agreed", NOW + MINUTE)
     assert [request.id for request in store.open_requests(NOW)] == [number]
     store.put(accounts=[ADA])
     assert store.snapshot().accounts == accounts(ADA)
@@ -459,7 +461,7 @@ def test_a_request_can_be_filed_beside_the_writer(store: Store, path: Path) -> N
 
 def test_a_request_needs_a_state_file(path: Path) -> None:
     with pytest.raises(Unusable, match="does not exist"):
-        file_request(path, "pause", {}, "ada", NOW, "")
+        Store.beside(path)
     assert not path.exists()
 
 
