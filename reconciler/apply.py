@@ -12,10 +12,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from reconciler import keeper as scim
-from reconciler.model import USER_NAME, Account, KeeperTeam, KeeperUser, Snapshot, Team, fold
+from reconciler import log
+from reconciler.match import same
+from reconciler.model import DISPLAY_NAME, USER_NAME, Account, KeeperTeam, KeeperUser, Snapshot, Team, fold
 from reconciler.plan import PHASES, Kind, Notice, NoticeKind, Operation, TeamRef
 from reconciler.rows import State
-from reconciler.snapshot import after_team, after_user
+from reconciler.snapshot import after_team, after_user, gone
 
 if TYPE_CHECKING:
     from reconciler.store import Store
@@ -104,6 +106,7 @@ class _Run:
         self.team_of = {t.jumpcloud_id: k for k, t in self.teams.items() if t.managed and not t.gone}
         self.passed = set(journal.passed_canaries())
         self.put_off_kinds: dict[Kind, str] = {}
+        self.begun: set[int] = set()
         self.broken: Exception | None = None
 
     async def all(self) -> None:
@@ -164,19 +167,21 @@ class _Run:
             return False
         try:
             self.journal.mark_sent(number, self.clock())
+            self.begun.add(number)
         except Exception as error:
             self.broken = self.broken or error
             return False
         verdict: bool | _Disagreement = False
         try:
             verdict = await self._send(number, op, canary)
-        except scim.NotFound as error:
-            self._not_found(number, op, error)
         except scim.KeeperError as error:
             self._refused(number, op, error)
         except _Disagreement as error:
             self._record(number, Result(op, State.FAILED, "keeper_disagrees", str(error)))
             verdict = error
+        except Exception as error:
+            # Nobody knows what became of it: it stays sent in the journal, and the next start asks Keeper.
+            self.broken = self.broken or error
         if self.progress:
             self.progress(len(self.applied.results), len(self.operations))
         return verdict
@@ -188,6 +193,8 @@ class _Run:
             return why
         if op.kind in self.put_off_kinds:
             return f"Keeper did not carry this kind of operation out as expected: {self.put_off_kinds[op.kind]}"
+        if op.subject.type == "user" and op.kind is not Kind.CREATE_USER and not op.subject.keeper_id:
+            return "waits until the user is created"
         missing = [team.name for team in op.add if self._team_id(team) is None]
         if missing and op.kind is Kind.UPDATE_USER and not (op.changes or op.remove) and len(missing) == len(op.add):
             return f"waits for the team {missing[0]}, which is not queued yet"
@@ -198,43 +205,79 @@ class _Run:
 
     async def _send(self, number: int, op: Operation, canary: bool) -> bool | _Disagreement:
         if op.subject.type == "team":
-            return await self._send_team(number, op)
+            return await self._send_team(number, op, canary)
         # A team that could not be queued is made up for in the next cycle; the person must not wait for it.
         missing = tuple(team for team in op.add if self._team_id(team) is None)
         sent = replace(op, add=tuple(team for team in op.add if team not in missing))
         ids = {team.key: self._team_id(team) or "" for team in (*sent.add, *sent.remove)}
         add, remove = [ids[t.key] for t in sent.add], [ids[t.key] for t in sent.remove]
-        before = self._account(op)
+        before: KeeperUser | None = None
+        reply: KeeperUser | None
         if op.kind is Kind.CREATE_USER:
-            wanted = {change.attribute: change.after for change in op.changes}
-            reply: KeeperUser | None = await self.client.create_user(wanted, add)
+            reply = await self.client.create_user({change.attribute: change.after for change in op.changes}, add)
             self._check_twin(op, reply)
-            before = None
         else:
-            values = {c.attribute: c.after == "true" if c.attribute == "active" else c.after for c in op.changes}
-            reply = await self.client.patch_user(op.subject.keeper_id, values, add, remove)
+            if canary:
+                # What others changed in Keeper since the snapshot must not pass for an effect of this request.
+                looked, before = await self._look(sent, None, needed=False)
+                canary = looked
+            reply = await self._patch(sent, add, remove)
         disagreement: _Disagreement | None = None
-        if canary or op.kind is Kind.DEACTIVATE_USER:
-            keeper_id = reply.id if op.kind is Kind.CREATE_USER and reply else op.subject.keeper_id
-            try:
-                shown = await self.client.user(keeper_id)
-            except scim.KeeperError as error:
-                # The change itself was answered with success; only the second look failed.
-                if op.kind is Kind.DEACTIVATE_USER:
-                    raise scim.Unanswered(
-                        op.subject.name, "deactivated", problem=f"could not be read back ({error})", uncertain=True
-                    ) from None
-                shown, canary = reply, False
-            if shown is None and op.kind is Kind.DEACTIVATE_USER:
+        denied = reply is not None and bool(_denied(sent, reply, remove))
+        looked = False
+        if canary or denied or op.kind is Kind.DEACTIVATE_USER:
+            looked, shown = await self._look(sent, reply, needed=denied or op.kind is Kind.DEACTIVATE_USER)
+            if looked and shown is None and op.kind is Kind.DEACTIVATE_USER:
                 self._gone(number, op, "only invited: withdrawn by the deactivation")
                 return False
-            disagreement = _disagreement(sent, shown, before, remove)
+            disagreement = _disagreement(sent, shown, before, remove) if looked else None
+            if disagreement is not None and op.kind is not Kind.CREATE_USER:
+                raise disagreement
+            if canary and shown is not None:
+                self._tell_ignored(sent, shown)
             reply = shown or reply
-        if disagreement is not None and op.kind is not Kind.CREATE_USER:
-            raise disagreement
-        account = after_user(before, sent, ids, reply, self.clock())
+        account = after_user(None if op.kind is Kind.CREATE_USER else self._account(op), sent, ids, reply, self.clock())
         self._keep(number, op, account, missing)
-        return disagreement or canary
+        return disagreement or (canary and looked)
+
+    async def _look(self, op: Operation, reply: KeeperUser | None, *, needed: bool) -> tuple[bool, KeeperUser | None]:
+        """Whether the user could be read, and what was shown. Where it is `needed` to know what became of a change that
+        was answered with success, a failure to look is an outcome that nobody knows."""
+        try:
+            return True, await self.client.user(reply.id if reply is not None else op.subject.keeper_id)
+        except scim.KeeperError as error:
+            if not needed:
+                return False, None
+            problem = f"could not be read back ({error})"
+            raise scim.Unanswered(op.subject.name, "changed", problem=problem, uncertain=True) from None
+
+    async def _patch(self, op: Operation, add: Sequence[str], remove: Sequence[str]) -> KeeperUser | None:
+        """Send a change. Where Keeper refuses it for a membership that is there or gone already, only what is left of
+        it is sent: neither may keep the rest from being done."""
+        values = {c.attribute: c.after == "true" if c.attribute == "active" else c.after for c in op.changes}
+        try:
+            return await self.client.patch_user(op.subject.keeper_id, values, add, remove)
+        except scim.Refused:
+            shown = await self.client.user(op.subject.keeper_id) if add or remove else None
+            if shown is None:
+                raise
+            missing = [team for team in add if team not in shown.teams]
+            present = [team for team in remove if team in shown.teams]
+            if (missing, present) == (list(add), list(remove)):
+                raise
+            if not (values or missing or present):
+                return shown
+            return await self.client.patch_user(op.subject.keeper_id, values, missing, present)
+
+    def _tell_ignored(self, op: Operation, shown: KeeperUser) -> None:
+        """An attribute that Keeper makes something else of is no failure, but nobody should have to guess."""
+        for change in op.changes:
+            have = shown.attributes.get(change.attribute)
+            if have is not None and not same(change.attribute, change.after, have):
+                self._notice(op, f"Keeper took {change.attribute} {change.after}, but shows {have or 'nothing'}")
+
+    def _notice(self, op: Operation, words: str) -> None:
+        self.applied.notices.append(Notice(NoticeKind.KEEPER_DISAGREES, op.subject, words))
 
     def _check_twin(self, op: Operation, reply: KeeperUser | None) -> None:
         """A creation that Keeper answers with somebody else's account must not make it this person's."""
@@ -257,11 +300,11 @@ class _Run:
     def _gone(self, number: int, op: Operation, words: str) -> None:
         account = self._account(op)
         if account is not None:
-            account = replace(account, gone=True, active=False, locked_by_us=True, review_lock=False, memberships={})
+            account = gone(account)
             self.accounts[account.keeper_id] = account
         self._record(number, Result(op, State.DONE, "gone", words), accounts=[account] if account else [])
 
-    async def _send_team(self, number: int, op: Operation) -> bool:
+    async def _send_team(self, number: int, op: Operation, canary: bool) -> bool:
         reply: KeeperTeam | None
         if op.kind is Kind.DELETE_TEAM:
             shown = await self.client.team(op.subject.keeper_id)
@@ -286,6 +329,8 @@ class _Run:
         else:
             reply = await self.client.patch_team(op.subject.keeper_id, values)
             team = after_team(self.teams[op.subject.keeper_id], op, reply, self.clock())
+        if canary:
+            await self._look_at_team(op, team.keeper_id, values.get(DISPLAY_NAME, ""))
         self.teams[team.keeper_id] = team
         self.team_of[team.jumpcloud_id] = team.keeper_id
         self._record(
@@ -293,26 +338,23 @@ class _Run:
         )
         return True
 
+    async def _look_at_team(self, op: Operation, keeper_id: str, name: str) -> None:
+        """A team that does not show yet may be queued, so what is seen is told and never a failure."""
+        try:
+            shown = await self.client.team(keeper_id)
+        except scim.KeeperError:
+            return
+        if shown is None:
+            self._notice(op, f"Keeper took {op.kind.value}, but does not show the team yet: it may be queued")
+        elif name and not same(DISPLAY_NAME, name, shown.attributes.get(DISPLAY_NAME, "")):
+            have = shown.attributes.get(DISPLAY_NAME) or "nothing"
+            self._notice(op, f"Keeper took the name {name}, but shows {have}")
+
     def _is_ours(self, keeper_id: str) -> bool:
         account = self.accounts.get(keeper_id)
         return account is not None and account.managed
 
     # -- what went wrong --------------------------------------------------------------------------------------------
-
-    def _not_found(self, number: int, op: Operation, error: scim.KeeperError) -> None:
-        if op.kind is Kind.DEACTIVATE_USER:
-            self._gone(number, op, "not in this Keeper node any more: deleted or moved")
-            self.applied.notices.append(
-                Notice(NoticeKind.GONE, op.subject, "was to be deactivated, but is not in this Keeper node any more")
-            )
-            return
-        accounts = []
-        account = self._account(op)
-        if op.subject.type == "user" and account is not None:
-            account = replace(account, gone=True, active=False, memberships={})
-            self.accounts[account.keeper_id] = account
-            accounts = [account]
-        self._record(number, Result(op, State.FAILED, error.name, str(error)), accounts=accounts)
 
     def _refused(self, number: int, op: Operation, error: scim.KeeperError) -> None:
         if error.stops_apply and not self.applied.stopped:
@@ -322,7 +364,9 @@ class _Run:
             self.applied.notices.append(Notice(NoticeKind.NO_LICENCE, op.subject, str(error)))
         elif isinstance(error, scim.AddressTaken):
             self.applied.notices.append(Notice(NoticeKind.ELSEWHERE, op.subject, str(error)))
-        state = State.UNKNOWN if error.uncertain else State.FAILED
+        # Whether a leaver is really not there is told by a list of the node, not by one 404.
+        doubtful = error.uncertain or (isinstance(error, scim.NotFound) and op.kind is Kind.DEACTIVATE_USER)
+        state = State.UNKNOWN if doubtful else State.FAILED
         self._record(number, Result(op, state, error.name, str(error)))
 
     def _record(
@@ -350,47 +394,54 @@ class _Run:
         except Exception as error:
             self.broken = self.broken or error
             return
+        log.operation(result)
         self.applied.results[number] = result
 
     def put_off_the_rest(self) -> None:
         """Whatever was not begun is on record as put off, where the journal can still be written."""
         for number, op in self.operations:
-            if number not in self.applied.results and self.broken is None:
+            if number not in self.applied.results and number not in self.begun and self.broken is None:
                 self._record(
                     number, Result(op, State.PUT_OFF, "put_off", self.applied.stopped or "the apply was stopped")
                 )
 
 
+def _denied(op: Operation, shown: KeeperUser, removed: Sequence[str]) -> str:
+    """What Keeper shows that is the contrary of what the operation is for; "" where it shows none."""
+    name = op.subject.name
+    if op.kind is Kind.DEACTIVATE_USER and shown.active:
+        return f"Keeper took the deactivation of {name}, but shows the user as active"
+    if op.kind is Kind.REACTIVATE_USER and not shown.active:
+        return f"Keeper took the reactivation of {name}, but shows the user as locked"
+    if set(removed) & shown.teams:
+        return f"Keeper took the removal of {name} from a team, but shows the member"
+    return ""
+
+
 def _disagreement(
-    op: Operation, shown: KeeperUser | None, before: Account | None, removed: Sequence[str]
+    op: Operation, shown: KeeperUser | None, before: KeeperUser | None, removed: Sequence[str]
 ) -> _Disagreement | None:
-    """What a canary, read back, shows to be other than asked; only what its kind must change is compared."""
+    """What was read back and is other than asked, or happened though nobody asked for it; only what the kind of
+    operation must change is compared."""
     name = op.subject.name
     if shown is None:
         return _Disagreement(f"Keeper took {op.kind.value} for {name}, but does not show the user")
+    address = shown.attributes.get(USER_NAME, "")
     if op.kind is Kind.CREATE_USER:
         wanted = next((c.after for c in op.changes if c.attribute == USER_NAME), name)
-        if fold(shown.attributes.get(USER_NAME, "")) != fold(wanted):
-            return _Disagreement(f"Keeper created {name} under another address")
-        return None
-    if op.kind is Kind.DEACTIVATE_USER and shown.active:
-        return _Disagreement(f"Keeper took the deactivation of {name}, but shows the user as active")
-    if op.kind is Kind.REACTIVATE_USER and not shown.active:
-        return _Disagreement(f"Keeper took the reactivation of {name}, but shows the user as locked")
+        other = fold(address) != fold(wanted)
+        return _Disagreement(f"Keeper created {name} under another address") if other else None
+    if denied := _denied(op, shown, removed):
+        return _Disagreement(denied)
     if before is None:
         return None
-    if op.kind is Kind.UPDATE_USER:
-        if shown.active and not before.active:
-            return _Unasked(f"an update of {name} unlocked the user")
-        still = [team for team in removed if team in shown.teams]
-        if still:
-            return _Disagreement(f"Keeper took the removal of {name} from a team, but shows the member")
-    shown_address = fold(shown.attributes.get(USER_NAME, before.email))
-    if before.email and shown_address != fold(before.email) and not any(c.attribute == USER_NAME for c in op.changes):
+    if op.kind is Kind.UPDATE_USER and shown.active and not before.active:
+        return _Unasked(f"an update of {name} unlocked the user")
+    asked = any(change.attribute == USER_NAME for change in op.changes)
+    if not asked and fold(address) != fold(before.attributes.get(USER_NAME, "")):
         return _Unasked(f"{op.kind.value} changed the address of {name}")
-    lost = {t for t, m in before.memberships.items() if m.shown} - set(removed) - shown.teams
-    # A user who shows no team at all may be one whose memberships Keeper shows with the teams only.
-    if lost and shown.teams and op.kind is not Kind.DEACTIVATE_USER:
+    lost = before.teams - set(removed) - shown.teams
+    if lost and op.kind is not Kind.DEACTIVATE_USER:
         return _Unasked(f"{op.kind.value} took {name} out of {len(lost)} other teams")
     return None
 

@@ -251,7 +251,7 @@ class LogFormat(StrEnum):
 
 
 class LogSection(_Section):
-    """What is logged, to standard error."""
+    """What is logged, to standard error. Commands other than `run` log what is at INFO only where `level` is DEBUG."""
 
     level: Annotated[LogLevel, kinds.choice(LogLevel)] = LogLevel.INFO
     format: Annotated[LogFormat, kinds.choice(LogFormat)] = LogFormat.TEXT

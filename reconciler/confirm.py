@@ -9,9 +9,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from reconciler.jumpcloud import JumpCloud, JumpCloudError
+from reconciler.match import has_left
 from reconciler.model import Status
-from reconciler.plan import Kind, Notice, NoticeKind, Operation, Rule, TeamRef, in_order
-from reconciler.safety import Judged
+from reconciler.plan import Kind, Notice, NoticeKind, Operation, Rule, TeamRef
+from reconciler.safety import Judged, divided
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ async def confirm(judged: Judged, jumpcloud: JumpCloud, groups: Collection[str])
     taking = [
         (number, op)
         for number, op in enumerate(plan.operations)
-        if op.sent and op.subject.type == "user" and (op.kind is Kind.DEACTIVATE_USER or op.remove)
+        if op.sent and (op.kind in (Kind.DEACTIVATE_USER, Kind.DELETE_TEAM) or op.remove)
     ]
     if not taking:
         return judged
@@ -51,15 +52,21 @@ async def _doubt(op: Operation, jumpcloud: JumpCloud, groups: Collection[str]) -
         if op.kind is Kind.DEACTIVATE_USER:
             words = await _why_not_lock(op, jumpcloud)
             return _Doubt(True, (), words) if words else None
+        if op.kind is Kind.DELETE_TEAM:
+            there = op.subject.jumpcloud_id in await jumpcloud.groups_in_scope()
+            words = "missing from the groups in scope, but there when they are read again"
+            return _Doubt(True, (), words) if there else None
         return await _teams_in_doubt(op, jumpcloud, groups)
     except JumpCloudError as error:
-        return _Doubt(op.kind is Kind.DEACTIVATE_USER, op.remove, f"the confirming read failed: {error}")
+        return _Doubt(op.kind is not Kind.UPDATE_USER, op.remove, f"the confirming read failed: {error}")
 
 
 async def _why_not_lock(op: Operation, jumpcloud: JumpCloud) -> str:
     if not op.subject.jumpcloud_id:
-        # Taken over by a person as somebody whom JumpCloud does not know; there is no record to read.
-        return ""
+        # Taken over by a person as somebody whom JumpCloud does not know.
+        person = await jumpcloud.person(email=op.subject.name)
+        there = person is not None and person.user.bound and not has_left(person.user)
+        return "somebody in scope has this address when it is looked for alone" if there else ""
     status = await jumpcloud.status_of(op.subject.jumpcloud_id)
     if op.rule is Rule.SUSPENDED:
         return "" if status is Status.SUSPENDED else "read again, the own record does not say suspended"
@@ -90,23 +97,17 @@ async def _teams_in_doubt(op: Operation, jumpcloud: JumpCloud, groups: Collectio
 def _put_off(judged: Judged, doubts: Mapping[int, _Doubt]) -> Judged:
     if not doubts:
         return judged
-    plan = judged.plan
-    rebuilt: list[tuple[Operation, int | None]] = []
-    notices = list(plan.notices)
-    for number, op in enumerate(plan.operations):
+
+    def divide(number: int, op: Operation) -> tuple[Operation | None, Operation | None]:
         doubt = doubts.get(number)
         if doubt is None:
-            rebuilt.append((op, number))
-            continue
-        notices.append(Notice(NoticeKind.UNCONFIRMED, op.subject, f"{doubt.words}; put off until the next cycle"))
-        main, part = (None, op) if doubt.whole else op.divided((), doubt.teams)
-        rebuilt += [(main, number)] if main is not None else []
-        rebuilt += [(replace(part, sent=False), None)] if part is not None else []
-    final = in_order(op for op, _ in rebuilt)
-    place = {id(op): number for number, op in enumerate(final)}
-    now_at = {old: place[id(op)] for op, old in rebuilt if old is not None}
-    held = tuple(
-        replace(hold, operations=tuple(sorted(now_at[i] for i in hold.operations if i in now_at))) for hold in plan.held
+            return op, None
+        return (None, op) if doubt.whole else op.divided((), doubt.teams)
+
+    found = [(judged.plan.operations[number].subject, doubt) for number, doubt in doubts.items()]
+    notices = tuple(
+        Notice(NoticeKind.UNCONFIRMED, subject, f"{doubt.words}; put off until the next cycle")
+        for subject, doubt in found
     )
-    decisions = {now_at[i]: decision for i, decision in judged.decisions.items() if i in now_at}
-    return Judged(replace(plan, operations=final, held=held, notices=tuple(notices)), decisions)
+    sure = divided(judged, divide)
+    return replace(sure, plan=replace(sure.plan, notices=(*sure.plan.notices, *notices)))

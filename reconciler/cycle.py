@@ -4,7 +4,7 @@ A dry run is the same line without its last two steps: it takes no lock and writ
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -18,18 +18,30 @@ from reconciler.confirm import confirm
 from reconciler.diff import Decision, diff
 from reconciler.jumpcloud import JumpCloud
 from reconciler.keeper import Keeper, KeeperError
-from reconciler.model import EXTERNAL_ID, Application, Directory, Listing, Snapshot, Standing, fold
-from reconciler.plan import Effect, Kind, Operation, Plan, Source
+from reconciler.model import (
+    EXTERNAL_ID,
+    Account,
+    Application,
+    Directory,
+    KeeperUser,
+    Listing,
+    Snapshot,
+    Standing,
+    fold,
+    is_jumpcloud_id,
+)
+from reconciler.plan import Effect, Kind, Notice, NoticeKind, Operation, Plan, Source
 from reconciler.policy import Mode
 from reconciler.report.document import SavedPlan, to_json
-from reconciler.safety import Allowance, Consent, Judged, Past, Release, judge, paused
+from reconciler.safety import HOLDS_ALL, Allowance, Consent, Judged, Past, Release, judge, only, paused
 from reconciler.settle import Settled, settle
 from reconciler.snapshot import observed
-from reconciler.store import Binding, JournalRow, State, StateError, Store
+from reconciler.store import Binding, JournalRow, Request, State, StateError, Store
 
 RELEASE_LASTS = timedelta(hours=4)
 STALE = timedelta(days=1)
 """A snapshot whose newest run is older than this is rebuilt from Keeper first."""
+_MAY_BE_DONE = frozenset({State.SENT, State.DONE, State.UNKNOWN})
 
 Progress = Callable[[str, int, int], None]
 T = TypeVar("T")
@@ -177,12 +189,13 @@ class _Line:
             store.rebind(bound_to, self.now)
         snapshot = store.snapshot()
         store.check(bound_to)
+        if order.saved is not None:
+            order.saved.check(organization, application.id, self.services.scim_url)
         if store.writable:
             store.bind(bound_to)
         unknown = store.unfinished()
         if order.person:
-            # What became of others can't be told from this one person: it stays open until the next whole cycle.
-            return await self._read_person(snapshot, organization, application)
+            return await self._read_person(snapshot, organization, application, unknown)
         if observing:
             # Whoever enforces after this begins with a plan that a person reviews.
             snapshot = replace(snapshot, reviewed=False)
@@ -202,22 +215,29 @@ class _Line:
         if listing is not None:
             snapshot = observed(snapshot, listing, self.now)
         directory = await self.services.jumpcloud.read_directory(scope, _ids_of_interest(snapshot), self.progress)
-        open_rows = ((row.id, row.operation) for row in unknown if row.state is not State.PLANNED)
-        outcomes, snapshot = settle(open_rows, snapshot)
+        outcomes, snapshot = settle(_sent_rows(unknown), snapshot)
         return _Read(directory, snapshot, "resync" if resync else "cycle", "", unknown, outcomes)
 
-    async def _read_person(self, snapshot: Snapshot, organization: str, application: Application) -> _Read:
+    async def _read_person(
+        self, snapshot: Snapshot, organization: str, application: Application, unknown: Sequence[JournalRow]
+    ) -> _Read:
         """One person by point reads; Keeper is listed as a whole only where the snapshot does not know them."""
         services, order, now = self.services, self.order, self.now
         address = fold(order.person)
+        addresses = {address}
         known = [a for a in snapshot.accounts.values() if fold(a.email) == address and not a.gone]
         person = await services.jumpcloud.person(email=order.person)
         if person is None and len(known) == 1 and known[0].jumpcloud_id:
             person = await services.jumpcloud.person(id=known[0].jumpcloud_id)
         if person is not None:
-            known += [a for a in snapshot.accounts.values() if a.jumpcloud_id == person.user.id and a not in known]
+            addresses.add(fold(person.user.email))
+            known += [
+                a
+                for a in snapshot.accounts.values()
+                if a not in known and (a.jumpcloud_id == person.user.id or fold(a.email) in addresses)
+            ]
         if known:
-            users = await asyncio.gather(*(services.keeper.user(a.keeper_id) for a in known if not a.gone))
+            users = await asyncio.gather(*(self._keeper_user(a) for a in known if not a.gone))
             shown = {user.id: user for user in users if user is not None}
             absent = {a.keeper_id for a in known if not a.gone} - shown.keys()
             only = replace(snapshot, accounts={a.keeper_id: a for a in known})
@@ -233,7 +253,6 @@ class _Line:
             )
         groups = await services.jumpcloud.groups_in_scope()
         users_of = {person.user.id: person.user} if person is not None else {}
-        directory = Directory(organization, application, users_of, groups)
         key = person.user.id if person is not None else ""
         if not key:
             account = next(a for a in narrowed.accounts.values() if fold(a.email) == address)
@@ -242,10 +261,34 @@ class _Line:
             k: a
             for k, a in narrowed.accounts.items()
             if key in (a.jumpcloud_id, k)
-            or fold(a.email) == address
+            or fold(a.email) in addresses
             or (person is not None and a.shown.get(EXTERNAL_ID) == person.user.id)
         }
-        return _Read(directory, replace(narrowed, accounts=wanted), "resync", key)
+        # Whose account it is now decides whether it may become this person's.
+        holders = {owner for a in wanted.values() for owner in (a.jumpcloud_id, a.shown.get(EXTERNAL_ID, ""))}
+        for owner in sorted(filter(is_jumpcloud_id, holders - users_of.keys())):
+            holder = await services.jumpcloud.person(id=owner)
+            if holder is not None:
+                users_of[owner] = holder.user
+        if person is not None:
+            groups = {**person.groups, **groups}
+        # What became of others can't be told from this one person: it stays open until the next whole cycle.
+        mine = [
+            row for row in unknown if row.operation.subject.key in (key, *wanted) and row.state is not State.PLANNED
+        ]
+        outcomes, settled = settle(_sent_rows(mine), replace(narrowed, accounts=wanted))
+        directory = Directory(organization, application, users_of, groups)
+        return _Read(directory, settled, "resync", key, mine, outcomes)
+
+    async def _keeper_user(self, account: Account) -> KeeperUser | None:
+        """The user behind an account; one that shows no team at all may be a member that only the teams show."""
+        keeper = self.services.keeper
+        user = await keeper.user(account.keeper_id)
+        if user is None or user.teams:
+            return user
+        were_shown = [team_id for team_id, membership in account.memberships.items() if membership.shown]
+        teams = await asyncio.gather(*(keeper.team(team_id) for team_id in were_shown))
+        return replace(user, teams=frozenset(team.id for team in teams if team and user.id in team.members))
 
     # -- decide -----------------------------------------------------------------------------------------------------
 
@@ -274,11 +317,7 @@ class _Line:
         consent = _consent(self.store, past, order, self.now)
         judged = judge(decision.plan, decision.snapshot, past, settings.limits(), settings.policy().teams, consent)
         if order.saved is not None:
-            reviewed = order.saved.effects
-            operations = tuple(
-                op if op.effects() <= reviewed else replace(op, sent=False) for op in judged.plan.operations
-            )
-            judged = replace(judged, plan=replace(judged.plan, operations=operations))
+            judged = only(judged, order.saved.effects)
         pause = self.store.pause()
         if pause is not None and not order.person:
             return paused(judged, pause.by, pause.at, pause.reason)
@@ -289,11 +328,13 @@ class _Line:
         order = self.order
         if order.saved is not None:
             self._agree(order.saved.id, order.saved.effects, f"the saved plan {order.saved.id} was applied")
+        if not order.person:
+            self._drop_what_is_not_due(decision.plan)
         judged = self.limited(decision)
         if _first_held(judged.plan) and order.reviewed is not None and order.reviewed(judged.plan):
             self._agree(judged.plan.id, judged.plan.effects, "the first plan was reviewed")
             judged = self.limited(decision)
-        if self._is_review(judged.plan) and not decision.snapshot.reviewed and order.saved is None:
+        if self._is_review(judged.plan) and not decision.snapshot.reviewed:
             # The limits on giving do not count for a first plan: neither for what a crash leaves undone of it, nor
             # does it fill their window.
             sent = {effect for op in judged.plan.operations if op.sent for effect in op.effects()}
@@ -301,15 +342,28 @@ class _Line:
             judged = self.limited(decision)
         return judged
 
+    def _drop_what_is_not_due(self, plan: Plan) -> None:
+        """A release is about what is due now: the same mistake made again later is a person's to look at again."""
+        for request in self.store.open_requests(self.now, "release"):
+            effects = _effects_of(request)
+            kept = effects & (plan.effects | _done_since(self.store, request.at))
+            if kept != effects:
+                self.store.narrow(request.id, {**request.arguments, "effects": sorted(map(list, kept))})
+
     def _agree(self, plan_id: str, effects: Collection[Effect], why: str) -> None:
         order = self.order
-        agree(self.store, plan_id, effects, by=order.by, at=self.now, reason=order.reason or why)
+        effects = {
+            effect
+            for effect in effects
+            if not any(effect in _effects_of(open_) for open_ in self.store.open_requests(self.now, "release"))
+        }
+        if effects:
+            agree(self.store, plan_id, effects, by=order.by, at=self.now, reason=order.reason or why)
 
     def _is_review(self, plan: Plan) -> bool:
         """Whether this cycle, once it is through, was the review of the first plan for this node."""
         enforced = self.settings.policy().mode is Mode.ENFORCE
-        waits = any(held.limit in ("first_run", "paused") for held in plan.held)
-        return enforced and not waits and not self.order.person
+        return enforced and not self.order.person and not any(held.limit in HOLDS_ALL for held in plan.held)
 
     async def confirmed(self, judged: Judged, read: _Read) -> Judged:
         return await confirm(judged, self.services.jumpcloud, read.directory.groups)
@@ -320,7 +374,8 @@ class _Line:
         learnt = decision.snapshot
         if _first_held(plan) or not enforced:
             # Nothing is linked yet. What was read of one person is no whole snapshot, and must not be saved as one.
-            learnt = before if self.order.person else read.snapshot
+            seen = replace(before, accounts={**before.accounts, **read.snapshot.accounts})
+            learnt = seen if self.order.person else read.snapshot
         return replace(learnt, reviewed=enforced and (before.reviewed or self._is_review(plan)))
 
     # -- apply ------------------------------------------------------------------------------------------------------
@@ -399,35 +454,52 @@ def _result(settings: Settings, plan: Plan, applied: executor.Applied) -> str:
         return "observed"
     if any(result.state is not State.DONE for result in applied.results.values()):
         return "failed" if applied.stopped and not applied.done else "partial"
+    if any(notice.kind is NoticeKind.UNCONFIRMED for notice in plan.notices):
+        return "partial"
     if plan.held:
         return "held"
     return "done" if applied.results else "nothing"
 
 
 def _past(store: Store, since: datetime) -> list[Past]:
-    return [
-        Past(row.operation, row.decision, counts=not row.decision.startswith(("release:", "allow:")))
-        for row in store.journal(since)
-        if row.state in (State.SENT, State.DONE, State.UNKNOWN)
-    ]
+    """What of the window counts for the limits: without what a person had let through by then."""
+    releases = store.decisions("release", since - RELEASE_LASTS)
+    past = []
+    for row in store.journal(since):
+        if row.state not in _MAY_BE_DONE:
+            continue
+        released = {
+            effect
+            for request in releases
+            if request.until is not None and request.at <= row.planned_at <= request.until
+            for effect in _effects_of(request)
+        }
+        _, rest = row.operation.split(released) if released else (None, row.operation)
+        counts = rest is not None and not row.decision.startswith("allow:")
+        past.append(Past(rest or row.operation, row.decision, counts))
+    return past
+
+
+def _effects_of(request: Request) -> frozenset[Effect]:
+    return frozenset(tuple(effect) for effect in request.arguments["effects"])
+
+
+def _done_since(store: Store, at: datetime) -> frozenset[Effect]:
+    return frozenset(
+        effect for row in store.journal(at) if row.state is State.DONE for effect in row.operation.effects()
+    )
 
 
 def _consent(store: Store, past: list[Past], order: Order, now: datetime) -> Consent:
-    releases = []
-    for request in store.open_requests(now, "release"):
-        decision = f"release:{request.id}"
-        used = {
-            effect
-            for row in store.journal(request.at)
-            if row.decision == decision and row.state is State.DONE
-            for effect in row.operation.effects()
-        }
-        effects = frozenset(tuple(effect) for effect in request.arguments["effects"])
-        releases.append(Release(decision, effects - used))
-    allowances = [
-        Allowance(f"allow:{request.id}", int(request.arguments["deactivations"]))
-        for request in store.open_requests(now, "allow")
+    releases = [
+        Release(f"release:{request.id}", _effects_of(request) - _done_since(store, request.at))
+        for request in store.open_requests(now, "release")
     ]
+    allowances = []
+    for request in store.open_requests(now, "allow"):
+        decision = f"allow:{request.id}"
+        used = sum(row.decision == decision and row.state in _MAY_BE_DONE for row in store.journal(request.at))
+        allowances.append(Allowance(decision, max(0, int(request.arguments["deactivations"]) - used)))
     before = {entry.operation.subject.key for entry in past if entry.decision.startswith("person:")}
     person = f"person:{fold(order.person)}" if order.person else ""
     return Consent(tuple(releases), tuple(allowances), person, frozenset(before))
@@ -444,6 +516,10 @@ def agree(store: Store, plan_id: str, effects: Collection[Effect], *, by: str, a
 
 
 # -- settle ---------------------------------------------------------------------------------------------------------
+
+
+def _sent_rows(rows: Iterable[JournalRow]) -> Iterator[tuple[int, Operation, datetime]]:
+    return ((row.id, row.operation, row.sent_at or row.planned_at) for row in rows if row.state is not State.PLANNED)
 
 
 def _note_unknown(store: Store, read: _Read, now: datetime) -> None:
@@ -463,11 +539,9 @@ async def _settle_now(
     services: Services, store: Store, applied: executor.Applied, clock: Callable[[], datetime]
 ) -> None:
     """Ask Keeper once what became of what had no clear answer, or of addresses that it says are taken."""
-    unknown: list[tuple[int, Operation]] = [
-        (number, result.operation) for number, result in applied.results.items() if result.state is State.UNKNOWN
-    ]
-    taken = any(result.outcome == "address_taken" for result in applied.results.values())
-    if not unknown and not taken:
+    unknown = {number: result.operation for number, result in applied.results.items() if result.state is State.UNKNOWN}
+    told = any(result.outcome in ("address_taken", "not_found") for result in applied.results.values())
+    if not unknown and not told:
         return
     now = clock()
     before = store.snapshot()
@@ -476,8 +550,12 @@ async def _settle_now(
     except KeeperError:
         # The journal says unknown, and the next cycle begins by asking.
         return
-    outcomes, snapshot = settle(unknown, observed(before, listing, now))
+    rows = ((number, op, now) for number, op in unknown.items())
+    outcomes, snapshot = settle(rows, observed(before, listing, now))
     store.save(snapshot, before)
     for number, outcome in outcomes.items():
+        if unknown[number].kind is Kind.DEACTIVATE_USER and unknown[number].subject.keeper_id in listing.absent:
+            words = "was to be deactivated, but is not in this Keeper node any more"
+            applied.notices.append(Notice(NoticeKind.GONE, unknown[number].subject, words))
         store.record(number, outcome.state, now, "settled", outcome.words)
         applied.results[number] = replace(applied.results[number], state=outcome.state, error=outcome.words)

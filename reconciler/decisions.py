@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import datetime
 
-from reconciler.model import EXTERNAL_ID, Account, Snapshot, Standing, fold, normal
+from reconciler.model import EXTERNAL_ID, Account, Snapshot, Standing, Takeover, fold, normal
 from reconciler.store import Store
 
 
@@ -12,8 +12,8 @@ def adopt(
 ) -> str:
     """Mark an account, a team, or with neither every ghost, to be taken over by the next plan; returns what was done.
 
-    An account that belongs to a user in scope is linked to them; everybody else is managed as out of scope, and their
-    lock waits for a release.
+    An account that was named and whose address a user in scope has is linked to them, also where it was somebody
+    else's; whoever is out of scope is managed as such, and their lock waits for a release.
     """
     before = store.snapshot()
     if team is not None:
@@ -24,17 +24,18 @@ def adopt(
             return f"Keeper's user {email} is not in the snapshot; nothing was changed. First: reconciler resync"
     else:
         found = [a for a in before.accounts.values() if a.standing is Standing.UNMANAGED and not a.gone]
+    takeover = Takeover.AS_GHOST if email is None else Takeover.BY_ADDRESS
     accounts = {
         account.keeper_id: replace(
             account,
             standing=Standing.UNMANAGED if account.standing is Standing.DISOWNED else account.standing,
             jumpcloud_id="" if account.standing is Standing.DISOWNED else account.jumpcloud_id,
-            takeover=not account.gone,
+            takeover=Takeover.NONE if account.gone else takeover,
         )
         for account in found
     }
-    store.save(replace(before, accounts={**before.accounts, **accounts}), before)
-    _record(store, "adopt", {"accounts": sorted(accounts), "email": email or ""}, now, by, reason)
+    decided = replace(before, accounts={**before.accounts, **accounts})
+    _keep(store, decided, before, "adopt", {"accounts": sorted(accounts), "email": email or ""}, now, by, reason)
     return f"{len(accounts)} Keeper users will be taken over with the next plan."
 
 
@@ -43,8 +44,8 @@ def _adopt_team(store: Store, before: Snapshot, now: datetime, by: str, reason: 
     if len(found) != 1:
         return f"{len(found)} Keeper teams that we do not manage have the name {name}; nothing was changed."
     team = replace(found[0], takeover=True)
-    store.save(replace(before, teams={**before.teams, team.keeper_id: team}), before)
-    _record(store, "adopt", {"team": team.keeper_id}, now, by, reason)
+    decided = replace(before, teams={**before.teams, team.keeper_id: team})
+    _keep(store, decided, before, "adopt", {"team": team.keeper_id}, now, by, reason)
     return f"The Keeper team {name} will be taken over with the next plan by the group of the same name."
 
 
@@ -59,13 +60,13 @@ def disown(store: Store, now: datetime, by: str, reason: str, email: str) -> str
         account.keeper_id: replace(
             account,
             standing=Standing.DISOWNED,
-            takeover=False,
+            takeover=Takeover.NONE,
             asked={k: v for k, v in account.asked.items() if k == EXTERNAL_ID},
         )
         for account in found
     }
-    store.save(replace(before, accounts={**before.accounts, **accounts}), before)
-    _record(store, "disown", {"accounts": sorted(accounts), "email": email}, now, by, reason)
+    decided = replace(before, accounts={**before.accounts, **accounts})
+    _keep(store, decided, before, "disown", {"accounts": sorted(accounts), "email": email}, now, by, reason)
     return f"{email} is given up: not changed any more, nor created anew, until `reconciler adopt {email}`."
 
 
@@ -73,6 +74,18 @@ def _accounts(snapshot: Snapshot, email: str) -> list[Account]:
     return [account for account in snapshot.accounts.values() if fold(account.email) == fold(email)]
 
 
-def _record(store: Store, kind: str, arguments: dict[str, object], now: datetime, by: str, reason: str) -> None:
-    request = store.add_request(kind, arguments, by=by, at=now, reason=reason, until=None)
-    store.close_request(request, "done", now)
+def _keep(
+    store: Store,
+    decided: Snapshot,
+    before: Snapshot,
+    kind: str,
+    arguments: dict[str, object],
+    now: datetime,
+    by: str,
+    reason: str,
+) -> None:
+    """What was decided, and who decided it and why, in one step."""
+    with store.together():
+        store.save(decided, before)
+        request = store.add_request(kind, arguments, by=by, at=now, reason=reason)
+        store.close_request(request, "done", now)

@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 
 from reconciler.match import (
     Match,
+    has_left,
+    impossible_name,
     in_pilot,
     match,
     protection,
@@ -87,10 +89,10 @@ def diff(
     concerns that person, and only operations on that person are planned. `unlock` are the keys of people whose lock a
     person asked to undo, whoever set it.
     """
-    work = _Diff(directory, match(directory, snapshot, policy, now), snapshot, policy, now, unlock)
+    work = _Diff(directory, match(directory, snapshot, policy, now), snapshot, policy, now, focus, unlock)
     work.teams()
     work.users()
-    operations = [work.judged(op, pausing=not focus) for op in work.operations if focus in ("", op.subject.key)]
+    operations = [work.judged(op) for op in work.operations if focus in ("", op.subject.key)]
     notices = {notice for notice in work.notices if focus in ("", notice.subject.key)}
     in_scope = [user for user in directory.users.values() if user.in_scope]
     plan = Plan(
@@ -103,10 +105,10 @@ def diff(
             sum(len(user.groups) for user in in_scope),
         ),
         operations=in_order(operations),
-        adopts=tuple(work.adopted(focus)),
+        adopts=tuple(work.adopted()),
         notices=tuple(sorted(notices, key=_notice_order)),
     )
-    return Decision(plan, work.learnt(focus))
+    return Decision(plan, work.learnt())
 
 
 def _notice_order(notice: Notice) -> tuple[int, str, str, str]:
@@ -129,6 +131,7 @@ class _Diff:
         before: Snapshot,
         policy: Policy,
         now: datetime,
+        focus: str,
         unlock: Set[str],
     ) -> None:
         self.directory = directory
@@ -136,6 +139,7 @@ class _Diff:
         self.before = before
         self.policy = policy
         self.now = now
+        self.focus = focus
         self.unlock = unlock
         self.operations: list[Operation] = []
         self.notices: list[Notice] = []
@@ -145,7 +149,7 @@ class _Diff:
 
     # -- what comes out ------------------------------------------------------------------------------------------
 
-    def judged(self, op: Operation, *, pausing: bool) -> Operation:
+    def judged(self, op: Operation) -> Operation:
         """The operation, not to be sent where the mode, the pilot or a failure pause says so."""
         if self.policy.mode is Mode.OBSERVE:
             return replace(op, sent=False)
@@ -157,7 +161,7 @@ class _Diff:
             )
             return replace(op, sent=False)
         failure = self.before.failures.get(op.subject.key)
-        if not pausing or failure is None or op.kind is Kind.DELETE_TEAM:
+        if self.focus or failure is None or op.kind is Kind.DELETE_TEAM:
             return op
         until = failure.last_at + pause_after(failure.count)
         how = "reconciler resync " + op.subject.name if op.subject.type == "user" else "the next cycle after that"
@@ -173,41 +177,19 @@ class _Diff:
         )
         return replace(op, sent=False) if until > self.now else op
 
-    def adopted(self, focus: str) -> Iterator[Subject]:
+    def adopted(self) -> Iterator[Subject]:
         for keeper_id in sorted(self.match.adopted, key=lambda i: fold(self.match.accounts[i].email)):
             subject = self.subject(self.match.accounts[keeper_id])
-            if not focus or subject.key == focus:
+            if self.focus in ("", subject.key):
                 yield subject
 
-    def learnt(self, focus: str) -> Snapshot:
-        """The snapshot to record: outside the pilot nobody is taken over, and a focused diff learns of one person."""
-        accounts = dict(self.match.accounts)
-        for keeper_id in self.match.adopted:
-            account = accounts[keeper_id]
-            if self.subject(account).key not in self.pilots:
-                accounts[keeper_id] = self.before.accounts[keeper_id]
-        teams = self.match.teams
-        if focus:
-            accounts = {
-                keeper_id: account
-                for keeper_id, account in accounts.items()
-                if focus in (account.jumpcloud_id, keeper_id)
-            } | {k: a for k, a in self.before.accounts.items() if a.jumpcloud_id != focus and k != focus}
-            accounts = self._without_twins(accounts, focus)
-            teams = dict(self.before.teams)
-        elif self.policy.only is not None:
-            teams = {
-                team_id: self.before.teams[team_id]
-                if team.managed and not self.before.teams[team_id].managed and team.jumpcloud_id not in self.pilots
-                else team
-                for team_id, team in teams.items()
-            }
-        return replace(self.before, accounts=accounts, teams=teams)
-
-    def _without_twins(self, accounts: dict[str, Account], focus: str) -> dict[str, Account]:
-        """Without the row of a former account of this person, where the match linked a new one."""
-        linked = self.match.account_of.get(focus)
-        return {k: a for k, a in accounts.items() if k == linked or a.jumpcloud_id != focus or linked is None}
+    def learnt(self) -> Snapshot:
+        """The snapshot to record; a focused diff learns of one person only."""
+        if not self.focus:
+            return replace(self.before, accounts=self.match.accounts, teams=self.match.teams)
+        mine = {k: a for k, a in self.match.accounts.items() if self.focus in (a.jumpcloud_id, k)}
+        others = {k: a for k, a in self.before.accounts.items() if self.focus not in (a.jumpcloud_id, k)}
+        return replace(self.before, accounts={**others, **mine})
 
     def notice(self, kind: NoticeKind, subject: Subject, message: str) -> None:
         self.notices.append(Notice(kind, subject, message))
@@ -253,7 +235,9 @@ class _Diff:
             else:
                 self._queue(group, replace(subject, keeper_id=""), deleted=True)
         else:
-            self.addable[group.id] = TeamRef(group.name, group.id, team_id)
+            # What a team of the same name holds is given to its members in a whole plan only, which a person reviews.
+            if not self.focus or self.before.teams[team_id].managed:
+                self.addable[group.id] = TeamRef(group.name, group.id, team_id)
             self._rename(group, self.match.teams[team_id], subject)
 
     def _queue(self, group: Group, subject: Subject, *, deleted: bool = False) -> None:
@@ -280,6 +264,9 @@ class _Diff:
             return
         names = [change for change, _ in found if change.attribute == DISPLAY_NAME]
         cause = Cause.DRIFT if all(c is Cause.DRIFT for _, c in found) else Cause.JUMPCLOUD
+        if names and (impossible := impossible_name(group)):
+            self.notice(NoticeKind.CONFLICT, subject, f"{impossible}; it was not renamed")
+            return
         if names and cause is Cause.DRIFT:
             rule, reason = Rule.RESTORED, f"renamed in Keeper to {names[0].before}"
         elif names:
@@ -312,12 +299,13 @@ class _Diff:
                 )
 
     def _holds_only_ours(self, team: Team) -> bool:
+        """Whoever is left in it is ours and locked: the others are taken out first, and a doubt about one keeps it."""
         members = [
             (account, account.memberships[team.keeper_id])
             for account in self.match.accounts.values()
             if team.keeper_id in account.memberships and not account.gone
         ]
-        return team.queued_at is not None and all(a.managed and m.ours for a, m in members)
+        return team.queued_at is not None and all(a.managed and m.ours and not a.active for a, m in members)
 
     def _waiting(self) -> None:
         waiting: dict[str, int] = defaultdict(int)
@@ -412,6 +400,15 @@ class _Diff:
         subject = self.subject(account)
         if account.protected_as:
             return
+        owner = self.directory.users.get(account.shown.get(EXTERNAL_ID, ""))
+        if owner is not None and owner.bound and not has_left(owner):
+            self.notice(
+                NoticeKind.CONFLICT,
+                subject,
+                f"carries the JumpCloud id of {owner.email or owner.id}, who is in scope and has another Keeper user; "
+                "nothing is done with it. Delete the wrong one in Keeper's Admin Console",
+            )
+            return
         state = "" if account.active else " (locked)"
         self.notice(
             NoticeKind.GHOST,
@@ -427,6 +424,9 @@ class _Diff:
         if account.gone or not account.jumpcloud_id or have != account.jumpcloud_id or asked == want:
             return
         subject = self.subject(account)
+        if account.protected_as:
+            self.notice(NoticeKind.PROTECTED, subject, "protected (policy.protect): the externalId is not restored")
+            return
         self.pilots.add(subject.key)
         self.operations.append(
             Operation(
@@ -443,7 +443,7 @@ class _Diff:
         subject = self.subject(account, user)
         protected = protection(self.policy, user, account)
         first_operation = len(self.operations)
-        if user is None or not user.bound or user.status is Status.SUSPENDED:
+        if user is None or has_left(user):
             self._out_of_scope(account, user, subject)
         elif account.gone:
             self._gone(account, user, subject)
@@ -623,8 +623,10 @@ class _Diff:
                 continue
             ref = TeamRef(name, team.jumpcloud_id, team_id)
             if membership.ours:
-                yield ref, Cause.JUMPCLOUD
-            elif membership.shown and self.policy.drift is Drift.REPAIR:
+                # Keeper showed it once and does not any more: somebody was faster.
+                if membership.shown or not membership.seen:
+                    yield ref, Cause.JUMPCLOUD
+            elif membership.shown and self.policy.drift is Drift.REPAIR and not membership.found:
                 yield ref, Cause.DRIFT
             elif membership.shown:
                 self.notice(

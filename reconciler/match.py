@@ -20,6 +20,7 @@ from reconciler.model import (
     Snapshot,
     Standing,
     Status,
+    Takeover,
     Team,
     User,
     fold,
@@ -104,16 +105,19 @@ def match(directory: Directory, snapshot: Snapshot, policy: Policy, now: datetim
     return result
 
 
-def _tied_to_another(account: Account, user: User) -> bool:
+def tied_to_another(account: Account, user_id: str) -> bool:
+    """Whether the account is somebody else's: by what we know of it, or by the id that it shows."""
     external = account.shown.get(EXTERNAL_ID, "")
     owners = {account.jumpcloud_id} if account.managed else set()
     if is_jumpcloud_id(external):
         owners.add(external)
-    return bool(owners - {user.id, ""})
+    return bool(owners - {user_id, ""})
 
 
 def _match_users(result: Match, directory: Directory, snapshot: Snapshot, policy: Policy, now: datetime) -> None:
-    known = {a.jumpcloud_id: a for a in snapshot.accounts.values() if a.jumpcloud_id}
+    known = {
+        a.jumpcloud_id: a for a in snapshot.accounts.values() if a.jumpcloud_id and a.standing is not Standing.UNMANAGED
+    }
     live = [a for _, a in sorted(snapshot.accounts.items()) if not a.gone]
     by_external: dict[str, list[Account]] = defaultdict(list)
     by_address: dict[str, list[Account]] = defaultdict(list)
@@ -135,13 +139,10 @@ def _match_users(result: Match, directory: Directory, snapshot: Snapshot, policy
             open_users.append(user)
             continue
         taken.add(account_known.keeper_id)
-        if account_known.standing is Standing.DISOWNED:
-            result.disowned[user.id] = account_known.keeper_id
-        elif account_known.managed:
+        if account_known.managed:
             result.account_of[user.id] = account_known.keeper_id
         else:
-            open_users.append(user)
-            taken.discard(account_known.keeper_id)
+            result.disowned[user.id] = account_known.keeper_id
 
     rest: list[User] = []
     for user in open_users:
@@ -149,7 +150,7 @@ def _match_users(result: Match, directory: Directory, snapshot: Snapshot, policy
         if len(found) > 1:
             found = [a for a in found if fold(a.email) == fold(user.email)] or found
         # Whoever left before we came is adopted in the reviewed first plan only: it leads to their lock.
-        adoptable = user.in_scope or (not snapshot.reviewed and _has_left(user))
+        adoptable = user.in_scope or (not snapshot.reviewed and has_left(user))
         if len(found) == 1 and adoptable:
             taken.add(found[0].keeper_id)
             _adopt(result, user, found[0], known.get(user.id), policy, now)
@@ -173,23 +174,31 @@ def _match_users(result: Match, directory: Directory, snapshot: Snapshot, policy
         if not (user.in_scope and user.email) or user_id in result.conflicts:
             continue
         account = result.accounts[keeper_id]
-        others = [a for a in by_address.get(fold(user.email), ()) if a.keeper_id != keeper_id]
+        others = [a for a in by_address.get(fold(user.email), ()) if a.keeper_id != keeper_id and not a.gone]
         if fold(account.email) != fold(user.email) and others:
             result.conflicts[user_id] = (
                 f"the new JumpCloud address {user.email} belongs to another Keeper user, whose vault that log-in would "
                 f"open; {account.email} gets nothing more until the addresses are sorted out in JumpCloud or Keeper"
             )
 
+    belongs = {key for user in users if user.bound and not has_left(user) for key in (fold(user.email), user.id)}
     for account in live:
-        if account.takeover and not account.managed and account.keeper_id not in taken:
-            result.accounts[account.keeper_id] = _taken_over(account, directory, now)
-            if not protection(policy, directory.users.get(account.jumpcloud_id), account):
-                result.adopted.append(account.keeper_id)
-                if account.jumpcloud_id in directory.users:
-                    result.account_of[account.jumpcloud_id] = account.keeper_id
+        if account.takeover is Takeover.NONE or account.managed or account.keeper_id in taken:
+            continue
+        # What belongs to somebody in scope and could not be linked is no leaver's: its conflict waits for a person.
+        if {fold(account.email), account.shown.get(EXTERNAL_ID)} & belongs:
+            continue
+        found_over = _taken_over(account, directory, known, now)
+        if not protection(policy, directory.users.get(found_over.jumpcloud_id), account):
+            result.accounts[account.keeper_id] = found_over
+            result.adopted.append(account.keeper_id)
+            if found_over.jumpcloud_id in directory.users:
+                result.account_of[found_over.jumpcloud_id] = account.keeper_id
 
 
-def _has_left(user: User) -> bool:
+def has_left(user: User) -> bool:
+    """Whether JumpCloud says that this user should not be able to use Keeper; of a staged user or a state that we
+    don't know, it says nothing."""
     return user.status is Status.SUSPENDED or (not user.bound and user.status is Status.ACTIVE)
 
 
@@ -213,6 +222,7 @@ def _match_by_address(
         return
     if not found:
         return
+    found = [account for account in found if not account.gone] or found
     if len(found) > 1:
         result.conflicts[user.id] = (
             f"{len(found)} Keeper users have the address {user.email}; nothing was linked or created"
@@ -223,8 +233,9 @@ def _match_by_address(
         result.disowned[user.id] = account.keeper_id
         return
     holder = directory.users.get(account.jumpcloud_id)
-    consented = account.takeover and not (holder is not None and holder.in_scope and holder.id != user.id)
-    tied = not consented and (account.keeper_id in taken or _tied_to_another(account, user))
+    in_use = holder is not None and holder.in_scope and holder.id != user.id
+    consented = account.takeover is Takeover.BY_ADDRESS and not in_use
+    tied = not consented and (account.keeper_id in taken or tied_to_another(account, user.id))
     if tied:
         result.conflicts[user.id] = (
             f"the address {user.email} belongs to a Keeper user who is tied to another JumpCloud id (a recycled "
@@ -240,8 +251,9 @@ def _match_by_address(
 
 
 def _adopt(result: Match, user: User, account: Account, gone: Account | None, policy: Policy, now: datetime) -> None:
-    if protection(policy, user, account):
+    if entry := protection(policy, user, account):
         result.shielded.add(user.id)
+        result.accounts[account.keeper_id] = replace(account, protected_as=entry)
         return
     external = account.shown.get(EXTERNAL_ID, "")
     result.accounts[account.keeper_id] = replace(
@@ -251,7 +263,7 @@ def _adopt(result: Match, user: User, account: Account, gone: Account | None, po
         former_external_id=account.former_external_id or (external if external != user.id else ""),
         asked={},
         settled={},
-        takeover=False,
+        takeover=Takeover.NONE,
         # An administrator's lock on somebody who should be locked anyway is as good as ours: it ends on return.
         locked_by_us=account.locked_by_us or (not account.active and not user.in_scope),
         left_at=None if user.in_scope else now,
@@ -263,16 +275,16 @@ def _adopt(result: Match, user: User, account: Account, gone: Account | None, po
     result.adopted.append(account.keeper_id)
 
 
-def _taken_over(account: Account, directory: Directory, now: datetime) -> Account:
+def _taken_over(account: Account, directory: Directory, known: Mapping[str, Account], now: datetime) -> Account:
     """A ghost that a person asked us to manage: out of scope, so it will be locked once that has been reviewed."""
     external = account.shown.get(EXTERNAL_ID, "")
-    owner = account.jumpcloud_id or (external if external in directory.users else "")
+    owner = external if external in directory.users and external not in known else ""
     return replace(
         account,
         standing=Standing.MANAGED,
         jumpcloud_id=owner,
         former_external_id=account.former_external_id or (external if external != owner else ""),
-        takeover=False,
+        takeover=Takeover.NONE,
         locked_by_us=account.locked_by_us or not account.active,
         left_at=account.left_at or now,
         review_lock=True,
@@ -290,7 +302,8 @@ def _match_teams(result: Match, directory: Directory, snapshot: Snapshot, policy
         by_name[normal(team.name)].append(team)
     for _, team in sorted(snapshot.teams.items()):
         if team.managed and not team.gone and team.jumpcloud_id not in directory.groups:
-            orphans[normal(team.name)].append(team)
+            for name in {normal(team.name), normal(team.asked.get(DISPLAY_NAME))} - {""}:
+                orphans[name].append(team)
 
     claimed: dict[str, str] = {}
     for group in (directory.groups[group_id] for group_id in sorted(directory.groups)):
@@ -307,11 +320,25 @@ def _match_teams(result: Match, directory: Directory, snapshot: Snapshot, policy
             _link_team(result, group, same_id[0], old)
         elif old is not None:
             result.team_of[group.id] = old.keeper_id
-        elif len(orphans.get(group.name, ())) == 1:
-            _link_team(result, group, orphans.pop(group.name)[0], None)
+        elif len(left := [t for t in orphans.get(group.name, ()) if t.keeper_id not in result.team_of.values()]) == 1:
+            _link_team(result, group, left[0], None)
         else:
             _match_by_name(result, group, by_name.get(group.name, []), claimed, snapshot, policy)
         claimed.setdefault(group.name, group.id)
+    _keep_whom_they_hold(result, snapshot)
+
+
+def _keep_whom_they_hold(result: Match, snapshot: Snapshot) -> None:
+    """Whoever is in a team that is adopted by its name keeps what is shared with it."""
+    adopted = {
+        team_id
+        for group_id, team_id in result.team_of.items()
+        if not snapshot.teams[team_id].managed and snapshot.teams[team_id].shown.get(EXTERNAL_ID) != group_id
+    }
+    for keeper_id, account in result.accounts.items() if adopted else ():
+        kept = {t: replace(m, found=True) for t, m in account.memberships.items() if t in adopted and not m.ours}
+        if kept:
+            result.accounts[keeper_id] = replace(account, memberships={**account.memberships, **kept})
 
 
 def _unpaired(directory: Directory, policy: Policy, result: Match) -> Iterator[Group]:
@@ -330,11 +357,8 @@ def _match_by_name(
     policy: Policy,
 ) -> None:
     adopt = policy.teams.adopt == "always" or (policy.teams.adopt == "first-run" and not snapshot.reviewed)
-    if len(group.name) > MAX_TEAM_NAME or not group.name:
-        result.team_conflicts[group.id] = (
-            f"its name has {len(group.name)} characters, a Keeper team's may have 1 to {MAX_TEAM_NAME}; "
-            "it was not queued. Shorten it in JumpCloud, or exclude it (teams.exclude)"
-        )
+    if impossible := impossible_name(group):
+        result.team_conflicts[group.id] = f"{impossible}; it was not queued"
     elif claimed.get(group.name, group.id) != group.id:
         result.team_conflicts[group.id] = (
             "another JumpCloud group in scope has the same name; only one of them is a Keeper team. Rename one"
@@ -347,6 +371,16 @@ def _match_by_name(
             f"{several} this name; nothing was queued and nobody added, since whatever is shared with that team would "
             'become theirs. Rename the team or the group, or take it over: reconciler adopt --team "NAME"'
         )
+
+
+def impossible_name(group: Group) -> str:
+    """Why no Keeper team can have the group's name, or ""."""
+    if 1 <= len(group.name) <= MAX_TEAM_NAME:
+        return ""
+    return (
+        f"its name has {len(group.name)} characters, a Keeper team's may have 1 to {MAX_TEAM_NAME}: shorten it in "
+        "JumpCloud, or exclude it (teams.exclude)"
+    )
 
 
 def _link_team(result: Match, group: Group, team: Team, old: Team | None) -> None:
@@ -364,8 +398,9 @@ def _remember(result: Match, directory: Directory, policy: Policy, now: datetime
         user = directory.users.get(user_of.get(keeper_id, account.jumpcloud_id))
         protected_as = protection(policy, user, account)
         if not account.managed:
-            if protected_as != account.protected_as:
-                result.accounts[keeper_id] = replace(account, protected_as=protected_as)
+            learnt = replace(account, protected_as=protected_as, takeover=Takeover.NONE)
+            if learnt != account:
+                result.accounts[keeper_id] = learnt
             continue
         bound = user is not None and user.bound and user.status is not Status.SUSPENDED
         in_scope = user is not None and user.in_scope
@@ -373,6 +408,7 @@ def _remember(result: Match, directory: Directory, policy: Policy, now: datetime
             account,
             left_at=None if bound else account.left_at or now,
             protected_as=protected_as,
+            takeover=Takeover.NONE,
             pilot=in_pilot(policy, directory, user, account) if policy.only else account.pilot,
             locked_by_us=account.locked_by_us and not (in_scope and account.active),
             review_lock=account.review_lock and not bound,

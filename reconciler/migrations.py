@@ -158,6 +158,11 @@ def _errors_of_runs(db: "Database") -> None:
     db.table("runs").add_column("error", str, not_null_default="")
 
 
+def _members_found(db: "Database") -> None:
+    """Who was in a team when it was adopted is kept there."""
+    db.table("memberships").add_column("found", int, not_null_default=0)
+
+
 def _create(
     db: "Database",
     name: str,
@@ -169,5 +174,5 @@ def _create(
     db.create_table(name, columns, pk=pk, not_null=[c for c in columns if c in required], strict=True)
 
 
-STEPS: tuple[Callable[["Database"], None], ...] = (_first_schema, _errors_of_runs)
+STEPS: tuple[Callable[["Database"], None], ...] = (_first_schema, _errors_of_runs, _members_found)
 """The steps in order; the version of a file is how many of them it has taken."""

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from types import MappingProxyType
 
 USER_NAME = "userName"
@@ -153,18 +153,29 @@ class Standing(StrEnum):
     DISOWNED = "disowned"
 
 
+class Takeover(IntEnum):
+    """What a person asked for with `adopt`, until the next whole read: an account by its address, which may be tied
+    to somebody else; or whoever is in Keeper and nobody's in JumpCloud."""
+
+    NONE = 0
+    BY_ADDRESS = 1
+    AS_GHOST = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Membership:
     """What is known of one user's membership in one team.
 
     `ours`: JumpCloud wanted it, at some time, and so we may take it away. `seen`: Keeper has shown it at some
-    time. `shown`: Keeper showed it when last asked. Asked for and never seen means: waiting for approval.
+    time. `shown`: Keeper showed it when last asked. Asked for and never seen means: waiting for approval. `found`: it
+    was there when the team was adopted, and is kept.
     """
 
     ours: bool
     seen: bool
     shown: bool
     asked_at: datetime | None = None
+    found: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +186,8 @@ class Account:
     when last asked. `gone`: Keeper answered 404 for the id. `locked_by_us`: the account is locked because we
     deactivated it (or found a leaver locked when we adopted them). `left_at`: since when the user is known to be out of
     scope. `protected_as`: the entry of `policy.protect` that matched. `pilot`: whether the user was in the pilot
-    when last in scope. `former_external_id`: what to restore on `disown`. `takeover`: a person asked with `adopt` to
-    take the account over. `review_lock`: adopted while out of scope, so the lock needs a person's consent.
+    when last in scope. `former_external_id`: what to restore on `disown`. `takeover`: what a person asked for with
+    `adopt`. `review_lock`: adopted while out of scope, so the lock needs a person's consent.
     """
 
     keeper_id: str
@@ -193,7 +204,7 @@ class Account:
     protected_as: str = ""
     pilot: bool = False
     former_external_id: str = ""
-    takeover: bool = False
+    takeover: Takeover = Takeover.NONE
     review_lock: bool = False
 
     @property

@@ -6,7 +6,7 @@ The dry-run report, the saved plan file, the safety limits, apply and the journa
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -154,6 +154,40 @@ class Operation:
             # A person who is created or reactivated, a team that is queued: the attributes are part of the act.
             effects.add((self.kind.value, who))
         return frozenset(effects)
+
+    def split(self, effects: Set[Effect]) -> tuple["Operation | None", "Operation | None"]:
+        """The part of the operation that does just these effects, and the rest; either may be None.
+
+        A person's creation or reactivation goes with its own effect, whatever becomes of the teams.
+        """
+        mine = self.effects() & effects
+        if not mine or mine == self.effects():
+            return (self, None) if mine else (None, self)
+        who = self.subject.key
+        add = [team for team in self.add if ("add", who, team.key) not in effects]
+        remove = [team for team in self.remove if ("remove", who, team.key) not in effects]
+        if self.kind is not Kind.UPDATE_USER:
+            return self.divided(add, remove) if (self.kind.value, who) in effects else (None, self)
+        changes = [c for c in self.changes if ("set", who, c.attribute, c.after) in effects]
+        rest = tuple(change for change in self.changes if change not in changes)
+        return (
+            replace(
+                self,
+                changes=tuple(changes),
+                add=tuple(team for team in self.add if team not in add),
+                remove=tuple(team for team in self.remove if team not in remove),
+            ),
+            replace(self, changes=rest, add=tuple(add), remove=tuple(remove)),
+        )
+
+    def joined(self, part: "Operation") -> "Operation":
+        """The operation with what a part of it does, in one request again."""
+        return replace(
+            self,
+            changes=(*self.changes, *part.changes),
+            add=tuple(sorted((*self.add, *part.add), key=lambda team: (team.name.casefold(), team.key))),
+            remove=tuple(sorted((*self.remove, *part.remove), key=lambda team: (team.name.casefold(), team.key))),
+        )
 
     def divided(
         self, add: Iterable[TeamRef], remove: Iterable[TeamRef]

@@ -9,7 +9,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any
 
-from reconciler.model import Account, Membership, Standing, Team
+from reconciler.model import Account, Membership, Standing, Takeover, Team
 from reconciler.plan import Cause, Change, Kind, Operation, Rule, Subject, TeamRef
 
 Row = sqlite3.Row
@@ -139,21 +139,24 @@ def membership_row(user: str, team: str, membership: Membership) -> dict[str, An
         "seen": int(membership.seen),
         "shown": int(membership.shown),
         "asked_at": time_text(membership.asked_at) if membership.asked_at else None,
+        "found": int(membership.found),
     }
 
 
 def accounts_of(users: Iterable[tuple[Any, ...]], memberships: Iterable[tuple[Any, ...]]) -> dict[str, Account]:
-    """All accounts by their Keeper ids, from rows of `ACCOUNT_COLUMNS` and of (user, team, and the four values).
+    """All accounts by their Keeper ids, from rows of `ACCOUNT_COLUMNS` and of (user, team, and the five values).
 
     Written for 100,000 accounts: JSON is parsed in batches, and alike memberships are one object.
     """
     by_user: dict[str, dict[str, Membership]] = {}
     alike: dict[tuple[Any, ...], Membership] = {}
-    for user, team, ours, seen, shown, asked_at in memberships:
-        key = (ours, seen, shown, asked_at)
+    for user, team, ours, seen, shown, asked_at, found_there in memberships:
+        key = (ours, seen, shown, asked_at, found_there)
         membership = alike.get(key)
         if membership is None:
-            membership = alike[key] = Membership(bool(ours), bool(seen), bool(shown), time_of(asked_at))
+            membership = alike[key] = Membership(
+                bool(ours), bool(seen), bool(shown), time_of(asked_at), bool(found_there)
+            )
         found = by_user.get(user)
         if found is None:
             by_user[user] = {team: membership}
@@ -179,7 +182,7 @@ def accounts_of(users: Iterable[tuple[Any, ...]], memberships: Iterable[tuple[An
                 row[10],
                 row[11] == 1,
                 row[12],
-                row[13] == 1,
+                Takeover(row[13]),
                 row[14] == 1,
             )
     return accounts

@@ -5,7 +5,7 @@ fast one.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -13,6 +13,8 @@ from reconciler.model import Snapshot
 from reconciler.plan import Effect, Held, Kind, LimitUse, Operation, Plan, Rule, TeamRef, in_order
 from reconciler.policy import FirstRun, Limit, Limits, TeamPolicy
 
+HOLDS_ALL = frozenset({"first_run", "paused", "empty_scope", "max_deactivations", "max_removals", "max_team_loss"})
+"""The limits that hold the whole plan."""
 SMALLEST_TEAM = 5
 """Members from which on `max_team_loss` counts."""
 
@@ -21,8 +23,9 @@ _TAKING = frozenset({Kind.DEACTIVATE_USER, Kind.DELETE_TEAM})
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """One operation of the window that was sent to Keeper. `decision` is the id of what a person decided about it, ""
-    where the limits let it through by themselves; `counts` is False for what was released or announced."""
+    """One operation of the window that was sent to Keeper, without what of it was released. `decision` is the id of
+    what a person decided about it, "" where the limits let it through by themselves; `counts` is False for what was
+    released as a whole or announced."""
 
     operation: Operation
     decision: str = ""
@@ -31,7 +34,7 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Effects that a person let through, and the id under which that is on record."""
+    """Effects that a person let through and that are not done yet, and the id under which that is on record."""
 
     id: str
     effects: frozenset[Effect]
@@ -39,7 +42,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """So many further deactivations that a person announced, and the id under which that is on record."""
+    """So many deactivations that a person announced and that are left, and the id under which that is on record."""
 
     id: str
     deactivations: int
@@ -77,6 +80,29 @@ def judge(
 def always_allowed(limits: Limits, managed: int) -> int:
     """How many people may be concerned whatever the percentages: never more than a third, at least one."""
     return min(limits.always_allow, max(1, managed // 3))
+
+
+def only(judged: Judged, effects: Set[Effect]) -> Judged:
+    """The plan with nothing sent but these effects."""
+    return divided(judged, lambda _, op: op.split(effects) if op.sent else (None, op))
+
+
+def divided(judged: Judged, divide: Callable[[int, Operation], tuple[Operation | None, Operation | None]]) -> Judged:
+    """The plan with each operation, given with its index, divided into what stays as it is and what is not sent."""
+    plan = judged.plan
+    rebuilt: list[tuple[Operation, int | None]] = []
+    for number, op in enumerate(plan.operations):
+        main, part = divide(number, op)
+        rebuilt += [(main, number)] if main is not None else []
+        rebuilt += [(replace(part, sent=False), None if main is not None else number)] if part is not None else []
+    final = in_order(op for op, _ in rebuilt)
+    place = {id(op): number for number, op in enumerate(final)}
+    now_at = {old: place[id(op)] for op, old in rebuilt if old is not None}
+    held = tuple(
+        replace(hold, operations=tuple(sorted(now_at[i] for i in hold.operations if i in now_at))) for hold in plan.held
+    )
+    decisions = {now_at[i]: decision for i, decision in judged.decisions.items() if i in now_at}
+    return Judged(replace(plan, operations=final, held=held), decisions)
 
 
 def paused(judged: Judged, by: str, since: datetime, reason: str) -> Judged:
@@ -139,7 +165,7 @@ class _Judge:
             suspended_pass = self._suspended_alone_within(open_ops)
             held: list[Operation] = []
             for op in open_ops:
-                gone, kept = _passing_a_hold(op, suspended_pass)
+                gone, kept = self._passing_a_hold(op, suspended_pass)
                 passing += gone
                 held += kept
             for limit, allowed, planned, reason in reasons:
@@ -148,8 +174,9 @@ class _Judge:
             passing = self._giving_limits(open_ops)
         return self._result([*released, *passing], waiting, resting)
 
-    def _result(self, sent: Iterable[Operation], waiting: Iterable[Operation], resting: Iterable[Operation]) -> Judged:
+    def _result(self, sent: list[Operation], waiting: Iterable[Operation], resting: Iterable[Operation]) -> Judged:
         held_ops = [op for ops, *_ in self.holds.values() for op in ops]
+        sent = _rejoined(sent)
         everything = _unique([*sent, *resting, *waiting, *held_ops])
         sent_ids = {id(op) for op in sent}
         held_ids = {id(op) for op in held_ops}
@@ -170,10 +197,8 @@ class _Judge:
 
     def _decision(self, op: Operation) -> str:
         for release in self.consent.releases:
-            if op.effects() <= release.effects:
+            if op.effects() & release.effects:
                 return release.id
-        if self.released and op.effects() <= self.released:
-            return self.consent.releases[0].id
         if op.kind is Kind.DEACTIVATE_USER and op.subject.key in self.covered:
             return self.covered[op.subject.key]
         return self.consent.person
@@ -189,27 +214,9 @@ class _Judge:
         released: list[Operation] = []
         rest: list[Operation] = []
         for op in operations:
-            effects = op.effects()
-            if effects <= self.released:
-                released.append(op)
-                continue
-            who = op.subject.key
-            if not effects & self.released or op.kind not in (
-                Kind.UPDATE_USER,
-                Kind.CREATE_USER,
-                Kind.REACTIVATE_USER,
-            ):
-                rest.append(op)
-                continue
-            add = [team for team in op.add if ("add", who, team.key) not in self.released]
-            remove = [team for team in op.remove if ("remove", who, team.key) not in self.released]
-            main, part = op.divided(add, remove)
-            if main is not None and main.effects() <= self.released:
-                released.append(main)
-                if part is not None:
-                    rest.append(part)
-            else:
-                rest.append(op)
+            mine, other = op.split(self.released)
+            released += [mine] if mine is not None else []
+            rest += [other] if other is not None else []
         return released, rest
 
     def _person_passes(self) -> bool:
@@ -249,10 +256,9 @@ class _Judge:
     # -- taking away ------------------------------------------------------------------------------------------------
 
     def _cover(self, operations: Iterable[Operation]) -> None:
-        used = Counter(p.decision for p in self.past if p.operation.kind is Kind.DEACTIVATE_USER)
         leavers = iter([op.subject.key for op in operations if op.kind is Kind.DEACTIVATE_USER])
         for allowance in self.consent.allowances:
-            for _ in range(max(0, allowance.deactivations - used[allowance.id])):
+            for _ in range(allowance.deactivations):
                 key = next(leavers, None)
                 if key is None:
                     return
@@ -265,7 +271,8 @@ class _Judge:
         """The limits on taking away that this plan is over."""
         over: list[tuple[str, int, int, str]] = []
         leaving = {op.subject.key for op in operations if op.kind is Kind.DEACTIVATE_USER} - set(self.covered)
-        if self.people and not self.plan.scope.users and any(_takes(op) for op in operations):
+        everybody = not self.consent.person
+        if everybody and self.people and not self.plan.scope.users and any(_takes(op) for op in operations):
             over.append(
                 ("empty_scope", 0, len(leaving), "nobody at all is in scope any more, which is more likely a mistake")
             )
@@ -335,6 +342,16 @@ class _Judge:
                 )
         return over[:1]
 
+    def _passing_a_hold(self, op: Operation, suspended_pass: bool) -> tuple[list[Operation], list[Operation]]:
+        """What of an operation passes a hold of the whole plan, and what does not."""
+        if _is_suspension(op) and suspended_pass:
+            return [op], []
+        account = self.snapshot.accounts.get(op.subject.keeper_id)
+        if op.kind is Kind.REACTIVATE_USER and account is not None and account.locked_by_us:
+            main, part = op.divided(op.add, op.remove)
+            return [main] if main else [], [part] if part else []
+        return [], [op]
+
     def _suspended_alone_within(self, operations: Sequence[Operation]) -> bool:
         suspended = {op.subject.key for op in operations if _is_suspension(op)} - set(self.covered)
         used = self._counted(lambda op: op.kind is Kind.DEACTIVATE_USER)
@@ -399,14 +416,20 @@ def _is_suspension(op: Operation) -> bool:
     return op.kind is Kind.DEACTIVATE_USER and op.rule is Rule.SUSPENDED
 
 
-def _passing_a_hold(op: Operation, suspended_pass: bool) -> tuple[list[Operation], list[Operation]]:
-    """What of an operation passes a hold of the whole plan, and what does not."""
-    if _is_suspension(op) and suspended_pass:
-        return [op], []
-    if op.kind is Kind.REACTIVATE_USER and op.rule is Rule.RETURNED:
-        main, part = op.divided(op.add, op.remove)
-        return [main] if main else [], [part] if part else []
-    return [], [op]
+def _rejoined(operations: Iterable[Operation]) -> list[Operation]:
+    """Parts of one person's operation that all go are one request again."""
+    mine: dict[str, Operation] = {}
+    rest: list[Operation] = []
+    for op in operations:
+        if op.subject.type != "user":
+            rest.append(op)
+        elif op.subject.key not in mine:
+            mine[op.subject.key] = op
+        elif op.kind is Kind.UPDATE_USER:
+            mine[op.subject.key] = mine[op.subject.key].joined(op)
+        else:
+            mine[op.subject.key] = op.joined(mine[op.subject.key])
+    return [*rest, *mine.values()]
 
 
 def _unique(operations: Iterable[Operation]) -> list[Operation]:

@@ -1,11 +1,27 @@
-"""What became of operations whose outcome is unknown: read from what Keeper shows, never guessed. Pure."""
+"""What became of operations whose outcome is unknown: read from what Keeper shows, never guessed. Pure.
+
+What an operation means for the snapshot once it has arrived is said in `snapshot` only.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 
-from reconciler.model import DISPLAY_NAME, EXTERNAL_ID, Account, Snapshot, Standing, Team, fold
+from reconciler.match import tied_to_another
+from reconciler.model import (
+    DISPLAY_NAME,
+    EXTERNAL_ID,
+    Account,
+    KeeperTeam,
+    KeeperUser,
+    Snapshot,
+    Standing,
+    Team,
+    fold,
+)
 from reconciler.plan import Kind, Operation
 from reconciler.rows import State
+from reconciler.snapshot import after_team, after_user, gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,81 +32,121 @@ class Settled:
     words: str
 
 
-def settle(unknown: Iterable[tuple[int, Operation]], snapshot: Snapshot) -> tuple[dict[int, Settled], Snapshot]:
+_ARRIVED = Settled(State.DONE, "found in Keeper")
+_NEVER = Settled(State.FAILED, "Keeper shows that it did not arrive")
+_QUEUED_PERHAPS = Settled(State.UNKNOWN, "not shown; it may be queued")
+
+
+def settle(
+    unknown: Iterable[tuple[int, Operation, datetime]], snapshot: Snapshot
+) -> tuple[dict[int, Settled], Snapshot]:
     """The outcomes by journal id, and the snapshot with what follows from them.
 
-    `snapshot` was just rebuilt from Keeper. A lock that we asked for and find is ours, so that we may undo it. A team
-    that Keeper does not show may wait in the Pending Queue: it stays unknown.
+    `unknown` are journal ids, operations and when each was sent. `snapshot` was just rebuilt from Keeper. A lock that
+    we asked for and find is ours, so that we may undo it. A team that Keeper does not show may wait in the Pending
+    Queue: it stays unknown.
     """
-    outcomes: dict[int, Settled] = {}
-    accounts = dict(snapshot.accounts)
-    teams = dict(snapshot.teams)
-    unsettled = dict(snapshot.unsettled_teams)
-    by_key = {a.jumpcloud_id: a for a in accounts.values() if a.jumpcloud_id}
-    for number, op in unknown:
-        account = by_key.get(op.subject.jumpcloud_id) or accounts.get(op.subject.keeper_id)
-        if op.kind is Kind.QUEUE_TEAM:
-            team = _team_shown(teams.values(), op)
-            outcomes[number] = (
-                Settled(State.DONE, "found in Keeper")
-                if team
-                else Settled(State.UNKNOWN, "not shown; it may be queued")
+    work = _Settlement(snapshot)
+    outcomes = {number: work.outcome(op, at) for number, op, at in unknown}
+    return outcomes, replace(snapshot, accounts=work.accounts, teams=work.teams, unsettled_teams=work.unsettled)
+
+
+class _Settlement:
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.accounts = dict(snapshot.accounts)
+        self.teams = dict(snapshot.teams)
+        self.unsettled = dict(snapshot.unsettled_teams)
+
+    def outcome(self, op: Operation, at: datetime) -> Settled:
+        if op.subject.type == "team":
+            return self._team(op, at)
+        account = self._created(op) if op.kind is Kind.CREATE_USER else self._account(op)
+        if account is None:
+            return _NEVER
+        if account.gone:
+            if op.kind is not Kind.DEACTIVATE_USER:
+                return _NEVER
+            self.accounts[account.keeper_id] = gone(account)
+            return Settled(State.DONE, "not in this Keeper node any more: withdrawn by it, deleted or moved")
+        arrived = {
+            Kind.CREATE_USER: True,
+            Kind.DEACTIVATE_USER: not account.active,
+            Kind.REACTIVATE_USER: account.active,
+        }.get(op.kind)
+        if arrived is None:
+            arrived = all(account.shown.get(change.attribute) == change.after for change in op.changes)
+        teams = {team.key: team_id for team in (*op.add, *op.remove) if (team_id := self._team_id(team.key))}
+        shown = {team_id for team_id, membership in account.memberships.items() if membership.shown}
+        added = tuple(team for team in op.add if teams.get(team.key) in shown)
+        removed = tuple(team for team in op.remove if team.key in teams and teams[team.key] not in shown)
+        if op.kind is Kind.UPDATE_USER:
+            arrived = arrived and added == op.add and removed == op.remove
+        if arrived or added or removed:
+            # Whatever of it is there is ours, also where the rest is to be asked for again.
+            done = replace(op, add=added, remove=removed)
+            if not arrived:
+                done = replace(done, kind=Kind.UPDATE_USER, changes=())
+            former = None if op.kind is Kind.CREATE_USER else account
+            reply = KeeperUser(account.keeper_id, account.shown, account.active, frozenset(shown))
+            after = after_user(former, done, teams, reply, at)
+            # A user who was created shows what else they are a member of.
+            memberships = {**account.memberships, **after.memberships}
+            kept = {t: m for t, m in memberships.items() if t not in {teams[team.key] for team in removed}}
+            self.accounts[account.keeper_id] = replace(
+                after, memberships=kept, protected_as=account.protected_as, active=account.active
             )
-            if team:
-                asked_at = unsettled.pop(op.subject.jumpcloud_id, None)
-                owner = op.subject.jumpcloud_id
-                teams[team.keeper_id] = replace(
-                    team, standing=Standing.MANAGED, jumpcloud_id=owner, queued_at=team.queued_at or asked_at
-                )
-        elif op.kind is Kind.CREATE_USER:
-            outcomes[number] = _seen(_user_shown(accounts.values(), op))
-        elif op.kind is Kind.DEACTIVATE_USER and account is not None:
-            arrived = account.gone or not account.active
-            outcomes[number] = _seen(arrived)
-            if arrived:
-                accounts[account.keeper_id] = replace(account, locked_by_us=True, review_lock=False)
-        elif op.kind is Kind.REACTIVATE_USER and account is not None:
-            outcomes[number] = _seen(account.active)
-            if account.active:
-                accounts[account.keeper_id] = replace(account, locked_by_us=False)
-        elif op.kind is Kind.UPDATE_USER and account is not None:
-            outcomes[number] = _seen(_changes_shown(account, op))
-        elif op.kind is Kind.DELETE_TEAM:
-            outcomes[number] = _seen(op.subject.keeper_id not in teams or teams[op.subject.keeper_id].gone)
-        else:
-            team = teams.get(op.subject.keeper_id)
-            names = [change.after for change in op.changes if change.attribute == DISPLAY_NAME]
-            outcomes[number] = _seen(team is not None and (not names or team.shown.get(DISPLAY_NAME) == names[0]))
-    return outcomes, replace(snapshot, accounts=accounts, teams=teams, unsettled_teams=unsettled)
+        return _ARRIVED if arrived else _NEVER
 
+    def _account(self, op: Operation) -> Account | None:
+        tied = [a for a in self.accounts.values() if a.jumpcloud_id and a.jumpcloud_id == op.subject.jumpcloud_id]
+        return tied[0] if tied else self.accounts.get(op.subject.keeper_id)
 
-def _seen(arrived: bool) -> Settled:
-    return (
-        Settled(State.DONE, "found in Keeper")
-        if arrived
-        else Settled(State.FAILED, "Keeper shows that it did not arrive")
-    )
+    def _created(self, op: Operation) -> Account | None:
+        """The account that the request made: by our id, else by the address unless it is somebody else's."""
+        key = op.subject.jumpcloud_id
+        live = [account for account in self.accounts.values() if not account.gone]
+        tied = [a for a in live if key in (a.jumpcloud_id, a.shown.get(EXTERNAL_ID)) and not tied_to_another(a, key)]
+        addressed = [
+            a
+            for a in live
+            if a.standing is Standing.UNMANAGED
+            and fold(a.email) == fold(op.subject.name)
+            and not tied_to_another(a, key)
+        ]
+        found = next(iter([*tied, *addressed]), None)
+        if found is not None:
+            former = [k for k, a in self.accounts.items() if a.jumpcloud_id == key and k != found.keeper_id]
+            for keeper_id in former:
+                del self.accounts[keeper_id]
+        return found
 
+    def _team(self, op: Operation, at: datetime) -> Settled:
+        team = self.teams.get(op.subject.keeper_id)
+        if op.kind is Kind.QUEUE_TEAM:
+            team = self._queued(op)
+            if team is None:
+                return _QUEUED_PERHAPS
+            asked_at = self.unsettled.pop(op.subject.jumpcloud_id, at)
+            made = after_team(None, op, KeeperTeam(team.keeper_id, team.shown), team.queued_at or asked_at)
+            self.teams[team.keeper_id] = replace(made, seen=True)
+            return _ARRIVED
+        if op.kind is Kind.DELETE_TEAM:
+            return _ARRIVED if team is None or team.gone else _NEVER
+        names = [change.after for change in op.changes if change.attribute == DISPLAY_NAME]
+        if team is None or (names and team.shown.get(DISPLAY_NAME) != names[0]):
+            return _NEVER
+        self.teams[team.keeper_id] = after_team(team, op, KeeperTeam(team.keeper_id, team.shown), at)
+        return _ARRIVED
 
-def _team_shown(teams: Iterable[Team], op: Operation) -> Team | None:
-    """The team that the request made: by our id, else by a name that was free when it was asked for."""
-    wanted = {change.attribute: change.after for change in op.changes}
-    live = [team for team in teams if not team.gone]
-    tied = [t for t in live if op.subject.jumpcloud_id in (t.jumpcloud_id, t.shown.get(EXTERNAL_ID))]
-    named = [t for t in live if not t.managed and t.name == wanted.get(DISPLAY_NAME)]
-    return next(iter([*tied, *named]), None)
+    def _queued(self, op: Operation) -> Team | None:
+        """The team that the request made: by our id, else by a name that was free when it was asked for."""
+        wanted = {change.attribute: change.after for change in op.changes}
+        live = [team for team in self.teams.values() if not team.gone]
+        tied = [t for t in live if op.subject.jumpcloud_id in (t.jumpcloud_id, t.shown.get(EXTERNAL_ID))]
+        named = [t for t in live if not t.managed and t.name == wanted.get(DISPLAY_NAME)]
+        return next(iter([*tied, *named]), None)
 
-
-def _user_shown(accounts: Iterable[Account], op: Operation) -> bool:
-    return any(
-        not account.gone
-        and (account.shown.get(EXTERNAL_ID) == op.subject.jumpcloud_id or fold(account.email) == fold(op.subject.name))
-        for account in accounts
-    )
-
-
-def _changes_shown(account: Account, op: Operation) -> bool:
-    changed = all(account.shown.get(change.attribute) == change.after for change in op.changes)
-    shown = {team_id for team_id, m in account.memberships.items() if m.shown}
-    added = all(team.keeper_id in shown for team in op.add)
-    return changed and added and not any(team.keeper_id in shown for team in op.remove)
+    def _team_id(self, key: str) -> str | None:
+        if key in self.teams:
+            return key
+        return next((k for k, t in self.teams.items() if t.managed and not t.gone and t.jumpcloud_id == key), None)

@@ -84,7 +84,8 @@ def after_user(
     if op.kind is Kind.CREATE_USER:
         if reply is None:
             raise ValueError("a created user has no id without Keeper's reply")
-        account = Account(reply.id, Standing.MANAGED, reply.active, op.subject.jumpcloud_id)
+        # Whoever is created while there is a pilot is in it.
+        account = Account(reply.id, Standing.MANAGED, reply.active, op.subject.jumpcloud_id, pilot=True)
     if account is None:
         raise ValueError("only a creation starts without an account")
     asked = {change.attribute: change.after for change in op.changes if change.attribute != "active"}
@@ -110,6 +111,11 @@ def after_user(
     if op.kind is Kind.REACTIVATE_USER:
         return replace(account, active=True, locked_by_us=False, left_at=None)
     return account
+
+
+def gone(account: Account) -> Account:
+    """The account after a deactivation that withdrew an invitation, or came too late: Keeper has it no more."""
+    return replace(account, gone=True, active=False, locked_by_us=True, review_lock=False, memberships={})
 
 
 def after_team(team: Team | None, op: Operation, reply: KeeperTeam | None, now: datetime) -> Team:

@@ -65,6 +65,7 @@ __all__ = [
 T = TypeVar("T")
 
 _RUN_COLUMNS = "id, kind, started_at, started_by, reason, finished_at, result, plan_id, held, counts, error"
+_GOOD_READ = "result NOT IN ('', 'failed', 'stopped')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +154,18 @@ class Store:
         return int(new_id)
 
     @contextmanager
+    def together(self) -> Iterator[None]:
+        """One transaction for all that is written within."""
+        with self._tx():
+            yield
+
+    @contextmanager
     def _tx(self) -> Iterator[sqlite3.Connection]:
         """One transaction for writing. `with connection` would not begin one, so each call would commit alone."""
         connection = self._connection
+        if connection.in_transaction:
+            yield connection
+            return
         with statefile.translated(self.path):
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -265,7 +275,7 @@ class Store:
             return Snapshot(
                 accounts=accounts_of(
                     connection.execute(f"SELECT {ACCOUNT_COLUMNS} FROM users"),
-                    connection.execute('SELECT "user", team, ours, seen, shown, asked_at FROM memberships'),
+                    connection.execute('SELECT "user", team, ours, seen, shown, asked_at, found FROM memberships'),
                 ),
                 teams={team.keeper_id: team for team in teams},
                 unsettled_teams=_unsettled_teams(connection, former),
@@ -411,17 +421,21 @@ class Store:
             ]
 
     def last_good_read(self) -> datetime | None:
-        """When the newest run began that read both sides."""
+        """When the newest run over everybody began that read both sides."""
         with self._reading() as connection:
-            sql = "SELECT max(started_at) FROM runs WHERE result NOT IN ('', 'failed')"
+            sql = f"SELECT max(started_at) FROM runs WHERE {_GOOD_READ} AND kind <> 'person'"
             return time_of(connection.execute(sql).fetchone()[0])
 
     def held_run(self, plan_id: str | None = None) -> Run | None:
-        """The newest run that held operations and kept its plan, of this plan if one is given."""
-        where = "held > 0 AND document IS NOT NULL AND (?1 IS NULL OR plan_id = ?1)"
+        """The newest run over everybody that read both sides, if it held operations; or, while it did, the newest that
+        held this plan."""
+        sql = f"SELECT {_RUN_COLUMNS} FROM runs WHERE {_GOOD_READ} AND kind <> 'person'"
         with self._reading() as connection:
-            rows = _rows(connection, f"SELECT {_RUN_COLUMNS} FROM runs WHERE {where} ORDER BY id DESC LIMIT 1", plan_id)
-            return next(map(run_of, rows), None)
+            newest = next(map(run_of, _rows(connection, f"{sql} ORDER BY id DESC LIMIT 1")), None)
+            if newest is None or not newest.held or plan_id in (None, newest.plan_id):
+                return newest if newest is not None and newest.held else None
+            older = f"{sql} AND held > 0 AND document IS NOT NULL AND plan_id = ? ORDER BY id DESC LIMIT 1"
+            return next(map(run_of, _rows(connection, older, plan_id)), None)
 
     def document(self, run_id: int) -> str | None:
         """The plan document (JSON) that was kept with a run."""
@@ -575,6 +589,17 @@ class Store:
         with self._tx():
             row = {"state": state, "closed_at": time_text(at), "result": result}
             self._table("requests").update(int(request_id), row)
+
+    def decisions(self, kind: str, since: datetime) -> list[Request]:
+        """The decisions of this kind since then, whatever became of them."""
+        sql = "SELECT * FROM requests WHERE kind = ? AND at >= ? ORDER BY id"
+        with self._reading() as connection:
+            return [request_of(row) for row in _rows(connection, sql, kind, time_text(since))]
+
+    def narrow(self, request_id: str, arguments: Mapping[str, Any]) -> None:
+        """Replace what an open decision is about by less of it."""
+        with self._tx():
+            self._table("requests").update(int(request_id), {"arguments": json_text(dict(arguments))})
 
     def pause(self) -> Request | None:
         """The decision that stops all writes, if one is open."""

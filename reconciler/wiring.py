@@ -1,10 +1,7 @@
-"""From the settings to clients that are ready: credentials, pace, logs."""
+"""From the settings to clients that are ready: credentials and pace."""
 
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-
-from loguru import logger
 
 from reconciler import jumpcloud as jc
 from reconciler import keeper as scim
@@ -68,16 +65,3 @@ async def _credentials(stack: AsyncExitStack, settings: Settings) -> tuple[_Head
     )
     account = jc.ServiceAccount(oauth, section.organization)
     return account.headers, account.forget
-
-
-def log_to_stderr(settings: Settings) -> None:
-    """Logs go to standard error; `diagnose` stays off, since it would print local variables, secrets among them."""
-    logger.remove()
-    logger.add(
-        sys.stderr,
-        level=settings.log.level.value,
-        format="{time:YYYY-MM-DDTHH:mm:ssZZ} {level} {message}",
-        diagnose=False,
-        backtrace=False,
-        serialize=settings.log.format.value == "json",
-    )

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from reconciler.diff import Decision
-from reconciler.model import Account, Failure, Membership, Snapshot, Standing, Status
+from reconciler.model import Account, Failure, Membership, Snapshot, Standing, Status, Takeover
 from reconciler.plan import Kind, NoticeKind, Operation
 from reconciler.policy import (
     AddressChange,
@@ -164,7 +164,9 @@ def test_a_namesake_by_address_is_adopted() -> None:
 def test_a_recycled_address_is_never_linked_silently() -> None:
     decision = decide(directory([user(1, direct=True)]), snapshot([unmanaged(1, external=jc(77))]))
     assert kinds(decision) == [] and notices(decision) == [NoticeKind.CONFLICT]
-    consented = decide(directory([user(1, direct=True)]), snapshot([unmanaged(1, external=jc(77), takeover=True)]))
+    consented = decide(
+        directory([user(1, direct=True)]), snapshot([unmanaged(1, external=jc(77), takeover=Takeover.BY_ADDRESS)])
+    )
     assert only(consented).rule == "adopted"
 
 
@@ -173,7 +175,7 @@ def test_a_rehire_takes_the_locked_account_over_only_with_adopt() -> None:
     locked = account(old, active=False, locked_by_us=True)
     refused = decide(directory([new]), snapshot([locked]))
     assert kinds(refused) == [] and notices(refused) == [NoticeKind.CONFLICT]
-    consented = only(decide(directory([new]), snapshot([replace(locked, takeover=True)])))
+    consented = only(decide(directory([new]), snapshot([replace(locked, takeover=Takeover.BY_ADDRESS)])))
     assert consented.kind is Kind.REACTIVATE_USER and consented.subject.jumpcloud_id == new.id
 
 
@@ -284,7 +286,10 @@ def test_a_group_that_left_the_scope_empties_its_team() -> None:
     keep = Policy(teams=TeamPolicy(out_of_scope=TeamOutOfScope.KEEP))
     assert kinds(decide(directory([u]), held, keep)) == []
     delete = Policy(teams=TeamPolicy(out_of_scope=TeamOutOfScope.DELETE))
-    assert kinds(decide(directory([u]), held, delete)) == [Kind.UPDATE_USER, Kind.DELETE_TEAM]
+    assert kinds(decide(directory([u]), held, delete)) == [Kind.UPDATE_USER]  # first it is emptied
+    locked = account(user(2), active=False, locked_by_us=True, memberships={"t0009": MEMBER})
+    emptied = snapshot([account(u), locked], [team(g)])
+    assert kinds(decide(directory([u]), emptied, delete)) == [Kind.DELETE_TEAM]
 
 
 def test_a_group_left_out_by_the_settings_is_let_go() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.model import Account, Failure, Membership, Snapshot, Standing, Team
+from reconciler.model import Account, Failure, Membership, Snapshot, Standing, Takeover, Team
 from reconciler.plan import Cause, Change, Kind, Operation, Rule, Subject, TeamRef
 from reconciler.store import Binding, Damaged, State, Store, Unusable, WrongBinding
 
@@ -38,7 +38,7 @@ ADA = Account(
     pilot=True,
     former_external_id="was",
 )
-BOB = Account("k-bob", Standing.UNMANAGED, active=False, gone=True, takeover=True, review_lock=True)
+BOB = Account("k-bob", Standing.UNMANAGED, active=False, gone=True, takeover=Takeover.AS_GHOST, review_lock=True)
 ENG = Team(
     "t-eng",
     Standing.MANAGED,
@@ -391,16 +391,21 @@ def test_runs_are_recorded_from_begin_to_end(store: Store) -> None:
 
 def test_the_held_plan_is_the_newest_that_was_held_and_is_kept_once(store: Store) -> None:
     runs = []
-    for plan_id, held in (("p1", 2), ("p2", 1), ("p1", 2), ("p3", 0)):
+    for plan_id, held in (("p1", 2), ("p2", 1), ("p1", 2)):
         run = store.begin_run("cycle", NOW, by="", reason="")
         store.finish_run(run, NOW, "held", plan_id=plan_id, held=held, document=f"{plan_id} of {run}")
         runs.append(run)
+    for kind, result in (("person", "done"), ("cycle", "failed")):
+        store.finish_run(store.begin_run(kind, NOW, by="", reason=""), NOW, result)
     newest, of_p2 = store.held_run(), store.held_run("p2")
     assert newest is not None
     assert of_p2 is not None
     assert (newest.id, of_p2.id) == (runs[2], runs[1])
     assert store.held_run("p3") is None
-    assert [store.document(run) for run in runs] == [None, f"p2 of {runs[1]}", f"p1 of {runs[2]}", f"p3 of {runs[3]}"]
+    assert [store.document(run) for run in runs] == [None, f"p2 of {runs[1]}", f"p1 of {runs[2]}"]
+    store.finish_run(store.begin_run("cycle", NOW, by="", reason=""), NOW, "nothing")
+    assert store.held_run() is None
+    assert store.held_run("p1") is None
 
 
 def test_forgetting_deletes_old_history_but_nothing_open(store: Store) -> None:

@@ -61,17 +61,22 @@ def _review(plan: "Plan") -> bool:
     return click.confirm("This is the first plan for this Keeper node. Apply it as shown?", default=False)
 
 
-def _carry_out(settings: "Settings", order: "Order") -> NoReturn:
-    """Run one cycle, print what came of it, and end with its exit code."""
-    from reconciler import cycle
+def _refuse_to_observe(settings: "Settings") -> None:
     from reconciler.policy import Mode
-    from reconciler.progress import shown
-    from reconciler.report.text import render_result
-    from reconciler.store import Store
 
     if settings.policy().mode is Mode.OBSERVE:
         say('Nothing was done: policy.mode is "observe". Set it to "enforce" to have anything sent.')
         raise Exit(USAGE)
+
+
+def _carry_out(settings: "Settings", order: "Order") -> NoReturn:
+    """Run one cycle, print what came of it, and end with its exit code."""
+    from reconciler import cycle
+    from reconciler.progress import shown
+    from reconciler.report.text import render_result
+    from reconciler.store import Store
+
+    _refuse_to_observe(settings)
     with Store.open(settings.state_path(), write=True) as store, shown() as progress:
         outcome = with_services(
             settings, lambda both: cycle.run(settings, both, store, order, utc_now, progress=progress)
@@ -128,6 +133,7 @@ def release(config: Path | None, plan_id: str | None, reason: str) -> None:
     from reconciler.store import Store
 
     settings = settings_of(config)
+    _refuse_to_observe(settings)
     with Store.open(settings.state_path(), write=True) as store:
         held = store.held_run(plan_id)
         if held is None:

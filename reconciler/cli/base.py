@@ -76,9 +76,10 @@ def with_services(settings: "Settings", work: "Callable[[Services], Coroutine[An
     """Run some work with clients of both services, which are closed again."""
     import asyncio
 
-    from reconciler.wiring import log_to_stderr, services
+    from reconciler import log
+    from reconciler.wiring import services
 
-    log_to_stderr(settings)
+    log.to_stderr(settings, service=False)
 
     async def session() -> T:
         async with services(settings) as both:

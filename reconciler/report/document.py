@@ -31,6 +31,19 @@ class SavedPlan:
     effects: frozenset[Effect]
     operations: tuple[Operation, ...]
 
+    def check(self, organization: str, application_id: str, keeper: str) -> None:
+        """Raise SavedPlanError if the plan was made for something else than these."""
+        if (self.source.organization, self.source.application_id, self.source.keeper) != (
+            organization,
+            application_id,
+            keeper,
+        ):
+            raise SavedPlanError(
+                f"The plan {self.id} was made for the application {self.source.application_label} of the organisation "
+                f"{self.source.organization} and for {self.source.keeper}, and the settings lead elsewhere; nothing "
+                f"was applied. {_ANEW}"
+            )
+
 
 def to_document(plan: Plan) -> dict[str, Any]:
     """The plan as a JSON document, version 1."""

@@ -1,0 +1,82 @@
+"""What is logged, to standard error: text for people, or one JSON object a line for machines."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from loguru import logger
+
+from reconciler import systemd
+from reconciler.report.terminal import clean, clean_json
+
+if TYPE_CHECKING:
+    from loguru import Message, Record
+
+    from reconciler.apply import Result
+    from reconciler.config import Settings
+
+LONGEST = 2000
+"""Columns of one message; what a service says may be of any length."""
+_LEVELS = {"done": "INFO", "put_off": "INFO", "failed": "WARNING", "unknown": "WARNING"}
+
+
+def to_stderr(settings: "Settings", *, service: bool) -> None:
+    """Log as the settings say; but while a service tells what it does, a command prints that as its result.
+
+    Every message is made harmless for a terminal first. `diagnose` stays off: it would print local variables, secrets
+    among them.
+    """
+    level = settings.log.level.value
+    level = "WARNING" if level == "INFO" and not service else level
+    machine = settings.log.format.value == "json"
+    logger.remove()
+    logger.configure(extra={"tenant": settings.tenant}, patcher=_harmless)
+    logger.add(_write_json if machine else sys.stderr, level=level, format=_text, diagnose=False, backtrace=False)
+
+
+def operation(result: "Result") -> None:
+    """One line for what became of one operation."""
+    op = result.operation
+    extra = {
+        "operation": op.kind.value,
+        "subject": op.subject.name,
+        "jumpcloud_id": op.subject.jumpcloud_id,
+        "keeper_id": op.subject.keeper_id,
+        "rule": op.rule.value,
+        "cause": op.cause.value,
+        "reason": op.reason,
+        "add": [team.name for team in op.add],
+        "remove": [team.name for team in op.remove],
+        "state": result.state.value,
+        "outcome": result.outcome,
+        "error": result.error,
+    }
+    teams = [f"+{team.name}" for team in op.add] + [f"-{team.name}" for team in op.remove]
+    words = f"{op.kind.value} {op.subject.name}: {result.state.value} ({'; '.join([op.reason, *teams])})"
+    if result.error:
+        words += f": {result.error}"
+    logger.bind(**extra).log(_LEVELS.get(result.state.value, "INFO"), "{}", words)
+
+
+def _harmless(record: "Record") -> None:
+    record["message"] = clean(record["message"], width=LONGEST)
+
+
+def _text(record: "Record") -> str:
+    time = "" if systemd.under_journal() else "{time:YYYY-MM-DDTHH:mm:ssZZ} "
+    tenant = "[{extra[tenant]}] " if record["extra"].get("tenant") else ""
+    run = "run {extra[run]}: " if "run" in record["extra"] else ""
+    return f"{time}{{level}} {tenant}{run}{{message}}\n{{exception}}"
+
+
+def _write_json(message: "Message") -> None:
+    record = message.record
+    line: dict[str, Any] = {
+        "time": record["time"].isoformat(),
+        "level": record["level"].name,
+        "message": record["message"],
+        **record["extra"],
+    }
+    if record["exception"] is not None:
+        line["exception"] = repr(record["exception"].value)
+    sys.stderr.write(clean_json(json.dumps(line, ensure_ascii=False)) + "\n")

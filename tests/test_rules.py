@@ -1,0 +1,308 @@
+"""Rules of the diff and of the limits that are easily broken together: takeovers, twins, focus, pilot, releases."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import cast
+
+from reconciler.confirm import confirm
+from reconciler.diff import Decision
+from reconciler.jumpcloud import JumpCloud, Paths
+from reconciler.model import Account, Group, KeeperUser, Membership, Standing, Status, Takeover
+from reconciler.plan import Kind
+from reconciler.policy import Drift, Limits, OutOfScope, Pilot, Policy, Reactivate, TeamOutOfScope, TeamPolicy
+from reconciler.safety import Consent, Judged, Release, judge
+from reconciler.snapshot import after_user
+from tests.world import MEMBER, NOW, account, decide, directory, group, jc, snapshot, team, user
+
+LIMITS = Limits()
+
+
+def kinds(d: Decision) -> list[Kind]:
+    return [op.kind for op in d.plan.operations]
+
+
+def unmanaged(number: int, external: str = "", **values: object) -> Account:
+    u = user(number)
+    shown = {"userName": u.email, **({"externalId": external} if external else {})}
+    return account(
+        u, **{"standing": Standing.UNMANAGED, "jumpcloud_id": "", "shown": shown, "asked": {}, "settled": {}, **values}
+    )
+
+
+NOBODY = Consent()
+
+
+def judged(d: Decision, consent: Consent = NOBODY) -> Judged:
+    return judge(d.plan, d.snapshot, (), LIMITS, TeamPolicy(), consent)
+
+
+def test_duplicate_account_taken_over_never_makes_the_real_one_a_leaver() -> None:
+    """A second Keeper account that carries the id of an in-scope person is adopted (adopt --ghosts)."""
+    p = user(1, direct=True)
+    real = account(p)  # k0001
+    twin = unmanaged(5, external=p.id, keeper_id="k0005", takeover=Takeover.AS_GHOST)
+    first = decide(directory([p]), snapshot([real, twin]))
+    owners = [a.jumpcloud_id for a in first.snapshot.accounts.values() if a.managed and a.jumpcloud_id]
+    locks1 = [op.subject for op in first.plan.operations if op.kind is Kind.DEACTIVATE_USER]
+    second = decide(directory([p]), first.snapshot)
+    locks2 = [op.subject for op in second.plan.operations if op.kind is Kind.DEACTIVATE_USER]
+    assert len(owners) == len(set(owners))
+    assert not locks1
+    assert "k0001" not in {s.keeper_id for s in locks2}
+
+
+def test_duplicate_second_cycle_locks_the_real_account_unheld() -> None:
+    p = user(1, direct=True)
+    d = decide(
+        directory([p]),
+        snapshot([account(p), unmanaged(5, external=p.id, keeper_id="k0005", takeover=Takeover.AS_GHOST)]),
+    )
+    second = decide(directory([p]), d.snapshot)
+    sent = [op for op in judged(second).plan.operations if op.sent and op.kind is Kind.DEACTIVATE_USER]
+    assert not sent, [(op.subject, op.reason) for op in sent]
+
+
+def test_taking_over_the_account_of_a_shared_address_does_not_lock_someone_in_scope() -> None:
+    people = [user(1, direct=True), user(2, direct=True, email="u1@example.com")]
+    d = decide(directory(people), snapshot([unmanaged(1, takeover=Takeover.AS_GHOST)]))
+    assert Kind.DEACTIVATE_USER not in kinds(d), d.plan.operations
+
+
+def test_taking_over_the_account_of_a_staged_person_changes_nothing_about_access() -> None:
+    p = user(1, direct=True, status=Status.STAGED)
+    for held in (unmanaged(1, takeover=Takeover.AS_GHOST), unmanaged(1, external=p.id, takeover=Takeover.AS_GHOST)):
+        d = decide(directory([p]), snapshot([held]))
+        assert Kind.DEACTIVATE_USER not in kinds(d), d.plan.operations
+
+
+def test_taking_over_the_account_at_the_new_address_of_someone_in_scope() -> None:
+    p = user(1, direct=True, email="new@example.com")
+    old = account(user(1))
+    new = unmanaged(7, keeper_id="k0007", takeover=Takeover.AS_GHOST, shown={"userName": "new@example.com"})
+    d = decide(directory([p]), snapshot([old, new]))
+    assert Kind.DEACTIVATE_USER not in kinds(d), d.plan.operations
+
+
+def test_a_taken_over_ghost_who_exists_in_jumpcloud_is_not_called_deleted_nor_covered_over_keep() -> None:
+    p = user(1)
+    held = snapshot([unmanaged(1, external=p.id, takeover=Takeover.AS_GHOST)])
+    d = decide(directory([p]), held, Policy(out_of_scope=OutOfScope.KEEP))
+    assert kinds(d) == [], d.plan.operations  # "keep" covers who merely left
+
+
+def test_takeover_mark_on_a_managed_account_does_not_link_a_later_hire_silently() -> None:
+    p = user(1, direct=True)
+    marked = replace(account(p), takeover=Takeover.BY_ADDRESS)  # what decisions.adopt writes for a managed account
+    learnt = decide(directory([p]), snapshot([marked])).snapshot
+    # months later: 1 is deleted, a new hire gets the address
+    hire = user(2, direct=True, email="u1@example.com")
+    d = decide(directory([hire]), learnt, now=NOW + timedelta(days=200))
+    assert not [op for op in d.plan.operations if op.subject.jumpcloud_id == hire.id], d.plan.operations
+
+
+def test_focus_does_not_lose_the_adoption_of_an_unmanaged_account() -> None:
+    p = user(1, direct=True)
+    held = snapshot([unmanaged(1)])
+    d = decide(directory([p]), held, focus=p.id)
+    assert d.plan.operations
+    assert d.snapshot.accounts["k0001"].managed
+
+
+def test_resync_of_one_before_the_review_adopts_no_team_by_name() -> None:
+    p, g = user(1, 9), group(9)
+    namesake = team(
+        g,
+        standing=Standing.UNMANAGED,
+        jumpcloud_id="",
+        shown={"displayName": g.name},
+        asked={},
+        settled={},
+        queued_at=None,
+    )
+    d = decide(directory([p], [g]), snapshot([account(p)], [namesake], reviewed=False), focus=p.id)
+    j = judged(d, consent=Consent(person="person:u1"))
+    given = [t.keeper_id for op in j.plan.operations if op.sent for t in op.add]
+    assert not given, (given, d.snapshot.teams[namesake.keeper_id].standing)
+
+
+def test_only_our_own_locks_are_undone_through_a_hold() -> None:
+    people = [user(n, direct=True) for n in range(1, 101)]
+    accounts = [account(p) for p in people]
+    accounts[99] = account(people[99], active=False)  # locked by an administrator
+    d = decide(directory(people[50:]), snapshot(accounts), Policy(reactivate=Reactivate.ANY))
+    j = judged(d)
+    assert j.plan.held
+    assert not [op for op in j.plan.operations if op.sent], [op for op in j.plan.operations if op.sent]
+
+
+def test_what_is_divided_from_a_released_creation_is_not_sent_without_an_id() -> None:
+    people = [user(n, direct=True) for n in range(1, 101)]
+    joiner = user(200, 8)
+    groups = [group(8), group(9)]
+    teams = [team(g) for g in groups]
+    base = [account(p) for p in people]
+    released = decide(directory([*people, joiner], groups), snapshot(base, teams)).plan.effects
+    later = decide(
+        directory([*people, replace(joiner, groups=frozenset({jc(8), jc(9)}))], groups), snapshot(base, teams)
+    )
+    j = judged(later, consent=Consent((Release("release:1", released),)))
+    bad = [op for op in j.plan.operations if op.sent and op.kind is Kind.UPDATE_USER and not op.subject.keeper_id]
+    assert not bad, bad
+
+
+def test_a_released_grant_goes_though_a_name_changed_meanwhile() -> None:
+    people = [user(n, 9) for n in range(1, 31)]
+    g = group(9)
+    held = snapshot([account(user(n)) for n in range(1, 31)], [team(g)])
+    first = decide(directory(people, [g]), held)
+    release = Release("release:1", first.plan.effects)
+    changed = decide(directory([replace(p, given_name="Ada") for p in people], [g]), held)
+    j = judged(changed, consent=Consent((release,)))
+    gained = {op.subject.key for op in j.plan.operations if op.sent and op.add}
+    assert len(gained) == 30, len(gained)
+
+
+def test_resync_of_one_person_more_is_judged_by_the_ordinary_limits() -> None:
+    people = [user(n, direct=True) for n in range(1, 1001)]
+    whole = snapshot([account(p) for p in people])
+    d = decide(directory([]), snapshot([whole.accounts["k0001"]]), focus=jc(1))  # deleted, read alone
+    d = replace(d, snapshot=replace(whole, accounts={**whole.accounts, **d.snapshot.accounts}))
+    j = judged(d, consent=Consent(person="person:u1", persons_before=frozenset({jc(7), jc(8), jc(9)})))
+    assert [op for op in j.plan.operations if op.sent], j.plan.held  # 1 of 20 allowed
+
+
+def test_protect_covers_the_disowned() -> None:
+    u = user(1, direct=True)
+    given_up = account(u, standing=Standing.DISOWNED, former_external_id="okta-1")
+    d = decide(directory([u]), snapshot([given_up]), Policy(protect=frozenset({u.email})))
+    assert kinds(d) == []
+
+
+def test_adopting_a_team_only_adds_and_keeps_whom_it_finds_even_under_repair() -> None:
+    g = group(9)
+    inside, outside = user(1, 9), user(2, direct=True)
+    found = Membership(ours=False, seen=True, shown=True)
+    made = team(
+        g,
+        standing=Standing.UNMANAGED,
+        jumpcloud_id="",
+        shown={"displayName": g.name},
+        asked={},
+        settled={},
+        queued_at=None,
+    )
+    held = snapshot([account(inside), account(outside, memberships={made.keeper_id: found})], [made], reviewed=False)
+    d = decide(directory([inside, outside], [g]), held, Policy(drift=Drift.REPAIR))
+    assert not [op for op in d.plan.operations if op.remove], [op for op in d.plan.operations if op.remove]
+
+
+def test_a_lock_found_in_the_first_plan_is_ours_also_outside_the_pilot() -> None:
+    pilot = Policy(only=Pilot(groups=frozenset({"IT"})))
+    p = user(1, status=Status.SUSPENDED, direct=True)
+    held = snapshot([unmanaged(1, external=p.id, active=False)], reviewed=False)
+    first = decide(directory([p]), held, pilot)
+    back = decide(directory([user(1, direct=True)]), replace(first.snapshot, reviewed=True))  # pilot over, person back
+    assert Kind.REACTIVATE_USER in kinds(back), [n.message for n in back.plan.notices]
+
+
+def test_leavers_outside_the_pilot_are_not_lost_as_ghosts() -> None:
+    pilot = Policy(only=Pilot(groups=frozenset({"IT"})))
+    p = user(1, status=Status.SUSPENDED)
+    first = decide(directory([p]), snapshot([unmanaged(1, external=p.id)], reviewed=False), pilot)
+    assert [op.sent for op in first.plan.operations] == [False]
+    later = decide(directory([p]), replace(first.snapshot, reviewed=True))
+    assert kinds(later) == [Kind.DEACTIVATE_USER], [n.kind for n in later.plan.notices]
+
+
+def test_a_group_renamed_beyond_what_keeper_takes_is_not_sent() -> None:
+    d = decide(directory([], [group(9, "x" * 1000)]), snapshot([], [team(group(9))]))
+    assert kinds(d) == []
+
+
+def test_a_group_made_again_takes_its_team_whatever_keeper_made_of_the_name() -> None:
+    g = group(9, "Sales  EU")
+    made = team(
+        g,
+        shown={"displayName": "Sales EU", "externalId": g.id},
+        settled={"displayName": "Sales EU", "externalId": g.id},
+    )
+    assert kinds(decide(directory([], [g]), snapshot([], [made]))) == []  # in line
+    d = decide(directory([], [group(5, "Sales  EU")]), snapshot([], [made]))
+    assert kinds(d) == [Kind.RENAME_TEAM], kinds(d)
+
+
+def test_protection_sticks_to_a_shielded_person() -> None:
+    policy = Policy(protect=frozenset({"bg@example.com"}))
+    held = snapshot([unmanaged(1, external=jc(1))])
+    first = decide(directory([user(1, direct=True, email="bg@example.com")]), held, policy)
+    assert kinds(first) == []
+    later = decide(directory([user(1, direct=True, email="other@example.com")]), first.snapshot, policy)
+    assert kinds(later) == [] and not later.snapshot.accounts["k0001"].managed
+
+
+def test_a_gone_disowned_account_is_nobodys_vault() -> None:
+    p = user(1, direct=True, email="new@example.com")
+    gone = account(user(2, email="new@example.com"), standing=Standing.DISOWNED, gone=True, active=False)
+    d = decide(directory([p]), snapshot([account(user(1), active=False, locked_by_us=True), gone]))
+    assert kinds(d) == [Kind.REACTIVATE_USER], [n.message for n in d.plan.notices]
+
+
+def test_an_unknown_state_out_of_scope_changes_nothing_about_access() -> None:
+    for status in (Status.STAGED, Status.UNKNOWN):
+        u = user(1, status=status)
+        d = decide(directory([u]), snapshot([account(u, left_at=NOW - timedelta(days=1))]))
+        assert kinds(d) == [], (status, kinds(d))
+
+
+def test_a_team_is_not_deleted_while_the_removal_of_its_members_is_in_doubt() -> None:
+    """The list of groups lacks a group; the members' own records say that it is still in scope."""
+
+    class Own:
+        async def groups_of(self, _: str) -> frozenset[str]:
+            return frozenset({jc(9)})
+
+        async def application_paths(self, _: str) -> Paths:
+            return Paths(True, True, frozenset({jc(9)}))
+
+        async def groups_in_scope(self) -> dict[str, Group]:
+            return {jc(9): group(9)}
+
+        async def status_of(self, _: str) -> Status:
+            return Status.ACTIVE
+
+    u, g = user(1, direct=True), group(9)
+    policy = Policy(teams=TeamPolicy(out_of_scope=TeamOutOfScope.DELETE))
+    member = snapshot([account(u, memberships={"t0009": MEMBER})], [team(g)])
+    assert Kind.DELETE_TEAM not in kinds(decide(directory([u]), member, policy))
+    d = decide(directory([u]), snapshot([account(u)], [team(g)]), policy)
+    assert kinds(d) == [Kind.DELETE_TEAM]
+    j = judged(d, consent=Consent((Release("release:1", d.plan.effects),)))
+    sure = asyncio.run(confirm(j, cast(JumpCloud, Own()), {}))
+    sent = [op.kind for op in sure.plan.operations if op.sent]
+    assert Kind.DELETE_TEAM not in sent, sent
+
+
+def test_the_pilot_covers_who_was_created_in_it_and_left_before_the_next_read() -> None:
+
+    policy = Policy(only=Pilot(groups=frozenset({"IT"})), grace=timedelta(0))
+    u, g = user(1, 9), group(9, "IT")
+    first = decide(directory([u], [g]), snapshot([], [team(g)]), policy)
+    (op,) = first.plan.operations
+    assert op.sent
+    made = after_user(
+        None, op, {jc(9): "t0009"}, KeeperUser("k1", {c.attribute: c.after for c in op.changes}, True), NOW
+    )
+    later = decide(directory([user(1)], [g]), snapshot([made], [team(g)]), policy)
+    assert [op.sent for op in later.plan.operations if op.kind is Kind.DEACTIVATE_USER] == [True], later.plan.operations
+
+
+def test_the_former_external_id_survives_a_resync_of_one() -> None:
+
+    u = user(1, direct=True)
+    d = decide(directory([u]), snapshot([unmanaged(1, external="okta-1")]), focus=u.id)
+    (op,) = d.plan.operations
+    row = d.snapshot.accounts["k0001"]
+    after = after_user(row, op, {}, None, NOW)
+    again = decide(directory([u]), snapshot([after])).snapshot.accounts["k0001"]
+    assert again.managed and again.former_external_id == "okta-1", again
