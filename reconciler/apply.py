@@ -177,7 +177,8 @@ class _Run:
         except scim.KeeperError as error:
             self._refused(number, op, error)
         except _Disagreement as error:
-            self._record(number, Result(op, State.FAILED, "keeper_disagrees", str(error)))
+            # What was read back may be older than the change: a list of the node decides.
+            self._record(number, Result(op, State.UNKNOWN, "keeper_disagrees", str(error)))
             verdict = error
         except Exception as error:
             # Nobody knows what became of it: it stays sent in the journal, and the next start asks Keeper.
@@ -209,19 +210,19 @@ class _Run:
         # A team that could not be queued is made up for in the next cycle; the person must not wait for it.
         missing = tuple(team for team in op.add if self._team_id(team) is None)
         sent = replace(op, add=tuple(team for team in op.add if team not in missing))
-        ids = {team.key: self._team_id(team) or "" for team in (*sent.add, *sent.remove)}
-        add, remove = [ids[t.key] for t in sent.add], [ids[t.key] for t in sent.remove]
+        words = f"not added yet: {', '.join(team.name for team in missing)}" if missing else ""
         before: KeeperUser | None = None
-        reply: KeeperUser | None
-        if op.kind is Kind.CREATE_USER:
-            reply = await self.client.create_user({change.attribute: change.after for change in op.changes}, add)
-            self._check_twin(op, reply)
-        else:
-            if canary:
-                # What others changed in Keeper since the snapshot must not pass for an effect of this request.
-                looked, before = await self._look(sent, None, needed=False)
-                canary = looked
-            reply = await self._patch(sent, add, remove)
+        if canary and op.kind is not Kind.CREATE_USER:
+            # What others changed in Keeper since the snapshot must not pass for an effect of this request.
+            canary, before = await self._look(sent, None, needed=False)
+        try:
+            reply = await self._request(sent)
+        except scim.Refused as refusal:
+            done, reply = await self._without_teams(sent, refusal)
+            words = words if done == sent else f"teams were not changed: {refusal}"
+            sent = done
+        ids = self._team_ids(sent)
+        remove = [ids[team.key] for team in sent.remove]
         disagreement: _Disagreement | None = None
         denied = reply is not None and bool(_denied(sent, reply, remove))
         looked = False
@@ -237,7 +238,7 @@ class _Run:
                 self._tell_ignored(sent, shown)
             reply = shown or reply
         account = after_user(None if op.kind is Kind.CREATE_USER else self._account(op), sent, ids, reply, self.clock())
-        self._keep(number, op, account, missing)
+        self._keep(number, op, account, words)
         return disagreement or (canary and looked)
 
     async def _look(self, op: Operation, reply: KeeperUser | None, *, needed: bool) -> tuple[bool, KeeperUser | None]:
@@ -251,23 +252,39 @@ class _Run:
             problem = f"could not be read back ({error})"
             raise scim.Unanswered(op.subject.name, "changed", problem=problem, uncertain=True) from None
 
-    async def _patch(self, op: Operation, add: Sequence[str], remove: Sequence[str]) -> KeeperUser | None:
-        """Send a change. Where Keeper refuses it for a membership that is there or gone already, only what is left of
-        it is sent: neither may keep the rest from being done."""
+    def _team_ids(self, op: Operation) -> dict[str, str]:
+        return {team.key: self._team_id(team) or "" for team in (*op.add, *op.remove)}
+
+    async def _request(self, op: Operation) -> KeeperUser | None:
+        """The one request that an operation on a user is."""
+        ids = self._team_ids(op)
+        add = [ids[team.key] for team in op.add]
+        if op.kind is Kind.CREATE_USER:
+            made = await self.client.create_user({change.attribute: change.after for change in op.changes}, add)
+            self._check_twin(op, made)
+            return made
         values = {c.attribute: c.after == "true" if c.attribute == "active" else c.after for c in op.changes}
-        try:
-            return await self.client.patch_user(op.subject.keeper_id, values, add, remove)
-        except scim.Refused:
-            shown = await self.client.user(op.subject.keeper_id) if add or remove else None
-            if shown is None:
-                raise
-            missing = [team for team in add if team not in shown.teams]
-            present = [team for team in remove if team in shown.teams]
-            if (missing, present) == (list(add), list(remove)):
-                raise
-            if not (values or missing or present):
-                return shown
-            return await self.client.patch_user(op.subject.keeper_id, values, missing, present)
+        return await self.client.patch_user(op.subject.keeper_id, values, add, [ids[team.key] for team in op.remove])
+
+    async def _without_teams(self, op: Operation, refusal: scim.Refused) -> tuple[Operation, KeeperUser | None]:
+        """What of a refused operation is done all the same, and Keeper's answer: a team that is not there (any more),
+        or a membership that is as it should be already, must not stand in the way of the rest. The next plan asks for
+        the teams by themselves. Raises the refusal where nothing is left."""
+        if refusal.uncertain or not (op.add or op.remove):
+            raise refusal
+        shown = None if op.kind is Kind.CREATE_USER else await self.client.user(op.subject.keeper_id)
+        if shown is not None:
+            ids = self._team_ids(op)
+            lacking = tuple(team for team in op.add if ids[team.key] not in shown.teams)
+            left = tuple(team for team in op.remove if ids[team.key] in shown.teams)
+            rest = replace(op, add=lacking, remove=left)
+            if rest != op:
+                reply = await self._request(rest) if op.changes or lacking or left else shown
+                return op, reply
+        if not op.changes:
+            raise refusal
+        rest = replace(op, add=(), remove=())
+        return rest, await self._request(rest)
 
     def _tell_ignored(self, op: Operation, shown: KeeperUser) -> None:
         """An attribute that Keeper makes something else of is no failure, but nobody should have to guess."""
@@ -290,11 +307,10 @@ class _Run:
     def _account(self, op: Operation) -> Account | None:
         return self.accounts.get(op.subject.keeper_id)
 
-    def _keep(self, number: int, op: Operation, account: Account, missing: tuple[TeamRef, ...]) -> None:
+    def _keep(self, number: int, op: Operation, account: Account, words: str) -> None:
         former = self.account_of.get(account.jumpcloud_id) if account.jumpcloud_id else None
         drop = [former] if former and former != account.keeper_id else []
         self.accounts[account.keeper_id] = account
-        words = f"not added yet: {', '.join(t.name for t in missing)}" if missing else ""
         self._record(number, Result(op, State.DONE, "done", words), accounts=[account], drop_accounts=drop)
 
     def _gone(self, number: int, op: Operation, words: str) -> None:

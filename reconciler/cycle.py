@@ -331,7 +331,7 @@ class _Line:
         if not order.person:
             self._drop_what_is_not_due(decision.plan)
         judged = self.limited(decision)
-        if _first_held(judged.plan) and order.reviewed is not None and order.reviewed(judged.plan):
+        if first_held(judged.plan) and order.reviewed is not None and order.reviewed(judged.plan):
             self._agree(judged.plan.id, judged.plan.effects, "the first plan was reviewed")
             judged = self.limited(decision)
         if self._is_review(judged.plan) and not decision.snapshot.reviewed:
@@ -346,7 +346,7 @@ class _Line:
         """A release is about what is due now: the same mistake made again later is a person's to look at again."""
         for request in self.store.open_requests(self.now, "release"):
             effects = _effects_of(request)
-            kept = effects & (plan.effects | _done_since(self.store, request.at))
+            kept = effects & (plan.effects | _used_since(self.store, request.at))
             if kept != effects:
                 self.store.narrow(request.id, {**request.arguments, "effects": sorted(map(list, kept))})
 
@@ -372,7 +372,7 @@ class _Line:
         """What is known of Keeper before anything is sent."""
         enforced = self.settings.policy().mode is Mode.ENFORCE
         learnt = decision.snapshot
-        if _first_held(plan) or not enforced:
+        if first_held(plan) or not enforced:
             # Nothing is linked yet. What was read of one person is no whole snapshot, and must not be saved as one.
             seen = replace(before, accounts={**before.accounts, **read.snapshot.accounts})
             learnt = seen if self.order.person else read.snapshot
@@ -484,15 +484,19 @@ def _effects_of(request: Request) -> frozenset[Effect]:
     return frozenset(tuple(effect) for effect in request.arguments["effects"])
 
 
-def _done_since(store: Store, at: datetime) -> frozenset[Effect]:
+def _used_since(store: Store, at: datetime) -> frozenset[Effect]:
+    """What of a release was used up since then. A team that may be queued is; what a crash left undone is not."""
     return frozenset(
-        effect for row in store.journal(at) if row.state is State.DONE for effect in row.operation.effects()
+        effect
+        for row in store.journal(at)
+        if row.state is State.DONE or (row.operation.kind is Kind.QUEUE_TEAM and row.state in _MAY_BE_DONE)
+        for effect in row.operation.effects()
     )
 
 
 def _consent(store: Store, past: list[Past], order: Order, now: datetime) -> Consent:
     releases = [
-        Release(f"release:{request.id}", _effects_of(request) - _done_since(store, request.at))
+        Release(f"release:{request.id}", _effects_of(request) - _used_since(store, request.at))
         for request in store.open_requests(now, "release")
     ]
     allowances = []
@@ -505,7 +509,8 @@ def _consent(store: Store, past: list[Past], order: Order, now: datetime) -> Con
     return Consent(tuple(releases), tuple(allowances), person, frozenset(before))
 
 
-def _first_held(plan: Plan) -> bool:
+def first_held(plan: Plan) -> bool:
+    """Whether the plan waits for a person since it is the first one for this Keeper node."""
     return any(held.limit == "first_run" for held in plan.held)
 
 

@@ -19,7 +19,7 @@ import urllib.parse
 import urllib.request
 import zlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
@@ -113,6 +113,8 @@ class Reply:
     """Looked up without regard to case."""
     body: bytes = field(repr=False)
     call: Call
+    doubtful: bool = False
+    """An attempt before this one got no answer, and may have taken effect."""
 
     def json(self) -> Any:
         """The body as JSON; BadReply where it isn't, is nested too deep or holds a non-finite number."""
@@ -326,7 +328,7 @@ class Http:
             attempts += 1
             began, outcome = await self._attempt(call, params, content, kind)
             if isinstance(outcome, Reply):
-                return outcome
+                return replace(outcome, doubtful=doubtful)
             first = began if first is None else first
             lost = outcome.error is Unanswered
             doubtful = doubtful or lost

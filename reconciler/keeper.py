@@ -588,7 +588,11 @@ class Keeper:
         depends = {404: about.missing, 409: about.taken}
         outcome = depends.get(reply.status) or _OUTCOMES.get(reply.status, Refused)
         advice = about.hint if outcome is Refused else ""
-        raise outcome(about.subject, about.done, advice=advice, status=reply.status, detail=_detail(reply))
+        # A refusal is the answer to this attempt; one before it may have done what was asked.
+        uncertain = reply.doubtful and method != "GET"
+        raise outcome(
+            about.subject, about.done, advice=advice, status=reply.status, detail=_detail(reply), uncertain=uncertain
+        )
 
     def _document(self, about: _About, reply: http.Reply) -> Any:
         try:

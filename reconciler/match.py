@@ -101,7 +101,7 @@ def match(directory: Directory, snapshot: Snapshot, policy: Policy, now: datetim
     result = Match(dict(snapshot.accounts), dict(snapshot.teams))
     _match_users(result, directory, snapshot, policy, now)
     _match_teams(result, directory, snapshot, policy)
-    _remember(result, directory, policy, now)
+    _remember(result, directory, snapshot, policy, now)
     return result
 
 
@@ -392,7 +392,7 @@ def _link_team(result: Match, group: Group, team: Team, old: Team | None) -> Non
     result.team_of[group.id] = team.keeper_id
 
 
-def _remember(result: Match, directory: Directory, policy: Policy, now: datetime) -> None:
+def _remember(result: Match, directory: Directory, snapshot: Snapshot, policy: Policy, now: datetime) -> None:
     user_of = {keeper_id: user_id for user_id, keeper_id in result.account_of.items()}
     for keeper_id, account in result.accounts.items():
         user = directory.users.get(user_of.get(keeper_id, account.jumpcloud_id))
@@ -410,7 +410,9 @@ def _remember(result: Match, directory: Directory, policy: Policy, now: datetime
             protected_as=protected_as,
             takeover=Takeover.NONE,
             pilot=in_pilot(policy, directory, user, account) if policy.only else account.pilot,
-            locked_by_us=account.locked_by_us and not (in_scope and account.active),
+            # Before the first plan is through, a leaver's lock is taken for ours: we may have forgotten it.
+            locked_by_us=(account.locked_by_us and not (in_scope and account.active))
+            or (not snapshot.reviewed and not account.active and not account.gone and (user is None or has_left(user))),
             review_lock=account.review_lock and not bound,
         )
         if in_scope and account.active and not account.gone:

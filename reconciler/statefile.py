@@ -12,6 +12,7 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler import migrations
@@ -43,12 +44,13 @@ class StateError(Exception):
 
 
 class InUse(StateError):
-    """Another process holds the lock. `takes_requests`: it is a daemon, which a request can be filed for."""
+    """Another process, the `holder`, has the lock. `takes_requests`: it is a daemon, which takes orders."""
 
     way_on = "Wait until it is done, or stop it. Commands that only read work beside it."
 
-    def __init__(self, path: Path, problem: str, *, takes_requests: bool = False) -> None:
+    def __init__(self, path: Path, problem: str, *, holder: str = "", takes_requests: bool = False) -> None:
         super().__init__(path, problem)
+        self.holder = holder
         self.takes_requests = takes_requests
 
 
@@ -91,6 +93,10 @@ class WrongBinding(StateError):
         "review the next plan."
     )
 
+
+ROOM = 16 * 2**20
+ROOM_FOR_EACH = 4096
+"""Bytes that have to be free before anything is sent, and for each operation."""
 
 _BY_CODE: dict[int, type[StateError]] = {
     sqlite3.SQLITE_BUSY: InUse,
@@ -162,6 +168,34 @@ def open_for_writing(path: Path, *, takes_requests: bool) -> tuple[sqlite3.Conne
         except BaseException:
             os.close(lock)
             raise
+
+
+def make_sure_of_room(path: Path, operations: int) -> None:
+    """Raise `Unusable` where the disk may be full before the outcomes of so many operations are recorded."""
+    with translated(path):
+        found = os.statvfs(path.parent)
+    free, needed = found.f_bavail * found.f_frsize, ROOM + operations * ROOM_FOR_EACH
+    if free < needed:
+        raise Unusable(
+            path,
+            f"{free // 2**20} MiB are free on its disk, {needed // 2**20} MiB are needed to record what is done; "
+            "nothing was sent to Keeper",
+        )
+
+
+def is_in_use(path: Path) -> bool:
+    """Whether a process holds the writer's lock."""
+    try:
+        descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def open_beside(path: Path) -> sqlite3.Connection:
@@ -256,7 +290,7 @@ def _open_checked(path: Path) -> sqlite3.Connection:
             raise Unusable(path, f"SQLite keeps it in journal mode {mode}; its directory has to be on a local disk")
         connection.execute("PRAGMA synchronous = FULL")
         if version < len(migrations.STEPS):
-            _keep_copy(connection, path, f"before-v{len(migrations.STEPS)}")
+            keep_copy(connection, path, f"before-v{len(migrations.STEPS)}")
             _migrate(connection, version)
     except BaseException:
         connection.close()
@@ -300,8 +334,47 @@ def _make(path: Path) -> None:
             connection.close()
 
 
-def _keep_copy(connection: sqlite3.Connection, path: Path, suffix: str) -> None:
-    with _in_place(path.with_name(f"{path.name}.{suffix}")) as fresh:
+def restore(path: Path, copy: Path) -> Path | None:
+    """Put a copy of a state file in the place of the state file, which is kept under the name that is returned.
+
+    The copy has to be ours, whole, and of this version or an older one. Raises `StateError`, `InUse` while a process
+    has the file open; nothing was changed then.
+    """
+    with translated(path):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = _lock(path, takes_requests=False)
+        try:
+            if not _is_there(copy):
+                raise Unusable(copy, "it does not exist")
+            source = _connect(copy, "ro")
+            try:
+                _version(source, copy)
+                (found,) = source.execute("PRAGMA quick_check(1)").fetchone()
+                if found != "ok":
+                    raise Damaged(copy, f"it is damaged: {found}")
+                former = path.with_name(f"{path.name}.replaced-{datetime.now(UTC):%Y-%m-%dT%H%M%S}")
+                # Whatever SQLite left beside the damaged or old file belongs to it and not to the copy.
+                for end in ("-wal", "-shm", "-journal", ""):
+                    beside = path.with_name(path.name + end)
+                    if beside.exists():
+                        beside.rename(former.with_name(former.name + end))
+                keep_copy(source, path, "")
+            finally:
+                source.close()
+        finally:
+            os.close(lock)
+    return former if former.exists() else None
+
+
+def drop_copies(path: Path, keep: int) -> None:
+    """Delete the daily copies of the state file but the newest."""
+    for old in sorted(path.parent.glob(f"{path.name}.*.copy"))[:-keep]:
+        old.unlink(missing_ok=True)
+
+
+def keep_copy(connection: sqlite3.Connection, path: Path, suffix: str) -> None:
+    """Copy the open state file beside itself, whole or not at all, under its name with a suffix."""
+    with _in_place(path.with_name(f"{path.name}.{suffix}") if suffix else path) as fresh:
         copy = _connect(fresh, "rw")
         try:
             connection.backup(copy)
@@ -360,7 +433,8 @@ def _lock(path: Path, takes_requests: bool) -> int:
         holder, _, rest = os.pread(descriptor, 4096, 0).decode(errors="replace").partition("\n")
         os.close(descriptor)
         daemon = rest == _TAKES_REQUESTS
-        raise InUse(path, f"it is in use by {holder or 'another process'}", takes_requests=daemon) from None
+        holder = holder or "another process"
+        raise InUse(path, f"it is in use by {holder}", holder=holder, takes_requests=daemon) from None
     except BaseException:
         os.close(descriptor)
         raise

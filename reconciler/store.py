@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -65,6 +65,10 @@ __all__ = [
 T = TypeVar("T")
 
 _RUN_COLUMNS = "id, kind, started_at, started_by, reason, finished_at, result, plan_id, held, counts, error"
+COPIES = 7
+"""How many daily copies of the state file are kept."""
+QUIET_RUNS = timedelta(days=7)
+"""How long a run is remembered that did nothing: a year has 100,000 of them."""
 _GOOD_READ = "result NOT IN ('', 'failed', 'stopped')"
 
 
@@ -114,6 +118,33 @@ class Store:
         """
         resolved = Path(path).resolve()
         return cls(resolved, statefile.open_beside(resolved), None, beside=True)
+
+    @classmethod
+    def restore(cls, path: str | os.PathLike[str], copy: Path) -> Path | None:
+        """Go back to a copy of the state file; returns the name under which the present one is kept, if there is one.
+
+        What was done since the copy was made is not known any more: the next cycle is a resync, and a first plan again
+        that a person reviews. Raises `StateError`.
+        """
+        resolved = Path(path).resolve()
+        former = statefile.restore(resolved, copy)
+        with cls.open(resolved, write=True) as store, store._tx() as connection:
+            connection.execute("DELETE FROM meta WHERE key IN ('reviewed', 'read_at')")
+            connection.execute(
+                "UPDATE requests SET state = 'lapsed' WHERE state IN ('open', 'filed', 'taken') AND kind <> 'pause'"
+            )
+        return former
+
+    @property
+    def in_use(self) -> bool:
+        """Whether somebody, this process or another one, has the file open for writing."""
+        return statefile.is_in_use(self.path)
+
+    def data_version(self) -> int:
+        """A number that changes when another process has written."""
+        with statefile.translated(self.path):
+            (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+            return int(version)
 
     @property
     def writable(self) -> bool:
@@ -179,6 +210,9 @@ class Store:
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """One moment for all that is read within; what can't be decoded is damage."""
+        if self._connection.in_transaction:
+            yield self._connection
+            return
         with statefile.translated(self.path):
             self._connection.execute("BEGIN")
             try:
@@ -443,6 +477,16 @@ class Store:
             row = connection.execute("SELECT document FROM runs WHERE id = ?", (run_id,)).fetchone()
             return row[0] if row else None
 
+    def under_way(self) -> tuple[int, int]:
+        """Of the operations of the newest run, how many have an outcome, and how many there are."""
+        sql = """
+            SELECT count(CASE WHEN state NOT IN ('planned', 'sent') THEN 1 END), count(*) FROM operations
+            WHERE run_id = (SELECT max(id) FROM runs)
+        """
+        with self._reading() as connection:
+            done, total = connection.execute(sql).fetchone()
+            return done, total
+
     # The journal
 
     def write_ahead(
@@ -450,8 +494,11 @@ class Store:
     ) -> list[int]:
         """Write the operations to the journal before the first is sent; returns their ids, in order.
 
-        `decisions`: by index, what a person decided to let an operation through.
+        `decisions`: by index, what a person decided to let an operation through. Raises `Unusable` where the disk is
+        nearly full: nothing is sent whose outcome might not be recorded.
         """
+        if operations:
+            statefile.make_sure_of_room(self.path, len(operations))
         with self._tx() as connection:
             (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM operations").fetchone()
             ids = [last + 1 + index for index in range(len(operations))]
@@ -515,8 +562,26 @@ class Store:
         with self._reading() as connection:
             return [journal_row(row) for row in _rows(connection, sql, subject_key, limit)]
 
-    def forget(self, before: datetime) -> None:
-        """Delete the history from before this time, but for what is open or still to be settled."""
+    def keep_house(self, now: datetime, history: timedelta) -> bool:
+        """Once a day: forget what is older than `history`, and copy the file beside itself, keeping `COPIES` copies.
+
+        Returns whether it was done.
+        """
+        last = time_of(self.meta("house_kept_at"))
+        if last is None:
+            self.set_meta("house_kept_at", time_text(now))
+        if last is None or timedelta() <= now - last < timedelta(days=1):
+            return False
+        self.forget(now - history, quiet=now - QUIET_RUNS)
+        self.set_meta("house_kept_at", time_text(now))
+        with statefile.translated(self.path):
+            statefile.keep_copy(self._connection, self.path, f"{now.astimezone(UTC):%Y-%m-%d}.copy")
+            statefile.drop_copies(self.path, COPIES)
+        return True
+
+    def forget(self, before: datetime, quiet: datetime | None = None) -> None:
+        """Delete the history from before this time, but for what is open or still to be settled; and from before
+        `quiet`, if given, the runs that did, held and found nothing."""
         limit = time_text(before)
         with self._tx() as connection:
             # The newest operation stays: its number must not be given to another one.
@@ -528,6 +593,11 @@ class Store:
             connection.execute(
                 "DELETE FROM runs WHERE started_at < ? AND id NOT IN (SELECT run_id FROM operations)", (limit,)
             )
+            if quiet is not None:
+                connection.execute(
+                    "DELETE FROM runs WHERE started_at < ? AND held = 0 AND id NOT IN (SELECT run_id FROM operations)",
+                    (time_text(quiet),),
+                )
             connection.execute(
                 "DELETE FROM requests WHERE coalesce(closed_at, until, at) < ? AND (state <> 'open' OR until < ?)",
                 (limit, limit),

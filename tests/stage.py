@@ -14,6 +14,7 @@ from reconciler.simulator.compare import differences
 from reconciler.simulator.jumpcloud import JumpCloud
 from reconciler.simulator.keeper import Keeper
 from reconciler.simulator.server import Server
+from reconciler.store import Store
 
 API_KEY = "jca_" + "5" * 40
 
@@ -31,6 +32,7 @@ class World:
     policy: dict[str, str] = field(default_factory=lambda: {"grace": '"0s"'})
     safety: dict[str, str] = field(default_factory=lambda: {"first_run": '"apply"'})
     teams: dict[str, str] = field(default_factory=dict)
+    schedule: dict[str, str] = field(default_factory=dict)
 
     def write_settings(self, **replaced: str) -> None:
         for name, secret in (("api-key", API_KEY), ("token", self.keeper.token())):
@@ -53,6 +55,7 @@ class World:
             "policy": section("policy", {"protect": "[]", **self.policy}),
             "safety": section("safety", self.safety),
             "teams": section("teams", self.teams),
+            "schedule": section("schedule", self.schedule),
         }
         (self.folder / "config.toml").write_text("\n".join((parts | replaced).values()))
 
@@ -67,9 +70,17 @@ class World:
         assert self.keeper.token() not in out + err
         return done
 
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "reconciler"]
+
+    def state(self) -> Store:
+        """The state file, to look at."""
+        return Store.open(self.folder / "state" / "reconciler.db", write=False)
+
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [sys.executable, "-m", "reconciler", *arguments],
+            [*self.command, *arguments],
             cwd=self.folder,
             env={**os.environ, "NO_COLOR": "1", "COLUMNS": "110"},
             stdin=subprocess.DEVNULL,

@@ -8,10 +8,11 @@ import sys
 
 import click
 
-from reconciler.cli import act, look, tryout
-from reconciler.cli.base import DONE, FAILED, STATE, USAGE, Exit, cli, say
+from reconciler.cli import act, look, serve, tryout
+from reconciler.cli.base import Exit, cli, say
+from reconciler.exits import DONE, FAILED, USAGE, explained, unforeseen
 
-__all__ = ["act", "look", "main", "tryout"]
+__all__ = ["act", "look", "main", "serve", "tryout"]
 
 
 def main() -> None:
@@ -32,41 +33,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = FAILED
     except Exception as error:
-        code = _explain(error)
+        found = explained(error)
+        if found is None and os.environ.get("RECONCILER_TRACEBACK"):
+            raise
+        code, words = found or (FAILED, unforeseen(error))
+        say(words)
     sys.exit(code or DONE)
-
-
-def _explain(error: Exception) -> int:
-    """What an administrator is told about an error, and the exit code."""
-    from reconciler.config import SettingsError
-    from reconciler.report.terminal import clean
-    from reconciler.secrets import SecretError
-
-    if isinstance(error, SettingsError | SecretError):
-        say(f"The settings can't be used; nothing was done.\n{error}")
-        return USAGE
-    from reconciler.store import StateError, WrongBinding
-
-    if isinstance(error, StateError):
-        say(str(error))
-        return FAILED if isinstance(error, WrongBinding) else STATE
-    from reconciler.cycle import NobodyThere
-    from reconciler.http import HttpError
-    from reconciler.jumpcloud import JumpCloudError
-    from reconciler.keeper import KeeperError
-    from reconciler.report.document import SavedPlanError
-
-    if isinstance(error, SavedPlanError):
-        say(clean(str(error), width=4000))
-        return USAGE
-    if isinstance(error, JumpCloudError | KeeperError | HttpError | NobodyThere):
-        say(clean(str(error), width=4000))
-        say("The cycle has failed.")
-        return FAILED
-    if os.environ.get("RECONCILER_TRACEBACK"):
-        raise error
-    say(
-        f"An error that should not happen: {type(error).__name__}: {clean(str(error), width=300)}. What was begun is "
-        "in the journal; the next run settles it. Please report it (RECONCILER_TRACEBACK=1 shows where it was)."
-    )
-    return FAILED

@@ -1,6 +1,13 @@
-"""The commands that change something: in Keeper, or in what the state file says is to be done."""
+"""The commands that change something: in Keeper, or in what the state file says is to be done.
 
+Where a daemon has the state file, they are filed with it as requests; else the work is done here.
+"""
+
+import json
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -8,12 +15,6 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from reconciler.cli.base import (
-    CHANGES,
-    DONE,
-    FAILED,
-    HELD,
-    PARTIAL,
-    USAGE,
     Exit,
     cli,
     colour,
@@ -27,14 +28,20 @@ from reconciler.cli.base import (
     width,
     with_services,
 )
+from reconciler.exits import DONE, FAILED, USAGE
 
 if TYPE_CHECKING:
     from reconciler.config import Settings
-    from reconciler.cycle import Order, Outcome
+    from reconciler.orders import Answer, Ask
     from reconciler.plan import Plan
+    from reconciler.store import InUse, Store
 
 _LONGEST = 100_000
 """The largest number that `--for` takes, whatever its unit."""
+_LOOK_AGAIN = 0.2
+"""Seconds between two looks at a request that is waited for."""
+
+wait_option = click.option("--wait", is_flag=True, help="Where the daemon does it: wait, and end as it ends.")
 
 
 @cli.command()
@@ -42,63 +49,15 @@ _LONGEST = 100_000
 @click.option("--resync", is_flag=True, help="Compare with Keeper itself first.")
 @click.option("--plan", "saved", type=click.Path(path_type=Path), help="Apply what is still due of a saved plan.")
 @click.option("--yes", is_flag=True, help="Do not ask. It does not stand for the review of a first plan.")
+@wait_option
 @reason_option
-def apply(config: Path | None, resync: bool, saved: Path | None, yes: bool, reason: str) -> None:
+def apply(config: Path | None, resync: bool, saved: Path | None, yes: bool, wait: bool, reason: str) -> None:
     """Run one cycle: read, plan, keep to the limits, send."""
-    from reconciler.cycle import Order
     from reconciler.report.document import load_saved
 
     settings = settings_of(config)
-    reviewed = load_saved(saved) if saved else None
-    order = Order(resync=resync, saved=reviewed, reviewed=None if yes else _review, by=who(), reason=reason)
-    _carry_out(settings, order)
-
-
-def _review(plan: "Plan") -> bool:
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        return False
-    show(plan)
-    return click.confirm("This is the first plan for this Keeper node. Apply it as shown?", default=False)
-
-
-def _refuse_to_observe(settings: "Settings") -> None:
-    from reconciler.policy import Mode
-
-    if settings.policy().mode is Mode.OBSERVE:
-        say('Nothing was done: policy.mode is "observe". Set it to "enforce" to have anything sent.')
-        raise Exit(USAGE)
-
-
-def _carry_out(settings: "Settings", order: "Order") -> NoReturn:
-    """Run one cycle, print what came of it, and end with its exit code."""
-    from reconciler import cycle
-    from reconciler.progress import shown
-    from reconciler.report.text import render_result
-    from reconciler.store import Store
-
-    _refuse_to_observe(settings)
-    with Store.open(settings.state_path(), write=True) as store, shown() as progress:
-        outcome = with_services(
-            settings, lambda both: cycle.run(settings, both, store, order, utc_now, progress=progress)
-        )
-    if outcome.results:
-        results = {number: (result.state, result.error) for number, result in outcome.results.items()}
-        click.echo(render_result(outcome.plan, results, width=width(), colour=colour()))
-    show(outcome.plan)
-    if outcome.not_due:
-        click.echo(f"{len(outcome.not_due)} changes of the saved plan are no longer due and were dropped.")
-    raise Exit(_code(outcome))
-
-
-def _code(outcome: "Outcome") -> int:
-    if outcome.result == "failed":
-        say(outcome.stopped)
-        return FAILED
-    if outcome.result == "partial":
-        return PARTIAL
-    if outcome.not_due:
-        return CHANGES
-    return HELD if outcome.plan.held else DONE
+    document = load_saved(saved).decode() if saved else ""
+    _order(settings, "apply", {"resync": resync, "saved": document}, reason, wait=wait, ask_person=not yes)
 
 
 @cli.command()
@@ -106,42 +65,114 @@ def _code(outcome: "Outcome") -> int:
 @click.argument("email", required=False)
 @click.option("--unlock", is_flag=True, help="Unlock this person, whoever locked them.")
 @click.option("--rebind", is_flag=True, help="Bind the state file to the organisation, application and node of today.")
+@wait_option
 @reason_option
-def resync(config: Path | None, email: str | None, unlock: bool, rebind: bool, reason: str) -> None:
+def resync(config: Path | None, email: str | None, unlock: bool, rebind: bool, wait: bool, reason: str) -> None:
     """Compare with Keeper itself and put right what differs; of everybody, or of one person."""
-    from reconciler.cycle import Order
-
     settings = settings_of(config)
     if rebind and email:
         raise click.UsageError("--rebind is for everybody: leave EMAIL out.")
     if unlock and not email:
         raise click.UsageError("--unlock needs the EMAIL of the one person whom it is for.")
-    _carry_out(
-        settings,
-        Order(resync=True, person=email or "", unlock=unlock, rebind=rebind, by=who(), reason=reason),
-    )
+    _order(settings, "resync", {"person": email or "", "unlock": unlock, "rebind": rebind}, reason, wait=wait)
 
 
 @cli.command()
 @config_option
 @click.argument("plan_id", required=False)
+@wait_option
 @reason_option
-def release(config: Path | None, plan_id: str | None, reason: str) -> None:
+def release(config: Path | None, plan_id: str | None, wait: bool, reason: str) -> None:
     """Let the held operations of a plan through: once, within four hours, as far as they are still due."""
-    from reconciler.cycle import Order, agree
+    from reconciler.cycle import agree
     from reconciler.report.document import held_effects
-    from reconciler.store import Store
 
-    settings = settings_of(config)
-    _refuse_to_observe(settings)
-    with Store.open(settings.state_path(), write=True) as store:
+    def let_through(store: "Store") -> None:
         held = store.held_run(plan_id)
         if held is None:
             which = f"No held plan {plan_id}" if plan_id else "No held plan"
             say(f"{which} is on record; nothing was released. `reconciler status` shows what is held.")
             raise Exit(USAGE)
         agree(store, held.plan_id, held_effects(store.document(held.id)), by=who(), at=utc_now(), reason=reason)
-    _carry_out(settings, Order(by=who(), reason=reason or f"release {held.plan_id}"))
+
+    words = reason or f"release {plan_id or 'of what is held'}"
+    _order(settings_of(config), "apply", {}, words, wait=wait, first=let_through)
+
+
+@cli.command()
+@config_option
+@click.option("--deactivations", type=click.IntRange(1), required=True, help="How many more people may be locked.")
+@click.option("--for", "lasting", default="4h", show_default=True, help="How long, like 4h.")
+@click.option("--reason", required=True, help="Why; it is kept with what is done.")
+def allow(config: Path | None, deactivations: int, lasting: str, reason: str) -> None:
+    """Announce a lay-off: let so many deactivations pass that the limit would hold."""
+    settings = settings_of(config)
+    now = utc_now()
+    until = now + _duration(lasting)
+    with _deciding(settings) as store:
+        store.add_request("allow", {"deactivations": deactivations}, by=who(), at=now, reason=reason, until=until)
+    click.echo(f"Up to {deactivations} deactivations more may pass until {until:%Y-%m-%d %H:%M} UTC.")
+
+
+@cli.command()
+@config_option
+@click.option("--reason", required=True, help="Why; it is kept, and shown as long as the pause lasts.")
+def pause(config: Path | None, reason: str) -> None:
+    """Stop all writes to Keeper until `resume`, but for `resync EMAIL`. Reading and reporting go on."""
+    settings = settings_of(config)
+    with _deciding(settings) as store:
+        store.add_request("pause", {}, by=who(), at=utc_now(), reason=reason)
+    click.echo("Paused: nothing is sent to Keeper until: reconciler resume")
+
+
+@cli.command()
+@config_option
+@reason_option
+def resume(config: Path | None, reason: str) -> None:
+    """End a pause."""
+    settings = settings_of(config)
+    with _deciding(settings) as store:
+        ended = store.resume(who(), utc_now(), reason)
+    click.echo("Resumed: the next cycle sends what is due." if ended else "There was no pause; nothing was changed.")
+
+
+@cli.command()
+@config_option
+@click.argument("email", required=False)
+@click.option("--team", help="The name of a Keeper team to take over.")
+@click.option("--ghosts", is_flag=True, help="Everybody in Keeper whom we do not manage.")
+@wait_option
+@reason_option
+def adopt(config: Path | None, email: str | None, team: str | None, ghosts: bool, wait: bool, reason: str) -> None:
+    """Take over a Keeper user or team that we do not manage; what follows is in the next plan, to be reviewed."""
+    if sum(map(bool, (email, team, ghosts))) != 1:
+        raise click.UsageError("Name one: EMAIL, --team NAME or --ghosts.")
+    _order(settings_of(config), "adopt", {"email": email, "team": team}, reason, wait=wait)
+
+
+@cli.command()
+@config_option
+@click.argument("email")
+@wait_option
+@reason_option
+def disown(config: Path | None, email: str, wait: bool, reason: str) -> None:
+    """Give somebody up: they stay as they are in Keeper, and are matched no more until `adopt`."""
+    _order(settings_of(config), "disown", {"email": email}, reason, wait=wait)
+
+
+@cli.command()
+@config_option
+@click.argument("copy", type=click.Path(path_type=Path))
+def restore(config: Path | None, copy: Path) -> None:
+    """Go back to a copy of the state file, such as one of the daily ones beside it. The service has to be stopped."""
+    from reconciler.store import Store
+
+    former = Store.restore(settings_of(config).state_path(), copy)
+    kept = f" The former one is kept as {former}." if former else ""
+    click.echo(
+        f"Restored.{kept}\nWhat was done since then is found out by a resync, and its plan is a person's to review: "
+        "reconciler plan --resync"
+    )
 
 
 def _duration(text: str) -> timedelta:
@@ -155,59 +186,174 @@ def _duration(text: str) -> timedelta:
     raise click.UsageError(f"--for {text}: a whole number and a unit, like 4h, 30m or 1d, is allowed.")
 
 
-@cli.command()
-@config_option
-@click.option("--deactivations", type=click.IntRange(1), required=True, help="How many more people may be locked.")
-@click.option("--for", "lasting", default="4h", show_default=True, help="How long, like 4h.")
-@click.option("--reason", required=True, help="Why; it is kept with what is done.")
-def allow(config: Path | None, deactivations: int, lasting: str, reason: str) -> None:
-    """Announce a lay-off: let so many deactivations pass that the limit would hold."""
+# -- carrying out -----------------------------------------------------------------------------------------------------
+
+
+def _order(
+    settings: "Settings",
+    kind: str,
+    arguments: dict[str, object],
+    reason: str,
+    *,
+    wait: bool,
+    ask_person: bool = False,
+    first: "Callable[[Store], None] | None" = None,
+) -> NoReturn:
+    """Have an order carried out, by the daemon where there is one; print what came of it, and end with its code.
+
+    `first` is what a person decides together with it.
+    """
+    from reconciler.orders import Ask, is_decision, refusal
+    from reconciler.store import InUse, Store
+
+    ask = Ask(kind, arguments, who(), reason)
+    refused = None if is_decision(ask) else refusal(settings)
+    if refused is not None:
+        _end(refused)
+    try:
+        store = Store.open(settings.state_path(), write=True)
+    except InUse as busy:
+        if not busy.takes_requests:
+            raise
+        if ask_person and not arguments["saved"]:
+            _review_beside(settings)
+        _file(settings, ask, busy, first, wait=wait)
+    with store:
+        if first is not None:
+            first(store)
+        _end(_here(settings, ask, store, ask_person=ask_person))
+
+
+def _here(settings: "Settings", ask: "Ask", store: "Store", *, ask_person: bool) -> "Answer":
+    import asyncio
+    import signal
+
+    from reconciler.cycle import Services
+    from reconciler.orders import Answer, Setting, carry_out, decide, is_decision
+    from reconciler.progress import shown
+
+    if is_decision(ask):
+        return decide(ask, store, utc_now())
+
+    async def work(both: Services) -> Answer:
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def stop(number: int) -> None:
+            # What is on its way is finished and recorded; a second signal ends the process as usual.
+            stopping.set()
+            loop.remove_signal_handler(number)
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop, number)
+        where = Setting(
+            settings,
+            both,
+            store,
+            utc_now,
+            stopping,
+            width=width(),
+            colour=colour(),
+            progress=progress,
+            reviewed=_review if ask_person else None,
+        )
+        return await carry_out(ask, where)
+
+    with shown() as progress:
+        return with_services(settings, work)
+
+
+def _end(answer: "Answer") -> NoReturn:
+    if answer.text:
+        click.echo(answer.text)
+    if answer.error:
+        say(answer.error)
+    raise Exit(answer.code)
+
+
+def _review(plan: "Plan") -> bool:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return False
+    show(plan)
+    return click.confirm("This is the first plan for this Keeper node. Apply it as shown?", default=False)
+
+
+# -- beside a daemon --------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _deciding(settings: "Settings") -> Iterator["Store"]:
+    """The state file, to write a decision into that a daemon finds where it has the file open."""
+    from reconciler.store import InUse, Store
+
+    try:
+        store = Store.open(settings.state_path(), write=True)
+    except InUse as busy:
+        if not busy.takes_requests:
+            raise
+        store = Store.beside(settings.state_path())
+    with store:
+        yield store
+
+
+def _review_beside(settings: "Settings") -> None:
+    """Have a person look at a first plan that the daemon would hold."""
+    from reconciler import cycle
     from reconciler.store import Store
 
-    settings = settings_of(config)
-    now = utc_now()
-    until = now + _duration(lasting)
-    with Store.open(settings.state_path(), write=True) as store:
-        store.add_request("allow", {"deactivations": deactivations}, by=who(), at=now, reason=reason, until=until)
-    click.echo(f"Up to {deactivations} deactivations more may pass until {until:%Y-%m-%d %H:%M} UTC.")
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return
+    with Store.open(settings.state_path(), write=False) as store:
+        if store.snapshot().reviewed:
+            return
+        made = with_services(settings, lambda both: cycle.plan(settings, both, store, cycle.Order(), utc_now()))
+    if cycle.first_held(made) and _review(made):
+        with Store.beside(settings.state_path()) as store:
+            reason = "the first plan was reviewed"
+            cycle.agree(store, made.id, made.effects, by=who(), at=utc_now(), reason=reason)
 
 
-@cli.command()
-@config_option
-@click.argument("email", required=False)
-@click.option("--team", help="The name of a Keeper team to take over.")
-@click.option("--ghosts", is_flag=True, help="Everybody in Keeper whom we do not manage.")
-@reason_option
-def adopt(config: Path | None, email: str | None, team: str | None, ghosts: bool, reason: str) -> None:
-    """Take over a Keeper user or team that we do not manage; what follows is in the next plan, to be reviewed."""
-    from reconciler import decisions
+def _file(
+    settings: "Settings", ask: "Ask", busy: "InUse", first: "Callable[[Store], None] | None", *, wait: bool
+) -> NoReturn:
+    """File an order with the daemon, and follow it where that is asked for."""
     from reconciler.store import Store
 
-    if sum(map(bool, (email, team, ghosts))) != 1:
-        raise click.UsageError("Name one: EMAIL, --team NAME or --ghosts.")
-    settings = settings_of(config)
-    with Store.open(settings.state_path(), write=True) as store:
-        words = decisions.adopt(store, utc_now(), who(), reason, email=email, team=team)
-    _finish(words)
+    with Store.beside(settings.state_path()) as store, store.together():
+        if first is not None:
+            first(store)
+        number = store.add_request(ask.kind, ask.arguments, by=ask.by, at=utc_now(), reason=ask.reason, state="filed")
+    if not wait:
+        click.echo(
+            f"Filed as request {number} with the reconciler that is running ({busy.holder}); it is taken at once. "
+            "--wait follows it to its end, `reconciler status` shows the last runs."
+        )
+        raise Exit(DONE)
+    _follow(settings, number)
 
 
-@cli.command()
-@config_option
-@click.argument("email")
-@reason_option
-def disown(config: Path | None, email: str, reason: str) -> None:
-    """Give somebody up: they stay as they are in Keeper, and are matched no more until `adopt`."""
-    from reconciler import decisions
+def _follow(settings: "Settings", number: str) -> NoReturn:
+    from reconciler.orders import Answer
+    from reconciler.progress import shown
     from reconciler.store import Store
 
-    settings = settings_of(config)
-    with Store.open(settings.state_path(), write=True) as store:
-        words = decisions.disown(store, utc_now(), who(), reason, email)
-    _finish(words)
-
-
-def _finish(words: str) -> None:
-    from reconciler.report.terminal import clean
-
-    click.echo(clean(words, width=4000))
-    click.echo("See what follows: reconciler plan")
+    with Store.open(settings.state_path(), write=False) as store, shown() as progress:
+        while True:
+            alive = store.in_use
+            request = store.request(number)
+            if request is None:
+                say(f"Request {number} is not on record any more.")
+                raise Exit(FAILED)
+            if request.state not in ("filed", "taken"):
+                found = json.loads(request.result)
+                break
+            if not alive:
+                say(
+                    f"The reconciler stopped before request {number} was carried out. The request is kept: it is taken "
+                    "up when the service starts again."
+                )
+                raise Exit(FAILED)
+            if progress and request.state == "taken":
+                progress("Keeper", *store.under_way())
+            time.sleep(_LOOK_AGAIN)
+    _end(Answer(**found))

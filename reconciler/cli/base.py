@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-DONE, FAILED, USAGE, CHANGES, HELD, PARTIAL, STATE = 0, 1, 2, 3, 4, 5, 6
-"""The exit codes."""
 
 config_option = click.option(
     "--config", "config", type=click.Path(path_type=Path), help="The settings file; else $RECONCILER_CONFIG, …"

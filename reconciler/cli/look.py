@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.base import (
-    CHANGES,
-    HELD,
-    USAGE,
     Exit,
     cli,
     colour,
@@ -21,6 +18,7 @@ from reconciler.cli.base import (
     width,
     with_services,
 )
+from reconciler.exits import CHANGES, HELD, USAGE
 
 if TYPE_CHECKING:
     from reconciler.cycle import Services

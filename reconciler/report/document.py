@@ -194,18 +194,25 @@ class _ReadPlan(_Read):
     operations: list[_ReadOperation]
 
 
-def load_saved(path: Path) -> SavedPlan:
-    """Read a saved plan. Raises SavedPlanError for a file that is none, or was changed since it was saved.
+def load_saved(path: Path) -> bytes:
+    """The content of a file with a saved plan; raises SavedPlanError, also for one that is none (see `read_saved`)."""
+    content = _content(path)
+    read_saved(content, str(path))
+    return content
+
+
+def read_saved(content: bytes, name: str) -> SavedPlan:
+    """A saved plan, called `name` in errors. Raises SavedPlanError for what is none, or was changed since it was saved.
 
     What makes a plan is what its operations do: names, reasons and notices are for the reader and are not compared.
     """
     try:
-        read = _ReadPlan.model_validate_json(_content(path))
+        read = _ReadPlan.model_validate_json(content)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the document"
         raise SavedPlanError(
-            f"{path} is no plan of this version of the reconciler ({where}: {first['msg']}); nothing was applied. "
+            f"{name} is no plan of this version of the reconciler ({where}: {first['msg']}); nothing was applied. "
             f"{_ANEW}"
         ) from None
     operations = tuple(row.operation() for row in read.operations)
@@ -215,7 +222,7 @@ def load_saved(path: Path) -> SavedPlan:
     plan = Plan("", read.generated_at, source, _NO_SCOPE, operations)
     if plan.id != read.id:
         raise SavedPlanError(
-            f"{path} was changed since it was saved: its operations do not match its id. Nothing was applied. {_ANEW}"
+            f"{name} was changed since it was saved: its operations do not match its id. Nothing was applied. {_ANEW}"
         )
     return SavedPlan(read.id, source, read.generated_at, plan.effects, operations)
 

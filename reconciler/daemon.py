@@ -1,0 +1,341 @@
+"""The daemon: cycles on schedule, orders at once, and a word to systemd, until it is told to stop.
+
+APScheduler is the clock and nothing else: it says what is due. One worker does what is due, so that two cycles never
+run at once and what became due several times is done once. A failed cycle never ends the daemon.
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from datetime import time as time_of_day
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+from loguru import logger
+from tzlocal import get_localzone
+
+from reconciler import cycle, exits, log, orders, systemd, wiring
+from reconciler.config import Settings, SettingsError, load
+from reconciler.http import HttpError
+from reconciler.orders import Answer, Ask, Setting
+from reconciler.rows import Request
+from reconciler.secrets import SecretError
+from reconciler.store import StateError, Store
+
+BY = "schedule"
+"""Who asks for the cycles that nobody ordered."""
+PULSE = 0.5
+"""Seconds between two looks for orders, and between two words to the watchdog."""
+LONGEST_PAUSE = timedelta(minutes=15)
+"""How long at most nothing is tried after a cycle that failed."""
+STOP_PATIENCE = 60.0
+"""Seconds that requests on their way have to be finished once the daemon is to stop; the unit grants more."""
+JUMP = 30.0
+"""Seconds by which the clock may differ from what has passed before it counts as put forward or back."""
+WIDTH = 100
+"""Columns of the answers to orders."""
+
+
+class Daemon:
+    """One daemon on one state file, which is open for writing and takes requests."""
+
+    def __init__(self, settings: Settings, store: Store, clock: Callable[[], datetime]) -> None:
+        self.settings = settings
+        self.store = store
+        self.clock = clock
+        self.stopping = asyncio.Event()
+        self._due: set[str] = set()
+        self._wake = asyncio.Event()
+        self._reload = False
+        self._failures = Failures()
+        self._scheduler = AsyncIOScheduler(
+            timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+        )
+        self._doing = "starting"
+        self._last = ""
+        self._held = ""
+        self._services: cycle.Services
+        self._clients = AsyncExitStack()
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. Raises SecretError where a secret can't be had at the start."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self._ask_to_reload)
+        async with self._clients:
+            self._services = await self._clients.enter_async_context(wiring.services(self.settings))
+            self._schedule()
+            self._scheduler.start()
+            pulse = asyncio.create_task(self._pulse())
+            worker = asyncio.create_task(self._work())
+            systemd.notify(READY="1")
+            try:
+                await asyncio.wait({worker, asyncio.create_task(self.stopping.wait())}, return_when="FIRST_COMPLETED")
+                if not worker.done():
+                    systemd.notify(STOPPING="1", STATUS="finishing the requests that are on their way")
+                    await asyncio.wait({worker}, timeout=STOP_PATIENCE)
+            finally:
+                self._scheduler.shutdown(wait=False)
+                for task in (worker, pulse):
+                    task.cancel()
+                ended = await asyncio.gather(worker, pulse, return_exceptions=True)
+            for error in ended:
+                if isinstance(error, Exception):
+                    raise error
+        with suppress(StateError):
+            self.store.set_meta("next_cycle", "")
+        logger.info("stopped")
+
+    def stop(self) -> None:
+        """Begin no new operation; what is on its way is finished and recorded."""
+        logger.info("told to stop")
+        self.stopping.set()
+        self._wake.set()
+
+    # -- what is due ------------------------------------------------------------------------------------------------
+
+    def _schedule(self) -> None:
+        schedule = self.settings.schedule
+        self._scheduler.remove_all_jobs()
+        jitter = schedule.jitter.total_seconds()
+        every = schedule.interval.total_seconds()
+        self._scheduler.add_job(
+            self._tick, IntervalTrigger(seconds=every, jitter=jitter or None), ["cycle"], id="cycle"
+        )
+        trigger: CronTrigger | IntervalTrigger
+        if isinstance(schedule.resync, time_of_day):
+            at = schedule.resync
+            trigger = CronTrigger(hour=at.hour, minute=at.minute, second=at.second, timezone=get_localzone())
+        else:
+            # Many instances that were started together must not all list Keeper at the same time.
+            seconds = schedule.resync.total_seconds()
+            begin = datetime.now(UTC) + timedelta(seconds=seconds * _share(self.settings))
+            trigger = IntervalTrigger(seconds=seconds, start_date=begin)
+        self._scheduler.add_job(self._tick, trigger, ["resync"], id="resync")
+
+    def _tick(self, what: str) -> None:
+        self._due.add(what)
+        self._wake.set()
+
+    async def _pulse(self) -> None:
+        """Feed the watchdog, find orders, notice a clock that was put forward or back: all that shows that the loop
+        lives."""
+        watched = systemd.watchdog_seconds() is not None
+        version, wall, steady = -1, time.time(), time.monotonic()
+        while True:
+            if watched:
+                systemd.notify(WATCHDOG="1")
+            with suppress(StateError):
+                found = self.store.data_version()
+                if found != version:
+                    version = found
+                    self._wake.set()
+            passed, now = time.monotonic() - steady, time.time()
+            if abs(now - wall - passed) > JUMP:
+                logger.info("the clock was put by {:.0f} s, or the machine slept: a cycle is due", now - wall - passed)
+                self._schedule()
+                self._tick("cycle")
+            wall, steady = now, time.monotonic()
+            await asyncio.sleep(PULSE)
+
+    # -- the worker -------------------------------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        self._tick("cycle")
+        while not self.stopping.is_set():
+            await self._wake.wait()
+            self._wake.clear()
+            if self._reload:
+                await self._read_settings()
+            for request in self._orders():
+                if self.stopping.is_set():
+                    return
+                await self._serve(request)
+            if self._due and not self.stopping.is_set() and not self._failures.resting():
+                resync = "resync" in self._due
+                self._due.clear()
+                await self._cycle(resync=resync)
+            self._due.clear()
+            self._tell(f"waiting; {self._last}" if self._last else "waiting")
+
+    def _orders(self) -> list[Request]:
+        try:
+            return self.store.orders()
+        except StateError as error:
+            self._failed(error)
+            return []
+
+    async def _cycle(self, *, resync: bool) -> None:
+        self._tell("a resync" if resync else "a cycle")
+        try:
+            outcome = await orders.run(cycle.Order(resync=resync, by=BY), self._where())
+        except cycle.Stopped:
+            return
+        except Exception as error:
+            self._failed(error)
+            return
+        self._ended(outcome)
+
+    def _ended(self, outcome: cycle.Outcome) -> None:
+        if outcome.result == "failed":
+            self._failures.add(self.settings.schedule.interval)
+            logger.error("the cycle has failed: {}", outcome.stopped)
+        else:
+            self._recovered()
+        self._last = f"last {outcome.plan.kind} {self.clock():%Y-%m-%d %H:%M} UTC: {_summary(outcome)}"
+        held = outcome.plan.id if outcome.plan.held else ""
+        news = outcome.result in ("partial", "failed") or held not in ("", self._held)
+        self._held = held
+        level = "WARNING" if news else "INFO"
+        logger.bind(result=outcome.result, run=outcome.run_id).log(level, "{}", _summary(outcome))
+        job = self._scheduler.get_job("cycle")
+        with suppress(StateError):
+            due = job.next_run_time.astimezone(UTC).isoformat() if job is not None else ""
+            self.store.set_meta("next_cycle", due)
+
+    def _failed(self, error: Exception) -> None:
+        """One message for a failure that lasts, whatever the number of cycles."""
+        _, words = _words(error)
+        self._last = f"the last cycle failed at {self.clock():%Y-%m-%d %H:%M} UTC: {words.splitlines()[0][:300]}"
+        if self._failures.add(self.settings.schedule.interval, words):
+            logger.error("{} Tried again with growing pauses; nothing is lost.", words)
+        else:
+            logger.debug("it still fails: {}", words)
+
+    def _recovered(self) -> None:
+        over, self._failures = self._failures, Failures()
+        if over.since is not None:
+            logger.info(
+                "the cycles succeed again, after {} that failed since {:%Y-%m-%d %H:%M} UTC", over.count, over.since
+            )
+
+    async def _serve(self, request: Request) -> None:
+        """Carry out an order that was filed, and leave the answer for whoever waits for it."""
+        ask = Ask(request.kind, request.arguments, request.by, request.reason)
+        self._tell(f"{request.kind} {request.arguments.get('person', '')}, ordered by {request.by}")
+        logger.info("{} ordered by {}{}", request.kind, request.by, f": {request.reason}" if request.reason else "")
+        try:
+            self.store.take(request.id)
+            answer = await orders.carry_out(ask, self._where())
+            self._recovered()
+        except cycle.Stopped:
+            return
+        except Exception as error:
+            code, words = _words(error)
+            logger.error("{}", words)
+            answer = Answer(code, error=words)
+        state = "done" if answer.code != exits.FAILED else "failed"
+        with suppress(StateError):
+            self.store.close_request(request.id, state, self.clock(), json.dumps(asdict(answer)))
+
+    def _where(self) -> Setting:
+        return Setting(self.settings, self._services, self.store, self.clock, self.stopping, width=WIDTH)
+
+    # -- settings ---------------------------------------------------------------------------------------------------
+
+    def _ask_to_reload(self) -> None:
+        self._reload = True
+        self._wake.set()
+
+    async def _read_settings(self) -> None:
+        """Take the settings anew where they are good, and the clients with them; else go on with the old ones."""
+        self._reload = False
+        systemd.reloading()
+        clients = AsyncExitStack()
+        try:
+            settings = load(self.settings.file)
+            if settings.state_path() != self.store.path:
+                logger.error(
+                    "state.path can't be changed while the service runs: restart it; the old settings are kept"
+                )
+                return
+            services = await clients.enter_async_context(wiring.services(settings))
+        except (SettingsError, SecretError, HttpError) as error:
+            logger.error("The settings can't be used; the old ones are kept.\n{}", error)
+            return
+        finally:
+            systemd.notify(READY="1")
+        await self._clients.aclose()
+        self._clients, self._services, self.settings = clients, services, settings
+        log.to_stderr(settings, service=True)
+        self._schedule()
+        self._tick("cycle")
+        self._failures = Failures()
+        logger.info("the settings were read again")
+
+    def _tell(self, doing: str) -> None:
+        self._doing = doing
+        systemd.notify(STATUS=doing)
+
+
+class Failures:
+    """The cycles that failed in a row: how many, since when, with what words, and until when nothing is tried."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.since: datetime | None = None
+        self._words = ""
+        self._until = 0.0
+
+    def add(self, interval: timedelta, words: str = "") -> bool:
+        """One more; returns whether these words are new. The pauses double, up to `LONGEST_PAUSE` or one interval."""
+        self.count += 1
+        self.since = self.since or datetime.now(UTC)
+        longest = max(LONGEST_PAUSE, interval)
+        pause = min(longest, interval * 2 ** min(self.count - 1, 20))
+        # A tick that comes a little early is meant to count.
+        self._until = time.monotonic() + 0.9 * pause.total_seconds()
+        new = self.count == 1 or words != self._words
+        self._words = words
+        return new
+
+    def resting(self) -> bool:
+        """Whether it is too early to try again."""
+        return time.monotonic() < self._until
+
+
+def _words(error: Exception) -> tuple[int, str]:
+    found = exits.explained(error)
+    if found is None:
+        logger.opt(exception=error).error("{}", exits.unforeseen(error))
+    return found or (exits.FAILED, exits.unforeseen(error))
+
+
+def _summary(outcome: cycle.Outcome) -> str:
+    plan, results = outcome.plan, outcome.results.values()
+    if outcome.result == "nothing":
+        return f"nothing to do: {plan.scope.users} people and {plan.scope.teams} teams in scope are in line"
+    states: dict[str, int] = {}
+    for result in results:
+        states[result.state.value] = states.get(result.state.value, 0) + 1
+    parts = [f"{number} {state.replace('_', ' ')}" for state, number in sorted(states.items())]
+    if plan.held:
+        parts.append(
+            f"{len(plan.held_indices)} held ({plan.held[0].reason}); to let them through: reconciler release {plan.id}"
+        )
+    if outcome.result == "observed":
+        parts.append(f"observed: {len(plan.operations)} operations would be due")
+    return ", ".join(parts) or outcome.result
+
+
+def _share(settings: Settings) -> float:
+    """A number from 0 to 1 that differs between instances and stays the same for each."""
+    of = f"{settings.jumpcloud.application}\n{settings.keeper.scim_url}\n{settings.tenant}"
+    return int.from_bytes(hashlib.sha256(of.encode()).digest()[:4]) / 2**32
+
+
+def serve(settings: Settings, clock: Callable[[], datetime]) -> None:
+    """Run the daemon in this process. Raises StateError, SecretError where it can't start."""
+    log.to_stderr(settings, service=True)
+    with Store.open(settings.state_path(), write=True, takes_requests=True) as store:
+        logger.info("started as process {} with {}", os.getpid(), settings.file)
+        asyncio.run(Daemon(settings, store, clock).run())

@@ -1,0 +1,40 @@
+"""The exit codes, and what an administrator is told about an error: the one place that puts errors into words."""
+
+DONE, FAILED, USAGE, CHANGES, HELD, PARTIAL, STATE = 0, 1, 2, 3, 4, 5, 6
+"""0 done, 1 failed and nothing was applied, 2 wrong usage or settings, 3 there are changes or a saved plan no longer
+holds, 4 held, 5 applied in part, 6 the state file is in use or not usable."""
+
+
+def explained(error: Exception) -> tuple[int, str] | None:
+    """The exit code and the sentences for an error that can be expected; None for any other."""
+    from reconciler.config import SettingsError
+    from reconciler.report.terminal import clean
+    from reconciler.secrets import SecretError
+
+    if isinstance(error, SettingsError | SecretError):
+        return USAGE, f"The settings can't be used; nothing was done.\n{error}"
+    from reconciler.store import StateError, WrongBinding
+
+    if isinstance(error, StateError):
+        return FAILED if isinstance(error, WrongBinding) else STATE, str(error)
+    from reconciler.cycle import NobodyThere, Stopped
+    from reconciler.http import HttpError
+    from reconciler.jumpcloud import JumpCloudError
+    from reconciler.keeper import KeeperError
+    from reconciler.report.document import SavedPlanError
+
+    if isinstance(error, SavedPlanError):
+        return USAGE, clean(str(error), width=4000)
+    if isinstance(error, JumpCloudError | KeeperError | HttpError | NobodyThere | Stopped):
+        return FAILED, f"{clean(str(error), width=4000)}\nThe cycle has failed."
+    return None
+
+
+def unforeseen(error: Exception) -> str:
+    """What is said of an error that nobody expected."""
+    from reconciler.report.terminal import clean
+
+    return (
+        f"An error that should not happen: {type(error).__name__}: {clean(str(error), width=300)}. What was begun is "
+        "in the journal; the next run settles it. Please report it (RECONCILER_TRACEBACK=1 shows where it was)."
+    )

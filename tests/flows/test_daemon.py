@@ -1,0 +1,290 @@
+"""The daemon as a process of its own: schedule, orders, signals, and what happens to it."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.simulator.faults import Latency, close, status
+from reconciler.store import Store
+from tests.inside import accept, account, fill
+from tests.stage import World
+
+PATIENCE = 30.0
+"""Seconds until something that should happen at once must have happened, on a machine that is busy otherwise."""
+
+
+class Service:
+    """`reconciler run`, with its log in a file."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.log = world.folder / "service.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> "Service":
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*self.world.command, "run"], cwd=self.world.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        until(lambda: self.world.state().in_use)
+        return self
+
+    def send(self, number: int) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        if self.process is None:
+            return 0
+        self.send(number)
+        code = self.process.wait(PATIENCE)
+        self.process = None
+        return code
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+
+def until(what: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not what():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def service(world: World) -> Iterator[Service]:
+    world.schedule = {"interval": '"1s"', "jitter": '"0s"', "resync": '"3s"'}
+    world.write_settings()
+    made = Service(world)
+    yield made
+    if made.process is not None:
+        made.end(signal.SIGKILL)
+
+
+def in_line(world: World) -> bool:
+    return world.differences() == []
+
+
+def test_changes_arrive_by_themselves_and_sigterm_ends_it(world: World, service: Service) -> None:
+    groups, people = fill(world)
+    service.start()
+    until(lambda: in_line(world))
+    world.jumpcloud.suspend(people[0])
+    world.person("late", groups[0])
+    until(lambda: in_line(world))
+    assert service.end() == 0
+    assert not (world.folder / "state" / "reconciler.db-wal").exists()
+    world.run("status")
+
+
+def test_drift_is_found_by_the_resync_on_schedule(world: World, service: Service) -> None:
+    _, people = fill(world)
+    service.start()
+    until(lambda: in_line(world))
+    world.keeper.delete_user(account(world, people[0]).id)
+    until(lambda: in_line(world))
+
+
+def test_orders_are_served_while_it_runs(world: World, service: Service) -> None:
+    world.schedule = {"interval": '"1d"', "resync": '"7d"'}
+    world.safety.clear()
+    world.write_settings()
+    _, people = fill(world)
+    service.start()
+    until(lambda: "held" in service.said())
+    world.run("release", "--wait", "--reason", "looked at")
+    assert in_line(world)
+    accept(world)
+    world.run("resync", "--wait")
+    world.jumpcloud.suspend(people[0])
+    done = world.run("resync", "p0@example.com", "--wait")
+    assert "p0@example.com" in done.stdout
+    assert not account(world, people[0]).active
+    assert world.run("resync", "nobody@example.com", "--wait", expect=1).stderr
+    assert "request" in world.run("apply").stdout
+    world.run("adopt", "p1@example.com", "--wait")
+    assert world.run("adopt", "--team", "No such team", "--wait").stdout
+    done = world.run("status", "--json")
+    assert {run["by"] for run in json.loads(done.stdout)["runs"]} - {"schedule"}
+
+
+def test_a_pause_stops_all_writes_but_those_for_one_person(world: World, service: Service) -> None:
+    _, people = fill(world)
+    service.start()
+    until(lambda: in_line(world))
+    accept(world)
+    world.run("pause", "--reason", "a vault is being moved")
+    before = world.writes()
+    world.jumpcloud.suspend(people[0])
+    world.jumpcloud.suspend(people[1])
+    done = world.run("apply", "--wait", expect=4)
+    assert "a vault is being moved" in " ".join(done.stdout.split())
+    assert "reconciler resume" in done.stdout
+    assert world.writes() == before
+    world.run("resync", "p0@example.com", "--wait")
+    assert not account(world, people[0]).active
+    assert account(world, people[1]).active
+    world.run("resume")
+    until(lambda: in_line(world))
+
+
+def test_a_second_one_refuses(world: World, service: Service) -> None:
+    service.start()
+    refused = world.run("run", expect=6)
+    assert "in use" in refused.stderr
+
+
+def test_sigterm_in_the_middle_of_an_apply_loses_nothing(world: World, service: Service) -> None:
+    _, people = fill(world, 12)
+    slow = world.back.faults.add(Latency(0.3), method="POST")
+    service.start()
+    until(lambda: slow.fired >= 3)
+    assert service.end() == 0
+    world.back.faults.clear()
+    with Store.open(world.state().path, write=False) as store:
+        assert store.unfinished() == []
+    assert 0 < len(world.keeper.accounts()) < len(people) or in_line(world)
+    world.run("apply")
+    assert in_line(world)
+    assert world.writes() == len({change.request for change in world.keeper.changes})
+
+
+def test_settings_are_read_again_on_sighup_where_they_are_good(world: World, service: Service) -> None:
+    groups, _ = fill(world)
+    service.start()
+    until(lambda: in_line(world))
+    config = world.folder / "config.toml"
+    good = config.read_text()
+    config.write_text(good + "\n[nonsense]\n")
+    service.send(signal.SIGHUP)
+    until(lambda: "nonsense" in service.said())
+    world.person("meanwhile", groups[0])
+    until(lambda: in_line(world))
+    world.policy["mode"] = '"observe"'
+    world.write_settings()
+    service.send(signal.SIGHUP)
+    until(lambda: "read again" in service.said())
+    before = world.writes()
+    world.person("later", groups[0])
+    until(lambda: "observed" in service.said())
+    assert world.writes() == before
+
+
+def test_both_services_down_for_many_cycles_and_back_again(world: World, service: Service) -> None:
+    groups, people = fill(world)
+    service.start()
+    until(lambda: in_line(world))
+    world.front.faults.add(status(401))
+    world.back.faults.add(close(effect=False))
+    until(lambda: "ERROR" in service.said())
+    world.jumpcloud.suspend(people[0])
+    world.person("late", groups[0])
+    time.sleep(5)
+    assert service.said().count("ERROR") <= 2, service.said()
+    world.front.faults.clear()
+    world.back.faults.clear()
+    until(lambda: in_line(world))
+    assert "succeed again" in service.said()
+
+
+@pytest.mark.timeout(600)
+def test_killed_fifty_times_while_the_directory_keeps_changing(world: World, service: Service) -> None:
+    """Nobody is created twice, nobody who is in scope all the time is locked, and nothing is left undone."""
+    world.schedule = {"interval": '"1s"', "jitter": '"0s"', "resync": '"1h"'}
+    world.safety |= dict.fromkeys(("max_deactivations", "max_removals", "max_team_loss"), '"100%"')
+    world.safety |= {"max_creations": "1000", "max_grants": "1000"}
+    world.write_settings()
+    groups, people = fill(world, 20)
+    steady = people[:5]
+    chance = random.Random(20261124)
+    locked: list[str] = []
+
+    def watch(_: object) -> None:
+        by_id = {one.external_id: one for one in world.keeper.accounts().values()}
+        locked.extend(one for one in steady if one in by_id and not by_id[one].active)
+
+    world.keeper.on_change = watch
+    service.start()
+    for number in range(50):
+        someone = chance.choice(people[5:])
+        change = chance.randrange(4)
+        if change == 0:
+            world.jumpcloud.suspend(someone)
+        elif change == 1:
+            world.jumpcloud.activate(someone)
+        elif change == 2:
+            world.jumpcloud.update_user(someone, displayname=f"Name {number}")
+        else:
+            world.person(f"n{number}", chance.choice(groups))
+        time.sleep(chance.random() * 0.8)
+        service.end(signal.SIGKILL)
+        service.start()
+    service.end()
+    world.keeper.on_change = None
+    for _ in range(3):
+        world.run("apply", "--resync", expect=None)
+    assert world.differences() == []
+    assert locked == []
+    owners = [one.external_id for one in world.keeper.accounts().values() if one.external_id]
+    assert len(owners) == len(set(owners))
+    assert world.keeper.token() not in service.said()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small file system can be mounted by root only")
+def test_a_full_disk_fails_the_cycle_before_anything_is_sent(world: World) -> None:
+    small = world.folder / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m,mode=0700", "tmpfs", str(small)], check=False)
+    if mounted.returncode != 0:
+        pytest.skip("this machine does not let file systems be mounted")
+    try:
+        world.write_settings(state=f'[state]\npath = "{small}/reconciler.db"\n')
+        groups, _ = fill(world, 3)
+        world.run("apply")
+        filler = small / "filler"
+        filler.write_bytes(b"x" * (12 * 2**20))
+        before = world.writes()
+        world.person("late", groups[0])
+        failed = world.run("apply", expect=6)
+        assert "free" in failed.stderr
+        assert world.writes() == before
+        filler.unlink()
+        world.run("apply")
+        assert in_line(world)
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_copy_of_the_state_file_is_gone_back_to_by_a_reviewed_resync(world: World) -> None:
+    _, people = fill(world)
+    world.run("apply")
+    accept(world)
+    state = world.state().path
+    copy = Path(f"{state}.copy")
+    copy.write_bytes(state.read_bytes())
+    world.jumpcloud.suspend(people[0])
+    world.run("apply")
+    assert not account(world, people[0]).active
+    world.safety.clear()
+    world.write_settings()
+    world.run("restore", str(copy))
+    assert list(state.parent.glob("*.replaced-*"))
+    world.jumpcloud.suspend(people[1])
+    world.run("apply", "--yes", expect=4)
+    assert account(world, people[1]).active
+    world.run("release")
+    assert not account(world, people[1]).active
+    copy.write_bytes(b"no copy at all")
+    world.run("restore", str(copy), expect=6)
+    world.jumpcloud.activate(people[0])  # locked after the copy was made, and yet by us
+    world.jumpcloud.activate(people[1])
+    world.run("apply")
+    assert in_line(world)
