@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from reconciler.model import DISPLAY_NAME, EXTERNAL_ID, FAMILY_NAME, GIVEN_NAME, USER_NAME
-from reconciler.plan import Cause, Change, Held, Kind, NoticeKind, Operation, Plan
+from reconciler.plan import Cause, Change, Held, Kind, NoticeKind, Operation, Plan, Rule
 from reconciler.report.terminal import clean
 
 PEOPLE = {
@@ -104,6 +104,28 @@ BEFORE_AFTER = {
 
 DRIFT = "changed in Keeper behind our back"
 
+WHOM = {
+    Kind.DEACTIVATE_USER: "would be locked out of Keeper",
+    Kind.CREATE_USER: "would be invited, each with a licence",
+    Kind.REACTIVATE_USER: "would be unlocked",
+    Kind.QUEUE_TEAM: "would be asked for",
+    Kind.RENAME_TEAM: "would be renamed or tied to a JumpCloud group",
+    Kind.DELETE_TEAM: "would be deleted",
+}
+"""What would happen to those whom a hold keeps waiting."""
+
+RULES = {
+    Rule.LEFT: "no longer bound to the application in JumpCloud",
+    Rule.SUSPENDED: "suspended in JumpCloud",
+    Rule.DELETED: "deleted in JumpCloud",
+}
+"""What JumpCloud says of those who would be locked."""
+
+OTHERWISE = (
+    "If it was a mistake, put it right in JumpCloud. What is then no longer due is dropped by the next cycle; "
+    "Keeper hears nothing of it."
+)
+
 
 class Tone(StrEnum):
     """How a report is to be taken."""
@@ -127,8 +149,9 @@ class Verdict:
         return f"{self.head} {self.rest}".rstrip()
 
 
-def verdict(plan: Plan) -> Verdict:
-    """What a plan comes to."""
+def verdict(plan: Plan, *, past: bool = False) -> Verdict:
+    """What a plan comes to; `past`: what it came to, where nothing of it was sent."""
+    nothing = "nothing was sent" if past else "nothing will be sent"
     going = [op for op in plan.operations if op.sent]
     scope = f"{count(plan.scope.users, 'person')} and {count(plan.scope.teams, 'team')} in scope"
     if not plan.operations:
@@ -141,11 +164,11 @@ def verdict(plan: Plan) -> Verdict:
     waits = [f"{held} wait{'s' if held == 1 else ''} for a person"] if held else []
     waits += [f"{others} more {'is' if others == 1 else 'are'} not sent this time"] if others else []
     if plan.held and not going:
-        return Verdict(Tone.HELD, "HELD: nothing will be sent.", why(plan.held[0]))
+        return Verdict(Tone.HELD, f"HELD: {nothing}.", why(plan.held[0]))
     if not going:
         return Verdict(
             Tone.QUIET,
-            f"Nothing will be sent: {amounts(plan.operations)} only reported (see [not sent]).",
+            f"{nothing.capitalize()}: {amounts(plan.operations)} only reported (see [not sent]).",
             sentence(scope),
         )
     rest = "".join(f"; {words}" for words in waits)
@@ -165,6 +188,17 @@ def result_verdict(states: Collection[str]) -> Verdict:
     if not done:
         return Verdict(Tone.FAILED, f"None of it is known to be done: {rest}.")
     return Verdict(Tone.FAILED, f"Applied in part: {done} done, {rest}.")
+
+
+def run_verdict(plan: Plan, states: Collection[str]) -> Verdict:
+    """What a run came to: its plan, and the states of the operations that were sent."""
+    if not states:
+        return verdict(plan, past=True)
+    result = result_verdict(states)
+    if not plan.held:
+        return result
+    held = f"{len(plan.held_indices)} wait for a person. {why(plan.held[0])}"
+    return Verdict(Tone.FAILED if result.tone is Tone.FAILED else Tone.PART, f"{result.head} HELD in part.", held)
 
 
 def amounts(operations: Sequence[Operation]) -> str:
