@@ -73,14 +73,21 @@ def _carry_out(settings: "Settings", order: "Order") -> NoReturn:
     """Run one cycle, print what came of it, and end with its exit code."""
     from reconciler import cycle
     from reconciler.progress import shown
+    from reconciler.report import runs
     from reconciler.report.text import render_result
     from reconciler.store import Store
 
     _refuse_to_observe(settings)
     with Store.open(settings.state_path(), write=True) as store, shown() as progress:
-        outcome = with_services(
-            settings, lambda both: cycle.run(settings, both, store, order, utc_now, progress=progress)
-        )
+        started = utc_now()
+        try:
+            outcome = with_services(
+                settings, lambda both: cycle.run(settings, both, store, order, utc_now, progress=progress)
+            )
+        except Exception as error:
+            runs.keep(settings, store, order, error, started, utc_now())
+            raise
+        runs.keep(settings, store, order, outcome, started, utc_now())
     if outcome.results:
         results = {number: (result.state, result.error) for number, result in outcome.results.items()}
         click.echo(render_result(outcome.plan, results, width=width(), colour=colour()))

@@ -279,6 +279,7 @@ def _environment() -> "Environment":
     environment.filters["utc"] = lambda at: f"{at:%Y-%m-%d %H:%M} UTC"
     environment.filters["count"] = words.count
     environment.filters["quoted"] = _quoted
+    environment.filters["age"] = words.age
     return environment
 
 

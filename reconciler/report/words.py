@@ -4,7 +4,8 @@ What is given back is for people and is harmless on a terminal; each format esca
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from enum import StrEnum
 
 from reconciler.model import DISPLAY_NAME, EXTERNAL_ID, FAMILY_NAME, GIVEN_NAME, USER_NAME
@@ -76,6 +77,16 @@ HOLDS = {
 
 STATES = {"failed": "failed", "unknown": "without a known outcome", "put_off": "put off"}
 """What became of an operation that is not done."""
+
+RESULTS = {
+    "done": "done",
+    "nothing": "nothing to do",
+    "held": "held",
+    "partial": "applied in part",
+    "failed": "failed",
+    "observed": "observed",
+}
+"""What a run came to."""
 
 LIMITS = {
     "max_deactivations": "People locked",
@@ -195,10 +206,12 @@ def run_verdict(plan: Plan, states: Collection[str]) -> Verdict:
     if not states:
         return verdict(plan, past=True)
     result = result_verdict(states)
+    sent = f"The plan: {amounts([op for op in plan.operations if op.sent])}."
     if not plan.held:
-        return result
-    held = f"{len(plan.held_indices)} wait for a person. {why(plan.held[0])}"
-    return Verdict(Tone.FAILED if result.tone is Tone.FAILED else Tone.PART, f"{result.head} HELD in part.", held)
+        return replace(result, rest=sent)
+    tone = Tone.FAILED if result.tone is Tone.FAILED else Tone.PART
+    waits = f"{sent} {len(plan.held_indices)} more wait for a person. {why(plan.held[0])}"
+    return Verdict(tone, f"{result.head} HELD in part.", waits)
 
 
 def amounts(operations: Sequence[Operation]) -> str:
@@ -215,6 +228,15 @@ def amounts(operations: Sequence[Operation]) -> str:
 def count(number: int, noun: str) -> str:
     """A number with its noun."""
     return f"{number} {noun if number == 1 else {'person': 'people'}.get(noun, noun + 's')}"
+
+
+def age(lasting: timedelta) -> str:
+    """How long something lasts, in its two largest units."""
+    minutes = max(0, int(lasting.total_seconds())) // 60
+    days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def sentence(text: str) -> str:
