@@ -128,8 +128,7 @@ def _finished(
     facts = _facts(run)
     if outcome.not_due:
         facts.append(("Dropped", f"{len(outcome.not_due)} changes of the saved plan are no longer due"))
-    stopped = clean(outcome.stopped, 1000)
-    page = html.render(plan, tenant=settings.tenant, ran=html.Ran(facts, results, stopped))
+    page = html.render(plan, tenant=settings.tenant, ran=html.Ran(facts, results, outcome.stopped))
     document = {
         "result": outcome.result,
         "results": [
@@ -234,8 +233,8 @@ def _facts(run: "Run | None") -> list[tuple[str, str]]:
         return []
     facts = [("Run", str(run.id)), ("Started", _text(run.started_at))]
     facts += [("Ended", _text(run.finished_at))] if run.finished_at else []
-    facts += [("Asked by", clean(run.by))] if run.by else []
-    return [*facts, ("Reason", clean(run.reason, 600))] if run.reason else facts
+    facts += [("Asked by", run.by)] if run.by else []
+    return [*facts, ("Reason", run.reason)] if run.reason else facts
 
 
 def _states(rows: Sequence["JournalRow"]) -> list[tuple[str, int]]:
