@@ -84,6 +84,8 @@ def _carry_out(settings: "Settings", order: "Order") -> NoReturn:
             outcome = with_services(
                 settings, lambda both: cycle.run(settings, both, store, order, utc_now, progress=progress)
             )
+        except (click.Abort, cycle.NobodyThere):
+            raise  # whoever asked has ended it, or mistyped: no cycle has failed
         except Exception as error:
             runs.keep(settings, store, order, error, started, utc_now())
             raise

@@ -105,10 +105,11 @@ def render(plan: Plan, *, tenant: str = "", release_command: str = "reconciler r
         kinds=[(kind, words.VERBS[kind]) for kind in words.VERBS if kind.value in plan.counts],
         states=list(dict.fromkeys(row.state for row in rows)),
         verbs=words.VERBS,
+        marks=words.MARKS,
         teams=_teams(plan, rows),
         bars=[_bar(use, plan.held) for use in plan.limits],
         notices=[
-            (heading, mine)
+            (heading, kind in words.DRIFT_NOTICES, mine)
             for kind, heading in words.NOTICES.items()
             if (mine := [notice for notice in plan.notices if notice.kind is kind])
         ],

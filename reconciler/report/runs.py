@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from reconciler.plan import Cause, NoticeKind, Plan
+from reconciler.plan import Cause, Plan
 from reconciler.report import chart, files, html, words
 from reconciler.report.document import to_document
 from reconciler.report.terminal import clean, clean_json
@@ -32,9 +32,8 @@ CHART_DAYS = 30
 MOST_RUNS = 1000
 """How many runs the index shows."""
 _NAME = re.compile(r"(\d{8}T\d{6}Z)-[a-z]+-[0-9a-f]{8}\.(?:html|json)")
-_DRAFT = re.compile(r"\.(?:index|\d{8}T\d{6}Z-[a-z]+-[0-9a-f]{8})\.(?:html|json)\.\d+\.tmp")
+_DRAFT = re.compile(r"\.(?:index|\d{8}T\d{6}Z-[a-z]+-[0-9a-f]{8})\.(?:html|json)\.\w+\.tmp")
 _FORGOTTEN = timedelta(days=1)
-_DRIFT_NOTICES = frozenset({NoticeKind.DRIFT, NoticeKind.GIVEN_BY_HAND})
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +244,7 @@ def _states(rows: Sequence["JournalRow"]) -> list[tuple[str, int]]:
 
 def _drift(plan: Plan) -> int:
     drifted = sum(op.cause is Cause.DRIFT for op in plan.operations)
-    return drifted + sum(notice.kind in _DRIFT_NOTICES for notice in plan.notices)
+    return drifted + sum(notice.kind in words.DRIFT_NOTICES for notice in plan.notices)
 
 
 # -- the directory ----------------------------------------------------------------------------------------------------

@@ -78,6 +78,20 @@ HOLDS = {
 STATES = {"failed": "failed", "unknown": "without a known outcome", "put_off": "put off"}
 """What became of an operation that is not done."""
 
+MARKS = {
+    "goes": "to be sent",
+    "held": "held",
+    "not sent": "not sent",
+    "done": "done",
+    "failed": "failed",
+    "unknown": "outcome unknown",
+    "put_off": "put off",
+}
+"""How far one operation has come, before and after a run."""
+
+DRIFT_NOTICES = frozenset({NoticeKind.DRIFT, NoticeKind.GIVEN_BY_HAND})
+"""The notices that tell of changes behind our back."""
+
 RESULTS = {
     "done": "done",
     "nothing": "nothing to do",

@@ -192,3 +192,8 @@ def test_ten_thousand_operations_open_and_filter(visit: Visit) -> None:
     assert slowest < 3000
     opened.page.get_by_label("Search").fill("person01234")
     opened.page.get_by_text("1 of 10000 shown").wait_for()
+    opened.page.evaluate("location.hash = '#op-9000'")
+    opened.page.wait_for_function("""() => {
+        const row = document.getElementById("op-9000").getBoundingClientRect();
+        return row.height > 0 && row.top >= 0 && row.bottom <= innerHeight;
+    }""")

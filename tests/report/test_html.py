@@ -116,7 +116,7 @@ def test_a_held_plan_says_what_happened_to_whom_what_to_check_and_what_to_type()
         "HELD: nothing will be sent.",
         "40 people would be locked of 200 active; allowed are 4 (2%).",
         "40 Lock people all held",
-        "In JumpCloud 2 people and 0 teams are now in the application's scope.",
+        "In JumpCloud 2 people and 0 groups are now in the application's scope.",
         "40 people would be locked out of Keeper (40 no longer bound to the application in JumpCloud):",
         "person000@example.com",
         "and 34 more",

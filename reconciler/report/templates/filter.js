@@ -6,13 +6,14 @@
   const kind = document.getElementById("kind");
   const state = document.getElementById("state");
   const shown = document.getElementById("shown");
+  const main = document.getElementById("main");
   const rows = Array.from(document.querySelectorAll(".row"), (node) => ({
     node,
     kind: node.dataset.k,
     state: node.dataset.s,
     text: null,
   }));
-  const groups = Array.from(document.querySelectorAll(".group"));
+  const groups = Array.from(document.querySelectorAll(".rows, .group"));
   const operations = rows.filter((row) => row.kind);
   let planned = 0;
 
@@ -30,6 +31,8 @@
       if (row.node.hidden !== hide) row.node.hidden = hide;
     }
     for (const group of groups) group.hidden = !group.querySelector(".row:not([hidden])");
+    // What is left of a list is lower than the height that is assumed of it unseen: lay it out, unless that is too much.
+    main.classList.toggle("many", rows.filter((row) => !row.node.hidden).length > 1000);
     const left = operations.filter((row) => !row.node.hidden).length;
     shown.textContent = `${left} of ${operations.length} shown`;
   };
