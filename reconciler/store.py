@@ -448,10 +448,10 @@ class Store:
             return next(map(run_of, _rows(connection, older, plan_id)), None)
 
     def held_since(self) -> datetime | None:
-        """Since when every whole cycle has held something; None if the newest did not."""
-        sql = """
+        """Since when every cycle over everybody that came to its end has held something; None if the newest did not."""
+        sql = f"""
             SELECT min(started_at) FROM runs WHERE held > 0 AND id > coalesce(
-                (SELECT max(id) FROM runs WHERE held = 0 AND kind <> 'person' AND finished_at IS NOT NULL), 0)
+                (SELECT max(id) FROM runs WHERE held = 0 AND kind <> 'person' AND {_GOOD_READ}), 0)
         """
         with self._reading() as connection:
             (since,) = connection.execute(sql).fetchone()

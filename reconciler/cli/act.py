@@ -79,17 +79,17 @@ def _carry_out(settings: "Settings", order: "Order") -> NoReturn:
 
     _refuse_to_observe(settings)
     with Store.open(settings.state_path(), write=True) as store, shown() as progress:
-        started = utc_now()
+        began = utc_now()
         try:
             outcome = with_services(
                 settings, lambda both: cycle.run(settings, both, store, order, utc_now, progress=progress)
             )
-        except (click.Abort, cycle.NobodyThere):
-            raise  # whoever asked has ended it, or mistyped: no cycle has failed
+        except click.Abort:
+            raise  # by the person who was asked to look at the first plan: no cycle has failed
         except Exception as error:
-            runs.keep(settings, store, order, error, started, utc_now())
+            runs.keep(settings, store, error, began)
             raise
-        runs.keep(settings, store, order, outcome, started, utc_now())
+        runs.keep(settings, store, outcome, began)
     if outcome.results:
         results = {number: (result.state, result.error) for number, result in outcome.results.items()}
         click.echo(render_result(outcome.plan, results, width=width(), colour=colour()))

@@ -65,7 +65,7 @@ def _hold(plan: Plan, release_command: str) -> Iterator[str]:
     for hold in plan.held if started else plan.held[1:]:
         yield f"- {'Why' if started else 'Also'}: {_text(words.why(hold))}"
     for meaning in words.meanings(plan):
-        yield f"- What it means: {_text(meaning)}"
+        yield f"- What it means: {_ours(meaning)}"
     for check in words.checks(plan):
         yield f"- Check in JumpCloud {_text(check)}"
     yield f"- {words.OTHERWISE}"
@@ -143,6 +143,11 @@ def _name(name: str) -> str:
     text = re.sub(r"(\\*)\|", lambda found: found[1] * 2 + r"\|", text)
     pad = " " if text.startswith(("`", " ")) or text.endswith(("`", " ")) else ""
     return f"{fence}{pad}{text or ' '}{pad}{fence}"
+
+
+def _ours(text: str) -> str:
+    """A sentence of our own, in which commands stand between backticks."""
+    return "`".join(part if odd % 2 else _text(part) for odd, part in enumerate(text.split("`")))
 
 
 def _text(text: str) -> str:

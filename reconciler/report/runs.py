@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
+from reconciler.cycle import NobodyThere, Outcome, Stopped
 from reconciler.plan import Cause, Plan
 from reconciler.report import chart, files, html, words
 from reconciler.report.document import to_document
@@ -24,7 +25,6 @@ from reconciler.rows import State
 
 if TYPE_CHECKING:
     from reconciler.config import Settings
-    from reconciler.cycle import Order, Outcome
     from reconciler.store import JournalRow, Run, Store, Waiting
 
 CHART_DAYS = 30
@@ -56,33 +56,31 @@ class Entry:
     sent: bool
 
 
-def keep(
-    settings: "Settings",
-    store: "Store",
-    order: "Order",
-    ended: "Outcome | Exception",
-    started: datetime,
-    at: datetime,
-) -> None:
-    """Write the report of a run, where there is something to report, and the index; prune old ones.
+def keep(settings: "Settings", store: "Store", ended: "Outcome | Exception", began: datetime) -> None:
+    """Write the report of the newest run, where there is something to report, and the index; prune old ones.
 
-    To be called after every real run, with its outcome or the error that ended it; the store is still open. A report
-    that can't be written is a warning in the log, and nothing more.
+    To be called after every real run, with its outcome or the error that ended it, and with when the caller began; the
+    store is still open. A report that can't be written is a warning in the log, and nothing more.
     """
     directory = settings.report.directory
     if directory is None:
         return
     try:
+        run = next(iter(store.runs(1)), None)
+        if run is None or run.started_at < began:
+            return  # the error came before there was a run
+        at = run.finished_at or run.started_at
         directory.mkdir(mode=0o750, parents=True, exist_ok=True)
         entries = _entries(directory)
-        if isinstance(ended, Exception):
-            entries = _failed(settings, store, order, ended, started, at, directory, entries)
+        if isinstance(ended, Stopped | NobodyThere):
+            pass  # ended by a person, or about nobody: no cycle has failed
+        elif isinstance(ended, Exception):
+            entries = _failed(settings, store, run, ended, at, directory, entries)
         else:
-            entries = _finished(settings, store, ended, at, directory, entries)
+            entries = _finished(settings, run, ended, at, directory, entries)
         entries = _prune(directory, entries, at - settings.report.keep, at)
         files.write(directory / "index.json", json.dumps([asdict(entry) for entry in entries]) + "\n", files.GROUP)
-        result = "failed" if isinstance(ended, Exception) else ended.result
-        files.write(directory / "index.html", _index(settings, store, entries, result, at), files.GROUP)
+        files.write(directory / "index.html", _index(settings, store, entries, run, at), files.GROUP)
     except Exception as error:  # whatever it is, a report must not fail a cycle
         why = error.strerror if isinstance(error, OSError) else None
         logger.warning(
@@ -97,12 +95,11 @@ def keep(
 
 
 def _finished(
-    settings: "Settings", store: "Store", outcome: "Outcome", at: datetime, directory: Path, entries: list[Entry]
+    settings: "Settings", run: "Run", outcome: "Outcome", at: datetime, directory: Path, entries: list[Entry]
 ) -> list[Entry]:
     plan = outcome.plan
-    if not (outcome.results or plan.held or (outcome.result == "observed" and plan.operations)):
+    if outcome.result == "nothing" or (outcome.result == "observed" and not plan.operations):
         return entries
-    run = store.last_run()
     results = {number: (result.state.value, result.error) for number, result in outcome.results.items()}
     verdict = words.run_verdict(plan, [state for state, _ in results.values()])
     entry = Entry(
@@ -111,12 +108,12 @@ def _finished(
         at=_text(at),
         last=_text(at),
         times=1,
-        kind=run.kind if run else plan.kind,
+        kind=run.kind,
         result=outcome.result,
         tone=verdict.tone.value,
         head=verdict.head,
         detail=verdict.rest,
-        by=run.by if run else "",
+        by=run.by,
         held=len(plan.held_indices),
         drift=_drift(plan),
         sent=bool(outcome.results),
@@ -146,31 +143,26 @@ def _finished(
 def _failed(
     settings: "Settings",
     store: "Store",
-    order: "Order",
+    run: "Run",
     error: Exception,
-    started: datetime,
     at: datetime,
     directory: Path,
     entries: list[Entry],
 ) -> list[Entry]:
     message = clean(str(error) or type(error).__name__, 4000)
-    run = store.last_run()
-    if run is not None and run.started_at < started:
-        run = None  # an earlier one; this cycle failed before it had anything to do
-    rows = [row for row in store.journal(started) if row.run_id == run.id] if run else []
-    asked = "person" if order.person else "resync" if order.resync else "cycle"
+    rows = [row for row in store.journal(run.started_at) if row.run_id == run.id]
     entry = Entry(
         name=_name(at, "failed", _digest(message)),
         key=f"failed:{_digest(message)}",
         at=_text(at),
         last=_text(at),
         times=1,
-        kind=run.kind if run else asked,
+        kind=run.kind,
         result="failed",
         tone=words.Tone.FAILED.value,
         head="FAILED: the cycle did not come to its end.",
         detail=message,
-        by=order.by,
+        by=run.by,
         held=0,
         drift=0,
         sent=any(row.state is not State.PUT_OFF for row in rows),
@@ -185,7 +177,7 @@ def _failed(
         entry=entry,
         at=at,
         states=_states(rows),
-        facts=[("Asked by", order.by), ("Reason", order.reason)],
+        facts=_facts(run),
     )
     document = {
         "result": "failed",
@@ -201,16 +193,16 @@ def _failed(
     return [*entries, entry]
 
 
-def _write(directory: Path, entry: Entry, page: str, document: Mapping[str, Any], run: "Run | None") -> None:
+def _write(directory: Path, entry: Entry, page: str, document: Mapping[str, Any], run: "Run") -> None:
     told = {
         "version": 1,
         "run": {
-            "id": run.id if run else None,
+            "id": run.id,
             "kind": entry.kind,
-            "started_at": _text(run.started_at) if run else None,
+            "started_at": _text(run.started_at),
             "ended_at": entry.at,
             "by": entry.by,
-            "reason": run.reason if run else "",
+            "reason": run.reason,
         },
         **document,
     }
@@ -227,13 +219,9 @@ def _again(entries: Sequence[Entry], entry: Entry) -> list[Entry] | None:
     return [*entries[:-1], replace(newest, last=entry.at, times=newest.times + 1)]
 
 
-def _facts(run: "Run | None") -> list[tuple[str, str]]:
-    if run is None:
-        return []
-    facts = [("Run", str(run.id)), ("Started", _text(run.started_at))]
-    facts += [("Ended", _text(run.finished_at))] if run.finished_at else []
-    facts += [("Asked by", run.by)] if run.by else []
-    return [*facts, ("Reason", run.reason)] if run.reason else facts
+def _facts(run: "Run") -> list[tuple[str, str]]:
+    facts = [("Run", str(run.id)), ("Started", _text(run.started_at)), ("Ended", _text(run.finished_at))]
+    return facts + [(name, told) for name, told in (("Asked by", run.by), ("Reason", run.reason)) if told]
 
 
 def _states(rows: Sequence["JournalRow"]) -> list[tuple[str, int]]:
@@ -279,7 +267,7 @@ def _prune(directory: Path, entries: Sequence[Entry], before: datetime, now: dat
 # -- the index --------------------------------------------------------------------------------------------------------
 
 
-def _index(settings: "Settings", store: "Store", entries: Sequence[Entry], result: str, at: datetime) -> str:
+def _index(settings: "Settings", store: "Store", entries: Sequence[Entry], run: "Run", at: datetime) -> str:
     first = (at - timedelta(days=CHART_DAYS - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
     done = store.done_by_day(first)
     drift: Counter[tuple[str, str]] = Counter()
@@ -292,7 +280,7 @@ def _index(settings: "Settings", store: "Store", entries: Sequence[Entry], resul
         title="Runs",
         tenant=clean(settings.tenant),
         at=at,
-        result=words.RESULTS[result],
+        result=words.RESULTS.get(run.result, "cut off"),
         newest=newest,
         waiting=_waiting(store.held_since(), store.waiting(), at),
         queue_age=settings.teams.queue_age,
@@ -337,5 +325,5 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _text(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+def _text(at: datetime | None) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if at else ""

@@ -62,6 +62,7 @@ HOLDS = {
         "Nothing is sent to this Keeper node before a person has looked at the first plan.",
         "that the scope is what you expect, above all whoever is under Lock.",
     ),
+    "paused": ("A person has paused all writes; only `resync EMAIL` is done meanwhile.", ""),
     "empty_scope": (_WHOLE, "the groups bound to the Keeper application (its User Groups tab) and their members."),
     "max_deactivations": (_WHOLE, _LEFT),
     "max_removals": (_WHOLE, _LOST),
@@ -73,7 +74,7 @@ HOLDS = {
     "unsettled": (_PART, "that the groups are still wanted; in Keeper, whether the Pending Queue shows the teams."),
     "adopted": (_PART, _LEFT),
 }
-"""By limit: what the hold means, and what to check in JumpCloud."""
+"""By limit: what the hold means, and what to check in JumpCloud, if anything."""
 
 STATES = {"failed": "failed", "unknown": "without a known outcome", "put_off": "put off"}
 """What became of an operation that is not done."""
@@ -99,6 +100,7 @@ RESULTS = {
     "partial": "applied in part",
     "failed": "failed",
     "observed": "observed",
+    "stopped": "stopped",
 }
 """What a run came to."""
 
@@ -270,20 +272,24 @@ def meanings(plan: Plan) -> list[str]:
 
 def checks(plan: Plan) -> list[str]:
     """What to check in JumpCloud before a held plan is let through."""
-    return list(dict.fromkeys(HOLDS[held.limit][1] for held in plan.held if held.limit in HOLDS))
+    found = (HOLDS[held.limit][1] for held in plan.held if held.limit in HOLDS)
+    return list(dict.fromkeys(check for check in found if check))
 
 
 def commands(plan: Plan, release_command: str) -> Iterator[tuple[str, Sequence[str]]]:
     """How a held plan is let through: each time a sentence and the commands."""
-    if any(held.limit == "first_run" for held in plan.held):
+    limits = {held.limit for held in plan.held}
+    if "paused" in limits:
+        yield "To go on with writing:", ("reconciler resume",)
+    if "first_run" in limits:
         yield (
             "If it is right, save it, look through it and apply it:",
             ("reconciler plan --save plan.json", "reconciler apply --plan plan.json"),
         )
-        lead = "or, where `run` or `apply` has held it:"
-    else:
+        yield "or, where `run` or `apply` has held it:", (f"{release_command} {plan.id}",)
+    elif limits - {"paused"}:
         lead = "If it is right, let it through, where `run`, `apply` or `resync` has held it:"
-    yield lead, (f"{release_command} {plan.id}",)
+        yield lead, (f"{release_command} {plan.id}",)
 
 
 def mark(plan: Plan, number: int, held: Collection[int]) -> str:

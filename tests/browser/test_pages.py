@@ -39,7 +39,7 @@ def stage(tmp_path: Path) -> Stage:
         made = Stage(tmp_path, store)
         made.run(takeover(), AT - 3 * MINUTE, "partial", (State.DONE, State.DONE, State.FAILED, State.UNKNOWN))
         made.run(takeover(), AT - 2 * MINUTE, "done", DONE)
-        made.keep(RuntimeError("JumpCloud does not answer"), AT - MINUTE)
+        made.fail("JumpCloud does not answer", AT - MINUTE)
         made.run(accident(), AT)
     return made
 

@@ -13,7 +13,7 @@ from loguru import logger
 
 from reconciler import config
 from reconciler.apply import Result
-from reconciler.cycle import Order, Outcome
+from reconciler.cycle import NobodyThere, Outcome, Stopped
 from reconciler.plan import Plan
 from reconciler.report import files, html, runs
 from reconciler.rows import State
@@ -21,7 +21,7 @@ from reconciler.store import Store
 from tests.plans import AT, HOSTILE, accident, everything, takeover
 
 MINUTE = timedelta(minutes=1)
-ORDER = Order(by="ann", reason="ticket 7")
+BY, WHY = "ann", "ticket 7"
 SETTINGS = """
 tenant = "North"
 [keeper]
@@ -44,16 +44,19 @@ class Stage:
     def run(self, plan: Plan, at: datetime = AT, result: str = "held", states: tuple[State, ...] = ()) -> None:
         """A run with this outcome, recorded as the cycle does it, and its report."""
         results = {n: Result(plan.operations[n], state, "", "Keeper says no") for n, state in enumerate(states)}
-        run_id = self.store.begin_run(plan.kind, at, by=ORDER.by, reason=ORDER.reason)
+        run_id = self.store.begin_run(plan.kind, at, by=BY, reason=WHY)
         ids = self.store.write_ahead(run_id, [r.operation for r in results.values()], {}, at)
         for operation_id, state in zip(ids, states, strict=True):
             self.store.record(operation_id, state, at, "")
         held = len(plan.held_indices)
         self.store.finish_run(run_id, at, result, plan_id=plan.id, held=held)
-        self.keep(Outcome(plan, result, results), at)
+        runs.keep(self.settings, self.store, Outcome(run_id, plan, result, results), at)
 
-    def keep(self, ended: Outcome | Exception, at: datetime = AT) -> None:
-        runs.keep(self.settings, self.store, ORDER, ended, at, at)
+    def fail(self, why: str, at: datetime = AT) -> None:
+        """A run that ends in an error before it has sent anything."""
+        run_id = self.store.begin_run("cycle", at, by=BY, reason=WHY)
+        self.store.finish_run(run_id, at, "failed", error=why)
+        runs.keep(self.settings, self.store, RuntimeError(why), at)
 
     def names(self, ending: str = "html") -> list[str]:
         return sorted(path.name for path in self.folder.glob(f"2*.{ending}"))
@@ -109,7 +112,7 @@ def test_a_run_with_nothing_to_do_has_none_but_the_index_knows_of_it(stage: Stag
 
 def test_a_failed_cycle_says_what_failed_and_that_nothing_was_sent(stage: Stage) -> None:
     stage.run(takeover(), AT - MINUTE, "done", DONE)
-    stage.keep(RuntimeError("JumpCloud does not answer <b>"))
+    stage.fail("JumpCloud does not answer <b>")
     assert "FAILED: the cycle did not come to its end." in stage.page()
     assert "JumpCloud does not answer &lt;b&gt;" in stage.page()
     assert "Nothing was sent to Keeper" in stage.page()
@@ -122,18 +125,35 @@ def test_a_cycle_that_failed_half_way_counts_what_was_done(stage: Stage) -> None
     ids = stage.store.write_ahead(run_id, list(takeover().operations), {}, AT)
     stage.store.record(ids[0], State.DONE, AT, "")
     stage.store.mark_sent(ids[1], AT)
-    stage.keep(RuntimeError("the disk is full"))
+    stage.store.finish_run(run_id, AT, "failed", error="the disk is full")
+    runs.keep(stage.settings, stage.store, RuntimeError("the disk is full"), AT)
     assert "1 operation done" in stage.page()
     assert "1 operation sent, outcome unknown" in stage.page()
     assert "2 operations not sent" in stage.page()
     assert "Nothing was sent" not in stage.page()
 
 
+def test_an_error_before_there_is_a_run_is_no_report(stage: Stage) -> None:
+    stage.run(accident(), AT - MINUTE)
+    runs.keep(stage.settings, stage.store, RuntimeError("a secret is missing"), AT)
+    assert len(stage.names()) == 1
+    assert "a secret" not in stage.index
+
+
+@pytest.mark.parametrize("ended", [Stopped("asked to stop"), NobodyThere("nobody@example.com is nobody")])
+def test_what_a_person_ended_is_no_failed_cycle(stage: Stage, ended: Exception) -> None:
+    run_id = stage.store.begin_run("cycle", AT, by=BY, reason=WHY)
+    stage.store.finish_run(run_id, AT, "stopped")
+    runs.keep(stage.settings, stage.store, ended, AT)
+    assert stage.names() == []
+    assert "Last run: stopped." in stage.index
+
+
 def test_what_is_held_again_or_fails_again_is_counted_and_not_written_again(stage: Stage) -> None:
     for n in range(3):
         stage.run(accident(), AT + n * MINUTE)
     for n in range(3, 5):
-        stage.keep(RuntimeError("no answer"), AT + n * MINUTE)
+        stage.fail("no answer", AT + n * MINUTE)
     stage.run(accident(), AT + 5 * MINUTE)
     assert len(stage.names()) == 3
     assert "3 times, until" in stage.index
@@ -237,7 +257,7 @@ def test_nothing_is_written_without_a_directory(stage: Stage, tmp_path: Path) ->
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_stay_names(stage: Stage, name: str) -> None:
     stage.run(everything(name))
-    stage.keep(RuntimeError(name), AT + MINUTE)
+    stage.fail(name, AT + MINUTE)
     written = [path.read_text() for path in stage.folder.iterdir()]
     assert not any(c in text for text in written for c in "\x1b\x07\u202e\u2066\u200b\u2028")
     for page in (stage.page(0), stage.page(1), stage.index):
