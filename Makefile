@@ -1,4 +1,4 @@
-.PHONY: demo test lint format types lock
+.PHONY: demo test test-browser lint format types lock
 .DELETE_ON_ERROR:
 
 # Root needs no sudo, and a container often has none.
@@ -9,6 +9,10 @@ demo: .venv/.ok
 
 test: .venv/.ok
 	.venv/bin/pytest -q -n auto
+
+# The HTML reports in Debian's Chromium; `make test` needs no browser and leaves these out.
+test-browser: .venv/.browser
+	.venv/bin/pytest -q tests/browser
 
 lint: .venv/.ok
 	.venv/bin/ruff check
@@ -26,7 +30,9 @@ lock: .venv/.ok
 	.venv/bin/pip install --quiet uv
 	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		--upgrade --extra test pyproject.toml -o requirements.lock
-	! grep -n '://' requirements.lock
+	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--upgrade --extra browser --constraint requirements.lock pyproject.toml -o requirements-browser.lock
+	! grep -n '://' requirements.lock requirements-browser.lock
 
 # Debian and Ubuntu ship Python without ensurepip; it comes with python3-venv.
 .venv/.ok: requirements.lock pyproject.toml
@@ -35,4 +41,10 @@ lock: .venv/.ok
 	python3 -m venv .venv
 	.venv/bin/pip install --require-hashes -r requirements.lock
 	.venv/bin/pip install --no-deps --no-build-isolation -e .
+	touch $@
+
+.venv/.browser: .venv/.ok requirements-browser.lock
+	command -v chromium >/dev/null || \
+		{ $(SUDO) apt-get update && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y chromium; }
+	.venv/bin/pip install --require-hashes -r requirements-browser.lock
 	touch $@

@@ -31,7 +31,7 @@ from reconciler.model import KeeperTeam, KeeperUser, Listing
 #    userName and emails.value follow each other, so that PATCH needs userName only.
 #  6 Keeper's clients: PATCH takes one path-less "replace" with dotted names and a boolean active, together
 #    with "add" and "remove" of the path `groups`. Assumed: repeating the whole request changes nothing more.
-#  7 Assumed: the reply to PATCH is any 2xx, with or without the resource; to POST it is the resource.
+#  7 Assumed: the reply to PATCH is any 2xx with the resource or with no body at all; to POST it is the resource.
 #  8 Documented: 409 is a taken address, 428 means no free seat, 404 is what this node does not have.
 #    Documented: two teams may share a name, unless the SCIM method has unique groups; assumed: then 409.
 #  9 Assumed: a refusal explains itself as a SCIM error (`detail`), in Keeper's form (`message`, `error`), in
@@ -563,10 +563,14 @@ class Keeper:
         )
         document = {"schemas": [_PATCH], "Operations": operations}
         reply = await self._send(about, "PATCH", _path(kind, id), json=document)
+        if not reply.body.strip():
+            return None
         try:
             return self._shown(kind, about, reply, id)
-        except UnexpectedReply:
-            return None
+        except UnexpectedReply as error:
+            # A web page with status 200 is no answer of Keeper's: a proxy may have answered in its place.
+            error.uncertain = True
+            raise
 
     async def _send(
         self,

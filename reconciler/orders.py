@@ -109,17 +109,24 @@ async def carry_out(ask: Ask, where: Setting) -> Answer:
 async def run(order: "Order", where: Setting) -> "Outcome":
     """One cycle with all that belongs to it, by the daemon and by a command. Raises what a cycle raises."""
     from reconciler import cycle
+    from reconciler.report import runs
     from reconciler.store import StateError
 
-    outcome = await cycle.run(
-        where.settings,
-        where.services,
-        where.store,
-        order,
-        where.clock,
-        progress=where.progress,
-        stopping=where.stopping,
-    )
+    began = where.clock()
+    try:
+        outcome = await cycle.run(
+            where.settings,
+            where.services,
+            where.store,
+            order,
+            where.clock,
+            progress=where.progress,
+            stopping=where.stopping,
+        )
+    except Exception as error:
+        runs.keep(where.settings, where.store, error, began)
+        raise
+    runs.keep(where.settings, where.store, outcome, began)
     try:
         where.store.keep_house(where.clock(), where.settings.state.history)
     except StateError as error:

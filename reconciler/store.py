@@ -59,6 +59,7 @@ __all__ = [
     "StateError",
     "Store",
     "Unusable",
+    "Waiting",
     "WrongBinding",
 ]
 
@@ -79,6 +80,15 @@ class Binding:
     organization: str
     application_id: str
     keeper: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits for approval in Keeper and since when: a team, or where `members` is not 0, so many members of it."""
+
+    team: str
+    members: int
+    since: datetime
 
 
 _BINDING_WORDS = {
@@ -471,6 +481,16 @@ class Store:
             older = f"{sql} AND held > 0 AND document IS NOT NULL AND plan_id = ? ORDER BY id DESC LIMIT 1"
             return next(map(run_of, _rows(connection, older, plan_id)), None)
 
+    def held_since(self) -> datetime | None:
+        """Since when every cycle over everybody that came to its end has held something; None if the newest did not."""
+        sql = f"""
+            SELECT min(started_at) FROM runs WHERE held > 0 AND id > coalesce(
+                (SELECT max(id) FROM runs WHERE held = 0 AND kind <> 'person' AND {_GOOD_READ}), 0)
+        """
+        with self._reading() as connection:
+            (since,) = connection.execute(sql).fetchone()
+            return time_of(since)
+
     def document(self, run_id: int) -> str | None:
         """The plan document (JSON) that was kept with a run."""
         with self._reading() as connection:
@@ -561,6 +581,33 @@ class Store:
         sql = "SELECT * FROM operations WHERE subject_key = ? ORDER BY id DESC LIMIT ?"
         with self._reading() as connection:
             return [journal_row(row) for row in _rows(connection, sql, subject_key, limit)]
+
+    def done_by_day(self, since: datetime) -> dict[tuple[str, str], int]:
+        """By ISO day (UTC) and kind, how many operations Keeper has carried out since then."""
+        sql = f"""
+            SELECT substr({LAST_CHANGE}, 1, 10), kind, count(*) FROM operations
+            WHERE state = 'done' AND {LAST_CHANGE} >= ? GROUP BY 1, 2
+        """
+        with self._reading() as connection:
+            return {(day, kind): number for day, kind, number in connection.execute(sql, (time_text(since),))}
+
+    def waiting(self) -> list[Waiting]:
+        """What we asked for and Keeper has never shown: teams, and by team the memberships."""
+        sql = """
+            SELECT team, count(*), min(asked_at) FROM memberships JOIN users ON keeper_id = "user"
+            WHERE ours = 1 AND seen = 0 AND gone = 0 AND asked_at IS NOT NULL GROUP BY team
+        """
+        with self._reading() as connection:
+            teams = {team.keeper_id: team for team in map(team_of, _rows(connection, "SELECT * FROM teams"))}
+            found = [
+                Waiting(team.name, 0, team.queued_at)
+                for team in teams.values()
+                if team.managed and team.queued_at and not team.seen and not team.gone
+            ]
+            return found + [
+                Waiting(teams[team].name if team in teams else team, number, datetime.fromisoformat(since))
+                for team, number, since in connection.execute(sql)
+            ]
 
     def keep_house(self, now: datetime, history: timedelta) -> bool:
         """Once a day: forget what is older than `history`, and copy the file beside itself, keeping `COPIES` copies.

@@ -275,7 +275,10 @@ def _review(plan: "Plan") -> bool:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return False
     show(plan)
-    return click.confirm("This is the first plan for this Keeper node. Apply it as shown?", default=False)
+    try:
+        return click.confirm("This is the first plan for this Keeper node. Apply it as shown?", default=False)
+    except click.Abort:
+        return False
 
 
 # -- beside a daemon --------------------------------------------------------------------------------------------------

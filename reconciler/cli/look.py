@@ -1,7 +1,6 @@
 """The commands that only look: they take no lock and write nothing but the files they are told to."""
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from reconciler.exits import CHANGES, HELD, USAGE
 
 if TYPE_CHECKING:
     from reconciler.cycle import Services
+    from reconciler.plan import Plan
 
 
 @cli.command()
@@ -55,20 +55,38 @@ def check(config: Path | None, offline: bool) -> None:
 @cli.command()
 @config_option
 @click.option("--resync", is_flag=True, help="Compare with Keeper itself, not with the snapshot.")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "markdown", "html"]),
+    default="text",
+    show_default=True,
+    help="Text for a terminal, JSON for machines, Markdown for a ticket, HTML as one file for the browser.",
+)
 @click.option("--output", type=click.Path(path_type=Path), help="Write the report to this file.")
 @click.option("--save", type=click.Path(path_type=Path), help="Save the plan, for `apply --plan`.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 3 if there are changes, 4 if something is held.")
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of the plan document, and do nothing else.")
 def plan(
-    config: Path | None, resync: bool, form: str, output: Path | None, save: Path | None, detailed_exitcode: bool
+    config: Path | None,
+    resync: bool,
+    form: str,
+    output: Path | None,
+    save: Path | None,
+    detailed_exitcode: bool,
+    schema: bool,
 ) -> None:
     """Show what the next cycle would do, with the limits. Changes nothing."""
     from reconciler import cycle
     from reconciler.progress import shown
     from reconciler.report.document import to_json
-    from reconciler.report.text import render
     from reconciler.store import Store
 
+    if schema:
+        from reconciler.report.schema import SCHEMA
+
+        click.echo(json.dumps(SCHEMA, indent=2))
+        return
     settings = settings_of(config)
     with Store.open(settings.state_path(), write=False) as store, shown() as progress:
         made = with_services(
@@ -77,8 +95,7 @@ def plan(
         )
     if save:
         _write(save, to_json(made))
-    text = form == "text"
-    report = render(made, width=width(), colour=colour() and output is None) + "\n" if text else to_json(made)
+    report = _report(made, form, settings.tenant, output)
     if output:
         _write(output, report)
     else:
@@ -89,13 +106,30 @@ def plan(
         raise Exit(HELD if made.held else CHANGES)
 
 
+def _report(made: "Plan", form: str, tenant: str, output: Path | None) -> str:
+    """The plan in the form that was asked for."""
+    if form == "json":
+        from reconciler.report.document import to_json
+
+        return to_json(made)
+    if form == "markdown":
+        from reconciler.report import markdown
+
+        return markdown.render(made, tenant=tenant)
+    if form == "html":
+        from reconciler.report import html
+
+        return html.render(made, tenant=tenant)
+    from reconciler.report.text import render
+
+    return render(made, width=width(), colour=colour() and output is None) + "\n"
+
+
 def _write(path: Path, text: str) -> None:
-    """Write a file that holds personal data: for its owner only, and whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    from reconciler.report import files
+
     try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(draft, path)
+        files.write(path, text, files.OWNER)
     except OSError as error:
         raise click.ClickException(f"{path} could not be written: {error.strerror}") from None
 

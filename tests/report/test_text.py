@@ -115,6 +115,21 @@ def test_a_first_plan_is_saved_and_applied_or_released() -> None:
     assert f"  reconciler release {made.id}" in lines
 
 
+def test_a_pause_is_ended_by_resume_and_asks_for_nothing_else() -> None:
+    made = plan(op(Kind.CREATE_USER, sent=False), held=(Held("paused", (0,), 0, 1, "all writes were paused by ann"),))
+    assert verdict(made) == "HELD: nothing will be sent. All writes were paused by ann. [paused, 1 held]"
+    assert "  reconciler resume" in text(made).splitlines()
+    assert "Check in JumpCloud" not in text(made)
+    assert "reconciler release" not in text(made)
+
+
+def test_a_pause_on_top_of_a_hold_leaves_the_hold_to_be_released() -> None:
+    held = (Held("max_creations", (0,), 0, 1, "too many"), Held("paused", (0,), 0, 1, "paused by ann"))
+    lines = text(plan(op(Kind.CREATE_USER, sent=False), held=held)).splitlines()
+    assert "  reconciler resume" in lines
+    assert any(line.startswith("  reconciler release ") for line in lines)
+
+
 def test_what_is_not_sent_without_a_hold() -> None:
     assert verdict(plan(op(Kind.CREATE_USER, sent=False))).startswith("Nothing will be sent: create 1 person only")
 

@@ -1,0 +1,325 @@
+"""The words of all reports: what a plan comes to, what a hold means, what to check, which command lets it through.
+
+What is given back is for people and is harmless on a terminal; each format escapes it as it needs.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from enum import StrEnum
+
+from reconciler.model import DISPLAY_NAME, EXTERNAL_ID, FAMILY_NAME, GIVEN_NAME, USER_NAME
+from reconciler.plan import Cause, Change, Held, Kind, NoticeKind, Operation, Plan, Rule
+from reconciler.report.terminal import clean
+
+PEOPLE = {
+    Kind.DEACTIVATE_USER: "Lock",
+    Kind.REACTIVATE_USER: "Reactivate",
+    Kind.CREATE_USER: "Create",
+    Kind.UPDATE_USER: "Change",
+}
+TEAMS = {
+    Kind.QUEUE_TEAM: "Queue",
+    Kind.RENAME_TEAM: "Rename or link",
+    Kind.DELETE_TEAM: "Delete",
+}
+VERBS = {**PEOPLE, **TEAMS}
+
+NOTICES = {
+    NoticeKind.KEEPER_DISAGREES: "Keeper did not do what was asked",
+    NoticeKind.UNCONFIRMED: "Put off: not confirmed by a second look",
+    NoticeKind.CONFLICT: "Conflicts",
+    NoticeKind.ELSEWHERE: "Address taken elsewhere",
+    NoticeKind.NO_LICENCE: "No licence free",
+    NoticeKind.FAILING: "Failing",
+    NoticeKind.HOOK_FAILED: "Hooks that failed",
+    NoticeKind.LOCKED_IN_KEEPER: "Locked in Keeper by somebody else",
+    NoticeKind.WAITING_FOR_APPROVAL: "Waiting for approval in Keeper",
+    NoticeKind.ADDRESS_CHANGE: "Changed addresses",
+    NoticeKind.GONE: "Gone from Keeper",
+    NoticeKind.DRIFT: "Drift that is only reported",
+    NoticeKind.GIVEN_BY_HAND: "Given by hand in Keeper",
+    NoticeKind.NO_ADDRESS: "Without an e-mail address",
+    NoticeKind.STATE_UNKNOWN: "Staged, or in an unknown state",
+    NoticeKind.IN_GRACE: "Out of scope, still in grace",
+    NoticeKind.KEPT: "Out of scope, kept by the settings",
+    NoticeKind.OUTSIDE_PILOT: "Outside the pilot",
+    NoticeKind.PROTECTED: "Protected",
+    NoticeKind.LET_GO: "Let go by the settings",
+    NoticeKind.GHOST: "In Keeper, not in scope, not managed",
+    NoticeKind.UNMANAGED: "Not managed",
+}
+
+_WHOLE = "So much taken away at once puts the whole read in doubt: what is marked [held] waits, also what would give."
+_PART = "Only what is marked [held] waits."
+_LEFT = (
+    "that these people really left: their state, and the groups bound to the Keeper application (its User Groups tab)."
+)
+_LOST = "the members of the groups, and what manages them: imports, group rules, a person."
+_GAINED = "who was added to the groups and by whom: a team opens whatever is shared with it."
+HOLDS = {
+    "first_run": (
+        "Nothing is sent to this Keeper node before a person has looked at the first plan.",
+        "that the scope is what you expect, above all whoever is under Lock.",
+    ),
+    "paused": ("A person has paused all writes; only `resync EMAIL` is done meanwhile.", ""),
+    "empty_scope": (_WHOLE, "the groups bound to the Keeper application (its User Groups tab) and their members."),
+    "max_deactivations": (_WHOLE, _LEFT),
+    "max_removals": (_WHOLE, _LOST),
+    "max_team_loss": (_WHOLE, _LOST),
+    "max_creations": (_PART, "whether a large group was bound to the Keeper application; each creation is a licence."),
+    "max_grants": (_PART, _GAINED),
+    "teams.review": (_PART, _GAINED),
+    "delete_team": (_PART, "that the groups of these teams are really gone from the scope."),
+    "unsettled": (_PART, "that the groups are still wanted; in Keeper, whether the Pending Queue shows the teams."),
+    "adopted": (_PART, _LEFT),
+}
+"""By limit: what the hold means, and what to check in JumpCloud, if anything."""
+
+STATES = {"failed": "failed", "unknown": "without a known outcome", "put_off": "put off"}
+"""What became of an operation that is not done."""
+
+MARKS = {
+    "goes": "to be sent",
+    "held": "held",
+    "not sent": "not sent",
+    "done": "done",
+    "failed": "failed",
+    "unknown": "outcome unknown",
+    "put_off": "put off",
+}
+"""How far one operation has come, before and after a run."""
+
+DRIFT_NOTICES = frozenset({NoticeKind.DRIFT, NoticeKind.GIVEN_BY_HAND})
+"""The notices that tell of changes behind our back."""
+
+RESULTS = {
+    "done": "done",
+    "nothing": "nothing to do",
+    "held": "held",
+    "partial": "applied in part",
+    "failed": "failed",
+    "observed": "observed",
+    "stopped": "stopped",
+}
+"""What a run came to."""
+
+LIMITS = {
+    "max_deactivations": "People locked",
+    "max_removals": "People who lose a team",
+    "max_creations": "People created",
+    "max_grants": "People who gain an existing team",
+}
+"""What the limits count."""
+
+ATTRIBUTES = {
+    USER_NAME: "E-mail address",
+    EXTERNAL_ID: "Tied to JumpCloud id",
+    DISPLAY_NAME: "Name",
+    GIVEN_NAME: "Given name",
+    FAMILY_NAME: "Family name",
+}
+
+BEFORE_AFTER = {
+    Kind.DEACTIVATE_USER: ("Can log in", "Locked; vault and teams stay"),
+    Kind.REACTIVATE_USER: ("Locked", "Can log in"),
+    Kind.CREATE_USER: ("No account", "Invited"),
+    Kind.QUEUE_TEAM: ("No team", "Asked for; waits for approval in Keeper"),
+    Kind.DELETE_TEAM: ("Team of nobody else", "Deleted"),
+}
+"""What Keeper has before and after an operation, beside the attributes and teams that it names."""
+
+DRIFT = "changed in Keeper behind our back"
+
+WHOM = {
+    Kind.DEACTIVATE_USER: "would be locked out of Keeper",
+    Kind.CREATE_USER: "would be invited, each with a licence",
+    Kind.REACTIVATE_USER: "would be unlocked",
+    Kind.QUEUE_TEAM: "would be asked for",
+    Kind.RENAME_TEAM: "would be renamed or tied to a JumpCloud group",
+    Kind.DELETE_TEAM: "would be deleted",
+}
+"""What would happen to those whom a hold keeps waiting."""
+
+RULES = {
+    Rule.LEFT: "no longer bound to the application in JumpCloud",
+    Rule.SUSPENDED: "suspended in JumpCloud",
+    Rule.DELETED: "deleted in JumpCloud",
+}
+"""What JumpCloud says of those who would be locked."""
+
+OTHERWISE = (
+    "If it was a mistake, put it right in JumpCloud. What is then no longer due is dropped by the next cycle; "
+    "Keeper hears nothing of it."
+)
+
+
+class Tone(StrEnum):
+    """How a report is to be taken."""
+
+    HELD = "held"
+    PART = "part"
+    GOING = "going"
+    QUIET = "quiet"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a plan or a run comes to: the sentence to read first, and what it rests on."""
+
+    tone: Tone
+    head: str
+    rest: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.head} {self.rest}".rstrip()
+
+
+def verdict(plan: Plan, *, past: bool = False) -> Verdict:
+    """What a plan comes to; `past`: what it came to, where nothing of it was sent."""
+    nothing = "nothing was sent" if past else "nothing will be sent"
+    going = [op for op in plan.operations if op.sent]
+    scope = f"{count(plan.scope.users, 'person')} and {count(plan.scope.teams, 'team')} in scope"
+    if not plan.operations:
+        adopted = f"{len(plan.adopts)} are adopted as they are. " if plan.adopts else ""
+        notices = f"To know: {count(len(plan.notices), 'notice')} below." if plan.notices else ""
+        are = "is" if plan.scope.users + plan.scope.teams == 1 else "are"
+        return Verdict(Tone.QUIET, f"Nothing to do: {scope} {are} in line.", f"{adopted}{notices}")
+    held = len(plan.held_indices)
+    others = len(plan.operations) - len(going) - held
+    waits = [f"{held} wait{'s' if held == 1 else ''} for a person"] if held else []
+    waits += [f"{others} more {'is' if others == 1 else 'are'} not sent this time"] if others else []
+    if plan.held and not going:
+        return Verdict(Tone.HELD, f"HELD: {nothing}.", why(plan.held[0]))
+    if not going:
+        return Verdict(
+            Tone.QUIET,
+            f"{nothing.capitalize()}: {amounts(plan.operations)} only reported (see [not sent]).",
+            sentence(scope),
+        )
+    rest = "".join(f"; {words}" for words in waits)
+    summary = f"The plan: {amounts(going)}{rest}."
+    if plan.held:
+        return Verdict(Tone.PART, "HELD in part.", f"{summary} {sentence(scope)}")
+    return Verdict(Tone.GOING, summary, sentence(scope))
+
+
+def result_verdict(states: Collection[str]) -> Verdict:
+    """What a run comes to whose operations that were sent ended in these states."""
+    counted = list(states)
+    done = counted.count("done")
+    if done == len(counted):
+        return Verdict(Tone.GOING, f"Done: {count(done, 'operation')}.")
+    rest = ", ".join(f"{counted.count(state)} {word}" for state, word in STATES.items() if state in counted)
+    if not done:
+        return Verdict(Tone.FAILED, f"None of it is known to be done: {rest}.")
+    return Verdict(Tone.FAILED, f"Applied in part: {done} done, {rest}.")
+
+
+def run_verdict(plan: Plan, states: Collection[str]) -> Verdict:
+    """What a run came to: its plan, and the states of the operations that were sent."""
+    if not states:
+        return verdict(plan, past=True)
+    result = result_verdict(states)
+    sent = f"The plan: {amounts([op for op in plan.operations if op.sent])}."
+    if not plan.held:
+        return replace(result, rest=sent)
+    tone = Tone.FAILED if result.tone is Tone.FAILED else Tone.PART
+    waits = f"{sent} {len(plan.held_indices)} more wait for a person. {why(plan.held[0])}"
+    return Verdict(tone, f"{result.head} HELD in part.", waits)
+
+
+def amounts(operations: Sequence[Operation]) -> str:
+    """ "lock 1 person, create 3 people", with what hurts first."""
+    parts = []
+    for kinds, noun in ((PEOPLE, "person"), (TEAMS, "team")):
+        for kind, verb in kinds.items():
+            number = sum(op.kind is kind for op in operations)
+            if number:
+                parts.append(f"{verb.lower()} {count(number, noun)}")
+    return ", ".join(parts)
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun."""
+    return f"{number} {noun if number == 1 else {'person': 'people'}.get(noun, noun + 's')}"
+
+
+def age(lasting: timedelta) -> str:
+    """How long something lasts, in its two largest units."""
+    minutes = max(0, int(lasting.total_seconds())) // 60
+    days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def sentence(text: str) -> str:
+    """The text as a sentence."""
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def why(held: Held) -> str:
+    """Why something is held, with the limit and how much it holds."""
+    return f"{sentence(clean(held.reason, 400).rstrip('.'))} [{clean(held.limit, 40)}, {len(held.operations)} held]"
+
+
+def meanings(plan: Plan) -> list[str]:
+    """What the holds of a plan mean."""
+    return list(dict.fromkeys(HOLDS[held.limit][0] for held in plan.held if held.limit in HOLDS))
+
+
+def checks(plan: Plan) -> list[str]:
+    """What to check in JumpCloud before a held plan is let through."""
+    found = (HOLDS[held.limit][1] for held in plan.held if held.limit in HOLDS)
+    return list(dict.fromkeys(check for check in found if check))
+
+
+def commands(plan: Plan, release_command: str) -> Iterator[tuple[str, Sequence[str]]]:
+    """How a held plan is let through: each time a sentence and the commands."""
+    limits = {held.limit for held in plan.held}
+    if "paused" in limits:
+        yield "To go on with writing:", ("reconciler resume",)
+    if "first_run" in limits:
+        yield (
+            "If it is right, save it, look through it and apply it:",
+            ("reconciler plan --save plan.json", "reconciler apply --plan plan.json"),
+        )
+        yield "or, where `run` or `apply` has held it:", (f"{release_command} {plan.id}",)
+    elif limits - {"paused"}:
+        lead = "If it is right, let it through, where `run`, `apply` or `resync` has held it:"
+        yield lead, (f"{release_command} {plan.id}",)
+
+
+def mark(plan: Plan, number: int, held: Collection[int]) -> str:
+    """Whether an operation goes: "held", "not sent", or nothing; `held` are the plan's held indices."""
+    return "held" if number in held else "" if plan.operations[number].sent else "not sent"
+
+
+def tells(kind: Kind, change: Change) -> bool:
+    """Whether a change says more than its kind does: of a new person or team that is the name."""
+    if kind in (Kind.CREATE_USER, Kind.QUEUE_TEAM):
+        return kind is Kind.CREATE_USER and change.attribute == DISPLAY_NAME
+    return change.attribute != "active"
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """The operations on people or on teams of one cause; by kind, the numbers of the operations in the plan."""
+
+    title: str
+    cause: Cause
+    kinds: Mapping[Kind, Sequence[int]]
+
+
+def sections(plan: Plan) -> Iterator[Section]:
+    """The operations as reports show them: people before teams, what drifted apart from what JumpCloud changed."""
+    for title, kinds in (("People", PEOPLE), ("Teams", TEAMS)):
+        for cause, label in ((Cause.JUMPCLOUD, ""), (Cause.DRIFT, f", {DRIFT}")):
+            found = {
+                kind: [n for n, op in enumerate(plan.operations) if op.kind is kind and op.cause is cause]
+                for kind in kinds
+            }
+            if any(found.values()):
+                yield Section(title + label, cause, {kind: mine for kind, mine in found.items() if mine})
