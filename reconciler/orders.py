@@ -141,13 +141,10 @@ def refusal(settings: "Settings") -> Answer | None:
 
 def answer(outcome: "Outcome", *, width: int, colour: bool) -> Answer:
     """What a person is told of a cycle that they ordered, and its exit code."""
-    from reconciler.report.text import render, render_result
+    from reconciler.report.text import render_run
 
-    parts = []
-    if outcome.results:
-        results = {number: (result.state, result.error) for number, result in outcome.results.items()}
-        parts.append(render_result(outcome.plan, results, width=width, colour=colour))
-    parts.append(render(outcome.plan, width=width, colour=colour))
+    results = {number: (result.state.value, result.error) for number, result in outcome.results.items()}
+    parts = [render_run(outcome.plan, results, width=width, colour=colour)]
     if outcome.not_due:
         parts.append(f"{len(outcome.not_due)} changes of the saved plan are no longer due and were dropped.")
     return Answer(_code(outcome), "\n".join(parts), outcome.stopped)

@@ -23,26 +23,23 @@ def render(plan: Plan, *, width: int, colour: bool, release_command: str = "reco
     lines = _styled(wrapped(str(words.verdict(plan)), width), colour, "red" if plan.held else "green")
     if plan.held:
         lines += _hold(plan, width, colour, release_command)
-    lines += _sections(plan, width, colour)
-    if plan.adopts:
-        names = _names((subject.name for subject in plan.adopts), len(plan.adopts))
-        lines += ["", *wrapped(f"Already in Keeper, adopted as they are ({len(plan.adopts)}): {names}", width)]
-    if plan.limits:
-        lines += ["", *_styled(wrapped("Limits, by people within the window", width), colour)]
-        for use in plan.limits:
-            line = f"{use.limit}: {use.used} used + {use.planned} planned, allowed {use.allowed}"
-            lines += wrapped(clean(line), width, "  ")
-    for kind, heading in words.NOTICES.items():
-        lines += _notices(heading, [notice for notice in plan.notices if notice.kind is kind], width, colour)
-    return "\n".join(lines)
+    return "\n".join(lines + _rest(plan, {}, width, colour, limits=True))
 
 
-def render_result(plan: Plan, results: Mapping[int, tuple[str, str]], *, width: int, colour: bool) -> str:
-    """What became of the operations of a plan that were sent: by their index, the state (`done`, `failed`, `unknown`,
-    `put_off`) and the words of an error. Those that are not done are named."""
+def render_run(
+    plan: Plan,
+    results: Mapping[int, tuple[str, str]],
+    *,
+    width: int,
+    colour: bool,
+    release_command: str = "reconciler release",
+) -> str:
+    """What became of a plan, in the form of `render`: `results` has the operations that were sent by their index, each
+    with its state (`done`, `failed`, `unknown`, `put_off`) and the words of an error. What is not done comes first."""
     width = max(width, NARROWEST)
-    verdict = words.result_verdict([state for state, _ in results.values()])
-    lines = _styled(wrapped(str(verdict), width), colour, "red" if verdict.tone is words.Tone.FAILED else "green")
+    verdict = words.run_verdict(plan, [state for state, _ in results.values()])
+    bad = verdict.tone is words.Tone.FAILED or plan.held
+    lines = _styled(wrapped(str(verdict), width), colour, "red" if bad else "green")
     for state, word in words.STATES.items():
         mine = sorted(number for number, (found, _) in results.items() if found == state)
         for number in mine[:MOST]:
@@ -51,7 +48,26 @@ def render_result(plan: Plan, results: Mapping[int, tuple[str, str]], *, width: 
             lines += wrapped(f"{what} {clean(results[number][1], 600)}", width, "  ")
         if len(mine) > MOST:
             lines += wrapped(f"… and {len(mine) - MOST} more {word}", width, "  ")
-    return "\n".join(lines)
+    if plan.held:
+        lines += _hold(plan, width, colour, release_command)
+    marks = {number: words.STATES[state] for number, (state, _) in results.items() if state in words.STATES}
+    return "\n".join(lines + _rest(plan, marks, width, colour, limits=bool(plan.held)))
+
+
+def _rest(plan: Plan, marks: Mapping[int, str], width: int, colour: bool, *, limits: bool) -> list[str]:
+    """What follows the verdict: the operations, who is adopted, the limits, the notices."""
+    lines = _sections(plan, marks, width, colour)
+    if plan.adopts:
+        names = _names((subject.name for subject in plan.adopts), len(plan.adopts))
+        lines += ["", *wrapped(f"Already in Keeper, adopted as they are ({len(plan.adopts)}): {names}", width)]
+    if plan.limits and limits:
+        lines += ["", *_styled(wrapped("Limits, by people within the window", width), colour)]
+        for use in plan.limits:
+            line = f"{use.limit}: {use.used} used + {use.planned} planned, allowed {use.allowed}"
+            lines += wrapped(clean(line), width, "  ")
+    for kind, heading in words.NOTICES.items():
+        lines += _notices(heading, [notice for notice in plan.notices if notice.kind is kind], width, colour)
+    return lines
 
 
 # -- the hold ---------------------------------------------------------------------------------------------------------
@@ -75,7 +91,7 @@ def _hold(plan: Plan, width: int, colour: bool, release_command: str) -> list[st
 # -- the operations ---------------------------------------------------------------------------------------------------
 
 
-def _sections(plan: Plan, width: int, colour: bool) -> list[str]:
+def _sections(plan: Plan, marks: Mapping[int, str], width: int, colour: bool) -> list[str]:
     lines: list[str] = []
     held = plan.held_indices
     for section in words.sections(plan):
@@ -84,7 +100,7 @@ def _sections(plan: Plan, width: int, colour: bool) -> list[str]:
             lines.append(f"  {words.VERBS[kind]} ({len(numbers)})")
             for number in numbers[:MOST]:
                 op = plan.operations[number]
-                mark = words.mark(plan, number, held)
+                mark = marks.get(number) or words.mark(plan, number, held)
                 line = f"{clean(op.subject.name, 80)}: {clean(op.reason)}{_details(op)}"
                 lines += wrapped(f"[{mark}] {line}" if mark else line, width, "    ")
             lines += _more(len(numbers), width, "    ")

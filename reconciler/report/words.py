@@ -222,7 +222,7 @@ def run_verdict(plan: Plan, states: Collection[str]) -> Verdict:
     if not states:
         return verdict(plan, past=True)
     result = result_verdict(states)
-    sent = f"The plan: {amounts([op for op in plan.operations if op.sent])}."
+    sent = sentence(amounts([op for op in plan.operations if op.sent]))
     if not plan.held:
         return replace(result, rest=sent)
     tone = Tone.FAILED if result.tone is Tone.FAILED else Tone.PART

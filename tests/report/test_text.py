@@ -24,7 +24,7 @@ from reconciler.plan import (
     TeamRef,
 )
 from reconciler.report.terminal import clean, wrapped
-from reconciler.report.text import MOST, render, render_result
+from reconciler.report.text import MOST, render, render_run
 
 REASON = "40 people would be locked of 200 active; allowed are 4 (2%)"
 SAVE = ["  reconciler plan --save plan.json", "  reconciler apply --plan plan.json"]
@@ -227,7 +227,7 @@ def test_any_name_fits_any_width_and_is_harmless(name: str, width: int) -> None:
         adopts=(person(name),),
         notices=(Notice(NoticeKind.CONFLICT, person(name), name),),
     )
-    outcome = render_result(made, {0: ("failed", name)}, width=width, colour=False)
+    outcome = render_run(made, {0: ("failed", name)}, width=width, colour=False)
     shown = text(made, width) + "\n" + outcome
     assert all(cell_len(line) <= max(width, 20) for line in shown.splitlines())
     assert all(line.isprintable() for line in shown.split("\n"))
@@ -249,23 +249,28 @@ def test_colour_only_where_it_is_wanted() -> None:
 
 def test_all_done() -> None:
     made = plan(op(Kind.CREATE_USER, "a"), op(Kind.CREATE_USER, "b"))
-    assert render_result(made, {0: ("done", ""), 1: ("done", "")}, width=80, colour=False) == "Done: 2 operations."
-    assert render_result(made, {0: ("done", "")}, width=80, colour=False) == "Done: 1 operation."
+    shown = render_run(made, {0: ("done", ""), 1: ("done", "")}, width=80, colour=False)
+    assert shown.startswith("Done: 2 operations. Create 2 people.")
+    assert "Limits" not in shown
+    assert render_run(made, {0: ("done", "")}, width=80, colour=False).startswith("Done: 1 operation.")
 
 
 def test_done_in_part_names_what_is_not_done_and_why() -> None:
     made = plan(*(op(Kind.CREATE_USER, f"u{n}") for n in range(4)))
     results = {0: ("done", ""), 1: ("put_off", "no seat"), 2: ("failed", "Keeper says no"), 3: ("unknown", "cut off")}
-    assert render_result(made, results, width=80, colour=False).splitlines() == [
-        "Applied in part: 1 done, 1 failed, 1 without a known outcome, 1 put off.",
+    shown = render_run(made, results, width=120, colour=False).splitlines()
+    assert shown[0].startswith("Applied in part: 1 done, 1 failed, 1 without a known outcome, 1 put off.")
+    assert shown[1:4] == [
         "  u2: create: failed. Keeper says no",
         "  u3: create: without a known outcome. cut off",
         "  u1: create: put off. no seat",
     ]
+    assert "    u0: a reason" in shown
+    assert "    [failed] u2: a reason" in shown
 
 
 def test_nothing_done_is_not_called_done_in_part() -> None:
-    shown = render_result(plan(op(Kind.CREATE_USER)), {0: ("failed", "no")}, width=80, colour=False)
+    shown = render_run(plan(op(Kind.CREATE_USER)), {0: ("failed", "no")}, width=80, colour=False)
     assert shown.startswith("None of it is known to be done: 1 failed.")
 
 
