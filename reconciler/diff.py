@@ -311,7 +311,7 @@ class _Diff:
         waiting: dict[str, int] = defaultdict(int)
         for account in self.match.accounts.values():
             for team_id, membership in account.memberships.items():
-                if membership.ours and not membership.seen and not account.gone:
+                if membership.waiting and not account.gone:
                     waiting[team_id] += 1
         for team_id in sorted(self.match.teams):
             team = self.match.teams[team_id]
@@ -320,7 +320,7 @@ class _Diff:
                 continue
             subject = Subject("team", team.name, team.jumpcloud_id, team_id)
             people = f"{waiting[team_id]} members asked for, approval not visible" if waiting[team_id] else ""
-            if not team.seen and team.queued_at is not None:
+            if team.waiting and team.queued_at is not None:
                 queued = f"asked for on {team.queued_at:%Y-%m-%d %H:%M} UTC, approval not visible"
                 self.notice(NoticeKind.WAITING_FOR_APPROVAL, subject, f"{queued}; {people}" if people else queued)
             elif people:

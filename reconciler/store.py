@@ -471,6 +471,24 @@ class Store:
             older = f"{sql} AND held > 0 AND document IS NOT NULL AND plan_id = ? ORDER BY id DESC LIMIT 1"
             return next(map(run_of, _rows(connection, older, plan_id)), None)
 
+    def held_now(self) -> tuple[Run, datetime] | None:
+        """The run whose held operations still wait, and since when such runs follow on each other without a break.
+
+        That is the newest run of everybody if it held something; else a later one of one person that did.
+        """
+        whole = "kind <> 'person' AND finished_at IS NOT NULL"
+        newest = f"coalesce((SELECT max(id) FROM runs WHERE {whole}), 0)"
+        free = f"coalesce((SELECT max(id) FROM runs WHERE {whole} AND held = 0), 0)"
+        with self._reading() as connection:
+            held = f"FROM runs WHERE held > 0 AND id >= {newest} ORDER BY id = {newest} DESC, id DESC"
+            run = next(map(run_of, _rows(connection, f"SELECT {_RUN_COLUMNS} {held}")), None)
+            if run is None:
+                return None
+            (since,) = connection.execute(
+                f"SELECT min(started_at) FROM runs WHERE held > 0 AND {whole} AND id > {free}"
+            ).fetchone()
+            return run, time_of(since) or run.started_at
+
     def document(self, run_id: int) -> str | None:
         """The plan document (JSON) that was kept with a run."""
         with self._reading() as connection:

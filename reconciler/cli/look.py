@@ -1,6 +1,5 @@
 """The commands that only look: they take no lock and write nothing but the files they are told to."""
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,17 +97,3 @@ def _write(path: Path, text: str) -> None:
         os.replace(draft, path)
     except OSError as error:
         raise click.ClickException(f"{path} could not be written: {error.strerror}") from None
-
-
-@cli.command()
-@config_option
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-def status(config: Path | None, as_json: bool) -> None:
-    """Show the last runs, and what is held, waiting or failing. Asks neither service."""
-    from reconciler.report.status import document, render
-    from reconciler.store import Store
-
-    settings = settings_of(config)
-    with Store.open(settings.state_path(), write=False) as store:
-        found = document(store, settings, utc_now())
-    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else render(found))

@@ -1,0 +1,106 @@
+"""The reports about people, teams and what was done, through the real command line."""
+
+import json
+from typing import Any
+
+from reconciler.simulator.faults import status
+from tests.stage import World
+
+EVIL = "\x1b[31mEvil\u202e"
+
+
+def fill(world: World, people: int = 12) -> list[str]:
+    groups = [world.group("Engineering"), world.group("Sales")]
+    return [world.person(f"p{n}", groups[n % 2]) for n in range(people)]
+
+
+def document(world: World, *arguments: str, expect: int = 0) -> Any:
+    return json.loads(world.run(*arguments, expect=expect).stdout)
+
+
+# -- status and teams -----------------------------------------------------------------------------------------------
+
+
+def test_status_tells_what_is_held_since_when_and_whom_it_is_about(world: World) -> None:
+    people = fill(world)
+    world.run("apply")
+    for one in people[:7]:
+        world.jumpcloud.delete_user(one)
+    world.jumpcloud.settle_graph()
+    world.run("apply", expect=4)
+    first = document(world, "status", "--json")
+    world.run("apply", expect=4)
+    held = document(world, "status", "--json")["held"]
+    assert held["since"] == first["runs"][0]["started_at"]
+    assert held["counts"] == {"deactivate_user": 7}
+    assert "p0@example.com" in held["subjects"]
+    assert [reason["limit"] for reason in held["reasons"]] == ["max_deactivations"]
+    assert "root" in held["released_by"]
+    text = world.run("status").stdout
+    assert f"reconciler release {held['plan']}" in text
+    assert "p0@example.com" in text
+    assert "The oldest leaver: p" in text
+    world.run("resync", "p11@example.com")
+    assert document(world, "status", "--json")["held"] == held
+    world.run("release")
+    status = document(world, "status", "--json")
+    assert status["held"] is None
+    assert status["users"]["oldest_leaver"] is None
+    assert ("release", held["plan"]) in [(entry["kind"], entry["plan"]) for entry in status["decisions"]]
+
+
+def test_status_names_who_fails_and_what_is_open(world: World) -> None:
+    world.keeper.set_dialect(shows_queued_teams=False, shows_pending_memberships=False)
+    fill(world, 4)
+    world.back.faults.add(status(400), method="POST", target="/Users", times=1)
+    world.run("apply", expect=5)
+    world.run("allow", "--deactivations", "5", "--reason", f"reorganisation {EVIL}")
+    found = document(world, "status", "--json")
+    (failing,) = found["failing"]
+    assert failing["subject"].endswith("@example.com")
+    assert failing["times"] == 1
+    assert failing["paused_until"] > failing["last"]
+    (allow,) = [entry for entry in found["decisions"] if entry["kind"] == "allow"]
+    assert (allow["deactivations"], allow["used"]) == (5, 0)
+    assert {entry["team"] for entry in found["teams"]["waiting"]} == {"Engineering", "Sales"}
+    text = world.run("status").stdout
+    assert f"Failing: {failing['subject']}" in text
+    assert "Waiting: Engineering: the team and" in text
+    assert "up to 5 deactivations, 0 used" in text
+    assert "\x1b" not in text
+    assert "\\x1b[31mEvil\\u202e" in text
+
+
+def test_teams_with_their_members_and_what_waits(world: World) -> None:
+    world.keeper.set_dialect(shows_queued_teams=False, shows_pending_memberships=False)
+    people = fill(world, 4)
+    world.group(EVIL)
+    world.run("apply")
+    found = document(world, "teams", "--json")
+    by_name = {team["name"]: team for team in found["teams"]}
+    assert by_name["Engineering"]["waiting_since"]
+    assert [(m["email"], m["state"]) for m in by_name["Engineering"]["members"]] == [
+        ("p0@example.com", "waiting"),
+        ("p2@example.com", "waiting"),
+    ]
+    for account in world.keeper.accounts().values():
+        world.keeper.accept_invitation(account.id)
+    world.keeper.approve_all()
+    accounts = {a.external_id: a for a in world.keeper.accounts().values()}
+    team_of = {t.name: t.id for t in world.keeper.teams().values()}
+    world.keeper.add_team("By hand only")
+    world.keeper.add_member(accounts[people[0]].id, team_of["Sales"])
+    world.run("resync")
+    found = document(world, "teams", "--json")
+    by_name = {team["name"]: team for team in found["teams"]}
+    assert found["waiting"] == []
+    assert {(m["email"], m["state"]) for m in by_name["Sales"]["members"]} == {
+        ("p0@example.com", "by_hand"),
+        ("p1@example.com", "member"),
+        ("p3@example.com", "member"),
+    }
+    text = world.run("teams").stdout
+    assert "given by hand in Keeper: p0@example.com" in text
+    assert "By hand only (0)" in text
+    assert "\x1b" not in text
+    assert all(len(line) <= 110 for line in text.splitlines())
