@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from reconciler import statefile
+from reconciler.history import RUN_COLUMNS, Found, Wanted, find
 from reconciler.migrations import LAST_CHANGE
 from reconciler.model import Account, Failure, Snapshot, Team
 from reconciler.plan import Kind, Operation
@@ -64,7 +65,6 @@ __all__ = [
 
 T = TypeVar("T")
 
-_RUN_COLUMNS = "id, kind, started_at, started_by, reason, finished_at, result, plan_id, held, counts, error"
 COPIES = 7
 """How many daily copies of the state file are kept."""
 QUIET_RUNS = timedelta(days=7)
@@ -451,7 +451,7 @@ class Store:
         with self._reading() as connection:
             return [
                 run_of(row)
-                for row in _rows(connection, f"SELECT {_RUN_COLUMNS} FROM runs ORDER BY id DESC LIMIT ?", limit)
+                for row in _rows(connection, f"SELECT {RUN_COLUMNS} FROM runs ORDER BY id DESC LIMIT ?", limit)
             ]
 
     def last_good_read(self) -> datetime | None:
@@ -463,7 +463,7 @@ class Store:
     def held_run(self, plan_id: str | None = None) -> Run | None:
         """The newest run over everybody that read both sides, if it held operations; or, while it did, the newest that
         held this plan."""
-        sql = f"SELECT {_RUN_COLUMNS} FROM runs WHERE {_GOOD_READ} AND kind <> 'person'"
+        sql = f"SELECT {RUN_COLUMNS} FROM runs WHERE {_GOOD_READ} AND kind <> 'person'"
         with self._reading() as connection:
             newest = next(map(run_of, _rows(connection, f"{sql} ORDER BY id DESC LIMIT 1")), None)
             if newest is None or not newest.held or plan_id in (None, newest.plan_id):
@@ -472,22 +472,14 @@ class Store:
             return next(map(run_of, _rows(connection, older, plan_id)), None)
 
     def held_now(self) -> tuple[Run, datetime] | None:
-        """The run whose held operations still wait, and since when such runs follow on each other without a break.
-
-        That is the newest run of everybody if it held something; else a later one of one person that did.
-        """
-        whole = "kind <> 'person' AND finished_at IS NOT NULL"
-        newest = f"coalesce((SELECT max(id) FROM runs WHERE {whole}), 0)"
-        free = f"coalesce((SELECT max(id) FROM runs WHERE {whole} AND held = 0), 0)"
+        """The run whose held operations wait, and since when such runs follow on each other without a break."""
+        run = self.held_run()
+        if run is None:
+            return None
+        free = f"SELECT max(id) FROM runs WHERE {_GOOD_READ} AND kind <> 'person' AND held = 0"
+        sql = f"SELECT min(started_at) FROM runs WHERE held > 0 AND kind <> 'person' AND id > coalesce(({free}), 0)"
         with self._reading() as connection:
-            held = f"FROM runs WHERE held > 0 AND id >= {newest} ORDER BY id = {newest} DESC, id DESC"
-            run = next(map(run_of, _rows(connection, f"SELECT {_RUN_COLUMNS} {held}")), None)
-            if run is None:
-                return None
-            (since,) = connection.execute(
-                f"SELECT min(started_at) FROM runs WHERE held > 0 AND {whole} AND id > {free}"
-            ).fetchone()
-            return run, time_of(since) or run.started_at
+            return run, time_of(connection.execute(sql).fetchone()[0]) or run.started_at
 
     def document(self, run_id: int) -> str | None:
         """The plan document (JSON) that was kept with a run."""
@@ -596,6 +588,11 @@ class Store:
             statefile.keep_copy(self._connection, self.path, f"{now.astimezone(UTC):%Y-%m-%d}.copy")
             statefile.drop_copies(self.path, COPIES)
         return True
+
+    def history(self, wanted: Wanted, limit: int) -> Found:
+        """The newest operations that are wanted, with who decided."""
+        with self._reading() as connection:
+            return find(connection, wanted, limit)
 
     def forget(self, before: datetime, quiet: datetime | None = None) -> None:
         """Delete the history from before this time, but for what is open or still to be settled; and from before

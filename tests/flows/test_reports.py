@@ -18,6 +18,11 @@ def document(world: World, *arguments: str, expect: int = 0) -> Any:
     return json.loads(world.run(*arguments, expect=expect).stdout)
 
 
+def flat(text: str) -> str:
+    """A report without its line breaks."""
+    return " ".join(text.split())
+
+
 # -- status and teams -----------------------------------------------------------------------------------------------
 
 
@@ -104,3 +109,45 @@ def test_teams_with_their_members_and_what_waits(world: World) -> None:
     assert "By hand only (0)" in text
     assert "\x1b" not in text
     assert all(len(line) <= 110 for line in text.splitlines())
+
+
+# -- history --------------------------------------------------------------------------------------------------------
+
+
+def test_history_by_person_team_kind_result_and_who_decided(world: World) -> None:
+    people = fill(world)
+    ids = {name: group for group, name in world.jumpcloud.groups_in_scope(world.application).items()}
+    world.run("apply")
+    world.jumpcloud.suspend(people[0])
+    world.jumpcloud.remove_member(ids["Sales"], people[1])
+    world.jumpcloud.add_member(ids["Engineering"], people[1])
+    world.jumpcloud.update_user(people[2], email="new@example.com")
+    world.run("apply")
+    for one in people[3:8]:
+        world.jumpcloud.suspend(one)
+    world.run("apply", expect=4)
+    world.run("release", "--reason", f"they left {EVIL}")
+
+    def found(*arguments: str) -> Any:
+        return document(world, "history", *arguments, "--json")["operations"]
+
+    assert [op["kind"] for op in found("P0@example.com")] == ["deactivate_user", "create_user"]
+    assert found("p0@example.com")[0]["decision"] is None
+    assert {op["subject"]["name"] for op in found("--team", "engineering", "--since", "1h")} == {
+        "Engineering",
+        *(f"p{n}@example.com" for n in (0, 2, 4, 6, 8, 10, 1)),
+    }
+    assert len(found("--kind", "deactivate-user")) == 6
+    assert found("--result", "failed") == []
+    locked = found("p3@example.com")[0]
+    assert locked["decision"]["kind"] == "release"
+    assert locked["decision"]["reason"] == f"they left {EVIL}"
+    assert locked["decision"]["by"]
+    assert len(found("--by", locked["decision"]["by"])) == document(world, "history", "--json")["total"]
+    assert found("--by", "nobody-else") == []
+    text = flat(world.run("history", "p3@example.com").stdout)
+    assert "p3@example.com locked: suspended in JumpCloud; only invited: withdrawn by the deactivation; let" in text
+    assert "they left \\x1b[31mEvil\\u202e" in text
+    assert "Nothing of the kind" in world.run("history", "nobody@example.com").stdout
+    assert "queue_team" in world.run("history", "--kind", "nonsense", expect=2).stderr
+    world.run("history", "--since", "soon", expect=2)
