@@ -55,6 +55,7 @@ def document(store: Store, settings: Settings, now: datetime, *, next_due: datet
         },
         "held": _held(store),
         "decisions": [_decision(store, request) for request in store.open_requests(now)],
+        "orders": [_decision(store, request) for request in store.orders()],
         "failing": _failing(store, snapshot),
         "unsettled_teams": [
             {"team": _name(store, key), "jumpcloud_id": key, "asked_at": stamp(at)}
@@ -69,6 +70,7 @@ def document(store: Store, settings: Settings, now: datetime, *, next_due: datet
                 "result": run.result or "cut off",
                 "by": run.by,
                 "reason": run.reason,
+                "error": run.error,
                 "held": run.held,
                 "counts": dict(run.counts),
             }
@@ -168,11 +170,14 @@ def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
     lines += _limited([_unsettled(entry) for entry in found["unsettled_teams"]], width)
     lines += _limited([_failure(entry) for entry in found["failing"]], width)
     lines += _limited([_decided(entry) for entry in found["decisions"]], width)
+    lines += _limited([_ordered(entry) for entry in found["orders"]], width)
     for run in found["runs"]:
         counts = ", ".join(f"{number} {state.replace('_', ' ')}" for state, number in run["counts"].items())
         counts = (counts or "nothing sent") + (f", {run['held']} held" if run["held"] else "")
         by = f", by {clean(run['by'], 40)}" if run["by"] else ""
-        lines += wrapped(f"{spoken(run['started_at'])} {run['kind']}: {run['result']}, {counts}{by}", width, "  ")
+        error = f": {clean(run['error'], 300)}" if run["error"] else ""
+        words = f"{spoken(run['started_at'])} {run['kind']}: {run['result']}, {counts}{by}{error}"
+        lines += wrapped(words, width, "  ")
     return "\n".join(lines)
 
 
@@ -227,11 +232,15 @@ def _decided(entry: dict[str, Any]) -> str:
         "allow": f"up to {entry.get('deactivations')} deactivations, {entry.get('used')} used",
         "release": f"plan {clean(str(entry.get('plan')), 40)}, as far as it is still due",
         "pause": "nothing is sent but `resync EMAIL`; to go on: reconciler resume",
-    }.get(entry["kind"], "waits to be dealt with")
+    }.get(entry["kind"], "not dealt with yet")
     until = f" until {spoken(entry['until'])}" if entry["until"] else ""
     why = f": {clean(entry['reason'], 200)}" if entry["reason"] else ""
     head = f"{clean(entry['kind'], 20).capitalize()} open{until}: {what}."
     return f"{head} By {clean(entry['by'], 40)}, {spoken(entry['at'])}{why}"
+
+
+def _ordered(entry: dict[str, Any]) -> str:
+    return f"Ordered of the daemon: {clean(entry['kind'], 20)}, by {clean(entry['by'], 40)}, {spoken(entry['at'])}"
 
 
 def _limited(sentences: list[str], width: int) -> list[str]:

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from reconciler.simulator.faults import status
-from tests.stage import World
+from tests.stage import API_KEY, World
 
 EVIL = "\x1b[31mEvil\u202e"
 
@@ -34,6 +34,10 @@ def test_status_tells_what_is_held_since_when_and_whom_it_is_about(world: World)
     world.jumpcloud.settle_graph()
     world.run("apply", expect=4)
     first = document(world, "status", "--json")
+    world.jumpcloud.revoke_api_key(API_KEY)
+    world.run("apply", expect=1)
+    assert "failed" in world.run("status").stdout
+    world.jumpcloud.add_api_key(API_KEY)
     world.run("apply", expect=4)
     held = document(world, "status", "--json")["held"]
     assert held["since"] == first["runs"][0]["started_at"]
