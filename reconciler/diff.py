@@ -81,15 +81,16 @@ def diff(
     kind: str,
     source: Source,
     focus: str = "",
+    pausing: bool = True,
     unlock: Set[str] = frozenset(),
 ) -> Decision:
     """Compare both sides and decide.
 
     `focus` is the key of the one person whom a `resync EMAIL` is about: directory and snapshot then hold just what
-    concerns that person, and only operations on that person are planned. `unlock` are the keys of people whose lock a
-    person asked to undo, whoever set it.
+    concerns that person, and only operations on that person are planned. `pausing`: who keeps failing rests for a
+    while. `unlock` are the keys of people whose lock a person asked to undo, whoever set it.
     """
-    work = _Diff(directory, match(directory, snapshot, policy, now), snapshot, policy, now, focus, unlock)
+    work = _Diff(directory, match(directory, snapshot, policy, now), snapshot, policy, now, focus, pausing, unlock)
     work.teams()
     work.users()
     operations = [work.judged(op) for op in work.operations if focus in ("", op.subject.key)]
@@ -107,6 +108,7 @@ def diff(
         operations=in_order(operations),
         adopts=tuple(work.adopted()),
         notices=tuple(sorted(notices, key=_notice_order)),
+        focus=focus,
     )
     return Decision(plan, work.learnt())
 
@@ -132,6 +134,7 @@ class _Diff:
         policy: Policy,
         now: datetime,
         focus: str,
+        pausing: bool,
         unlock: Set[str],
     ) -> None:
         self.directory = directory
@@ -140,6 +143,7 @@ class _Diff:
         self.policy = policy
         self.now = now
         self.focus = focus
+        self.pausing = pausing
         self.unlock = unlock
         self.operations: list[Operation] = []
         self.notices: list[Notice] = []
@@ -161,7 +165,7 @@ class _Diff:
             )
             return replace(op, sent=False)
         failure = self.before.failures.get(op.subject.key)
-        if self.focus or failure is None or op.kind is Kind.DELETE_TEAM:
+        if not self.pausing or failure is None or op.kind is Kind.DELETE_TEAM:
             return op
         until = failure.last_at + pause_after(failure.count)
         how = "reconciler resync " + op.subject.name if op.subject.type == "user" else "the next cycle after that"

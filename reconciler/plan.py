@@ -263,7 +263,10 @@ class Scope:
 
 @dataclass(frozen=True)
 class Plan:
-    """The ordered list of operations with everything that was decided about them."""
+    """The ordered list of operations with everything that was decided about them.
+
+    `focus` is the key of the one person whom the plan is about; it then says nothing of the scope as a whole.
+    """
 
     kind: str  # "cycle" or "resync"
     generated_at: datetime
@@ -274,6 +277,7 @@ class Plan:
     held: tuple[Held, ...] = ()
     limits: tuple[LimitUse, ...] = ()
     notices: tuple[Notice, ...] = field(default=())
+    focus: str = ""
 
     @cached_property
     def id(self) -> str:

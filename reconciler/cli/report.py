@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import click
 
-from reconciler.cli.base import cli, colour, config_option, duration, settings_of, utc_now, width
+from reconciler.cli.base import cli, colour, config_option, duration, settings_of, utc_now, width, with_services
 
 _E = TypeVar("_E", bound=StrEnum)
 
@@ -92,3 +92,26 @@ def _one_of(option: str, values: type[_E], text: str | None) -> _E | None:
         return values(text.replace("-", "_"))
     except ValueError:
         raise click.UsageError(f"{option} {text}: one of {', '.join(values)} is allowed.") from None
+
+
+@cli.command()
+@config_option
+@click.argument("email")
+@click.option("--offline", is_flag=True, help="Ask neither service; tell what the state file knows.")
+@json_option
+def explain(config: Path | None, email: str, offline: bool, as_json: bool) -> None:
+    """Show all about one person: what JumpCloud and Keeper say, what was done, what comes next and why."""
+    from reconciler import cycle
+    from reconciler.report.explain import document, render
+    from reconciler.report.terminal import json_document
+    from reconciler.store import Store
+
+    settings = settings_of(config)
+    now = utc_now()
+    with Store.open(settings.state_path(), write=False) as store:
+        if offline:
+            look = cycle.look_back(store, email, "not asked (--offline)")
+        else:
+            look = with_services(settings, lambda both: cycle.look(settings, both, store, email, now))
+        found = document(store, settings, look, email, now)
+    click.echo(json_document(found) if as_json else render(found, width=width(), colour=colour()))
