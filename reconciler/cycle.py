@@ -399,7 +399,8 @@ class _Line:
         settings, store, progress = self.settings, self.store, self.progress
         sent = [(number, op) for number, op in enumerate(judged.plan.operations) if op.sent]
         decisions = {place: judged.decisions.get(number, "") for place, (number, _) in enumerate(sent)}
-        ids = store.write_ahead(run_id, [op for _, op in sent], decisions, self.now)
+        left = {keeper_id: a.left_at for keeper_id, a in learnt.accounts.items() if a.left_at}
+        ids = store.write_ahead(run_id, [op for _, op in sent], decisions, self.now, left)
         applied = await executor.apply(
             [(journal_id, op) for journal_id, (_, op) in zip(ids, sent, strict=True)],
             learnt,

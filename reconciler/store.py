@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from reconciler import statefile
@@ -70,6 +70,7 @@ COPIES = 7
 QUIET_RUNS = timedelta(days=7)
 """How long a run is remembered that did nothing: a year has 100,000 of them."""
 _GOOD_READ = "result NOT IN ('', 'failed', 'stopped')"
+_NOBODY: Mapping[str, datetime] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -500,12 +501,18 @@ class Store:
     # The journal
 
     def write_ahead(
-        self, run_id: int, operations: Sequence[Operation], decisions: Mapping[int, str], at: datetime
+        self,
+        run_id: int,
+        operations: Sequence[Operation],
+        decisions: Mapping[int, str],
+        at: datetime,
+        left: Mapping[str, datetime] = _NOBODY,
     ) -> list[int]:
         """Write the operations to the journal before the first is sent; returns their ids, in order.
 
-        `decisions`: by index, what a person decided to let an operation through. Raises `Unusable` where the disk is
-        nearly full: nothing is sent whose outcome might not be recorded.
+        `decisions`: by index, what a person decided to let an operation through. `left`: by Keeper id, since when a
+        person who is locked is known to be out of scope. Raises `Unusable` where the disk is nearly full: nothing is
+        sent whose outcome might not be recorded.
         """
         if operations:
             statefile.make_sure_of_room(self.path, len(operations))
@@ -520,6 +527,7 @@ class Store:
                     **operation_row(operation),
                     "decision": decisions.get(index, ""),
                     "planned_at": time_text(at),
+                    "left_at": _left(operation, left),
                     "outcome": "",
                     "error": "",
                 }
@@ -701,6 +709,11 @@ class Store:
                 (time_text(at), json_text({"by": by, "reason": reason})),
             )
             return ended.rowcount > 0
+
+
+def _left(operation: Operation, left: Mapping[str, datetime]) -> str | None:
+    since = left.get(operation.subject.keeper_id) if operation.kind is Kind.DEACTIVATE_USER else None
+    return time_text(since) if since else None
 
 
 def _differing(rows: Mapping[str, T], before: Mapping[str, T]) -> list[T]:

@@ -96,6 +96,26 @@ def _one_of(option: str, values: type[_E], text: str | None) -> _E | None:
 
 @cli.command()
 @config_option
+@click.option("--since", default="90d", show_default=True, help="How far back, like 90d.")
+@click.option("--format", "form", type=click.Choice(["text", "csv", "json"]), default="text", show_default=True)
+def leavers(config: Path | None, since: str, form: str) -> None:
+    """Show who lost access: when JumpCloud said so, when it was sent and confirmed, and what is left to do."""
+    from reconciler.report.leavers import document, render, to_csv
+    from reconciler.report.terminal import json_document
+    from reconciler.store import Store
+
+    settings = settings_of(config)
+    now = utc_now()
+    with Store.open(settings.state_path(), write=False) as store:
+        found = document(store, settings.policy(), now - duration("--since", since), now)
+    if form == "csv":
+        click.echo(to_csv(found), nl=False)
+    else:
+        click.echo(json_document(found) if form == "json" else render(found, width=width(), colour=colour()))
+
+
+@cli.command()
+@config_option
 @click.argument("email")
 @click.option("--offline", is_flag=True, help="Ask neither service; tell what the state file knows.")
 @json_option

@@ -1,5 +1,6 @@
 """The reports about people, teams and what was done, through the real command line."""
 
+import csv
 import json
 from typing import Any
 
@@ -155,3 +156,73 @@ def test_history_by_person_team_kind_result_and_who_decided(world: World) -> Non
     assert "Nothing of the kind" in world.run("history", "nobody@example.com").stdout
     assert "queue_team" in world.run("history", "--kind", "nonsense", expect=2).stderr
     world.run("history", "--since", "soon", expect=2)
+
+
+# -- leavers --------------------------------------------------------------------------------------------------------
+
+
+def test_the_evidence_of_a_lock_and_of_who_is_still_active(world: World) -> None:
+    world.policy["grace"] = '"1h"'
+    world.write_settings()
+    people = fill(world)
+    world.run("apply")
+    accounts = {a.external_id: a.id for a in world.keeper.accounts().values()}
+    for keeper_id in accounts.values():
+        world.keeper.accept_invitation(keeper_id)
+    ids = {name: group for group, name in world.jumpcloud.groups_in_scope(world.application).items()}
+    world.jumpcloud.suspend(people[0])
+    world.jumpcloud.remove_member(ids["Sales"], people[1])
+    world.jumpcloud.settle_graph()
+    world.run("apply")
+    found = document(world, "leavers", "--format", "json")
+    assert (found["done"], found["not_yet"]) == (1, 1)
+    waiting, locked = found["leavers"]
+    assert (waiting["email"], waiting["state"]) == ("p1@example.com", "not_yet")
+    assert waiting["because"].startswith("in grace until")
+    assert (locked["email"], locked["state"]) == ("p0@example.com", "locked")
+    assert locked["first_seen_at"] <= locked["sent_at"] <= locked["confirmed_at"]
+    assert 0 <= locked["minutes_to_send"] <= locked["minutes_to_confirm"] < 5
+    assert locked["commander"] == "transfer-user p0@example.com --target-user HEIR"
+    text = flat(world.run("leavers").stdout)
+    assert "p0@example.com: locked (suspended in JumpCloud)" in text
+    assert "p1@example.com: NOT YET: still active first seen out of scope" in text
+    assert "transfer-user p0@example.com --target-user HEIR" in text
+    world.jumpcloud.activate(people[0])
+    world.run("apply")
+    (_, back) = document(world, "leavers", "--format", "json")["leavers"]
+    assert (back["state"], back["first_seen_at"]) == ("came_back", locked["first_seen_at"])
+
+
+def test_a_held_leaver_counts_from_when_jumpcloud_said_so(world: World) -> None:
+    people = fill(world)
+    world.run("apply")
+    for one in people[:7]:
+        world.jumpcloud.suspend(one)
+    world.run("apply", expect=4)
+    found = document(world, "leavers", "--format", "json")
+    assert found["not_yet"] == 7
+    assert all("[max_deactivations]; to let it through: reconciler release" in e["because"] for e in found["leavers"])
+    seen = {entry["email"]: entry["first_seen_at"] for entry in found["leavers"]}
+    world.run("release", "--reason", "they left")
+    found = document(world, "leavers", "--format", "json")
+    assert (found["done"], found["not_yet"]) == (7, 0)
+    assert {entry["email"]: entry["first_seen_at"] for entry in found["leavers"]} == seen
+    assert all(entry["decided_by"] for entry in found["leavers"])
+    assert {entry["state"] for entry in found["leavers"]} == {"gone"}  # they were only invited
+
+
+def test_a_leaver_whose_lock_fails_and_the_csv(world: World) -> None:
+    person = world.jumpcloud.add_user("=cmd@example.com", firstname="Eve", lastname="Test", state="ACTIVATED")
+    world.jumpcloud.add_member(world.group("Engineering"), person)
+    fill(world, 6)
+    world.run("apply")
+    world.jumpcloud.suspend(person)
+    world.back.faults.add(status(400), method="PATCH", target="/Users", times=1)
+    world.run("apply", expect=5)
+    lines = world.run("leavers", "--format", "csv").stdout.splitlines()
+    assert lines[0].startswith("email,state,reason,first_seen_at")
+    (row,) = csv.DictReader(lines)
+    assert row["email"] == "'=cmd@example.com"
+    assert row["state"] == "not_yet"
+    assert row["because"].startswith("failed 1 times, paused until")
+    assert row["attempts"] == "1"
