@@ -57,7 +57,11 @@ def check(config: Path | None, offline: bool) -> None:
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), help="Write the report to this file.")
 @click.option("--save", type=click.Path(path_type=Path), help="Save the plan, for `apply --plan`.")
-@click.option("--detailed-exitcode", is_flag=True, help="Exit 3 if there are changes, 4 if something is held.")
+@click.option(
+    "--detailed-exitcode",
+    is_flag=True,
+    help="Exit 3 if there are changes (with --resync: or drift that is only reported), 4 if something is held.",
+)
 def plan(
     config: Path | None, resync: bool, form: str, output: Path | None, save: Path | None, detailed_exitcode: bool
 ) -> None:
@@ -84,7 +88,7 @@ def plan(
         click.echo(report, nl=False)
     if save:
         say(f"Saved. To apply just this: reconciler apply --plan {save}")
-    if detailed_exitcode and (made.held or made.operations):
+    if detailed_exitcode and (made.held or made.operations or (resync and made.drifted)):
         raise Exit(HELD if made.held else CHANGES)
 
 

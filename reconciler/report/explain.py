@@ -14,7 +14,7 @@ from reconciler.config import Settings
 from reconciler.cycle import Look
 from reconciler.history import Wanted
 from reconciler.model import Account, Standing, Status, User, fold
-from reconciler.plan import Kind, NoticeKind, Plan
+from reconciler.plan import DRIFT_NOTICES, Kind, NoticeKind, Plan
 from reconciler.policy import Mode
 from reconciler.report.document import held_effects
 from reconciler.report.journal import entry_document, entry_text
@@ -354,6 +354,13 @@ def _as_it_is(look: Look, plan: Plan) -> _Verdict:
     if changed and account:
         command = f"enterprise-user --add-alias {user.email} {account.email}"
         return _Verdict("address_change", f"In line, but {changed.split(';')[0]}.", "In Keeper Commander:", command)
+    drifted = next((n.message for n in plan.notices if n.kind in DRIFT_NOTICES), "")
+    if drifted:
+        return _Verdict(
+            "drift",
+            f"In line, but changed in Keeper by hand: {drifted}.",
+            "If that is wrong, change it back in Keeper's Admin Console.",
+        )
     waiting = [m for m in account.memberships.values() if m.waiting] if account else []
     if waiting:
         return _Verdict(

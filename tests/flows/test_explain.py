@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from reconciler.simulator.faults import status
-from tests.flows.test_reports import EVIL, fill, flat
+from tests.flows.test_look_back import EVIL, fill, flat
 from tests.stage import API_KEY, World
 
 
