@@ -33,7 +33,7 @@ COLUMNS = (
     "decided_by",
     "because",
     "left_to_do",
-    "commander",
+    "command",
     "jumpcloud_id",
     "keeper_id",
 )
@@ -55,7 +55,10 @@ def document(store: Store, policy: Policy, since: datetime, now: datetime) -> di
     for account in active:
         tried = attempts.get((account.keeper_id, account.left_at), [])
         found.append(_not_yet(account, tried, snapshot, policy, held, now))
-    found.sort(key=lambda entry: (entry["confirmed_at"] or "~", entry["email"]), reverse=True)
+    found.sort(key=lambda entry: entry["confirmed_at"] or "", reverse=True)
+    found.sort(
+        key=lambda entry: (entry["confirmed_at"] is not None, "" if entry["confirmed_at"] else entry["first_seen_at"])
+    )
     confirmed = [entry["minutes_to_confirm"] for entry in found if entry["minutes_to_confirm"] is not None]
     return {
         "asked_at": stamp(now),
@@ -107,7 +110,7 @@ def _entry(account: Account | None, tried: list[Entry], since: datetime | None) 
         "decided_by": (last.decided_by if last else "") or None,
         "because": None,
         "left_to_do": None,
-        "commander": None,
+        "command": None,
     }
 
 
@@ -126,8 +129,8 @@ def _done(tried: list[Entry], snapshot: Snapshot) -> dict[str, Any]:
         return found | {"state": "unlocked_again"}
     return found | {
         "state": "locked",
-        "left_to_do": "the seat is held, and the vault kept, until the account is transferred or deleted",
-        "commander": f"transfer-user {account.email} --target-user HEIR",
+        "left_to_do": "their seat is held, and the vault kept, until it is transferred (Keeper Commander)",
+        "command": f"transfer-user {account.email} --target-user HEIR",
     }
 
 
@@ -136,22 +139,21 @@ def _not_yet(
     tried: list[Entry],
     snapshot: Snapshot,
     policy: Policy,
-    held: Mapping[str, str],
+    held: Mapping[str, tuple[str, str]],
     now: datetime,
 ) -> dict[str, Any]:
     found = _entry(account, [entry for entry in tried if entry.row.state is not State.DONE], account.left_at)
     key = account.jumpcloud_id or account.keeper_id
-    return found | {"state": "not_yet", "because": _why_not_yet(account, key, snapshot, policy, held, now)}
+    because, command = held.get(key) or (_why_not_yet(account, key, snapshot, policy, now), None)
+    if key in snapshot.failures and command is None:
+        command = f"reconciler resync {account.email}"
+    return found | {"state": "not_yet", "because": because, "command": command}
 
 
-def _why_not_yet(
-    account: Account, key: str, snapshot: Snapshot, policy: Policy, held: Mapping[str, str], now: datetime
-) -> str:
+def _why_not_yet(account: Account, key: str, snapshot: Snapshot, policy: Policy, now: datetime) -> str:
     failure = snapshot.failures.get(key)
     if account.protected_as:
         return "protected (policy.protect)"
-    if key in held:
-        return held[key]
     if failure:
         until = stamp(failure.last_at + pause_after(failure.count))
         return f"failed {failure.count} times, paused until {spoken(until)}: {failure.error}"
@@ -165,8 +167,8 @@ def _why_not_yet(
     return "due with the next cycle"
 
 
-def _held(store: Store) -> dict[str, str]:
-    """Why a lock is held, by the person's key."""
+def _held(store: Store) -> dict[str, tuple[str, str]]:
+    """By the person's key, why a lock is held, and the command that lets it through."""
     found = store.held_now()
     if found is None:
         return {}
@@ -174,7 +176,8 @@ def _held(store: Store) -> dict[str, str]:
     plan = json.loads(store.document(run.id) or "{}")
     return {
         op["subject"]["jumpcloud_id"] or op["subject"]["keeper_id"]: (
-            f"held since {spoken(stamp(since))} [{hold['limit']}]; to let it through: reconciler release {run.plan_id}"
+            f"held since {spoken(stamp(since))} [{hold['limit']}]",
+            "reconciler resume" if hold["limit"] == "paused" else f"reconciler release {run.plan_id}",
         )
         for hold in plan.get("held", [])
         for op in (plan["operations"][number] for number in hold["operations"])
@@ -189,11 +192,16 @@ def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
     """The document for a person."""
     longest = found["longest_minutes"]
     took = f", the slowest {_span(longest)} after JumpCloud had said so" if longest is not None else ""
-    head = f"Since {spoken(found['since'])}: {found['done']} people lost access{took}; {found['not_yet']} not yet."
+    lost = f"{found['done']} {'person' if found['done'] == 1 else 'people'} lost access{took}"
+    head = f"Since {spoken(found['since'])}: {lost}; {found['not_yet']} not yet."
     lines = [styled(line, colour, bold=True) for line in wrapped(head, width)]
+    said: set[str] = set()
     for entry in found["leavers"]:
         for number, words in enumerate(_words(entry)):
             lines += wrapped(words, width, "  " if number else "")
+        if entry["command"] and entry["command"] not in said:
+            lines.append(f"    {clean(entry['command'], 300)}")
+            said.add(entry["command"])
     return "\n".join(lines)
 
 
@@ -220,10 +228,12 @@ def _words(entry: dict[str, Any]) -> Iterator[str]:
     if entry["because"]:
         yield clean(entry["because"], 400)
     if entry["left_to_do"]:
-        yield f"left to do: {entry['left_to_do']}. In Keeper Commander: {clean(entry['commander'], 300)}"
+        yield f"left to do: {entry['left_to_do']}"
 
 
 def _span(minutes: float) -> str:
+    if minutes < 1:
+        return "less than a minute"
     return f"{minutes:g} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
 
 

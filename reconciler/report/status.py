@@ -164,7 +164,7 @@ def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
     if users["oldest_leaver"]:
         who = users["oldest_leaver"]
         words = f"{clean(who['email'], 80)} left the scope on {spoken(who['left_at'])} and is still active"
-        lines += wrapped(f"The oldest leaver: {words}. Why: reconciler leavers", width)
+        lines += [*wrapped(f"The oldest leaver: {words}. Why:", width), "  reconciler leavers"]
     lines += wrapped(f"Teams: {groups['managed']} managed, {len(groups['waiting'])} waiting for approval.", width)
     lines += _limited([_waiting(entry) for entry in groups["waiting"]], width)
     lines += _limited([_unsettled(entry) for entry in found["unsettled_teams"]], width)

@@ -95,7 +95,7 @@ def state_of(membership: Membership) -> str:
 
 
 _STATES = {
-    "waiting": "approval not visible",
+    "waiting": "asked for, approval not visible",
     "missing": "shown once, not any more",
     "by_hand": "given by hand in Keeper",
     "member": "members",
@@ -134,6 +134,6 @@ def _one(team: dict[str, Any], width: int) -> Iterator[str]:
         if not mine:
             continue
         since = min((member["asked_at"] for member in mine if member["asked_at"]), default=None)
-        asked = f", the oldest asked for on {spoken(since)}" if state == "waiting" and since else ""
+        asked = f", the oldest since {spoken(since)}" if state == "waiting" and since else ""
         shown = names((m["email"] + ("" if m["active"] else " (locked)") for m in mine), MOST_MEMBERS)
         yield from wrapped(f"{len(mine)} {words}{asked}: {shown}", width, "  ")

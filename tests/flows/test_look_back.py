@@ -182,7 +182,7 @@ def test_the_evidence_of_a_lock_and_of_who_is_still_active(world: World) -> None
     assert (locked["email"], locked["state"]) == ("p0@example.com", "locked")
     assert locked["first_seen_at"] <= locked["sent_at"] <= locked["confirmed_at"]
     assert 0 <= locked["minutes_to_send"] <= locked["minutes_to_confirm"] < 5
-    assert locked["commander"] == "transfer-user p0@example.com --target-user HEIR"
+    assert locked["command"] == "transfer-user p0@example.com --target-user HEIR"
     text = flat(world.run("leavers").stdout)
     assert "p0@example.com: locked (suspended in JumpCloud)" in text
     assert "p1@example.com: NOT YET: still active first seen out of scope" in text
@@ -201,7 +201,9 @@ def test_a_held_leaver_counts_from_when_jumpcloud_said_so(world: World) -> None:
     world.run("apply", expect=4)
     found = document(world, "leavers", "--format", "json")
     assert found["not_yet"] == 7
-    assert all("[max_deactivations]; to let it through: reconciler release" in e["because"] for e in found["leavers"])
+    assert all(entry["because"].endswith("[max_deactivations]") for entry in found["leavers"])
+    assert {entry["command"].rsplit(" ", 1)[0] for entry in found["leavers"]} == {"reconciler release"}
+    assert [entry["email"] for entry in found["leavers"]] == [f"p{n}@example.com" for n in range(7)]
     seen = {entry["email"]: entry["first_seen_at"] for entry in found["leavers"]}
     world.run("release", "--reason", "they left")
     found = document(world, "leavers", "--format", "json")
@@ -226,3 +228,4 @@ def test_a_leaver_whose_lock_fails_and_the_csv(world: World) -> None:
     assert row["state"] == "not_yet"
     assert row["because"].startswith("failed 1 times, paused until")
     assert row["attempts"] == "1"
+    assert row["command"] == "reconciler resync =cmd@example.com"
