@@ -10,7 +10,7 @@ from reconciler.history import Wanted
 from reconciler.model import Account
 from reconciler.plan import Kind, Plan
 from reconciler.report.journal import entry_document, entry_text
-from reconciler.report.teams import state_of
+from reconciler.report.teams import NOT_PLAIN, state_of
 from reconciler.report.terminal import clean, names, spoken, stamp, styled, wrapped
 from reconciler.report.verdict import access, group_names, held_of, holds, scope, verdict
 from reconciler.store import Store
@@ -110,12 +110,6 @@ def _next(plan: Plan, held: Mapping[str, Any] | None) -> dict[str, Any]:
 _TONES = {"in_line": "green", "due": "green"} | dict.fromkeys(
     ("waiting", "in_grace", "drift", "address_change", "observed", "unread"), "yellow"
 )
-_TEAM_STATES = {
-    "member": "",
-    "waiting": "approval not visible",
-    "missing": "shown once, not any more",
-    "by_hand": "given by hand in Keeper",
-}
 _VERBS = {
     Kind.DEACTIVATE_USER: "lock",
     Kind.REACTIVATE_USER: "unlock",
@@ -170,9 +164,9 @@ def _keeper_text(found: dict[str, Any]) -> Iterator[str]:
         who = f"{clean(account['email'], 80)} (id {clean(account['keeper_id'], 60)})"
         yield f"{who}: {account['standing']}, {state}{left}"
         for team in account["teams"]:
-            words = _TEAM_STATES[team["state"]]
-            asked = f", asked for on {spoken(team['asked_at'])}" if words and team["asked_at"] else ""
-            yield f"team {clean(team['name'], 60)}{f': {words}{asked}' if words else ''}"
+            words = NOT_PLAIN.get(team["state"], "")
+            since = f" since {spoken(team['asked_at'])}" if team["state"] == "waiting" and team["asked_at"] else ""
+            yield f"team {clean(team['name'], 60)}{f': {words}{since}' if words else ''}"
 
 
 def _next_text(found: dict[str, Any]) -> Iterator[str]:

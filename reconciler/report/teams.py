@@ -86,20 +86,24 @@ def _team(team: Team, members: Iterable[tuple[Account, Membership]]) -> dict[str
 
 
 def state_of(membership: Membership) -> str:
-    """`member`, `waiting` for an approval, `missing` (was shown, and is not any more), `by_hand` (given in Keeper)."""
+    """One of `member`, `waiting` for an approval, `missing` (was shown, and is not any more), `found` (there before the
+    team was taken over) and `by_hand` (given in Keeper)."""
     if membership.waiting:
         return "waiting"
     if not membership.shown:
         return "missing"
-    return "member" if membership.ours else "by_hand"
+    if membership.ours:
+        return "member"
+    return "found" if membership.found else "by_hand"
 
 
-_STATES = {
+NOT_PLAIN = {
     "waiting": "asked for, approval not visible",
     "missing": "shown once, not any more",
+    "found": "in the team before it was taken over",
     "by_hand": "given by hand in Keeper",
-    "member": "members",
 }
+"""What is to be said of a membership that is not simply one, by its state."""
 
 
 def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
@@ -129,7 +133,7 @@ def _one(team: dict[str, Any], width: int) -> Iterator[str]:
         )
     if not team["members"]:
         yield "  nobody"
-    for state, words in _STATES.items():
+    for state, words in {**NOT_PLAIN, "member": "members"}.items():
         mine = [member for member in team["members"] if member["state"] == state]
         if not mine:
             continue
