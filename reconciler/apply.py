@@ -361,7 +361,8 @@ class _Run:
         except scim.KeeperError:
             return
         if shown is None:
-            self._notice(op, f"Keeper took {op.kind.value}, but does not show the team yet: it may be queued")
+            words = "asked for, and not shown by Keeper yet: it may wait in the Pending Queue"
+            self.applied.notices.append(Notice(NoticeKind.WAITING_FOR_APPROVAL, op.subject, words))
         elif name and not same(DISPLAY_NAME, name, shown.attributes.get(DISPLAY_NAME, "")):
             have = shown.attributes.get(DISPLAY_NAME) or "nothing"
             self._notice(op, f"Keeper took the name {name}, but shows {have}")

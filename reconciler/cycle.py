@@ -16,20 +16,10 @@ from reconciler import apply as executor
 from reconciler.config import Settings
 from reconciler.confirm import confirm
 from reconciler.diff import Decision, diff
-from reconciler.jumpcloud import JumpCloud
+from reconciler.jumpcloud import JumpCloud, JumpCloudError, Person
 from reconciler.keeper import Keeper, KeeperError
-from reconciler.model import (
-    EXTERNAL_ID,
-    Account,
-    Application,
-    Directory,
-    KeeperUser,
-    Listing,
-    Snapshot,
-    Standing,
-    fold,
-    is_jumpcloud_id,
-)
+from reconciler.model import EXTERNAL_ID, Application, Directory, Group, Listing, Snapshot, Standing, User, fold
+from reconciler.person import InKeeper, around, in_jumpcloud, in_keeper, in_snapshot
 from reconciler.plan import Effect, Kind, Notice, NoticeKind, Operation, Plan, Source
 from reconciler.policy import Mode
 from reconciler.report.document import SavedPlan, to_json
@@ -114,6 +104,65 @@ async def plan(
     line = _Line(settings, services, store, order, now, progress)
     read = await line.read()
     return (await line.confirmed(line.limited(line.decided(read)), read)).plan
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One person as both services show them, and what the next cycle would do about them.
+
+    `user` and the `groups` in scope are JumpCloud's, `snapshot` is what bears on the person, `key` their name in it.
+    What could not be read is in `unread` by service, with the reason; then `user` is not known, or the accounts are as
+    they were when last read. `plan` is None where JumpCloud could not be read, or where there is nobody.
+    """
+
+    user: User | None
+    groups: Mapping[str, Group]
+    snapshot: Snapshot
+    key: str
+    plan: Plan | None
+    unread: Mapping[str, str]
+
+
+def look_back(store: Store, address: str, why: str) -> Look:
+    """One person as the snapshot knows them; neither service is asked, and `why` says for what reason."""
+    held = in_snapshot(store.snapshot(), address, None)
+    return Look(None, {}, held.snapshot, held.key, None, {"jumpcloud": why, "keeper": why})
+
+
+async def look(settings: Settings, services: Services, store: Store, address: str, now: datetime) -> Look:
+    """One person by a few requests, and what a cycle that began now would do about them; writes nothing.
+
+    Raises WrongBinding, and what the store raises; a service that gives no answer is in the result.
+    """
+    snapshot = store.snapshot()
+    line = _Line(settings, services, store, Order(), now, None)
+    unread: dict[str, str] = {}
+    person = found = made = None
+    try:
+        found = await services.jumpcloud.application()
+        store.check(Binding(found[0], found[1].id, services.scim_url))
+        person = await in_jumpcloud(services.jumpcloud, snapshot, address)
+    except JumpCloudError as error:
+        unread["jumpcloud"] = str(error)
+    user = person.user if person else None
+    held = in_snapshot(snapshot, address, user)
+    try:
+        if held.snapshot.accounts:
+            held = await in_keeper(services.keeper, snapshot, address, user, now)
+        elif snapshot.read_at is None:
+            held = in_snapshot(observed(snapshot, await _list(services.keeper, snapshot, None), now), address, user)
+    except KeeperError as error:
+        unread["keeper"] = str(error)
+    groups: Mapping[str, Group] = {}
+    try:
+        if found is not None and "jumpcloud" not in unread:
+            read = await line.around(*found, person, held, store.unfinished())
+            groups = read.directory.groups
+            if held.key:
+                made = (await line.confirmed(line.limited(line.decided(read)), read)).plan
+    except JumpCloudError as error:
+        unread["jumpcloud"] = str(error)
+    return Look(user, groups, held.snapshot, held.key, made, unread)
 
 
 async def run(
@@ -222,73 +271,36 @@ class _Line:
         self, snapshot: Snapshot, organization: str, application: Application, unknown: Sequence[JournalRow]
     ) -> _Read:
         """One person by point reads; Keeper is listed as a whole only where the snapshot does not know them."""
-        services, order, now = self.services, self.order, self.now
-        address = fold(order.person)
-        addresses = {address}
-        known = [a for a in snapshot.accounts.values() if fold(a.email) == address and not a.gone]
-        person = await services.jumpcloud.person(email=order.person)
-        if person is None and len(known) == 1 and known[0].jumpcloud_id:
-            person = await services.jumpcloud.person(id=known[0].jumpcloud_id)
-        if person is not None:
-            addresses.add(fold(person.user.email))
-            known += [
-                a
-                for a in snapshot.accounts.values()
-                if a not in known and (a.jumpcloud_id == person.user.id or fold(a.email) in addresses)
-            ]
-        if known:
-            users = await asyncio.gather(*(self._keeper_user(a) for a in known if not a.gone))
-            shown = {user.id: user for user in users if user is not None}
-            absent = {a.keeper_id for a in known if not a.gone} - shown.keys()
-            only = replace(snapshot, accounts={a.keeper_id: a for a in known})
-            seen = observed(only, Listing(shown, {}, frozenset(absent)), now)
-            # The teams were not listed: they stand as they were.
-            narrowed = replace(seen, teams=snapshot.teams)
+        services, address, now = self.services, self.order.person, self.now
+        person = await in_jumpcloud(services.jumpcloud, snapshot, address)
+        user = person.user if person else None
+        if in_snapshot(snapshot, address, user).snapshot.accounts:
+            held = await in_keeper(services.keeper, snapshot, address, user, now)
         else:
-            narrowed = observed(snapshot, await _list(services.keeper, snapshot, None), now)
-        if person is None and not any(fold(a.email) == address for a in narrowed.accounts.values()):
+            held = in_snapshot(observed(snapshot, await _list(services.keeper, snapshot, None), now), address, user)
+        if not held.key:
             raise NobodyThere(
-                f"{order.person} is neither a user in JumpCloud nor in this Keeper node; nothing was changed. "
+                f"{address} is neither a user in JumpCloud nor in this Keeper node; nothing was changed. "
                 "Check the address"
             )
-        groups = await services.jumpcloud.groups_in_scope()
-        users_of = {person.user.id: person.user} if person is not None else {}
-        key = person.user.id if person is not None else ""
-        if not key:
-            account = next(a for a in narrowed.accounts.values() if fold(a.email) == address)
-            key = account.jumpcloud_id or account.keeper_id
-        wanted = {
-            k: a
-            for k, a in narrowed.accounts.items()
-            if key in (a.jumpcloud_id, k)
-            or fold(a.email) in addresses
-            or (person is not None and a.shown.get(EXTERNAL_ID) == person.user.id)
-        }
-        # Whose account it is now decides whether it may become this person's.
-        holders = {owner for a in wanted.values() for owner in (a.jumpcloud_id, a.shown.get(EXTERNAL_ID, ""))}
-        for owner in sorted(filter(is_jumpcloud_id, holders - users_of.keys())):
-            holder = await services.jumpcloud.person(id=owner)
-            if holder is not None:
-                users_of[owner] = holder.user
-        if person is not None:
-            groups = {**person.groups, **groups}
-        # What became of others can't be told from this one person: it stays open until the next whole cycle.
-        mine = [
-            row for row in unknown if row.operation.subject.key in (key, *wanted) and row.state is not State.PLANNED
-        ]
-        outcomes, settled = settle(_sent_rows(mine), replace(narrowed, accounts=wanted))
-        directory = Directory(organization, application, users_of, groups)
-        return _Read(directory, settled, "resync", key, mine, outcomes)
+        return await self.around(organization, application, person, held, unknown)
 
-    async def _keeper_user(self, account: Account) -> KeeperUser | None:
-        """The user behind an account; one that shows no team at all may be a member that only the teams show."""
-        keeper = self.services.keeper
-        user = await keeper.user(account.keeper_id)
-        if user is None or user.teams:
-            return user
-        were_shown = [team_id for team_id, membership in account.memberships.items() if membership.shown]
-        teams = await asyncio.gather(*(keeper.team(team_id) for team_id in were_shown))
-        return replace(user, teams=frozenset(team.id for team in teams if team and user.id in team.members))
+    async def around(
+        self,
+        organization: str,
+        application: Application,
+        person: Person | None,
+        held: InKeeper,
+        unknown: Sequence[JournalRow],
+    ) -> _Read:
+        """Both sides, as far as they bear on one person."""
+        users, groups = await around(self.services.jumpcloud, person, held)
+        # What became of others can't be told from this one person: it stays open until the next whole cycle.
+        keys = (held.key, *held.snapshot.accounts)
+        mine = [row for row in unknown if row.operation.subject.key in keys and row.state is not State.PLANNED]
+        outcomes, settled = settle(_sent_rows(mine), held.snapshot)
+        directory = Directory(organization, application, users, groups)
+        return _Read(directory, settled, "resync", held.key, mine, outcomes)
 
     # -- decide -----------------------------------------------------------------------------------------------------
 
@@ -302,6 +314,7 @@ class _Line:
             kind=read.kind,
             source=Source(read.directory.organization, application.id, application.label, self.services.scim_url),
             focus=read.focus,
+            pausing=not self.order.person,
             unlock=frozenset({read.focus}) if self.order.unlock and read.focus else frozenset(),
         )
         if not read.focus:
@@ -375,7 +388,14 @@ class _Line:
         if first_held(plan) or not enforced:
             # Nothing is linked yet. What was read of one person is no whole snapshot, and must not be saved as one.
             seen = replace(before, accounts={**before.accounts, **read.snapshot.accounts})
-            learnt = seen if self.order.person else read.snapshot
+            seen = seen if self.order.person else read.snapshot
+            # But whoever something is sent for all the same, since a person let that through, is linked.
+            concerned = {op.subject.keeper_id for op in plan.operations if op.sent}
+            learnt = replace(
+                seen,
+                accounts={**seen.accounts, **{k: a for k, a in learnt.accounts.items() if k in concerned}},
+                teams={**seen.teams, **{k: t for k, t in learnt.teams.items() if k in concerned}},
+            )
         return replace(learnt, reviewed=enforced and (before.reviewed or self._is_review(plan)))
 
     # -- apply ------------------------------------------------------------------------------------------------------
@@ -386,7 +406,8 @@ class _Line:
         settings, store, progress = self.settings, self.store, self.progress
         sent = [(number, op) for number, op in enumerate(judged.plan.operations) if op.sent]
         decisions = {place: judged.decisions.get(number, "") for place, (number, _) in enumerate(sent)}
-        ids = store.write_ahead(run_id, [op for _, op in sent], decisions, self.now)
+        left = {keeper_id: a.left_at for keeper_id, a in learnt.accounts.items() if a.left_at}
+        ids = store.write_ahead(run_id, [op for _, op in sent], decisions, self.now, left)
         applied = await executor.apply(
             [(journal_id, op) for journal_id, (_, op) in zip(ids, sent, strict=True)],
             learnt,

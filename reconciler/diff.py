@@ -81,15 +81,16 @@ def diff(
     kind: str,
     source: Source,
     focus: str = "",
+    pausing: bool = True,
     unlock: Set[str] = frozenset(),
 ) -> Decision:
     """Compare both sides and decide.
 
     `focus` is the key of the one person whom a `resync EMAIL` is about: directory and snapshot then hold just what
-    concerns that person, and only operations on that person are planned. `unlock` are the keys of people whose lock a
-    person asked to undo, whoever set it.
+    concerns that person, and only operations on that person are planned. `pausing`: who keeps failing rests for a
+    while. `unlock` are the keys of people whose lock a person asked to undo, whoever set it.
     """
-    work = _Diff(directory, match(directory, snapshot, policy, now), snapshot, policy, now, focus, unlock)
+    work = _Diff(directory, match(directory, snapshot, policy, now), snapshot, policy, now, focus, pausing, unlock)
     work.teams()
     work.users()
     operations = [work.judged(op) for op in work.operations if focus in ("", op.subject.key)]
@@ -107,6 +108,7 @@ def diff(
         operations=in_order(operations),
         adopts=tuple(work.adopted()),
         notices=tuple(sorted(notices, key=_notice_order)),
+        focus=focus,
     )
     return Decision(plan, work.learnt())
 
@@ -132,6 +134,7 @@ class _Diff:
         policy: Policy,
         now: datetime,
         focus: str,
+        pausing: bool,
         unlock: Set[str],
     ) -> None:
         self.directory = directory
@@ -140,11 +143,13 @@ class _Diff:
         self.policy = policy
         self.now = now
         self.focus = focus
+        self.pausing = pausing
         self.unlock = unlock
         self.operations: list[Operation] = []
         self.notices: list[Notice] = []
         self.pilots: set[str] = set()  # keys of subjects whose operations are sent
         self.addable: dict[str, TeamRef] = {}  # by group id: the teams that members can be added to
+        self.deleted: dict[str, str] = {}  # by group id: the team that somebody deleted in Keeper
         self.group_of = {team_id: group_id for group_id, team_id in matched.team_of.items()}
 
     # -- what comes out ------------------------------------------------------------------------------------------
@@ -161,7 +166,7 @@ class _Diff:
             )
             return replace(op, sent=False)
         failure = self.before.failures.get(op.subject.key)
-        if self.focus or failure is None or op.kind is Kind.DELETE_TEAM:
+        if not self.pausing or failure is None or op.kind is Kind.DELETE_TEAM:
             return op
         until = failure.last_at + pause_after(failure.count)
         how = "reconciler resync " + op.subject.name if op.subject.type == "user" else "the next cycle after that"
@@ -233,14 +238,16 @@ class _Diff:
             if self.policy.drift is Drift.REPORT:
                 self.notice(NoticeKind.DRIFT, subject, "the team was deleted in Keeper; not queued again (drift)")
             else:
-                self._queue(group, replace(subject, keeper_id=""), deleted=True)
+                self.deleted[group.id] = team_id
+                self._queue(group, replace(subject, keeper_id=""))
         else:
             # What a team of the same name holds is given to its members in a whole plan only, which a person reviews.
             if not self.focus or self.before.teams[team_id].managed:
                 self.addable[group.id] = TeamRef(group.name, group.id, team_id)
             self._rename(group, self.match.teams[team_id], subject)
 
-    def _queue(self, group: Group, subject: Subject, *, deleted: bool = False) -> None:
+    def _queue(self, group: Group, subject: Subject) -> None:
+        deleted = group.id in self.deleted
         asked_at = self.before.unsettled_teams.get(group.id)
         wanted = wanted_team_attributes(group)
         changes = tuple(Change(attribute, "", value) for attribute, value in wanted.items())
@@ -271,6 +278,8 @@ class _Diff:
             rule, reason = Rule.RESTORED, f"renamed in Keeper to {names[0].before}"
         elif names:
             rule, reason = Rule.GROUP_RENAMED, f"the group was renamed from {names[0].before}"
+        elif cause is Cause.DRIFT:
+            rule, reason = Rule.RESTORED, "the tie to its JumpCloud group was changed in Keeper"
         else:
             rule, reason = Rule.ADOPTED, "the existing team is tied to its JumpCloud group"
         self.operations.append(
@@ -311,7 +320,7 @@ class _Diff:
         waiting: dict[str, int] = defaultdict(int)
         for account in self.match.accounts.values():
             for team_id, membership in account.memberships.items():
-                if membership.ours and not membership.seen and not account.gone:
+                if membership.waiting and not account.gone:
                     waiting[team_id] += 1
         for team_id in sorted(self.match.teams):
             team = self.match.teams[team_id]
@@ -320,7 +329,7 @@ class _Diff:
                 continue
             subject = Subject("team", team.name, team.jumpcloud_id, team_id)
             people = f"{waiting[team_id]} members asked for, approval not visible" if waiting[team_id] else ""
-            if not team.seen and team.queued_at is not None:
+            if team.waiting and team.queued_at is not None:
                 queued = f"asked for on {team.queued_at:%Y-%m-%d %H:%M} UTC, approval not visible"
                 self.notice(NoticeKind.WAITING_FOR_APPROVAL, subject, f"{queued}; {people}" if people else queued)
             elif people:
@@ -542,15 +551,18 @@ class _Diff:
         found = list(self._changes(account, wanted_attributes(user), subject, held_address=conflict))
         changes = tuple(change for change, _ in found)
         causes = [cause for _, cause in found]
+        drifted = [change.attribute for change, cause in found if cause is Cause.DRIFT]
         add: list[TeamRef] = []
         remove: list[TeamRef] = []
         if access:
             for team, cause in self._added(account, user, subject) if not conflict else ():
                 add.append(team)
                 causes.append(cause)
+                drifted += [f"team {team.name}"] if cause is Cause.DRIFT else []
             for team, cause in self._removed(account, user, subject):
                 remove.append(team)
                 causes.append(cause)
+                drifted += [f"team {team.name}"] if cause is Cause.DRIFT else []
         drift = bool(causes) and all(cause is Cause.DRIFT for cause in causes)
         kind, rule = Kind.UPDATE_USER, Rule.RESTORED if drift else Rule.CHANGED
         reason = "changed in Keeper behind our back" if drift else "changed in JumpCloud"
@@ -562,6 +574,12 @@ class _Diff:
             changes = (Change("active", "false", "true"), *changes)
         elif account.keeper_id in self.match.adopted:
             rule, drift, reason = Rule.ADOPTED, False, f"already in Keeper, in scope {self._path(user)}: adopted"
+        if drifted and not drift and kind is Kind.UPDATE_USER:
+            self.notice(
+                NoticeKind.DRIFT,
+                subject,
+                f"also changed in Keeper behind our back, and put right by the same request: {listed(drifted, 10)}",
+            )
         if changes or add or remove:
             cause = Cause.DRIFT if drift else Cause.JUMPCLOUD
             self.operations.append(
@@ -581,7 +599,14 @@ class _Diff:
             if asked and row.settled.get(attribute, have) == have:
                 continue
             if attribute == USER_NAME and (held_address or self.policy.address_change is AddressChange.REPORT):
-                if not held_address:
+                if asked and not held_address:
+                    self.notice(
+                        NoticeKind.DRIFT,
+                        subject,
+                        f"the address was changed in Keeper from {want} to {have}; left as it is. In Keeper Commander: "
+                        f"enterprise-user --add-alias {want} {have}",
+                    )
+                elif not held_address:
                     self.notice(
                         NoticeKind.ADDRESS_CHANGE,
                         subject,
@@ -601,7 +626,8 @@ class _Diff:
                 continue
             membership = account.memberships.get(team.keeper_id)
             if membership is None or not (membership.ours or membership.shown):
-                yield team, Cause.JUMPCLOUD
+                lost = account.memberships.get(self.deleted.get(group_id, ""))
+                yield team, Cause.DRIFT if lost is not None and lost.seen else Cause.JUMPCLOUD
             elif membership.seen and not membership.shown:
                 if self.policy.drift is Drift.REPORT:
                     self.notice(NoticeKind.DRIFT, subject, f"was taken out of the team {team.name} in Keeper")

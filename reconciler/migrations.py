@@ -163,6 +163,16 @@ def _members_found(db: "Database") -> None:
     db.table("memberships").add_column("found", int, not_null_default=0)
 
 
+def _departures(db: "Database") -> None:
+    """A lock says since when the person had been known to be out of scope; an account forgets it on their return."""
+    db.table("operations").add_column("left_at", str)
+    db.execute(
+        "UPDATE operations SET left_at = (SELECT left_at FROM users "
+        "WHERE users.keeper_id = operations.keeper_id AND users.left_at <= operations.planned_at) "
+        "WHERE kind = 'deactivate_user'"
+    )
+
+
 def _create(
     db: "Database",
     name: str,
@@ -174,5 +184,5 @@ def _create(
     db.create_table(name, columns, pk=pk, not_null=[c for c in columns if c in required], strict=True)
 
 
-STEPS: tuple[Callable[["Database"], None], ...] = (_first_schema, _errors_of_runs, _members_found)
+STEPS: tuple[Callable[["Database"], None], ...] = (_first_schema, _errors_of_runs, _members_found, _departures)
 """The steps in order; the version of a file is how many of them it has taken."""

@@ -177,6 +177,11 @@ class Membership:
     asked_at: datetime | None = None
     found: bool = False
 
+    @property
+    def waiting(self) -> bool:
+        """Whether it was asked for and Keeper has not shown it yet: its approval is not visible."""
+        return self.ours and not self.seen
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -247,6 +252,11 @@ class Team:
     def managed(self) -> bool:
         """Whether we queued or adopted the team."""
         return self.standing is Standing.MANAGED
+
+    @property
+    def waiting(self) -> bool:
+        """Whether we queued it and Keeper has not shown it yet: its approval is not visible."""
+        return self.managed and not self.gone and not self.seen and self.queued_at is not None
 
 
 @dataclass(frozen=True, slots=True)

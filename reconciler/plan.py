@@ -90,6 +90,10 @@ class NoticeKind(StrEnum):
     KEEPER_DISAGREES = "keeper_disagrees"
 
 
+DRIFT_NOTICES = frozenset({NoticeKind.DRIFT, NoticeKind.GIVEN_BY_HAND, NoticeKind.LOCKED_IN_KEEPER})
+"""What was changed in Keeper by hand and is only reported."""
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """Whom or what an operation or a notice is about; ids are empty where there is none (yet)."""
@@ -263,7 +267,10 @@ class Scope:
 
 @dataclass(frozen=True)
 class Plan:
-    """The ordered list of operations with everything that was decided about them."""
+    """The ordered list of operations with everything that was decided about them.
+
+    `focus` is the key of the one person whom the plan is about; it then says nothing of the scope as a whole.
+    """
 
     kind: str  # "cycle" or "resync"
     generated_at: datetime
@@ -274,6 +281,7 @@ class Plan:
     held: tuple[Held, ...] = ()
     limits: tuple[LimitUse, ...] = ()
     notices: tuple[Notice, ...] = field(default=())
+    focus: str = ""
 
     @cached_property
     def id(self) -> str:
@@ -292,6 +300,13 @@ class Plan:
     def held_indices(self) -> frozenset[int]:
         """The indices of all operations that wait for a person."""
         return frozenset(index for held in self.held for index in held.operations)
+
+    @property
+    def drifted(self) -> bool:
+        """Whether Keeper was changed behind our back, be it put right by the plan or only reported."""
+        return any(op.cause is Cause.DRIFT for op in self.operations) or any(
+            notice.kind in DRIFT_NOTICES for notice in self.notices
+        )
 
     @property
     def effects(self) -> frozenset[Effect]:

@@ -36,7 +36,8 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JournalRow:
-    """One operation in the journal. `decision` names what a person decided to let it through, or is empty."""
+    """One operation in the journal. `decision` names what a person decided to let it through, or is empty. `left_at`
+    is, of a lock, since when the person was known to be out of scope."""
 
     id: int
     run_id: int
@@ -48,6 +49,7 @@ class JournalRow:
     finished_at: datetime | None
     outcome: str
     error: str
+    left_at: datetime | None = None
 
     @property
     def at(self) -> datetime:
@@ -276,6 +278,7 @@ def journal_row(row: Row) -> JournalRow:
         finished_at=time_of(row["finished_at"]),
         outcome=row["outcome"],
         error=row["error"],
+        left_at=time_of(row["left_at"]),
     )
 
 

@@ -271,8 +271,8 @@ class _Judge:
         """The limits on taking away that this plan is over."""
         over: list[tuple[str, int, int, str]] = []
         leaving = {op.subject.key for op in operations if op.kind is Kind.DEACTIVATE_USER} - set(self.covered)
-        everybody = not self.consent.person
-        if everybody and self.people and not self.plan.scope.users and any(_takes(op) for op in operations):
+        emptied = not self.plan.scope.users and not self.plan.focus
+        if self.people and emptied and any(_takes(op) for op in operations):
             over.append(
                 ("empty_scope", 0, len(leaving), "nobody at all is in scope any more, which is more likely a mistake")
             )

@@ -15,10 +15,11 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from reconciler import statefile
+from reconciler.history import RUN_COLUMNS, Found, Wanted, find
 from reconciler.migrations import LAST_CHANGE
 from reconciler.model import Account, Failure, Snapshot, Team
 from reconciler.plan import Kind, Operation
@@ -65,12 +66,12 @@ __all__ = [
 
 T = TypeVar("T")
 
-_RUN_COLUMNS = "id, kind, started_at, started_by, reason, finished_at, result, plan_id, held, counts, error"
 COPIES = 7
 """How many daily copies of the state file are kept."""
 QUIET_RUNS = timedelta(days=7)
 """How long a run is remembered that did nothing: a year has 100,000 of them."""
 _GOOD_READ = "result NOT IN ('', 'failed', 'stopped')"
+_NOBODY: Mapping[str, datetime] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -461,7 +462,7 @@ class Store:
         with self._reading() as connection:
             return [
                 run_of(row)
-                for row in _rows(connection, f"SELECT {_RUN_COLUMNS} FROM runs ORDER BY id DESC LIMIT ?", limit)
+                for row in _rows(connection, f"SELECT {RUN_COLUMNS} FROM runs ORDER BY id DESC LIMIT ?", limit)
             ]
 
     def last_good_read(self) -> datetime | None:
@@ -473,7 +474,7 @@ class Store:
     def held_run(self, plan_id: str | None = None) -> Run | None:
         """The newest run over everybody that read both sides, if it held operations; or, while it did, the newest that
         held this plan."""
-        sql = f"SELECT {_RUN_COLUMNS} FROM runs WHERE {_GOOD_READ} AND kind <> 'person'"
+        sql = f"SELECT {RUN_COLUMNS} FROM runs WHERE {_GOOD_READ} AND kind <> 'person'"
         with self._reading() as connection:
             newest = next(map(run_of, _rows(connection, f"{sql} ORDER BY id DESC LIMIT 1")), None)
             if newest is None or not newest.held or plan_id in (None, newest.plan_id):
@@ -481,15 +482,15 @@ class Store:
             older = f"{sql} AND held > 0 AND document IS NOT NULL AND plan_id = ? ORDER BY id DESC LIMIT 1"
             return next(map(run_of, _rows(connection, older, plan_id)), None)
 
-    def held_since(self) -> datetime | None:
-        """Since when every cycle over everybody that came to its end has held something; None if the newest did not."""
-        sql = f"""
-            SELECT min(started_at) FROM runs WHERE held > 0 AND id > coalesce(
-                (SELECT max(id) FROM runs WHERE held = 0 AND kind <> 'person' AND {_GOOD_READ}), 0)
-        """
+    def held_now(self) -> tuple[Run, datetime] | None:
+        """The run whose held operations wait, and since when such runs follow on each other without a break."""
+        run = self.held_run()
+        if run is None:
+            return None
+        free = f"SELECT max(id) FROM runs WHERE {_GOOD_READ} AND kind <> 'person' AND held = 0"
+        sql = f"SELECT min(started_at) FROM runs WHERE held > 0 AND kind <> 'person' AND id > coalesce(({free}), 0)"
         with self._reading() as connection:
-            (since,) = connection.execute(sql).fetchone()
-            return time_of(since)
+            return run, time_of(connection.execute(sql).fetchone()[0]) or run.started_at
 
     def document(self, run_id: int) -> str | None:
         """The plan document (JSON) that was kept with a run."""
@@ -510,12 +511,18 @@ class Store:
     # The journal
 
     def write_ahead(
-        self, run_id: int, operations: Sequence[Operation], decisions: Mapping[int, str], at: datetime
+        self,
+        run_id: int,
+        operations: Sequence[Operation],
+        decisions: Mapping[int, str],
+        at: datetime,
+        left: Mapping[str, datetime] = _NOBODY,
     ) -> list[int]:
         """Write the operations to the journal before the first is sent; returns their ids, in order.
 
-        `decisions`: by index, what a person decided to let an operation through. Raises `Unusable` where the disk is
-        nearly full: nothing is sent whose outcome might not be recorded.
+        `decisions`: by index, what a person decided to let an operation through. `left`: by Keeper id, since when a
+        person who is locked is known to be out of scope. Raises `Unusable` where the disk is nearly full: nothing is
+        sent whose outcome might not be recorded.
         """
         if operations:
             statefile.make_sure_of_room(self.path, len(operations))
@@ -530,6 +537,7 @@ class Store:
                     **operation_row(operation),
                     "decision": decisions.get(index, ""),
                     "planned_at": time_text(at),
+                    "left_at": _left(operation, left),
                     "outcome": "",
                     "error": "",
                 }
@@ -625,6 +633,11 @@ class Store:
             statefile.keep_copy(self._connection, self.path, f"{now.astimezone(UTC):%Y-%m-%d}.copy")
             statefile.drop_copies(self.path, COPIES)
         return True
+
+    def history(self, wanted: Wanted, limit: int) -> Found:
+        """The newest operations that are wanted, with who decided."""
+        with self._reading() as connection:
+            return find(connection, wanted, limit)
 
     def forget(self, before: datetime, quiet: datetime | None = None) -> None:
         """Delete the history from before this time, but for what is open or still to be settled; and from before
@@ -733,6 +746,11 @@ class Store:
                 (time_text(at), json_text({"by": by, "reason": reason})),
             )
             return ended.rowcount > 0
+
+
+def _left(operation: Operation, left: Mapping[str, datetime]) -> str | None:
+    since = left.get(operation.subject.keeper_id) if operation.kind is Kind.DEACTIVATE_USER else None
+    return time_text(since) if since else None
 
 
 def _differing(rows: Mapping[str, T], before: Mapping[str, T]) -> list[T]:

@@ -7,7 +7,7 @@ import pytest
 
 from reconciler.diff import Decision
 from reconciler.model import Account, Failure, Membership, Snapshot, Standing, Status, Takeover
-from reconciler.plan import Kind, NoticeKind, Operation
+from reconciler.plan import Cause, Kind, NoticeKind, Operation
 from reconciler.policy import (
     AddressChange,
     Drift,
@@ -349,10 +349,43 @@ def test_a_failing_subject_rests_for_a_while_but_not_when_a_person_asks() -> Non
     held = snapshot([], failures={u.id: Failure(2, NOW - timedelta(minutes=9), "refused")})
     assert not only(decide(directory([u]), held)).sent
     assert only(decide(directory([u]), held, now=NOW + timedelta(minutes=1))).sent
-    assert only(decide(directory([u]), held, focus=u.id)).sent
+    assert only(decide(directory([u]), held, focus=u.id, pausing=False)).sent
 
 
 def test_the_order_of_the_input_does_not_matter() -> None:
     users, groups = [user(n, 8 + n % 2) for n in range(1, 7)], [group(8), group(9)]
     plans = {decide(directory(list(order), groups), Snapshot(reviewed=True)).plan for order in (users, users[::-1])}
     assert len(plans) == 1
+
+
+def test_members_of_a_team_deleted_in_keeper_are_drift_and_those_who_join_meanwhile_are_not() -> None:
+    member, newcomer, g = user(1, 9), user(2, 9), group(9)
+    lost = account(member, memberships={"t0009": replace(MEMBER, shown=False)})
+    held = snapshot([lost, account(newcomer)], [team(g, gone=True)])
+    causes = {op.subject.name: op.cause for op in decide(directory([member, newcomer], [g]), held).plan.operations}
+    assert causes == {"Group 9": Cause.DRIFT, member.email: Cause.DRIFT, newcomer.email: Cause.JUMPCLOUD}
+
+
+def test_an_address_changed_in_keeper_is_drift_and_one_changed_in_jumpcloud_is_none() -> None:
+    u = user(1, direct=True)
+    held = account(u)
+    moved = replace(held, shown={**held.shown, "userName": "by.hand@example.com"})
+    assert notices(decide(directory([u]), snapshot([moved]))) == [NoticeKind.DRIFT]
+    assert notices(decide(directory([replace(u, email="new@example.com")]), snapshot([held]))) == [
+        NoticeKind.ADDRESS_CHANGE
+    ]
+
+
+def test_a_tie_to_the_group_that_was_cut_in_keeper_is_drift() -> None:
+    g = group(9)
+    cut = replace(team(g), shown={"displayName": g.name})
+    operation = only(decide(directory([], [g]), snapshot([], [cut])))
+    assert (operation.cause, operation.rule) == (Cause.DRIFT, "restored")
+
+
+def test_drift_beside_a_change_in_jumpcloud_is_told_apart() -> None:
+    u, g = user(1, 9), group(9)
+    held = account(u, memberships={"t0009": replace(MEMBER, shown=False)})
+    decision = decide(directory([replace(u, display_name="Other")], [g]), snapshot([held], [team(g)]))
+    assert only(decision).cause is Cause.JUMPCLOUD and notices(decision) == [NoticeKind.DRIFT]
+    assert decision.plan.drifted

@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from sqlite_utils import Database
 
 from reconciler import migrations
 from reconciler.model import Account, Snapshot, Standing
+from reconciler.plan import Cause, Kind, Operation, Rule, Subject
+from reconciler.rows import operation_row, time_text
 from reconciler.store import Newer, StateError, Store
 
 HELD = Snapshot({"k-ada": Account("k-ada", Standing.MANAGED, active=True)})
@@ -126,3 +129,24 @@ def test_a_new_file_is_of_the_newest_version_and_leaves_no_copy(
     Store.open(path, write=True).close()
     assert query(path, "PRAGMA user_version") == [(NEXT,)]
     assert {entry.name for entry in tmp_path.iterdir()} == {"new.db", "new.db.lock"}
+
+
+def test_a_lock_of_an_older_version_learns_since_when_the_person_was_out_of_scope(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, earlier = datetime(2026, 11, 24, 12, tzinfo=UTC), datetime(2026, 11, 20, 12, tzinfo=UTC)
+    path = tmp_path / "reconciler.db"
+    with monkeypatch.context() as before:
+        before.setattr(migrations, "STEPS", migrations.STEPS[:3])
+        with Store.open(path, write=True) as store:
+            store.put(accounts=[Account("k-ada", Standing.MANAGED, active=False, left_at=left)])
+    lock = Operation(
+        Kind.DEACTIVATE_USER, Subject("user", "ada", "j", "k-ada"), Cause.JUMPCLOUD, Rule.LEFT, "left the scope"
+    )
+    rest = {"run_id": 1, "state": "done", "decision": "", "outcome": "done", "error": ""}
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        for at in (earlier, left):
+            Database(connection).table("operations").insert(operation_row(lock) | rest | {"planned_at": time_text(at)})
+        connection.commit()
+    with Store.open(path, write=True) as store:
+        assert [row.left_at for row in store.journal(earlier)] == [None, left]

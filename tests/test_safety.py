@@ -1,6 +1,7 @@
 """The limits: what is held, what passes, and what a person's word lets through."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 from reconciler.diff import Decision
 from reconciler.model import Status
@@ -161,3 +162,10 @@ def test_resync_of_one_person_passes_for_a_few_people_a_window() -> None:
 def test_a_hold_keeps_every_operation_in_the_plan() -> None:
     decision = deleted(10)
     assert judged(decision).plan.effects == decision.plan.effects
+
+
+def test_a_plan_for_one_person_says_nothing_of_the_scope_as_a_whole() -> None:
+    leaver, other = user(1), user(2, direct=True)
+    held = snapshot([account(leaver), account(other)])
+    decision = decide(directory([leaver]), held, Policy(grace=timedelta(0)), focus=leaver.id)
+    assert sent(judged(decision)) == [leaver.email]

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -19,6 +18,7 @@ from reconciler.cli.base import (
     cli,
     colour,
     config_option,
+    duration,
     reason_option,
     say,
     settings_of,
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from reconciler.plan import Plan
     from reconciler.store import InUse, Store
 
-_LONGEST = 100_000
-"""The largest number that `--for` takes, whatever its unit."""
 _LOOK_AGAIN = 0.2
 """Seconds between two looks at a request that is waited for."""
 
@@ -108,7 +106,7 @@ def allow(config: Path | None, deactivations: int, lasting: str, reason: str) ->
     """Announce a lay-off: let so many deactivations pass that the limit would hold."""
     settings = settings_of(config)
     now = utc_now()
-    until = now + _duration(lasting)
+    until = now + duration("--for", lasting)
     with _deciding(settings) as store:
         store.add_request("allow", {"deactivations": deactivations}, by=who(), at=now, reason=reason, until=until)
     click.echo(f"Up to {deactivations} deactivations more may pass until {until:%Y-%m-%d %H:%M} UTC.")
@@ -173,17 +171,6 @@ def restore(config: Path | None, copy: Path) -> None:
         f"Restored.{kept}\nWhat was done since then is found out by a resync, and its plan is a person's to review: "
         "reconciler plan --resync"
     )
-
-
-def _duration(text: str) -> timedelta:
-    from reconciler.settings_fields import parse_duration
-
-    try:
-        if int(text[:-1]) <= _LONGEST:
-            return parse_duration(text)
-    except ValueError:
-        pass
-    raise click.UsageError(f"--for {text}: a whole number and a unit, like 4h, 30m or 1d, is allowed.")
 
 
 # -- carrying out -----------------------------------------------------------------------------------------------------

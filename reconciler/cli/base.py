@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+
+_LONGEST = 100_000
+"""The largest number that an option that takes a time may have, whatever its unit."""
 
 config_option = click.option(
     "--config", "config", type=click.Path(path_type=Path), help="The settings file; else $RECONCILER_CONFIG, …"
@@ -63,6 +66,18 @@ def who() -> str:
         return os.environ.get("SUDO_USER") or getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
+
+
+def duration(option: str, text: str) -> timedelta:
+    """What an option that takes a time was given; raises click.UsageError."""
+    from reconciler.settings_fields import parse_duration
+
+    try:
+        if int(text[:-1]) <= _LONGEST:
+            return parse_duration(text)
+    except ValueError:
+        pass
+    raise click.UsageError(f"{option} {text}: a whole number and a unit, like 4h, 30m or 1d, is allowed.")
 
 
 def utc_now() -> datetime:

@@ -65,7 +65,11 @@ def check(config: Path | None, offline: bool) -> None:
 )
 @click.option("--output", type=click.Path(path_type=Path), help="Write the report to this file.")
 @click.option("--save", type=click.Path(path_type=Path), help="Save the plan, for `apply --plan`.")
-@click.option("--detailed-exitcode", is_flag=True, help="Exit 3 if there are changes, 4 if something is held.")
+@click.option(
+    "--detailed-exitcode",
+    is_flag=True,
+    help="Exit 3 if there are changes (with --resync: or drift that is only reported), 4 if something is held.",
+)
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of the plan document, and do nothing else.")
 def plan(
     config: Path | None,
@@ -102,7 +106,7 @@ def plan(
         click.echo(report, nl=False)
     if save:
         say(f"Saved. To apply just this: reconciler apply --plan {save}")
-    if detailed_exitcode and (made.held or made.operations):
+    if detailed_exitcode and (made.held or made.operations or (resync and made.drifted)):
         raise Exit(HELD if made.held else CHANGES)
 
 
@@ -132,17 +136,3 @@ def _write(path: Path, text: str) -> None:
         files.write(path, text, files.OWNER)
     except OSError as error:
         raise click.ClickException(f"{path} could not be written: {error.strerror}") from None
-
-
-@cli.command()
-@config_option
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-def status(config: Path | None, as_json: bool) -> None:
-    """Show the last runs, and what is held, waiting or failing. Asks neither service."""
-    from reconciler.report.status import document, render
-    from reconciler.store import Store
-
-    settings = settings_of(config)
-    with Store.open(settings.state_path(), write=False) as store:
-        found = document(store, settings, utc_now())
-    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else render(found))

@@ -275,6 +275,7 @@ def _index(settings: "Settings", store: "Store", entries: Sequence[Entry], run: 
         drift[entry.at[:10], "drift"] += entry.drift
     kinds = {kind.value: verb.lower() for kind, verb in words.VERBS.items()}
     newest = entries[-1] if entries and entries[-1].last == _text(at) else None
+    held = store.held_now()
     return html.page(
         "index.html",
         title="Runs",
@@ -282,7 +283,7 @@ def _index(settings: "Settings", store: "Store", entries: Sequence[Entry], run: 
         at=at,
         result=words.RESULTS.get(run.result, "cut off"),
         newest=newest,
-        waiting=_waiting(store.held_since(), store.waiting(), at),
+        waiting=_waiting(held[1] if held else None, store.waiting(), at),
         queue_age=settings.teams.queue_age,
         charts=[
             ("Operations by kind", chart.stacked(done, kinds, at.date(), CHART_DAYS), kinds),

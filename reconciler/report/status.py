@@ -1,97 +1,249 @@
-"""What `status` shows: the last runs, what is held, waiting and failing."""
+"""What `status` shows: the last runs, what is held, waiting and failing, and what persons have decided about it."""
 
+import grp
+import json
+import os
+import pwd
+from collections import Counter
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from reconciler.config import Settings
-from reconciler.report.terminal import clean
+from reconciler.diff import pause_after
+from reconciler.model import Snapshot
+from reconciler.report import teams
+from reconciler.report.terminal import clean, names, spoken, stamp, styled, wrapped
+from reconciler.rows import Request
 from reconciler.store import Store
 
+RUNS = 5
+"""How many of the last runs are shown."""
+MOST = 20
+"""Lines of one kind before the rest is a number."""
 
-def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
-    """The state of things as one JSON document; nothing is asked of either service."""
+
+def document(store: Store, settings: Settings, now: datetime, *, next_due: datetime | None = None) -> dict[str, Any]:
+    """The state of things as one JSON document; nothing is asked of either service.
+
+    `next_due` is when the daemon will begin the next cycle, None where none is running.
+    """
     snapshot = store.snapshot()
-    runs = store.runs(5)
+    runs = store.runs(RUNS)
     accounts = [account for account in snapshot.accounts.values() if not account.gone]
     managed = [account for account in accounts if account.managed]
-    last = runs[0] if runs else None
+    leaving = [account for account in managed if account.left_at is not None and account.active]
+    oldest = min(leaving, key=lambda account: account.left_at or now, default=None)
+    waiting = teams.waiting(snapshot, settings.policy().teams)
     return {
         "tenant": settings.tenant,
         "mode": settings.policy().mode.value,
         "first_plan_reviewed": snapshot.reviewed,
-        "keeper_read_at": _text(snapshot.read_at),
+        "keeper_read_at": stamp(snapshot.read_at),
+        "next_cycle_at": stamp(next_due),
         "users": {
             "managed": len(managed),
             "active": sum(account.active for account in managed),
             "locked_by_us": sum(account.locked_by_us for account in managed),
             "unmanaged": len(accounts) - len(managed),
-            "leaving": sum(account.left_at is not None and account.active for account in managed),
+            "leaving": len(leaving),
+            "oldest_leaver": {"email": oldest.email, "left_at": stamp(oldest.left_at)} if oldest else None,
         },
         "teams": {
             "managed": sum(team.managed and not team.gone for team in snapshot.teams.values()),
-            "waiting": sorted(
-                team.name for team in snapshot.teams.values() if team.managed and not team.seen and not team.gone
-            ),
+            "waiting": waiting,
         },
-        "held": {"plan": last.plan_id, "operations": last.held} if last and last.held else None,
-        "failing": [
-            {"subject": key, "times": failure.count, "last": _text(failure.last_at), "error": failure.error}
-            for key, failure in sorted(snapshot.failures.items())
+        "held": _held(store),
+        "decisions": [_decision(store, request) for request in store.open_requests(now)],
+        "orders": [_decision(store, request) for request in store.orders()],
+        "failing": _failing(store, snapshot),
+        "unsettled_teams": [
+            {"team": _name(store, key), "jumpcloud_id": key, "asked_at": stamp(at)}
+            for key, at in sorted(snapshot.unsettled_teams.items())
         ],
-        "unsettled_teams": sorted(snapshot.unsettled_teams),
         "runs": [
             {
                 "id": run.id,
                 "kind": run.kind,
-                "started_at": _text(run.started_at),
-                "finished_at": _text(run.finished_at),
+                "started_at": stamp(run.started_at),
+                "finished_at": stamp(run.finished_at),
                 "result": run.result or "cut off",
                 "by": run.by,
+                "reason": run.reason,
+                "error": run.error,
+                "held": run.held,
                 "counts": dict(run.counts),
             }
             for run in runs
         ],
-        "asked_at": _text(now),
+        "asked_at": stamp(now),
     }
 
 
-def _text(at: datetime | None) -> str | None:
-    return at.strftime("%Y-%m-%dT%H:%M:%SZ") if at else None
+def _held(store: Store) -> dict[str, Any] | None:
+    found = store.held_now()
+    if found is None:
+        return None
+    run, since = found
+    plan = json.loads(store.document(run.id) or "{}")
+    operations = plan.get("operations", [])
+    held = sorted({number for hold in plan.get("held", []) for number in hold["operations"]})
+    return {
+        "plan": run.plan_id,
+        "operations": run.held,
+        "since": stamp(since),
+        "reasons": [{"limit": hold["limit"], "reason": hold["reason"]} for hold in plan.get("held", [])],
+        "counts": dict(Counter(operations[number]["kind"] for number in held)),
+        "subjects": [operations[number]["subject"]["name"] for number in held],
+        "released_by": _who_may_write(store.path),
+    }
 
 
-def render(found: dict[str, Any]) -> str:
+def _who_may_write(path: Path) -> list[str]:
+    """The operating-system users and groups who can release: whoever may write the state file, and root."""
+    found = os.stat(path)
+    try:
+        owner = pwd.getpwuid(found.st_uid).pw_name
+    except KeyError:
+        owner = f"user {found.st_uid}"
+    who = list(dict.fromkeys(["root", owner]))
+    if found.st_mode & 0o020:
+        try:
+            who.append(f"the group {grp.getgrgid(found.st_gid).gr_name}")
+        except KeyError:
+            who.append(f"the group {found.st_gid}")
+    return who
+
+
+def _decision(store: Store, request: Request) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "id": request.id,
+        "kind": request.kind,
+        "by": request.by,
+        "at": stamp(request.at),
+        "until": stamp(request.until),
+        "reason": request.reason,
+    }
+    if request.kind == "allow":
+        # As the limits count it: whatever was let through by this announcement.
+        used = sum(row.decision == f"allow:{request.id}" for row in store.journal(request.at))
+        found |= {"deactivations": request.arguments.get("deactivations"), "used": used}
+    elif request.kind == "release":
+        found["plan"] = request.arguments.get("plan")
+    return found
+
+
+def _failing(store: Store, snapshot: Snapshot) -> list[dict[str, Any]]:
+    return [
+        {
+            "subject": _name(store, key),
+            "key": key,
+            "times": failure.count,
+            "last": stamp(failure.last_at),
+            "paused_until": stamp(failure.last_at + pause_after(failure.count)),
+            "error": failure.error,
+        }
+        for key, failure in sorted(snapshot.failures.items())
+    ]
+
+
+def _name(store: Store, key: str) -> str:
+    """The name under which the journal last knew a subject."""
+    return next((row.operation.subject.name for row in store.journal_of(key, 1)), key)
+
+
+def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
     """The document for a person."""
-    users, teams = found["users"], found["teams"]
-    lines = []
-    if not found["runs"]:
-        lines.append("Nothing has run yet. To see what a first run would do: reconciler plan")
-    elif found["held"]:
-        held = found["held"]
-        lines.append(
-            f"HELD: {held['operations']} operations wait. To let them through: reconciler release {held['plan']}"
-        )
-    else:
-        lines.append(f"Last run: {found['runs'][0]['result']}, {found['runs'][0]['started_at']}.")
-    if found["mode"] == "observe":
-        lines.append("Mode: observe; nothing is sent.")
-    if found["runs"] and not found["first_plan_reviewed"]:
-        lines.append("The first plan for this Keeper node has not been reviewed yet.")
-    lines.append(
+    lines = _headline(found, width, colour)
+    users, groups = found["users"], found["teams"]
+    people = (
         f"People: {users['managed']} managed ({users['active']} active, {users['locked_by_us']} locked by us, "
         f"{users['leaving']} leaving), {users['unmanaged']} in Keeper not managed."
     )
-    waiting = ", ".join(clean(name, 60) for name in teams["waiting"][:10])
-    lines.append(
-        f"Teams: {teams['managed']} managed"
-        + (f", {len(teams['waiting'])} waiting for approval: {waiting}." if waiting else ".")
-    )
-    lines += [
-        f"Failing: {clean(f['subject'], 60)}, {f['times']} times, last {clean(f['error'], 300)}"
-        for f in found["failing"]
-    ]
+    lines += wrapped(people, width)
+    if users["oldest_leaver"]:
+        who = users["oldest_leaver"]
+        words = f"{clean(who['email'], 80)} left the scope on {spoken(who['left_at'])} and is still active"
+        lines += [*wrapped(f"The oldest leaver: {words}. Why:", width), "  reconciler leavers"]
+    lines += wrapped(f"Teams: {groups['managed']} managed, {len(groups['waiting'])} waiting for approval.", width)
+    lines += _limited([_waiting(entry) for entry in groups["waiting"]], width)
+    lines += _limited([_unsettled(entry) for entry in found["unsettled_teams"]], width)
+    lines += _limited([_failure(entry) for entry in found["failing"]], width)
+    lines += _limited([_decided(entry) for entry in found["decisions"]], width)
+    lines += _limited([_ordered(entry) for entry in found["orders"]], width)
     for run in found["runs"]:
-        counts = ", ".join(f"{number} {state}" for state, number in run["counts"].items()) or "nothing sent"
-        lines.append(
-            f"  {run['started_at']}  {run['kind']:<7} {run['result']:<9} {counts}  by {clean(run['by'] or '-', 40)}"
-        )
+        counts = ", ".join(f"{number} {state.replace('_', ' ')}" for state, number in run["counts"].items())
+        counts = (counts or "nothing sent") + (f", {run['held']} held" if run["held"] else "")
+        by = f", by {clean(run['by'], 40)}" if run["by"] else ""
+        error = f": {clean(run['error'], 300)}" if run["error"] else ""
+        words = f"{spoken(run['started_at'])} {run['kind']}: {run['result']}, {counts}{by}{error}"
+        lines += wrapped(words, width, "  ")
     return "\n".join(lines)
+
+
+def _headline(found: dict[str, Any], width: int, colour: bool) -> list[str]:
+    lines = []
+    if not found["runs"]:
+        lines += wrapped("Nothing has run yet. To see what a first run would do: reconciler plan", width)
+    elif found["held"]:
+        held = found["held"]
+        words = f"HELD since {spoken(held['since'])}: {held['operations']} operations wait."
+        lines += [styled(line, colour, bold=True, fg="red") for line in wrapped(words, width)]
+        for hold in held["reasons"]:
+            lines += wrapped(f"Why: {clean(hold['reason'], 400)} [{clean(hold['limit'], 40)}]", width)
+        lines += wrapped(f"Whom it is about: {names(held['subjects'])}", width)
+        lines += wrapped(
+            f"To look: reconciler plan. To let them through, as {' or '.join(held['released_by'])}:", width
+        )
+        lines.append(styled(f"  reconciler release {held['plan']}", colour, bold=True))
+    else:
+        last = found["runs"][0]
+        lines += wrapped(f"Last run: {last['result']}, {spoken(last['started_at'])}.", width)
+    if found["next_cycle_at"]:
+        lines += wrapped(f"Next cycle: {spoken(found['next_cycle_at'])}.", width)
+    if found["mode"] == "observe":
+        lines += wrapped("Mode: observe; nothing is sent.", width)
+    if found["runs"] and not found["first_plan_reviewed"]:
+        lines += wrapped("The first plan for this Keeper node has not been reviewed yet.", width)
+    return lines
+
+
+def _waiting(entry: dict[str, Any]) -> str:
+    what = ["the team"] if entry["queued"] else []
+    what += [f"{entry['members']} members"] if entry["members"] else []
+    since = f"the oldest since {spoken(entry['since'])}" if entry["since"] else "since an unknown time"
+    return f"Waiting: {clean(entry['team'], 60)}: {' and '.join(what)} asked for, approval not visible, {since}"
+
+
+def _unsettled(entry: dict[str, Any]) -> str:
+    return (
+        f"Unsettled: the team {clean(entry['team'], 60)} was asked for on {spoken(entry['asked_at'])}, no answer;"
+        " it may wait in Keeper's Pending Queue. Look there; if it is missing: reconciler release"
+    )
+
+
+def _failure(entry: dict[str, Any]) -> str:
+    words = f"{entry['times']} times, last on {spoken(entry['last'])}: {clean(entry['error'], 300)}"
+    return f"Failing: {clean(entry['subject'], 80)}, {words}. Paused until {spoken(entry['paused_until'])}"
+
+
+def _decided(entry: dict[str, Any]) -> str:
+    what = {
+        "allow": f"up to {entry.get('deactivations')} deactivations, {entry.get('used')} used",
+        "release": f"plan {clean(str(entry.get('plan')), 40)}, as far as it is still due",
+        "pause": "nothing is sent but `resync EMAIL`; to go on: reconciler resume",
+    }.get(entry["kind"], "not dealt with yet")
+    until = f" until {spoken(entry['until'])}" if entry["until"] else ""
+    why = f": {clean(entry['reason'], 200)}" if entry["reason"] else ""
+    head = f"{clean(entry['kind'], 20).capitalize()} open{until}: {what}."
+    return f"{head} By {clean(entry['by'], 40)}, {spoken(entry['at'])}{why}"
+
+
+def _ordered(entry: dict[str, Any]) -> str:
+    return f"Ordered of the daemon: {clean(entry['kind'], 20)}, by {clean(entry['by'], 40)}, {spoken(entry['at'])}"
+
+
+def _limited(sentences: list[str], width: int) -> list[str]:
+    lines = [line for sentence in sentences[:MOST] for line in wrapped(sentence, width, "  ")]
+    more = len(sentences) - MOST
+    return lines + (wrapped(f"… and {more} more (all of them: --json)", width, "  ") if more > 0 else [])

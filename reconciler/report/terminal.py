@@ -3,6 +3,9 @@
 import json
 import re
 import unicodedata
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
 
 import click
 from rich.cells import cell_len, chop_cells, set_cell_size
@@ -66,6 +69,28 @@ def wrapped(text: str, width: int, indent: str = "") -> list[str]:
 def styled(text: str, colour: bool, *, bold: bool = False, fg: str | None = None) -> str:
     """The text in colour, where colour is wanted."""
     return click.style(text, bold=bold or None, fg=fg) if colour else text
+
+
+def stamp(at: datetime | None) -> str | None:
+    """A time as the JSON documents have it: ISO 8601 in UTC, to the second."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if at else None
+
+
+def spoken(stamped: str | None) -> str:
+    """A time of a JSON document as a person reads it."""
+    return f"{stamped[:10]} {stamped[11:16]} UTC" if stamped else "an unknown time"
+
+
+def json_document(found: Any) -> str:
+    """A JSON document, safe to show on a terminal."""
+    return clean_json(json.dumps(found, ensure_ascii=False, indent=2))
+
+
+def names(found: Iterable[str], most: int = 10) -> str:
+    """Some names in one line, made harmless, and how many more there are."""
+    every = list(found)
+    shown = ", ".join(clean(name, 60) for name in every[:most])
+    return shown + (f" and {len(every) - most} more" if len(every) > most else "")
 
 
 def _visible(text: str) -> str:

@@ -1,0 +1,83 @@
+"""One person by point reads of both services: what `resync EMAIL` decides from, and what `explain` shows."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from reconciler.jumpcloud import JumpCloud, Person
+from reconciler.keeper import Keeper
+from reconciler.model import EXTERNAL_ID, Account, Group, KeeperUser, Listing, Snapshot, User, fold, is_jumpcloud_id
+from reconciler.snapshot import observed
+
+
+@dataclass(frozen=True, slots=True)
+class InKeeper:
+    """The part of the snapshot that bears on one person, and the key under which the diff knows them; the key is empty
+    where there is nobody. The teams stand as they were."""
+
+    snapshot: Snapshot
+    key: str
+
+
+async def in_jumpcloud(jumpcloud: JumpCloud, snapshot: Snapshot, address: str) -> Person | None:
+    """The user with this address; else the one whom Keeper's user with this address is. Raises JumpCloudError."""
+    person = await jumpcloud.person(email=address)
+    if person is None:
+        known = [a for a in snapshot.accounts.values() if fold(a.email) == fold(address) and not a.gone]
+        if len(known) == 1 and known[0].jumpcloud_id:
+            person = await jumpcloud.person(id=known[0].jumpcloud_id)
+    return person
+
+
+def in_snapshot(snapshot: Snapshot, address: str, user: User | None) -> InKeeper:
+    """Who bears on this person: their own account, and whoever has an address or the JumpCloud id of theirs."""
+    held = sorted((a for a in snapshot.accounts.values() if fold(a.email) == fold(address)), key=lambda a: a.gone)
+    key = user.id if user else next((a.jumpcloud_id or a.keeper_id for a in held), "")
+    addresses = {fold(address), fold(user.email) if user else ""} - {""}
+    accounts = {
+        keeper_id: account
+        for keeper_id, account in snapshot.accounts.items()
+        if key in (account.jumpcloud_id, keeper_id)
+        or fold(account.email) in addresses
+        or (user is not None and account.shown.get(EXTERNAL_ID) == user.id)
+    }
+    return InKeeper(replace(snapshot, accounts=accounts if key else {}), key)
+
+
+async def in_keeper(keeper: Keeper, snapshot: Snapshot, address: str, user: User | None, now: datetime) -> InKeeper:
+    """The same, with each account read anew. Raises KeeperError."""
+    known = in_snapshot(snapshot, address, user).snapshot
+    live = [account for account in known.accounts.values() if not account.gone]
+    users = await asyncio.gather(*(_keeper_user(keeper, account) for account in live))
+    shown = {found.id: found for found in users if found is not None}
+    absent = frozenset(account.keeper_id for account in live) - shown.keys()
+    # The teams were not listed: they stand as they were.
+    seen = replace(observed(known, Listing(shown, {}, absent), now), teams=snapshot.teams)
+    return in_snapshot(seen, address, user)
+
+
+async def _keeper_user(keeper: Keeper, account: Account) -> KeeperUser | None:
+    """The user behind an account; one that shows no team at all may be a member that only the teams show."""
+    user = await keeper.user(account.keeper_id)
+    if user is None or user.teams:
+        return user
+    were_shown = [team_id for team_id, membership in account.memberships.items() if membership.shown]
+    teams = await asyncio.gather(*(keeper.team(team_id) for team_id in were_shown))
+    return replace(user, teams=frozenset(team.id for team in teams if team and user.id in team.members))
+
+
+async def around(
+    jumpcloud: JumpCloud, person: Person | None, held: InKeeper
+) -> tuple[Mapping[str, User], Mapping[str, Group]]:
+    """The users and groups of JumpCloud that bear on this person. Raises JumpCloudError."""
+    groups = await jumpcloud.groups_in_scope()
+    users = {person.user.id: person.user} if person else {}
+    # Whose account it is now decides whether it may become this person's.
+    accounts = held.snapshot.accounts.values()
+    holders = {owner for a in accounts for owner in (a.jumpcloud_id, a.shown.get(EXTERNAL_ID, ""))}
+    for owner in sorted(filter(is_jumpcloud_id, holders - users.keys())):
+        holder = await jumpcloud.person(id=owner)
+        if holder is not None:
+            users[owner] = holder.user
+    return users, {**person.groups, **groups} if person else groups

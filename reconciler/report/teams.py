@@ -1,0 +1,143 @@
+"""What `teams` shows: the teams with their members, and what waits for an approval in Keeper since when. Pure."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Any
+
+from reconciler.model import Account, Membership, Snapshot, Team
+from reconciler.policy import TeamPolicy
+from reconciler.report.terminal import names, spoken, stamp, styled, wrapped
+
+MOST_MEMBERS = 30
+"""Members of one team that the text names before the rest is a number."""
+
+
+def waiting(snapshot: Snapshot, policy: TeamPolicy) -> list[dict[str, Any]]:
+    """Per team of ours, what was asked for and never shown by Keeper: the team itself, some of its members.
+
+    What Keeper turns into roles needs no approval.
+    """
+    members = _members(snapshot)
+    found = []
+    for team in _ours(snapshot):
+        if policy.role_prefix and team.name.startswith(policy.role_prefix):
+            continue
+        asked = [membership.asked_at for _, membership in members[team.keeper_id] if membership.waiting]
+        since = [at for at in (team.queued_at if team.waiting else None, *asked) if at]
+        if team.waiting or asked:
+            found.append(
+                {
+                    "team": team.name,
+                    "queued": team.waiting,
+                    "members": len(asked),
+                    "since": stamp(min(since, default=None)),
+                }
+            )
+    return found
+
+
+def document(snapshot: Snapshot, policy: TeamPolicy, now: datetime) -> dict[str, Any]:
+    """All teams of the snapshot as one JSON document; those that we manage first."""
+    members = _members(snapshot)
+    others = sorted((t for t in snapshot.teams.values() if not t.managed and not t.gone), key=_by_name)
+    return {
+        "asked_at": stamp(now),
+        "keeper_read_at": stamp(snapshot.read_at),
+        "waiting": waiting(snapshot, policy),
+        "teams": [_team(team, members[team.keeper_id]) for team in (*_ours(snapshot), *others)],
+    }
+
+
+def _ours(snapshot: Snapshot) -> list[Team]:
+    return sorted((team for team in snapshot.teams.values() if team.managed and not team.gone), key=_by_name)
+
+
+def _by_name(team: Team) -> tuple[str, str]:
+    return team.name.casefold(), team.keeper_id
+
+
+def _members(snapshot: Snapshot) -> defaultdict[str, list[tuple[Account, Membership]]]:
+    found: defaultdict[str, list[tuple[Account, Membership]]] = defaultdict(list)
+    for account in sorted(snapshot.accounts.values(), key=lambda a: (a.email.casefold(), a.keeper_id)):
+        for team_id, membership in account.memberships.items() if not account.gone else ():
+            found[team_id].append((account, membership))
+    return found
+
+
+def _team(team: Team, members: Iterable[tuple[Account, Membership]]) -> dict[str, Any]:
+    return {
+        "name": team.name,
+        "jumpcloud_id": team.jumpcloud_id or None,
+        "keeper_id": team.keeper_id,
+        "managed": team.managed,
+        "waiting_since": stamp(team.queued_at) if team.waiting else None,
+        "members": [
+            {
+                "email": account.email,
+                "keeper_id": account.keeper_id,
+                "active": account.active,
+                "state": state_of(membership),
+                "asked_at": stamp(membership.asked_at),
+            }
+            for account, membership in members
+        ],
+    }
+
+
+def state_of(membership: Membership) -> str:
+    """One of `member`, `waiting` for an approval, `missing` (was shown, and is not any more), `found` (there before the
+    team was taken over) and `by_hand` (given in Keeper)."""
+    if membership.waiting:
+        return "waiting"
+    if not membership.shown:
+        return "missing"
+    if membership.ours:
+        return "member"
+    return "found" if membership.found else "by_hand"
+
+
+NOT_PLAIN = {
+    "waiting": "asked for, approval not visible",
+    "missing": "shown once, not any more",
+    "found": "in the team before it was taken over",
+    "by_hand": "given by hand in Keeper",
+}
+"""What is to be said of a membership that is not simply one, by its state."""
+
+
+def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
+    """The document for a person."""
+    ours = [team for team in found["teams"] if team["managed"]]
+    others = [team for team in found["teams"] if not team["managed"]]
+    if not found["teams"]:
+        return "No team is known yet. What a first run would queue: reconciler plan"
+    head = f"{len(ours)} teams that follow JumpCloud groups, as of {spoken(found['keeper_read_at'])}"
+    lines = wrapped(f"{head}; {len(found['waiting'])} with something to approve in Keeper.", width)
+    for team in ours:
+        lines += ["", *(styled(line, colour, bold=True) for line in wrapped(names([team["name"]]), width))]
+        lines += _one(team, width)
+    if others:
+        words = names((f"{team['name']} ({len(team['members'])})" for team in others), 50)
+        lines += ["", *wrapped(f"In Keeper only, not managed ({len(others)}, with members): {words}", width)]
+    if found["waiting"]:
+        lines += ["", *wrapped("To approve what waits: Keeper's Admin Console, or in Keeper Commander:", width)]
+        lines.append("  team-approve")
+    return "\n".join(lines)
+
+
+def _one(team: dict[str, Any], width: int) -> Iterator[str]:
+    if team["waiting_since"]:
+        yield from wrapped(
+            f"the team was asked for on {spoken(team['waiting_since'])}, approval not visible", width, "  "
+        )
+    if not team["members"]:
+        yield "  nobody"
+    for state, words in {**NOT_PLAIN, "member": "members"}.items():
+        mine = [member for member in team["members"] if member["state"] == state]
+        if not mine:
+            continue
+        since = min((member["asked_at"] for member in mine if member["asked_at"]), default=None)
+        asked = f", the oldest since {spoken(since)}" if state == "waiting" and since else ""
+        shown = names((m["email"] + ("" if m["active"] else " (locked)") for m in mine), MOST_MEMBERS)
+        yield from wrapped(f"{len(mine)} {words}{asked}: {shown}", width, "  ")

@@ -1,0 +1,288 @@
+"""What stands between a person and what they should have, and the one step that puts it right, for `explain`.
+
+Which rule decides is the core's: this reads the plan for the one person, and what the last cycle held.
+"""
+
+import difflib
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.config import Settings
+from reconciler.cycle import Look
+from reconciler.model import Account, Standing, Status, User, fold
+from reconciler.plan import DRIFT_NOTICES, NoticeKind, Plan
+from reconciler.policy import Mode
+from reconciler.report.document import held_effects
+from reconciler.report.terminal import names, spoken, stamp
+from reconciler.store import Store
+
+NEAR = 3
+"""Addresses that are suggested for one that nobody has."""
+
+# What no `resync EMAIL` passes, whatever the limits: a release is needed.
+_FOR_RELEASE = frozenset({"teams.review", "adopted", "unsettled", "delete_team"})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What stands in the way, in a word and a sentence, and the step that puts it right with its command, if any."""
+
+    kind: str
+    why: str
+    step: str
+    command: str = ""
+
+
+def verdict(store: Store, settings: Settings, look: Look, email: str, held: Mapping[str, Any] | None) -> Verdict:
+    """The first of what stands in the way: who decides otherwise, then what waits, then what is simply so."""
+    if not look.key:
+        return _nobody(store, look, email)
+    if look.plan is None:
+        return Verdict(
+            "unread",
+            "What the next cycle would do can only be told with JumpCloud.",
+            "For the whole answer, ask both services:",
+            f"reconciler explain {shlex.quote(email)}",
+        )
+    found = _decided_otherwise(settings, look, look.plan) or _waits(settings, look.plan, held)
+    return found or _as_it_is(look, look.plan)
+
+
+def _nobody(store: Store, look: Look, email: str) -> Verdict:
+    if look.unread:
+        return Verdict(
+            "unread",
+            "The local snapshot of Keeper knows nobody with this address, and not every service was asked.",
+            "Ask again when they answer:",
+            f"reconciler explain {shlex.quote(email)}",
+        )
+    known = {fold(account.email): account.email for account in store.snapshot().accounts.values()}
+    near = [known[address] for address in difflib.get_close_matches(fold(email), known, NEAR)]
+    hint = f" Near it: {names(near)}." if near else ""
+    return Verdict(
+        "unknown",
+        f"Nobody has this address in JumpCloud or in this Keeper node.{hint}",
+        "Check the address. If they are new: create them in JumpCloud, in a group that is bound to the application.",
+    )
+
+
+def _decided_otherwise(settings: Settings, look: Look, plan: Plan) -> Verdict | None:
+    said = {notice.kind: notice.message for notice in plan.notices}
+    account = own(look)
+    address = shlex.quote(account.email if account else look.user.email if look.user else "")
+    resync = f"reconciler resync {address}"
+    if NoticeKind.CONFLICT in said:
+        step, command = "Correct the addresses in JumpCloud or in Keeper's Admin Console.", ""
+        if account and not account.managed and "reconciler adopt" in said[NoticeKind.CONFLICT]:
+            step, command = "If it is the same person, take the account over:", f"reconciler adopt {address}"
+        return Verdict("conflict", f"Not managed, because {said[NoticeKind.CONFLICT]}.", step, command)
+    disowned = account is not None and account.standing is Standing.DISOWNED
+    if NoticeKind.UNMANAGED in said or disowned:
+        words = said.get(NoticeKind.UNMANAGED, "given up by a person (disown)")
+        return Verdict(
+            "disowned", f"Not managed, because {words}.", "To manage them again:", f"reconciler adopt {address}"
+        )
+    if NoticeKind.GHOST in said:
+        return Verdict(
+            "ghost",
+            f"Not managed, because nobody took the account over: {said[NoticeKind.GHOST]}.",
+            "To have us manage them; as long as they are not in scope, that leads to their lock:",
+            f"reconciler adopt {address}",
+        )
+    if NoticeKind.PROTECTED in said or (account and not account.managed and account.protected_as):
+        words = said.get(NoticeKind.PROTECTED, "protected (policy.protect)")
+        return Verdict(
+            "protected",
+            f"Left alone: {words}.",
+            f"If that is wrong, take them out of policy.protect in {settings.file}.",
+        )
+    kinds: tuple[tuple[NoticeKind, str, str], ...] = (
+        (NoticeKind.STATE_UNKNOWN, "In JumpCloud: Users, the person, Activate.", ""),
+        (NoticeKind.NO_ADDRESS, "In JumpCloud: enter an e-mail address.", ""),
+        (
+            NoticeKind.LOCKED_IN_KEEPER,
+            "If nobody needs the lock (to transfer the vault), undo it:",
+            f"{resync} --unlock",
+        ),
+        (NoticeKind.UNCONFIRMED, "Let it be read again now, or wait for the next cycle:", resync),
+        (NoticeKind.FAILING, "Try again now:", resync),
+        (
+            NoticeKind.OUTSIDE_PILOT,
+            f"Put them into the pilot: a group or address of policy.only in {settings.file}.",
+            "",
+        ),
+        (NoticeKind.IN_GRACE, "To stop it, put them back into scope in JumpCloud. To lock them now, suspend them.", ""),
+        (
+            NoticeKind.KEPT,
+            f"That is policy.out_of_scope in {settings.file}. To lock them, suspend them in JumpCloud.",
+            "",
+        ),
+    )
+    for kind, step, command in kinds:
+        if kind in said:
+            return Verdict(kind.value, f"{said[kind][:1].upper()}{said[kind][1:]}.", step, command)
+    return None
+
+
+def _waits(settings: Settings, plan: Plan, held: Mapping[str, Any] | None) -> Verdict | None:
+    """What would be done and is not sent by itself, or is due."""
+    if not plan.operations:
+        return None
+    first = plan.operations[0]
+    resync = f"reconciler resync {shlex.quote(first.subject.name)}"
+    if settings.policy().mode is Mode.OBSERVE:
+        return Verdict(
+            "observed",
+            f"Due ({first.reason}), but nothing is sent: the mode is observe.",
+            f'Set policy.mode to "enforce" in {settings.file}.',
+        )
+    waits = holds(plan, held)
+    if not waits:
+        return Verdict(
+            "due", f"Due with the next cycle: {first.reason}.", "It needs nobody. To have it done now:", resync
+        )
+    hold = waits[0]
+    since = f" since {spoken(hold['since'])}" if hold["since"] else ""
+    why = f"Due ({first.reason}), but held{since} [{hold['limit']}]: {hold['reason']}."
+    if hold["limit"] == "first_run":
+        return Verdict("held", why, "Review the first plan and apply it:", "reconciler plan --save plan.json")
+    if hold["limit"] in _FOR_RELEASE and hold["plan"]:
+        return Verdict("held", why, "To let the held plan through:", f"reconciler release {hold['plan']}")
+    if hold["limit"] in _FOR_RELEASE:
+        return Verdict("held", why, "Once a cycle has held it, let it through:", "reconciler release")
+    if hold["limit"] == "paused":
+        return Verdict("held", why, "For everybody: reconciler resume. For this person alone:", resync)
+    release = f"reconciler release {hold['plan']}" if hold["plan"] else "reconciler release"
+    return Verdict("held", why, f"For the whole plan: {release}. For this person alone:", resync)
+
+
+def _as_it_is(look: Look, plan: Plan) -> Verdict:
+    """Nothing is to be done: why it is as it is."""
+    account, user = own(look), look.user
+    if user is None or not user.bound or user.status is Status.SUSPENDED:
+        gone = account is None or not account.active
+        why = "Not in scope, so no access" if gone else "Not in scope, and still active"
+        if user is None:
+            step = "If they should have access: create them in JumpCloud, in a group bound to the Keeper application."
+        elif user.status is Status.SUSPENDED:
+            step = "If they should have access: in JumpCloud, Users, the person, Activate. Then, to have it at once:"
+        else:
+            groups = names(sorted((group.name for group in look.groups.values()), key=str.casefold), 5)
+            step = (
+                "If they should have access: in JumpCloud, add them to a group that is bound to the Keeper application "
+                f"({groups or 'there is none'}), or bind them directly. Then, to have it at once:"
+            )
+        return Verdict("out_of_scope", f"{why}.", step, f"reconciler resync {shlex.quote(user.email)}" if user else "")
+    changed = next((n.message for n in plan.notices if n.kind is NoticeKind.ADDRESS_CHANGE), "")
+    if changed and account:
+        command = f"enterprise-user --add-alias {shlex.quote(user.email)} {shlex.quote(account.email)}"
+        return Verdict("address_change", f"In line, but {changed.split(';')[0]}.", "In Keeper Commander:", command)
+    drifted = next((n.message for n in plan.notices if n.kind in DRIFT_NOTICES), "")
+    if drifted:
+        return Verdict(
+            "drift",
+            f"In line, but changed in Keeper by hand: {drifted}.",
+            "If that is wrong, change it back in Keeper's Admin Console.",
+        )
+    waiting = [m for m in account.memberships.values() if m.waiting] if account else []
+    if waiting:
+        return Verdict(
+            "waiting",
+            f"In line, but of {len(waiting)} teams that were asked for the approval is not visible.",
+            "An administrator approves them by logging in to Keeper's Admin Console, or in Keeper Commander:",
+            "team-approve",
+        )
+    return Verdict(
+        "in_line",
+        "In line: both sides agree, and nothing is to be done.",
+        "If they can't log in, they may not have accepted the invitation (SCIM does not tell). In Keeper Commander:",
+        f"enterprise-user --invite {shlex.quote(account.email if account else user.email)}",
+    )
+
+
+# -- what the last cycle held ------------------------------------------------------------------------------------------
+
+
+def held_of(store: Store, look: Look) -> dict[str, Any] | None:
+    """What the last cycle held of what is due: by which limit and why, since when, and the plan to release."""
+    found = store.held_now()
+    if found is None or look.plan is None:
+        return None
+    run, since = found
+    kept = store.document(run.id)
+    effects = held_effects(kept)
+    due = [op for op in look.plan.operations if op.effects() & effects]
+    if not due or kept is None:
+        return None
+    plan = json.loads(kept)
+    mine = {n for n, op in enumerate(plan["operations"]) if look.key in op["subject"].values()}
+    hold = next(hold for hold in plan["held"] if mine.intersection(hold["operations"]))
+    return {
+        "limit": hold["limit"],
+        "reason": hold["reason"],
+        "plan": run.plan_id,
+        "since": stamp(since),
+        "effects": frozenset(effect for op in due for effect in op.effects()),
+    }
+
+
+def holds(plan: Plan, held: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Why a part of the plan waits for a person: as the last cycle held it, else as one that begins now would."""
+    if held:
+        return [{key: held[key] for key in ("limit", "reason", "plan", "since")}]
+    return [{"limit": hold.limit, "reason": hold.reason, "plan": None, "since": None} for hold in plan.held]
+
+
+# -- in words ----------------------------------------------------------------------------------------------------------
+
+
+def own(look: Look) -> Account | None:
+    """The account that the person has: the one that is tied to them, else one with the address."""
+    found = sorted(
+        look.snapshot.accounts.values(), key=lambda a: (a.gone, look.key not in (a.jumpcloud_id, a.keeper_id))
+    )
+    return next(iter(found), None)
+
+
+def group_names(look: Look, user: User) -> list[str]:
+    """The groups that bring a user into scope, by name."""
+    return sorted((look.groups[g].name if g in look.groups else g for g in user.groups), key=str.casefold)
+
+
+def scope(look: Look) -> str:
+    """What JumpCloud says of the person, or said when last read."""
+    user = look.user
+    if "jumpcloud" in look.unread:
+        account = own(look)
+        known = "nothing known of JumpCloud"
+        if account and account.managed:
+            known = "in scope when JumpCloud was last read"
+            if account.left_at:
+                known = f"out of scope in JumpCloud since {spoken(stamp(account.left_at))}, as last read"
+        return known
+    if user is None:
+        return "unknown in JumpCloud"
+    if user.status is Status.SUSPENDED:
+        return "suspended in JumpCloud"
+    if user.status is not Status.ACTIVE:
+        return f"{'staged' if user.status is Status.STAGED else 'in an unknown state'} in JumpCloud"
+    if not user.bound:
+        return "in JumpCloud, but not bound to the Keeper application"
+    ways = ["by a direct binding"] if user.direct else []
+    ways += [f"through {names(group_names(look, user))}"] if user.groups else []
+    return f"in scope in JumpCloud {' and '.join(ways)}"
+
+
+def access(look: Look) -> str:
+    """Whether the person can use Keeper."""
+    account = own(look)
+    if account is None:
+        return "not in Keeper" if look.snapshot.read_at else "nothing known of Keeper"
+    if account.gone:
+        return "gone from Keeper"
+    if account.active:
+        return "active in Keeper"
+    return f"locked in Keeper by {'us' if account.locked_by_us else 'somebody else'}"

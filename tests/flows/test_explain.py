@@ -1,0 +1,239 @@
+"""`explain`: the help desk's page, through the real command line."""
+
+import json
+from typing import Any
+
+import pytest
+
+from reconciler.simulator.faults import status
+from tests.flows.test_look_back import EVIL, fill, flat
+from tests.stage import API_KEY, World
+
+
+def explain(world: World, email: str, *more: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(world.run("explain", email, "--json", *more).stdout)
+    return found
+
+
+def page(world: World, email: str) -> str:
+    """The text: harmless, of the right width, and written nowhere."""
+    state = world.folder / "state" / "reconciler.db"
+    before = (world.writes(), state.read_bytes())
+    text = world.run("explain", email).stdout
+    assert (world.writes(), state.read_bytes()) == before
+    assert "\x1b" not in text
+    assert all(len(line) <= 110 for line in text.splitlines())
+    return flat(text)
+
+
+def verdict(found: dict[str, Any]) -> tuple[str, str | None]:
+    return found["verdict"]["kind"], found["remedy"]["command"]
+
+
+@pytest.fixture
+def people(world: World) -> list[str]:
+    ids = fill(world)
+    world.run("apply")
+    for account in world.keeper.accounts().values():
+        world.keeper.accept_invitation(account.id)
+    world.keeper.approve_all()
+    world.run("resync")
+    return ids
+
+
+def account_of(world: World, jumpcloud_id: str) -> str:
+    return next(a.id for a in world.keeper.accounts().values() if a.external_id == jumpcloud_id)
+
+
+@pytest.mark.usefixtures("people")
+def test_all_is_well_with_everything_that_was_done(world: World) -> None:
+    world.front.requests.clear()
+    world.back.requests.clear()
+    text = page(world, "P0@example.com")
+    assert text.endswith("enterprise-user --invite p0@example.com")
+    assert "created: joined the scope through Engineering" in text
+    assert len(world.front.requests) + len(world.back.requests) <= 10
+    found = explain(world, "P0@example.com")
+    assert verdict(found) == ("in_line", "enterprise-user --invite p0@example.com")
+    assert found["verdict"]["text"] == "in scope in JumpCloud through Engineering; active in Keeper."
+    assert found["jumpcloud"]["groups"] == ["Engineering"]
+    (account,) = found["keeper"]
+    assert account["teams"] == [{"name": "Engineering", "state": "member", "asked_at": account["teams"][0]["asked_at"]}]
+    assert [op["kind"] for op in found["history"]["operations"]] == ["create_user"]
+    assert found["next"]["operations"] == []
+
+
+def test_what_the_next_cycle_does_and_by_which_rule(world: World, people: list[str]) -> None:
+    world.jumpcloud.suspend(people[0])
+    found = explain(world, "p0@example.com")
+    assert verdict(found) == ("due", "reconciler resync p0@example.com")
+    (op,) = found["next"]["operations"]
+    assert (op["kind"], op["rule"], op["sent"]) == ("deactivate_user", "suspended", True)
+    text = page(world, "p0@example.com")
+    assert "lock: suspended in JumpCloud [rule suspended]" in text
+    assert text.endswith("reconciler resync p0@example.com")
+    world.run("apply")
+    found = explain(world, "p0@example.com")
+    assert verdict(found) == ("out_of_scope", "reconciler resync p0@example.com")
+    assert found["verdict"]["text"] == "suspended in JumpCloud; locked in Keeper by us."
+    world.keeper.unlock(account_of(world, people[0]))
+    (op,) = explain(world, "p0@example.com")["next"]["operations"]
+    assert op["cause"] == "drift"
+
+
+@pytest.mark.usefixtures("people")
+def test_who_joins_and_who_is_in_jumpcloud_only(world: World) -> None:
+    world.person("joiner", next(iter(world.jumpcloud.groups_in_scope(world.application))))
+    found = explain(world, "joiner@example.com")
+    assert verdict(found) == ("due", "reconciler resync joiner@example.com")
+    assert found["next"]["operations"][0]["kind"] == "create_user"
+    world.person("outsider")
+    found = explain(world, "outsider@example.com")
+    assert found["verdict"]["kind"] == "out_of_scope"
+    assert "Engineering, Sales" in found["remedy"]["step"]
+    assert found["keeper"] == []
+
+
+@pytest.mark.usefixtures("people")
+def test_who_is_unknown_and_who_is_in_keeper_only(world: World) -> None:
+    found = explain(world, "p00@example.com")
+    assert verdict(found) == ("unknown", None)
+    assert "p0@example.com" in found["verdict"]["because"]
+    world.keeper.add_user("ghost@example.com")
+    world.run("resync")
+    assert verdict(explain(world, "ghost@example.com")) == ("ghost", "reconciler adopt ghost@example.com")
+
+
+def test_who_was_deleted_in_jumpcloud_keeps_a_page(world: World, people: list[str]) -> None:
+    world.jumpcloud.delete_user(people[0])
+    world.jumpcloud.settle_graph()
+    found = explain(world, "p0@example.com")
+    assert found["next"]["operations"][0]["rule"] == "deleted"
+    world.run("apply")
+    found = explain(world, "p0@example.com")
+    assert found["verdict"]["text"] == "unknown in JumpCloud; locked in Keeper by us."
+    assert [op["kind"] for op in found["history"]["operations"]] == ["deactivate_user", "create_user"]
+
+
+def test_who_decides_otherwise(world: World, people: list[str]) -> None:
+    world.run("disown", "p1@example.com")
+    assert verdict(explain(world, "p1@example.com")) == ("disowned", "reconciler adopt p1@example.com")
+    world.keeper.lock(account_of(world, people[2]))
+    found = explain(world, "p2@example.com")
+    assert verdict(found) == ("locked_in_keeper", "reconciler resync p2@example.com --unlock")
+    world.policy |= {"protect": '["p3@example.com"]', "grace": '"2h"', "only": '{ users = ["p5@example.com"] }'}
+    world.write_settings()
+    world.jumpcloud.suspend(people[3])
+    assert explain(world, "p3@example.com")["verdict"]["kind"] == "protected"
+    world.jumpcloud.update_user(people[4], firstname="Other", displayname="Other Test")
+    assert explain(world, "p4@example.com")["verdict"]["kind"] == "outside_pilot"
+    world.jumpcloud.remove_member(next(iter(world.jumpcloud.in_scope(world.application)[people[5]])), people[5])
+    world.jumpcloud.settle_graph()
+    found = explain(world, "p5@example.com")
+    assert found["verdict"]["kind"] == "in_grace"
+    assert found["verdict"]["because"].startswith("Left the scope at")
+
+
+def test_two_people_who_claim_one_address(world: World, people: list[str]) -> None:
+    world.jumpcloud.delete_user(people[0])
+    world.person("p0", next(iter(world.jumpcloud.groups_in_scope(world.application))))
+    found = explain(world, "p0@example.com")
+    assert found["verdict"]["kind"] == "conflict"
+    assert found["verdict"]["because"].startswith("Not managed, because the address p0@example.com belongs to")
+
+
+def test_what_is_held_and_how_to_let_it_through(world: World, people: list[str]) -> None:
+    for one in people[:7]:
+        world.jumpcloud.delete_user(one)
+    world.jumpcloud.settle_graph()
+    due = explain(world, "p0@example.com")
+    assert due["next"]["held"] == []  # nothing was held yet, and one alone is within the limits
+    world.run("apply", expect=4)
+    found = explain(world, "p0@example.com")
+    assert verdict(found) == ("held", "reconciler resync p0@example.com")
+    plan = json.loads(world.run("status", "--json").stdout)["held"]["plan"]
+    assert f"reconciler release {plan}" in found["remedy"]["step"]
+    assert "held since" in found["verdict"]["because"]
+    assert not found["next"]["operations"][0]["sent"]
+    assert verdict(explain(world, "p11@example.com"))[0] == "in_line"
+
+
+def test_the_first_plan_is_reviewed_before_anybody_has_access(world: World) -> None:
+    world.safety.clear()
+    world.write_settings()
+    fill(world, 3)
+    before = explain(world, "p0@example.com")
+    assert verdict(before) == ("held", "reconciler plan --save plan.json")
+    world.run("apply", "--yes", expect=4)
+    assert verdict(explain(world, "p0@example.com")) == ("held", "reconciler plan --save plan.json")
+
+
+def test_a_new_member_of_a_reviewed_group_waits_for_a_release(world: World, people: list[str]) -> None:
+    world.teams["review"] = '["Sales"]'
+    world.write_settings()
+    ids = {name: group for group, name in world.jumpcloud.groups_in_scope(world.application).items()}
+    world.jumpcloud.add_member(ids["Sales"], people[0])
+    world.jumpcloud.settle_graph()
+    assert verdict(explain(world, "p0@example.com")) == ("held", "reconciler release")
+    world.run("apply", expect=4)
+    kind, command = verdict(explain(world, "p0@example.com"))
+    assert kind == "held"
+    assert command is not None
+    assert command.startswith("reconciler release ")
+    world.run(*command.split()[1:])
+    assert verdict(explain(world, "p0@example.com"))[0] == "in_line"
+
+
+def test_who_keeps_failing_is_paused_until(world: World, people: list[str]) -> None:
+    world.back.faults.add(status(400), method="PATCH", target="/Users", times=1)
+    world.jumpcloud.update_user(people[0], firstname="Other", displayname="Other Test")
+    world.run("apply", expect=5)
+    found = explain(world, "p0@example.com")
+    assert verdict(found) == ("failing", "reconciler resync p0@example.com")
+    assert "Tried again after" in found["verdict"]["because"]
+    assert not found["next"]["operations"][0]["sent"]
+    assert found["history"]["operations"][0]["result"] == "failed"
+
+
+def test_what_waits_for_approval(world: World) -> None:
+    world.keeper.set_dialect(shows_queued_teams=False, shows_pending_memberships=False)
+    fill(world, 2)
+    world.run("apply")
+    found = explain(world, "p0@example.com")
+    assert verdict(found) == ("waiting", "team-approve")
+    assert found["keeper"][0]["teams"][0]["state"] == "waiting"
+
+
+def test_a_service_that_does_not_answer_and_offline(world: World, people: list[str]) -> None:
+    offline = explain(world, "p0@example.com", "--offline")
+    assert offline["verdict"]["text"] == "in scope when JumpCloud was last read; active in Keeper."
+    assert set(offline["unread"]) == {"jumpcloud", "keeper"}
+    assert offline["keeper"][0]["teams"][0]["name"] == "Engineering"
+    world.keeper.lock(account_of(world, people[0]))
+    world.jumpcloud.revoke_api_key(API_KEY)
+    found = explain(world, "p0@example.com")
+    assert set(found["unread"]) == {"jumpcloud"}
+    assert found["verdict"]["text"] == "in scope when JumpCloud was last read; locked in Keeper by somebody else."
+    assert found["next"] is None
+    world.jumpcloud.add_api_key(API_KEY)
+    world.keeper.new_token()
+    found = explain(world, "p0@example.com")
+    assert set(found["unread"]) == {"keeper"}
+    assert found["verdict"]["text"] == "in scope in JumpCloud through Engineering; active in Keeper."
+    assert found["next"]["operations"] == []
+
+
+def test_an_empty_state_file_and_a_strange_address(world: World) -> None:
+    assert verdict(explain(world, "nobody@example.com")) == ("unknown", None)
+    assert verdict(explain(world, "nobody@example.com", "--offline"))[0] == "unread"
+    assert verdict(explain(world, f"{EVIL}@example.com"))[0] == "unknown"
+    assert verdict(explain(world, "not an address"))[0] == "unknown"
+
+
+def test_hostile_names_are_harmless(world: World) -> None:
+    world.person("eve", world.group(f"{EVIL} Team"), displayname=EVIL)
+    world.run("apply")
+    found = explain(world, "eve@example.com")
+    assert found["jumpcloud"]["display_name"] == EVIL
+    assert found["keeper"][0]["teams"][0]["name"] == f"{EVIL} Team"
+    assert "team \\x1b[31mEvil\\u202e Team" in page(world, "eve@example.com")

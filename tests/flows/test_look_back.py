@@ -1,0 +1,231 @@
+"""The reports about people, teams and what was done, through the real command line."""
+
+import csv
+import json
+from typing import Any
+
+from reconciler.simulator.faults import status
+from tests.stage import API_KEY, World
+
+EVIL = "\x1b[31mEvil\u202e"
+
+
+def fill(world: World, people: int = 12) -> list[str]:
+    groups = [world.group("Engineering"), world.group("Sales")]
+    return [world.person(f"p{n}", groups[n % 2]) for n in range(people)]
+
+
+def document(world: World, *arguments: str, expect: int = 0) -> Any:
+    return json.loads(world.run(*arguments, expect=expect).stdout)
+
+
+def flat(text: str) -> str:
+    """A report without its line breaks."""
+    return " ".join(text.split())
+
+
+# -- status and teams -----------------------------------------------------------------------------------------------
+
+
+def test_status_tells_what_is_held_since_when_and_whom_it_is_about(world: World) -> None:
+    people = fill(world)
+    world.run("apply")
+    for one in people[:7]:
+        world.jumpcloud.delete_user(one)
+    world.jumpcloud.settle_graph()
+    world.run("apply", expect=4)
+    first = document(world, "status", "--json")
+    world.jumpcloud.revoke_api_key(API_KEY)
+    world.run("apply", expect=1)
+    assert "failed" in world.run("status").stdout
+    world.jumpcloud.add_api_key(API_KEY)
+    world.run("apply", expect=4)
+    held = document(world, "status", "--json")["held"]
+    assert held["since"] == first["runs"][0]["started_at"]
+    assert held["counts"] == {"deactivate_user": 7}
+    assert "p0@example.com" in held["subjects"]
+    assert [reason["limit"] for reason in held["reasons"]] == ["max_deactivations"]
+    assert "root" in held["released_by"]
+    text = world.run("status").stdout
+    assert f"reconciler release {held['plan']}" in text
+    assert "p0@example.com" in text
+    assert "The oldest leaver: p" in text
+    world.run("resync", "p11@example.com")
+    assert document(world, "status", "--json")["held"] == held
+    world.run("release")
+    status = document(world, "status", "--json")
+    assert status["held"] is None
+    assert status["users"]["oldest_leaver"] is None
+    assert ("release", held["plan"]) in [(entry["kind"], entry["plan"]) for entry in status["decisions"]]
+
+
+def test_status_names_who_fails_and_what_is_open(world: World) -> None:
+    world.keeper.set_dialect(shows_queued_teams=False, shows_pending_memberships=False)
+    fill(world, 4)
+    world.back.faults.add(status(400), method="POST", target="/Users", times=2)  # with the teams, and without
+    world.run("apply", expect=5)
+    world.run("allow", "--deactivations", "5", "--reason", f"reorganisation {EVIL}")
+    found = document(world, "status", "--json")
+    (failing,) = found["failing"]
+    assert failing["subject"].endswith("@example.com")
+    assert failing["times"] == 1
+    assert failing["paused_until"] > failing["last"]
+    (allow,) = [entry for entry in found["decisions"] if entry["kind"] == "allow"]
+    assert (allow["deactivations"], allow["used"]) == (5, 0)
+    assert {entry["team"] for entry in found["teams"]["waiting"]} == {"Engineering", "Sales"}
+    text = world.run("status").stdout
+    assert f"Failing: {failing['subject']}" in text
+    assert "Waiting: Engineering: the team and" in text
+    assert "up to 5 deactivations, 0 used" in text
+    assert "\x1b" not in text
+    assert "\\x1b[31mEvil\\u202e" in text
+
+
+def test_teams_with_their_members_and_what_waits(world: World) -> None:
+    world.keeper.set_dialect(shows_queued_teams=False, shows_pending_memberships=False)
+    people = fill(world, 4)
+    world.group(EVIL)
+    world.run("apply")
+    found = document(world, "teams", "--json")
+    by_name = {team["name"]: team for team in found["teams"]}
+    assert by_name["Engineering"]["waiting_since"]
+    assert [(m["email"], m["state"]) for m in by_name["Engineering"]["members"]] == [
+        ("p0@example.com", "waiting"),
+        ("p2@example.com", "waiting"),
+    ]
+    for account in world.keeper.accounts().values():
+        world.keeper.accept_invitation(account.id)
+    world.keeper.approve_all()
+    accounts = {a.external_id: a for a in world.keeper.accounts().values()}
+    team_of = {t.name: t.id for t in world.keeper.teams().values()}
+    world.keeper.add_team("By hand only")
+    world.keeper.add_member(accounts[people[0]].id, team_of["Sales"])
+    world.run("resync")
+    found = document(world, "teams", "--json")
+    by_name = {team["name"]: team for team in found["teams"]}
+    assert found["waiting"] == []
+    assert {(m["email"], m["state"]) for m in by_name["Sales"]["members"]} == {
+        ("p0@example.com", "by_hand"),
+        ("p1@example.com", "member"),
+        ("p3@example.com", "member"),
+    }
+    text = world.run("teams").stdout
+    assert "given by hand in Keeper: p0@example.com" in text
+    assert "By hand only (0)" in text
+    assert "\x1b" not in text
+    assert all(len(line) <= 110 for line in text.splitlines())
+
+
+# -- history --------------------------------------------------------------------------------------------------------
+
+
+def test_history_by_person_team_kind_result_and_who_decided(world: World) -> None:
+    people = fill(world)
+    ids = {name: group for group, name in world.jumpcloud.groups_in_scope(world.application).items()}
+    world.run("apply")
+    world.jumpcloud.suspend(people[0])
+    world.jumpcloud.remove_member(ids["Sales"], people[1])
+    world.jumpcloud.add_member(ids["Engineering"], people[1])
+    world.jumpcloud.update_user(people[2], email="new@example.com")
+    world.run("apply")
+    for one in people[3:8]:
+        world.jumpcloud.suspend(one)
+    world.run("apply", expect=4)
+    world.run("release", "--reason", f"they left {EVIL}")
+
+    def found(*arguments: str) -> Any:
+        return document(world, "history", *arguments, "--json")["operations"]
+
+    assert [op["kind"] for op in found("P0@example.com")] == ["deactivate_user", "create_user"]
+    assert found("p0@example.com")[0]["decision"] is None
+    assert {op["subject"]["name"] for op in found("--team", "engineering", "--since", "1h")} == {
+        "Engineering",
+        *(f"p{n}@example.com" for n in (0, 2, 4, 6, 8, 10, 1)),
+    }
+    assert len(found("--kind", "deactivate-user")) == 6
+    assert found("--result", "failed") == []
+    locked = found("p3@example.com")[0]
+    assert locked["decision"]["kind"] == "release"
+    assert locked["decision"]["reason"] == f"they left {EVIL}"
+    assert locked["decision"]["by"]
+    assert len(found("--by", locked["decision"]["by"])) == document(world, "history", "--json")["total"]
+    assert found("--by", "nobody-else") == []
+    text = flat(world.run("history", "p3@example.com").stdout)
+    assert "p3@example.com locked: suspended in JumpCloud; only invited: withdrawn by the deactivation; let" in text
+    assert "they left \\x1b[31mEvil\\u202e" in text
+    assert "Nothing of the kind" in world.run("history", "nobody@example.com").stdout
+    assert "queue_team" in world.run("history", "--kind", "nonsense", expect=2).stderr
+    world.run("history", "--since", "soon", expect=2)
+
+
+# -- leavers --------------------------------------------------------------------------------------------------------
+
+
+def test_the_evidence_of_a_lock_and_of_who_is_still_active(world: World) -> None:
+    world.policy["grace"] = '"1h"'
+    world.write_settings()
+    people = fill(world)
+    world.run("apply")
+    accounts = {a.external_id: a.id for a in world.keeper.accounts().values()}
+    for keeper_id in accounts.values():
+        world.keeper.accept_invitation(keeper_id)
+    ids = {name: group for group, name in world.jumpcloud.groups_in_scope(world.application).items()}
+    world.jumpcloud.suspend(people[0])
+    world.jumpcloud.remove_member(ids["Sales"], people[1])
+    world.jumpcloud.settle_graph()
+    world.run("apply")
+    found = document(world, "leavers", "--format", "json")
+    assert (found["done"], found["not_yet"]) == (1, 1)
+    waiting, locked = found["leavers"]
+    assert (waiting["email"], waiting["state"]) == ("p1@example.com", "not_yet")
+    assert waiting["because"].startswith("in grace until")
+    assert (locked["email"], locked["state"]) == ("p0@example.com", "locked")
+    assert locked["first_seen_at"] <= locked["sent_at"] <= locked["confirmed_at"]
+    assert 0 <= locked["minutes_to_send"] <= locked["minutes_to_confirm"] < 5
+    assert locked["command"] == "transfer-user p0@example.com --target-user HEIR"
+    text = flat(world.run("leavers").stdout)
+    assert "p0@example.com: locked (suspended in JumpCloud)" in text
+    assert "p1@example.com: NOT YET: still active first seen out of scope" in text
+    assert "transfer-user p0@example.com --target-user HEIR" in text
+    world.jumpcloud.activate(people[0])
+    world.run("apply")
+    (_, back) = document(world, "leavers", "--format", "json")["leavers"]
+    assert (back["state"], back["first_seen_at"]) == ("came_back", locked["first_seen_at"])
+
+
+def test_a_held_leaver_counts_from_when_jumpcloud_said_so(world: World) -> None:
+    people = fill(world)
+    world.run("apply")
+    for one in people[:7]:
+        world.jumpcloud.suspend(one)
+    world.run("apply", expect=4)
+    found = document(world, "leavers", "--format", "json")
+    assert found["not_yet"] == 7
+    assert all(entry["because"].endswith("[max_deactivations]") for entry in found["leavers"])
+    assert {entry["command"].rsplit(" ", 1)[0] for entry in found["leavers"]} == {"reconciler release"}
+    assert [entry["email"] for entry in found["leavers"]] == [f"p{n}@example.com" for n in range(7)]
+    seen = {entry["email"]: entry["first_seen_at"] for entry in found["leavers"]}
+    world.run("release", "--reason", "they left")
+    found = document(world, "leavers", "--format", "json")
+    assert (found["done"], found["not_yet"]) == (7, 0)
+    assert {entry["email"]: entry["first_seen_at"] for entry in found["leavers"]} == seen
+    assert all(entry["decided_by"] for entry in found["leavers"])
+    assert {entry["state"] for entry in found["leavers"]} == {"gone"}  # they were only invited
+
+
+def test_a_leaver_whose_lock_fails_and_the_csv(world: World) -> None:
+    person = world.jumpcloud.add_user("=cmd@example.com", firstname="Eve", lastname="Test", state="ACTIVATED")
+    world.jumpcloud.add_member(world.group("Engineering"), person)
+    fill(world, 6)
+    world.run("apply")
+    world.jumpcloud.suspend(person)
+    world.back.faults.add(status(400), method="PATCH", target="/Users", times=1)
+    world.run("apply", expect=5)
+    lines = world.run("leavers", "--format", "csv").stdout.splitlines()
+    assert lines[0].startswith("email,state,reason,first_seen_at")
+    (row,) = csv.DictReader(lines)
+    assert row["email"] == "'=cmd@example.com"
+    assert row["state"] == "not_yet"
+    assert row["because"].startswith("failed 1 times, paused until")
+    assert row["attempts"] == "1"
+    assert row["command"] == "reconciler resync =cmd@example.com"
