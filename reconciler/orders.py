@@ -16,6 +16,7 @@ from reconciler.policy import Mode
 if TYPE_CHECKING:
     import asyncio
 
+    from reconciler.after import After
     from reconciler.config import Settings
     from reconciler.cycle import Order, Outcome, Progress, Services
     from reconciler.plan import Plan
@@ -56,6 +57,7 @@ class Setting:
     store: "Store"
     clock: Callable[[], datetime]
     stopping: "asyncio.Event"
+    after: "After"
     width: int
     colour: bool = False
     progress: "Progress | None" = None
@@ -111,14 +113,21 @@ async def run(order: "Order", where: Setting) -> "Outcome":
     from reconciler import cycle
     from reconciler.store import StateError
 
-    outcome = await cycle.run(
+    outcome = await where.after.follow(
         where.settings,
-        where.services,
-        where.store,
         order,
         where.clock,
-        progress=where.progress,
-        stopping=where.stopping,
+        lambda: cycle.run(
+            where.settings,
+            where.services,
+            where.store,
+            order,
+            where.clock,
+            progress=where.progress,
+            stopping=where.stopping,
+        ),
+        where.services.traffic,
+        where.stopping,
     )
     try:
         where.store.keep_house(where.clock(), where.settings.state.history)

@@ -8,11 +8,11 @@ import sys
 
 import click
 
-from reconciler.cli import act, look, serve, tryout
+from reconciler.cli import act, look, serve, tell, tryout
 from reconciler.cli.base import Exit, cli, say
 from reconciler.exits import DONE, FAILED, USAGE, explained, unforeseen
 
-__all__ = ["act", "look", "main", "serve", "tryout"]
+__all__ = ["act", "look", "main", "serve", "tell", "tryout"]
 
 
 def main() -> None:
