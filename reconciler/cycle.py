@@ -4,7 +4,7 @@ A dry run is the same line without its last two steps: it takes no lock and writ
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -13,12 +13,26 @@ from typing import Any, TypeVar
 from loguru import logger
 
 from reconciler import apply as executor
+from reconciler.approval import INVENTORY, hook_failed, inventory_due
 from reconciler.config import Settings
 from reconciler.confirm import confirm
 from reconciler.diff import Decision, diff
+from reconciler.http import Counters
+from reconciler.inventory import InventoryError
 from reconciler.jumpcloud import JumpCloud, JumpCloudError, Person
 from reconciler.keeper import Keeper, KeeperError
-from reconciler.model import EXTERNAL_ID, Application, Directory, Group, Listing, Snapshot, Standing, User, fold
+from reconciler.model import (
+    EXTERNAL_ID,
+    Application,
+    Directory,
+    Group,
+    Inventory,
+    Listing,
+    Snapshot,
+    Standing,
+    User,
+    fold,
+)
 from reconciler.person import InKeeper, around, in_jumpcloud, in_keeper, in_snapshot
 from reconciler.plan import Effect, Kind, Notice, NoticeKind, Operation, Plan, Source
 from reconciler.policy import Mode
@@ -39,11 +53,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The clients of both services."""
+    """The clients of both services. `inventory` asks Keeper Commander, None where the settings name no command.
+    `traffic` counts the requests, by the name of the service."""
 
     jumpcloud: JumpCloud
     keeper: Keeper
     scim_url: str
+    inventory: Callable[[datetime], Awaitable[Inventory]] | None = None
+    traffic: tuple[tuple[str, Counters], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +92,16 @@ class Outcome:
     not_due: frozenset[Effect] = frozenset()
     stopped: str = ""
 
+    @property
+    def good(self) -> bool:
+        """Whether this was a good cycle, once it has run: everything read, nothing held, paused or stopped, nothing
+        attempted failed or was put off. Subjects in their failure pause and `teams.review` don't count."""
+        return (
+            self.result in ("done", "nothing", "observed", "held")
+            and all(held.limit == "teams.review" for held in self.plan.held)
+            and not any(notice.kind is NoticeKind.UNCONFIRMED for notice in self.plan.notices)
+        )
+
 
 class Stopped(Exception):
     """The cycle was asked to stop while it was reading; nothing was sent."""
@@ -87,7 +114,8 @@ class NobodyThere(Exception):
 @dataclass(frozen=True, slots=True)
 class _Read:
     """Both sides as read. `snapshot` is rebuilt from Keeper where this is a resync, and says what became of `unknown`,
-    the operations of former runs without a known outcome; `outcomes` has that by journal id."""
+    the operations of former runs without a known outcome; `outcomes` has that by journal id. `notices` are of the
+    reading itself."""
 
     directory: Directory
     snapshot: Snapshot
@@ -95,6 +123,7 @@ class _Read:
     focus: str = ""
     unknown: Sequence[JournalRow] = ()
     outcomes: Mapping[int, Settled] = field(default_factory=dict)
+    notices: tuple[Notice, ...] = ()
 
 
 async def plan(
@@ -192,6 +221,8 @@ async def run(
             judged = await _unless(stopping, line.confirmed(line.agreed(decision), read))
             learnt = line.learnt(decision, judged.plan, read, before)
             store.save(learnt, before)
+            if not order.person and read.snapshot.inventory != before.inventory:
+                store.keep_inventory(read.snapshot.inventory)
             # Only now: had we closed the journal before and died, whose lock was ours would be forgotten.
             _note_unknown(store, read, now)
             return await line.applied(run_id, judged, learnt, clock, stopping)
@@ -257,15 +288,29 @@ class _Line:
             or last is None
             or self.now - last > STALE
         )
-        scope, listing = await asyncio.gather(
+        scope, listing, (inventory, notices) = await asyncio.gather(
             self.services.jumpcloud.read_scope(self.progress),
             _list(self.services.keeper, snapshot, self.progress) if resync else _nothing(),
+            self._inventory(snapshot, resync=resync),
         )
+        snapshot = replace(snapshot, inventory=inventory)
         if listing is not None:
             snapshot = observed(snapshot, listing, self.now)
         directory = await self.services.jumpcloud.read_directory(scope, _ids_of_interest(snapshot), self.progress)
         outcomes, snapshot = settle(_sent_rows(unknown), snapshot)
-        return _Read(directory, snapshot, "resync" if resync else "cycle", "", unknown, outcomes)
+        return _Read(directory, snapshot, "resync" if resync else "cycle", "", unknown, outcomes, notices)
+
+    async def _inventory(self, snapshot: Snapshot, *, resync: bool) -> tuple[Inventory | None, tuple[Notice, ...]]:
+        """What Commander tells; the former where it fails or need not be asked. A failure of it fails no cycle."""
+        ask = self.services.inventory
+        if ask is None:
+            return None, ()
+        if not resync and not inventory_due(snapshot, self.settings.policy().teams, self.now):
+            return snapshot.inventory, ()
+        try:
+            return await ask(self.now), ()
+        except InventoryError as error:
+            return snapshot.inventory, (hook_failed(INVENTORY, str(error)),)
 
     async def _read_person(
         self, snapshot: Snapshot, organization: str, application: Application, unknown: Sequence[JournalRow]
@@ -317,6 +362,7 @@ class _Line:
             pausing=not self.order.person,
             unlock=frozenset({read.focus}) if self.order.unlock and read.focus else frozenset(),
         )
+        decision = replace(decision, plan=replace(decision.plan, notices=(*read.notices, *decision.plan.notices)))
         if not read.focus:
             return decision
         whole = self.store.snapshot()

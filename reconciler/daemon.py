@@ -23,7 +23,9 @@ from loguru import logger
 from tzlocal import get_localzone
 
 from reconciler import cycle, exits, log, orders, systemd, wiring
+from reconciler.after import After
 from reconciler.config import Settings, SettingsError, load
+from reconciler.health import Told, serving
 from reconciler.http import HttpError
 from reconciler.orders import Answer, Ask, Setting
 from reconciler.rows import Request
@@ -56,6 +58,7 @@ class Daemon:
         self._wake = asyncio.Event()
         self._reload = False
         self._failures = Failures()
+        self._after = After(store)
         self._scheduler = AsyncIOScheduler(
             timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         )
@@ -64,6 +67,7 @@ class Daemon:
         self._held = ""
         self._services: cycle.Services
         self._clients = AsyncExitStack()
+        self._server = AsyncExitStack()
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises SecretError where a secret can't be had at the start."""
@@ -71,12 +75,13 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self._ask_to_reload)
-        async with self._clients:
+        async with self._server, self._clients:
             self._services = await self._clients.enter_async_context(wiring.services(self.settings))
             self._schedule()
             self._scheduler.start()
             pulse = asyncio.create_task(self._pulse())
             worker = asyncio.create_task(self._work())
+            await self._serve_metrics(lambda: not pulse.done() and not worker.done())
             systemd.notify(READY="1")
             try:
                 await asyncio.wait({worker, asyncio.create_task(self.stopping.wait())}, return_when="FIRST_COMPLETED")
@@ -94,6 +99,21 @@ class Daemon:
         with suppress(StateError):
             self.store.set_meta("next_cycle", "")
         logger.info("stopped")
+
+    async def _serve_metrics(self, alive: Callable[[], bool]) -> None:
+        """Serve metrics and health as long as the daemon lasts, where the settings say so."""
+        listen = self.settings.metrics.listen
+        if listen is None:
+            return
+        told = Told(
+            lambda: self._after.metrics(self.clock()), alive, lambda: self._after.ready(self.settings, self.clock())
+        )
+        try:
+            self._after.measure(self.settings)
+            port = await self._server.enter_async_context(serving(listen, told))
+            logger.info("metrics and health at http://{}:{}", listen.host, port)
+        except (OSError, StateError) as error:
+            logger.error("Metrics can't be served at {}:{}: {}. All else goes on.", *listen, error)
 
     def stop(self) -> None:
         """Begin no new operation; what is on its way is finished and recorded."""
@@ -238,7 +258,7 @@ class Daemon:
             self.store.close_request(request.id, state, self.clock(), json.dumps(asdict(answer)))
 
     def _where(self) -> Setting:
-        return Setting(self.settings, self._services, self.store, self.clock, self.stopping, width=WIDTH)
+        return Setting(self.settings, self._services, self.store, self.clock, self.stopping, self._after, width=WIDTH)
 
     # -- settings ---------------------------------------------------------------------------------------------------
 

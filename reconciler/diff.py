@@ -4,7 +4,6 @@ All rules of who is created, updated, deactivated, reactivated and which team is
 nowhere else.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -51,6 +50,7 @@ from reconciler.plan import (
     in_order,
 )
 from reconciler.policy import AddressChange, Drift, Mode, OutOfScope, Policy, Reactivate, TeamOutOfScope
+from reconciler.waiting import waiting, words
 
 FIRST_PAUSE = timedelta(minutes=5)
 LONGEST_PAUSE = timedelta(hours=1)
@@ -263,6 +263,8 @@ class _Diff:
             self.addable[group.id] = TeamRef(group.name, group.id)
             rule, cause = (Rule.RESTORED, Cause.DRIFT) if deleted else (Rule.GROUP_IN_SCOPE, Cause.JUMPCLOUD)
             reason = "deleted in Keeper, still in scope" if deleted else "the group is in the application's scope"
+            if self.policy.teams.is_role(group.name):
+                reason += "; a role in Keeper, at once and without approval (teams.role_prefix)"
         self.operations.append(Operation(Kind.QUEUE_TEAM, subject, cause, rule, reason, changes))
 
     def _rename(self, group: Group, team: Team, subject: Subject) -> None:
@@ -317,23 +319,11 @@ class _Diff:
         return team.queued_at is not None and all(a.managed and m.ours and not a.active for a, m in members)
 
     def _waiting(self) -> None:
-        waiting: dict[str, int] = defaultdict(int)
-        for account in self.match.accounts.values():
-            for team_id, membership in account.memberships.items():
-                if membership.waiting and not account.gone:
-                    waiting[team_id] += 1
-        for team_id in sorted(self.match.teams):
-            team = self.match.teams[team_id]
-            prefix = self.policy.teams.role_prefix
-            if not team.managed or team.gone or (prefix and team.name.startswith(prefix)):
-                continue
-            subject = Subject("team", team.name, team.jumpcloud_id, team_id)
-            people = f"{waiting[team_id]} members asked for, approval not visible" if waiting[team_id] else ""
-            if team.waiting and team.queued_at is not None:
-                queued = f"asked for on {team.queued_at:%Y-%m-%d %H:%M} UTC, approval not visible"
-                self.notice(NoticeKind.WAITING_FOR_APPROVAL, subject, f"{queued}; {people}" if people else queued)
-            elif people:
-                self.notice(NoticeKind.WAITING_FOR_APPROVAL, subject, people)
+        learnt = replace(self.before, accounts=self.match.accounts, teams=self.match.teams)
+        for found in waiting(learnt, self.policy.teams):
+            team = found.team
+            subject = Subject("team", team.name, team.jumpcloud_id, team.keeper_id)
+            self.notice(NoticeKind.WAITING_FOR_APPROVAL, subject, words(found))
 
     # -- users ---------------------------------------------------------------------------------------------------
 

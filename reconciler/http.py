@@ -485,7 +485,7 @@ class Http:
         advice = "Check HTTPS_PROXY and ALL_PROXY: an address such as http://proxy.example:3128."
         try:
             return httpx.AsyncClient(
-                verify=_tls_from_environment(),
+                verify=tls_from_environment(),
                 trust_env=trust_env,
                 transport=transport,
                 timeout=httpx.Timeout(limits.read, connect=limits.connect),
@@ -666,7 +666,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = inner or error.__cause__ or error.__context__
 
 
-def _tls_from_environment() -> ssl.SSLContext:
+def tls_from_environment() -> ssl.SSLContext:
     """The TLS context of this process. Raises OSError where the environment names unusable certificates."""
     bundle = os.environ.get("REQUESTS_CA_BUNDLE") or None
     file = os.environ.get("SSL_CERT_FILE") or None

@@ -173,6 +173,16 @@ def _departures(db: "Database") -> None:
     )
 
 
+def _alerts(db: "Database") -> None:
+    """What each receiver of alerts was told, and when."""
+    _create(
+        db,
+        "alerts",
+        {"receiver": str, "kind": str, "key": str, "at": str},
+        pk=("receiver", "kind", "key"),
+    )
+
+
 def _create(
     db: "Database",
     name: str,
@@ -184,5 +194,5 @@ def _create(
     db.create_table(name, columns, pk=pk, not_null=[c for c in columns if c in required], strict=True)
 
 
-STEPS: tuple[Callable[["Database"], None], ...] = (_first_schema, _errors_of_runs, _members_found, _departures)
+STEPS: tuple[Callable[["Database"], None], ...] = (_first_schema, _errors_of_runs, _members_found, _departures, _alerts)
 """The steps in order; the version of a file is how many of them it has taken."""

@@ -269,13 +269,36 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class InventoryTeam:
+    """A team as Keeper Commander shows it. `queued`: it waits for approval; `pending` and `members` are folded
+    addresses of people who wait for theirs, and of members; None where Commander was not asked for them."""
+
+    id: str
+    name: str
+    node: str
+    queued: bool
+    pending: frozenset[str] | None = None
+    members: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What Keeper Commander told of the whole enterprise, and SCIM does not: which teams and memberships wait for
+    approval, and the folded addresses of people who have not accepted their invitation."""
+
+    read_at: datetime
+    teams: Mapping[str, InventoryTeam] = field(default_factory=dict)
+    invited: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """What Keeper held when we last spoke to it.
 
     `accounts` and `teams` are keyed by their Keeper ids. `unsettled_teams` are the JumpCloud ids of groups whose
     queueing had an unknown outcome that nothing has settled since, with the time. `failures` is keyed by the subject's
     key (see `plan.Subject.key`). `reviewed`: a person has looked at the first plan for this node. `read_at`: when
-    Keeper was last listed.
+    Keeper was last listed. `inventory`: what `keeper.inventory_command` printed last, if there is one.
     """
 
     accounts: Mapping[str, Account] = field(default_factory=dict)
@@ -284,3 +307,4 @@ class Snapshot:
     failures: Mapping[str, Failure] = field(default_factory=dict)
     reviewed: bool = False
     read_at: datetime | None = None
+    inventory: Inventory | None = None

@@ -16,6 +16,7 @@ from reconciler.policy import Mode
 if TYPE_CHECKING:
     import asyncio
 
+    from reconciler.after import After
     from reconciler.config import Settings
     from reconciler.cycle import Order, Outcome, Progress, Services
     from reconciler.plan import Plan
@@ -56,6 +57,7 @@ class Setting:
     store: "Store"
     clock: Callable[[], datetime]
     stopping: "asyncio.Event"
+    after: "After"
     width: int
     colour: bool = False
     progress: "Progress | None" = None
@@ -114,14 +116,21 @@ async def run(order: "Order", where: Setting) -> "Outcome":
 
     began = where.clock()
     try:
-        outcome = await cycle.run(
+        outcome = await where.after.follow(
             where.settings,
-            where.services,
-            where.store,
             order,
             where.clock,
-            progress=where.progress,
-            stopping=where.stopping,
+            lambda: cycle.run(
+                where.settings,
+                where.services,
+                where.store,
+                order,
+                where.clock,
+                progress=where.progress,
+                stopping=where.stopping,
+            ),
+            where.services.traffic,
+            where.stopping,
         )
     except Exception as error:
         runs.keep(where.settings, where.store, error, began)

@@ -98,7 +98,7 @@ DRIFT_NOTICES = frozenset({NoticeKind.DRIFT, NoticeKind.GIVEN_BY_HAND, NoticeKin
 class Subject:
     """Whom or what an operation or a notice is about; ids are empty where there is none (yet)."""
 
-    type: str  # "user" or "team"
+    type: str  # "user" or "team"; of a notice also "command", a program that the settings name
     name: str
     jumpcloud_id: str = ""
     keeper_id: str = ""

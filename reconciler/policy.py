@@ -137,6 +137,10 @@ class TeamPolicy:
         """Whether the group of this name is ours to turn into a team."""
         return self.manage and _matches(name, self.include) and not _matches(name, self.exclude)
 
+    def is_role(self, name: str) -> bool:
+        """Whether Keeper's endpoint turns the group of this name into a role."""
+        return bool(self.role_prefix) and name.startswith(self.role_prefix)
+
     def reviews(self, name: str) -> bool:
         """Whether new members of the group of this name wait for a person's release."""
         return _matches(name, self.review)

@@ -22,6 +22,7 @@ from reconciler.model import (
 from reconciler.plan import Kind, Operation
 from reconciler.rows import State
 from reconciler.snapshot import after_team, after_user, gone
+from reconciler.waiting import told_by_inventory
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ def settle(
 
     `unknown` are journal ids, operations and when each was sent. `snapshot` was just rebuilt from Keeper. A lock that
     we asked for and find is ours, so that we may undo it. A team that Keeper does not show may wait in the Pending
-    Queue: it stays unknown.
+    Queue: it stays unknown, unless the inventory tells.
     """
     work = _Settlement(snapshot)
     outcomes = {number: work.outcome(op, at) for number, op, at in unknown}
@@ -53,6 +54,7 @@ def settle(
 
 class _Settlement:
     def __init__(self, snapshot: Snapshot) -> None:
+        self.before = snapshot
         self.accounts = dict(snapshot.accounts)
         self.teams = dict(snapshot.teams)
         self.unsettled = dict(snapshot.unsettled_teams)
@@ -125,10 +127,10 @@ class _Settlement:
         if op.kind is Kind.QUEUE_TEAM:
             team = self._queued(op)
             if team is None:
-                return _QUEUED_PERHAPS
+                return self._by_inventory(op, at)
             asked_at = self.unsettled.pop(op.subject.jumpcloud_id, at)
             made = after_team(None, op, KeeperTeam(team.keeper_id, team.shown), team.queued_at or asked_at)
-            self.teams[team.keeper_id] = replace(made, seen=True)
+            self.teams[team.keeper_id] = replace(made, seen=team.seen)
             return _ARRIVED
         if op.kind is Kind.DELETE_TEAM:
             return _ARRIVED if team is None or team.gone else _NEVER
@@ -137,6 +139,21 @@ class _Settlement:
             return _NEVER
         self.teams[team.keeper_id] = after_team(team, op, KeeperTeam(team.keeper_id, team.shown), at)
         return _ARRIVED
+
+    def _by_inventory(self, op: Operation, at: datetime) -> Settled:
+        """What the inventory tells of a team that Keeper does not show."""
+        owner = op.subject.jumpcloud_id
+        name = next((change.after for change in op.changes if change.attribute == DISPLAY_NAME), op.subject.name)
+        # An older request of the same team must not close what a newer one has left open.
+        newest = max(at, self.before.unsettled_teams.get(owner, at))
+        told = told_by_inventory(replace(self.before, teams=self.teams), owner, name, newest)
+        if told is None:
+            return _QUEUED_PERHAPS
+        self.unsettled.pop(owner, None)
+        if isinstance(told, Team):
+            self.teams[told.keeper_id] = told
+            return Settled(State.DONE, "found queued in Keeper's inventory")
+        return Settled(State.FAILED, "Keeper's inventory shows that it did not arrive")
 
     def _queued(self, op: Operation) -> Team | None:
         """The team that the request made: by our id, else by a name that was free when it was asked for."""

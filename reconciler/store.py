@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from reconciler import statefile
 from reconciler.history import RUN_COLUMNS, Found, Wanted, find
+from reconciler.inventory import from_json, to_json
 from reconciler.migrations import LAST_CHANGE
-from reconciler.model import Account, Failure, Snapshot, Team
+from reconciler.model import Account, Failure, Inventory, Snapshot, Team
 from reconciler.plan import Kind, Operation
 from reconciler.rows import (
     ACCOUNT_COLUMNS,
@@ -295,7 +296,7 @@ class Store:
         with self._tx() as connection:
             for table in ("users", "teams", "memberships"):
                 connection.execute(f"DELETE FROM {table}")
-            connection.execute("DELETE FROM meta WHERE key IN ('canaries', 'reviewed', 'read_at')")
+            connection.execute("DELETE FROM meta WHERE key IN ('canaries', 'reviewed', 'read_at', 'inventory')")
             for former, state in ((State.PLANNED, State.PUT_OFF), (State.SENT, State.UNKNOWN)):
                 connection.execute(
                     "UPDATE operations SET state = ?, finished_at = ?, outcome = ?, error = ? WHERE state = ?",
@@ -327,12 +328,21 @@ class Store:
                 failures=_failures(connection, former),
                 reviewed=_meta(connection, "reviewed") == "1",
                 read_at=time_of(_meta(connection, "read_at")),
+                inventory=from_json(kept) if (kept := _meta(connection, "inventory")) else None,
             )
+
+    def keep_inventory(self, inventory: Inventory | None) -> None:
+        """Keep what the inventory command printed last, or forget it."""
+        with self._tx() as connection:
+            if inventory is None:
+                connection.execute("DELETE FROM meta WHERE key = 'inventory'")
+            else:
+                self._set_meta("inventory", to_json(inventory))
 
     def save(self, snapshot: Snapshot, before: Snapshot) -> None:
         """Write what differs between the two; `before` is what the file holds, as `snapshot` gave it or `save` got it.
 
-        `unsettled_teams` and `failures` come from the journal and are not written.
+        `unsettled_teams` and `failures` come from the journal and are not written, nor is the inventory.
         """
         with self._tx():
             self._put_accounts(_differing(snapshot.accounts, before.accounts), before.accounts)
@@ -661,6 +671,38 @@ class Store:
             connection.execute(
                 "DELETE FROM requests WHERE coalesce(closed_at, until, at) < ? AND (state <> 'open' OR until < ?)",
                 (limit, limit),
+            )
+
+    # Alerts
+
+    def tellable(self, since: datetime) -> list[JournalRow]:
+        """What was done since this time and is worth telling people each time: locks, and changed addresses."""
+        sql = f"""
+            SELECT * FROM operations WHERE {LAST_CHANGE} >= ? AND state = 'done'
+            AND (kind = 'deactivate_user' OR (kind = 'update_user' AND changes LIKE '%"userName"%'))
+            ORDER BY {LAST_CHANGE}, id
+        """
+        with self._reading() as connection:
+            return [journal_row(row) for row in _rows(connection, sql, time_text(since))]
+
+    def told(self, receiver: str) -> dict[tuple[str, str], datetime]:
+        """What this receiver of alerts was told and when, by kind and key."""
+        with self._reading() as connection:
+            rows = connection.execute("SELECT kind, key, at FROM alerts WHERE receiver = ?", (receiver,))
+            return {(kind, key): datetime.fromisoformat(at) for kind, key, at in rows}
+
+    def tell(
+        self, receiver: str, at: datetime, remember: Iterable[tuple[str, str]], forget: Iterable[tuple[str, str]] = ()
+    ) -> None:
+        """Remember that this receiver was told of these now, and forget of those that it was."""
+        with self._tx() as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO alerts (receiver, kind, key, at) VALUES (?, ?, ?, ?)",
+                [(receiver, kind, key, time_text(at)) for kind, key in remember],
+            )
+            connection.executemany(
+                "DELETE FROM alerts WHERE receiver = ? AND kind = ? AND key = ?",
+                [(receiver, kind, key) for kind, key in forget],
             )
 
     # Requests

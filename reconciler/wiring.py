@@ -7,6 +7,7 @@ from reconciler import jumpcloud as jc
 from reconciler import keeper as scim
 from reconciler.config import Settings
 from reconciler.cycle import Services
+from reconciler.hooks import read_inventory
 from reconciler.http import Http, Pace
 from reconciler.urls import service_url
 
@@ -44,6 +45,8 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
             jc.JumpCloud(console, section.application, forget_token),
             scim.Keeper(endpoint),
             service_url(settings.keeper.scim_url),
+            (lambda now: read_inventory(settings, now)) if settings.keeper.inventory_command else None,
+            (("jumpcloud", console.counters), ("keeper", endpoint.counters)),
         )
 
 

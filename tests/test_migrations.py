@@ -56,7 +56,8 @@ def test_all_tables_are_strict(older: Path) -> None:
     tables = query(
         older, "SELECT name, strict FROM pragma_table_list WHERE schema = 'main' AND name NOT LIKE 'sqlite%'"
     )
-    assert {name for name, _ in tables} == {"meta", "users", "teams", "memberships", "runs", "operations", "requests"}
+    expected = {"meta", "users", "teams", "memberships", "runs", "operations", "requests", "alerts"}
+    assert {name for name, _ in tables} == expected
     assert all(strict for _, strict in tables)
 
 

@@ -8,11 +8,11 @@ import sys
 
 import click
 
-from reconciler.cli import act, look, report, serve, tryout
+from reconciler.cli import act, look, report, serve, tell, tryout
 from reconciler.cli.base import Exit, cli, say
 from reconciler.exits import DONE, FAILED, USAGE, explained, unforeseen
 
-__all__ = ["act", "look", "main", "report", "serve", "tryout"]
+__all__ = ["act", "look", "main", "report", "serve", "tell", "tryout"]
 
 
 def main() -> None:

@@ -215,6 +215,7 @@ def _here(settings: "Settings", ask: "Ask", store: "Store", *, ask_person: bool)
     import asyncio
     import signal
 
+    from reconciler.after import After
     from reconciler.cycle import Services
     from reconciler.orders import Answer, Setting, carry_out, decide, is_decision
     from reconciler.progress import shown
@@ -239,6 +240,7 @@ def _here(settings: "Settings", ask: "Ask", store: "Store", *, ask_person: bool)
             store,
             utc_now,
             stopping,
+            After(store),
             width=width(),
             colour=colour(),
             progress=progress,

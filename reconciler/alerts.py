@@ -1,0 +1,308 @@
+"""Which alerts are to be told now: from what is known after a run and what each receiver was told before. Pure.
+
+An alert is about facts. A fact is told once, as long as it lasts; holds and leavers who are still active are told
+again every four hours. What a receiver was told is remembered by kind and key (see `Store.told`), and forgotten once
+the fact is over, so that it is told anew should it come back.
+"""
+
+import hashlib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from reconciler.approval import APPROVE
+from reconciler.model import USER_NAME, Account, Snapshot
+from reconciler.plan import Kind, Notice, NoticeKind, Operation, Plan, Rule
+from reconciler.policy import OutOfScope, Policy
+from reconciler.rows import JournalRow
+from reconciler.waiting import waiting
+
+if TYPE_CHECKING:
+    from reconciler.apply import Result
+
+EVERY = timedelta(hours=4)
+"""How often holds and active leavers are told again."""
+TOO_LONG = timedelta(hours=1)
+"""How long after the end of their grace leavers may be active before that is told."""
+HISTORY = timedelta(days=7)
+"""How long a receiver may be away and still be told of what was done."""
+FAILURES = 2
+"""So many cycles in a row have failed before that is told: one may be a hiccup of the network."""
+
+
+class AlertKind(StrEnum):
+    """What an alert is about, the most urgent first."""
+
+    LEAVER_ACTIVE = "leaver_active"
+    HELD = "held"
+    FAILING = "failing"
+    KIND_STOPPED = "kind_stopped"
+    PROTECTED = "protected"
+    ADDRESS_CONFLICT = "address_conflict"
+    DEACTIVATED = "deactivated"
+    ADDRESS_CHANGE = "address_change"
+    WAITING = "waiting_for_approval"
+    HOOK_FAILED = "hook_failed"
+    RECOVERED = "recovered"
+    TEST = "test"
+
+
+REPEATED = frozenset({AlertKind.HELD, AlertKind.LEAVER_ACTIVE})
+_RECOVERIES = {
+    AlertKind.HELD: "nothing is held any more",
+    AlertKind.FAILING: "cycles work again",
+}
+
+_WAYS = {
+    "first_run": "reconciler plan --save FILE, reconciler apply --plan FILE",
+    "paused": "reconciler resume",
+}
+"""How what is held goes on, where that is not with `release`."""
+
+Key = tuple[str, str]
+"""What a receiver remembers a fact by: the kind of alert, and whom or what it is about."""
+_DONE = "done:"
+"""Begins the keys of what was done; the id in the journal follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One thing that people are to know, now or since `at`: about whom or what, and a sentence without a full stop."""
+
+    kind: AlertKind
+    key: str
+    name: str
+    text: str
+    at: datetime
+
+    @property
+    def id(self) -> Key:
+        """What a receiver remembers it by."""
+        return self.kind.value, self.key
+
+    @property
+    def past(self) -> bool:
+        """Whether it is something that was done, at `at`; everything else lasts until it is over."""
+        return self.key.startswith(_DONE)
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One message: the facts of one kind, and what to remember and to forget once its receiver took it."""
+
+    kind: AlertKind
+    facts: tuple[Fact, ...]
+    remember: tuple[Key, ...] = ()
+    forget: tuple[Key, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """Cycles that failed in a row, since when, and the words of the last one."""
+
+    count: int
+    since: datetime
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What is known after a run.
+
+    `plan` is None where the cycle failed; `whole` says that it was about everybody, not about the one person of a
+    `resync EMAIL`. `done` are the operations of the last days that are worth telling (see `Store.tellable`). `passed`
+    are the kinds whose canary has passed, `failing` the cycles that failed up to now. `approving` is what went wrong
+    with the last approve command, "" for nothing.
+    """
+
+    at: datetime
+    snapshot: Snapshot
+    policy: Policy
+    queue_age: timedelta
+    plan: Plan | None = None
+    whole: bool = True
+    results: "Collection[Result]" = ()
+    done: Sequence[JournalRow] = ()
+    passed: Collection[Kind] = ()
+    failing: Failing | None = None
+    approving: str = ""
+
+
+def facts(now: Situation) -> list[Fact]:
+    """Everything that people are to know, told before or not."""
+    found = [*_leavers(now), *_failing(now), *_protected(now), *_done(now), *_waiting(now)]
+    if now.approving:
+        found.append(Fact(AlertKind.HOOK_FAILED, APPROVE, APPROVE, now.approving, now.at))
+    return [*found, *(_of_plan(now, now.plan) if now.plan else ())]
+
+
+def due(found: Sequence[Fact], told: Mapping[Key, datetime], now: Situation) -> list[Alert]:
+    """What one receiver is to be told now, by what it was told before; one message for each kind."""
+    alerts = []
+    for kind in AlertKind:
+        mine = [fact for fact in found if fact.kind is kind]
+        new = [fact for fact in mine if fact.id not in told]
+        again = kind in REPEATED and any(now.at - told[fact.id] >= EVERY for fact in mine if fact.id in told)
+        if kind in REPEATED and (new or again):
+            new = mine  # the whole picture, and one rhythm for all of it
+        if new:
+            alerts.append(Alert(kind, tuple(new), remember=tuple(fact.id for fact in new)))
+    over = ended(found, told, now)
+    for kind, words in _RECOVERIES.items():
+        keys = tuple(key for key in over if key[0] == kind)
+        if keys and not any(fact.kind is kind for fact in found):
+            fact = Fact(AlertKind.RECOVERED, kind.value, kind.value, words, now.at)
+            alerts.append(Alert(AlertKind.RECOVERED, (fact,), forget=keys))
+    return alerts
+
+
+def ended(found: Iterable[Fact], told: Iterable[Key], now: Situation) -> list[Key]:
+    """What a receiver was told and is over, as far as this run can tell."""
+    lasting = {fact.id for fact in found}
+    return [key for key in told if key not in lasting and _can_tell(key, now)]
+
+
+def silent(over: Iterable[Key]) -> list[Key]:
+    """What may be forgotten without a word: all but what a recovery is told of."""
+    return [key for key in over if key[0] not in _RECOVERIES]
+
+
+def _can_tell(key: Key, now: Situation) -> bool:
+    kind, subject = AlertKind(key[0]), key[1]
+    whole = now.plan is not None and now.whole
+    if subject.startswith(_DONE):
+        return True  # it fell out of the history
+    match kind:
+        case AlertKind.PROTECTED | AlertKind.WAITING:
+            return True
+        case AlertKind.FAILING:
+            return whole and now.failing is None
+        case AlertKind.KIND_STOPPED:
+            # A kind rests after its canary failed: only that it passes, or is not needed any more, is an end.
+            planned = now.plan.counts if now.plan else {}
+            return subject in now.passed or (whole and subject not in planned)
+        case AlertKind.HOOK_FAILED if subject == APPROVE:
+            return not now.approving
+        case _:
+            return whole
+
+
+# -- the facts ------------------------------------------------------------------------------------------------------
+
+
+def _leavers(now: Situation) -> Iterator[Fact]:
+    """Who left the scope and is still active an hour past grace, whatever the cause. Protected people are told of by
+    themselves."""
+    planned = {
+        op.subject.keeper_id: (number, op)
+        for number, op in enumerate(now.plan.operations if now.plan else ())
+        if op.kind is Kind.DEACTIVATE_USER
+    }
+    for account in _by_address(now.snapshot):
+        if account.protected_as or account.left_at is None:
+            continue
+        number, op = planned.get(account.keeper_id, (-1, None))
+        if op is None and now.policy.out_of_scope is OutOfScope.KEEP:
+            continue  # whoever merely left is kept; of the others the plan tells
+        at_once = op is not None and op.rule in (Rule.SUSPENDED, Rule.DELETED)
+        grace = timedelta() if at_once else now.policy.grace
+        if now.at - account.left_at >= grace + TOO_LONG:
+            since = f"left the scope at {_time(account.left_at)}"
+            cause = _cause(now, account, number, op)
+            text = f"{since}: {cause}" if cause else since
+            yield Fact(AlertKind.LEAVER_ACTIVE, account.keeper_id, account.email, text, account.left_at)
+
+
+def _cause(now: Situation, account: Account, number: int, op: Operation | None) -> str:
+    if now.plan is None:
+        return f"cycles fail ({now.failing.words})" if now.failing else ""
+    for result in now.results:
+        if result.operation.subject.keeper_id == account.keeper_id and result.error:
+            return result.error
+    limits = [held.limit for held in now.plan.held if number in held.operations]
+    if limits:
+        return f"the lock is held ({', '.join(limits)})"
+    notices = [n.message for n in now.plan.notices if n.subject.keeper_id == account.keeper_id]
+    return notices[0] if notices else "" if op is None or op.sent else "the lock was not sent"
+
+
+def _failing(now: Situation) -> Iterator[Fact]:
+    failing = now.failing
+    if failing is not None and failing.count >= FAILURES:
+        text = f"{failing.count} in a row since {_time(failing.since)}, the last: {failing.words}"
+        yield Fact(AlertKind.FAILING, "cycles", "cycles", text, failing.since)
+
+
+def _protected(now: Situation) -> Iterator[Fact]:
+    for account in _by_address(now.snapshot):
+        if account.protected_as and account.left_at is not None:
+            text = f"since {_time(account.left_at)}, protected as {account.protected_as}"
+            yield Fact(AlertKind.PROTECTED, account.keeper_id, account.email, text, account.left_at)
+
+
+def _by_address(snapshot: Snapshot) -> list[Account]:
+    found = [a for a in snapshot.accounts.values() if a.managed and a.active and not a.gone and a.left_at]
+    return sorted(found, key=lambda account: (account.email.casefold(), account.keeper_id))
+
+
+def _done(now: Situation) -> Iterator[Fact]:
+    for row in now.done:
+        op = row.operation
+        if op.kind is Kind.DEACTIVATE_USER:
+            text = f"{op.reason} ({row.error})" if row.error else op.reason
+            yield Fact(AlertKind.DEACTIVATED, f"{_DONE}{row.id}", op.subject.name, text, row.at)
+        for change in op.changes:
+            if change.attribute == USER_NAME and op.kind is Kind.UPDATE_USER:
+                text = f"changed in Keeper from {change.before} to {change.after}"
+                yield Fact(AlertKind.ADDRESS_CHANGE, f"{_DONE}{row.id}", op.subject.name, text, row.at)
+
+
+def _waiting(now: Situation) -> Iterator[Fact]:
+    before = now.at - now.queue_age
+    for found in waiting(now.snapshot, now.policy.teams):
+        team, unsure = found.team, "" if found.certain else ", approval not visible"
+        if found.queued and team.queued_at and team.queued_at <= before:
+            text = f"the team was asked for on {_time(team.queued_at)}{unsure}"
+            yield Fact(AlertKind.WAITING, team.keeper_id, team.name, text, team.queued_at)
+        for member in found.members:
+            if member.since and member.since <= before and not member.invited:
+                unsure = "" if member.certain else ", approval not visible"
+                text = f"membership in {team.name} asked for on {_time(member.since)}{unsure}"
+                yield Fact(AlertKind.WAITING, f"{team.keeper_id} {member.email}", member.email, text, member.since)
+    names = {op.subject.jumpcloud_id: op.subject.name for op in now.plan.operations} if now.plan else {}
+    for group_id, asked_at in sorted(now.snapshot.unsettled_teams.items()):
+        if asked_at <= before:
+            text = f"asked for on {_time(asked_at)} without an answer; look for it in the Pending Queue"
+            yield Fact(AlertKind.WAITING, group_id, names.get(group_id, group_id), text, asked_at)
+
+
+def _of_plan(now: Situation, plan: Plan) -> Iterator[Fact]:
+    for held in plan.held if now.whole else ():  # who asked for one person sees what is held of it
+        way = _WAYS.get(held.limit, f"reconciler release {plan.id}")
+        text = f"{held.reason}. {len(held.operations)} operations wait; if it is right: {way}"
+        yield Fact(AlertKind.HELD, held.limit, held.limit, text, now.at)
+    for notice in plan.notices:
+        yield from _of_notice(now, notice)
+
+
+def _of_notice(now: Situation, notice: Notice) -> Iterator[Fact]:
+    subject = notice.subject
+    key = f"{subject.key} {hashlib.sha256(notice.message.encode()).hexdigest()[:12]}"
+    if notice.kind is NoticeKind.ADDRESS_CHANGE:
+        yield Fact(AlertKind.ADDRESS_CHANGE, key, subject.name, notice.message, now.at)
+    elif notice.kind is NoticeKind.CONFLICT and subject.type == "user":
+        yield Fact(AlertKind.ADDRESS_CONFLICT, key, subject.name, notice.message, now.at)
+    elif notice.kind is NoticeKind.HOOK_FAILED and subject.name != APPROVE:
+        yield Fact(AlertKind.HOOK_FAILED, subject.name, subject.name, notice.message, now.at)
+    elif notice.kind is NoticeKind.KEEPER_DISAGREES:
+        # Without an operation that failed by it, the notice is about something that merely does not show yet.
+        failed = [r.operation for r in now.results if r.outcome == NoticeKind.KEEPER_DISAGREES]
+        kinds = {op.kind for op in failed if op.subject == subject and op.kind not in now.passed}
+        for kind in sorted(kinds):
+            yield Fact(AlertKind.KIND_STOPPED, kind.value, kind.value, notice.message, now.at)
+
+
+def _time(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC"

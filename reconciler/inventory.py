@@ -1,0 +1,136 @@
+"""What `keeper.inventory_command` prints, read into a small type: Keeper Commander's `enterprise-info` as JSON. Pure.
+
+SCIM does not tell a queued team or membership from an approved one, nor an invited user from one who has joined;
+Commander does. The rows are those of Commander's open source (keepercommander/commands/enterprise.py,
+EnterpriseInfoCommand): `enterprise-info --teams --format json --columns restricts,node,users,queued_users` has
+"Queued" as the `restricts` of a queued team, `enterprise-info --users --format json --columns status` has "Invited".
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from reconciler.model import Inventory, InventoryTeam, fold, normal
+
+_DOCUMENT = re.compile(r"^[ \t]*(?=[\[{])", re.MULTILINE)
+
+
+class InventoryError(Exception):
+    """The inventory can't be used; the text is for the administrator."""
+
+
+def parse(printed: bytes, read_at: datetime) -> Inventory:
+    """The inventory in what the command printed: one JSON document or several, each a list of Commander's rows or an
+    object of such lists. Lines around them, such as a greeting, are skipped; more columns than needed are welcome.
+
+    Raises InventoryError: half an inventory must not pass for a whole one.
+    """
+    teams: dict[str, InventoryTeam] = {}
+    invited: set[str] = set()
+    documents = list(_documents(printed))
+    rows = [row for document in documents for row in _rows(document)]
+    if not documents:
+        raise InventoryError("it printed no JSON")
+    for row in rows:
+        if "team_uid" in row:
+            team = _team(row)
+            teams[team.id] = team
+        elif "email" in row:
+            if row.get("status") == "Invited":
+                invited.add(fold(_text(row, "email")))
+        else:
+            raise InventoryError("a row is neither a team (team_uid) nor a user (email)")
+    return Inventory(read_at, teams, frozenset(invited))
+
+
+def to_json(inventory: Inventory) -> str:
+    """The inventory for the state file."""
+    return json.dumps(
+        {
+            "read_at": inventory.read_at.isoformat(),
+            "invited": sorted(inventory.invited),
+            "teams": [
+                [team.id, team.name, team.node, team.queued, _listed(team.pending), _listed(team.members)]
+                for team in inventory.teams.values()
+            ],
+        },
+        ensure_ascii=False,
+        separators=(",", ":"),
+    )
+
+
+def from_json(text: str) -> Inventory:
+    """The inventory from the state file; raises what a damaged row raises (ValueError, KeyError, TypeError)."""
+    found = json.loads(text)
+    teams = (
+        InventoryTeam(id, name, node, queued, _unlisted(pending), _unlisted(members))
+        for id, name, node, queued, pending, members in found["teams"]
+    )
+    return Inventory(
+        datetime.fromisoformat(found["read_at"]), {team.id: team for team in teams}, frozenset(found["invited"])
+    )
+
+
+def _listed(addresses: Iterable[str] | None) -> list[str] | None:
+    return None if addresses is None else sorted(addresses)
+
+
+def _unlisted(addresses: Iterable[str] | None) -> frozenset[str] | None:
+    return None if addresses is None else frozenset(addresses)
+
+
+def _documents(printed: bytes) -> Iterator[Any]:
+    try:
+        text = printed.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InventoryError("what it printed is not UTF-8") from None
+    decoder = json.JSONDecoder()
+    place = 0
+    while found := _DOCUMENT.search(text, place):
+        try:
+            document, place = decoder.raw_decode(text, found.end())
+        except (ValueError, RecursionError) as error:
+            where = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
+            raise InventoryError(f"what it printed is not JSON{where}") from None
+        yield document
+
+
+def _rows(document: Any) -> Iterator[Mapping[str, Any]]:
+    lists = list(document.values()) if isinstance(document, dict) else [document]
+    for rows in lists:
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise InventoryError("its JSON is not a list of rows")
+        yield from rows
+
+
+def _team(row: Mapping[str, Any]) -> InventoryTeam:
+    if not isinstance(row.get("restricts"), str):
+        raise InventoryError("its teams lack the column restricts, which tells a queued team from an approved one")
+    return InventoryTeam(
+        _text(row, "team_uid"),
+        normal(_text(row, "name")),
+        row["node"] if isinstance(row.get("node"), str) else "",
+        row["restricts"].strip() == "Queued",
+        _addresses(row, "queued_users"),
+        _addresses(row, "users"),
+    )
+
+
+def _text(row: Mapping[str, Any], key: str) -> str:
+    value = row.get(key)
+    if not isinstance(value, str) or not value:
+        raise InventoryError(f"a row has no {key}")
+    return value
+
+
+def _addresses(row: Mapping[str, Any], key: str) -> frozenset[str] | None:
+    value = row.get(key)
+    if value is None:
+        return None
+    if value == "":  # what Commander has for the members of a queued team
+        return frozenset()
+    if not isinstance(value, list) or not all(isinstance(address, str) for address in value):
+        raise InventoryError(f"{key} of a team is not a list of addresses")
+    return frozenset(map(fold, value))

@@ -1,0 +1,153 @@
+"""How it stands, for Prometheus: what is measured after a run, and its text, as of the moment it is asked for.
+
+No name, address or id of anybody is in it: labels are the tenant, services, and words of our own.
+"""
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reconciler.model import Account, Snapshot
+from reconciler.policy import Policy
+from reconciler.standing import Standing
+from reconciler.waiting import Waiting, waiting
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+READ_BY_ALL = 0o644
+"""The mode of the text file: the node exporter is another user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured after the newest run; times, not ages, so that an age is right whenever it is asked for."""
+
+    tenant: str = ""
+    standing: Standing = field(default_factory=Standing)
+    held: int = 0
+    users: dict[str, int] = field(default_factory=dict)
+    teams: dict[str, int] = field(default_factory=dict)
+    waiting: dict[str, int] = field(default_factory=dict)
+    leaver_since: datetime | None = None
+    waiting_since: datetime | None = None
+
+
+def measure(tenant: str, snapshot: Snapshot, standing: Standing, policy: Policy, held: int) -> Measured:
+    """What there is to tell now; `held` is the number of operations that wait for a person."""
+    accounts = [account for account in snapshot.accounts.values() if not account.gone]
+    waits = waiting(snapshot, policy.teams)
+    queued = {found.team.keeper_id for found in waits if found.queued}
+    teams = [team for team in snapshot.teams.values() if not team.gone]
+    leavers = [a.left_at for a in accounts if a.managed and a.active and a.left_at and not a.protected_as]
+    return Measured(
+        tenant,
+        standing,
+        held,
+        dict.fromkeys(("active", "locked_by_us", "locked", "unmanaged"), 0) | Counter(map(_user_state, accounts)),
+        dict.fromkeys(("managed", "queued", "unmanaged"), 0)
+        | Counter(
+            "unmanaged" if not team.managed else "queued" if team.keeper_id in queued else "managed" for team in teams
+        ),
+        _waiting_counts(waits, len(snapshot.unsettled_teams)),
+        min(leavers, default=None),
+        min([found.since for found in waits if found.since] + list(snapshot.unsettled_teams.values()), default=None),
+    )
+
+
+def _user_state(account: Account) -> str:
+    if not account.managed:
+        return "unmanaged"
+    return "active" if account.active else "locked_by_us" if account.locked_by_us else "locked"
+
+
+def _waiting_counts(waits: list[Waiting], unsettled: int) -> dict[str, int]:
+    return {
+        "team": sum(found.queued for found in waits) + unsettled,
+        "membership": sum(not member.invited for found in waits for member in found.members),
+    }
+
+
+def render(measured: Measured, now: datetime) -> bytes:
+    """The text that Prometheus reads (text format 0.0.4)."""
+    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.registry import Collector
+
+    class Ours(Collector):
+        def collect(self) -> "Iterator[Metric]":
+            return _families(measured, now)
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Ours())
+    return generate_latest(registry)
+
+
+def _families(measured: Measured, now: datetime) -> "Iterator[Metric]":
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
+
+    tenant, standing, totals = measured.tenant, measured.standing, measured.standing.totals
+
+    def gauge(name: str, help: str, values: dict[str, Any], label: str = "") -> "Metric":
+        family = GaugeMetricFamily(f"reconciler_{name}", help, labels=["tenant", label] if label else ["tenant"])
+        for word, number in values.items():
+            family.add_metric([tenant, word] if label else [tenant], number)
+        return family
+
+    def counter(name: str, help: str, prefix: str, *labels: str) -> "Metric":
+        family = CounterMetricFamily(f"reconciler_{name}", help, labels=["tenant", *labels])
+        for key, number in sorted(totals.items()):
+            first, *words = key.split(":")
+            if first == prefix:
+                family.add_metric([tenant, *words], number)
+        return family
+
+    def age(since: datetime | None) -> float:
+        return max(0.0, (now - since).total_seconds()) if since else 0.0
+
+    yield counter("cycles", "Runs by result.", "cycles", "result")
+    spent = SummaryMetricFamily("reconciler_cycle_duration_seconds", "How long runs took.", labels=["tenant"])
+    runs = sum(number for key, number in totals.items() if key.startswith("cycles:"))
+    spent.add_metric([tenant], int(runs), totals.get("seconds", 0.0))
+    yield spent
+    yield gauge("last_cycle_duration_seconds", "How long the newest run took.", {"": standing.duration})
+    if standing.last_good:
+        at, seconds = standing.last_good.timestamp(), age(standing.last_good)
+        yield gauge("last_good_cycle_timestamp_seconds", "When the last good cycle ended.", {"": at})
+        yield gauge("last_good_cycle_age_seconds", "How long ago the last good cycle ended.", {"": seconds})
+    failing = standing.failing.count if standing.failing else 0
+    yield gauge("failed_cycles_in_a_row", "Cycles that failed since one did not.", {"": failing})
+    yield counter("operations", "Operations by kind and result.", "operations", "kind", "result")
+    yield gauge("users", "Keeper users of the node by state.", measured.users, "state")
+    yield gauge("teams", "Keeper teams of the node by state.", measured.teams, "state")
+    yield gauge("held_operations", "Operations of the newest plan that wait for a person.", {"": measured.held})
+    leaver = age(measured.leaver_since)
+    yield gauge("oldest_leaver_seconds", "Since the oldest leaver left who is not locked; 0: none.", {"": leaver})
+    yield gauge("waiting", "What waits for approval in Keeper.", measured.waiting, "what")
+    waits = age(measured.waiting_since)
+    yield gauge("oldest_waiting_seconds", "Since the oldest of it was asked for; 0: none.", {"": waits})
+    yield counter("requests", "Requests sent, by service.", "requests", "service")
+    yield counter("retries", "Requests that were repeated, by service.", "retries", "service")
+    yield counter("throttled", "Answers that asked to slow down, by service.", "throttled", "service")
+
+
+def write_textfile(path: Path, text: bytes) -> None:
+    """Write the file for the node exporter's textfile collector, whole or not at all; raises OSError."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")  # the collector takes names that end in .prom only
+    try:
+        with os.fdopen(
+            os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, READ_BY_ALL), "wb"
+        ) as file:
+            os.fchmod(file.fileno(), READ_BY_ALL)  # whatever the umask
+            file.write(text)
+        os.replace(draft, path)
+    except OSError:
+        with suppress(OSError):
+            if stat.S_ISREG(draft.lstat().st_mode):
+                draft.unlink()
+        raise

@@ -1,0 +1,97 @@
+"""What is kept from run to run beside the snapshot and the journal: how it stands, and totals for the metrics. Pure.
+
+It is one JSON value in the state file, so that a plain `apply` from a timer knows as much as a daemon.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from reconciler.alerts import Failing
+from reconciler.approval import Attempts
+
+if TYPE_CHECKING:
+    from reconciler.apply import Result
+    from reconciler.http import Counters
+
+Totals = Mapping[str, float]
+"""Sums since the state file was made, by words that a colon separates, such as `operations:create_user:done`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How it stands.
+
+    `last_good`: when the last good cycle ended (see `cycle.Outcome.good`). `failing`: the cycles that failed since
+    one did not. `approvals`: the attempts since something was queued last; `approving`: what went wrong with the last
+    one, "" for nothing. `duration`: seconds that the last cycle took.
+    """
+
+    last_good: datetime | None = None
+    failing: Failing | None = None
+    approvals: Attempts | None = None
+    approving: str = ""
+    duration: float = 0.0
+    totals: Totals = field(default_factory=dict)
+
+    def failed(self, words: str, at: datetime) -> "Standing":
+        """After one more cycle that failed."""
+        before = self.failing
+        return replace(self, failing=Failing(before.count + 1 if before else 1, before.since if before else at, words))
+
+    def counted(
+        self, result: str, seconds: float, results: "Iterable[Result]", traffic: "Iterable[tuple[str, Counters]]"
+    ) -> "Standing":
+        """After one more run, with its duration, its operations and its requests; the counters begin anew."""
+        totals = dict(self.totals)
+
+        def add(key: str, number: float) -> None:
+            if number:
+                totals[key] = totals.get(key, 0) + number
+
+        add(f"cycles:{result}", 1)
+        add("seconds", seconds)
+        for one in results:
+            add(f"operations:{one.operation.kind.value}:{one.state.value}", 1)
+        for service, counters in traffic:
+            add(f"requests:{service}", counters.requests)
+            add(f"retries:{service}", counters.retries)
+            add(f"throttled:{service}", counters.throttled)
+            counters.requests = counters.retries = counters.throttled = 0
+        return replace(self, duration=seconds, totals=totals)
+
+
+def to_json(standing: Standing) -> str:
+    """The value for the state file."""
+    failing, approvals = standing.failing, standing.approvals
+    return json.dumps(
+        {
+            "last_good": standing.last_good.isoformat() if standing.last_good else None,
+            "failing": [failing.count, failing.since.isoformat(), failing.words] if failing else None,
+            "approvals": [approvals.count, approvals.last_at.isoformat()] if approvals else None,
+            "approving": standing.approving,
+            "duration": round(standing.duration, 3),
+            "totals": {key: round(number, 3) for key, number in standing.totals.items()},
+        },
+        ensure_ascii=False,
+    )
+
+
+def from_json(text: str | None) -> Standing:
+    """The standing from the state file; a new one where there is none, or what is there can't be read: nobody's
+    access depends on it."""
+    try:
+        found: dict[str, Any] = json.loads(text or "{}")
+        last_good, failing, approvals = (found.get(key) for key in ("last_good", "failing", "approvals"))
+        return Standing(
+            datetime.fromisoformat(last_good) if last_good else None,
+            Failing(int(failing[0]), datetime.fromisoformat(failing[1]), str(failing[2])) if failing else None,
+            Attempts(int(approvals[0]), datetime.fromisoformat(approvals[1])) if approvals else None,
+            str(found.get("approving", "")),
+            float(found.get("duration", 0)),
+            {str(key): float(number) for key, number in found.get("totals", {}).items()},
+        )
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return Standing()

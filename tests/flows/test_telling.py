@@ -1,0 +1,268 @@
+"""What follows a run: people are told, the heartbeat is called, approvals are asked for; through the command line."""
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.receiver import Receiver, secret
+from tests.stage import API_KEY, World
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as made:
+        yield made
+
+
+def notifying(world: World, receiver: Receiver, *command: str) -> None:
+    webhook = secret(world.folder, "webhook", f"{receiver.url}/hook?key=topsecret")
+    heartbeat = secret(world.folder, "heartbeat", f"{receiver.url}/beat/topsecret")
+    world.write_settings(
+        notify=f"[notify]\nwebhook = {webhook}\nheartbeat = {heartbeat}\ncommand = {json.dumps(command)}\n"
+    )
+
+
+def python(code: str) -> tuple[str, str, str]:
+    return sys.executable, "-c", code
+
+
+def beats(receiver: Receiver) -> int:
+    return [path for method, path, _ in receiver.got if method == "GET"].count("/beat/topsecret")
+
+
+def filled(world: World, people: int = 12) -> list[str]:
+    group = world.group("Engineering")
+    ids = [world.person(f"p{n}", group) for n in range(people)]
+    world.run("apply")
+    return ids
+
+
+def test_a_lock_is_told_once_and_good_cycles_call_the_heartbeat(world: World, receiver: Receiver) -> None:
+    ids = filled(world)
+    notifying(world, receiver)
+    world.run("apply")
+    assert receiver.got == [("GET", "/beat/topsecret", None)]
+    for one in ids[:2]:
+        world.jumpcloud.suspend(one)
+    world.run("apply")
+    world.run("apply")
+    assert receiver.kinds() == ["deactivated"]
+    body = next(body for method, _, body in receiver.got if method == "POST")
+    assert body["count"] == 2
+    assert "2 people were locked in Keeper:\n- `p0@example.com`: suspended in JumpCloud" in body["text"]
+    assert beats(receiver) == 3
+    world.run("plan")
+    world.run("resync", "p5@example.com")
+    assert beats(receiver) == 3
+
+
+def test_what_was_done_before_anybody_was_to_be_told_is_no_news(world: World, receiver: Receiver) -> None:
+    ids = filled(world)
+    world.jumpcloud.suspend(ids[0])
+    world.run("apply")
+    notifying(world, receiver)
+    world.run("apply")
+    assert receiver.kinds() == []
+
+
+@pytest.mark.parametrize("status", [500, 302])
+def test_an_alert_is_told_again_until_its_receiver_took_it(world: World, receiver: Receiver, status: int) -> None:
+    ids = filled(world)
+    taken = world.folder / "taken"
+    command = python(f"import sys; open({str(taken)!r}, 'a').write(sys.stdin.read() + chr(10))")
+    notifying(world, receiver, *command)
+    receiver.status = status
+    world.jumpcloud.suspend(ids[0])
+    done = world.run("apply")
+    assert f"status {status}" in done.stderr
+    assert "topsecret" not in done.stderr + done.stdout
+    assert {path.partition("?")[0] for _, path, _ in receiver.got} == {"/hook", "/beat/topsecret"}
+    receiver.status = 204
+    world.run("apply")
+    world.run("apply")
+    assert receiver.kinds() == ["deactivated", "deactivated"]
+    # The command took it the first time, and is not told again.
+    assert [json.loads(line)["kind"] for line in taken.read_text().splitlines()] == ["deactivated"]
+
+
+def test_a_command_gets_none_of_our_secrets_and_may_fail(
+    world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = filled(world)
+    seen = world.folder / "seen"
+    notifying(
+        world,
+        receiver,
+        *python(f"import os; open({str(seen)!r}, 'w').write(str(dict(os.environ))); raise SystemExit(7)"),
+    )
+    settings = world.folder / "config.toml"
+    settings.write_text(settings.read_text().replace('{ file = "api-key" }', '{ env = "OUR_KEY" }'))
+    monkeypatch.setenv("OUR_KEY", API_KEY)
+    monkeypatch.setenv("THEIRS", "kept")
+    world.jumpcloud.suspend(ids[0])
+    assert "exit code 7" in world.run("apply").stderr
+    assert API_KEY not in seen.read_text()
+    assert "THEIRS" in seen.read_text()
+    assert receiver.kinds() == ["deactivated"]
+
+
+def test_a_hold_and_its_end_are_told_and_a_held_cycle_is_no_heartbeat(world: World, receiver: Receiver) -> None:
+    ids = filled(world)
+    notifying(world, receiver)
+    for one in ids[:7]:
+        world.jumpcloud.delete_user(one)
+    world.jumpcloud.settle_graph()
+    world.run("apply", expect=4)
+    world.run("apply", expect=4)
+    assert receiver.kinds() == ["held"]
+    assert beats(receiver) == 0
+    world.run("release")
+    assert receiver.kinds() == ["held", "deactivated", "recovered"]
+    assert beats(receiver) == 1
+
+
+def test_cycles_that_fail_are_told_once_and_so_is_that_they_work_again(world: World, receiver: Receiver) -> None:
+    filled(world, 3)
+    notifying(world, receiver)
+    settings = world.folder / "config.toml"
+    good = settings.read_text()
+    settings.write_text(good.replace('application = "Keeper"', 'application = "Gone"'))
+    for _ in range(3):
+        world.run("apply", expect=1)
+    assert receiver.kinds() == ["failing"]
+    assert beats(receiver) == 0
+    settings.write_text(good)
+    world.run("apply")
+    assert receiver.kinds() == ["failing", "recovered"]
+    assert beats(receiver) == 1
+
+
+def test_a_kind_that_keeper_does_not_carry_out_is_told_once(world: World, receiver: Receiver) -> None:
+    ids = filled(world)
+    for account in world.keeper.accounts().values():
+        world.keeper.accept_invitation(account.id)
+    notifying(world, receiver)
+    world.keeper.set_dialect(ignored_attributes=["active"])
+    for one in ids[:3]:
+        world.jumpcloud.suspend(one)
+    for _ in range(3):
+        world.run("apply", expect=None)
+    assert receiver.kinds() == ["kind_stopped"]
+    world.keeper.set_dialect(ignored_attributes=[])
+    for n in range(3):
+        world.run("resync", f"p{n}@example.com")
+    assert receiver.kinds() == ["kind_stopped"] + ["deactivated"] * 3
+
+
+def test_notify_tries_the_receivers_and_leaves_the_heartbeat_alone(world: World, receiver: Receiver) -> None:
+    assert "nobody to tell" in world.run("notify", "--test", expect=2).stderr
+    notifying(world, receiver, *python("import sys; sys.exit('test' not in sys.stdin.read())"))
+    done = world.run("notify", "--test")
+    assert done.stdout == "webhook: taken\ncommand: taken\n"
+    assert receiver.kinds() == ["test"]
+    assert beats(receiver) == 0
+    receiver.status = 404
+    assert "webhook: not taken: it answered with status 404" in world.run("notify", "--test", expect=1).stdout
+    assert world.run("notify", expect=2).stderr
+
+
+def test_the_metrics_are_written_and_their_totals_go_on(world: World) -> None:
+    world.write_settings(metrics='[metrics]\ntextfile = "reconciler.prom"\n')
+    ids = filled(world)
+    world.jumpcloud.suspend(ids[0])
+    world.run("apply")
+    found = (world.folder / "reconciler.prom").read_text()
+    assert 'reconciler_cycles_total{result="done",tenant=""} 2.0' in found
+    assert 'reconciler_operations_total{kind="create_user",result="done",tenant=""} 12.0' in found
+    assert re.search(r'reconciler_requests_total\{service="jumpcloud",tenant=""\} [1-9]', found)
+    assert re.search(r"reconciler_last_good_cycle_age_seconds\S+ [0-9.]+\n", found)
+    assert "example.com" not in found and "Engineering" not in found
+
+
+# -- approval -------------------------------------------------------------------------------------------------------
+
+
+def hooked(world: World, inventory: str = "", approve: str = "") -> None:
+    lines = [f'[keeper]\nscim_url = "{world.back.url}{world.keeper.base_path()}"\ntoken = {{ file = "token" }}\n']
+    if inventory:
+        lines.append(f"inventory_command = {json.dumps(python(inventory))}\n")
+    if approve:
+        world.teams["approve_command"] = json.dumps(python(approve))
+    world.write_settings(keeper="".join(lines), log='[log]\nlevel = "DEBUG"\n')
+
+
+def given(folder: Path) -> list[list[str]]:
+    path = folder / "given"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [[team["name"] for team in json.loads(line)["teams"]] for line in lines]
+
+
+def keeping(folder: Path, code: int = 0) -> str:
+    return (
+        f"import sys; open({str(folder / 'given')!r}, 'a').write(sys.stdin.read() + chr(10)); "
+        f"print('approving'); sys.exit({code})"
+    )
+
+
+def test_what_was_queued_is_given_to_the_approve_command(world: World) -> None:
+    world.keeper.set_dialect(shows_queued_teams=False, shows_pending_memberships=False)
+    world.teams["review"] = '["Prod*"]'
+    hooked(world, approve=keeping(world.folder))
+    engineering, production = world.group("Engineering"), world.group("Production")
+    world.person("ada", engineering, production)
+    done = world.run("apply", expect=4)
+    assert given(world.folder) == [["Engineering"]]
+    assert "teams.approve_command: approving" in done.stderr
+    world.run("apply", expect=4)  # nothing new was queued, and the pause has just begun
+    assert given(world.folder) == [["Engineering"]]
+    world.person("bob", engineering)
+    world.run("apply", expect=4)
+    assert given(world.folder) == [["Engineering"]] * 2
+
+
+def test_an_approve_command_that_fails_is_a_notice_and_an_alert_not_a_failed_cycle(
+    world: World, receiver: Receiver
+) -> None:
+    world.keeper.set_dialect(shows_queued_teams=False)
+    world.teams["approve_command"] = json.dumps(python(keeping(world.folder, 3)))
+    notifying(world, receiver)
+    world.person("ada", world.group("Engineering"))
+    assert "ended with exit code 3" in " ".join(world.run("apply").stdout.split())
+    world.run("apply")
+    assert receiver.kinds() == ["hook_failed"]
+    assert beats(receiver) == 2
+
+
+def test_the_inventory_makes_reports_exact(world: World) -> None:
+    shown = world.folder / "inventory"
+    hooked(world, inventory=f"print(open({str(shown)!r}).read())")
+    world.keeper.set_dialect(shows_queued_teams=False, shows_pending_memberships=False)
+    shown.write_text(json.dumps(world.keeper.inventory()))
+    world.person("ada", world.group("Engineering"))
+    world.run("apply")
+    shown.write_text(json.dumps(world.keeper.inventory()))
+    words = " ".join(world.run("plan", "--resync").stdout.split())
+    assert "queued since" in words
+    assert "not accepted their invitation" in words
+    for account in world.keeper.accounts().values():
+        world.keeper.accept_invitation(account.id)
+    world.keeper.approve_all()
+    shown.write_text(json.dumps(world.keeper.inventory()))
+    assert "Waiting" not in world.run("plan", "--resync").stdout
+
+
+@pytest.mark.parametrize(
+    ("code", "problem"),
+    [("print('Login failed')", "printed no JSON"), ("print('[]'); raise SystemExit(3)", "ended with exit code 3")],
+)
+def test_an_inventory_that_fails_is_a_notice_not_a_failed_cycle(world: World, code: str, problem: str) -> None:
+    hooked(world, inventory=code)
+    world.person("ada", world.group("Engineering"))
+    words = " ".join(world.run("apply").stdout.split())
+    assert "keeper.inventory_command" in words
+    assert problem in words
+    assert world.differences() == []

@@ -1,0 +1,276 @@
+"""Which alerts are due: each fact once, what lasts again every four hours, what is over forgotten."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from reconciler.alert_text import document, harmless, text
+from reconciler.alerts import Alert, AlertKind, Fact, Failing, Key, Situation, due, ended, facts, silent
+from reconciler.apply import Result
+from reconciler.model import Inventory, InventoryTeam, Membership, Snapshot
+from reconciler.plan import Cause, Change, Held, Kind, Notice, NoticeKind, Operation, Plan, Rule, Scope, Subject
+from reconciler.policy import OutOfScope, Policy
+from reconciler.rows import JournalRow, State
+from tests.world import NOW, SOURCE, account, group, snapshot, team, user
+
+ADA, BOB = user(1), user(2)
+HOUR = timedelta(hours=1)
+
+
+def plan(*operations: Operation, held: tuple[Held, ...] = (), notices: tuple[Notice, ...] = ()) -> Plan:
+    return Plan("cycle", NOW, SOURCE, Scope(5, 1, 5), operations, held=held, notices=notices)
+
+
+def lock(number: int, rule: Rule = Rule.LEFT, *, sent: bool = True) -> Operation:
+    held = account(user(number))
+    subject = Subject("user", held.email, held.jumpcloud_id, held.keeper_id)
+    return Operation(Kind.DEACTIVATE_USER, subject, Cause.JUMPCLOUD, rule, "left the scope", sent=sent)
+
+
+def after(held: Snapshot | None = None, **more: object) -> Situation:
+    base = Situation(NOW, held or snapshot([]), Policy(), timedelta(hours=4), plan=plan())
+    return replace(base, **more)  # type: ignore[arg-type]
+
+
+def tell(now: Situation, told: Mapping[Key, datetime] | None = None) -> list[Alert]:
+    return due(facts(now), told or {}, now)
+
+
+def taken(alerts: list[Alert], at: datetime) -> dict[Key, datetime]:
+    return {key: at for alert in alerts for key in alert.remember}
+
+
+def only(alerts: list[Alert]) -> Alert:
+    assert len(alerts) == 1, alerts
+    return alerts[0]
+
+
+HELD = (Held("max_deactivations", (0,), 3, 9, "9 people would be locked"),)
+
+
+def test_a_hold_is_told_at_once_again_after_four_hours_and_when_it_is_over() -> None:
+    now = after(plan=plan(lock(1, sent=False), held=HELD))
+    first = only(tell(now))
+    assert first.kind is AlertKind.HELD
+    assert "reconciler release" in first.facts[0].text
+    told = taken([first], NOW)
+    assert tell(replace(now, at=NOW + 3 * HOUR), told) == []
+    assert only(tell(replace(now, at=NOW + 4 * HOUR), told)).kind is AlertKind.HELD
+    over = only(tell(after(at=NOW + HOUR), told))
+    assert over.kind is AlertKind.RECOVERED
+    assert over.forget == tuple(told)
+
+
+def test_a_second_limit_is_told_beside_the_first_and_its_end_without_a_word() -> None:
+    both = (*HELD, Held("max_removals", (0,), 3, 9, "9 people would lose a team"))
+    told = taken(tell(after(plan=plan(lock(1), held=HELD))), NOW)
+    alert = only(tell(after(plan=plan(lock(1), held=both)), told))
+    assert [fact.key for fact in alert.facts] == ["max_deactivations", "max_removals"]
+    told |= taken([alert], NOW)
+    now = after(plan=plan(lock(1), held=HELD))
+    assert tell(now, told) == []
+    assert ended(facts(now), told, now) == [("held", "max_removals")]
+
+
+@pytest.mark.parametrize(
+    ("limit", "way"), [("first_run", "apply --plan"), ("paused", "reconciler resume"), ("max_removals", "release")]
+)
+def test_a_hold_says_how_it_goes_on(limit: str, way: str) -> None:
+    held = (Held(limit, (0,), 0, 1, "because"),)
+    assert way in only(tell(after(plan=plan(lock(1), held=held)))).facts[0].text
+
+
+def test_one_person_or_a_failed_cycle_says_nothing_of_a_hold() -> None:
+    told = taken(tell(after(plan=plan(lock(1), held=HELD))), NOW)
+    for now in (after(plan=plan(), whole=False), after(plan=None, failing=Failing(1, NOW, "down"))):
+        assert tell(now, told) == []
+        assert ended(facts(now), told, now) == []
+    assert tell(after(plan=plan(lock(1), held=HELD), whole=False)) == []
+
+
+def test_failures_are_told_from_the_second_in_a_row_once_and_their_end() -> None:
+    assert tell(after(plan=None, failing=Failing(1, NOW, "JumpCloud is down"))) == []
+    second = after(plan=None, failing=Failing(2, NOW, "JumpCloud is down"))
+    alert = only(tell(second))
+    assert alert.kind is AlertKind.FAILING
+    assert "JumpCloud is down" in alert.facts[0].text
+    told = taken([alert], NOW)
+    assert tell(replace(second, failing=Failing(90, NOW, "still down"), at=NOW + 24 * HOUR), told) == []
+    assert only(tell(after(), told)).kind is AlertKind.RECOVERED
+
+
+def row(number: int, op: Operation, at: datetime = NOW) -> JournalRow:
+    return JournalRow(number, 1, State.DONE, op, "", at, at, at, "done", "")
+
+
+def test_each_lock_is_told_once_many_as_one_message() -> None:
+    rows = [row(n, lock(n)) for n in range(1, 9)]
+    alert = only(tell(after(done=rows)))
+    words = text(alert, "ACME")
+    assert words.startswith("[ACME] 8 people were locked in Keeper:")
+    assert "u1@example.com" in words and "and 3 more" in words and "u8@" not in words
+    told = taken([alert], NOW)
+    assert tell(after(done=rows), told) == []
+    assert [fact.name for fact in only(tell(after(done=[*rows, row(9, lock(9))]), told)).facts] == ["u9@example.com"]
+    assert len(ended([], told, after())) == 8  # once out of the history they need not be remembered
+
+
+@pytest.mark.parametrize(
+    ("rule", "since", "policy", "told"),
+    [
+        (Rule.LEFT, HOUR + timedelta(minutes=30), Policy(), True),
+        (Rule.LEFT, HOUR + timedelta(minutes=29), Policy(), False),
+        (Rule.SUSPENDED, HOUR, Policy(), True),
+        (Rule.SUSPENDED, HOUR, Policy(out_of_scope=OutOfScope.KEEP), True),
+        (None, 9 * HOUR, Policy(out_of_scope=OutOfScope.KEEP), False),
+        (None, 9 * HOUR, Policy(), True),
+    ],
+)
+def test_a_leaver_who_is_active_an_hour_past_grace(
+    rule: Rule | None, since: timedelta, policy: Policy, told: bool
+) -> None:
+    held = snapshot([account(ADA, left_at=NOW - since), account(BOB)])
+    operations = [lock(1, rule, sent=False)] if rule else []
+    alerts = tell(after(held, plan=plan(*operations), policy=policy))
+    assert [alert.kind for alert in alerts] == ([AlertKind.LEAVER_ACTIVE] if told else [])
+
+
+def test_why_a_leaver_is_still_active_is_said() -> None:
+    held = snapshot([account(ADA, left_at=NOW - 9 * HOUR)])
+    op = lock(1, sent=False)
+    by_limit = [alert for alert in tell(after(held, plan=plan(op, held=HELD))) if alert.kind is AlertKind.LEAVER_ACTIVE]
+    assert "held (max_deactivations)" in by_limit[0].facts[0].text
+    unconfirmed = Notice(NoticeKind.UNCONFIRMED, op.subject, "bound to the application when read alone")
+    assert "read alone" in only(tell(after(held, plan=plan(op, notices=(unconfirmed,))))).facts[0].text
+    failed = Result(op, State.FAILED, "x", "Keeper is down")
+    assert "Keeper is down" in only(tell(after(held, plan=plan(op), results=[failed]))).facts[0].text
+    down = after(held, plan=None, failing=Failing(1, NOW, "JumpCloud is down"))
+    assert "JumpCloud is down" in only(tell(down)).facts[0].text
+
+
+def test_leavers_are_told_again_every_four_hours_all_in_one_message() -> None:
+    held = snapshot([account(ADA, left_at=NOW - 9 * HOUR)])
+    told = taken(tell(after(held)), NOW)
+    assert tell(after(held, at=NOW + 3 * HOUR), told) == []
+    assert only(tell(after(held, at=NOW + 4 * HOUR), told)).kind is AlertKind.LEAVER_ACTIVE
+    more = snapshot([account(ADA, left_at=NOW - 9 * HOUR), account(BOB, left_at=NOW - 2 * HOUR)])
+    assert len(only(tell(after(more), told)).facts) == 2
+
+
+def test_a_protected_leaver_is_told_once_and_not_as_a_leaver() -> None:
+    held = snapshot([account(ADA, left_at=NOW - 9 * HOUR, protected_as=ADA.email)])
+    alert = only(tell(after(held)))
+    assert alert.kind is AlertKind.PROTECTED
+    assert tell(after(held, at=NOW + 9 * HOUR), taken([alert], NOW)) == []
+
+
+def test_changed_and_recycled_addresses() -> None:
+    subject = Subject("user", ADA.email, ADA.id, "k1")
+    change = Notice(NoticeKind.ADDRESS_CHANGE, subject, "the address in JumpCloud is now a@example.com")
+    clash = Notice(NoticeKind.CONFLICT, subject, "the address belongs to a Keeper user who is tied to another id")
+    of_team = Notice(NoticeKind.CONFLICT, Subject("team", "Sales", "g1"), "a Keeper team that is not ours")
+    alerts = tell(after(plan=plan(notices=(change, clash, of_team))))
+    assert [alert.kind for alert in alerts] == [AlertKind.ADDRESS_CONFLICT, AlertKind.ADDRESS_CHANGE]
+    assert [fact.name for alert in alerts for fact in alert.facts] == [ADA.email] * 2
+    again = replace(change, message="the address in JumpCloud is now b@example.com")
+    assert only(tell(after(plan=plan(notices=(again, clash))), taken(alerts, NOW))).kind is AlertKind.ADDRESS_CHANGE
+    sent = Operation(
+        Kind.UPDATE_USER,
+        subject,
+        Cause.JUMPCLOUD,
+        Rule.CHANGED,
+        "changed",
+        (Change("userName", ADA.email, "a@example.com"),),
+    )
+    assert only(tell(after(done=[row(1, sent)]))).kind is AlertKind.ADDRESS_CHANGE
+
+
+def test_a_stopped_kind_is_told_once_until_it_passes_or_is_not_needed() -> None:
+    op = lock(1)
+    notice = Notice(NoticeKind.KEEPER_DISAGREES, op.subject, "Keeper shows the user as active")
+    stopped = after(plan=plan(op, notices=(notice,)), results=[Result(op, State.FAILED, "keeper_disagrees")])
+    alert = only(tell(stopped))
+    assert (alert.kind, alert.facts[0].key) == (AlertKind.KIND_STOPPED, "deactivate_user")
+    assert tell(replace(stopped, results=[Result(op, State.DONE, "done")])) == []  # it merely does not show yet
+    told = taken([alert], NOW)
+    resting = after(plan=plan(replace(op, sent=False)))
+    assert ended(facts(resting), told, resting) == []
+    assert tell(stopped, told) == []
+    passed = replace(resting, passed=[Kind.DEACTIVATE_USER])
+    assert ended(facts(passed), told, passed) == list(told)
+    assert ended(facts(after()), told, after()) == list(told)
+
+
+def test_what_waits_too_long_is_told_exactly_where_the_inventory_knows() -> None:
+    sales = group(7, "Sales")
+    queued = team(sales, seen=False, queued_at=NOW - 5 * HOUR)
+    member = Membership(ours=True, seen=False, shown=False, asked_at=NOW - 5 * HOUR)
+    held = snapshot([account(ADA, memberships={queued.keeper_id: member})], [queued])
+    alert = only(tell(after(held)))
+    assert [fact.name for fact in alert.facts] == ["Sales", ADA.email]
+    assert "approval not visible" in alert.facts[0].text
+    assert tell(after(held, queue_age=timedelta(hours=6))) == []
+
+    def told_by(inventory: Inventory) -> list[str]:
+        return [f.text for a in tell(after(replace(held, inventory=inventory))) for f in a.facts]
+
+    entry = InventoryTeam(queued.keeper_id, "Sales", "", True, frozenset({ADA.email}), frozenset())
+    both = told_by(Inventory(NOW, {entry.id: entry}))
+    assert len(both) == 2
+    assert not any("not visible" in words for words in both)
+    approved = replace(entry, queued=False, pending=frozenset(), members=frozenset({ADA.email}))
+    assert told_by(Inventory(NOW, {entry.id: approved})) == []
+    invited = Inventory(NOW, {entry.id: replace(entry, queued=False)}, frozenset({ADA.email}))
+    assert told_by(invited) == []  # no approval helps before they join
+    too_old = Inventory(NOW - 6 * HOUR, {entry.id: approved})
+    assert len(told_by(too_old)) == 2
+
+
+def test_a_queueing_without_an_answer_waits_too() -> None:
+    held = snapshot([], unsettled_teams={"g1": NOW - 5 * HOUR})
+    assert only(tell(after(held))).kind is AlertKind.WAITING
+
+
+def test_hooks_that_fail_are_told_once_each() -> None:
+    notice = Notice(NoticeKind.HOOK_FAILED, Subject("command", "keeper.inventory_command"), "ended with exit code 3")
+    now = after(plan=plan(notices=(notice,)), approving="did not end")
+    alert = only(tell(now))
+    assert {fact.key for fact in alert.facts} == {"keeper.inventory_command", "teams.approve_command"}
+    told = taken([alert], NOW)
+    assert tell(now, told) == []
+    assert sorted(ended([], told, after())) == sorted(told)
+
+
+def test_recoveries_wait_for_their_message_and_the_rest_is_forgotten_silently() -> None:
+    assert silent([("held", "x"), ("failing", "y"), ("protected", "z")]) == [("protected", "z")]
+
+
+@pytest.mark.parametrize(
+    ("hostile", "shown"),
+    [
+        ("<!channel> now", "\u2039!channel\u203a now"),
+        ("<https://evil.example|click>", "\u2039https:// evil.example|click\u203a"),
+        ("[click](https://evil.example)", "[click] (https:// evil.example)"),
+        ("`code`", "'code'"),
+        ("hello @here", "hello @ here"),
+        ("ada@all.example", "ada@all.example"),
+        ("two\nlines \x1b[31m", "two lines \\x1b[31m"),
+    ],
+)
+def test_names_are_no_markup_in_a_chat(hostile: str, shown: str) -> None:
+    assert harmless(hostile) == shown
+
+
+def test_the_document_has_a_text_for_chats_and_fields_for_machines() -> None:
+    many = tuple(Fact(AlertKind.DEACTIVATED, f"done:{n}", f"u{n}@example.com", "left", NOW) for n in range(300))
+    found = document(Alert(AlertKind.DEACTIVATED, many), "ACME", NOW)
+    assert (found["kind"], found["tenant"], found["count"], len(found["facts"])) == ("deactivated", "ACME", 300, 100)
+    assert found["text"].count("\n") == 7
+    assert found["facts"][0] == {"about": "u0@example.com", "text": "left", "since": "2026-11-24T12:00:00Z"}
+
+
+def test_every_kind_has_words() -> None:
+    for kind in AlertKind:
+        assert text(Alert(kind, (Fact(kind, "k", "n", "t", NOW),) * 2), "")

@@ -1,0 +1,241 @@
+"""Keeper's inventory: read strictly, and what it tells of approvals and of queueings without an answer."""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from reconciler.approval import Attempts, approvable, approval_document, approval_due, inventory_due
+from reconciler.inventory import InventoryError, from_json, parse, to_json
+from reconciler.model import Inventory, InventoryTeam, Membership, Snapshot
+from reconciler.plan import Cause, Change, Kind, NoticeKind, Operation, Rule, Subject
+from reconciler.policy import Policy, TeamPolicy
+from reconciler.rows import State
+from reconciler.settle import settle
+from reconciler.waiting import SETTLING, waiting
+from tests.world import NOW, account, decide, directory, group, snapshot, team, user
+
+ADA = user(1, 7)
+SALES = group(7, "Sales")
+HOUR = timedelta(hours=1)
+
+TEAMS = [
+    {
+        "team_uid": "t0007",
+        "name": "Sales",
+        "restricts": "Queued",
+        "node": "Root",
+        "users": "",
+        "queued_users": ["U1@x"],
+    },
+    {"team_uid": "tX", "name": "Other", "restricts": "R   S", "node": "Root", "users": ["b@x"], "queued_users": []},
+]
+USERS = [
+    {"user_id": 1, "email": "Ada@x", "name": "Ada", "status": "Invited"},
+    {"user_id": 2, "email": "b@x", "status": "Active"},
+]
+
+
+def test_rows_of_commander_are_read() -> None:
+    printed = f"Welcome.\n{json.dumps(TEAMS, indent=2)}\nand users\n{json.dumps(USERS)}\n".encode()
+    found = parse(printed, NOW)
+    assert found == Inventory(
+        NOW,
+        {
+            "t0007": InventoryTeam("t0007", "Sales", "Root", True, frozenset({"u1@x"}), frozenset()),
+            "tX": InventoryTeam("tX", "Other", "Root", False, frozenset(), frozenset({"b@x"})),
+        },
+        frozenset({"ada@x"}),
+    )
+    assert from_json(to_json(found)) == found
+    assert parse(json.dumps({"teams": TEAMS, "users": USERS}).encode(), NOW) == found
+
+
+def test_columns_that_were_not_asked_for_are_unknown_not_empty() -> None:
+    found = parse(b'[{"team_uid": "t", "name": "n", "restricts": ""}]', NOW).teams["t"]
+    assert (found.pending, found.members) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("printed", "words"),
+    [
+        (b"", "no JSON"),
+        (b"Login failed", "no JSON"),
+        (b"[{]", "not JSON (line 1)"),
+        (b"\xff[]", "not UTF-8"),
+        (b'["x"]', "not a list of rows"),
+        (b'[{"node_id": 1}]', "neither a team"),
+        (b'[{"team_uid": "t", "name": "n"}]', "restricts"),
+        (b'[{"team_uid": "", "name": "n", "restricts": ""}]', "no team_uid"),
+        (b'[{"team_uid": "t", "name": "n", "restricts": "", "queued_users": "a@x"}]', "queued_users"),
+        (b"[" * 100_000, "not JSON"),
+    ],
+)
+def test_half_an_inventory_does_not_pass_for_a_whole_one(printed: bytes, words: str) -> None:
+    with pytest.raises(InventoryError) as caught:
+        parse(printed, NOW)
+    assert words in str(caught.value)
+
+
+# -- what waits -----------------------------------------------------------------------------------------------------
+
+
+def held(inventory: Inventory | None = None, *, seen: bool = False, prefix: str = "") -> Snapshot:
+    asked = Membership(ours=True, seen=False, shown=False, asked_at=NOW - HOUR)
+    one = team(replace(SALES, name=prefix + SALES.name), seen=seen, queued_at=NOW - HOUR)
+    return snapshot([account(ADA, memberships={one.keeper_id: asked})], [one], inventory=inventory)
+
+
+def shown(*, queued: bool, pending: bool, invited: bool = False, **more: object) -> Inventory:
+    address = {ADA.email}
+    entry = InventoryTeam(
+        team(SALES).keeper_id,
+        "Sales",
+        "Root",
+        queued,
+        frozenset(address if pending else ()),
+        frozenset(() if pending else address),
+    )
+    base = Inventory(NOW, {entry.id: entry}, frozenset(address if invited else ()))
+    return replace(base, **more)  # type: ignore[arg-type]
+
+
+def words(of: Snapshot, policy: Policy | None = None) -> list[str]:
+    notices = decide(directory([ADA], [SALES]), of, policy).plan.notices
+    return [n.message for n in notices if n.kind is NoticeKind.WAITING_FOR_APPROVAL]
+
+
+def test_without_an_inventory_approval_is_not_visible() -> None:
+    at = "2026-11-24 11:00 UTC"
+    assert words(held()) == [f"asked for on {at}, approval not visible; 1 members asked for, approval not visible"]
+    assert words(held(seen=True)) == ["1 members asked for, approval not visible"]
+
+
+def test_with_an_inventory_it_is() -> None:
+    assert words(held(shown(queued=True, pending=True))) == ["queued since 2026-11-24 11:00 UTC; 1 members queued"]
+    assert words(held(shown(queued=False, pending=True, invited=True))) == [
+        "1 members have not accepted their invitation"
+    ]
+    assert words(held(shown(queued=False, pending=False))) == []
+
+
+def test_an_inventory_from_before_the_request_tells_nothing() -> None:
+    assert words(held(shown(queued=False, pending=False, read_at=NOW - 2 * HOUR))) == words(held())
+
+
+def test_roles_never_wait() -> None:
+    assert waiting(held(prefix="role-"), TeamPolicy(role_prefix="role-")) == []
+    assert waiting(held(prefix="role-"), TeamPolicy()) != []
+
+
+# -- a queueing without an answer -----------------------------------------------------------------------------------
+
+ASKED = NOW - HOUR
+
+
+def outcome(inventory: Inventory | None, known: Snapshot | None = None) -> tuple[State, Snapshot]:
+    op = Operation(
+        Kind.QUEUE_TEAM,
+        Subject("team", "Sales", SALES.id),
+        Cause.JUMPCLOUD,
+        Rule.GROUP_IN_SCOPE,
+        "",
+        (Change("displayName", "", "Sales"), Change("externalId", "", SALES.id)),
+    )
+    before = replace(known or snapshot([]), unsettled_teams={SALES.id: ASKED}, inventory=inventory)
+    outcomes, after = settle([(3, op, ASKED - 9 * HOUR), (4, op, ASKED)], before)
+    assert len({settled.state for settled in outcomes.values()}) == 1
+    return outcomes[3].state, after
+
+
+def test_it_is_settled_as_queued_where_the_inventory_shows_it() -> None:
+    state, after = outcome(shown(queued=True, pending=True))
+    assert state is State.DONE
+    one = next(iter(after.teams.values()))
+    assert (one.jumpcloud_id, one.name, one.managed, one.seen, one.queued_at) == (SALES.id, "Sales", True, False, ASKED)
+    assert after.unsettled_teams == {}
+    assert [op for op in decide(directory([], [SALES]), after).plan.operations if op.kind is Kind.QUEUE_TEAM] == []
+
+
+def test_it_is_asked_for_again_where_the_inventory_shows_it_absent() -> None:
+    other = InventoryTeam("tX", "Other", "Root", queued=False)
+    state, after = outcome(Inventory(NOW, {"tX": other}))
+    assert state is State.FAILED
+    assert after.unsettled_teams == {}
+    assert [op.rule for op in decide(directory([], [SALES]), after).plan.operations] == [Rule.GROUP_IN_SCOPE]
+
+
+@pytest.mark.parametrize(
+    ("inventory", "why"),
+    [
+        (None, "there is none"),
+        (Inventory(NOW), "an empty one proves nothing"),
+        (
+            Inventory(ASKED + SETTLING / 2, {"tX": InventoryTeam("tX", "Other", "Root", False)}),
+            "the request may be late",
+        ),
+        (shown(queued=False, pending=False), "an approved namesake may be another node's"),
+        (
+            Inventory(NOW, {k: InventoryTeam(k, "Sales", "Root", queued=True) for k in ("tA", "tB")}),
+            "two namesakes",
+        ),
+    ],
+)
+def test_it_stays_open_where_the_inventory_cannot_tell(inventory: Inventory | None, why: str) -> None:
+    state, after = outcome(inventory)
+    assert state is State.UNKNOWN, why
+    assert after.unsettled_teams == {SALES.id: ASKED}
+
+
+def test_only_the_node_of_our_other_teams_counts() -> None:
+    known = snapshot([], [team(group(8, "IT"))])
+    ours = InventoryTeam(team(group(8)).keeper_id, "IT", "Root/A", queued=False)
+    elsewhere = InventoryTeam("tX", "Sales", "Root/B", queued=True)
+    state, _ = outcome(Inventory(NOW, {e.id: e for e in (ours, elsewhere)}), known)
+    assert state is State.FAILED
+    state, _ = outcome(Inventory(NOW, {elsewhere.id: elsewhere}), known)
+    assert state is State.UNKNOWN  # it shows none of our teams: taken elsewhere, or with too few rights
+
+
+# -- when the programs are run --------------------------------------------------------------------------------------
+
+
+def test_the_inventory_is_asked_for_when_it_may_tell_something_new() -> None:
+    quiet = shown(queued=False, pending=False)
+    assert inventory_due(held(), TeamPolicy(), NOW)
+    assert not inventory_due(held(quiet), TeamPolicy(), NOW + 9 * HOUR)
+    assert inventory_due(held(replace(quiet, read_at=NOW - 2 * HOUR)), TeamPolicy(), NOW)  # asked for after it
+    busy = held(shown(queued=True, pending=True))
+    assert not inventory_due(busy, TeamPolicy(), NOW + timedelta(minutes=14))
+    assert inventory_due(busy, TeamPolicy(), NOW + timedelta(minutes=15))
+    assert inventory_due(replace(held(quiet), unsettled_teams={"g": NOW}), TeamPolicy(), NOW)
+
+
+def test_approval_is_tried_at_once_and_then_with_growing_pauses_while_something_waits() -> None:
+    waits = waiting(held(), TeamPolicy())
+    assert approval_due(True, [], None, NOW) is None
+    assert approval_due(False, waits, None, NOW) == Attempts(1, NOW)
+    attempt = Attempts(1, NOW)
+    pauses = []
+    for _ in range(8):
+        at = attempt.last_at
+        while (later := approval_due(False, waits, attempt, at)) is None:
+            at += timedelta(minutes=5)
+        pauses.append(int((at - attempt.last_at).total_seconds() / 60))
+        attempt = later
+    assert pauses == [10, 20, 40, 80, 160, 320, 360, 360]
+    assert approval_due(True, waits, attempt, at) == Attempts(1, at)
+
+
+def test_only_what_an_approval_helps_and_no_person_looks_after_is_given_to_the_command() -> None:
+    found = approvable(held(), TeamPolicy())
+    assert approval_document("ACME", found) == {
+        "version": 1,
+        "tenant": "ACME",
+        "teams": [
+            {"id": team(SALES).keeper_id, "name": "Sales", "queued": True, "certain": False, "members": [ADA.email]}
+        ],
+    }
+    assert approvable(held(), TeamPolicy(review=("Sal*",))) == []
+    assert approvable(held(shown(queued=False, pending=True, invited=True)), TeamPolicy()) == []

@@ -1,0 +1,189 @@
+"""Delivery: bounded, and only what was taken counts as told."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler import notify
+from reconciler.after import After, words_of
+from reconciler.alerts import Failing, Key, Situation
+from reconciler.config import Settings, load
+from reconciler.cycle import NobodyThere, Order, Outcome, Stopped
+from reconciler.health import Told, serving
+from reconciler.plan import Plan, Scope
+from reconciler.policy import Policy
+from reconciler.settings_fields import Listen
+from reconciler.store import StateError, Store, Unusable
+from tests.receiver import Receiver, secret
+from tests.world import NOW, SOURCE, snapshot
+
+FAILING = Situation(NOW, snapshot([]), Policy(), timedelta(hours=4), failing=Failing(2, NOW, "down"))
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as made:
+        yield made
+
+
+def settings(folder: Path, **notify: str) -> Settings:
+    lines = [f"{key} = {value}" for key, value in notify.items()]
+    path = folder / "config.toml"
+    path.write_text('[keeper]\nscim_url = "https://keeper.example/api/rest/scim/v2/1"\n[notify]\n' + "\n".join(lines))
+    return load(path)
+
+
+def tell(using: Settings, store: Store, now: Situation, unsaved: dict[str, dict[Key, datetime]] | None = None) -> None:
+    asyncio.run(notify.tell(using, store, now, NOW, {} if unsaved is None else unsaved))
+
+
+def test_an_alert_is_told_once_even_where_the_state_file_cannot_be_written(
+    tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise Unusable(tmp_path, "the disk is full")
+
+    unsaved: dict[str, dict[Key, datetime]] = {}
+    using = settings(tmp_path, webhook=secret(tmp_path, "hook", receiver.url))
+    with Store.open(tmp_path / "state.db", write=True) as store:
+        monkeypatch.setattr(store, "tell", full)
+        tell(using, store, FAILING, unsaved)
+        tell(using, store, FAILING, unsaved)
+    assert receiver.kinds() == ["failing"]
+
+
+def test_a_receiver_that_hangs_takes_a_bounded_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notify, "CALL_LIMIT", 0.5)
+    monkeypatch.setattr(notify, "COMMAND_LIMIT", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        command = json.dumps([sys.executable, "-c", "import time; time.sleep(60)"])
+        using = settings(tmp_path, webhook=secret(tmp_path, "hook", address), command=command)
+        began = time.monotonic()
+        with Store.open(tmp_path / "state.db", write=True) as store:
+            tell(using, store, FAILING)
+            assert set(store.told("webhook")) == set(store.told("command")) == {("begun", "")}
+        assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("http://127.0.0.1:1/topsecret", "no connection"),
+        ("http://elsewhere.example/topsecret", "sends the credential in the clear"),
+        ("topsecret", "no https:// address"),
+        ("https://user:topsecret@example.com/", "user name or a password"),
+    ],
+)
+def test_what_went_wrong_never_names_the_address(tmp_path: Path, address: str, words: str) -> None:
+    using = settings(tmp_path, webhook=secret(tmp_path, "hook", address))
+    problem = asyncio.run(notify.receivers(using)[0].send({"text": ""}))
+    assert words in problem
+    assert "topsecret" not in problem and "elsewhere" not in problem
+
+
+def test_a_secret_that_is_not_there_is_told(tmp_path: Path) -> None:
+    using = settings(tmp_path, webhook='{ file = "missing" }')
+    assert "does not exist" in asyncio.run(notify.receivers(using)[0].send({"text": ""}))
+
+
+def test_teams_workflows_get_a_card_and_everybody_else_the_text() -> None:
+    body = {"text": "one\ntwo", "kind": "held"}
+    assert notify.fitting("https://hooks.slack.com/services/x", body) == body
+    assert notify.fitting("https://evil.example/?logic.azure.com", body) == body
+    for host in ("prod-1.westeurope.logic.azure.com:443", "default1.2.environment.api.powerplatform.com"):
+        found: Any = notify.fitting(f"https://{host}/workflows/x?sig=y", body)
+        assert found["text"] == "one\ntwo"
+        assert found["attachments"][0]["content"]["body"][0]["text"] == "one\n\ntwo"
+
+
+# -- what follows a run ---------------------------------------------------------------------------------------------
+
+
+def outcome(result: str = "done") -> Outcome:
+    return Outcome(1, Plan("cycle", NOW, SOURCE, Scope(0, 0, 0)), result)
+
+
+def after_runs(folder: Path, using: Settings, *runs: Exception | Outcome, order: Order | None = None) -> After:
+    with Store.open(folder / "state.db", write=True) as store:
+        after = After(store)
+
+        def follow(run: Exception | Outcome) -> None:
+            async def work() -> Outcome:
+                if isinstance(run, Exception):
+                    raise run
+                return run
+
+            asyncio.run(after.follow(using, order or Order(), lambda: NOW, work))
+
+        for run in runs:
+            expected = pytest.raises(type(run)) if isinstance(run, Exception) else contextlib.nullcontext()
+            with expected:
+                follow(run)
+    return after
+
+
+def test_failures_are_counted_over_processes_until_a_cycle_works(tmp_path: Path) -> None:
+    using = settings(tmp_path)
+    down = StateError(tmp_path, "it broke")
+    for expected in (1, 2):
+        failing = after_runs(tmp_path, using, down).standing.failing
+        assert failing is not None and failing.count == expected
+    assert after_runs(tmp_path, using, outcome("failed")).standing.failing is not None
+    after = after_runs(tmp_path, using, outcome("partial"))
+    assert (after.standing.failing, after.standing.last_good) == (None, None)
+    assert after_runs(tmp_path, using, outcome("nothing")).standing.last_good == NOW
+
+
+@pytest.mark.parametrize("error", [NobodyThere("nobody"), Stopped("stopped")])
+def test_what_is_no_failure_does_not_count(tmp_path: Path, error: Exception) -> None:
+    assert after_runs(tmp_path, settings(tmp_path), error).standing.failing is None
+
+
+def test_one_person_says_nothing_about_cycles(tmp_path: Path) -> None:
+    using = settings(tmp_path)
+    after = after_runs(tmp_path, using, StateError(tmp_path, "x"), outcome(), order=Order(person="ada@example.com"))
+    assert (after.standing.failing, after.standing.last_good) == (None, None)
+    assert after.standing.totals["cycles:done"] == 1
+
+
+def test_while_all_writes_are_paused_no_cycle_is_good(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "state.db", write=True) as store:
+        store.add_request("pause", {}, by="root", at=NOW, reason="")
+    assert after_runs(tmp_path, settings(tmp_path), outcome("nothing")).standing.last_good is None
+
+
+def test_an_error_that_was_not_made_for_people_is_not_quoted() -> None:
+    assert words_of(ValueError("topsecret")) == "ValueError; the log has more"
+    assert "it broke" in words_of(StateError(Path("x"), "it broke"))
+
+
+def test_the_server_tells_how_it_stands(tmp_path: Path) -> None:
+    using = settings(tmp_path)
+    path = tmp_path / "config.toml"
+    path.write_text(path.read_text().replace("[notify]", '[metrics]\nlisten = "127.0.0.1:9464"'))
+    using = load(path)
+    after = after_runs(tmp_path, using, outcome("nothing"))
+    told = Told(lambda: after.metrics(NOW), lambda: True, lambda: after.ready(using, NOW + timedelta(minutes=14)))
+
+    async def ready() -> bytes:
+        async with serving(Listen("127.0.0.1", 0), told) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /readyz HTTP/1.1\r\n\r\n")
+            answer = await reader.read()
+            writer.close()
+            await writer.wait_closed()
+            return answer
+
+    assert asyncio.run(ready()).startswith(b"HTTP/1.1 200 ")
+    assert not after.ready(using, NOW + timedelta(minutes=15))
+    assert b'reconciler_cycles_total{result="nothing",tenant=""} 1.0' in after.metrics(NOW)
