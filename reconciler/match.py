@@ -314,16 +314,20 @@ def _match_teams(result: Match, directory: Directory, snapshot: Snapshot, policy
             result.team_of[group.id] = old.keeper_id
             claimed.setdefault(normal(group.name), group.id)
     for group in _unpaired(directory, policy, result):
-        old = linked.get(group.id)
         same_id = by_external.get(group.id, [])
         if len(same_id) == 1:
-            _link_team(result, group, same_id[0], old)
-        elif old is not None:
+            _link_team(result, group, same_id[0], linked.get(group.id))
+            claimed.setdefault(normal(group.name), group.id)
+    for group in _unpaired(directory, policy, result):
+        old = linked.get(group.id)
+        if old is not None:
             result.team_of[group.id] = old.keeper_id
         elif len(left := [t for t in orphans.get(group.name, ()) if t.keeper_id not in result.team_of.values()]) == 1:
             _link_team(result, group, left[0], None)
         else:
-            _match_by_name(result, group, by_name.get(group.name, []), claimed, snapshot, policy)
+            # A team that bears the id of another group in scope is that group's, whatever its name.
+            namesakes = [t for t in by_name.get(group.name, []) if t.shown.get(EXTERNAL_ID) not in directory.groups]
+            _match_by_name(result, group, namesakes, claimed, snapshot, policy)
         claimed.setdefault(group.name, group.id)
     _keep_whom_they_hold(result, snapshot)
 

@@ -455,7 +455,10 @@ class Store:
         """
         with self._tx() as connection:
             if document is not None:
-                connection.execute("UPDATE runs SET document = NULL WHERE plan_id = ?", (plan_id,))
+                # What was held stays to be released as long as nothing came of it.
+                connection.execute(
+                    "UPDATE runs SET document = NULL WHERE plan_id = ? AND (held = 0 OR ? > 0)", (plan_id, held)
+                )
             row = {
                 "finished_at": time_text(at),
                 "result": result,
@@ -666,6 +669,10 @@ class Store:
             if quiet is not None:
                 connection.execute(
                     "DELETE FROM runs WHERE started_at < ? AND held = 0 AND id NOT IN (SELECT run_id FROM operations)",
+                    (time_text(quiet),),
+                )
+                connection.execute(
+                    "UPDATE runs SET document = NULL WHERE started_at < ? AND id < (SELECT max(id) FROM runs)",
                     (time_text(quiet),),
                 )
             connection.execute(

@@ -283,6 +283,16 @@ def test_a_team_is_not_deleted_while_the_removal_of_its_members_is_in_doubt() ->
     assert Kind.DELETE_TEAM not in sent, sent
 
 
+def test_a_team_is_the_one_group_s_whose_id_it_bears_whatever_its_name() -> None:
+    one, other = group(5, "IT"), group(9, "IT")
+    held = team(other, standing=Standing.UNMANAGED, jumpcloud_id="", asked={}, settled={}, queued_at=None)
+    member, newcomer = user(1, 9), user(2, 5)
+    there = account(member, memberships={held.keeper_id: Membership(ours=False, seen=True, shown=True)})
+    first = decide(directory([member, newcomer], [one, other]), snapshot([there], [held], reviewed=False))
+    assert first.snapshot.teams[held.keeper_id].jumpcloud_id == other.id
+    assert not [op for op in first.plan.operations if op.remove or (op.kind is Kind.CREATE_USER and op.add)]
+
+
 def test_the_pilot_covers_who_was_created_in_it_and_left_before_the_next_read() -> None:
 
     policy = Policy(only=Pilot(groups=frozenset({"IT"})), grace=timedelta(0))

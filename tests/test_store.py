@@ -403,6 +403,9 @@ def test_the_held_plan_is_the_newest_that_was_held_and_is_kept_once(store: Store
     assert (newest.id, of_p2.id) == (runs[2], runs[1])
     assert store.held_run("p3") is None
     assert [store.document(run) for run in runs] == [None, f"p2 of {runs[1]}", f"p1 of {runs[2]}"]
+    released = store.begin_run("cycle", NOW, by="", reason="")
+    store.finish_run(released, NOW, "failed", plan_id="p1", document="nothing held in it")
+    assert store.document(runs[2]) == f"p1 of {runs[2]}"
     store.finish_run(store.begin_run("cycle", NOW, by="", reason=""), NOW, "nothing")
     assert store.held_run() is None
     assert store.held_run("p1") is None
