@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 
 from reconciler.cycle import NobodyThere, Outcome, Stopped
-from reconciler.plan import Cause, Plan
+from reconciler.plan import Cause
 from reconciler.report import chart, files, html, words
 from reconciler.report.document import to_document
 from reconciler.report.terminal import clean, clean_json
@@ -115,7 +115,7 @@ def _finished(
         detail=verdict.rest,
         by=run.by,
         held=len(plan.held_indices),
-        drift=_drift(plan),
+        drift=sum(op.cause is Cause.DRIFT for op in plan.operations),
         sent=bool(outcome.results),
     )
     again = _again(entries, entry)
@@ -228,11 +228,6 @@ def _states(rows: Sequence["JournalRow"]) -> list[tuple[str, int]]:
     labels = {State.DONE: "done", State.SENT: "sent, outcome unknown", State.PLANNED: "not sent"}
     found = Counter(labels.get(row.state) or words.STATES[row.state.value] for row in rows)
     return found.most_common()
-
-
-def _drift(plan: Plan) -> int:
-    drifted = sum(op.cause is Cause.DRIFT for op in plan.operations)
-    return drifted + sum(notice.kind in words.DRIFT_NOTICES for notice in plan.notices)
 
 
 # -- the directory ----------------------------------------------------------------------------------------------------
