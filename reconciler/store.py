@@ -61,7 +61,6 @@ __all__ = [
     "StateError",
     "Store",
     "Unusable",
-    "Waiting",
     "WrongBinding",
 ]
 
@@ -82,15 +81,6 @@ class Binding:
     organization: str
     application_id: str
     keeper: str
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """What waits for approval in Keeper and since when: a team, or where `members` is not 0, so many members of it."""
-
-    team: str
-    members: int
-    since: datetime
 
 
 _BINDING_WORDS = {
@@ -501,9 +491,16 @@ class Store:
         if run is None:
             return None
         free = f"SELECT max(id) FROM runs WHERE {_GOOD_READ} AND kind <> 'person' AND held = 0"
-        sql = f"SELECT min(started_at) FROM runs WHERE held > 0 AND kind <> 'person' AND id > coalesce(({free}), 0)"
+        before = f"held > 0 AND kind <> 'person' AND id > coalesce(({free}), 0) AND id < ?"
+        sql = f"SELECT started_at FROM runs WHERE {before} ORDER BY id DESC"
+        since = run.started_at
         with self._reading() as connection:
-            return run, time_of(connection.execute(sql).fetchone()[0]) or run.started_at
+            for (text,) in connection.execute(sql, (run.id,)):
+                at = datetime.fromisoformat(text)
+                if since - at > timedelta(days=1):
+                    break  # another hold: the runs between the two did nothing and are forgotten by now
+                since = at
+        return run, since
 
     def document(self, run_id: int) -> str | None:
         """The plan document (JSON) that was kept with a run."""
@@ -611,24 +608,6 @@ class Store:
         """
         with self._reading() as connection:
             return {(day, kind): number for day, kind, number in connection.execute(sql, (time_text(since),))}
-
-    def waiting(self) -> list[Waiting]:
-        """What we asked for and Keeper has never shown: teams, and by team the memberships."""
-        sql = """
-            SELECT team, count(*), min(asked_at) FROM memberships JOIN users ON keeper_id = "user"
-            WHERE ours = 1 AND seen = 0 AND gone = 0 AND asked_at IS NOT NULL GROUP BY team
-        """
-        with self._reading() as connection:
-            teams = {team.keeper_id: team for team in map(team_of, _rows(connection, "SELECT * FROM teams"))}
-            found = [
-                Waiting(team.name, 0, team.queued_at)
-                for team in teams.values()
-                if team.managed and team.queued_at and not team.seen and not team.gone
-            ]
-            return found + [
-                Waiting(teams[team].name if team in teams else team, number, datetime.fromisoformat(since))
-                for team, number, since in connection.execute(sql)
-            ]
 
     def keep_house(self, now: datetime, history: timedelta) -> bool:
         """Once a day: forget what is older than `history`, and copy the file beside itself, keeping `COPIES` copies.

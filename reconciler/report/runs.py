@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 
 from reconciler.cycle import NobodyThere, Outcome, Stopped
-from reconciler.plan import Cause, Plan
-from reconciler.report import chart, files, html, words
+from reconciler.plan import Cause
+from reconciler.report import chart, files, html, teams, words
 from reconciler.report.document import to_document
 from reconciler.report.terminal import clean, clean_json
 from reconciler.rows import State
 
 if TYPE_CHECKING:
     from reconciler.config import Settings
-    from reconciler.store import JournalRow, Run, Store, Waiting
+    from reconciler.store import JournalRow, Run, Store
 
 CHART_DAYS = 30
 """How many days the charts of the index show."""
@@ -115,7 +115,7 @@ def _finished(
         detail=verdict.rest,
         by=run.by,
         held=len(plan.held_indices),
-        drift=_drift(plan),
+        drift=sum(op.cause is Cause.DRIFT for op in plan.operations),
         sent=bool(outcome.results),
     )
     again = _again(entries, entry)
@@ -230,11 +230,6 @@ def _states(rows: Sequence["JournalRow"]) -> list[tuple[str, int]]:
     return found.most_common()
 
 
-def _drift(plan: Plan) -> int:
-    drifted = sum(op.cause is Cause.DRIFT for op in plan.operations)
-    return drifted + sum(notice.kind in words.DRIFT_NOTICES for notice in plan.notices)
-
-
 # -- the directory ----------------------------------------------------------------------------------------------------
 
 
@@ -275,7 +270,6 @@ def _index(settings: "Settings", store: "Store", entries: Sequence[Entry], run: 
         drift[entry.at[:10], "drift"] += entry.drift
     kinds = {kind.value: verb.lower() for kind, verb in words.VERBS.items()}
     newest = entries[-1] if entries and entries[-1].last == _text(at) else None
-    held = store.held_now()
     return html.page(
         "index.html",
         title="Runs",
@@ -283,7 +277,7 @@ def _index(settings: "Settings", store: "Store", entries: Sequence[Entry], run: 
         at=at,
         result=words.RESULTS.get(run.result, "cut off"),
         newest=newest,
-        waiting=_waiting(held[1] if held else None, store.waiting(), at),
+        waiting=_waiting(settings, store, at),
         queue_age=settings.teams.queue_age,
         charts=[
             ("Operations by kind", chart.stacked(done, kinds, at.date(), CHART_DAYS), kinds),
@@ -306,12 +300,19 @@ class _Wait:
     age: timedelta
 
 
-def _waiting(held_since: datetime | None, asked: Sequence["Waiting"], at: datetime) -> list[_Wait]:
+def _waiting(settings: "Settings", store: "Store", at: datetime) -> list[_Wait]:
     """What waits, the longest first."""
-    found = [_Wait("What is held, for a person", "", held_since, at - held_since)] if held_since else []
-    for wait in asked:
-        what = words.count(wait.members, "member") + " of the team" if wait.members else "the team"
-        found.append(_Wait(f"{what}, for approval in Keeper", clean(wait.team, 300), wait.since, at - wait.since))
+    found = []
+    held = store.held_now()
+    if held is not None:
+        run, since = held
+        found.append(_Wait(f"{words.count(run.held, 'held operation')}, for a person", "", since, at - since))
+    for wait in teams.waiting(store.snapshot(), settings.policy().teams):
+        asked = datetime.fromisoformat(wait["since"]) if wait["since"] else at
+        what = " and ".join(
+            ["the team"] * wait["queued"] + [words.count(wait["members"], "member")] * bool(wait["members"])
+        )
+        found.append(_Wait(f"{what}, for approval in Keeper", clean(wait["team"], 300), asked, at - asked))
     return sorted(found, key=lambda wait: wait.since)
 
 

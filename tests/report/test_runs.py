@@ -196,6 +196,13 @@ def test_old_reports_go_and_nothing_else_does(stage: Stage) -> None:
     assert not draft.exists()
 
 
+def test_a_former_hold_is_not_taken_for_this_one(stage: Stage) -> None:
+    stage.run(accident(), AT - timedelta(days=9))
+    stage.run(accident(), AT - timedelta(hours=2))
+    stage.run(accident(), AT)
+    assert "2 h 0 min" in stage.index
+
+
 def test_a_plan_that_is_held_for_longer_than_reports_are_kept_keeps_its_report(stage: Stage) -> None:
     for days in range(40, -1, -1):
         stage.run(accident(), AT - timedelta(days=days))
@@ -204,12 +211,12 @@ def test_a_plan_that_is_held_for_longer_than_reports_are_kept_keeps_its_report(s
 
 
 def test_the_index_shows_what_waits_and_since_when(stage: Stage) -> None:
-    stage.run(accident(), AT - timedelta(hours=30))
-    stage.run(accident(), AT)
-    assert "What is held, for a person" in stage.index
+    for hours in (30, 15, 0):
+        stage.run(accident(), AT - timedelta(hours=hours))
+    assert "40 held operations, for a person" in stage.index
     assert "1 d 6 h" in stage.index
     stage.run(QUIET, AT + MINUTE, "nothing")
-    assert "What is held, for a person" not in stage.index
+    assert "40 held operations, for a person" not in stage.index
     assert "Nothing: no plan is held" in stage.index
 
 
