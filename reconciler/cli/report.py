@@ -24,7 +24,6 @@ def status(config: Path | None, as_json: bool) -> None:
 
     settings = settings_of(config)
     with Store.open(settings.state_path(), write=False) as store:
-        # The daemon says here when its next cycle is due (`next_due`).
         found = document(store, settings, utc_now())
     click.echo(json_document(found) if as_json else render(found, width=width(), colour=colour()))
 

@@ -5,7 +5,7 @@ import json
 import os
 import pwd
 from collections import Counter
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,19 @@ from reconciler.diff import pause_after
 from reconciler.model import Snapshot
 from reconciler.report import teams
 from reconciler.report.terminal import clean, names, spoken, stamp, styled, wrapped
-from reconciler.rows import Request
+from reconciler.rows import Request, time_of
 from reconciler.store import Store
 
 RUNS = 5
 """How many of the last runs are shown."""
+LATE = timedelta(minutes=15)
+"""A cycle that is so much overdue tells that the daemon has died; a long cycle delays the next."""
 MOST = 20
 """Lines of one kind before the rest is a number."""
 
 
-def document(store: Store, settings: Settings, now: datetime, *, next_due: datetime | None = None) -> dict[str, Any]:
-    """The state of things as one JSON document; nothing is asked of either service.
-
-    `next_due` is when the daemon will begin the next cycle, None where none is running.
-    """
+def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
+    """The state of things as one JSON document; nothing is asked of either service."""
     snapshot = store.snapshot()
     runs = store.runs(RUNS)
     accounts = [account for account in snapshot.accounts.values() if not account.gone]
@@ -40,7 +39,7 @@ def document(store: Store, settings: Settings, now: datetime, *, next_due: datet
         "mode": settings.policy().mode.value,
         "first_plan_reviewed": snapshot.reviewed,
         "keeper_read_at": stamp(snapshot.read_at),
-        "next_cycle_at": stamp(next_due),
+        "next_cycle_at": stamp(time_of(store.meta("next_cycle"))),
         "users": {
             "managed": len(managed),
             "active": sum(account.active for account in managed),
@@ -199,8 +198,11 @@ def _headline(found: dict[str, Any], width: int, colour: bool) -> list[str]:
     else:
         last = found["runs"][0]
         lines += wrapped(f"Last run: {last['result']}, {spoken(last['started_at'])}.", width)
-    if found["next_cycle_at"]:
-        lines += wrapped(f"Next cycle: {spoken(found['next_cycle_at'])}.", width)
+    due = found["next_cycle_at"]
+    if due and datetime.fromisoformat(due) + LATE < datetime.fromisoformat(found["asked_at"]):
+        lines += wrapped(f"The next cycle was due on {spoken(due)}. Is the service running?", width)
+    elif due:
+        lines += wrapped(f"Next cycle: {spoken(due)}.", width)
     if found["mode"] == "observe":
         lines += wrapped("Mode: observe; nothing is sent.", width)
     if found["runs"] and not found["first_plan_reviewed"]:

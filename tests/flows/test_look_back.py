@@ -2,9 +2,11 @@
 
 import csv
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from reconciler.simulator.faults import status
+from reconciler.store import Store
 from tests.stage import API_KEY, World
 
 EVIL = "\x1b[31mEvil\u202e"
@@ -57,6 +59,15 @@ def test_status_tells_what_is_held_since_when_and_whom_it_is_about(world: World)
     assert status["held"] is None
     assert status["users"]["oldest_leaver"] is None
     assert ("release", held["plan"]) in [(entry["kind"], entry["plan"]) for entry in status["decisions"]]
+
+
+def test_status_tells_when_the_next_cycle_is_due_and_when_it_is_overdue(world: World) -> None:
+    world.run("apply")
+    path = world.folder / "state" / "reconciler.db"
+    for ahead, words in ((timedelta(minutes=5), "Next cycle: "), (timedelta(hours=-1), "Is the service running?")):
+        with Store.open(path, write=True) as store:
+            store.set_meta("next_cycle", (datetime.now(UTC) + ahead).isoformat())
+        assert words in world.run("status").stdout
 
 
 def test_status_names_who_fails_and_what_is_open(world: World) -> None:
