@@ -19,7 +19,7 @@ from reconciler.confirm import confirm
 from reconciler.diff import Decision, diff
 from reconciler.http import Counters
 from reconciler.inventory import InventoryError
-from reconciler.jumpcloud import JumpCloud, JumpCloudError, Person
+from reconciler.jumpcloud import JumpCloud, JumpCloudError, Person, PersonAmbiguous
 from reconciler.keeper import Keeper, KeeperError
 from reconciler.model import (
     EXTERNAL_ID,
@@ -141,7 +141,8 @@ class Look:
 
     `user` and the `groups` in scope are JumpCloud's, `snapshot` is what bears on the person, `key` their name in it.
     What could not be read is in `unread` by service, with the reason; then `user` is not known, or the accounts are as
-    they were when last read. `plan` is None where JumpCloud could not be read, or where there is nobody.
+    they were when last read. `plan` is None where JumpCloud could not be read, or where there is nobody. `ambiguous`:
+    JumpCloud has several users with the address.
     """
 
     user: User | None
@@ -150,6 +151,7 @@ class Look:
     key: str
     plan: Plan | None
     unread: Mapping[str, str]
+    ambiguous: bool = False
 
 
 def look_back(store: Store, address: str, why: str) -> Look:
@@ -167,12 +169,14 @@ async def look(settings: Settings, services: Services, store: Store, address: st
     line = _Line(settings, services, store, Order(), now, None)
     unread: dict[str, str] = {}
     person = found = made = None
+    ambiguous = False
     try:
         found = await services.jumpcloud.application()
         store.check(Binding(found[0], found[1].id, services.scim_url))
         person = await in_jumpcloud(services.jumpcloud, snapshot, address)
     except JumpCloudError as error:
         unread["jumpcloud"] = str(error)
+        ambiguous = isinstance(error, PersonAmbiguous)
     user = person.user if person else None
     held = in_snapshot(snapshot, address, user)
     try:
@@ -191,7 +195,7 @@ async def look(settings: Settings, services: Services, store: Store, address: st
                 made = (await line.confirmed(line.limited(line.decided(read)), read)).plan
     except JumpCloudError as error:
         unread["jumpcloud"] = str(error)
-    return Look(user, groups, held.snapshot, held.key, made, unread)
+    return Look(user, groups, held.snapshot, held.key, made, unread, ambiguous)
 
 
 async def run(

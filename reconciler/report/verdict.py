@@ -38,6 +38,12 @@ class Verdict:
 
 def verdict(store: Store, settings: Settings, look: Look, email: str, held: Mapping[str, Any] | None) -> Verdict:
     """The first of what stands in the way: who decides otherwise, then what waits, then what is simply so."""
+    if look.ambiguous:
+        return Verdict(
+            "conflict",
+            "Not managed, because several JumpCloud users have this address.",
+            "In JumpCloud, correct the address of all but one of them.",
+        )
     if not look.key:
         return _nobody(store, look, email)
     if look.plan is None:

@@ -142,6 +142,14 @@ def test_two_people_who_claim_one_address(world: World, people: list[str]) -> No
     assert found["verdict"]["because"].startswith("Not managed, because the address p0@example.com belongs to")
 
 
+def test_two_jumpcloud_users_with_one_address(world: World) -> None:
+    world.person("p0", world.group("Engineering"))
+    world.jumpcloud.add_user("p0@example.com", username="other", state="ACTIVATED")
+    found = explain(world, "p0@example.com")
+    assert found["verdict"]["kind"] == "conflict"
+    assert found["verdict"]["because"] == "Not managed, because several JumpCloud users have this address."
+
+
 def test_what_is_held_and_how_to_let_it_through(world: World, people: list[str]) -> None:
     for one in people[:7]:
         world.jumpcloud.delete_user(one)
