@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-from reconciler.plan import Cause, Held, Kind, LimitUse, Operation, Plan, Rule, TeamRef
+from reconciler.plan import DRIFT_NOTICES, Cause, Held, Kind, LimitUse, Operation, Plan, Rule, TeamRef
 from reconciler.report import words
 from reconciler.report.terminal import clean
 
@@ -109,7 +109,7 @@ def render(plan: Plan, *, tenant: str = "", release_command: str = "reconciler r
         teams=_teams(plan, rows),
         bars=[_bar(use, plan.held) for use in plan.limits],
         notices=[
-            (heading, kind in words.DRIFT_NOTICES, mine)
+            (heading, kind in DRIFT_NOTICES, mine)
             for kind, heading in words.NOTICES.items()
             if (mine := [notice for notice in plan.notices if notice.kind is kind])
         ],

@@ -33,12 +33,12 @@ NOTICES = {
     NoticeKind.NO_LICENCE: "No licence free",
     NoticeKind.FAILING: "Failing",
     NoticeKind.HOOK_FAILED: "Hooks that failed",
-    NoticeKind.LOCKED_IN_KEEPER: "Locked in Keeper by somebody else",
+    NoticeKind.LOCKED_IN_KEEPER: "Drift: locked in Keeper by somebody else",
+    NoticeKind.GIVEN_BY_HAND: "Drift: given by hand in Keeper",
+    NoticeKind.DRIFT: "Drift: changed in Keeper behind our back",
     NoticeKind.WAITING_FOR_APPROVAL: "Waiting for approval in Keeper",
     NoticeKind.ADDRESS_CHANGE: "Changed addresses",
     NoticeKind.GONE: "Gone from Keeper",
-    NoticeKind.DRIFT: "Drift that is only reported",
-    NoticeKind.GIVEN_BY_HAND: "Given by hand in Keeper",
     NoticeKind.NO_ADDRESS: "Without an e-mail address",
     NoticeKind.STATE_UNKNOWN: "Staged, or in an unknown state",
     NoticeKind.IN_GRACE: "Out of scope, still in grace",
@@ -89,9 +89,6 @@ MARKS = {
     "put_off": "put off",
 }
 """How far one operation has come, before and after a run."""
-
-DRIFT_NOTICES = frozenset({NoticeKind.DRIFT, NoticeKind.GIVEN_BY_HAND})
-"""The notices that tell of changes behind our back."""
 
 RESULTS = {
     "done": "done",
