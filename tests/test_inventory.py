@@ -11,6 +11,7 @@ from reconciler.inventory import InventoryError, from_json, parse, to_json
 from reconciler.model import Inventory, InventoryTeam, Membership, Snapshot
 from reconciler.plan import Cause, Change, Kind, NoticeKind, Operation, Rule, Subject
 from reconciler.policy import Policy, TeamPolicy
+from reconciler.report.teams import waiting as shown_as_waiting
 from reconciler.rows import State
 from reconciler.settle import settle
 from reconciler.waiting import SETTLING, waiting
@@ -239,3 +240,17 @@ def test_only_what_an_approval_helps_and_no_person_looks_after_is_given_to_the_c
     }
     assert approvable(held(), TeamPolicy(review=("Sal*",))) == []
     assert approvable(held(shown(queued=False, pending=True, invited=True)), TeamPolicy()) == []
+
+
+def test_status_and_teams_say_how_sure_it_is() -> None:
+    [unsure] = shown_as_waiting(held(), TeamPolicy())
+    assert unsure == {
+        "team": "Sales",
+        "queued": True,
+        "members": 1,
+        "since": "2026-11-24T11:00:00Z",
+        "certain": False,
+    }
+    [sure] = shown_as_waiting(held(shown(queued=True, pending=True)), TeamPolicy())
+    assert sure["certain"] is True
+    assert shown_as_waiting(held(shown(queued=False, pending=False)), TeamPolicy()) == []

@@ -214,7 +214,8 @@ def _waiting(entry: dict[str, Any]) -> str:
     what = ["the team"] if entry["queued"] else []
     what += [f"{entry['members']} members"] if entry["members"] else []
     since = f"the oldest since {spoken(entry['since'])}" if entry["since"] else "since an unknown time"
-    return f"Waiting: {clean(entry['team'], 60)}: {' and '.join(what)} asked for, approval not visible, {since}"
+    how = "queued in Keeper" if entry["certain"] else "asked for, approval not visible"
+    return f"Waiting: {clean(entry['team'], 60)}: {' and '.join(what)} {how}, {since}"
 
 
 def _unsettled(entry: dict[str, Any]) -> str:

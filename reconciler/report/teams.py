@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
+from reconciler import waiting as approvals
 from reconciler.model import Account, Membership, Snapshot, Team
 from reconciler.policy import TeamPolicy
 from reconciler.report.terminal import names, spoken, stamp, styled, wrapped
@@ -14,27 +15,18 @@ MOST_MEMBERS = 30
 
 
 def waiting(snapshot: Snapshot, policy: TeamPolicy) -> list[dict[str, Any]]:
-    """Per team of ours, what was asked for and never shown by Keeper: the team itself, some of its members.
-
-    What Keeper turns into roles needs no approval.
-    """
-    members = _members(snapshot)
-    found = []
-    for team in _ours(snapshot):
-        if policy.role_prefix and team.name.startswith(policy.role_prefix):
-            continue
-        asked = [membership.asked_at for _, membership in members[team.keeper_id] if membership.waiting]
-        since = [at for at in (team.queued_at if team.waiting else None, *asked) if at]
-        if team.waiting or asked:
-            found.append(
-                {
-                    "team": team.name,
-                    "queued": team.waiting,
-                    "members": len(asked),
-                    "since": stamp(min(since, default=None)),
-                }
-            )
-    return found
+    """Per team of ours, what waits for an approval: the team itself, some of its members. `certain`: Keeper's inventory
+    shows all of it as queued, it is not only unseen over SCIM."""
+    return [
+        {
+            "team": found.team.name,
+            "queued": found.queued,
+            "members": len(found.members),
+            "since": stamp(found.since),
+            "certain": (found.certain or not found.queued) and all(member.certain for member in found.members),
+        }
+        for found in sorted(approvals.waiting(snapshot, policy), key=lambda found: _by_name(found.team))
+    ]
 
 
 def document(snapshot: Snapshot, policy: TeamPolicy, now: datetime) -> dict[str, Any]:
