@@ -5,7 +5,7 @@ import stat
 
 from jsonschema import Draft202012Validator
 
-from reconciler.simulator.faults import close
+from reconciler.simulator.faults import status
 from tests.stage import World
 
 
@@ -57,7 +57,7 @@ def test_every_run_that_changed_held_or_failed_something_has_a_report(world: Wor
     world.run("apply", expect=4)
     (held,) = folder.glob("*-held-*.html")
     assert "7 people would be locked out of Keeper (7 deleted in JumpCloud)" in held.read_text()
-    world.front.faults.add(close())
+    world.front.faults.add(status(401))  # which is not tried again
     world.run("apply", expect=1)
     (failed,) = folder.glob("*-failed-*.html")
     assert "Nothing was sent to Keeper" in failed.read_text()
