@@ -228,8 +228,8 @@ def _here(settings: "Settings", ask: "Ask", store: "Store", *, ask_person: bool)
         loop = asyncio.get_running_loop()
 
         def stop(number: int) -> None:
-            # What is on its way is finished and recorded; a second signal ends the process as usual.
             stopping.set()
+            say("Finishing what is on its way. Once more ends at once; the next run then finds out what became of it.")
             loop.remove_signal_handler(number)
 
         for number in (signal.SIGINT, signal.SIGTERM):

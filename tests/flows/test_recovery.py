@@ -38,7 +38,9 @@ def interrupt_in_flight(world: World, method: str, target: str, *arguments: str)
     while not rule.fired and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)  # no more is begun
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)  # and what is on its way is left
     process.communicate(timeout=30)
     world.back.faults.clear()
 
