@@ -1,0 +1,32 @@
+"""The state of one tenant in SQLite: the snapshot of Keeper, the runs, the journal, the requests.
+
+One writer, and readers at any time (see `statefile` for the file itself). What is read in one call is of one moment;
+what is written in one call is written as a whole or not at all, and is on the disk when the call returns. Every
+method raises `StateError` where the file can't be read or written.
+"""
+
+from reconciler.rows import JournalRow, Request, Run, State
+from reconciler.statefile import Damaged, Foreign, InUse, Newer, StateError, Unusable, WrongBinding
+from reconciler.store.journal import Journal
+from reconciler.store.requests import Requests
+from reconciler.store.snapshots import Binding
+
+__all__ = [
+    "Binding",
+    "Damaged",
+    "Foreign",
+    "InUse",
+    "JournalRow",
+    "Newer",
+    "Request",
+    "Run",
+    "State",
+    "StateError",
+    "Store",
+    "Unusable",
+    "WrongBinding",
+]
+
+
+class Store(Journal, Requests):
+    """An open state file; see the module."""

@@ -1,0 +1,209 @@
+"""What all parts of the store share: the open file, its transactions, and small values."""
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from reconciler import statefile
+from reconciler.plan import Kind
+from reconciler.rows import json_text
+from reconciler.statefile import Damaged
+
+if TYPE_CHECKING:
+    from sqlite_utils.db import Database, Table
+
+
+class OpenFile:
+    """An open state file. Every method raises `StateError` where the file can't be read or written."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, lock: int | None, *, beside: bool = False) -> None:
+        self.path = path
+        self._connection = connection
+        self._lock = lock
+        self._beside = beside
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, write: bool, takes_requests: bool = False) -> Self:
+        """Open the state file, as the one writer or as one of many readers.
+
+        A writer makes the file (and its directory) where there is none, and migrates it; a daemon tells others that
+        it `takes_requests`. A reader takes no lock and writes nothing; a missing file is an empty state to it. Raises
+        `StateError`.
+        """
+        resolved = Path(path).resolve()
+        if not write:
+            return cls(resolved, statefile.open_for_reading(resolved), None)
+        return cls(resolved, *statefile.open_for_writing(resolved, takes_requests=takes_requests))
+
+    @classmethod
+    def beside(cls, path: str | os.PathLike[str]) -> Self:
+        """Open the state file beside the writer that has it in use, to file requests and decisions for it to find.
+
+        Raises `StateError`, also where there is no file yet.
+        """
+        resolved = Path(path).resolve()
+        return cls(resolved, statefile.open_beside(resolved), None, beside=True)
+
+    @classmethod
+    def restore(cls, path: str | os.PathLike[str], copy: Path) -> Path | None:
+        """Go back to a copy of the state file; returns the name under which the present one is kept, if there is one.
+
+        What was done since the copy was made is not known any more: the next cycle is a resync, and a first plan again
+        that a person reviews. Raises `StateError`.
+        """
+        resolved = Path(path).resolve()
+        former = statefile.restore(resolved, copy)
+        with cls.open(resolved, write=True) as store, store._tx() as connection:
+            connection.execute("DELETE FROM meta WHERE key IN ('reviewed', 'read_at')")
+            connection.execute(
+                "UPDATE requests SET state = 'lapsed' WHERE state IN ('open', 'filed', 'taken') AND kind <> 'pause'"
+            )
+        return former
+
+    @property
+    def in_use(self) -> bool:
+        """Whether somebody, this process or another one, has the file open for writing."""
+        return statefile.is_in_use(self.path)
+
+    def data_version(self) -> int:
+        """A number that changes when another process has written."""
+        with statefile.translated(self.path):
+            (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+            return int(version)
+
+    @property
+    def writable(self) -> bool:
+        """Whether this is the one writer."""
+        return self._lock is not None
+
+    def close(self) -> None:
+        """Close the file and give the lock back."""
+        if self._lock is None and not self._beside:
+            self._connection.close()
+            return
+        statefile.put_to_rest(self._connection)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Transactions
+
+    @cached_property
+    def _db(self) -> "Database":
+        from sqlite_utils import Database  # 0.2 s, which readers need not spend
+
+        return Database(self._connection)
+
+    def _table(self, name: str) -> "Table":
+        return self._db.table(name)
+
+    def _insert(self, table: str, row: dict[str, Any]) -> int:
+        new_id: Any = self._table(table).insert(row).last_pk
+        return int(new_id)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """One transaction for all that is written within."""
+        with self._tx():
+            yield
+
+    @contextmanager
+    def _tx(self) -> Iterator[sqlite3.Connection]:
+        """One transaction for writing. `with connection` would not begin one, so each call would commit alone."""
+        connection = self._connection
+        if connection.in_transaction:
+            yield connection
+            return
+        with statefile.translated(self.path):
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """One moment for all that is read within; what can't be decoded is damage."""
+        if self._connection.in_transaction:
+            yield self._connection
+            return
+        with statefile.translated(self.path):
+            self._connection.execute("BEGIN")
+            try:
+                yield self._connection
+            except (ValueError, LookupError, TypeError) as error:
+                raise Damaged(self.path, f"a row can't be read ({error!r})") from error
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("COMMIT")
+
+    # Small values
+
+    def meta(self, key: str) -> str | None:
+        """A small value that was kept under this key."""
+        with self._reading() as connection:
+            return meta(connection, key)
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Keep a small value under this key."""
+        with self._tx():
+            self._set_meta(key, value)
+
+    def _set_meta(self, key: str, value: str) -> None:
+        self._table("meta").upsert({"key": key, "value": value}, pk="key")
+
+    def passed_canaries(self) -> frozenset[Kind]:
+        """The kinds of operations whose canary has passed on this node."""
+        with self._reading() as connection:
+            return frozenset(map(Kind, json.loads(meta(connection, "canaries") or "[]")))
+
+    def pass_canary(self, kind: Kind) -> None:
+        """Remember that the canary of this kind has passed."""
+        with self._tx() as connection:
+            passed = {kind.value, *json.loads(meta(connection, "canaries") or "[]")}
+            self._set_meta("canaries", json_text(sorted(passed)))
+
+    def _replace(self, table: str, rows: Iterable[dict[str, Any]]) -> None:
+        """Write whole rows, whatever was there. By hand: for 100,000 of them sqlite-utils takes three times as long."""
+        rest = iter(rows)
+        first = next(rest, None)
+        if first is not None:
+            columns = ", ".join(f'"{column}"' for column in first)
+            sql = f"INSERT OR REPLACE INTO {table} ({columns}) VALUES ({', '.join('?' * len(first))})"
+            self._connection.executemany(sql, (tuple(row.values()) for row in chain([first], rest)))
+
+
+def meta(connection: sqlite3.Connection, key: str) -> str | None:
+    """A small value, within a transaction that is open."""
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return str(row[0]) if row else None
+
+
+def former_operations(connection: sqlite3.Connection) -> int:
+    """The id of the last operation under a former binding; 0 if there never was one."""
+    return int(meta(connection, "former_operations") or "0")
+
+
+def rows(connection: sqlite3.Connection, sql: str, *parameters: Any) -> Iterator[sqlite3.Row]:
+    """The rows of a query, by column."""
+    cursor = connection.cursor()
+    cursor.row_factory = sqlite3.Row
+    return iter(cursor.execute(sql, parameters))

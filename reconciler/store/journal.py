@@ -1,0 +1,281 @@
+"""The runs and the journal, what is remembered of them, and for how long."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+
+from reconciler import statefile
+from reconciler.history import RUN_COLUMNS, Found, Wanted, find
+from reconciler.migrations import LAST_CHANGE
+from reconciler.model import Account, Team
+from reconciler.plan import Kind, Operation
+from reconciler.rows import JournalRow, Run, State, journal_row, json_text, operation_row, run_of, time_of, time_text
+from reconciler.store.base import former_operations, rows
+from reconciler.store.snapshots import Snapshots
+
+COPIES = 7
+"""How many daily copies of the state file are kept."""
+QUIET_RUNS = timedelta(days=7)
+"""How long a run is remembered that did nothing: a year has 100,000 of them."""
+_GOOD_READ = "result NOT IN ('', 'failed', 'stopped')"
+_NOBODY: Mapping[str, datetime] = MappingProxyType({})
+
+
+class Journal(Snapshots):
+    """What was done and what came of it; an outcome is recorded together with its effect on the snapshot."""
+
+    # Runs
+
+    def begin_run(self, kind: str, started_at: datetime, by: str, reason: str) -> int:
+        """Record that a run begins; returns its id."""
+        with self._tx():
+            row = {
+                "kind": kind,
+                "started_at": time_text(started_at),
+                "started_by": by,
+                "reason": reason,
+                "result": "",
+                "plan_id": "",
+                "held": 0,
+                "counts": "{}",
+            }
+            return self._insert("runs", row)
+
+    def finish_run(
+        self,
+        run_id: int,
+        at: datetime,
+        result: str,
+        *,
+        counts: Mapping[str, int] | None = None,
+        plan_id: str = "",
+        held: int = 0,
+        document: str | None = None,
+        kind: str = "",
+        error: str = "",
+    ) -> None:
+        """Record how a run ended, with the number of operations held, and the plan document (JSON) if worth keeping.
+
+        `kind` is what it turned out to be, `error` why it failed. Of runs with the same plan only the newest keeps the
+        document: a plan may be held for days.
+        """
+        with self._tx() as connection:
+            if document is not None:
+                # What was held stays to be released as long as nothing came of it.
+                connection.execute(
+                    "UPDATE runs SET document = NULL WHERE plan_id = ? AND (held = 0 OR ? > 0)", (plan_id, held)
+                )
+            row = {
+                "finished_at": time_text(at),
+                "result": result,
+                "counts": json_text(dict(counts or {})),
+                "plan_id": plan_id,
+                "held": held,
+                "document": document,
+                "error": error,
+            }
+            self._table("runs").update(run_id, row | ({"kind": kind} if kind else {}))
+
+    def runs(self, limit: int) -> list[Run]:
+        """The newest runs, the newest first."""
+        with self._reading() as connection:
+            return [
+                run_of(row)
+                for row in rows(connection, f"SELECT {RUN_COLUMNS} FROM runs ORDER BY id DESC LIMIT ?", limit)
+            ]
+
+    def last_good_read(self) -> datetime | None:
+        """When the newest run over everybody began that read both sides."""
+        with self._reading() as connection:
+            sql = f"SELECT max(started_at) FROM runs WHERE {_GOOD_READ} AND kind <> 'person'"
+            return time_of(connection.execute(sql).fetchone()[0])
+
+    def held_run(self, plan_id: str | None = None) -> Run | None:
+        """The newest run over everybody that read both sides, if it held operations; or, while it did, the newest that
+        held this plan."""
+        sql = f"SELECT {RUN_COLUMNS} FROM runs WHERE {_GOOD_READ} AND kind <> 'person'"
+        with self._reading() as connection:
+            newest = next(map(run_of, rows(connection, f"{sql} ORDER BY id DESC LIMIT 1")), None)
+            if newest is None or not newest.held or plan_id in (None, newest.plan_id):
+                return newest if newest is not None and newest.held else None
+            older = f"{sql} AND held > 0 AND document IS NOT NULL AND plan_id = ? ORDER BY id DESC LIMIT 1"
+            return next(map(run_of, rows(connection, older, plan_id)), None)
+
+    def held_now(self) -> tuple[Run, datetime] | None:
+        """The run whose held operations wait, and since when such runs follow on each other without a break."""
+        run = self.held_run()
+        if run is None:
+            return None
+        free = f"SELECT max(id) FROM runs WHERE {_GOOD_READ} AND kind <> 'person' AND held = 0"
+        before = f"held > 0 AND kind <> 'person' AND id > coalesce(({free}), 0) AND id < ?"
+        sql = f"SELECT started_at FROM runs WHERE {before} ORDER BY id DESC"
+        since = run.started_at
+        with self._reading() as connection:
+            for (text,) in connection.execute(sql, (run.id,)):
+                at = datetime.fromisoformat(text)
+                if since - at > timedelta(days=1):
+                    break  # another hold: the runs between the two did nothing and are forgotten by now
+                since = at
+        return run, since
+
+    def document(self, run_id: int) -> str | None:
+        """The plan document (JSON) that was kept with a run."""
+        with self._reading() as connection:
+            row = connection.execute("SELECT document FROM runs WHERE id = ?", (run_id,)).fetchone()
+            return row[0] if row else None
+
+    def under_way(self) -> tuple[int, int]:
+        """Of the operations of the newest run, how many have an outcome, and how many there are."""
+        sql = """
+            SELECT count(CASE WHEN state NOT IN ('planned', 'sent') THEN 1 END), count(*) FROM operations
+            WHERE run_id = (SELECT max(id) FROM runs)
+        """
+        with self._reading() as connection:
+            done, total = connection.execute(sql).fetchone()
+            return done, total
+
+    # The journal
+
+    def write_ahead(
+        self,
+        run_id: int,
+        operations: Sequence[Operation],
+        decisions: Mapping[int, str],
+        at: datetime,
+        left: Mapping[str, datetime] = _NOBODY,
+    ) -> list[int]:
+        """Write the operations to the journal before the first is sent; returns their ids, in order.
+
+        `decisions`: by index, what a person decided to let an operation through. `left`: by Keeper id, since when a
+        person who is locked is known to be out of scope. Raises `Unusable` where the disk is nearly full: nothing is
+        sent whose outcome might not be recorded.
+        """
+        if operations:
+            statefile.make_sure_of_room(self.path, len(operations))
+        with self._tx() as connection:
+            (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM operations").fetchone()
+            ids = [last + 1 + index for index in range(len(operations))]
+            rows = (
+                {
+                    "id": ids[index],
+                    "run_id": run_id,
+                    "state": State.PLANNED.value,
+                    **operation_row(operation),
+                    "decision": decisions.get(index, ""),
+                    "planned_at": time_text(at),
+                    "left_at": _left(operation, left),
+                    "outcome": "",
+                    "error": "",
+                }
+                for index, operation in enumerate(operations)
+            )
+            self._replace("operations", rows)
+            return ids
+
+    def mark_sent(self, operation_id: int, at: datetime) -> None:
+        """Record that an operation is about to be sent: from now on its outcome is unknown."""
+        with self._tx():
+            row = {"state": State.SENT.value, "sent_at": time_text(at)}
+            self._table("operations").update(operation_id, row)
+
+    def record(
+        self,
+        operation_id: int,
+        state: State,
+        at: datetime,
+        outcome: str,
+        error: str = "",
+        *,
+        accounts: Iterable[Account] = (),
+        teams: Iterable[Team] = (),
+        drop_accounts: Iterable[str] = (),
+        drop_teams: Iterable[str] = (),
+    ) -> None:
+        """Record what became of an operation, together with its effect on the snapshot (as for `put`)."""
+        with self._tx():
+            row = {"state": state.value, "finished_at": time_text(at), "outcome": outcome, "error": error}
+            self._table("operations").update(operation_id, row)
+            self._put(accounts, teams, drop_accounts, drop_teams)
+
+    def unfinished(self) -> list[JournalRow]:
+        """The operations whose outcome is not known: those that a crash left planned or sent, and those that are
+        unknown since Keeper was asked last. The oldest first."""
+        with self._reading() as connection:
+            sql = "SELECT * FROM operations WHERE state IN ('planned', 'sent', 'unknown') AND id > ? ORDER BY id"
+            return [journal_row(row) for row in rows(connection, sql, former_operations(connection))]
+
+    def journal(self, since: datetime) -> list[JournalRow]:
+        """The operations whose state changed at this time or later, the oldest first."""
+        sql = f"SELECT * FROM operations WHERE {LAST_CHANGE} >= ? ORDER BY {LAST_CHANGE}, id"
+        with self._reading() as connection:
+            return [journal_row(row) for row in rows(connection, sql, time_text(since))]
+
+    def journal_of(self, subject_key: str, limit: int) -> list[JournalRow]:
+        """The newest operations on one subject (see `plan.Subject.key`), the newest first."""
+        sql = "SELECT * FROM operations WHERE subject_key = ? ORDER BY id DESC LIMIT ?"
+        with self._reading() as connection:
+            return [journal_row(row) for row in rows(connection, sql, subject_key, limit)]
+
+    def done_by_day(self, since: datetime) -> dict[tuple[str, str], int]:
+        """By ISO day (UTC) and kind, how many operations Keeper has carried out since then."""
+        sql = f"""
+            SELECT substr({LAST_CHANGE}, 1, 10), kind, count(*) FROM operations
+            WHERE state = 'done' AND {LAST_CHANGE} >= ? GROUP BY 1, 2
+        """
+        with self._reading() as connection:
+            return {(day, kind): number for day, kind, number in connection.execute(sql, (time_text(since),))}
+
+    def keep_house(self, now: datetime, history: timedelta) -> bool:
+        """Once a day: forget what is older than `history`, and copy the file beside itself, keeping `COPIES` copies.
+
+        Returns whether it was done.
+        """
+        last = time_of(self.meta("house_kept_at"))
+        if last is None:
+            self.set_meta("house_kept_at", time_text(now))
+        if last is None or timedelta() <= now - last < timedelta(days=1):
+            return False
+        self.forget(now - history, quiet=now - QUIET_RUNS)
+        self.set_meta("house_kept_at", time_text(now))
+        with statefile.translated(self.path):
+            statefile.keep_copy(self._connection, self.path, f"{now.astimezone(UTC):%Y-%m-%d}.copy")
+            statefile.drop_copies(self.path, COPIES)
+        return True
+
+    def history(self, wanted: Wanted, limit: int) -> Found:
+        """The newest operations that are wanted, with who decided."""
+        with self._reading() as connection:
+            return find(connection, wanted, limit)
+
+    def forget(self, before: datetime, quiet: datetime | None = None) -> None:
+        """Delete the history from before this time, but for what is open or still to be settled; and from before
+        `quiet`, if given, the runs that did, held and found nothing."""
+        limit = time_text(before)
+        with self._tx() as connection:
+            # The newest operation stays: its number must not be given to another one.
+            connection.execute(
+                f"DELETE FROM operations WHERE {LAST_CHANGE} < ? "
+                "AND (state IN ('done', 'failed', 'put_off') OR id <= ?) AND id < (SELECT max(id) FROM operations)",
+                (limit, former_operations(connection)),
+            )
+            connection.execute(
+                "DELETE FROM runs WHERE started_at < ? AND id NOT IN (SELECT run_id FROM operations)", (limit,)
+            )
+            if quiet is not None:
+                connection.execute(
+                    "DELETE FROM runs WHERE started_at < ? AND held = 0 AND id NOT IN (SELECT run_id FROM operations)",
+                    (time_text(quiet),),
+                )
+                connection.execute(
+                    "UPDATE runs SET document = NULL WHERE started_at < ? AND id < (SELECT max(id) FROM runs)",
+                    (time_text(quiet),),
+                )
+            connection.execute(
+                "DELETE FROM requests WHERE coalesce(closed_at, until, at) < ? AND (state <> 'open' OR until < ?)",
+                (limit, limit),
+            )
+
+
+def _left(operation: Operation, left: Mapping[str, datetime]) -> str | None:
+    since = left.get(operation.subject.keeper_id) if operation.kind is Kind.DEACTIVATE_USER else None
+    return time_text(since) if since else None

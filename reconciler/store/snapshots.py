@@ -1,0 +1,228 @@
+"""The binding of the state file, and the snapshot of what Keeper holds."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from reconciler.inventory import from_json, to_json
+from reconciler.model import Account, Failure, Inventory, Snapshot, Team
+from reconciler.rows import (
+    ACCOUNT_COLUMNS,
+    State,
+    account_row,
+    accounts_of,
+    json_text,
+    membership_row,
+    team_of,
+    team_row,
+    time_of,
+    time_text,
+)
+from reconciler.statefile import WrongBinding
+from reconciler.store.base import OpenFile, former_operations, meta, rows
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What a state file belongs to: one organisation, one application in it, one Keeper node (its SCIM address)."""
+
+    organization: str
+    application_id: str
+    keeper: str
+
+
+_BINDING_WORDS = {
+    "organization": "JumpCloud organisation",
+    "application_id": "JumpCloud application",
+    "keeper": "Keeper node",
+}
+
+
+class Snapshots(OpenFile):
+    """What the file belongs to, and what Keeper held when we last spoke to it."""
+
+    # The binding
+
+    def binding(self) -> Binding | None:
+        """What the file is bound to, None as long as nothing was."""
+        with self._reading() as connection:
+            text = meta(connection, "binding")
+            return Binding(**json.loads(text)) if text else None
+
+    def check(self, binding: Binding) -> None:
+        """Raise `WrongBinding` if the file is bound to something else; an unbound file passes."""
+        found = self.binding()
+        if found is None or found == binding:
+            return
+        settings = asdict(binding)
+        differing = [
+            f"{_BINDING_WORDS[key]} {value or '(none)'}, while the settings lead to {settings[key] or '(none)'}"
+            for key, value in asdict(found).items()
+            if value != settings[key]
+        ]
+        raise WrongBinding(self.path, "it belongs to " + "; and to ".join(differing))
+
+    def bind(self, binding: Binding) -> None:
+        """Bind an unbound file; raises `WrongBinding` if it is bound to something else."""
+        self.check(binding)
+        self.set_meta("binding", json_text(asdict(binding)))
+
+    def rebind(self, binding: Binding, at: datetime) -> None:
+        """Bind the file anew: the snapshot, the canaries and the review are forgotten, the history is kept.
+
+        What was left unfinished towards the former node is closed, and what the journal knows of failures and
+        unsettled teams no longer counts. Open releases and announcements lapse.
+        """
+        with self._tx() as connection:
+            for table in ("users", "teams", "memberships"):
+                connection.execute(f"DELETE FROM {table}")
+            connection.execute("DELETE FROM meta WHERE key IN ('canaries', 'reviewed', 'read_at', 'inventory')")
+            for former, state in ((State.PLANNED, State.PUT_OFF), (State.SENT, State.UNKNOWN)):
+                connection.execute(
+                    "UPDATE operations SET state = ?, finished_at = ?, outcome = ?, error = ? WHERE state = ?",
+                    (state, time_text(at), "rebound", "the state file was bound to something else", former),
+                )
+            connection.execute(
+                "UPDATE requests SET state = 'lapsed', closed_at = ? "
+                "WHERE state = 'open' AND kind IN ('release', 'allow')",
+                (time_text(at),),
+            )
+            (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM operations").fetchone()
+            self._set_meta("former_operations", str(last))
+            self._set_meta("binding", json_text(asdict(binding)))
+
+    # The snapshot
+
+    def snapshot(self) -> Snapshot:
+        """What Keeper held when we last spoke to it, with what the journal knows of failures and unsettled teams."""
+        with self._reading() as connection:
+            teams = map(team_of, rows(connection, "SELECT * FROM teams"))
+            former = former_operations(connection)
+            return Snapshot(
+                accounts=accounts_of(
+                    connection.execute(f"SELECT {ACCOUNT_COLUMNS} FROM users"),
+                    connection.execute('SELECT "user", team, ours, seen, shown, asked_at, found FROM memberships'),
+                ),
+                teams={team.keeper_id: team for team in teams},
+                unsettled_teams=_unsettled_teams(connection, former),
+                failures=_failures(connection, former),
+                reviewed=meta(connection, "reviewed") == "1",
+                read_at=time_of(meta(connection, "read_at")),
+                inventory=from_json(kept) if (kept := meta(connection, "inventory")) else None,
+            )
+
+    def keep_inventory(self, inventory: Inventory | None) -> None:
+        """Keep what the inventory command printed last, or forget it."""
+        with self._tx() as connection:
+            if inventory is None:
+                connection.execute("DELETE FROM meta WHERE key = 'inventory'")
+            else:
+                self._set_meta("inventory", to_json(inventory))
+
+    def save(self, snapshot: Snapshot, before: Snapshot) -> None:
+        """Write what differs between the two; `before` is what the file holds, as `snapshot` gave it or `save` got it.
+
+        `unsettled_teams` and `failures` come from the journal and are not written, nor is the inventory.
+        """
+        with self._tx():
+            self._put_accounts(_differing(snapshot.accounts, before.accounts), before.accounts)
+            self._drop_accounts(before.accounts.keys() - snapshot.accounts.keys())
+            self._put_teams(_differing(snapshot.teams, before.teams))
+            self._drop_teams(before.teams.keys() - snapshot.teams.keys())
+            if snapshot.reviewed != before.reviewed:
+                self._set_meta("reviewed", "1" if snapshot.reviewed else "0")
+            if snapshot.read_at != before.read_at and snapshot.read_at is not None:
+                self._set_meta("read_at", time_text(snapshot.read_at))
+
+    def put(
+        self,
+        accounts: Iterable[Account] = (),
+        teams: Iterable[Team] = (),
+        drop_accounts: Iterable[str] = (),
+        drop_teams: Iterable[str] = (),
+    ) -> None:
+        """Write these rows whatever was there, and delete those with these Keeper ids."""
+        with self._tx():
+            self._put(accounts, teams, drop_accounts, drop_teams)
+
+    def _put(
+        self,
+        accounts: Iterable[Account],
+        teams: Iterable[Team],
+        drop_accounts: Iterable[str],
+        drop_teams: Iterable[str],
+    ) -> None:
+        accounts = list(accounts)
+        self._connection.executemany(
+            'DELETE FROM memberships WHERE "user" = ?', [(account.keeper_id,) for account in accounts]
+        )
+        self._put_accounts(accounts, {})
+        self._drop_accounts(drop_accounts)
+        self._put_teams(teams)
+        self._drop_teams(drop_teams)
+
+    def _put_accounts(self, accounts: Iterable[Account], before: Mapping[str, Account]) -> None:
+        accounts = list(accounts)
+        self._replace("users", map(account_row, accounts))
+        gone: list[tuple[str, str]] = []
+        changed: list[dict[str, Any]] = []
+        for account in accounts:
+            old = before.get(account.keeper_id)
+            known = old.memberships if old else {}
+            gone += [(account.keeper_id, team) for team in known if team not in account.memberships]
+            changed += [
+                membership_row(account.keeper_id, team, membership)
+                for team, membership in account.memberships.items()
+                if known.get(team) != membership
+            ]
+        self._connection.executemany('DELETE FROM memberships WHERE "user" = ? AND team = ?', gone)
+        self._replace("memberships", changed)
+
+    def _drop_accounts(self, keeper_ids: Iterable[str]) -> None:
+        ids = [(keeper_id,) for keeper_id in keeper_ids]
+        self._connection.executemany('DELETE FROM memberships WHERE "user" = ?', ids)
+        self._connection.executemany("DELETE FROM users WHERE keeper_id = ?", ids)
+
+    def _put_teams(self, teams: Iterable[Team]) -> None:
+        self._replace("teams", map(team_row, teams))
+
+    def _drop_teams(self, keeper_ids: Iterable[str]) -> None:
+        self._connection.executemany("DELETE FROM teams WHERE keeper_id = ?", [(i,) for i in keeper_ids])
+
+
+def _differing(rows: Mapping[str, T], before: Mapping[str, T]) -> list[T]:
+    # Identity first: what nobody touched is the same object, and there may be 100,000 of them.
+    return [row for key, row in rows.items() if (old := before.get(key)) is not row and old != row]
+
+
+def _failures(connection: sqlite3.Connection, former: int) -> dict[str, Failure]:
+    """By subject, the failures since its last success."""
+    sql = """
+        SELECT subject_key, count(*), max(finished_at), error FROM operations AS failed
+        WHERE state = 'failed' AND id > ? AND id > coalesce(
+            (SELECT max(id) FROM operations AS done WHERE state = 'done' AND subject_key = failed.subject_key), 0)
+        GROUP BY subject_key
+    """  # beside max(), SQLite takes `error` from the row with the maximum
+    return {
+        key: Failure(count, datetime.fromisoformat(at), error)
+        for key, count, at, error in connection.execute(sql, (former,))
+    }
+
+
+def _unsettled_teams(connection: sqlite3.Connection, former: int) -> dict[str, datetime]:
+    """By JumpCloud id, when a team was asked for whose newest queueing has no known outcome."""
+    sql = """
+        SELECT jumpcloud_id, state, coalesce(sent_at, planned_at), max(id) FROM operations
+        WHERE kind = 'queue_team' AND id > ? AND state NOT IN ('planned', 'put_off')
+        GROUP BY jumpcloud_id
+    """
+    return {
+        key: datetime.fromisoformat(at)
+        for key, state, at, _ in connection.execute(sql, (former,))
+        if state in (State.SENT, State.UNKNOWN)
+    }
