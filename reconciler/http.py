@@ -10,11 +10,9 @@ import json
 import logging
 import math
 import os
-import random
 import re
 import socket
 import ssl
-import time
 import urllib.parse
 import urllib.request
 import zlib
@@ -29,7 +27,34 @@ import certifi
 import httpx
 from loguru import logger
 
+from reconciler.http_errors import (
+    BadReply,
+    Call,
+    HttpError,
+    Redirected,
+    Throttled,
+    Unanswered,
+    Unreachable,
+)
+from reconciler.pace import Clock, Pace
 from reconciler.urls import is_loopback, service_url
+
+__all__ = [
+    "BadReply",
+    "Call",
+    "Clock",
+    "Counters",
+    "Headers",
+    "Http",
+    "HttpError",
+    "Limits",
+    "Pace",
+    "Redirected",
+    "Reply",
+    "Throttled",
+    "Unanswered",
+    "Unreachable",
+]
 
 # httpx logs whole addresses at INFO, query values included; httpcore logs reply headers at DEBUG.
 logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -41,67 +66,12 @@ MAX_WAIT = 300.0
 BACKOFF = (1.0, 30.0)
 """The shortest and the longest wait before a retry where the service names none, in seconds."""
 
-PACE_FLOOR = 0.5
-PACE_GROWTH = 0.1
-"""Requests a second gained by every second of answered requests at full pace."""
-
 # No empty segment and no dot segment: no id taken from a reply turns a path into that of something else.
 _PATH = re.compile(r"(?:/(?!(?:\.|%2e){1,2}(?:/|$))[\w.~!$&'()*+,;=:@%-]+)+", re.ASCII | re.IGNORECASE)
 _HEADER_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 _THROTTLED_FOR = re.compile(r"([0-9]{1,6})\s*(second|minute)", re.IGNORECASE)
 
 Headers = Mapping[str, str] | Callable[[], Awaitable[Mapping[str, str]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """Which request an error or a reply is about; the path without its query."""
-
-    service: str
-    method: str
-    path: str
-
-    def __str__(self) -> str:
-        return f"{self.service}: {self.method} {self.path}" if self.method else self.service
-
-
-class HttpError(Exception):
-    """A request without a definite answer. The classes below say what is known about it.
-
-    The text is for the administrator and holds no header, query value or body. `status` is that of the last
-    reply, None where there was none; `attempts` counts requests made.
-    """
-
-    def __init__(self, call: Call, problem: str, advice: str, *, attempts: int = 0, status: int | None = None) -> None:
-        self.service = call.service
-        self.method = call.method
-        self.path = call.path
-        self.problem = problem
-        self.advice = advice
-        self.attempts = attempts
-        self.status = status
-        tries = f" ({attempts} attempts)" if attempts > 1 else ""
-        super().__init__(f"{call}: {problem}{tries}. {advice}")
-
-
-class Unreachable(HttpError):
-    """No attempt reached the service: the request has not taken effect."""
-
-
-class Throttled(HttpError):
-    """The service refused the request for its rate: it has not taken effect. Stop for now."""
-
-
-class Redirected(HttpError):
-    """The service answered with a redirect, which is never followed: the request has not taken effect."""
-
-
-class Unanswered(HttpError):
-    """An attempt got no usable answer, or a 5xx: it may have taken effect. Settle it by asking."""
-
-
-class BadReply(HttpError):
-    """The service answered, with something that is not the JSON expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,64 +122,6 @@ def _finite_float(literal: str) -> float:
     if not math.isfinite(value):
         raise ValueError(literal)
     return value
-
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """Time and chance, to be replaced in tests. Seconds throughout; `random` gives 0 up to 1."""
-
-    monotonic: Callable[[], float] = time.monotonic
-    wall: Callable[[], float] = time.time
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    random: Callable[[], float] = random.random
-
-
-class Pace:
-    """One pace for all workers of one service, in requests a second, finding its level below `ceiling`.
-
-    It halves when the service throttles, once for all requests that were under way by then, and grows slowly
-    with every answer. Neither service publishes its rates, so a start well below the ceiling is advisable.
-    """
-
-    def __init__(self, start: float, ceiling: float, *, clock: Clock | None = None) -> None:
-        self.rate = start
-        self._ceiling = ceiling
-        self._top = ceiling
-        self._clock = clock or Clock()
-        self._next = -math.inf
-        self._resume = -math.inf
-        self._halved = -math.inf
-        self._turn = asyncio.Lock()
-
-    def lift(self) -> None:
-        """Set no pace until throttled, and again once the ceiling is regained: for loopback addresses."""
-        self.rate = self._top = math.inf
-
-    async def turn(self) -> float:
-        """Wait until the next request may start; returns the time of the start."""
-        async with self._turn:
-            while (wait := max(self._next, self._resume) - self._clock.monotonic()) > 0:
-                await self._clock.sleep(wait)
-            now = self._clock.monotonic()
-            self._next = now + 1 / self.rate
-            return now
-
-    def answered(self) -> None:
-        """A request was answered and not throttled: grow a little."""
-        if self.rate < self._ceiling:
-            self.rate += PACE_GROWTH / self.rate
-        if self.rate >= self._ceiling:
-            self.rate = self._top
-
-    def throttled(self, began: float, wait: float) -> bool:
-        """A request begun then was throttled: nobody starts for `wait` seconds. True where it halved."""
-        now = self._clock.monotonic()
-        self._resume = max(self._resume, now + wait)
-        if began <= self._halved:
-            return False
-        self._halved = now
-        self.rate = max(PACE_FLOOR, min(self.rate, self._ceiling) / 2)
-        return True
 
 
 @dataclass(frozen=True, slots=True)
