@@ -1,0 +1,232 @@
+"""The rules of the diff about teams, and what both halves of the diff share. Pure."""
+
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import replace
+from datetime import datetime
+
+from reconciler.match import (
+    Match,
+    impossible_name,
+    in_pilot,
+    same,
+    wanted_team_attributes,
+)
+from reconciler.model import (
+    DISPLAY_NAME,
+    USER_NAME,
+    Account,
+    Directory,
+    Group,
+    Snapshot,
+    Team,
+)
+from reconciler.plan import (
+    Cause,
+    Change,
+    Kind,
+    Notice,
+    NoticeKind,
+    Operation,
+    Rule,
+    Subject,
+    TeamRef,
+)
+from reconciler.policy import AddressChange, Drift, Policy, TeamOutOfScope
+from reconciler.waiting import waiting, words
+
+
+def listed(names: Iterable[str], most: int = 3) -> str:
+    """Some names for a sentence, the rest as a number."""
+    names = sorted(names, key=lambda name: (name.casefold(), name))
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+class TeamRules:
+    """What is to be done about teams; `operations` and `notices` grow as the rules are applied."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        matched: Match,
+        before: Snapshot,
+        policy: Policy,
+        now: datetime,
+        focus: str,
+        pausing: bool,
+        unlock: Set[str],
+    ) -> None:
+        self.directory = directory
+        self.match = matched
+        self.before = before
+        self.policy = policy
+        self.now = now
+        self.focus = focus
+        self.pausing = pausing
+        self.unlock = unlock
+        self.operations: list[Operation] = []
+        self.notices: list[Notice] = []
+        self.pilots: set[str] = set()  # keys of subjects whose operations are sent
+        self.addable: dict[str, TeamRef] = {}  # by group id: the teams that members can be added to
+        self.deleted: dict[str, str] = {}  # by group id: the team that somebody deleted in Keeper
+        self.group_of = {team_id: group_id for group_id, team_id in matched.team_of.items()}
+
+    def notice(self, kind: NoticeKind, subject: Subject, message: str) -> None:
+        """Tell an administrator of something."""
+        self.notices.append(Notice(kind, subject, message))
+
+    # -- teams ---------------------------------------------------------------------------------------------------
+
+    def teams(self) -> None:
+        """Apply the rules to every group in scope, and to every team of ours."""
+        pilot_groups = self._pilot_groups()
+        for group in (self.directory.groups[group_id] for group_id in sorted(self.directory.groups)):
+            if pilot_groups is None or group.id in pilot_groups:
+                self.pilots.add(group.id)
+            if self.policy.teams.manages(group.name):
+                self._group(group)
+        for team in (self.match.teams[team_id] for team_id in sorted(self.match.teams)):
+            if team.managed and team.keeper_id not in self.group_of:
+                self._team_without_group(team)
+        self._waiting()
+
+    def _pilot_groups(self) -> set[str] | None:
+        if self.policy.only is None:
+            return None
+        return {
+            group_id
+            for user in self.directory.users.values()
+            if in_pilot(self.policy, self.directory, user, None)
+            for group_id in user.groups
+        }
+
+    def _group(self, group: Group) -> None:
+        team_id = self.match.team_of.get(group.id)
+        subject = Subject("team", group.name, group.id, team_id or "")
+        if group.id in self.match.team_conflicts:
+            self.notice(NoticeKind.CONFLICT, subject, self.match.team_conflicts[group.id])
+        elif team_id is None:
+            self._queue(group, subject)
+        elif self.match.teams[team_id].gone:
+            if self.policy.drift is Drift.REPORT:
+                self.notice(NoticeKind.DRIFT, subject, "the team was deleted in Keeper; not queued again (drift)")
+            else:
+                self.deleted[group.id] = team_id
+                self._queue(group, replace(subject, keeper_id=""))
+        else:
+            # What a team of the same name holds is given to its members in a whole plan only, which a person reviews.
+            if not self.focus or self.before.teams[team_id].managed:
+                self.addable[group.id] = TeamRef(group.name, group.id, team_id)
+            self._rename(group, self.match.teams[team_id], subject)
+
+    def _queue(self, group: Group, subject: Subject) -> None:
+        deleted = group.id in self.deleted
+        asked_at = self.before.unsettled_teams.get(group.id)
+        wanted = wanted_team_attributes(group)
+        changes = tuple(Change(attribute, "", value) for attribute, value in wanted.items())
+        if asked_at is not None:
+            self.notice(
+                NoticeKind.WAITING_FOR_APPROVAL,
+                subject,
+                f"asked for on {asked_at:%Y-%m-%d %H:%M} UTC without an answer, and Keeper does not show it: it may "
+                "wait in the Pending Queue. Look there; if it is missing, queue it again: reconciler release",
+            )
+            rule, cause, reason = Rule.UNSETTLED, Cause.JUMPCLOUD, "the first request had no answer"
+        else:
+            self.addable[group.id] = TeamRef(group.name, group.id)
+            rule, cause = (Rule.RESTORED, Cause.DRIFT) if deleted else (Rule.GROUP_IN_SCOPE, Cause.JUMPCLOUD)
+            reason = "deleted in Keeper, still in scope" if deleted else "the group is in the application's scope"
+            if self.policy.teams.is_role(group.name):
+                reason += "; a role in Keeper, at once and without approval (teams.role_prefix)"
+        self.operations.append(Operation(Kind.QUEUE_TEAM, subject, cause, rule, reason, changes))
+
+    def _rename(self, group: Group, team: Team, subject: Subject) -> None:
+        found = list(self._changes(team, wanted_team_attributes(group), subject))
+        if not found:
+            return
+        names = [change for change, _ in found if change.attribute == DISPLAY_NAME]
+        cause = Cause.DRIFT if all(c is Cause.DRIFT for _, c in found) else Cause.JUMPCLOUD
+        if names and (impossible := impossible_name(group)):
+            self.notice(NoticeKind.CONFLICT, subject, f"{impossible}; it was not renamed")
+            return
+        if names and cause is Cause.DRIFT:
+            rule, reason = Rule.RESTORED, f"renamed in Keeper to {names[0].before}"
+        elif names:
+            rule, reason = Rule.GROUP_RENAMED, f"the group was renamed from {names[0].before}"
+        elif cause is Cause.DRIFT:
+            rule, reason = Rule.RESTORED, "the tie to its JumpCloud group was changed in Keeper"
+        else:
+            rule, reason = Rule.ADOPTED, "the existing team is tied to its JumpCloud group"
+        self.operations.append(
+            Operation(Kind.RENAME_TEAM, subject, cause, rule, reason, tuple(change for change, _ in found))
+        )
+
+    def _team_without_group(self, team: Team) -> None:
+        subject = Subject("team", team.name, team.jumpcloud_id, team.keeper_id)
+        group = self.directory.groups.get(team.jumpcloud_id)
+        if not self.policy.teams.manages(group.name if group else team.asked.get(DISPLAY_NAME, team.name)):
+            self.notice(NoticeKind.LET_GO, subject, "left to itself by the settings ([teams]); nothing is removed")
+        elif group is None and not team.gone:
+            # Whom it still holds is taken out with each member's own operation; here only the team itself.
+            if self.policy.teams.out_of_scope is TeamOutOfScope.KEEP:
+                self.notice(NoticeKind.KEPT, subject, "its group left the scope; the team is kept (teams.out_of_scope)")
+            elif self.policy.teams.out_of_scope is TeamOutOfScope.DELETE and self._holds_only_ours(team):
+                self.pilots.add(subject.key)
+                self.operations.append(
+                    Operation(
+                        Kind.DELETE_TEAM,
+                        subject,
+                        Cause.JUMPCLOUD,
+                        Rule.GROUP_LEFT,
+                        "its group left the scope, and nobody else is in the team",
+                    )
+                )
+
+    def _holds_only_ours(self, team: Team) -> bool:
+        """Whoever is left in it is ours and locked: the others are taken out first, and a doubt about one keeps it."""
+        members = [
+            (account, account.memberships[team.keeper_id])
+            for account in self.match.accounts.values()
+            if team.keeper_id in account.memberships and not account.gone
+        ]
+        return team.queued_at is not None and all(a.managed and m.ours and not a.active for a, m in members)
+
+    def _waiting(self) -> None:
+        learnt = replace(self.before, accounts=self.match.accounts, teams=self.match.teams)
+        for found in waiting(learnt, self.policy.teams):
+            team = found.team
+            subject = Subject("team", team.name, team.jumpcloud_id, team.keeper_id)
+            self.notice(NoticeKind.WAITING_FOR_APPROVAL, subject, words(found))
+
+    def _changes(
+        self, row: Account | Team, wanted: Mapping[str, str], subject: Subject, *, held_address: bool = False
+    ) -> Iterator[tuple[Change, Cause]]:
+        """The attributes that are not in line. What we asked for and what Keeper made of it are in line as long as
+        neither moved; an empty wish never wipes a value out."""
+        for attribute, want in wanted.items():
+            have = row.shown.get(attribute, "")
+            if not want or same(attribute, want, have):
+                continue
+            asked = attribute in row.asked and same(attribute, want, row.asked[attribute])
+            if asked and row.settled.get(attribute, have) == have:
+                continue
+            if attribute == USER_NAME and (held_address or self.policy.address_change is AddressChange.REPORT):
+                if asked and not held_address:
+                    self.notice(
+                        NoticeKind.DRIFT,
+                        subject,
+                        f"the address was changed in Keeper from {want} to {have}; left as it is. In Keeper Commander: "
+                        f"enterprise-user --add-alias {want} {have}",
+                    )
+                elif not held_address:
+                    self.notice(
+                        NoticeKind.ADDRESS_CHANGE,
+                        subject,
+                        f"the address in JumpCloud is now {want}; Keeper's is left as it is. In Keeper Commander: "
+                        f"enterprise-user --add-alias {want} {have}",
+                    )
+                continue
+            if asked and self.policy.drift is Drift.REPORT:
+                self.notice(NoticeKind.DRIFT, subject, f"{attribute} was changed in Keeper from {want} to {have}")
+                continue
+            yield Change(attribute, have, want), Cause.DRIFT if asked else Cause.JUMPCLOUD
