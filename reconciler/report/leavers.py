@@ -55,10 +55,8 @@ def document(store: Store, policy: Policy, since: datetime, now: datetime) -> di
     for account in active:
         tried = attempts.get((account.keeper_id, account.left_at), [])
         found.append(_not_yet(account, tried, snapshot, policy, held, now))
-    found.sort(key=lambda entry: entry["confirmed_at"] or "", reverse=True)
-    found.sort(
-        key=lambda entry: (entry["confirmed_at"] is not None, "" if entry["confirmed_at"] else entry["first_seen_at"])
-    )
+    found.sort(key=lambda entry: (entry["confirmed_at"] or "", entry["email"]), reverse=True)
+    found.sort(key=lambda entry: ("~",) if entry["confirmed_at"] else (entry["first_seen_at"], entry["email"]))
     confirmed = [entry["minutes_to_confirm"] for entry in found if entry["minutes_to_confirm"] is not None]
     return {
         "asked_at": stamp(now),
