@@ -1,4 +1,4 @@
-.PHONY: demo test test-browser lint format types lock
+.PHONY: demo test test-browser campaign campaign-mutants lint format types lock
 .DELETE_ON_ERROR:
 
 # Root needs no sudo, and a container often has none.
@@ -13,6 +13,17 @@ test: .venv/.ok
 # The HTML reports in Debian's Chromium; `make test` needs no browser and leaves these out.
 test-browser: .venv/.browser
 	.venv/bin/pytest -q tests/browser
+
+# Histories of faults, see tests/campaign/README.md: so many seeds, of so many steps, in so many processes.
+SEEDS := 10000
+LENGTH := 40
+JOBS := 2
+
+campaign: .venv/.ok
+	.venv/bin/python -m tests.campaign --seeds $(SEEDS) --length $(LENGTH) --jobs $(JOBS)
+
+campaign-mutants: .venv/.ok
+	.venv/bin/python -m tests.campaign --mutants --seeds 200 --length $(LENGTH) --jobs $(JOBS)
 
 lint: .venv/.ok
 	.venv/bin/ruff check

@@ -1,0 +1,131 @@
+"""The command line of the campaign: see README.md beside this file."""
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from itertools import repeat
+
+from tests.campaign import mutants
+from tests.campaign.history import LENGTH, Played, play, steps_of
+from tests.campaign.shrink import shrink
+
+CHUNK = 10
+"""Seeds that a process takes at a time."""
+SHOWN = 5
+"""Failing histories that are shrunk and printed; of the others only the seed is told."""
+
+
+@dataclass
+class Total:
+    """What a campaign came to."""
+
+    seeds: int = 0
+    requests: int = 0
+    cpu: float = 0.0
+    faults: Counter[str] = field(default_factory=Counter)
+    failed: dict[int, str] = field(default_factory=dict)  # by seed: the first violation
+
+    def line(self, seconds: float) -> str:
+        """The closing line."""
+        kinds = ", ".join(f"{kind} {number}" for kind, number in self.faults.most_common())
+        return (
+            f"{self.seeds} seeds, {self.requests} requests sent, {self.faults.total()} faults injected ({kinds}), "
+            f"violations: {len(self.failed)}. {seconds:.0f} s, {self.cpu:.0f} s of CPU time."
+        )
+
+
+def _chunk(seeds: range, length: int, mutant: str) -> Total:
+    total = Total()
+    began = time.process_time()
+    with mutants.BY_NAME[mutant]() if mutant else nullcontext():
+        for seed in seeds:
+            _add(total, seed, play(seed, steps_of(seed, length)))
+            if mutant and total.failed:
+                break
+    total.cpu = time.process_time() - began
+    return total
+
+
+def _add(total: Total, seed: int, played: Played) -> None:
+    total.seeds += 1
+    total.requests += played.requests
+    total.faults.update(played.faults)
+    if played.violations:
+        total.failed[seed] = str(played.violations[0])
+
+
+def _chunks(seeds: range) -> Iterator[range]:
+    return (seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK))
+
+
+def _all(pool: ProcessPoolExecutor, seeds: range, length: int) -> Iterable[Total]:
+    return pool.map(_chunk, _chunks(seeds), repeat(length), repeat(""))
+
+
+def campaign(seeds: range, length: int, jobs: int) -> int:
+    """Play all seeds; print what failed, shrunk, and the closing line."""
+    total, began = Total(), time.monotonic()
+    with ProcessPoolExecutor(jobs) as pool:
+        for part in _all(pool, seeds, length):
+            total.seeds += part.seeds
+            total.requests += part.requests
+            total.cpu += part.cpu
+            total.faults += part.faults
+            for seed, words in part.failed.items():
+                print(f"seed {seed}: {words}", flush=True)
+            total.failed |= part.failed
+    for seed in list(total.failed)[:SHOWN]:
+        tell(seed, length)
+    print(total.line(time.monotonic() - began))
+    return 1 if total.failed else 0
+
+
+def tell(seed: int, length: int, *, whole: bool = False) -> None:
+    """Print the history of a seed: as short as it can be made, or whole."""
+    steps = steps_of(seed, length)
+    played = play(seed, steps)
+    if played.violations and not whole:
+        steps, played = shrink(seed, steps, played.violations[0].letter)
+    print(f"\n== seed {seed}, {len(steps)} of {length} steps")
+    print("\n".join(played.lines))
+    for violation in played.violations:
+        print(f"!! {violation}")
+
+
+def catch(seeds: range, length: int, jobs: int) -> int:
+    """Let the campaign find every mutant; each has to be caught within these seeds."""
+    names = [mutant.__name__ for mutant in (*mutants.ASKED_FOR, *mutants.FURTHER)]
+    print("| deliberate fault | caught by seed | invariant broken |\n| --- | ---: | --- |")
+    missed = 0
+    with ProcessPoolExecutor(jobs) as pool:
+        for name, total in zip(names, pool.map(_chunk, repeat(seeds), repeat(length), names), strict=False):
+            seed, words = next(iter(total.failed.items()), (None, "not caught"))
+            missed += seed is None
+            print(f"| {name.replace('_', ' ')} | {'' if seed is None else seed} | {words} |", flush=True)
+    return 1 if missed else 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="tests.campaign", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=1000, help="how many histories")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--length", type=int, default=LENGTH, help="steps of a history")
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
+    parser.add_argument("--mutants", action="store_true", help="break our own code on purpose, and see it noticed")
+    parser.add_argument("--show", type=int, metavar="SEED", help="print the history of this seed")
+    parser.add_argument("--whole", action="store_true", help="with --show: do not shrink it")
+    asked = parser.parse_args()
+    seeds = range(asked.first, asked.first + asked.seeds)
+    if asked.show is not None:
+        tell(asked.show, asked.length, whole=asked.whole)
+        return 0
+    return (catch if asked.mutants else campaign)(seeds, asked.length, asked.jobs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""Time that costs nothing: an event loop whose clock jumps to the next timer, and a wall clock that can be set."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+BEGINNING = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
+
+
+class Hanging(Exception):
+    """Everybody waits, and nothing is left that could wake anybody."""
+
+
+class Time:
+    """One history's time in seconds since its beginning; `offset` is how wrong the wall clock is."""
+
+    def __init__(self) -> None:
+        self.elapsed = 0.0
+        self.offset = 0.0
+
+    def monotonic(self) -> float:
+        return self.elapsed
+
+    def wall(self) -> float:
+        return BEGINNING.timestamp() + self.elapsed + self.offset
+
+    def now(self) -> datetime:
+        """The time as the reconciler's machine has it."""
+        return BEGINNING + timedelta(seconds=self.elapsed + self.offset)
+
+
+class _Selector:
+    """Stands where the loop would wait for sockets; there are none, so it moves the clock on instead."""
+
+    def __init__(self, time: Time) -> None:
+        self._time = time
+
+    def select(self, timeout: float | None) -> list[Any]:
+        if timeout is None:
+            raise Hanging
+        self._time.elapsed += timeout
+        return []
+
+
+class Loop(asyncio.BaseEventLoop):
+    """An event loop without sockets in virtual time: the same calls run in the same order on every machine."""
+
+    def __init__(self, time: Time) -> None:
+        super().__init__()
+        self._time = time
+        self._selector = _Selector(time)
+        self._clock_resolution = 1e-9
+        self.set_exception_handler(lambda _loop, _context: None)  # a killed process leaves tasks behind
+
+    def time(self) -> float:
+        return self._time.elapsed
+
+    def _process_events(self, event_list: list[Any]) -> None:
+        """There are none."""
+
+    def _write_to_self(self) -> None:
+        """There is no other thread that would have to wake the loop."""

@@ -1,0 +1,460 @@
+"""Watches every request that the simulated Keeper receives, and says what must never be. Shares no code with the diff.
+
+It knows the truth of both services and keeps its own ledger: who was created or adopted, who locked whom, who was
+locked, given and taken when, and what a person agreed to. Where the reconciler can't know better than it does, the
+ledger believes the more lenient of two things; everything else is a violation, named by the letter of its invariant:
+
+a  nobody who was in scope during the whole time since the last completed read began loses access or a team
+b  no unmanaged user is touched but to adopt, no protected one but to undo our own lock, nobody else's lock is undone
+c  no person gets a second account, no account a second person
+d  the limits over the window hold, unless a person agreed
+e  nothing is sent to a node that the state file is not bound to
+f  no secret shows anywhere
+g  in the end Keeper equals JumpCloud
+h  what is sent is in the journal before, and with its true outcome after
+i  in the end nothing is left to settle
+x  nothing ends in an error that was not foreseen, and nothing hangs
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from reconciler.simulator.keeper import Keeper
+from reconciler.simulator.keeper_records import Account, Change, Team
+from reconciler.simulator.service import Request
+from tests.campaign.rules import HOST, Rules
+from tests.campaign.seams import CampaignStore
+from tests.campaign.truth import Truth
+
+DEFAULTS = {"max_deactivations": "2%", "max_removals": "5%", "max_creations": "5%", "max_grants": "5%"}
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One broken invariant, in words."""
+
+    letter: str
+    words: str
+
+    def __str__(self) -> str:
+        return f"({self.letter}) {self.words}"
+
+
+@dataclass
+class Agreement:
+    """What a person let through: effects as the plan that they saw had them, and until when it may begin."""
+
+    effects: set[tuple[str, ...]]
+    until: datetime
+    tick: int
+
+
+@dataclass
+class Sent:
+    """One journalled operation on the wire. `effects` are what its requests changed, `reached` whether any arrived."""
+
+    row: int
+    subject: str
+    kind: str
+    tick: int
+    reached: bool = False
+    effects: list[Change] = field(default_factory=list)
+
+
+@dataclass
+class Ledger:
+    """What the observer remembers."""
+
+    owner: dict[str, str] = field(default_factory=dict)  # by account: the JumpCloud id of the person
+    ours: set[str] = field(default_factory=set)  # accounts that may be managed
+    created: set[str] = field(default_factory=set)  # accounts that must be: created by us, or adopted by a person
+    disowned: set[str] = field(default_factory=set)
+    given_up: set[str] = field(default_factory=set)  # people whose account was disowned
+    consented: set[str] = field(default_factory=set)  # addresses whose account a person adopted
+    locks: set[str] = field(default_factory=set)  # accounts whose lock may be ours
+    unlocked: set[str] = field(default_factory=set)  # accounts that this cycle has unlocked
+    touched: dict[str, int] = field(default_factory=dict)  # users and teams: the tick at which somebody else did
+    taken: list[tuple[datetime, str, str]] = field(default_factory=list)  # time, limit, person: without consent
+    queued: dict[str, tuple[datetime, int]] = field(default_factory=dict)  # groups: when their team was queued, tick
+    agreements: list[Agreement] = field(default_factory=list)
+    allowances: list[tuple[datetime, int]] = field(default_factory=list)
+    persons: list[tuple[datetime, str]] = field(default_factory=list)
+    sent: dict[int, Sent] = field(default_factory=dict)  # by journal row
+    known: set[str] = field(default_factory=set)  # every account that was ever in the node
+
+
+class Observer:
+    """See the module. `tick` counts everything that happens; `now` is the reconciler's clock."""
+
+    def __init__(self, truth: Truth, keeper: Keeper, now: Callable[[], datetime]) -> None:
+        self.truth = truth
+        self.keeper = keeper
+        self.now = now
+        self.tick = 0
+        self.ledger = Ledger()
+        self.violations: list[Violation] = []
+        self.rules = Rules()
+        self.since = 0
+        self.person = ""
+        self.unlock = False
+        self.first = True
+        self.counts_giving = True
+        self.people = 0
+        self.began = now()
+        self.list_lied = 0
+        self.bound = ""
+
+    def violated(self, letter: str, words: str) -> None:
+        self.violations.append(Violation(letter, words))
+
+    # What happens outside of requests.
+
+    def moved(self, *, by_admin: Iterable[str] = ()) -> None:
+        """Something changed in JumpCloud, or an administrator changed these users or teams in Keeper."""
+        self.tick += 1
+        self.truth.look(self.tick)
+        for subject in by_admin:
+            self.ledger.touched[subject] = self.tick
+        self._eligible()
+
+    def _eligible(self) -> None:
+        """Whoever the reconciler may take over by itself: somebody in scope whose id or whose address it bears."""
+        ledger, truth = self.ledger, self.truth
+        by_address: dict[str, list[str]] = {}
+        for person in truth.scope_since:
+            by_address.setdefault(truth.address(person), []).append(person)
+        for account in self.keeper.accounts().values():
+            ledger.known.add(account.id)
+            if account.id in ledger.disowned:
+                continue
+            external = account.external_id or ""
+            if external in truth.scope_since or (self.first and external in truth.ever):
+                ledger.ours.add(account.id)
+                ledger.owner.setdefault(account.id, external)
+                if self.first and account.locked and external not in truth.scope_since:
+                    ledger.locks.add(account.id)
+            elif external not in truth.ever:
+                for person in by_address.get(account.email.casefold(), ()):
+                    ledger.ours.add(account.id)
+                    ledger.owner.setdefault(account.id, person)
+
+    def forgot(self) -> None:
+        """The state file was lost, restored, or bound anew: counting starts anew, nothing before is in the journal."""
+        self.bound = ""
+        ledger = self.ledger
+        ledger.taken.clear()
+        ledger.agreements.clear()
+        ledger.allowances.clear()
+        ledger.persons.clear()
+        ledger.sent.clear()
+        ledger.queued.clear()
+        ledger.created.clear()
+        ledger.ours |= ledger.disowned
+        ledger.disowned.clear()
+        # Whoever we locked once may be thought of as locked by us again.
+        ledger.locks |= {one for one in ledger.known if one in ledger.ours}
+
+    def agreed(self, effects: Iterable[Sequence[str]]) -> None:
+        """A person lets these effects through, for four hours."""
+        until = self.now() + timedelta(hours=4)
+        self.ledger.agreements.append(Agreement({tuple(effect) for effect in effects}, until, self.tick))
+
+    def cycle_begins(
+        self,
+        rules: Rules,
+        binding: dict[str, str] | None,
+        *,
+        person: str = "",
+        unlock: bool = False,
+        first: bool = False,
+    ) -> None:
+        self.tick += 1
+        # What the file was bound to once counts, whatever may have been written over it.
+        self.bound = self.bound or (binding or {}).get("keeper", "")
+        self.since = self.tick
+        self.rules = rules
+        self.person = person
+        self.unlock = unlock
+        self.first = first
+        self.began = self.now()
+        self.ledger.unlocked.clear()
+        self._eligible()
+        self.people = len(self.ledger.known)
+
+    def cycle_completed(self, *, whole: bool, applied: bool) -> None:
+        """The cycle came to its end: whom it unlocked, and whom it saw active and in scope, is not locked by us."""
+        self.ledger.locks -= self.ledger.unlocked
+        if whole and applied and self.first:
+            known = self.truth.people
+            self.ledger.created |= {a.id for a in self.keeper.accounts().values() if a.external_id in known}
+        if whole:
+            for account in self.keeper.accounts().values():
+                owner = self.ledger.owner.get(account.id, "")
+                if account.active and self.truth.throughout(owner, self.since):
+                    self.ledger.locks.discard(account.id)
+
+    # Requests.
+
+    def request(
+        self, asked: Request, status: int, effects: Sequence[Change], row: int | None, store: CampaignStore | None
+    ) -> None:
+        """One request that the simulated Keeper received, with everything that it changed."""
+        self.tick += 1
+        if asked.method == "GET":
+            return
+        self._journalled(asked, status, effects, row, store)
+        written = (store.value("binding") or {}).get("keeper", "") if store else ""
+        for bound in {written, self.bound or written}:
+            if not bound or not f"{HOST}{asked.path}".startswith(f"{bound}/"):
+                self.violated(
+                    "e", f"{asked.method} {asked.path}, while the state file is bound to {bound or 'nothing'}"
+                )
+        if self.rules.observes:
+            self.violated("e", f"{asked.method} {asked.path} in observe mode")
+        lost = {c.subject for c in effects if c.what == "delete_team"}
+        for change in effects:
+            if isinstance(change.after or change.before, Account):
+                self._user(change, lost)
+            else:
+                self._team(change)
+        self._eligible()
+
+    def _journalled(
+        self, asked: Request, status: int, effects: Sequence[Change], row: int | None, store: CampaignStore | None
+    ) -> None:
+        found = store.journal_row(row) if store and row else None
+        what = f"{asked.method} {asked.path.rpartition('/v2/')[2]}"
+        if found is None or row is None:
+            self.violated("h", f"{what} is in no journal")
+            return
+        if found["state"] != "sent":
+            self.violated("h", f"{what} was sent while the journal says {found['state']}")
+        target = asked.path.rpartition("/")[2]
+        body = json.loads(asked.body) if asked.method == "POST" else {}
+        if target not in (found["keeper_id"], "Users", "Groups") or (
+            asked.method == "POST" and body.get("externalId") != found["jumpcloud_id"]
+        ):
+            self.violated("h", f"{what} is about somebody else than the journal says, {found['subject_name']}")
+        subject = effects[0].subject if effects and asked.method == "POST" else target
+        sent = self.ledger.sent.setdefault(row, Sent(row, subject, found["kind"], self.tick))
+        sent.subject, sent.tick = subject, self.tick
+        sent.reached = sent.reached or 200 <= status < 300
+        sent.effects += effects
+
+    def _who(self, account: Account) -> set[str]:
+        """Everybody whose account this is, as far as anything says so."""
+        owner = self.ledger.owner.get(account.id, "")
+        external = account.external_id or ""
+        known = {one for one in (owner, external) if one in self.truth.ever}
+        if known:
+            return known
+        return {one for one in self.truth.people if self.truth.address(one) == account.email.casefold()}
+
+    def _user(self, change: Change, lost_teams: set[str]) -> None:
+        before, after = change.before, change.after
+        assert before is None or isinstance(before, Account)
+        assert after is None or isinstance(after, Account)
+        if before is None:
+            assert after is not None
+            self._created(after)
+            return
+        self._touched(before, after)
+        who = self._who(before)
+        name = before.email
+        if before.active and (after is None or not after.active):
+            for person in who:
+                if self.truth.throughout(person, self.since):
+                    self.violated("a", f"{name} was locked, though in scope all the time")
+            self.ledger.locks.add(before.id)
+            self._count("max_deactivations", who | {before.id}, ("deactivate_user",))
+        if after is None:
+            return
+        if after.active and not before.active:
+            if (
+                before.id not in self.ledger.locks
+                and self.rules.policy.get("reactivate", "own") != "any"
+                and not (self.unlock and self._is_person(before))
+            ):
+                self.violated("b", f"{name} was unlocked, though locked by somebody else")
+            self.ledger.unlocked.add(before.id)
+        had, has = {*before.teams, *before.pending_teams}, {*after.teams, *after.pending_teams}
+        for team in had - has:
+            self._lost(before, who, team)
+        # A team that is deleted takes its members with it; who they are was judged above.
+        if had - has - lost_teams:
+            for team in had - has - lost_teams:
+                self._count("max_removals", who | {before.id}, ("remove", *self._team_keys(team)))
+        for team in has - had:
+            keys = self._team_keys(team)
+            fresh = [self.ledger.queued[key][0] for key in keys if key in self.ledger.queued]
+            if not any(at > self.began - self.rules.window - timedelta(minutes=30) for at in fresh):
+                self._count("max_grants", who | {before.id}, ("add", *keys))
+
+    def _is_person(self, account: Account) -> bool:
+        names = {account.email.casefold(), *(self.truth.address(one) for one in self._who(account))}
+        return self.person.casefold() in names
+
+    def _lost(self, account: Account, who: set[str], team: str) -> None:
+        group = self._group_of(team)
+        for person in who:
+            if group and self.truth.member_throughout(person, group, self.since):
+                self.violated("a", f"{account.email} lost the team {self.truth.groups.get(group)}, though in its group")
+
+    def _group_of(self, team: str) -> str:
+        """The group whose team this is: by its id, else by its name."""
+        found = self.keeper.teams().get(team) or self._gone_teams.get(team)
+        if found is None:
+            return ""
+        if found.external_id in self.truth.groups:
+            return found.external_id or ""
+        named = [group for group, name in self.truth.groups.items() if name == found.name]
+        return named[0] if len(named) == 1 and found.external_id is None else ""
+
+    @property
+    def _gone_teams(self) -> dict[str, Team]:
+        return {c.subject: c.before for c in self.keeper.changes[-40:] if isinstance(c.before, Team)}
+
+    def _team_keys(self, team: str) -> tuple[str, ...]:
+        found = self.keeper.teams().get(team) or self._gone_teams.get(team)
+        return (team, found.external_id) if found and found.external_id else (team,)
+
+    def _created(self, account: Account) -> None:
+        person = account.external_id or ""
+        ledger = self.ledger
+        for other in self.keeper.accounts().values():
+            if other.id == account.id or other.node != account.node:
+                continue
+            if person and person in (
+                other.external_id,
+                ledger.owner.get(other.id) if other.id in ledger.created else "",
+            ):
+                self.violated("c", f"{account.email} got a second account beside {other.email}")
+        if account.email.casefold() in self.rules.protected:
+            self.violated("b", f"{account.email} was created, though protected")
+        ledger.owner[account.id] = person
+        ledger.ours.add(account.id)
+        ledger.created.add(account.id)
+        ledger.known.add(account.id)
+        self._count("max_creations", {person}, ("create_user",))
+
+    def _touched(self, before: Account, after: Account | None) -> None:
+        """Whether this account may be touched at all, and whose it is afterwards."""
+        ledger, name = self.ledger, before.email
+        gives_back = after is not None and before.external_id != after.external_id and _but_external(before, after)
+        if before.id in ledger.disowned and not gives_back:
+            self.violated("b", f"{name} was changed, though disowned")
+        elif before.id not in ledger.ours | ledger.disowned:
+            self.violated("b", f"{name} was changed, though not managed")
+        addresses = {name.casefold(), *(self.truth.address(one) for one in self._who(before))}
+        if addresses & self.rules.protected and name.casefold() in self.rules.protected:
+            unlocks = after is not None and after.active and not before.active and before.id in ledger.locks
+            if not unlocks:
+                self.violated("b", f"{name} was changed, though protected")
+        if after is None or after.external_id == before.external_id:
+            return
+        new, old = after.external_id or "", before.external_id or ""
+        former = ledger.owner.get(before.id, "") if before.id in ledger.created else ""
+        if new in self.truth.ever and before.id not in ledger.disowned:
+            for person in {old, former} & self.truth.ever.keys() - {new}:
+                if name.casefold() not in ledger.consented:
+                    words = f"{name}, the account of {self.truth.address(person)}, was given to"
+                    self.violated("c", f"{words} {self.truth.address(new)}")
+            for other in self.keeper.accounts().values():
+                if other.id != before.id and other.external_id == new and other.node == before.node:
+                    self.violated("c", f"{self.truth.address(new)} got {name} beside {other.email}")
+            ledger.owner[before.id] = new
+
+    def _team(self, change: Change) -> None:
+        after = change.after
+        if change.before is not None or not isinstance(after, Team):
+            return
+        group = after.external_id or ""
+        twins = [t for t in self.keeper.teams().values() if t.external_id == group and t.node == after.node]
+        if group in self.ledger.queued and len(twins) > 1:
+            _, tick = self.ledger.queued[group]
+            asked = [one for one in self.ledger.agreements if ("queue_team", group) in one.effects and one.tick > tick]
+            if not asked:
+                self.violated("c", f"the group {after.name} got a second team")
+        self.ledger.queued[group] = (self.now(), self.tick)
+
+    # Limits.
+
+    def _count(self, limit: str, keys: set[str], effect: tuple[str, ...]) -> None:
+        """Something that a limit counts was done to a person; unless somebody agreed, it has to be within."""
+        ledger = self.ledger
+        kind, *teams = effect
+        wanted = {(kind, who, *([team] if team else [])) for who in keys for team in (teams or [""])}
+        for agreement in ledger.agreements:
+            if agreement.until >= self.began and agreement.effects & wanted:
+                agreement.effects -= wanted
+                return
+        if self.first and limit in ("max_creations", "max_grants"):
+            return
+        if self.person:
+            ledger.persons.append((self.now(), min(keys)))
+            if len(self._within(ledger.persons)) <= self.rules.safety.get("always_allow", 3):
+                return
+        # The same person is counted once, whatever else is known of them.
+        who = next((one for _, name, one in ledger.taken if name == limit and one in keys), min(keys))
+        ledger.taken.append((self.now(), limit, who))
+        counted = self._within((at, one) for at, name, one in ledger.taken if name == limit)
+        allowed = self.rules.allowed(limit, self.people, DEFAULTS[limit])
+        if limit == "max_deactivations":
+            allowed += sum(number for at, number in ledger.allowances if at > self._oldest)
+        if len(counted) > allowed:
+            self.violated("d", f"{len(counted)} people within the window, {limit} is {allowed}")
+
+    @property
+    def _oldest(self) -> datetime:
+        return self.now() - self.rules.window
+
+    def _within(self, entries: Iterable[tuple[datetime, str]]) -> set[str]:
+        return {who for at, who in entries if at > self._oldest}
+
+    # The end.
+
+    def _invisible(self, sent: Sent) -> bool:
+        """Whether nothing could have shown that this took effect: a membership that waits for approval where Keeper
+        hides that, or a new user while a list of users lied, the only thing to ask for an id that is not known."""
+        if sent.kind == "create_user":
+            return self.list_lied >= sent.tick
+        hidden = not self.keeper.dialect.shows_pending_memberships
+        return hidden and all(_only_waits(change) for change in sent.effects)
+
+    def journal_tells_the_truth(self, rows: dict[int, dict[str, Any]], queued_shown: Callable[[str], bool]) -> None:
+        """Every request that changed Keeper is in the journal with its true outcome."""
+        for number, sent in self.ledger.sent.items():
+            row = rows.get(number)
+            if row is None:
+                self.violated("h", f"{sent.kind} of {sent.subject} is not in the journal any more")
+                continue
+            name = row["subject_name"]
+            meddled = self.ledger.touched.get(sent.subject, 0) > sent.tick
+            if sent.effects and row["state"] != "done" and not meddled:
+                if sent.kind == "queue_team" and row["state"] == "unknown" and not queued_shown(sent.subject):
+                    continue
+                if row["outcome"] == "settled" and self._invisible(sent):
+                    continue
+                words = f"{row['state']} ({row['outcome']}: {row['error']})"
+                self.violated("h", f"{sent.kind} of {name} took effect, and the journal says {words}")
+            if row["state"] == "done" and row["outcome"] == "done" and not sent.reached:
+                self.violated("h", f"{sent.kind} of {name} never arrived, and the journal says done")
+
+
+def _only_waits(change: Change) -> bool:
+    """Whether an effect is nothing but memberships that wait for approval."""
+    before, after = change.before, change.after
+    if not isinstance(before, Account) or not isinstance(after, Account):
+        return False
+    return replace(before, pending_teams=()) == replace(after, pending_teams=()) and set(before.pending_teams) <= set(
+        after.pending_teams
+    )
+
+
+def _but_external(before: Account, after: Account) -> bool:
+    """Whether nothing else than the externalId differs."""
+    same = ("email", "display_name", "given_name", "family_name", "locked", "teams", "pending_teams")
+    return all(getattr(before, name) == getattr(after, name) for name in same)

@@ -1,0 +1,303 @@
+"""Where the reconciler meets the world: its requests and its state file. Here faults are injected.
+
+Each fault is drawn from the seed of its cycle and the request (or write) that it hits, not from a running generator:
+taking one away leaves the others where they are, which is what makes a failing history easy to shrink.
+"""
+
+import asyncio
+import contextvars
+import json
+import os
+import random
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+import httpx
+
+from reconciler.simulator.faults import rewrite_rows
+from reconciler.simulator.service import Request, Response
+from reconciler.store import Store, Unusable
+
+row_in_hand: contextvars.ContextVar[int | None] = contextvars.ContextVar("row_in_hand", default=None)
+"""The journal row whose request the current task sends."""
+
+
+class Died(SystemExit):
+    """The process ends here, whatever it was about to do."""
+
+
+# What may become of one request. "late" ones take effect before they go wrong.
+NO_EFFECT = (
+    "unreachable",
+    "cut",
+    "timeout",
+    "throttled",
+    "throttled_long",
+    "error",
+    "garbage",
+    "redirected",
+    "refused",
+)
+LATE = ("late_cut", "late_timeout", "late_error", "late_garbage")
+LISTS_LIE = ("stale", "shortened", "pathless")
+DEATHS = ("death_before", "death_after", "interrupted")
+MILD = ("slow", "half_page")
+_CHANGING = (*NO_EFFECT, *LATE, *LATE, *DEATHS, "slow")
+_READING = (*NO_EFFECT, *MILD, *MILD, *DEATHS)
+
+_GARBAGE = (b"<html><body>Sign in to the proxy</body></html>", b'{"Resources": [{"id": ', b"null", b"{}")
+
+
+@dataclass
+class Weather:
+    """The faults of one cycle. `liars` says which side may show what is no longer or not yet true: "lists", "points"
+    (reads of one subject) or neither; never both, since then nobody could know. `muted` faults do not happen."""
+
+    seed: int
+    rate: float = 0.0
+    writes: float = 0.0
+    liars: str = ""
+    only: str = ""
+    muted: frozenset[str] = frozenset()
+    happened: list[str] = field(default_factory=list)
+    seen: Counter[str] = field(default_factory=Counter)
+
+    def draw(self, what: str) -> tuple[random.Random, str]:
+        """The chance of this request or write, and the name under which its fault can be muted."""
+        self.seen[what] += 1
+        name = f"{what}#{self.seen[what]}"
+        return random.Random(f"{self.seed} {name}"), name
+
+    def strikes(self, kind: str, name: str) -> bool:
+        if name in self.muted:
+            return False
+        self.happened.append(f"{kind} {name}")
+        return True
+
+
+CALM = Weather(0)
+
+
+class Seam(httpx.AsyncBaseTransport):
+    """The way from an HTTP client to a simulated service, through the weather.
+
+    `deliver` hands a request to the service, with whatever must be looked at afterwards. `interrupt` is what Ctrl-C
+    does, `kill` what the end of the process does to the state file at once.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        deliver: Callable[[Request], Response],
+        weather: Callable[[], Weather],
+        interrupt: Callable[[], object],
+        kill: Callable[[], object],
+    ) -> None:
+        self.name = name
+        self._interrupt = interrupt
+        self._kill = kill
+        self._deliver = deliver
+        self._weather = weather
+        self._shown: dict[str, list[Response]] = {}
+        self.sent = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        target = request.url.raw_path.decode("ascii")
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        asked = Request(request.method, target, headers, request.read())
+        self.sent += 1
+        weather = self._weather()
+        draw, name = weather.draw(f"{self.name} {request.method} {target}")
+        await asyncio.sleep(draw.uniform(0.005, 0.4))
+        fault = self._fault(weather, draw, asked, name)
+        response = await self._answer(fault, draw, asked)
+        self._remember(asked, response)
+        return httpx.Response(response.status, headers=dict(response.headers), content=response.body)
+
+    def _fault(self, weather: Weather, draw: random.Random, asked: Request, name: str) -> str:
+        chance, which = draw.random(), draw.random()
+        reading = asked.method == "GET" or "search" in asked.path
+        if reading and weather.liars and weather.liars == self._side(asked) and chance < 0.5:
+            # A list that lies, or a record: the other side tells the truth in this cycle.
+            kind = LISTS_LIE[int(which * len(LISTS_LIE))]
+            if kind == "stale" and not self._shown.get(asked.target):
+                kind = "shortened"
+            if kind == "pathless" and not asked.path.startswith("/api/v2/"):
+                kind = "shortened"
+            return kind if weather.strikes(kind, name) else ""
+        if chance >= weather.rate:
+            return ""
+        kinds = _READING if reading else _CHANGING
+        kind = weather.only if weather.only in kinds else kinds[int(which * len(kinds))]
+        if kind == "half_page" and weather.seen[f"half {asked.path}"]:
+            return ""  # what a service says twice in a row counts as true: see jumpcloud_lists.whole
+        if kind == "half_page":
+            weather.seen[f"half {asked.path}"] += 1
+        return kind if weather.strikes(kind, name) else ""
+
+    def _side(self, asked: Request) -> str:
+        parts = asked.path.strip("/").split("/")
+        if asked.path == "/api/applications":
+            return ""  # without the application nothing goes on, which teaches nothing
+        if self.name == "Keeper":
+            return "keeper points" if len(parts) > 6 else "keeper lists"
+        one = parts[:2] == ["api", "systemusers"] and len(parts) == 3
+        return "points" if one or parts[:3] == ["api", "v2", "users"] else "lists"
+
+    async def _answer(self, fault: str, draw: random.Random, asked: Request) -> Response:
+        if fault == "slow":
+            await asyncio.sleep(draw.uniform(2, 50))
+        elif fault == "death_before":
+            self._die(fault)
+        elif fault in NO_EFFECT:
+            return await self._instead(fault, draw)
+        elif fault == "stale":
+            return draw.choice(self._shown[asked.target])
+        response = self._deliver(asked)
+        if fault == "death_after":
+            self._die(fault)
+        if fault == "interrupted":
+            self._interrupt()
+            await asyncio.sleep(1)
+        if fault in LATE:
+            return await self._instead(fault.removeprefix("late_"), draw)
+        if fault == "half_page":
+            return rewrite_rows(response, lambda rows: rows[: len(rows) // 2])
+        if fault == "shortened":
+            return _shortened(response, draw)
+        if fault == "pathless":
+            return rewrite_rows(response, lambda rows: [_with_fewer_paths(row, draw) for row in rows])
+        return response
+
+    async def _instead(self, fault: str, draw: random.Random) -> Response:
+        if fault == "unreachable":
+            raise httpx.ConnectError("refused")
+        if fault == "cut":
+            raise httpx.ReadError("reset")
+        if fault == "timeout":
+            await asyncio.sleep(60)
+            raise httpx.ReadTimeout("silence")
+        if fault == "throttled":
+            if self.name == "Keeper" and draw.random() < 0.5:
+                return Response.of_json(403, {"error": "throttled", "message": "Please wait 20 seconds."})
+            return Response.of_json(429, {"message": "slow down"}, {"retry-after": str(draw.randint(1, 90))})
+        if fault == "throttled_long":
+            return Response.of_json(429, {"message": "slow down"}, {"retry-after": "3600"})
+        if fault == "error":
+            status = draw.choice((500, 502, 503, 504))
+            return Response(status, {"retry-after": "5"} if draw.random() < 0.3 else {}, b"oops")
+        if fault == "garbage":
+            return Response(200, {"content-type": "text/html"}, draw.choice(_GARBAGE))
+        if fault == "redirected":
+            return Response(302, {"location": "https://sso.example/login"})
+        return Response.of_json(draw.choice((400, 401, 403, 405, 501)), {"message": "refused"})
+
+    def _die(self, fault: str) -> NoReturn:
+        self._kill()
+        raise Died(fault)
+
+    def _remember(self, asked: Request, response: Response) -> None:
+        if asked.method == "GET" and response.status in (200, 404):
+            self._shown[asked.target] = [*self._shown.get(asked.target, [])[-4:], response]
+
+
+def _shortened(response: Response, draw: random.Random) -> Response:
+    """A list without some of its rows, whose total agrees; or the record of one subject, denied."""
+    kept: list[Any] = []
+
+    def some(rows: list[Any]) -> list[Any]:
+        kept[:] = [row for row in rows if draw.random() < 0.7]
+        return kept
+
+    before = rewrite_rows(response, some)
+    return rewrite_rows(before, lambda rows: rows, total=len(kept))
+
+
+def _with_fewer_paths(row: Any, draw: random.Random) -> Any:
+    """An object of the graph that some way leads to which is not shown."""
+    paths = row.get("paths") if isinstance(row, dict) else None
+    if not paths or len(paths) < 2 or draw.random() < 0.5:
+        return row
+    return {**row, "paths": draw.sample(paths, len(paths) - 1)}
+
+
+class CampaignStore(Store):
+    """The state file, whose writes may fail and during whose writes the process may die."""
+
+    weather: Callable[[], Weather] = staticmethod(lambda: CALM)
+    dead = False
+
+    @contextmanager
+    def _tx(self) -> Iterator[sqlite3.Connection]:
+        if self.dead:
+            raise Died("dead")
+        weather = self.weather()
+        draw, name = weather.draw("write")
+        fault = ""
+        if draw.random() < weather.writes:
+            fault = draw.choice(("disk_full", "disk_full", "death_unwritten", "death_written"))
+            fault = fault if weather.strikes(fault, name) else ""
+        if fault == "disk_full":
+            raise Unusable(self.path, "database or disk is full (SQLITE_FULL)")
+        with super()._tx() as connection:
+            yield connection
+            if fault == "death_unwritten":
+                self.dead = True
+                raise Died(fault)
+        if fault == "death_written":
+            self.dead = True
+            raise Died(fault)
+
+    def mark_sent(self, operation_id: int, at: datetime) -> None:
+        super().mark_sent(operation_id, at)
+        row_in_hand.set(operation_id)
+
+    def journal_row(self, operation_id: int) -> Mapping[str, Any] | None:
+        """A row as it stands in the file, read past all of the store's own code."""
+        return next((row for row in self.journal_rows() if row["id"] == operation_id), None)
+
+    def journal_rows(self) -> list[dict[str, Any]]:
+        """The whole journal, read likewise."""
+        cursor = self._connection.execute("SELECT * FROM operations ORDER BY id DESC")
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+
+    def releases(self, since: datetime) -> list[list[list[str]]]:
+        """The effects of all releases that were recorded since then."""
+        sql = "SELECT arguments FROM requests WHERE kind = 'release' AND at >= ?"
+        rows = _reading(self.path, sql, since.isoformat(timespec="microseconds").replace("+00:00", "Z"))
+        return [json.loads(arguments)["effects"] for (arguments,) in rows]
+
+    def adopted(self) -> list[str]:
+        """The Keeper ids that the last `adopt` named."""
+        rows = _reading(self.path, "SELECT arguments FROM requests WHERE kind = 'adopt' ORDER BY id DESC LIMIT 1")
+        return [id for (arguments,) in rows for id in json.loads(arguments).get("accounts", [])]
+
+    def value(self, key: str) -> Any:
+        row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            return None
+        return json.loads(row[0]) if key == "binding" else row[0]
+
+    def die(self) -> None:
+        """What the operating system does when a process is gone: nothing is written any more, the lock is free."""
+        self.dead = True
+        if self._lock is not None:
+            self._connection.close()
+            os.close(self._lock)
+            self._lock = None
+
+
+def _reading(path: Path, sql: str, *parameters: str) -> list[Any]:
+    """Rows of the state file, whoever has it open or died over it."""
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute(sql, parameters).fetchall()
+    finally:
+        connection.close()

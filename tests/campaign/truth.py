@@ -1,0 +1,54 @@
+"""What is true of JumpCloud, and since when: asked of the simulator itself, never of what it shows."""
+
+from dataclasses import dataclass, field
+
+from reconciler.simulator.jumpcloud import JumpCloud
+from reconciler.simulator.jumpcloud_directory import User
+
+
+@dataclass
+class Truth:
+    """Who is in scope and in which groups, with the tick since which that has been so without a break."""
+
+    jumpcloud: JumpCloud
+    application: str
+    scope_since: dict[str, int] = field(default_factory=dict)
+    member_since: dict[tuple[str, str], int] = field(default_factory=dict)
+    people: dict[str, User] = field(default_factory=dict)
+    groups: dict[str, str] = field(default_factory=dict)
+    ever: dict[str, User] = field(default_factory=dict)
+    """Everybody there ever was, as last seen."""
+
+    def look(self, tick: int) -> None:
+        """Take note of how things are now; to be called after everything that may have changed them."""
+        home = self.jumpcloud.organization()
+        bound = self.jumpcloud.in_scope(self.application)
+        self.people = {one: self.jumpcloud.user(one) for one in home.users}
+        self.ever |= self.people
+        self.groups = self.jumpcloud.groups_in_scope(self.application)
+        active = {one for one in bound if self.active(one)}
+        members = {(one, group) for one in active for group in bound[one]}
+        self.scope_since = {one: self.scope_since.get(one, tick) for one in active}
+        self.member_since = {pair: self.member_since.get(pair, tick) for pair in members}
+
+    def active(self, person: str) -> bool:
+        user = self.people.get(person)
+        return user is not None and user.state == "ACTIVATED" and not user.suspended
+
+    def throughout(self, person: str, since: int) -> bool:
+        """Whether the person was in scope and active during the whole time since then."""
+        return self.scope_since.get(person, since + 1) <= since
+
+    def member_throughout(self, person: str, group: str, since: int) -> bool:
+        return self.member_since.get((person, group), since + 1) <= since
+
+    def teams_of(self, person: str) -> set[str]:
+        """The ids of the groups through which a person is in scope."""
+        return {group for one, group in self.member_since if one == person}
+
+    def in_scope(self, person: str) -> bool:
+        return person in self.scope_since
+
+    def address(self, person: str) -> str:
+        user = self.ever.get(person)
+        return user.email.strip().casefold() if user else ""

@@ -1,0 +1,289 @@
+"""One history's world: both simulated services, the state file, the clock, and the reconciler's process in between."""
+
+import asyncio
+import random
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from loguru import logger
+from pydantic import SecretStr
+
+from reconciler import cycle, jumpcloud, keeper
+from reconciler.cycle import NobodyThere, Order, Outcome, Services
+from reconciler.http import Clock, Http, HttpError, Pace
+from reconciler.plan import Plan
+from reconciler.report.document import SavedPlanError, to_json
+from reconciler.report.text import render
+from reconciler.simulator.jumpcloud import JumpCloud
+from reconciler.simulator.jumpcloud_v1 import PRIVATE_KEY
+from reconciler.simulator.keeper import Keeper
+from reconciler.simulator.service import Request, Response
+from reconciler.store import StateError
+from tests.campaign.clockwork import Hanging, Loop, Time
+from tests.campaign.observer import Observer
+from tests.campaign.rules import NODES, Rules, scim_url
+from tests.campaign.seams import CampaignStore, Died, Seam, Weather, row_in_hand
+from tests.campaign.truth import Truth
+
+API_KEY = "jca_" + "5" * 40
+FORESEEN = (jumpcloud.JumpCloudError, keeper.KeeperError, StateError, NobodyThere, HttpError, SavedPlanError)
+
+T = TypeVar("T")
+
+
+class World:
+    """See the module. `folder` is empty, and best in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / "reconciler.db"
+        self.time = Time()
+        self.jumpcloud = JumpCloud(clock=self.time.monotonic)
+        self.jumpcloud.add_api_key(API_KEY)
+        self.application = self.jumpcloud.add_application("Keeper")
+        self.keeper = Keeper(NODES, clock=self.time.monotonic)
+        self.truth = Truth(self.jumpcloud, self.application)
+        self.observer = Observer(self.truth, self.keeper, self.time.now)
+        self.rules = Rules()
+        self.tokens = {node: self.keeper.token(node) for node in NODES}
+        self.secrets = {API_KEY, PRIVATE_KEY, *self.tokens.values()}
+        self.copies: list[bytes] = []
+        self.weather = Weather(0)
+        self.happened: list[str] = []
+        self.interludes: list[tuple[int, Callable[[], str]]] = []
+        self.lines: list[str] = []
+        self.faults: Counter[str] = Counter()
+        self.requests = 0
+        self.plan: Plan | None = None
+        self.store: CampaignStore | None = None
+        self._exchanges = 0
+        self._loop: Loop | None = None
+        self._main: asyncio.Task[Any] | None = None
+        self._services: Services | None = None
+
+    def say(self, text: str) -> None:
+        minutes = int(self.time.elapsed // 60)
+        self.lines.append(f"{minutes // 1440}d {minutes // 60 % 24:02}:{minutes % 60:02}  {text}")
+
+    def admin_changed(self, *subjects: str) -> None:
+        """Somebody changed JumpCloud, or these users and teams in Keeper."""
+        self.jumpcloud.settle_graph()
+        self.observer.moved(by_admin=subjects)
+
+    # The reconciler's process.
+
+    def kill(self) -> None:
+        """Whatever the process knew is gone."""
+        if self.store is not None:
+            self.store.die()
+            self.store = None
+        self.restart()
+
+    def restart(self) -> None:
+        """The next cycle begins in a new process."""
+        if self._loop is not None:
+            for task in asyncio.all_tasks(self._loop):
+                with suppress(BaseException):
+                    task.get_coro().close()
+            self._loop.close()
+        self._loop = self._services = None
+
+    def _both(self) -> Services:
+        node = self.rules.node
+        if self._services is None or self._services.scim_url != scim_url(node):
+            chance = random.Random("jitter").random
+            clock = Clock(self.time.monotonic, self.time.wall, random=chance)
+            weather = lambda: self.weather  # noqa: E731
+            console = Http(
+                service="JumpCloud",
+                base_url="https://console.jumpcloud.com",
+                headers=jumpcloud.key_headers(SecretStr(API_KEY), None),
+                pace=Pace(5.0, 10.0, clock=clock),
+                in_flight=3,
+                clock=clock,
+                transport=self._seam("JumpCloud", self._to_jumpcloud, weather),
+            )
+            endpoint = Http(
+                service="Keeper",
+                base_url=scim_url(node),
+                headers=keeper.headers(self.tokens[node]),
+                pace=Pace(10.0, 50.0, clock=clock),
+                in_flight=3,
+                clock=clock,
+                transport=self._seam("Keeper", self._to_keeper, weather),
+            )
+            self._services = Services(jumpcloud.JumpCloud(console, "Keeper"), keeper.Keeper(endpoint), scim_url(node))
+        return self._services
+
+    def _seam(self, name: str, deliver: Callable[[Request], Response], weather: Callable[[], Weather]) -> Seam:
+        return Seam(name, deliver, weather, self._interrupt, self._pull_the_plug)
+
+    def _interrupt(self) -> None:
+        """Ctrl-C, as asyncio.run passes it on."""
+        assert self._main is not None
+        self._main.cancel()
+
+    def _pull_the_plug(self) -> None:
+        if self.store is not None:
+            self.store.dead = True
+
+    def _interlude(self) -> None:
+        self._exchanges += 1
+        self.requests += 1
+        while self.interludes and self.interludes[0][0] <= self._exchanges:
+            if text := self.interludes.pop(0)[1]():
+                self.say(f"  meanwhile: {text}")
+
+    def _to_jumpcloud(self, asked: Request) -> Response:
+        self._interlude()
+        self.observer.tick += 1
+        return self.jumpcloud.handle(asked)
+
+    def _to_keeper(self, asked: Request) -> Response:
+        self._interlude()
+        before = len(self.keeper.changes)
+        response = self.keeper.handle(asked)
+        effects = self.keeper.changes[before:]
+        self.observer.request(asked, response.status, effects, row_in_hand.get(), self.store)
+        for change in effects:
+            self.say(f"    {change.what} {getattr(change.after or change.before, 'email', '') or change.subject}")
+        return response
+
+    def open(self) -> CampaignStore:
+        """The state file for the one writer; raises StateError."""
+        store = CampaignStore.open(self.path, write=True)
+        store.weather = lambda: self.weather
+        self.store = store
+        return store
+
+    def close(self) -> None:
+        if self.store is not None:
+            self.store.close()
+            self.store = None
+
+    def _agreed_by_the_settings(self) -> None:
+        """What safety.first_run = "apply" lets through is recorded as agreed to, for what a crash leaves undone."""
+        assert self.store is not None
+        for effects in self.store.releases(self.observer.began):
+            self.observer.agreed(effect for effect in effects if effect[0] in ("create_user", "add"))
+
+    def cycle(self, order: Order, weather: Weather) -> str:
+        """One cycle of the real reconciler under this weather; returns what came of it, in words."""
+
+        async def run(store: CampaignStore) -> Outcome:
+            return await cycle.run(self.rules.settings(self.folder), self._both(), store, order, self.time.now)
+
+        def work() -> str:
+            store = self.open()
+            first = store.value("reviewed") != "1" or order.rebind
+            if order.rebind:
+                self.observer.forgot()
+            bound = None if order.rebind else store.value("binding")
+            self.observer.cycle_begins(self.rules, bound, person=order.person, unlock=order.unlock, first=first)
+            try:
+                outcome = self._run(run(store))
+            finally:
+                if first and self.rules.safety.get("first_run") == "apply":
+                    self._agreed_by_the_settings()
+            self.plan = outcome.plan
+            waits = any(held.limit == "first_run" for held in outcome.plan.held)
+            whole = outcome.plan.kind == "resync" and not order.person
+            self.observer.cycle_completed(whole=whole, applied=not waits and not self.rules.narrow)
+            self._show(outcome.plan)
+            held = "; ".join(f"{h.limit} {len(h.operations)}" for h in outcome.plan.held)
+            notices = Counter(notice.kind.value for notice in outcome.plan.notices)
+            told = " ".join(f"{kind}:{n}" for kind, n in notices.items() if kind != "ghost")
+            return f"{outcome.result}{f' [{held}]' if held else ''}{f' ({told})' if told else ''}"
+
+        return self._attempt(work, weather)
+
+    def dry_run(self, weather: Weather, *, resync: bool) -> Plan | None:
+        """A plan, by a reader of the state file; it must leave no trace."""
+        made: list[Plan] = []
+        before = self.path.read_bytes() if self.path.exists() else b""
+
+        def work() -> str:
+            with CampaignStore.open(self.path, write=False) as store:
+                self.observer.cycle_begins(self.rules, None)
+                settings = self.rules.settings(self.folder)
+                order = Order(resync=resync)
+                made.append(self._run(cycle.plan(settings, self._both(), store, order, self.time.now())))
+            return "planned"
+
+        text = self._attempt(work, weather)
+        self.say(f"  dry run: {text}")
+        after = self.path.read_bytes() if self.path.exists() else b""
+        if before != after:
+            self.observer.violated("x", "a dry run changed the state file")
+        return made[0] if made else None
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._loop is None:
+            self._loop = Loop(self.time)
+        self._exchanges = 0
+        task: asyncio.Task[T] = self._loop.create_task(work)
+        self._main = task
+        return self._loop.run_until_complete(task)
+
+    def _attempt(self, work: Callable[[], str], weather: Weather) -> str:
+        """Do something in the reconciler's process, whatever becomes of that."""
+        self.weather = weather
+        try:
+            text = work()
+        except Died as death:
+            self.kill()
+            text = f"died ({death})"
+        except asyncio.CancelledError:
+            text = "interrupted"
+            self.close()
+            self.restart()
+        except FORESEEN as error:
+            text = f"{type(error).__name__}: {error}"
+            self.look_for_secrets("an error", text)
+        except Hanging:
+            self.observer.violated("x", "everything waits and nothing will come")
+            self.kill()
+            text = "hangs"
+        except Exception as error:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            self.observer.violated("x", f"{error!r} at {Path(where.filename).name}:{where.lineno}")
+            text = "".join(traceback.format_exception(error))
+        finally:
+            self.close()
+            self.happened = weather.happened
+            if any(entry.startswith(("stale Keeper", "shortened Keeper")) for entry in weather.happened):
+                self.observer.list_lied = self.observer.tick
+            self.faults.update(
+                entry.partition(" ")[0] for entry in weather.happened if not entry.startswith("meanwhile")
+            )
+            self.weather = Weather(0)
+            self.interludes.clear()
+        struck = [entry for entry in weather.happened if not entry.startswith("meanwhile")]
+        return text + (f"  <- {', '.join(struck)}" if struck else "")
+
+    # Secrets.
+
+    def look_for_secrets(self, where: str, text: str) -> None:
+        for secret in self.secrets:
+            if secret in text:
+                self.observer.violated("f", f"a secret shows in {where}")
+
+    def _show(self, plan: Plan) -> None:
+        if plan.operations:
+            self.look_for_secrets("a report", render(plan, width=100, colour=False))
+            self.look_for_secrets("a plan", to_json(plan))
+
+    def logged(self, message: str) -> None:
+        self.look_for_secrets("the log", message)
+
+
+def silent(world: World) -> None:
+    """Let the log go to the observer only, and let what a killed process leaves behind end quietly."""
+    logger.remove()
+    logger.add(lambda message: world.logged(str(message)), level="DEBUG", format="{message}", diagnose=False)
+    sys.unraisablehook = lambda _unraisable: None
