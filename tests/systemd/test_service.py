@@ -12,6 +12,7 @@ from tests.systemd.machine import ROOT, Machine, booted, until
 README = ROOT / "systemd" / "README.md"
 PORTS = {"jumpcloud": 7001, "keeper": 7002}
 STATE = "/var/lib/reconciler"
+READING = (["status"], ["history"], ["teams"], ["leavers"], ["explain", "fatima.mansour@example.com", "--offline"])
 SETTINGS = """
 [jumpcloud]
 application = "Keeper"
@@ -28,6 +29,15 @@ jitter = "0s"
 
 [policy]
 protect = []
+
+[report]
+directory = "{state}/reports"
+
+[notify]
+command = ["logger", "-t", "alert"]
+
+[metrics]
+listen = "127.0.0.1:{listen}"
 """
 
 
@@ -50,8 +60,13 @@ class Stage(Machine):
         self.run("tee", f"/etc/reconciler/{tenant or 'config'}.toml", stdin=text)
 
     def settings(self, tenant: str = "") -> str:
-        prefix = f"{tenant}." if tenant else ""
-        return SETTINGS.format(prefix=prefix, port=PORTS["jumpcloud"], scim_url=self.scim_url)
+        return SETTINGS.format(
+            prefix=f"{tenant}." if tenant else "",
+            port=PORTS["jumpcloud"],
+            scim_url=self.scim_url,
+            state=f"{STATE}/{tenant}" if tenant else STATE,
+            listen=9465 if tenant else 9464,
+        )
 
     def simulate(self, service: str) -> str:
         """Start a simulator; returns what it says."""
@@ -155,6 +170,14 @@ def test_what_is_held_is_released_beside_the_service_and_the_status_tells(stage:
     until(lambda: "are in line" in stage.status())
     assert stage.status().startswith("waiting; last ")
     assert "by ada" in stage.as_user("ada", "sudo", "reconciler", "status")
+
+
+def test_alerts_reports_and_metrics_come_out_of_the_sandbox(stage: Stage) -> None:
+    stage.started()
+    until(lambda: "held" in stage.run("journalctl", "--no-pager", "-t", "alert").stdout)
+    assert stage.run("runuser", "-u", "grace", "--", "ls", f"{STATE}/reports").stdout
+    fetch = "from urllib.request import urlopen; print(urlopen('http://127.0.0.1:9464/healthz').status)"
+    assert stage.run("python3", "-c", fetch).stdout.strip() == "200"
 
 
 def test_no_secret_is_seen(stage: Stage) -> None:
@@ -296,11 +319,12 @@ def test_the_group_may_read_and_others_may_not(stage: Stage, how: str) -> None:
         stage.drop_in("Restart=no")
         stage.signal("KILL")
         until(lambda: stage.has("reconciler", "ActiveState") == "failed")
-    assert "People:" in stage.as_user("grace", "reconciler", "status")
+    for command in READING:
+        stage.as_user("grace", "reconciler", *command)
     assert stage.strangers() == ""
     assert "may not be read" in stage.as_user("mallory", "reconciler", "status", expect=2)
     for command in (["pause", "--reason", "x"], ["resync"]):
-        assert "sudo" in stage.as_user("grace", "reconciler", *command, expect=6)
+        assert "use sudo" in stage.as_user("grace", "reconciler", *command, expect=6)
     assert "sudo" in stage.as_user("grace", "reconciler", "plan", expect=2)
     stage.drop_in()
 
