@@ -1,4 +1,4 @@
-.PHONY: demo test test-browser campaign campaign-mutants lint format types lock
+.PHONY: demo test test-browser test-systemd campaign campaign-mutants lint format types lock
 .DELETE_ON_ERROR:
 
 # Root needs no sudo, and a container often has none.
@@ -13,6 +13,10 @@ test: .venv/.ok
 # The HTML reports in Debian's Chromium; `make test` needs no browser and leaves these out.
 test-browser: .venv/.browser
 	.venv/bin/pytest -q tests/browser
+
+# The units on a real systemd, as root on Debian 12 with debootstrap; elsewhere it says why it is skipped.
+test-systemd: .venv/.ok
+	.venv/bin/pytest -q -rs --timeout=900 tests/systemd/test_service.py
 
 # Histories of faults, see tests/campaign/README.md: so many seeds, of so many steps, in so many processes.
 SEEDS := 10000

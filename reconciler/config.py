@@ -367,7 +367,10 @@ def find_settings(option: Path | None) -> Path:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError:
-            pass  # it may be there: loading tells what stands in the way
+            # It may be there: loading tells what stands in the way. But nobody means a file in a directory that they
+            # can't look into and only happen to be in, such as root's for `sudo -u reconciler`.
+            if not place.is_absolute() and not os.access(".", os.X_OK, effective_ids=True):
+                continue
         return place
     raise SettingsError(
         [

@@ -65,6 +65,7 @@ class Daemon:
         self._doing = "starting"
         self._last = ""
         self._held = ""
+        self._refused = ""
         self._services: cycle.Services
         self._clients = AsyncExitStack()
         self._server = AsyncExitStack()
@@ -85,8 +86,8 @@ class Daemon:
             systemd.notify(READY="1")
             try:
                 await asyncio.wait({worker, asyncio.create_task(self.stopping.wait())}, return_when="FIRST_COMPLETED")
+                systemd.notify(STOPPING="1", STATUS="finishing the requests that are on their way")
                 if not worker.done():
-                    systemd.notify(STOPPING="1", STATUS="finishing the requests that are on their way")
                     await asyncio.wait({worker}, timeout=STOP_PATIENCE)
             finally:
                 self._scheduler.shutdown(wait=False)
@@ -185,7 +186,7 @@ class Daemon:
                 self._due.clear()
                 await self._cycle(resync=resync)
             self._due.clear()
-            self._tell(f"waiting; {self._last}" if self._last else "waiting")
+            self._tell("; ".join(filter(None, ["waiting", self._refused, self._last])))
 
     def _orders(self) -> list[Request]:
         try:
@@ -269,6 +270,7 @@ class Daemon:
     async def _read_settings(self) -> None:
         """Take the settings anew where they are good, and the clients with them; else go on with the old ones."""
         self._reload = False
+        self._refused = "the new settings can't be used, the old ones are in force (see the log)"
         systemd.reloading()
         clients = AsyncExitStack()
         try:
@@ -286,6 +288,7 @@ class Daemon:
             systemd.notify(READY="1")
         await self._clients.aclose()
         self._clients, self._services, self.settings = clients, services, settings
+        self._refused = ""
         log.to_stderr(settings, service=True)
         self._schedule()
         self._tick("cycle")

@@ -63,13 +63,18 @@ class Secret:
     def _from_credential(self) -> bytes:
         given = os.environ.get("CREDENTIALS_DIRECTORY")
         places = [Path(given)] if given else []
-        for path in (place / self.name for place in [*places, CREDENTIAL_STORE]):
+        in_store = CREDENTIAL_STORE / self.name
+        paths = [place / self.name for place in places]
+        if not given or os.access(in_store, os.R_OK, effective_ids=True):
+            paths.append(in_store)  # for a service it is closed: there, what systemd did not hand over is not there
+        for path in paths:
             if _there(path):
                 return self._from_file(path)
         unset = "" if given else "$CREDENTIALS_DIRECTORY is not set, and "
         raise self._error(
             f"{unset}there is no such credential in {' or '.join(map(str, [*places, CREDENTIAL_STORE]))}: "
-            f"put it there, readable by its owner only, with LoadCredential={self.name} in the service's unit"
+            f"put it into {CREDENTIAL_STORE}, readable by its owner only, with LoadCredential={self.name} in the "
+            "service's unit, and restart the service"
         )
 
     def _from_file(self, path: Path) -> bytes:

@@ -79,8 +79,8 @@ class Unusable(StateError):
     """The operating system refuses: permissions, a read-only or full disk, an I/O error."""
 
     way_on = (
-        "What was recorded before is kept. Look at the owner, the mode and the free space of the file and its "
-        "directory, then try again."
+        "What was recorded before is kept. Where this user may not do it, use sudo; else look at the owner, the mode "
+        "and the free space of the file and its directory, then try again."
     )
 
 
@@ -164,6 +164,7 @@ def open_for_writing(path: Path, *, takes_requests: bool) -> tuple[sqlite3.Conne
         try:
             if not _is_there(path):
                 _make(path)
+            _let_the_group_read(path, _lock_path(path))
             return _open_checked(path), lock
         except BaseException:
             os.close(lock)
@@ -186,7 +187,7 @@ def make_sure_of_room(path: Path, operations: int) -> None:
 def is_in_use(path: Path) -> bool:
     """Whether a process holds the writer's lock."""
     try:
-        descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(_lock_path(path), os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
     try:
@@ -406,12 +407,11 @@ def _create(path: Path, flags: int = 0) -> int:
     to the owner of the directory, so that a daemon with an account of its own can go on with it.
     """
     directory = path.parent.stat()
-    for_group = stat.S_IMODE(directory.st_mode) & 0o057 == 0o050
     existed = path.exists()
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | flags, 0o600)
     try:
         if not existed:
-            os.fchmod(descriptor, 0o640 if for_group else 0o600)
+            os.fchmod(descriptor, 0o640 if _is_for_group(directory) else 0o600)
             if os.geteuid() == 0:
                 os.fchown(descriptor, directory.st_uid, directory.st_gid)
     except BaseException:
@@ -420,9 +420,28 @@ def _create(path: Path, flags: int = 0) -> int:
     return descriptor
 
 
+def _is_for_group(directory: os.stat_result) -> bool:
+    return stat.S_IMODE(directory.st_mode) & 0o057 == 0o050
+
+
+def _let_the_group_read(*files: Path) -> None:
+    """Open files of ours to the group that their directory is for, as it was not when they were made.
+
+    So it is with what root made before the first start of the service, when systemd gives the directory its mode.
+    """
+    for file in files:
+        status = file.stat()
+        if _is_for_group(file.parent.stat()) and status.st_uid == os.geteuid() and not status.st_mode & 0o040:
+            file.chmod(0o640)
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
+
+
 def _lock(path: Path, takes_requests: bool) -> int:
     """Take the writer's lock, which ends with the process, however it ends; raises `InUse` with the holder's name."""
-    descriptor = _create(path.with_name(path.name + ".lock"))
+    descriptor = _create(_lock_path(path))
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])

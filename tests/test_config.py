@@ -17,6 +17,7 @@ from reconciler.policy import Drift, Limit, Limits, Mode, Pilot, Policy, TeamAdo
 from reconciler.secrets import Secret
 from reconciler.settings_fields import Listen
 from reconciler.toml_lines import key_lines
+from tests.ordinary import as_ordinary_user
 
 EXAMPLE = Path(__file__).parent.parent / "config.example.toml"
 SCIM = 'scim_url = "https://keepersecurity.com/api/rest/scim/v2/123456789"'
@@ -571,6 +572,22 @@ def test_settings_are_looked_for_in_four_places(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("RECONCILER_CONFIG", "/absent.toml")
     assert find_settings(None) == Path("/absent.toml")
     assert find_settings(Path("given.toml")) == Path("given.toml")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root steps down")
+def test_settings_are_not_looked_for_in_a_directory_that_one_may_not_see(
+    public: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = public / "closed"
+    closed.mkdir(0o700)
+    (public / "config.toml").touch()
+    monkeypatch.chdir(closed)
+    monkeypatch.setattr(config, "SYSTEM_DIRECTORY", public)
+    with as_ordinary_user():
+        assert find_settings(None) == public / "config.toml"
+        # What is the system's own is meant, whatever stands in the way.
+        monkeypatch.setattr(config, "SYSTEM_DIRECTORY", closed)
+        assert find_settings(None) == closed / "config.toml"
 
 
 # --- lines, imports

@@ -5,6 +5,7 @@ import pytest
 
 from reconciler import secrets
 from reconciler.secrets import Secret, SecretError, looks_secret, parse
+from tests.ordinary import as_ordinary_user
 
 VALUE = "s3cr3t-Value.0"
 
@@ -130,6 +131,24 @@ def test_an_absent_credential_says_where_it_was_looked_for(store: Path) -> None:
     with pytest.raises(SecretError, match=r"CREDENTIALS_DIRECTORY is not set.*LoadCredential=token") as caught:
         Secret("credential", "token").resolve()
     assert str(store) in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root steps down")
+@pytest.mark.parametrize("closed", ["the store", "the file"])
+def test_what_systemd_did_not_hand_over_is_absent_to_a_service(
+    monkeypatch: pytest.MonkeyPatch, public: Path, closed: str
+) -> None:
+    store = public / "store"
+    store.mkdir(0o700 if closed == "the store" else 0o755)
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    put(store / "token")
+    monkeypatch.setattr(secrets, "CREDENTIAL_STORE", store)
+    with as_ordinary_user():
+        with pytest.raises(SecretError, match=r"may not be read by this user.*sudo"):
+            Secret("credential", "token").resolve()
+        monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(public))
+        with pytest.raises(SecretError, match=r"no such credential.*LoadCredential=token.*restart"):
+            Secret("credential", "token").resolve()
 
 
 def test_a_resolved_secret_does_not_show_itself(tmp_path: Path) -> None:

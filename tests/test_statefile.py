@@ -2,13 +2,11 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import sqlite3
 import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +16,7 @@ import sqlite_utils  # noqa: F401  imported here, since an ordinary user may not
 
 from reconciler.model import Account, Snapshot, Standing
 from reconciler.store import Damaged, Foreign, InUse, Newer, StateError, Store, Unusable
+from tests.ordinary import as_ordinary_user
 
 ROOT = Path(__file__).parents[1]
 ADA = Account("k-ada", Standing.MANAGED, active=True)
@@ -212,6 +211,17 @@ def test_the_group_reads_where_the_directory_is_kept_for_it(tmp_path: Path) -> N
         assert {mode(entry) for entry in tmp_path.iterdir()} == {0o640}
 
 
+def test_the_group_reads_what_was_made_before_the_directory_was_kept_for_it(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    path = tmp_path / "reconciler.db"
+    Store.open(path, write=True).close()
+    assert {mode(entry) for entry in tmp_path.iterdir()} == {0o600}
+    tmp_path.chmod(0o750)
+    with Store.open(path, write=True) as store:
+        store.put(accounts=[ADA])
+        assert {mode(entry) for entry in tmp_path.iterdir()} == {0o640}
+
+
 def test_while_a_writer_has_the_file_it_is_in_wal_mode_and_synchronous(filled: Path) -> None:
     with Store.open(filled, write=True) as store:
         store.put(accounts=[ADA])
@@ -251,28 +261,6 @@ def test_filing_a_request_leaves_nothing_behind(filled: Path) -> None:
 
 
 # -- what the operating system refuses ------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def public() -> Iterator[Path]:
-    """A directory that an ordinary user can reach, unlike pytest's own."""
-    directory = Path(tempfile.mkdtemp(dir="/tmp"))
-    directory.chmod(0o755)
-    yield directory
-    shutil.rmtree(directory)
-
-
-@contextlib.contextmanager
-def as_ordinary_user() -> Iterator[None]:
-    """Root may write everywhere, so it steps down."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 def test_a_read_only_file_can_be_read_but_not_written(public: Path) -> None:

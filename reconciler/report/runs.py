@@ -70,7 +70,7 @@ def keep(settings: "Settings", store: "Store", ended: "Outcome | Exception", beg
         if run is None or run.started_at < began:
             return  # the error came before there was a run
         at = run.finished_at or run.started_at
-        directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        files.make_directory(directory)
         entries = _entries(directory)
         if isinstance(ended, Stopped | NobodyThere):
             pass  # ended by a person, or about nobody: no cycle has failed

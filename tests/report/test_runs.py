@@ -166,6 +166,24 @@ def test_the_same_plan_sent_twice_has_two_reports(stage: Stage) -> None:
     assert len(stage.names()) == 2
 
 
+def test_the_group_may_read_them_whatever_the_umask(stage: Stage) -> None:
+    former = os.umask(0o077)
+    try:
+        stage.run(accident())
+    finally:
+        os.umask(former)
+    assert stat.S_IMODE(stage.folder.stat().st_mode) == 0o750
+    assert {stat.S_IMODE(path.stat().st_mode) for path in stage.folder.iterdir()} == {0o640}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_what_root_writes_belongs_to_the_owner_of_the_directory(stage: Stage) -> None:
+    os.chown(stage.folder.parent, 65534, 65534)
+    stage.run(accident())
+    found = [stage.folder, *stage.folder.iterdir()]
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in found} == {(65534, 65534)}
+
+
 def test_nobody_else_may_read_them_whatever_the_umask(stage: Stage) -> None:
     former = os.umask(0)
     try:
