@@ -72,9 +72,9 @@ def booted() -> Iterator[Machine]:
     _copy_checkout(tree / "root" / "reconciler")
     cgroup = _cgroup_mount() / f"reconciler-test-{os.getpid()}"
     with CONSOLE.open("wb") as log:
-        outer = subprocess.Popen(
-            [Path(__file__).parent / "boot", tree, cgroup], stdin=subprocess.DEVNULL, stdout=log, stderr=log
-        )
+        # However this process ends, the machine ends with it.
+        command = ["setpriv", "--pdeathsig", "KILL", str(Path(__file__).parent / "boot"), str(tree), str(cgroup)]
+        outer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             machine = Machine(_wait_for_systemd(outer))
             machine.run("systemctl", "is-system-running", "--wait", expect=None)
@@ -87,23 +87,25 @@ def booted() -> Iterator[Machine]:
 
 def _skip_where_impossible() -> None:
     if os.geteuid() != 0:
-        pytest.skip("a systemd of its own can only be booted by root", allow_module_level=True)
+        pytest.skip("a systemd of its own can only be booted by root")
+    if Path("/proc/self/uid_map").read_text().split() != ["0", "0", str(2**32 - 1)]:
+        pytest.skip("in a user namespace root is not root enough to boot a systemd")
     for program in ("debootstrap", "unshare", "nsenter"):
         if not shutil.which(program):
-            pytest.skip(f"{program} is not installed (apt-get install {program})", allow_module_level=True)
+            pytest.skip(f"{program} is not installed (apt-get install {program})")
     if platform.freedesktop_os_release().get("VERSION_CODENAME") != "bookworm":
         # The tree is made for the Python that runs here, so that the wheels of the one fit the other.
-        pytest.skip("this host is not Debian 12", allow_module_level=True)
+        pytest.skip("this host is not Debian 12")
     names = ["--mount", "--pid", "--uts", "--ipc", "--net", "--cgroup", "--fork"]
     tried = subprocess.run(["unshare", *names, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True, text=True)
     if tried.returncode:
-        pytest.skip(f"namespaces are not allowed here: {tried.stderr.strip()}", allow_module_level=True)
+        pytest.skip(f"namespaces are not allowed here: {tried.stderr.strip()}")
     try:
         probe = _cgroup_mount() / f"reconciler-probe-{os.getpid()}"
         probe.mkdir()
         probe.rmdir()
     except OSError as error:
-        pytest.skip(f"control groups can't be made here: {error}", allow_module_level=True)
+        pytest.skip(f"control groups can't be made here: {error}")
 
 
 def _cgroup_mount() -> Path:
@@ -121,7 +123,7 @@ def _tree() -> Path:
         command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(fresh)]
         made = subprocess.run(command, capture_output=True, text=True)
         if made.returncode:
-            pytest.skip(f"debootstrap fails here: {made.stdout.strip()[-300:]}", allow_module_level=True)
+            pytest.skip(f"debootstrap fails here: {made.stdout.strip()[-300:]}")
         fresh.rename(tree)
     return tree
 

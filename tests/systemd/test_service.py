@@ -53,11 +53,11 @@ class Stage(Machine):
     def write(self, path: str, text: str, mode: str = "644") -> None:
         self.run("install", "-D", "-m", mode, "/dev/stdin", path, stdin=text)
 
-    def write_settings(self, tenant: str = "", **replaced: str) -> None:
-        text = self.settings(tenant)
+    def write_settings(self, **replaced: str) -> None:
+        text = self.settings()
         for before, after in replaced.items():
             text = re.sub(rf"^{before} = .*$", f"{before} = {after}", text, flags=re.MULTILINE)
-        self.run("tee", f"/etc/reconciler/{tenant or 'config'}.toml", stdin=text)
+        self.run("tee", "/etc/reconciler/config.toml", stdin=text)
 
     def settings(self, tenant: str = "") -> str:
         return SETTINGS.format(
@@ -118,15 +118,14 @@ def stage() -> Iterator[Stage]:
         yield made
 
 
-def readme_lines() -> list[str]:
-    """The lines that install it, as they stand in the README."""
-    first = README.read_text().split("\n\n")[2]
-    return [line[4:] for line in first.splitlines()]
+def readme_lines(number: int = 0) -> list[str]:
+    """The lines to be typed that stand together in the README: the first are those that install it."""
+    blocks = re.findall(r"(?:^    .*\n)+", README.read_text(), re.MULTILINE)
+    return [line[4:] for line in blocks[number].splitlines()]
 
 
 def install(stage: Stage) -> None:
     """Type what the README says; the world is there as soon as the program is."""
-    typed = {"jumpcloud-api-key": API_KEY}
     lines = readme_lines()
     assert len(lines) == 10
     for line in lines:
@@ -135,16 +134,22 @@ def install(stage: Stage) -> None:
             said = stage.simulate("keeper")
             [stage.scim_url] = re.findall(r'scim_url = "(.*)"', said)
             [stage.token] = re.findall(r"SCIM token: (.*)", said)
-            typed["keeper-scim-token"] = stage.token
-            stage.write("/root/settings", stage.settings())
-        done = stage.run(
-            "bash", "-c", f"cd /root/reconciler && {line}",
-            stdin=next((secret + "\n" for name, secret in typed.items() if f"/etc/credstore/{name}" in line), ""),
-            EDITOR="cp /root/settings",
-            PIP_NO_INDEX="1",
-            PIP_FIND_LINKS="/root/wheels",
-        )  # fmt: skip
-        stage.transcript.append(done.stdout + done.stderr)
+        stage.transcript.append(type_in(stage, line))
+
+
+def type_in(stage: Stage, line: str, tenant: str = "") -> str:
+    """Type a line of the README in the checkout, with the settings in the editor and the secrets where it asks."""
+    stage.write("/root/settings", stage.settings(tenant))
+    secrets = {"jumpcloud-api-key": API_KEY, "keeper-scim-token": stage.token}
+    asked = [secret for name, secret in secrets.items() if "/dev/stdin" in line and name in line]
+    done = stage.run(
+        *("bash", "-c", f"cd /root/reconciler && {line}"),
+        stdin="".join(f"{secret}\n" for secret in asked),
+        EDITOR="cp /root/settings",
+        PIP_NO_INDEX="1",
+        PIP_FIND_LINKS="/root/wheels",
+    )
+    return done.stdout + done.stderr
 
 
 # -- from nothing to a running service --------------------------------------------------------------------------------
@@ -262,10 +267,21 @@ def test_what_only_a_person_can_put_right_is_not_tried_again(stage: Stage, wrong
     stage.drop_in()
 
 
+def test_it_starts_by_itself_once_a_command_is_done_that_has_the_state_file(stage: Stage) -> None:
+    stage.drop_in("RestartSec=1s")
+    stage.started()
+    stage.run("systemctl", "stop", "reconciler")
+    stage.run("systemd-run", "--unit=holder", "flock", f"{STATE}/reconciler.db.lock", "sleep", "3")
+    stage.run("systemctl", "start", "reconciler", expect=1)
+    assert stage.has("reconciler", "ExecMainStatus") == "6"
+    until(lambda: "waiting" in stage.status())
+    stage.drop_in()
+
+
 def test_upgrading_is_installing_again_and_a_restart(stage: Stage) -> None:
     stage.started()
     for line in readme_lines()[:2]:
-        stage.run("bash", "-c", f"cd /root/reconciler && {line}", PIP_NO_INDEX="1", PIP_FIND_LINKS="/root/wheels")
+        type_in(stage, line)
     stage.run("systemctl", "restart", "reconciler")
     stage.started()
 
@@ -334,11 +350,8 @@ def test_the_group_may_read_and_others_may_not(stage: Stage, how: str) -> None:
 
 def test_an_instance_for_another_tenant_has_its_own_settings_secrets_and_state(stage: Stage) -> None:
     stage.started()
-    for name, secret in (("jumpcloud-api-key", API_KEY), ("keeper-scim-token", stage.token)):
-        stage.write(f"/etc/credstore/acme.{name}", secret, mode="600")
-    stage.run("install", "-m", "640", "-g", "reconciler", "/dev/null", "/etc/reconciler/acme.toml")
-    stage.write_settings("acme")
-    stage.run("systemctl", "enable", "--now", "reconciler@acme")
+    for line in readme_lines(1):
+        type_in(stage, line, "acme")
     until(lambda: "waiting" in stage.status("reconciler@acme"))
     process = stage.has("reconciler@acme", "MainPID")
     inside = ("nsenter", "-t", process, "-m", "ls", "-A")
