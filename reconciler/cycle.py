@@ -408,9 +408,11 @@ class _Line:
     def _drop_what_is_not_due(self, plan: Plan) -> None:
         """A release is about what is due now: the same mistake made again later is a person's to look at again."""
         for request in self.store.open_requests(self.now, "release"):
-            effects = _effects_of(request)
-            kept = effects & (plan.effects | _used_since(self.store, request.at))
-            if kept != effects:
+            effects, used = _effects_of(request), _used_since(self.store, request.at)
+            kept = effects & (plan.effects | used)
+            if kept <= used:
+                self.store.close_request(request.id, "done", self.now)
+            elif kept != effects:
                 self.store.narrow(request.id, {**request.arguments, "effects": sorted(map(list, kept))})
 
     def _agree(self, plan_id: str, effects: Collection[Effect], why: str) -> None:
