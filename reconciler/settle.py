@@ -134,8 +134,7 @@ class _Settlement:
             return _ARRIVED
         if op.kind is Kind.DELETE_TEAM:
             return _ARRIVED if team is None or team.gone else _NEVER
-        names = [change.after for change in op.changes if change.attribute == DISPLAY_NAME]
-        if team is None or (names and team.shown.get(DISPLAY_NAME) != names[0]):
+        if team is None or any(team.shown.get(change.attribute) != change.after for change in op.changes):
             return _NEVER
         self.teams[team.keeper_id] = after_team(team, op, KeeperTeam(team.keeper_id, team.shown), at)
         return _ARRIVED
