@@ -155,11 +155,14 @@ class _Settlement:
         return Settled(State.FAILED, "Keeper's inventory shows that it did not arrive")
 
     def _queued(self, op: Operation) -> Team | None:
-        """The team that the request made: by our id, else by a name that was free when it was asked for."""
+        """The team that the request made: by our id; where Keeper keeps no ids, by a name that was free when it was asked
+        for. Where it does, a team without ours was made by somebody else, and what is shared with it is not ours to give.
+        """
         wanted = {change.attribute: change.after for change in op.changes}
         live = [team for team in self.teams.values() if not team.gone]
         tied = [t for t in live if op.subject.jumpcloud_id in (t.jumpcloud_id, t.shown.get(EXTERNAL_ID))]
-        named = [t for t in live if not t.managed and t.name == wanted.get(DISPLAY_NAME)]
+        keeps_ids = any(t.shown.get(EXTERNAL_ID) for t in live)
+        named = [t for t in live if not (keeps_ids or t.managed) and t.name == wanted.get(DISPLAY_NAME)]
         return next(iter([*tied, *named]), None)
 
     def _team_id(self, key: str) -> str | None:
