@@ -219,7 +219,7 @@ class _Run:
             reply = await self._request(sent)
         except scim.Refused as refusal:
             done, reply = await self._without_teams(sent, refusal)
-            words = words if done == sent else f"teams were not changed: {refusal}"
+            words = words if done == sent else f"not all teams were changed: {refusal}"
             sent = done
         ids = self._team_ids(sent)
         remove = [ids[team.key] for team in sent.remove]
@@ -273,18 +273,51 @@ class _Run:
         if refusal.uncertain or not (op.add or op.remove):
             raise refusal
         shown = None if op.kind is Kind.CREATE_USER else await self.client.user(op.subject.keeper_id)
+        rest = op
         if shown is not None:
             ids = self._team_ids(op)
             lacking = tuple(team for team in op.add if ids[team.key] not in shown.teams)
             left = tuple(team for team in op.remove if ids[team.key] in shown.teams)
             rest = replace(op, add=lacking, remove=left)
-            if rest != op:
-                reply = await self._request(rest) if op.changes or lacking or left else shown
-                return op, reply
-        if not op.changes:
+            if not (op.changes or lacking or left):
+                return op, shown
+        if rest != op:
+            try:
+                return op, await self._request(rest)
+            except scim.Refused as error:
+                if error.uncertain:
+                    raise
+                refusal = error
+        if op.changes:
+            rest = replace(op, add=(), remove=())
+            return rest, await self._request(rest)
+        return await self._team_by_team(op, rest, refusal)
+
+    async def _team_by_team(
+        self, op: Operation, rest: Operation, refusal: scim.Refused
+    ) -> tuple[Operation, KeeperUser | None]:
+        """What Keeper takes of the `rest`, which is nothing but teams: each by itself, what takes away first. What of
+        the operation is not in the rest is as it should be."""
+        done = replace(
+            op,
+            add=tuple(team for team in op.add if team not in rest.add),
+            remove=tuple(team for team in op.remove if team not in rest.remove),
+        )
+        parts = [replace(rest, add=(), remove=(team,)) for team in rest.remove]
+        parts += [replace(rest, add=(team,), remove=()) for team in rest.add]
+        reply: KeeperUser | None = None
+        for part in parts if len(parts) > 1 else ():
+            try:
+                reply = await self._request(part)
+            except scim.Refused as error:
+                if error.uncertain:
+                    raise
+                refusal = error
+            else:
+                done = replace(done, add=(*done.add, *part.add), remove=(*done.remove, *part.remove))
+        if not (done.add or done.remove):
             raise refusal
-        rest = replace(op, add=(), remove=())
-        return rest, await self._request(rest)
+        return done, reply
 
     def _tell_ignored(self, op: Operation, shown: KeeperUser) -> None:
         """An attribute that Keeper makes something else of is no failure, but nobody should have to guess."""

@@ -541,10 +541,11 @@ def _past(store: Store, since: datetime) -> list[Past]:
     for row in store.journal(since):
         if row.state not in _MAY_BE_DONE:
             continue
+        # Only what let this very operation through: what it let through once counts when it is done again.
         released = {
             effect
             for request in releases
-            if request.until is not None and request.at <= row.planned_at <= request.until
+            if row.decision == f"release:{request.id}"
             for effect in _effects_of(request)
         }
         _, rest = row.operation.split(released) if released else (None, row.operation)

@@ -134,8 +134,7 @@ class _Settlement:
             return _ARRIVED
         if op.kind is Kind.DELETE_TEAM:
             return _ARRIVED if team is None or team.gone else _NEVER
-        names = [change.after for change in op.changes if change.attribute == DISPLAY_NAME]
-        if team is None or (names and team.shown.get(DISPLAY_NAME) != names[0]):
+        if team is None or any(team.shown.get(change.attribute) != change.after for change in op.changes):
             return _NEVER
         self.teams[team.keeper_id] = after_team(team, op, KeeperTeam(team.keeper_id, team.shown), at)
         return _ARRIVED
@@ -156,11 +155,14 @@ class _Settlement:
         return Settled(State.FAILED, "Keeper's inventory shows that it did not arrive")
 
     def _queued(self, op: Operation) -> Team | None:
-        """The team that the request made: by our id, else by a name that was free when it was asked for."""
+        """The team that the request made: by our id; where Keeper keeps no ids, by a name that was free when it was asked
+        for. Where it does, a team without ours was made by somebody else, and what is shared with it is not ours to give.
+        """
         wanted = {change.attribute: change.after for change in op.changes}
         live = [team for team in self.teams.values() if not team.gone]
         tied = [t for t in live if op.subject.jumpcloud_id in (t.jumpcloud_id, t.shown.get(EXTERNAL_ID))]
-        named = [t for t in live if not t.managed and t.name == wanted.get(DISPLAY_NAME)]
+        keeps_ids = any(t.shown.get(EXTERNAL_ID) for t in live)
+        named = [t for t in live if not (keeps_ids or t.managed) and t.name == wanted.get(DISPLAY_NAME)]
         return next(iter([*tied, *named]), None)
 
     def _team_id(self, key: str) -> str | None:

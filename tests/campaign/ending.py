@@ -148,6 +148,10 @@ class _Equality:
             excused = (
                 ("no_address" in told and not address)
                 or (told & {"conflict", "elsewhere", "failing"} and self._rivals(person))
+                or (
+                    "locked_in_keeper" in told
+                    and any(a.locked and address in a.addresses for a in self.accounts.values())
+                )
                 or (told & {"failing"} and any(address in a.addresses for a in self._elsewhere()))
             )
             if not excused:
@@ -160,7 +164,7 @@ class _Equality:
             if not conflict and not ("locked_in_keeper" in told and account.id in ledger.touched):
                 self.wrong(f"{who} is in scope and locked", person, account.id)
             return
-        if account.email.casefold() != address and not (told & {"address_change", "conflict"} or not address):
+        if account.email.casefold() != address and not (told & {"address_change", "conflict", "drift"} or not address):
             self.wrong(f"{who} has the address {account.email}", person, account.id)
         self._names(person, account)
         self._membership(person, account, conflict)
@@ -191,7 +195,7 @@ class _Equality:
         has = {self.teams[t].external_id for t in teams if t in self.teams}
         for group in wanted - has:
             name = self.truth.groups[group]
-            waits = self.told(group) & {"conflict", "waiting_for_approval"} and not self._has_team(group)
+            waits = self.told(group) & {"conflict", "waiting_for_approval", "failing"} and not self._has_team(group)
             # Taken out by hand before it ever showed: that can't be told from waiting.
             withdrawn = account.id in self.world.observer.ledger.touched and "waiting_for_approval" in self.told(group)
             if not (conflict or waits or withdrawn):

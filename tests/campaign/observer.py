@@ -54,13 +54,12 @@ class Agreement:
 
 @dataclass
 class Sent:
-    """One journalled operation on the wire. `effects` are what its requests changed, `reached` whether any arrived."""
+    """One journalled operation that reached Keeper; `effects` are what its requests changed."""
 
     row: int
     subject: str
     kind: str
     tick: int
-    reached: bool = False
     effects: list[Change] = field(default_factory=list)
 
 
@@ -83,6 +82,7 @@ class Ledger:
     allowances: list[tuple[datetime, int]] = field(default_factory=list)
     persons: list[tuple[datetime, str]] = field(default_factory=list)
     sent: dict[int, Sent] = field(default_factory=dict)  # by journal row
+    marked: set[int] = field(default_factory=set)  # journal rows that were marked as sent
     known: set[str] = field(default_factory=set)  # every account that was ever in the node
 
 
@@ -104,7 +104,8 @@ class Observer:
         self.counts_giving = True
         self.people = 0
         self.began = now()
-        self.list_lied = 0
+        self.list_lied: list[int] = []
+        self.forgotten = 0
         self.bound = ""
 
     def violated(self, letter: str, words: str) -> None:
@@ -150,7 +151,8 @@ class Observer:
         ledger.allowances.clear()
         ledger.persons.clear()
         ledger.sent.clear()
-        ledger.queued.clear()
+        ledger.marked.clear()
+        self.forgotten = self.tick
         ledger.created.clear()
         ledger.ours |= ledger.disowned
         ledger.disowned.clear()
@@ -198,14 +200,12 @@ class Observer:
 
     # Requests.
 
-    def request(
-        self, asked: Request, status: int, effects: Sequence[Change], row: int | None, store: CampaignStore | None
-    ) -> None:
+    def request(self, asked: Request, effects: Sequence[Change], row: int | None, store: CampaignStore | None) -> None:
         """One request that the simulated Keeper received, with everything that it changed."""
         self.tick += 1
         if asked.method == "GET":
             return
-        self._journalled(asked, status, effects, row, store)
+        self._journalled(asked, effects, row, store)
         written = (store.value("binding") or {}).get("keeper", "") if store else ""
         for bound in {written, self.bound or written}:
             if not bound or not f"{HOST}{asked.path}".startswith(f"{bound}/"):
@@ -223,7 +223,7 @@ class Observer:
         self._eligible()
 
     def _journalled(
-        self, asked: Request, status: int, effects: Sequence[Change], row: int | None, store: CampaignStore | None
+        self, asked: Request, effects: Sequence[Change], row: int | None, store: CampaignStore | None
     ) -> None:
         found = store.journal_row(row) if store and row else None
         what = f"{asked.method} {asked.path.rpartition('/v2/')[2]}"
@@ -241,7 +241,6 @@ class Observer:
         subject = effects[0].subject if effects and asked.method == "POST" else target
         sent = self.ledger.sent.setdefault(row, Sent(row, subject, found["kind"], self.tick))
         sent.subject, sent.tick = subject, self.tick
-        sent.reached = sent.reached or 200 <= status < 300
         sent.effects += effects
 
     def _who(self, account: Account) -> set[str]:
@@ -373,8 +372,8 @@ class Observer:
             return
         group = after.external_id or ""
         twins = [t for t in self.keeper.teams().values() if t.external_id == group and t.node == after.node]
-        if group in self.ledger.queued and len(twins) > 1:
-            _, tick = self.ledger.queued[group]
+        _, tick = self.ledger.queued.get(group, (self.now(), 0))
+        if len(twins) > 1 and tick > self.forgotten:
             asked = [one for one in self.ledger.agreements if ("queue_team", group) in one.effects and one.tick > tick]
             if not asked:
                 self.violated("c", f"the group {after.name} got a second team")
@@ -397,8 +396,8 @@ class Observer:
             ledger.persons.append((self.now(), min(keys)))
             if len(self._within(ledger.persons)) <= self.rules.safety.get("always_allow", 3):
                 return
-        # The same person is counted once, whatever else is known of them.
-        who = next((one for _, name, one in ledger.taken if name == limit and one in keys), min(keys))
+        # A person is counted once, whatever account they have by now.
+        who = min(keys & self.truth.ever.keys() or keys)
         ledger.taken.append((self.now(), limit, who))
         counted = self._within((at, one) for at, name, one in ledger.taken if name == limit)
         allowed = self.rules.allowed(limit, self.people, DEFAULTS[limit])
@@ -418,14 +417,18 @@ class Observer:
 
     def _invisible(self, sent: Sent) -> bool:
         """Whether nothing could have shown that this took effect: a membership that waits for approval where Keeper
-        hides that, or a new user while a list of users lied, the only thing to ask for an id that is not known."""
-        if sent.kind == "create_user":
-            return self.list_lied >= sent.tick
+        hides that, or whatever Keeper's lists denied twice."""
+        if sum(tick >= sent.tick for tick in self.list_lied) > 1:
+            return True
         hidden = not self.keeper.dialect.shows_pending_memberships
         return hidden and all(_only_waits(change) for change in sent.effects)
 
     def journal_tells_the_truth(self, rows: dict[int, dict[str, Any]], queued_shown: Callable[[str], bool]) -> None:
         """Every request that changed Keeper is in the journal with its true outcome."""
+        for number in self.ledger.marked - self.ledger.sent.keys():
+            row = rows.get(number)
+            if row is not None and row["state"] == "done" and row["outcome"] == "done":
+                self.violated("h", f"{row['kind']} of {row['subject_name']} never arrived, and the journal says done")
         for number, sent in self.ledger.sent.items():
             row = rows.get(number)
             if row is None:
@@ -440,8 +443,6 @@ class Observer:
                     continue
                 words = f"{row['state']} ({row['outcome']}: {row['error']})"
                 self.violated("h", f"{sent.kind} of {name} took effect, and the journal says {words}")
-            if row["state"] == "done" and row["outcome"] == "done" and not sent.reached:
-                self.violated("h", f"{sent.kind} of {name} never arrived, and the journal says done")
 
 
 def _only_waits(change: Change) -> bool:

@@ -7,8 +7,8 @@ from tests.campaign.world import World
 
 NAMES = sorted(
     names(
-        """ada alma bela bob cleo cora dan dirk elio eva fay finn gitte gus hana hugo ines ivo jan jodi kim kurt lars lea
-        max mia nils nora oda olga paul piet quin rike rosa sara sven tim tom ula uwe vera vito willa wim xenia yan
+        """ada alma bela bob cleo cora dan dirk elio eva fay finn gitte gus hana hugo ines ivo jan jodi kim kurt lars
+        lea max mia nils nora oda olga paul piet quin rike rosa sara sven tim tom ula uwe vera vito willa wim xenia yan
         zoe"""
     )
 )

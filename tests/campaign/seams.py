@@ -57,7 +57,8 @@ _GARBAGE = (b"<html><body>Sign in to the proxy</body></html>", b'{"Resources": [
 @dataclass
 class Weather:
     """The faults of one cycle. `liars` says which side may show what is no longer or not yet true: "lists", "points"
-    (reads of one subject) or neither; never both, since then nobody could know. `muted` faults do not happen."""
+    (reads of one subject) or neither; never both, since then nobody could know. `muted` faults do not happen. `script`
+    says for requests whose name begins so what becomes of them."""
 
     seed: int
     rate: float = 0.0
@@ -65,6 +66,7 @@ class Weather:
     liars: str = ""
     only: str = ""
     muted: frozenset[str] = frozenset()
+    script: Mapping[str, str] = field(default_factory=dict)
     happened: list[str] = field(default_factory=list)
     seen: Counter[str] = field(default_factory=Counter)
 
@@ -121,6 +123,9 @@ class Seam(httpx.AsyncBaseTransport):
         return httpx.Response(response.status, headers=dict(response.headers), content=response.body)
 
     def _fault(self, weather: Weather, draw: random.Random, asked: Request, name: str) -> str:
+        for beginning, kind in weather.script.items():
+            if name.startswith(beginning):
+                return kind if weather.strikes(kind, name) else ""
         chance, which = draw.random(), draw.random()
         reading = asked.method == "GET" or "search" in asked.path
         if reading and weather.liars and weather.liars == self._side(asked) and chance < 0.5:
@@ -231,6 +236,7 @@ class CampaignStore(Store):
     """The state file, whose writes may fail and during whose writes the process may die."""
 
     weather: Callable[[], Weather] = staticmethod(lambda: CALM)
+    marked: Callable[[int], object] = staticmethod(lambda _: None)
     dead = False
 
     @contextmanager
@@ -257,6 +263,7 @@ class CampaignStore(Store):
     def mark_sent(self, operation_id: int, at: datetime) -> None:
         super().mark_sent(operation_id, at)
         row_in_hand.set(operation_id)
+        self.marked(operation_id)
 
     def journal_row(self, operation_id: int) -> Mapping[str, Any] | None:
         """A row as it stands in the file, read past all of the store's own code."""

@@ -149,7 +149,7 @@ class World:
         before = len(self.keeper.changes)
         response = self.keeper.handle(asked)
         effects = self.keeper.changes[before:]
-        self.observer.request(asked, response.status, effects, row_in_hand.get(), self.store)
+        self.observer.request(asked, effects, row_in_hand.get(), self.store)
         for change in effects:
             self.say(f"    {change.what} {getattr(change.after or change.before, 'email', '') or change.subject}")
         return response
@@ -158,6 +158,7 @@ class World:
         """The state file for the one writer; raises StateError."""
         store = CampaignStore.open(self.path, write=True)
         store.weather = lambda: self.weather
+        store.marked = self.observer.ledger.marked.add
         self.store = store
         return store
 
@@ -183,6 +184,10 @@ class World:
             first = store.value("reviewed") != "1" or order.rebind
             if order.rebind:
                 self.observer.forgot()
+            if first and weather.liars == "lists":
+                # Who is locked and on no list is taken for a leaver whose lock is as good as ours.
+                locked = {a.id for a in self.keeper.accounts().values() if a.locked}
+                self.observer.ledger.locks |= locked
             bound = None if order.rebind else store.value("binding")
             self.observer.cycle_begins(self.rules, bound, person=order.person, unlock=order.unlock, first=first)
             try:
@@ -257,7 +262,7 @@ class World:
             self.close()
             self.happened = weather.happened
             if any(entry.startswith(("stale Keeper", "shortened Keeper")) for entry in weather.happened):
-                self.observer.list_lied = self.observer.tick
+                self.observer.list_lied.append(self.observer.tick)
             self.faults.update(
                 entry.partition(" ")[0] for entry in weather.happened if not entry.startswith("meanwhile")
             )
