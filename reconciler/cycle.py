@@ -543,10 +543,7 @@ def _past(store: Store, since: datetime) -> list[Past]:
             continue
         # Only what let this very operation through: what it let through once counts when it is done again.
         released = {
-            effect
-            for request in releases
-            if row.decision == f"release:{request.id}"
-            for effect in _effects_of(request)
+            effect for request in releases if row.decision == f"release:{request.id}" for effect in _effects_of(request)
         }
         _, rest = row.operation.split(released) if released else (None, row.operation)
         counts = rest is not None and not row.decision.startswith("allow:")

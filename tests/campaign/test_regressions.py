@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from reconciler.cycle import Order
+from reconciler.plan import Plan
 from tests.campaign.seams import Weather
 from tests.campaign.world import World, silent
 
@@ -29,7 +30,12 @@ def cycle(world: World, faults: dict[str, str] | None = None, **order: Any) -> s
     """A cycle in which requests that begin so go wrong so; a first plan is agreed to."""
     world.time.elapsed += 600
     weather = Weather(1, script={f"Keeper {beginning}": kind for beginning, kind in (faults or {}).items()})
-    asked = Order(by="root", reviewed=lambda plan: bool(world.observer.agreed(plan.effects) or True), **order)
+
+    def agrees(plan: Plan) -> bool:
+        world.observer.agreed(plan.effects)
+        return True
+
+    asked = Order(by="root", reviewed=agrees, **order)
     text = world.cycle(asked, weather)
     world.say(text)
     return text
