@@ -326,6 +326,15 @@ def test_work_that_root_did_before_the_first_start_is_gone_on_with(stage: Stage)
         stage.run("mv", f"{STATE}.before", STATE)
 
 
+def test_root_goes_back_to_a_copy(stage: Stage) -> None:
+    stage.started()
+    stage.run("systemctl", "stop", "reconciler")
+    stage.run("cp", f"{STATE}/reconciler.db", "/root/copy")
+    assert "Restored." in stage.as_user("ada", "sudo", "reconciler", "restore", "/root/copy")
+    stage.started()
+    assert stage.strangers() == ""
+
+
 @pytest.mark.parametrize("how", ["running", "stopped", "killed"])
 def test_the_group_may_read_and_others_may_not(stage: Stage, how: str) -> None:
     stage.started()
