@@ -541,10 +541,7 @@ def _past(store: Store, since: datetime) -> list[Past]:
             continue
         # Only what let this very operation through: what it let through once counts when it is done again.
         released = {
-            effect
-            for request in releases
-            if row.decision == f"release:{request.id}"
-            for effect in _effects_of(request)
+            effect for request in releases if row.decision == f"release:{request.id}" for effect in _effects_of(request)
         }
         _, rest = row.operation.split(released) if released else (None, row.operation)
         counts = rest is not None and not row.decision.startswith("allow:")
@@ -605,11 +602,22 @@ def _note_unknown(store: Store, read: _Read, now: datetime) -> None:
     for row in read.unknown:
         if row.state is State.PLANNED:
             store.record(row.id, State.PUT_OFF, now, "put_off", "the run was cut off before it was sent")
+        elif row.id in outcomes and _is_one_look(row.operation, outcomes[row.id]) and row.outcome != "settled":
+            store.record(row.id, State.UNKNOWN, now, "settled", _LOOKED_ONCE)
         elif row.id in outcomes and (row.state is not State.UNKNOWN or outcomes[row.id].state is not State.UNKNOWN):
             state = outcomes[row.id].state
             if state is State.FAILED and row.state is State.SENT:
                 state = State.PUT_OFF  # our end broke off, not the subject's fault: no pause follows
             store.record(row.id, state, now, "settled", outcomes[row.id].words)
+
+
+_LOOKED_ONCE = "Keeper does not show it; it is asked once more before this is given up"
+
+
+def _is_one_look(op: Operation, outcome: Settled) -> bool:
+    """Whether just one list says that a user was not created: there is no id yet to ask for, and a list that lacks
+    somebody is never proof."""
+    return op.kind is Kind.CREATE_USER and outcome.state is State.FAILED
 
 
 async def _settle_now(
@@ -634,5 +642,8 @@ async def _settle_now(
         if unknown[number].kind is Kind.DEACTIVATE_USER and unknown[number].subject.keeper_id in listing.absent:
             words = "was to be deactivated, but is not in this Keeper node any more"
             applied.notices.append(Notice(NoticeKind.GONE, unknown[number].subject, words))
-        store.record(number, outcome.state, now, "settled", outcome.words)
-        applied.results[number] = replace(applied.results[number], state=outcome.state, error=outcome.words)
+        state, words = outcome.state, outcome.words
+        if _is_one_look(unknown[number], outcome):
+            state, words = State.UNKNOWN, _LOOKED_ONCE
+        store.record(number, state, now, "settled", words)
+        applied.results[number] = replace(applied.results[number], state=state, error=words)

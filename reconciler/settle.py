@@ -155,9 +155,8 @@ class _Settlement:
         return Settled(State.FAILED, "Keeper's inventory shows that it did not arrive")
 
     def _queued(self, op: Operation) -> Team | None:
-        """The team that the request made: by our id; where Keeper keeps no ids, by a name that was free when it was asked
-        for. Where it does, a team without ours was made by somebody else, and what is shared with it is not ours to give.
-        """
+        """The team that the request made: by our id; where Keeper keeps no ids, by a name that was free when it was
+        asked for. Where it does, a team without ours was made by somebody else: what is shared with it is not ours."""
         wanted = {change.attribute: change.after for change in op.changes}
         live = [team for team in self.teams.values() if not team.gone]
         tied = [t for t in live if op.subject.jumpcloud_id in (t.jumpcloud_id, t.shown.get(EXTERNAL_ID))]
