@@ -121,3 +121,18 @@ def test_what_a_review_let_through_once_counts_when_it_is_done_again(world: Worl
         cycle(world)
     created = {account.email for account in world.keeper.accounts().values()}
     assert "p0@example.com" in created and "late2@example.com" not in created
+
+
+def test_a_lock_that_one_list_does_not_show_is_not_given_up(world: World) -> None:
+    ada = person(world, "ada")
+    cycle(world)
+    account = world.keeper.account("ada@example.com").id
+    world.keeper.accept_invitation(account)
+    world.jumpcloud.suspend(ada)
+    world.admin_changed()
+    cycle(world, {f"GET {SCIM}/Users/": "refused", f"GET {SCIM}/Users?": "stale"})
+    world.jumpcloud.activate(ada)
+    world.admin_changed()
+    cycle(world, resync=True)
+    cycle(world)
+    assert world.keeper.account(account).active
