@@ -110,7 +110,7 @@ def believe_an_address() -> AbstractContextManager[Any]:
             original(result, directory, user, by, claims, set(), *rest)
 
         with (
-            patch.object(match, "_tied_to_another", lambda *_: False),
+            patch.object(match, "tied_to_another", lambda *_: False),
             patch.object(match, "_match_by_address", linked),
         ):
             yield
