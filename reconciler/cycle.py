@@ -617,9 +617,8 @@ _LOOKED_ONCE = "Keeper does not show it; it is asked once more before this is gi
 
 
 def _is_one_look(op: Operation, outcome: Settled) -> bool:
-    """Whether just one list says that a user was not created: there is no id yet to ask for, and a list that lacks
-    somebody is never proof."""
-    return op.kind is Kind.CREATE_USER and outcome.state is State.FAILED
+    """Whether one list alone says that what was asked for a user did not arrive; one that is behind is never proof."""
+    return op.subject.type == "user" and outcome.state is State.FAILED
 
 
 async def _settle_now(

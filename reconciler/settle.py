@@ -156,8 +156,7 @@ class _Settlement:
 
     def _queued(self, op: Operation) -> Team | None:
         """The team that the request made: by our id; where Keeper keeps no ids, by a name that was free when it was
-        asked for. Where it does, a team without ours was made by somebody else: what is shared with it is not ours to
-        give."""
+        asked for. Where it does, a team without ours was made by somebody else: what is shared with it is not ours."""
         wanted = {change.attribute: change.after for change in op.changes}
         live = [team for team in self.teams.values() if not team.gone]
         tied = [t for t in live if op.subject.jumpcloud_id in (t.jumpcloud_id, t.shown.get(EXTERNAL_ID))]

@@ -28,6 +28,8 @@ def weather(draw: random.Random, *, person: bool = False) -> Weather:
     if only:
         rate = draw.choice((0.1, 0.4))
     liars = draw.choices(("", "lists", "points", "keeper lists", "keeper points"), (50, 22, 10, 12, 6))[0]
+    if liars == "lists" and draw.random() < 0.35:
+        rate, only = 0.5, "half_page"  # what the lists lack, the points then show only when they are asked again
     writes = draw.choices((0.0, 0.02, 0.15), (75, 20, 5))[0]
     if person and liars == "points":
         liars = ""  # for one person the points are the lists

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from reconciler import apply, confirm, cycle, diff, jumpcloud_lists, keeper, match, store
+from reconciler import apply, cycle, diff, jumpcloud_lists, keeper, match, store
 from reconciler.match import Match
 from reconciler.safety import Judged
 
@@ -110,7 +110,7 @@ def believe_an_address() -> AbstractContextManager[Any]:
             original(result, directory, user, by, claims, set(), *rest)
 
         with (
-            patch.object(match, "_tied_to_another", lambda *_: False),
+            patch.object(match, "tied_to_another", lambda *_: False),
             patch.object(match, "_match_by_address", linked),
         ):
             yield
@@ -129,17 +129,6 @@ def put_off_what_is_on_the_wire() -> AbstractContextManager[Any]:
     return patch.object(apply._Run, "put_off_the_rest", everything)
 
 
-def confirm_by_the_list() -> AbstractContextManager[Any]:
-    """A confirming read that fails confirms."""
-    original = confirm._doubt
-
-    async def easily(op: Any, jumpcloud: Any, groups: Any) -> Any:
-        doubt = await original(op, jumpcloud, groups)
-        return None if doubt is not None and "failed" in doubt.words else doubt
-
-    return patch.object(confirm, "_doubt", easily)
-
-
 ASKED_FOR: tuple[Mutant, ...] = (
     skip_the_confirming_read,
     treat_a_timeout_as_a_failure,
@@ -155,6 +144,5 @@ FURTHER: tuple[Mutant, ...] = (
     send_to_whatever_node,
     believe_an_address,
     put_off_what_is_on_the_wire,
-    confirm_by_the_list,
 )
 BY_NAME = {mutant.__name__: mutant for mutant in (*ASKED_FOR, *FURTHER)}

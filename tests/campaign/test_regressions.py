@@ -29,12 +29,12 @@ def world(tmp_path: Path) -> Iterator[World]:
 def cycle(world: World, faults: dict[str, str] | None = None, **order: Any) -> str:
     """A cycle in which requests that begin so go wrong so; a first plan is agreed to."""
     world.time.elapsed += 600
-    weather = Weather(1, script={f"Keeper {beginning}": kind for beginning, kind in (faults or {}).items()})
 
     def agrees(plan: Plan) -> bool:
         world.observer.agreed(plan.effects)
         return True
 
+    weather = Weather(1, script={f"Keeper {beginning}": kind for beginning, kind in (faults or {}).items()})
     asked = Order(by="root", reviewed=agrees, **order)
     text = world.cycle(asked, weather)
     world.say(text)
@@ -127,3 +127,23 @@ def test_what_a_review_let_through_once_counts_when_it_is_done_again(world: Worl
         cycle(world)
     created = {account.email for account in world.keeper.accounts().values()}
     assert "p0@example.com" in created and "late2@example.com" not in created
+
+
+def test_a_lock_that_one_list_does_not_show_is_not_given_up(world: World) -> None:
+    ada = person(world, "ada")
+    cycle(world)
+    account = world.keeper.account("ada@example.com").id
+    world.keeper.accept_invitation(account)
+    for _ in range(5):
+        cycle(world, resync=True)  # what a list that is behind shows is one of these
+    world.jumpcloud.suspend(ada)
+    world.admin_changed()
+    cycle(world, {f"GET {SCIM}/Users/": "refused", f"GET {SCIM}/Users?": "stale"})
+    cycle(world)
+    world.jumpcloud.activate(ada)
+    world.admin_changed()
+    cycle(world, resync=True)
+    assert world.keeper.account(account).active
+    locks = [row for row in world.open().journal_rows() if row["kind"] == "deactivate_user"]
+    world.close()
+    assert {row["state"] for row in locks} == {"done"}

@@ -198,7 +198,9 @@ class World:
             self.plan = outcome.plan
             waits = any(held.limit == "first_run" for held in outcome.plan.held)
             whole = outcome.plan.kind == "resync" and not order.person
-            self.observer.cycle_completed(whole=whole, applied=not waits and not self.rules.narrow)
+            # A first plan adopts the leavers whom Keeper shows; later they are ghosts.
+            told_all = not weather.liars.startswith("keeper")
+            self.observer.cycle_completed(whole=whole, applied=not waits and not self.rules.narrow and told_all)
             self._show(outcome.plan)
             held = "; ".join(f"{h.limit} {len(h.operations)}" for h in outcome.plan.held)
             notices = Counter(notice.kind.value for notice in outcome.plan.notices)
