@@ -69,6 +69,12 @@ def test_an_update_has_arrived_when_all_of_it_is_shown() -> None:
     assert settled(wanted, snapshot([account(ADA, memberships=both.memberships)], [team(ENG)]))[0].state is State.FAILED
 
 
+def test_an_address_has_arrived_whatever_keeper_makes_of_its_case() -> None:
+    wanted = op(Kind.UPDATE_USER, ADA, changes=(Change("userName", ADA.email, "Ada@Example.com"),))
+    held = snapshot([account(ADA, shown={**account(ADA).shown, "userName": "ada@example.com"})])
+    assert settled(wanted, held)[0].state is State.DONE
+
+
 def test_what_arrived_in_part_is_ours_also_where_the_rest_is_asked_for_again() -> None:
     wanted = op(Kind.UPDATE_USER, ADA, add=(ref(SALES), ref(ENG)))
     by_hand = replace(MEMBER, ours=False)
