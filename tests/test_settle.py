@@ -25,7 +25,7 @@ def settled(one: Operation, held: Snapshot) -> tuple[Settled, Snapshot]:
     return outcomes[7], after
 
 
-def stranger(person: object = ADA, **values: object) -> Snapshot:
+def stranger(**values: object) -> Snapshot:
     """Keeper shows an account that we know nothing of."""
     return snapshot([account(ADA, standing=Standing.UNMANAGED, jumpcloud_id="", asked={}, settled={}, **values)])
 
