@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from reconciler.match import tied_to_another
+from reconciler.match import same, tied_to_another
 from reconciler.model import (
     DISPLAY_NAME,
     EXTERNAL_ID,
@@ -76,7 +76,7 @@ class _Settlement:
             Kind.REACTIVATE_USER: account.active,
         }.get(op.kind)
         if arrived is None:
-            arrived = all(account.shown.get(change.attribute) == change.after for change in op.changes)
+            arrived = all(same(c.attribute, c.after, account.shown.get(c.attribute, "")) for c in op.changes)
         teams = {team.key: team_id for team in (*op.add, *op.remove) if (team_id := self._team_id(team.key))}
         shown = {team_id for team_id, membership in account.memberships.items() if membership.shown}
         added = tuple(team for team in op.add if teams.get(team.key) in shown)

@@ -1,0 +1,120 @@
+"""Taking away is confirmed, person by person: nobody loses anything because they are missing from a list."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from reconciler.confirm import confirm
+from reconciler.model import Status
+from reconciler.plan import Kind, NoticeKind, Operation, Plan, Rule, Scope
+from reconciler.safety import Judged
+from tests.fakes import JumpCloud
+from tests.operations import op, ref, team_op
+from tests.world import NOW, SOURCE, group, user
+
+ADA, ENG, SALES = user(1, 9), group(9), group(8)
+
+
+def confirmed(jumpcloud: JumpCloud, *operations: Operation) -> Plan:
+    plan = Plan("cycle", NOW, SOURCE, Scope(1, 1, 1), operations)
+    return asyncio.run(confirm(Judged(plan), jumpcloud, frozenset(jumpcloud.groups))).plan
+
+
+def lock(rule: Rule) -> Operation:
+    return op(Kind.DEACTIVATE_USER, ADA, rule=rule)
+
+
+def sent(plan: Plan) -> list[Operation]:
+    return [one for one in plan.operations if one.sent]
+
+
+@pytest.mark.parametrize(
+    ("rule", "own_record", "goes"),
+    [
+        (Rule.SUSPENDED, replace(ADA, status=Status.SUSPENDED), True),
+        (Rule.SUSPENDED, ADA, False),
+        (Rule.SUSPENDED, None, False),
+        (Rule.SUSPENDED, replace(ADA, status=Status.STAGED), False),
+        (Rule.DELETED, None, True),
+        (Rule.DELETED, user(1), False),
+        (Rule.DELETED, replace(ADA, status=Status.SUSPENDED), True),
+        (Rule.LEFT, user(1), True),
+        (Rule.LEFT, ADA, False),
+        (Rule.LEFT, user(1, direct=True), False),
+        (Rule.LEFT, replace(ADA, status=Status.SUSPENDED), True),
+        (Rule.LEFT, None, True),
+    ],
+)
+def test_a_lock_goes_when_the_own_record_says_so_and_is_put_off_else(
+    rule: Rule, own_record: object, goes: bool
+) -> None:
+    plan = confirmed(JumpCloud([own_record] if own_record else []), lock(rule))  # type: ignore[list-item]
+    assert bool(sent(plan)) is goes
+    assert [notice.kind for notice in plan.notices] == ([] if goes else [NoticeKind.UNCONFIRMED])
+
+
+def test_a_ghost_is_locked_when_nobody_in_scope_has_the_address() -> None:
+    ghost = op(Kind.DEACTIVATE_USER, ADA, subject=replace(lock(Rule.LEFT).subject, jumpcloud_id=""))
+    assert not sent(confirmed(JumpCloud([ADA], [ENG]), ghost))
+    assert sent(confirmed(JumpCloud(), ghost)) == sent(confirmed(JumpCloud([user(1)]), ghost)) == [ghost]
+
+
+def test_a_removal_goes_when_the_person_is_no_member_of_the_group() -> None:
+    removal = op(Kind.UPDATE_USER, ADA, remove=(ref(ENG),))
+    assert sent(confirmed(JumpCloud([user(1, direct=True)], [ENG]), removal)) == [removal]
+    assert not sent(confirmed(JumpCloud([ADA], [ENG]), removal))
+
+
+def test_a_removal_from_a_group_that_left_the_scope_goes_when_no_path_leads_through_it() -> None:
+    out = JumpCloud([user(1, direct=True)])
+    out.member_of[ADA.id] = frozenset({ENG.id})
+    removal = op(Kind.UPDATE_USER, ADA, remove=(ref(ENG),))
+    assert sent(confirmed(out, removal)) == [removal]
+    still_bound = JumpCloud([replace(ADA, direct=True)])
+    assert not sent(confirmed(still_bound, removal))
+
+
+def test_a_member_of_a_group_in_scope_stays_also_when_the_list_of_paths_is_cut() -> None:
+    cut = JumpCloud([user(1, direct=True)], [ENG])
+    cut.member_of[ADA.id] = frozenset({ENG.id})
+    assert not sent(confirmed(cut, op(Kind.UPDATE_USER, ADA, remove=(ref(ENG),))))
+
+
+def test_only_what_is_in_doubt_is_put_off_and_the_rest_goes() -> None:
+    both = op(Kind.UPDATE_USER, ADA, add=(ref(group(7)),), remove=(ref(ENG), ref(SALES)))
+    plan = confirmed(JumpCloud([ADA], [ENG, SALES]), both)
+    (goes,) = sent(plan)
+    assert (goes.add, goes.remove) == (both.add, (ref(SALES),))
+    assert [one.remove for one in plan.operations if not one.sent] == [(ref(ENG),)]
+    assert "Group 9" in plan.notices[0].message and "Group 8" not in plan.notices[0].message
+
+
+def test_a_read_that_fails_puts_that_person_off_and_nobody_else() -> None:
+    other = user(2)
+    service = JumpCloud([other])
+    service.fails.add(ADA.id)
+    leaves = op(Kind.DEACTIVATE_USER, other, rule=Rule.LEFT)
+    plan = confirmed(service, lock(Rule.DELETED), leaves)
+    assert sent(plan) == [leaves]
+    assert [notice.subject.name for notice in plan.notices] == [ADA.email] and "no answer" in plan.notices[0].message
+
+
+def test_a_read_that_fails_puts_the_removals_off_and_what_is_given_goes() -> None:
+    service = JumpCloud([ADA])
+    service.fails.add(ADA.id)
+    (goes,) = sent(confirmed(service, op(Kind.UPDATE_USER, ADA, add=(ref(SALES),), remove=(ref(ENG),))))
+    assert (goes.add, goes.remove) == ((ref(SALES),), ())
+
+
+def test_a_team_is_deleted_when_its_group_is_still_out_of_scope() -> None:
+    deletion = team_op(Kind.DELETE_TEAM, ENG)
+    assert sent(confirmed(JumpCloud(), deletion)) == [deletion]
+    assert not sent(confirmed(JumpCloud([], [ENG]), deletion))
+
+
+def test_nothing_is_read_for_what_only_gives_or_is_not_sent() -> None:
+    service = JumpCloud([ADA])
+    held = replace(lock(Rule.DELETED), sent=False)
+    plan = confirmed(service, held, op(Kind.UPDATE_USER, user(2), add=(ref(ENG),)), op(Kind.CREATE_USER, user(3)))
+    assert service.asked == [] and plan.notices == ()

@@ -1,0 +1,253 @@
+"""What became of operations whose outcome is unknown: read from what Keeper shows, never guessed."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.model import Inventory, InventoryTeam, KeeperUser, Snapshot, Standing
+from reconciler.plan import Change, Kind, Operation
+from reconciler.rows import State
+from reconciler.settle import Settled, settle
+from reconciler.snapshot import after_user, observed
+from tests.operations import op, ref, shown, shown_team, team_op
+from tests.world import MEMBER, NOW, account, group, listing, snapshot, team, user
+
+ADA, EVE = user(1, 9), user(2)
+ENG, SALES = group(9), group(8)
+T9, T8 = team(ENG).keeper_id, team(SALES).keeper_id
+SENT = NOW - timedelta(minutes=5)
+
+
+def settled(one: Operation, held: Snapshot) -> tuple[Settled, Snapshot]:
+    outcomes, after = settle([(7, one, SENT)], held)
+    return outcomes[7], after
+
+
+def stranger(**values: object) -> Snapshot:
+    """Keeper shows an account that we know nothing of."""
+    return snapshot([account(ADA, standing=Standing.UNMANAGED, jumpcloud_id="", asked={}, settled={}, **values)])
+
+
+# -- people ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_lock_that_is_found_is_ours_so_that_we_may_undo_it() -> None:
+    outcome, after = settled(op(Kind.DEACTIVATE_USER, ADA), snapshot([account(ADA, active=False)]))
+    assert outcome.state is State.DONE and after.accounts["k0001"].locked_by_us
+
+
+def test_who_is_still_active_was_not_locked_and_nothing_is_concluded() -> None:
+    held = snapshot([account(ADA)])
+    outcome, after = settled(op(Kind.DEACTIVATE_USER, ADA), held)
+    assert outcome.state is State.FAILED and after == held
+
+
+def test_who_is_active_again_was_unlocked_and_the_lock_is_ours_no_more() -> None:
+    locked = account(ADA, locked_by_us=True, left_at=NOW)
+    outcome, after = settled(op(Kind.REACTIVATE_USER, ADA), snapshot([locked]))
+    assert outcome.state is State.DONE and after.accounts["k0001"] == account(ADA)
+    still, _ = settled(op(Kind.REACTIVATE_USER, ADA), snapshot([replace(locked, active=False)]))
+    assert still.state is State.FAILED
+
+
+def test_a_leaver_who_is_gone_is_done_and_whatever_else_was_asked_for_them_is_not() -> None:
+    held = snapshot([account(ADA, gone=True, active=False)])
+    outcome, after = settled(op(Kind.DEACTIVATE_USER, ADA), held)
+    assert outcome.state is State.DONE and "not in this Keeper node" in outcome.words
+    assert after.accounts["k0001"].locked_by_us
+    assert settled(op(Kind.REACTIVATE_USER, ADA), held)[0].state is State.FAILED
+
+
+def test_an_update_has_arrived_when_all_of_it_is_shown() -> None:
+    wanted = op(Kind.UPDATE_USER, ADA, changes=(Change("displayName", "", "Ada"),), add=(ref(ENG),))
+    named = account(ADA, shown={**account(ADA).shown, "displayName": "Ada"})
+    both = replace(named, memberships={T9: replace(MEMBER, ours=False)})
+    assert settled(wanted, snapshot([both], [team(ENG)]))[0].state is State.DONE
+    assert settled(wanted, snapshot([named], [team(ENG)]))[0].state is State.FAILED
+    assert settled(wanted, snapshot([account(ADA, memberships=both.memberships)], [team(ENG)]))[0].state is State.FAILED
+
+
+def test_an_address_has_arrived_whatever_keeper_makes_of_its_case() -> None:
+    wanted = op(Kind.UPDATE_USER, ADA, changes=(Change("userName", ADA.email, "Ada@Example.com"),))
+    held = snapshot([account(ADA, shown={**account(ADA).shown, "userName": "ada@example.com"})])
+    assert settled(wanted, held)[0].state is State.DONE
+
+
+def test_what_arrived_in_part_is_ours_also_where_the_rest_is_asked_for_again() -> None:
+    wanted = op(Kind.UPDATE_USER, ADA, add=(ref(SALES), ref(ENG)))
+    by_hand = replace(MEMBER, ours=False)
+    outcome, after = settled(wanted, snapshot([account(ADA, memberships={T9: by_hand})], [team(ENG), team(SALES)]))
+    assert outcome.state is State.FAILED
+    assert after.accounts["k0001"].memberships == {T9: replace(MEMBER, asked_at=SENT)}
+
+
+def test_a_removal_has_arrived_when_the_member_is_not_shown() -> None:
+    wanted = op(Kind.UPDATE_USER, ADA, remove=(ref(ENG),))
+    missing = account(ADA, memberships={T9: replace(MEMBER, shown=False)})
+    outcome, after = settled(wanted, snapshot([missing], [team(ENG)]))
+    assert outcome.state is State.DONE and after.accounts["k0001"] == account(ADA)
+    there = account(ADA, memberships={T9: MEMBER})
+    assert settled(wanted, snapshot([there], [team(ENG)])) == (
+        Settled(State.FAILED, "Keeper shows that it did not arrive"),
+        snapshot([there], [team(ENG)]),
+    )
+
+
+def test_a_creation_is_found_by_our_id_else_by_the_address() -> None:
+    for held in (
+        stranger(),
+        stranger(shown={"userName": "other@example.com", "externalId": ADA.id}),
+        stranger(shown={"userName": ADA.email.upper()}),
+    ):
+        outcome, after = settled(op(Kind.CREATE_USER, ADA), held)
+        made = after.accounts["k0001"]
+        assert outcome.state is State.DONE and made.managed and made.jumpcloud_id == ADA.id
+
+
+def test_an_account_that_is_somebody_elses_is_not_what_we_created() -> None:
+    for held in (
+        snapshot([account(EVE, shown={**account(EVE).shown, "userName": ADA.email})]),
+        stranger(shown={"userName": ADA.email, "externalId": EVE.id}),
+        stranger(gone=True),
+    ):
+        outcome, after = settled(op(Kind.CREATE_USER, ADA), held)
+        assert outcome.state is State.FAILED and after == held
+
+
+def test_who_was_created_anew_has_one_account_and_not_the_former_one_too() -> None:
+    former = account(ADA, keeper_id="old", gone=True, active=False)
+    found = stranger().accounts
+    _, after = settled(op(Kind.CREATE_USER, ADA), replace(stranger(), accounts={"old": former, **found}))
+    assert list(after.accounts) == ["k0001"]
+
+
+def test_who_was_created_and_locked_by_somebody_is_still_locked() -> None:
+    _, after = settled(op(Kind.CREATE_USER, ADA), stranger(active=False))
+    assert not after.accounts["k0001"].active and not after.accounts["k0001"].locked_by_us
+
+
+# -- teams ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_team_that_is_not_shown_may_be_queued_and_stays_unknown() -> None:
+    held = snapshot([], unsettled_teams={ENG.id: SENT})
+    outcome, after = settled(team_op(Kind.QUEUE_TEAM, ENG), held)
+    assert outcome.state is State.UNKNOWN and after == held
+
+
+def test_a_team_that_bears_our_id_is_the_one_that_we_queued() -> None:
+    found = team(ENG, standing=Standing.UNMANAGED, jumpcloud_id="", queued_at=None, asked={}, settled={})
+    held = snapshot([], [found], unsettled_teams={ENG.id: SENT})
+    outcome, after = settled(team_op(Kind.QUEUE_TEAM, ENG), held)
+    assert outcome.state is State.DONE and not after.unsettled_teams
+    assert after.teams[T9].managed and after.teams[T9].queued_at == SENT and after.teams[T9].seen
+
+
+def test_a_name_alone_tells_only_where_keeper_keeps_no_ids() -> None:
+    nameless = team(ENG, standing=Standing.UNMANAGED, jumpcloud_id="", shown={"displayName": ENG.name}, queued_at=None)
+    assert settled(team_op(Kind.QUEUE_TEAM, ENG), snapshot([], [nameless]))[0].state is State.DONE
+    by_hand = snapshot([], [nameless, team(SALES)])
+    assert settled(team_op(Kind.QUEUE_TEAM, ENG), by_hand)[0].state is State.UNKNOWN
+
+
+def test_the_inventory_tells_of_a_team_that_scim_does_not_show() -> None:
+    def told(*teams: InventoryTeam) -> tuple[Settled, Snapshot]:
+        shown = {one.id: one for one in (InventoryTeam(T8, SALES.name, "node", queued=False), *teams)}
+        held = snapshot([], [team(SALES)], unsettled_teams={ENG.id: SENT}, inventory=Inventory(NOW, shown))
+        return settled(team_op(Kind.QUEUE_TEAM, ENG), held)
+
+    outcome, after = told(InventoryTeam("q", ENG.name, "node", queued=True))
+    assert outcome.state is State.DONE and after.teams["q"].managed and not after.unsettled_teams
+    outcome, after = told()
+    assert outcome.state is State.FAILED and not after.unsettled_teams
+
+
+def test_an_older_request_does_not_close_what_a_newer_one_has_left_open() -> None:
+    inventory = Inventory(NOW, {T8: InventoryTeam(T8, SALES.name, "node", queued=False)})
+    held = snapshot([], [team(SALES)], unsettled_teams={ENG.id: NOW}, inventory=inventory)
+    outcome, after = settled(team_op(Kind.QUEUE_TEAM, ENG), held)
+    assert outcome.state is State.UNKNOWN and ENG.id in after.unsettled_teams
+
+
+def test_a_rename_has_arrived_when_the_name_is_shown() -> None:
+    new = group(9, "New")
+    renamed = team(ENG, shown={**team(ENG).shown, "displayName": "New"})
+    outcome, after = settled(team_op(Kind.RENAME_TEAM, new), snapshot([], [renamed]))
+    assert outcome.state is State.DONE and after.teams[T9] == team(new)
+    assert settled(team_op(Kind.RENAME_TEAM, new), snapshot([], [team(ENG)]))[0].state is State.FAILED
+
+
+def test_a_deletion_has_arrived_when_the_team_is_gone() -> None:
+    deletion = team_op(Kind.DELETE_TEAM, ENG)
+    assert settled(deletion, snapshot([]))[0].state is State.DONE
+    assert settled(deletion, snapshot([], [team(ENG, gone=True)]))[0].state is State.DONE
+    assert settled(deletion, snapshot([], [team(ENG)]))[0].state is State.FAILED
+
+
+# -- laws -----------------------------------------------------------------------------------------------------------
+
+GROUPS = [group(number) for number in (5, 6, 7)]
+IDS = {of.id: team(of).keeper_id for of in GROUPS}
+NAMES = st.sampled_from(["Ada", "É", "Zoë"])
+SOME = st.sets(st.sampled_from(GROUPS), max_size=3)
+
+
+@st.composite
+def taken(draw: st.DrawFn) -> tuple[Snapshot, Operation, KeeperUser]:
+    """A snapshot, an operation on a user in it, and the user as Keeper shows them when it has done all of it."""
+    member_of = draw(SOME)
+    kind = draw(st.sampled_from([Kind.CREATE_USER, Kind.UPDATE_USER, Kind.REACTIVATE_USER, Kind.DEACTIVATE_USER]))
+    before = account(
+        ADA,
+        active=kind is not Kind.REACTIVATE_USER,
+        locked_by_us=kind is Kind.REACTIVATE_USER,
+        left_at=draw(st.sampled_from([None, NOW])),
+        protected_as=draw(st.sampled_from(["", ADA.email])),
+        memberships={team(of).keeper_id: MEMBER for of in member_of},
+    )
+    one = op(kind, ADA)
+    if kind is not Kind.DEACTIVATE_USER:
+        add = draw(st.sets(st.sampled_from(GROUPS))) - member_of
+        one = replace(one, add=tuple(ref(of) for of in sorted(add, key=str)))
+    if kind in (Kind.UPDATE_USER, Kind.REACTIVATE_USER):
+        remove = draw(SOME) & member_of
+        named = Change("displayName", "", draw(NAMES))
+        one = replace(one, changes=(*one.changes, named), remove=tuple(ref(of) for of in sorted(remove, key=str)))
+    values = {change.attribute: change.after for change in one.changes}
+    active = values.pop("active", "true") == "true"
+    teams = (set() if kind is Kind.CREATE_USER else set(before.memberships)) | {t.keeper_id for t in one.add}
+    reply = shown(before, attributes={**before.shown, **values}, active=active)
+    reply = replace(reply, teams=frozenset(teams - {t.keeper_id for t in one.remove}))
+    known = [] if kind is Kind.CREATE_USER else [before]
+    return snapshot(known, [team(of) for of in GROUPS]), one, reply
+
+
+@given(taken())
+def test_settling_what_arrived_gives_the_account_that_the_answer_would_have_given(
+    case: tuple[Snapshot, Operation, KeeperUser],
+) -> None:
+    held, one, reply = case
+    answered = after_user(held.accounts.get(one.subject.keeper_id), one, IDS, reply, SENT)
+    outcome, after = settled(one, observed(held, listing([reply], [shown_team(of) for of in GROUPS]), NOW))
+    created = one.kind is Kind.CREATE_USER
+    assert outcome.state is State.DONE
+    assert after.accounts == {reply.id: replace(answered, pilot=answered.pilot if created else False)}
+
+
+@given(taken())
+def test_settling_twice_is_settling_once(case: tuple[Snapshot, Operation, KeeperUser]) -> None:
+    held, one, reply = case
+    outcome, after = settled(one, observed(held, listing([reply], [shown_team(of) for of in GROUPS]), NOW))
+    assert settled(one, after) == (outcome, after)
+
+
+@given(taken())
+def test_settling_what_never_arrived_leaves_the_snapshot_as_it_was(
+    case: tuple[Snapshot, Operation, KeeperUser],
+) -> None:
+    held, one, _ = case
+    outcome, after = settled(replace(one, changes=(Change("displayName", "", "other"), *one.changes)), held)
+    if one.kind is Kind.UPDATE_USER:
+        assert outcome.state is State.FAILED and after == held
