@@ -135,7 +135,7 @@ def test_one_asks_through_a_socket(folder: Path) -> None:
 def test_systemd_takes_the_units(tmp_path: Path) -> None:
     for unit in EXAMPLES.glob("*.s*"):
         text = unit.read_text().replace("/usr/local/lib/reconciler/", f"{EXAMPLES}/")
-        (tmp_path / unit.name).write_text(text.replace("SocketGroup=reconciler", "SocketGroup=root"))
+        (tmp_path / unit.name).write_text(text.replace("SocketUser=reconciler", "SocketUser=root"))
     units = sorted(path.name for path in tmp_path.iterdir())
     assert len(units) == 4
     ran = subprocess.run(
