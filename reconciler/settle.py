@@ -82,7 +82,10 @@ class _Settlement:
         added = tuple(team for team in op.add if teams.get(team.key) in shown)
         removed = tuple(team for team in op.remove if team.key in teams and teams[team.key] not in shown)
         if op.kind is Kind.UPDATE_USER:
-            arrived = arrived and added == op.add and removed == op.remove
+            # One request arrives as a whole: what shows proves it also for a membership that waits and does not show.
+            proved = any(change.before != change.after for change in op.changes) or bool(op.remove)
+            arrived = arrived and removed == op.remove and (proved or added == op.add)
+            added = tuple(team for team in op.add if team.key in teams) if arrived else added
         if arrived or added or removed:
             # Whatever of it is there is ours, also where the rest is to be asked for again.
             done = replace(op, add=added, remove=removed)
