@@ -125,6 +125,14 @@ def test_a_release_is_closed_once_it_is_used_up_or_nothing_of_it_is_due(store: S
     assert store.open_requests(NOW, "release") == []
 
 
+def test_what_is_used_up_stays_on_record_while_the_rest_of_the_release_is_due(store: Store) -> None:
+    number = release(store, LOCK, OTHER)
+    was(store, State.DONE, LOCK, number)
+    due(store, OTHER)
+    assert [past.counts for past in _past(store, NOW - DAY)] == [False]
+    assert consent(store).releases == (Release(number, OTHER.effects()),)
+
+
 def test_a_release_stays_open_as_it_is_while_all_of_it_is_due(store: Store) -> None:
     number = release(store, LOCK)
     due(store, LOCK, OTHER)
