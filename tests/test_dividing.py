@@ -121,3 +121,13 @@ def test_what_is_divided_off_is_in_the_plan_and_is_not_sent() -> None:
     after = divided(judged, lambda _, whole: whole.divided((), (sales,)))
     assert [(part.remove, part.sent) for part in after.plan.operations] == [((eng,), True), ((sales,), False)]
     assert after.decisions == {0: "release:1"}
+
+
+def test_a_hold_still_points_at_its_operation_when_one_before_it_is_divided() -> None:
+    eng, sales = ref(GROUPS[0]), ref(GROUPS[1])
+    one = op(Kind.UPDATE_USER, ADA, remove=(eng, sales))
+    waits = op(Kind.UPDATE_USER, user(2), add=(eng,), sent=False)
+    holds = (Held("max_grants", (1,), 0, 1, "too many"),)
+    judged = Judged(Plan("cycle", NOW, SOURCE, Scope(2, 2, 2), (one, waits), held=holds))
+    after = only(judged, frozenset({("remove", ADA.id, eng.key)}))
+    assert [after.plan.operations[index] for index in after.plan.held[0].operations] == [waits]

@@ -1,0 +1,284 @@
+"""The journalled executor: what is sent to Keeper, in which order, and what is on record afterwards."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from reconciler import keeper as scim
+from reconciler.apply import Applied, apply
+from reconciler.model import Snapshot
+from reconciler.plan import Kind, NoticeKind, Operation
+from reconciler.rows import State
+from reconciler.store import Store
+from tests.fakes import Keeper
+from tests.operations import op, ref, shown, shown_team, team_op
+from tests.world import MEMBER, NOW, account, group, snapshot, team, user
+
+ADA, EVE, ZOE = user(1), user(2), user(3)
+PEOPLE = snapshot([account(ADA), account(EVE), account(ZOE)])
+ENG = group(9)
+T9 = team(ENG).keeper_id
+LOCKS = [op(Kind.DEACTIVATE_USER, person) for person in (ADA, EVE, ZOE)]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "reconciler.db", write=True) as opened:
+        yield opened
+
+
+def node() -> Keeper:
+    return Keeper([shown(held) for held in PEOPLE.accounts.values()], [shown_team(ENG)])
+
+
+def applied(
+    store: Store, keeper: Keeper, *operations: Operation, held: Snapshot = PEOPLE, canaries: bool = False
+) -> Applied:
+    """The operations, applied; unless it is about `canaries`, these have all passed."""
+    store.save(held, store.snapshot())
+    for kind in () if canaries else Kind:
+        store.pass_canary(kind)
+    ids = store.write_ahead(store.begin_run("cycle", NOW, by="root", reason=""), operations, {}, NOW)
+    numbered = list(zip(ids, operations, strict=True))
+    return asyncio.run(apply(numbered, held, keeper, store, clock=lambda: NOW, in_flight=2))
+
+
+def states(store: Store) -> list[State]:
+    return [row.state for row in sorted(store.journal(NOW), key=lambda row: row.id)]
+
+
+def refused(**values: object) -> scim.KeeperError:
+    return scim.Refused("Ada", "changed", **values)  # type: ignore[arg-type]
+
+
+# -- the line -------------------------------------------------------------------------------------------------------
+
+
+def test_leavers_go_first_then_teams_then_everybody_else(store: Store) -> None:
+    keeper = node()
+    joins = op(Kind.CREATE_USER, user(7), add=(ref(group(8), ""),))
+    applied(store, keeper, joins, team_op(Kind.QUEUE_TEAM, group(8)), LOCKS[0])
+    assert keeper.sent == [
+        ("active=False", "k0001"),
+        ("queue", "Group 8"),
+        ("create new-Group 8", "u7@example.com"),
+    ]
+
+
+def test_what_was_done_is_in_the_journal_and_in_the_snapshot(store: Store) -> None:
+    assert applied(store, node(), LOCKS[0]).done == 1
+    assert states(store) == [State.DONE]
+    after = store.snapshot().accounts["k0001"]
+    assert not after.active and after.locked_by_us
+
+
+def test_one_refusal_stops_nobody_else_and_leaves_the_snapshot(store: Store) -> None:
+    keeper = node()
+    keeper.errors["k0001"] = [refused()]
+    applied(store, keeper, *LOCKS)
+    assert states(store) == [State.FAILED, State.DONE, State.DONE]
+    assert store.snapshot().accounts["k0001"] == account(ADA)
+
+
+def test_a_refused_token_stops_the_apply_and_the_rest_is_put_off(store: Store) -> None:
+    keeper = node()
+    keeper.errors["k0001"] = [scim.BadToken("Ada", "changed")]
+    result = applied(store, keeper, LOCKS[0], op(Kind.CREATE_USER, user(7)))
+    assert result.stopped and states(store) == [State.FAILED, State.PUT_OFF] and len(keeper.sent) == 1
+
+
+def test_what_may_have_arrived_is_unknown_and_not_failed(store: Store) -> None:
+    keeper = node()
+    keeper.errors["k0001"] = [scim.Unanswered("Ada", "changed", uncertain=True)]
+    applied(store, keeper, LOCKS[0])
+    assert states(store) == [State.UNKNOWN]
+
+
+def test_a_404_for_a_leaver_is_unknown_until_a_list_tells_and_for_who_returns_it_is_a_failure(store: Store) -> None:
+    keeper = node()
+    keeper.errors = {key: [scim.NotFound("x", "changed")] for key in ("k0001", "k0002")}
+    applied(store, keeper, LOCKS[0], op(Kind.REACTIVATE_USER, EVE))
+    assert states(store) == [State.UNKNOWN, State.FAILED]
+
+
+def test_no_free_seat_stops_further_creations_and_nothing_else(store: Store) -> None:
+    keeper = node()
+    keeper.errors["u7@example.com"] = [scim.SeatsExceeded("x", "created")]
+    changed = op(Kind.UPDATE_USER, ADA, add=(ref(ENG),))
+    result = applied(store, keeper, op(Kind.CREATE_USER, user(7)), op(Kind.CREATE_USER, user(8)), changed)
+    assert states(store) == [State.FAILED, State.PUT_OFF, State.DONE]
+    assert [notice.kind for notice in result.notices] == [NoticeKind.NO_LICENCE]
+
+
+def test_a_journal_that_can_not_be_written_stops_the_apply_before_anything_more_is_sent(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = node()
+    monkeypatch.setattr(store, "mark_sent", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        applied(store, keeper, *LOCKS)
+    assert keeper.sent == []
+
+
+def test_an_outcome_that_can_not_be_recorded_stops_the_apply(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    keeper = node()
+    monkeypatch.setattr(store, "record", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        applied(store, keeper, LOCKS[0], op(Kind.CREATE_USER, user(7)))
+    assert len(keeper.sent) == 1 and states(store) == [State.SENT, State.PLANNED]
+
+
+# -- teams ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_person_does_not_wait_for_a_team_that_is_not_queued(store: Store) -> None:
+    keeper = node()
+    applied(store, keeper, op(Kind.CREATE_USER, user(7), add=(ref(group(8), ""), ref(ENG))))
+    assert keeper.sent == [(f"create {T9}", "u7@example.com")] and states(store) == [State.DONE]
+
+
+def test_what_is_only_about_a_team_that_is_not_queued_waits(store: Store) -> None:
+    keeper = node()
+    applied(store, keeper, op(Kind.UPDATE_USER, ADA, add=(ref(group(8), ""),)))
+    assert keeper.sent == [] and states(store) == [State.PUT_OFF]
+
+
+def test_a_team_that_keeper_refuses_does_not_stand_in_the_way_of_the_rest(store: Store) -> None:
+    keeper = node()
+    keeper.errors["k0001"] = [refused()]
+    back = op(Kind.REACTIVATE_USER, ADA, add=(ref(ENG),))
+    applied(store, keeper, back)
+    assert keeper.sent[-1] == ("active=True", "k0001") and states(store) == [State.DONE]
+    assert store.snapshot().accounts["k0001"].memberships == {}
+
+
+def test_of_several_teams_each_goes_by_itself_once_keeper_refused_them_together(store: Store) -> None:
+    keeper = node()
+    keeper.errors["k0001"] = [refused(), refused()]
+    held = replace(PEOPLE, accounts={**PEOPLE.accounts, "k0001": account(ADA, memberships={T9: MEMBER})})
+    keeper.users["k0001"] = shown(held.accounts["k0001"], ENG)
+    both = op(Kind.UPDATE_USER, ADA, add=(ref(group(8)),), remove=(ref(ENG),))
+    applied(store, keeper, both, held=held)
+    assert keeper.sent[1:] == [(f"-{T9}", "k0001"), ("+t0008", "k0001")]
+    assert states(store) == [State.DONE]
+    assert set(store.snapshot().accounts["k0001"].memberships) == {T9, "t0008"}  # refused, taken
+
+
+def test_a_team_that_holds_people_whom_we_do_not_manage_is_not_deleted(store: Store) -> None:
+    keeper = node()
+    keeper.teams[T9] = shown_team(ENG, members=frozenset({"k0001", "stranger"}))
+    applied(store, keeper, team_op(Kind.DELETE_TEAM, ENG), held=replace(PEOPLE, teams={T9: team(ENG)}))
+    assert keeper.sent == [] and states(store) == [State.FAILED] and T9 in store.snapshot().teams
+
+
+def test_a_team_that_holds_only_our_people_is_deleted(store: Store) -> None:
+    keeper = node()
+    keeper.teams[T9] = shown_team(ENG, members=frozenset({"k0001"}))
+    applied(store, keeper, team_op(Kind.DELETE_TEAM, ENG), held=replace(PEOPLE, teams={T9: team(ENG)}))
+    assert states(store) == [State.DONE] and not store.snapshot().teams
+
+
+# -- what Keeper shows afterwards -----------------------------------------------------------------------------------
+
+
+def test_a_lock_is_read_back_and_a_leaver_who_is_gone_was_only_invited(store: Store) -> None:
+    keeper = node()
+    keeper.shows["k0001"] = None
+    applied(store, keeper, LOCKS[0])
+    assert states(store) == [State.DONE] and store.snapshot().accounts["k0001"].gone
+
+
+def test_a_lock_that_keeper_took_and_does_not_show_is_unknown(store: Store) -> None:
+    keeper = node()
+    keeper.shows["k0001"] = shown(account(ADA))
+    applied(store, keeper, LOCKS[0])
+    assert states(store) == [State.UNKNOWN] and store.snapshot().accounts["k0001"].active
+
+
+def test_a_lock_that_could_not_be_read_back_is_unknown(store: Store) -> None:
+    keeper = node()
+    keeper.errors["read k0001"] = [scim.Unavailable("Ada", "read")]
+    applied(store, keeper, LOCKS[0])
+    assert states(store) == [State.UNKNOWN]
+
+
+def test_a_creation_answered_with_somebody_elses_account_links_nobody(store: Store) -> None:
+    keeper = node()
+    keeper.shows["u7@example.com"] = shown(account(ADA))
+    result = applied(store, keeper, op(Kind.CREATE_USER, user(7)))
+    assert states(store) == [State.FAILED] and store.snapshot().accounts["k0001"] == account(ADA)
+    assert [notice.kind for notice in result.notices] == [NoticeKind.ELSEWHERE]
+
+
+# -- canaries -------------------------------------------------------------------------------------------------------
+
+
+def test_a_canary_that_passes_opens_its_kind_and_is_remembered(store: Store) -> None:
+    applied(store, node(), *LOCKS, canaries=True)
+    assert states(store) == [State.DONE] * 3 and store.passed_canaries() == {Kind.DEACTIVATE_USER}
+
+
+def test_two_canaries_that_disagree_put_their_kind_off_and_nothing_else(store: Store) -> None:
+    keeper = node()
+    keeper.shows = {key: shown(PEOPLE.accounts[key]) for key in ("k0001", "k0002")}
+    result = applied(store, keeper, *LOCKS, op(Kind.CREATE_USER, user(7)), canaries=True)
+    assert states(store) == [State.UNKNOWN, State.UNKNOWN, State.PUT_OFF, State.DONE]
+    assert store.passed_canaries() == {Kind.CREATE_USER}
+    assert [notice.kind for notice in result.notices] == [NoticeKind.KEEPER_DISAGREES]
+
+
+def test_one_subject_that_disagrees_stops_no_kind(store: Store) -> None:
+    keeper = node()
+    keeper.shows["k0001"] = shown(account(ADA))
+    applied(store, keeper, *LOCKS, canaries=True)
+    assert states(store) == [State.UNKNOWN, State.DONE, State.DONE]
+
+
+def test_who_is_gone_proves_nothing_and_the_next_goes_alone(store: Store) -> None:
+    keeper = node()
+    keeper.shows["k0001"] = None
+    applied(store, keeper, LOCKS[0], canaries=True)
+    assert states(store) == [State.DONE] and not store.passed_canaries()
+
+
+@pytest.mark.parametrize(
+    "effect",
+    [
+        {"active": True},
+        {"attributes": {**account(ADA).shown, "userName": "other@example.com"}},
+        {"teams": frozenset({T9})},
+    ],
+    ids=["unlocked", "another address", "out of other teams"],
+)
+def test_what_nobody_asked_for_stops_the_kind_at_once(store: Store, effect: dict[str, object]) -> None:
+    keeper = node()
+    locked = account(ADA, active=False)
+    keeper.users["k0001"] = shown(locked, teams=frozenset({"t0005"}))
+    base = shown(locked, teams=frozenset({"t0005", T9}))
+    keeper.shows["k0001"] = replace(base, **effect)  # type: ignore[arg-type]
+    joins = [op(Kind.UPDATE_USER, person, add=(ref(ENG),)) for person in (ADA, EVE)]
+    applied(store, keeper, *joins, canaries=True)
+    assert states(store) == [State.UNKNOWN, State.PUT_OFF] and len(keeper.sent) == 1
+
+
+def test_what_others_changed_before_the_canary_is_no_effect_of_it(store: Store) -> None:
+    keeper = node()
+    keeper.users["k0001"] = shown(account(ADA), attributes={**account(ADA).shown, "userName": "other@example.com"})
+    applied(store, keeper, op(Kind.UPDATE_USER, ADA, add=(ref(ENG),)), canaries=True)
+    assert states(store) == [State.DONE] and store.passed_canaries() == {Kind.UPDATE_USER}
+
+
+def test_an_attribute_that_keeper_ignores_and_a_team_that_does_not_show_are_notices(store: Store) -> None:
+    keeper = node()
+    joins = op(Kind.CREATE_USER, user(7))
+    other = {**account(user(7)).shown, "displayName": "U."}
+    keeper.shows["u7@example.com"] = shown(account(user(7)), attributes=other)
+    result = applied(store, keeper, joins, team_op(Kind.QUEUE_TEAM, group(8)), canaries=True)
+    assert states(store) == [State.DONE] * 2 and store.passed_canaries() == {Kind.CREATE_USER, Kind.QUEUE_TEAM}
+    assert {notice.kind for notice in result.notices} == {
+        NoticeKind.KEEPER_DISAGREES,
+        NoticeKind.WAITING_FOR_APPROVAL,
+    }

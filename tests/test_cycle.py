@@ -1,0 +1,165 @@
+"""What persons' decisions amount to: each counts once, and only for what it was about."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from reconciler.cycle import RELEASE_LASTS, Order, _consent, _Line, _past, agree
+from reconciler.plan import Kind, Operation, Plan, Scope
+from reconciler.rows import State
+from reconciler.safety import Allowance, Consent, Release
+from reconciler.store import Store
+from tests.operations import op, ref, team_op
+from tests.world import NOW, SOURCE, group, user
+
+ADA, EVE = user(1), user(2)
+LOCK, OTHER = op(Kind.DEACTIVATE_USER, ADA), op(Kind.DEACTIVATE_USER, EVE)
+ENG, SALES = ref(group(9)), ref(group(8))
+DAY = timedelta(days=1)
+AGO = NOW - timedelta(minutes=30)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "reconciler.db", write=True) as opened:
+        yield opened
+
+
+def release(store: Store, *operations: Operation) -> str:
+    agree(store, "plan", frozenset().union(*(one.effects() for one in operations)), by="root", at=AGO, reason="")
+    return f"release:{store.open_requests(AGO, 'release')[-1].id}"
+
+
+def was(store: Store, state: State, one: Operation, decision: str = "") -> None:
+    """An operation of a former run that has come to this."""
+    (number,) = store.write_ahead(store.begin_run("cycle", AGO, by="root", reason=""), [one], {0: decision}, AGO)
+    store.mark_sent(number, AGO)
+    if state is not State.SENT:
+        store.record(number, state, AGO, "", "")
+
+
+def consent(store: Store, person: str = "") -> Consent:
+    return _consent(store, _past(store, NOW - DAY), Order(person=person), NOW)
+
+
+def due(store: Store, *operations: Operation) -> None:
+    """A cycle finds that just these operations are due."""
+    line: Any = SimpleNamespace(store=store, now=NOW)
+    _Line._drop_what_is_not_due(line, Plan("cycle", NOW, SOURCE, Scope(1, 1, 1), operations))
+
+
+# -- what of the window counts --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", [State.SENT, State.DONE, State.UNKNOWN])
+def test_what_may_have_arrived_fills_the_window(store: Store, state: State) -> None:
+    was(store, state, LOCK)
+    assert [(past.operation, past.counts) for past in _past(store, NOW - DAY)] == [(LOCK, True)]
+
+
+@pytest.mark.parametrize("state", [State.FAILED, State.PUT_OFF])
+def test_what_did_not_arrive_does_not_fill_the_window(store: Store, state: State) -> None:
+    was(store, state, LOCK)
+    assert _past(store, NOW - DAY) == []
+
+
+def test_what_was_released_or_announced_does_not_fill_the_window(store: Store) -> None:
+    was(store, State.DONE, LOCK, release(store, LOCK))
+    was(store, State.DONE, OTHER, "allow:9")
+    assert [past.counts for past in _past(store, NOW - DAY)] == [False, False]
+
+
+def test_of_what_was_released_in_part_the_rest_counts(store: Store) -> None:
+    both = op(Kind.UPDATE_USER, ADA, remove=(ENG, SALES))
+    was(store, State.DONE, both, release(store, op(Kind.UPDATE_USER, ADA, remove=(ENG,))))
+    (past,) = _past(store, NOW - DAY)
+    assert past.counts and past.operation.remove == (SALES,)
+
+
+def test_what_a_release_let_through_once_counts_when_it_is_done_again(store: Store) -> None:
+    was(store, State.DONE, LOCK, release(store, LOCK))
+    was(store, State.DONE, LOCK)
+    assert [past.counts for past in _past(store, NOW - DAY)] == [False, True]
+
+
+# -- releases -------------------------------------------------------------------------------------------------------
+
+
+def test_a_release_lets_through_what_it_is_about_for_four_hours(store: Store) -> None:
+    number = release(store, LOCK)
+    assert consent(store).releases == (Release(number, LOCK.effects()),)
+    assert _consent(store, [], Order(), AGO + RELEASE_LASTS).releases == ()
+
+
+def test_what_is_done_is_used_up_and_what_failed_is_not(store: Store) -> None:
+    number = release(store, LOCK, OTHER)
+    was(store, State.DONE, LOCK, number)
+    was(store, State.FAILED, OTHER, number)
+    assert consent(store).releases == (Release(number, OTHER.effects()),)
+
+
+def test_what_a_crash_left_undone_is_still_released_but_for_a_team_that_may_be_queued(store: Store) -> None:
+    queued = team_op(Kind.QUEUE_TEAM, group(9))
+    number = release(store, LOCK, queued)
+    was(store, State.SENT, LOCK, number)
+    was(store, State.SENT, queued, number)
+    assert consent(store).releases == (Release(number, LOCK.effects()),)
+
+
+def test_what_is_no_longer_due_is_dropped_from_a_release(store: Store) -> None:
+    number = release(store, LOCK, OTHER)
+    due(store, OTHER)
+    due(store, LOCK, OTHER)  # the same mistake again
+    assert consent(store).releases == (Release(number, OTHER.effects()),)
+
+
+def test_a_release_is_closed_once_it_is_used_up_or_nothing_of_it_is_due(store: Store) -> None:
+    number = release(store, LOCK)
+    was(store, State.DONE, LOCK, number)
+    release(store, OTHER)
+    due(store, LOCK)
+    assert store.open_requests(NOW, "release") == []
+
+
+def test_what_is_used_up_stays_on_record_while_the_rest_of_the_release_is_due(store: Store) -> None:
+    number = release(store, LOCK, OTHER)
+    was(store, State.DONE, LOCK, number)
+    due(store, OTHER)
+    assert [past.counts for past in _past(store, NOW - DAY)] == [False]
+    assert consent(store).releases == (Release(number, OTHER.effects()),)
+
+
+def test_a_release_stays_open_as_it_is_while_all_of_it_is_due(store: Store) -> None:
+    number = release(store, LOCK)
+    due(store, LOCK, OTHER)
+    assert consent(store).releases == (Release(number, LOCK.effects()),)
+
+
+# -- announcements, and one person ----------------------------------------------------------------------------------
+
+
+def test_an_announced_lay_off_is_used_up_by_what_may_have_arrived(store: Store) -> None:
+    number = store.add_request("allow", {"deactivations": 3}, by="root", at=AGO, reason="", until=NOW + DAY)
+    was(store, State.DONE, LOCK, f"allow:{number}")
+    was(store, State.UNKNOWN, OTHER, f"allow:{number}")
+    was(store, State.FAILED, op(Kind.DEACTIVATE_USER, user(3)), f"allow:{number}")
+    was(store, State.DONE, op(Kind.DEACTIVATE_USER, user(4)))
+    assert consent(store).allowances == (Allowance(f"allow:{number}", 1),)
+
+
+def test_an_announcement_never_becomes_less_than_nothing(store: Store) -> None:
+    number = store.add_request("allow", {"deactivations": 1}, by="root", at=AGO, reason="", until=NOW + DAY)
+    for one in (LOCK, OTHER):
+        was(store, State.DONE, one, f"allow:{number}")
+    assert consent(store).allowances == (Allowance(f"allow:{number}", 0),)
+
+
+def test_for_whom_resync_was_used_within_the_window_is_known(store: Store) -> None:
+    was(store, State.DONE, LOCK, "person:u1@example.com")
+    was(store, State.DONE, OTHER)
+    assert consent(store, "U2@Example.com").persons_before == {ADA.id}
+    assert consent(store, "U2@Example.com").person == "person:u2@example.com" and consent(store).person == ""

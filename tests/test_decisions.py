@@ -1,0 +1,85 @@
+"""What persons decide about who is managed, and what of it is on record."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler import decisions
+from reconciler.model import Account, Snapshot, Standing, Takeover
+from reconciler.store import Store
+from tests.world import NOW, account, group, snapshot, team, user
+
+ADA, ENG = user(1), group(9)
+STRANGER = account(user(2), standing=Standing.UNMANAGED, jumpcloud_id="", asked={}, settled={})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "reconciler.db", write=True) as opened:
+        yield opened
+
+
+def adopt(store: Store, held: Snapshot, **whom: str) -> Snapshot:
+    store.save(held, Snapshot())
+    decisions.adopt(store, NOW, "root", "because", **whom)
+    return store.snapshot()
+
+
+def disown(store: Store, held: Account, email: str = ADA.email) -> Account:
+    store.save(snapshot([held]), Snapshot())
+    decisions.disown(store, NOW, "root", "because", email)
+    return store.snapshot().accounts[held.keeper_id]
+
+
+def test_adopting_only_marks_the_account_and_the_next_plan_takes_it_over(store: Store) -> None:
+    after = adopt(store, snapshot([STRANGER]), email="U2@EXAMPLE.COM").accounts["k0002"]
+    assert after.takeover is Takeover.BY_ADDRESS and after.standing is Standing.UNMANAGED
+
+
+def test_a_disowned_account_is_nobodys_once_it_is_adopted_again(store: Store) -> None:
+    given_up = account(ADA, standing=Standing.DISOWNED)
+    after = adopt(store, snapshot([given_up]), email=ADA.email).accounts["k0001"]
+    assert after.standing is Standing.UNMANAGED and after.jumpcloud_id == "" and after.takeover is Takeover.BY_ADDRESS
+
+
+def test_ghosts_are_the_unmanaged_accounts_that_are_there(store: Store) -> None:
+    gone = account(user(3), standing=Standing.UNMANAGED, gone=True)
+    given_up = account(user(4), standing=Standing.DISOWNED)
+    after = adopt(store, snapshot([account(ADA), STRANGER, gone, given_up])).accounts
+    assert {key for key, one in after.items() if one.takeover is Takeover.AS_GHOST} == {"k0002"}
+
+
+def test_a_team_is_adopted_by_a_name_that_only_one_unmanaged_team_has(store: Store) -> None:
+    free = team(ENG, standing=Standing.UNMANAGED, jumpcloud_id="")
+    assert adopt(store, snapshot([], [free]), team=ENG.name).teams["t0009"].takeover
+    twins = snapshot([], [free, team(group(8, ENG.name), standing=Standing.UNMANAGED, jumpcloud_id="")])
+    assert not any(one.takeover for one in adopt(store, twins, team=ENG.name).teams.values())
+
+
+def test_a_team_of_ours_is_not_adopted(store: Store) -> None:
+    assert not adopt(store, snapshot([], [team(ENG)]), team=ENG.name).teams["t0009"].takeover
+
+
+def test_a_disowned_account_stays_as_it_is_and_only_its_external_id_is_restored(store: Store) -> None:
+    after = disown(store, account(ADA, takeover=Takeover.BY_ADDRESS, former_external_id="hr-1"))
+    assert after.standing is Standing.DISOWNED and after.takeover is Takeover.NONE
+    assert after.asked == {"externalId": ADA.id} and after.former_external_id == "hr-1"
+    assert (after.active, after.shown, after.jumpcloud_id) == (True, account(ADA).shown, ADA.id)
+
+
+def test_nobody_is_disowned_whom_we_do_not_manage(store: Store) -> None:
+    assert disown(store, STRANGER, STRANGER.email) == STRANGER
+    assert store.decisions("disown", NOW) == []
+
+
+def test_who_decided_and_why_is_on_record(store: Store) -> None:
+    adopt(store, snapshot([STRANGER]), email=STRANGER.email)
+    (request,) = store.decisions("adopt", NOW)
+    assert (request.by, request.reason, request.at, request.state) == ("root", "because", NOW, "done")
+    assert request.arguments["accounts"] == ["k0002"]
+
+
+def test_an_address_that_keeper_does_not_show_changes_nothing_and_says_what_to_do(store: Store) -> None:
+    assert "reconciler resync" in decisions.adopt(store, NOW, "root", "", email="nobody@example.com")
+    assert store.decisions("adopt", NOW) == []
