@@ -176,6 +176,8 @@ class After:
         """Have what was queued approved, where the settings name who does that."""
         if snapshot is None or not settings.teams.approve_command or settings.policy().mode is Mode.OBSERVE:
             return []
+        if self.store.pause() is not None:
+            return []
         waits = approval.approvable(snapshot, settings.policy().teams)
         attempt = approval.approval_due(_queued(outcome), waits, self.standing.approvals, now)
         if attempt is None:

@@ -471,6 +471,8 @@ class _Line:
             stopping=lambda: self._why_stop(stopping),
         )
         await _settle_now(self.services, store, applied, clock)
+        if not self.order.person:
+            self._drop_what_is_not_due(judged.plan)  # what is used up by now
         final = replace(judged.plan, notices=(*judged.plan.notices, *applied.notices))
         outcome = Outcome(
             run_id,

@@ -36,6 +36,8 @@ BY = "schedule"
 """Who asks for the cycles that nobody ordered."""
 PULSE = 0.5
 """Seconds between two looks for orders, and between two words to the watchdog."""
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+"""What the times of resyncs are counted from, so that reading the settings again moves none."""
 LONGEST_PAUSE = timedelta(minutes=15)
 """How long at most nothing is tried after a cycle that failed."""
 STOP_PATIENCE = 60.0
@@ -130,7 +132,7 @@ class Daemon:
         jitter = schedule.jitter.total_seconds()
         every = schedule.interval.total_seconds()
         self._scheduler.add_job(
-            self._tick, IntervalTrigger(seconds=every, jitter=jitter or None), ["cycle"], id="cycle"
+            self._on_time, IntervalTrigger(seconds=every, jitter=jitter or None), ["cycle"], id="cycle"
         )
         trigger: CronTrigger | IntervalTrigger
         if isinstance(schedule.resync, time_of_day):
@@ -139,9 +141,13 @@ class Daemon:
         else:
             # Many instances that were started together must not all list Keeper at the same time.
             seconds = schedule.resync.total_seconds()
-            begin = datetime.now(UTC) + timedelta(seconds=seconds * _share(self.settings))
+            begin = EPOCH + timedelta(seconds=seconds * _share(self.settings))
             trigger = IntervalTrigger(seconds=seconds, start_date=begin)
-        self._scheduler.add_job(self._tick, trigger, ["resync"], id="resync")
+        self._scheduler.add_job(self._on_time, trigger, ["resync"], id="resync")
+
+    async def _on_time(self, what: str) -> None:
+        """What APScheduler calls: a coroutine, as it runs plain functions in other threads."""
+        self._tick(what)
 
     def _tick(self, what: str) -> None:
         self._due.add(what)
@@ -182,10 +188,11 @@ class Daemon:
                     return
                 await self._serve(request)
             if self._due and not self.stopping.is_set() and not self._failures.resting():
-                resync = "resync" in self._due
-                self._due.clear()
-                await self._cycle(resync=resync)
-            self._due.clear()
+                due, self._due = self._due, set()
+                if not await self._cycle(resync="resync" in due):
+                    # What failed is made up for, a resync by a resync, once the pause is over.
+                    self._due |= due
+                    asyncio.get_running_loop().call_later(self._failures.rest(), self._wake.set)
             self._tell("; ".join(filter(None, ["waiting", self._refused, self._last])))
 
     def _orders(self) -> list[Request]:
@@ -195,21 +202,23 @@ class Daemon:
             self._failed(error)
             return []
 
-    async def _cycle(self, *, resync: bool) -> None:
+    async def _cycle(self, *, resync: bool) -> bool:
+        """One cycle; returns whether it came to an end that was no failure."""
         self._tell("a resync" if resync else "a cycle")
         try:
             outcome = await orders.run(cycle.Order(resync=resync, by=BY), self._where())
         except cycle.Stopped:
-            return
+            return True
         except Exception as error:
             self._failed(error)
-            return
+            return False
         self._ended(outcome)
+        return outcome.result != "failed"
 
     def _ended(self, outcome: cycle.Outcome) -> None:
         if outcome.result == "failed":
-            self._failures.add(self.settings.schedule.interval)
-            logger.error("the cycle has failed: {}", outcome.stopped)
+            if self._failures.add(self.settings.schedule.interval, outcome.stopped):
+                logger.error("the cycle has failed: {}", outcome.stopped)
         else:
             self._recovered()
         self._last = f"last {outcome.plan.kind} {self.clock():%Y-%m-%d %H:%M} UTC: {_summary(outcome)}"
@@ -229,6 +238,8 @@ class Daemon:
         self._last = f"the last cycle failed at {self.clock():%Y-%m-%d %H:%M} UTC: {words.splitlines()[0][:300]}"
         if self._failures.add(self.settings.schedule.interval, words):
             logger.error("{} Tried again with growing pauses; nothing is lost.", words)
+            if exits.explained(error) is None:
+                logger.opt(exception=error).error("where it was")
         else:
             logger.debug("it still fails: {}", words)
 
@@ -247,7 +258,8 @@ class Daemon:
         try:
             self.store.take(request.id)
             answer = await orders.carry_out(ask, self._where())
-            self._recovered()
+            if not orders.is_decision(ask) and answer.code not in (exits.FAILED, exits.USAGE):
+                self._recovered()
         except cycle.Stopped:
             return
         except Exception as error:
@@ -310,27 +322,26 @@ class Failures:
         self._until = 0.0
 
     def add(self, interval: timedelta, words: str = "") -> bool:
-        """One more; returns whether these words are new. The pauses double, up to `LONGEST_PAUSE` or one interval."""
+        """One more; returns whether these words are new. The pauses double, up to `LONGEST_PAUSE`."""
         self.count += 1
         self.since = self.since or datetime.now(UTC)
-        longest = max(LONGEST_PAUSE, interval)
-        pause = min(longest, interval * 2 ** min(self.count - 1, 20))
-        # A tick that comes a little early is meant to count.
-        self._until = time.monotonic() + 0.9 * pause.total_seconds()
+        pause = min(LONGEST_PAUSE, interval * 2 ** min(self.count - 1, 20))
+        self._until = time.monotonic() + pause.total_seconds()
         new = self.count == 1 or words != self._words
         self._words = words
         return new
 
     def resting(self) -> bool:
         """Whether it is too early to try again."""
-        return time.monotonic() < self._until
+        return self.rest() > 0
+
+    def rest(self) -> float:
+        """Seconds until it is time to try again."""
+        return max(0.0, self._until - time.monotonic())
 
 
 def _words(error: Exception) -> tuple[int, str]:
-    found = exits.explained(error)
-    if found is None:
-        logger.opt(exception=error).error("{}", exits.unforeseen(error))
-    return found or (exits.FAILED, exits.unforeseen(error))
+    return exits.explained(error) or (exits.FAILED, exits.unforeseen(error))
 
 
 def _summary(outcome: cycle.Outcome) -> str:

@@ -217,6 +217,16 @@ class _Diff(TeamRules):
         return f"through {listed(names)}" if names else "by a direct binding"
 
     def _create(self, user: User, rule: Rule, cause: Cause, reason: str) -> None:
+        asked = self.before.unsettled_users.get(user.id, user.email)
+        if fold(asked) != fold(user.email):
+            # Under the same address Keeper would link the two; under another one the person would have two accounts.
+            self.notice(
+                NoticeKind.ADDRESS_CHANGE,
+                Subject("user", user.email, user.id),
+                f"was asked for as {asked} without an answer, and has another address now: not created until Keeper "
+                "has shown what became of that, which every resync asks",
+            )
+            return
         wanted = {attribute: value for attribute, value in wanted_attributes(user).items() if value}
         self.operations.append(
             Operation(

@@ -296,14 +296,16 @@ class Snapshot:
     """What Keeper held when we last spoke to it.
 
     `accounts` and `teams` are keyed by their Keeper ids. `unsettled_teams` are the JumpCloud ids of groups whose
-    queueing had an unknown outcome that nothing has settled since, with the time. `failures` is keyed by the subject's
-    key (see `plan.Subject.key`). `reviewed`: a person has looked at the first plan for this node. `read_at`: when
-    Keeper was last listed. `inventory`: what `keeper.inventory_command` printed last, if there is one.
+    queueing had an unknown outcome that nothing has settled since, with the time; `unsettled_users` those of people
+    whose creation had, with the address that was asked for. `failures` is keyed by the subject's key (see
+    `plan.Subject.key`). `reviewed`: a person has looked at the first plan for this node. `read_at`: when Keeper was
+    last listed. `inventory`: what `keeper.inventory_command` printed last, if there is one.
     """
 
     accounts: Mapping[str, Account] = field(default_factory=dict)
     teams: Mapping[str, Team] = field(default_factory=dict)
     unsettled_teams: Mapping[str, datetime] = field(default_factory=dict)
+    unsettled_users: Mapping[str, str] = field(default_factory=dict)
     failures: Mapping[str, Failure] = field(default_factory=dict)
     reviewed: bool = False
     read_at: datetime | None = None

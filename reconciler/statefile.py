@@ -10,6 +10,7 @@ import os
 import sqlite3
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -171,11 +172,21 @@ def open_for_writing(path: Path, *, takes_requests: bool) -> tuple[sqlite3.Conne
             raise
 
 
+def room_for_a_copy(path: Path) -> bool:
+    """Whether a copy of the file leaves room enough for the work itself."""
+    with translated(path):
+        return _free(path) > path.stat().st_size + 2 * ROOM
+
+
+def _free(path: Path) -> int:
+    found = os.statvfs(path.parent)
+    return found.f_bavail * found.f_frsize
+
+
 def make_sure_of_room(path: Path, operations: int) -> None:
     """Raise `Unusable` where the disk may be full before the outcomes of so many operations are recorded."""
     with translated(path):
-        found = os.statvfs(path.parent)
-    free, needed = found.f_bavail * found.f_frsize, ROOM + operations * ROOM_FOR_EACH
+        free, needed = _free(path), ROOM + operations * ROOM_FOR_EACH
     if free < needed:
         raise Unusable(
             path,
@@ -353,18 +364,36 @@ def restore(path: Path, copy: Path) -> Path | None:
                 (found,) = source.execute("PRAGMA quick_check(1)").fetchone()
                 if found != "ok":
                     raise Damaged(copy, f"it is damaged: {found}")
+                keep_copy(source, path, "restored")
+                restored = path.with_name(f"{path.name}.restored")
+                _forget_what_is_stale(restored)
                 former = path.with_name(f"{path.name}.replaced-{datetime.now(UTC):%Y-%m-%dT%H%M%S}")
                 # Whatever SQLite left beside the damaged or old file belongs to it and not to the copy.
                 for end in ("-wal", "-shm", "-journal", ""):
                     beside = path.with_name(path.name + end)
                     if beside.exists():
                         beside.rename(former.with_name(former.name + end))
-                keep_copy(source, path, "")
+                restored.rename(path)
             finally:
                 source.close()
         finally:
             os.close(lock)
     return former if former.exists() else None
+
+
+def _forget_what_is_stale(restored: Path) -> None:
+    """What was done since the copy was made is not known: the next plan is a first one, and no order or release of then
+    counts any more."""
+    connection = _connect(restored, "rw")
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("DELETE FROM meta WHERE key IN ('reviewed', 'read_at')")
+        connection.execute(
+            "UPDATE requests SET state = 'lapsed' WHERE state IN ('open', 'filed', 'taken') AND kind <> 'pause'"
+        )
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
 
 
 def drop_copies(path: Path, keep: int) -> None:
@@ -375,7 +404,7 @@ def drop_copies(path: Path, keep: int) -> None:
 
 def keep_copy(connection: sqlite3.Connection, path: Path, suffix: str) -> None:
     """Copy the open state file beside itself, whole or not at all, under its name with a suffix."""
-    with _in_place(path.with_name(f"{path.name}.{suffix}") if suffix else path) as fresh:
+    with _in_place(path.with_name(f"{path.name}.{suffix}")) as fresh:
         copy = _connect(fresh, "rw")
         try:
             connection.backup(copy)
@@ -439,11 +468,21 @@ def _lock_path(path: Path) -> Path:
     return path.with_name(path.name + ".lock")
 
 
+def _locked(descriptor: int) -> None:
+    """Take the lock at once, or after a moment in which somebody only looks whether it is taken."""
+    for _ in range(10):
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(0.02)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def _lock(path: Path, takes_requests: bool) -> int:
     """Take the writer's lock, which ends with the process, however it ends; raises `InUse` with the holder's name."""
     descriptor = _create(_lock_path(path))
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _locked(descriptor)
         command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
         os.ftruncate(descriptor, 0)
         holder = f"process {os.getpid()} ({command})\n" + (_TAKES_REQUESTS if takes_requests else "")

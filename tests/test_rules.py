@@ -9,7 +9,7 @@ from reconciler.confirm import confirm
 from reconciler.diff import Decision
 from reconciler.jumpcloud import JumpCloud, Paths
 from reconciler.model import Account, Group, KeeperUser, Membership, Standing, Status, Takeover
-from reconciler.plan import Kind
+from reconciler.plan import Kind, NoticeKind
 from reconciler.policy import Drift, Limits, OutOfScope, Pilot, Policy, Reactivate, TeamOutOfScope, TeamPolicy
 from reconciler.safety import Consent, Judged, Release, judge
 from reconciler.snapshot import after_user
@@ -291,6 +291,15 @@ def test_a_team_is_the_one_group_s_whose_id_it_bears_whatever_its_name() -> None
     first = decide(directory([member, newcomer], [one, other]), snapshot([there], [held], reviewed=False))
     assert first.snapshot.teams[held.keeper_id].jumpcloud_id == other.id
     assert not [op for op in first.plan.operations if op.remove or (op.kind is Kind.CREATE_USER and op.add)]
+
+
+def test_a_changed_address_makes_no_second_account_while_the_first_creation_is_open() -> None:
+    p = user(1, direct=True, email="new@example.com")
+    open_ = snapshot([], unsettled_users={p.id: "old@example.com"})
+    waits = decide(directory([p]), open_)
+    assert kinds(waits) == [] and [n.kind for n in waits.plan.notices] == [NoticeKind.ADDRESS_CHANGE]
+    same = decide(directory([p]), replace(open_, unsettled_users={p.id: "New@example.com"}))
+    assert kinds(same) == [Kind.CREATE_USER]
 
 
 def test_the_pilot_covers_who_was_created_in_it_and_left_before_the_next_read() -> None:

@@ -275,14 +275,12 @@ def _review(plan: "Plan") -> bool:
 
 @contextmanager
 def _deciding(settings: "Settings") -> Iterator["Store"]:
-    """The state file, to write a decision into that a daemon finds where it has the file open."""
+    """The state file, to write a decision into that whoever has the file open finds."""
     from reconciler.store import InUse, Store
 
     try:
         store = Store.open(settings.state_path(), write=True)
-    except InUse as busy:
-        if not busy.takes_requests:
-            raise
+    except InUse:
         store = Store.beside(settings.state_path())
     with store:
         yield store

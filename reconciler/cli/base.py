@@ -25,7 +25,10 @@ _LONGEST = 100_000
 """The largest number that an option that takes a time may have, whatever its unit."""
 
 config_option = click.option(
-    "--config", "config", type=click.Path(path_type=Path), help="The settings file; else $RECONCILER_CONFIG, …"
+    "--config",
+    "config",
+    type=click.Path(path_type=Path),
+    help="The settings file; else $RECONCILER_CONFIG, ./config.toml or /etc/reconciler/config.toml.",
 )
 reason_option = click.option("--reason", default="", help="Why; it is kept with what is done.")
 

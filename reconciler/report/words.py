@@ -175,6 +175,25 @@ class Verdict:
 
 def verdict(plan: Plan, *, past: bool = False) -> Verdict:
     """What a plan comes to; `past`: what it came to, where nothing of it was sent."""
+    found = _verdict(plan, past=past)
+    return replace(found, rest=" ".join(filter(None, (_leaving(plan), found.rest))))
+
+
+def _leaving(plan: Plan) -> str:
+    """Who is about to be locked: nobody should learn of it from a list further down."""
+    number = sum(notice.kind is NoticeKind.IN_GRACE for notice in plan.notices)
+    if not number:
+        return ""
+    allowed = next((use.allowed for use in plan.limits if use.limit == "max_deactivations"), number)
+    over = f", which is over the limit of {allowed} and will be held then" if number > allowed else ""
+    have, are = ("has", "is") if number == 1 else ("have", "are")
+    return (
+        f"{count(number, 'person')} {have} left the scope and {are} locked when their grace ends{over} (policy.grace)."
+    )
+
+
+def _verdict(plan: Plan, *, past: bool) -> Verdict:
+    """The verdict without who is in grace."""
     nothing = "nothing was sent" if past else "nothing will be sent"
     going = [op for op in plan.operations if op.sent]
     scope = f"{count(plan.scope.users, 'person')} and {count(plan.scope.teams, 'team')} in scope"
@@ -219,7 +238,7 @@ def run_verdict(plan: Plan, states: Collection[str]) -> Verdict:
     if not states:
         return verdict(plan, past=True)
     result = result_verdict(states)
-    sent = sentence(amounts([op for op in plan.operations if op.sent]))
+    sent = " ".join(filter(None, (sentence(amounts([op for op in plan.operations if op.sent])), _leaving(plan))))
     if not plan.held:
         return replace(result, rest=sent)
     tone = Tone.FAILED if result.tone is Tone.FAILED else Tone.PART

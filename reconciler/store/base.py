@@ -59,13 +59,7 @@ class OpenFile:
         that a person reviews. Raises `StateError`.
         """
         resolved = Path(path).resolve()
-        former = statefile.restore(resolved, copy)
-        with cls.open(resolved, write=True) as store, store._tx() as connection:
-            connection.execute("DELETE FROM meta WHERE key IN ('reviewed', 'read_at')")
-            connection.execute(
-                "UPDATE requests SET state = 'lapsed' WHERE state IN ('open', 'filed', 'taken') AND kind <> 'pause'"
-            )
-        return former
+        return statefile.restore(resolved, copy)
 
     @property
     def in_use(self) -> bool:

@@ -10,6 +10,7 @@ from reconciler.migrations import LAST_CHANGE
 from reconciler.model import Account, Team
 from reconciler.plan import Kind, Operation
 from reconciler.rows import JournalRow, Run, State, journal_row, json_text, operation_row, run_of, time_of, time_text
+from reconciler.statefile import Unusable
 from reconciler.store.base import former_operations, rows
 from reconciler.store.snapshots import Snapshots
 
@@ -237,6 +238,8 @@ class Journal(Snapshots):
             return False
         self.forget(now - history, quiet=now - QUIET_RUNS)
         self.set_meta("house_kept_at", time_text(now))
+        if not statefile.room_for_a_copy(self.path):
+            raise Unusable(self.path, "its disk has no room for the daily copy beside it")
         with statefile.translated(self.path):
             statefile.keep_copy(self._connection, self.path, f"{now.astimezone(UTC):%Y-%m-%d}.copy")
             statefile.drop_copies(self.path, COPIES)

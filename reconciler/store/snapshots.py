@@ -110,6 +110,7 @@ class Snapshots(OpenFile):
                 ),
                 teams={team.keeper_id: team for team in teams},
                 unsettled_teams=_unsettled_teams(connection, former),
+                unsettled_users=_unsettled_users(connection, former),
                 failures=_failures(connection, former),
                 reviewed=meta(connection, "reviewed") == "1",
                 read_at=time_of(meta(connection, "read_at")),
@@ -127,7 +128,7 @@ class Snapshots(OpenFile):
     def save(self, snapshot: Snapshot, before: Snapshot) -> None:
         """Write what differs between the two; `before` is what the file holds, as `snapshot` gave it or `save` got it.
 
-        `unsettled_teams` and `failures` come from the journal and are not written, nor is the inventory.
+        What is unsettled and the `failures` come from the journal and are not written, nor is the inventory.
         """
         with self._tx():
             self._put_accounts(_differing(snapshot.accounts, before.accounts), before.accounts)
@@ -212,6 +213,15 @@ def _failures(connection: sqlite3.Connection, former: int) -> dict[str, Failure]
         key: Failure(count, datetime.fromisoformat(at), error)
         for key, count, at, error in connection.execute(sql, (former,))
     }
+
+
+def _unsettled_users(connection: sqlite3.Connection, former: int) -> dict[str, str]:
+    """By JumpCloud id, the address for which somebody was asked for whose creation has no known outcome."""
+    sql = """
+        SELECT jumpcloud_id, subject_name FROM operations
+        WHERE state IN ('sent', 'unknown') AND kind = 'create_user' AND id > ? ORDER BY id
+    """
+    return dict(connection.execute(sql, (former,)))
 
 
 def _unsettled_teams(connection: sqlite3.Connection, former: int) -> dict[str, datetime]:
