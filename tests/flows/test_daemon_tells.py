@@ -56,7 +56,7 @@ def test_it_tells_how_it_stands_while_it_runs(world: World, service: Service, re
     service.start()
     until(lambda: page(port, "/readyz")[0] == 200)
     assert page(port, "/healthz") == (200, "alive\n")
-    assert "reconciler_last_good_cycle_age_seconds" in page(port, "/metrics")[1]
+    until(lambda: "reconciler_last_good_cycle_age_seconds" in page(port, "/metrics")[1])
     until(lambda: ("GET", "/beat", None) in receiver.got)
     world.jumpcloud.suspend(people[0])
     until(lambda: receiver.kinds() == ["deactivated"])
