@@ -1,6 +1,11 @@
 """Fixtures for all tests."""
 
+import os
+
 from tests.ordinary import public
 from tests.stage import world
 
 __all__ = ["public", "world"]
+
+# Hundreds of commands are started as processes: they need not compile the package each time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
