@@ -8,7 +8,7 @@ demo: .venv/.ok
 	.venv/bin/reconciler demo
 
 test: .venv/.ok
-	.venv/bin/pytest -q -n auto --dist worksteal
+	.venv/bin/pytest -q -n $$(($$(nproc) + 1)) --dist worksteal
 
 # The HTML reports in Debian's Chromium; `make test` needs no browser and leaves these out.
 test-browser: .venv/.browser

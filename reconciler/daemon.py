@@ -28,12 +28,11 @@ from reconciler.config import Settings, SettingsError, load
 from reconciler.health import Told, serving
 from reconciler.http import HttpError
 from reconciler.orders import Answer, Ask, Setting
+from reconciler.plan import SCHEDULE
 from reconciler.rows import Request
 from reconciler.secrets import SecretError
 from reconciler.store import StateError, Store
 
-BY = "schedule"
-"""Who asks for the cycles that nobody ordered."""
 PULSE = 0.5
 """Seconds between two looks for orders, and between two words to the watchdog."""
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -206,7 +205,7 @@ class Daemon:
         """One cycle; returns whether it came to an end that was no failure."""
         self._tell("a resync" if resync else "a cycle")
         try:
-            outcome = await orders.run(cycle.Order(resync=resync, by=BY), self._where())
+            outcome = await orders.run(cycle.Order(resync=resync, by=SCHEDULE), self._where())
         except cycle.Stopped:
             return True
         except Exception as error:

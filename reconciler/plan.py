@@ -12,6 +12,8 @@ from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
 
+SCHEDULE = "schedule"
+"""Who asks for the cycles that no person ordered."""
 Effect = tuple[str, ...]
 """One thing that an operation does to one subject, e.g. ("add", person, team): what a release is about."""
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from reconciler.history import Entry
-from reconciler.plan import Kind
+from reconciler.plan import SCHEDULE, Kind
 from reconciler.report.terminal import clean, names, spoken, stamp
 
 _DONE = {
@@ -84,4 +84,7 @@ def entry_text(found: dict[str, Any], *, name: bool) -> str:
         decision = found["decision"]
         why = f" ({clean(decision['reason'], 120)})" if decision["reason"] else ""
         words.append(f"let through by {clean(decision['by'] or 'somebody', 40)}{why}")
+    elif found["run"] and found["run"]["by"] not in ("", SCHEDULE):
+        why = f" ({clean(found['run']['reason'], 120)})" if found["run"]["reason"] else ""
+        words.append(f"ordered by {clean(found['run']['by'], 40)}{why}")
     return "; ".join(words)

@@ -62,7 +62,7 @@ def test_an_address_taken_elsewhere_is_named(world: World) -> None:
 
 def test_a_token_revoked_in_the_middle_stops_the_apply_and_the_rest_follows(world: World) -> None:
     group = world.group("Engineering")
-    for n in range(12):
+    for n in range(8):
         world.person(f"p{n}", group)
 
     def revoke(_: object) -> None:
@@ -74,7 +74,7 @@ def test_a_token_revoked_in_the_middle_stops_the_apply_and_the_rest_follows(worl
     world.keeper.on_change = None
     world.write_settings()
     world.run("apply", expect=None)
-    for n in range(12):
+    for n in range(8):
         world.run("resync", f"p{n}@example.com", expect=None)
     assert world.differences() == []
 

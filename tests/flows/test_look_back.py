@@ -138,7 +138,7 @@ def test_history_by_person_team_kind_result_and_who_decided(world: World) -> Non
     world.jumpcloud.remove_member(ids["Sales"], people[1])
     world.jumpcloud.add_member(ids["Engineering"], people[1])
     world.jumpcloud.update_user(people[2], email="new@example.com")
-    world.run("apply")
+    world.run("apply", "--reason", "Tuesday's changes")
     for one in people[3:8]:
         world.jumpcloud.suspend(one)
     world.run("apply", expect=4)
@@ -164,6 +164,9 @@ def test_history_by_person_team_kind_result_and_who_decided(world: World) -> Non
     text = flat(world.run("history", "p3@example.com").stdout)
     assert "p3@example.com locked: suspended in JumpCloud; only invited: withdrawn by the deactivation; let" in text
     assert "they left \\x1b[31mEvil\\u202e" in text
+    assert f"ordered by {locked['decision']['by']} (Tuesday's changes)" in flat(
+        world.run("history", "p1@example.com").stdout
+    )
     assert "Nothing of the kind" in world.run("history", "nobody@example.com").stdout
     assert "queue_team" in world.run("history", "--kind", "nonsense", expect=2).stderr
     world.run("history", "--since", "soon", expect=2)
