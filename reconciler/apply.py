@@ -416,7 +416,9 @@ class _Run:
             self.applied.notices.append(Notice(NoticeKind.ELSEWHERE, op.subject, str(error)))
         # Whether a leaver is really not there is told by a list of the node, not by one 404.
         doubtful = error.uncertain or (isinstance(error, scim.NotFound) and op.kind is Kind.DEACTIVATE_USER)
-        state = State.UNKNOWN if doubtful else State.FAILED
+        # Where the service as a whole refuses or is not there, nobody is at fault: no pause may follow for the person.
+        nobodys = error.stops_apply or isinstance(error, scim.Unavailable | scim.Throttled)
+        state = State.UNKNOWN if doubtful else State.PUT_OFF if nobodys else State.FAILED
         self._record(number, Result(op, state, error.name, str(error)))
 
     def _record(

@@ -49,7 +49,7 @@ def held() -> Snapshot:
 def test_what_waits_is_the_team_and_its_members_since_the_oldest() -> None:
     (waiting,) = teams.waiting(held(), TeamPolicy())
     since = (NOW - DAY).strftime("%Y-%m-%dT%H:%M:%SZ")
-    assert waiting == {"team": HOSTILE, "queued": True, "members": 2, "since": since, "certain": False}
+    assert waiting == {"team": HOSTILE, "queued": True, "members": 1, "since": since, "certain": False}
     assert teams.waiting(held(), TeamPolicy(role_prefix="\x1b")) == []
 
 
