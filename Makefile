@@ -1,4 +1,4 @@
-.PHONY: demo test test-browser test-systemd campaign campaign-mutants lint format types lock
+.PHONY: demo test test-long test-browser test-systemd campaign campaign-mutants lint format types lock
 .DELETE_ON_ERROR:
 
 # Root needs no sudo, and a container often has none.
@@ -9,6 +9,10 @@ demo: .venv/.ok
 
 test: .venv/.ok
 	.venv/bin/pytest -q -n $$(($$(nproc) + 1)) --dist worksteal
+
+# What takes about a minute by itself, such as a service that is killed fifty times.
+test-long: .venv/.ok
+	.venv/bin/pytest -q -m long
 
 # The HTML reports in Debian's Chromium; `make test` needs no browser and leaves these out.
 test-browser: .venv/.browser

@@ -195,6 +195,7 @@ def test_both_services_down_for_many_cycles_and_back_again(world: World, service
     until(lambda: "succeed again" in service.said())
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_killed_fifty_times_while_the_directory_keeps_changing(world: World, service: Service) -> None:
     """Nobody is created twice, nobody who is in scope all the time is locked, and nothing is left undone."""
