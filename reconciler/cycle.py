@@ -417,13 +417,9 @@ class _Line:
 
     def _agree(self, plan_id: str, effects: Collection[Effect], why: str) -> None:
         order = self.order
-        effects = {
-            effect
-            for effect in effects
-            if not any(effect in _effects_of(open_) for open_ in self.store.open_requests(self.now, "release"))
-        }
-        if effects:
-            agree(self.store, plan_id, effects, by=order.by, at=self.now, reason=order.reason or why)
+        agreed = {effect for one in self.store.open_requests(self.now, "release") for effect in _effects_of(one)}
+        if news := frozenset(effects) - agreed:
+            agree(self.store, plan_id, news, by=order.by, at=self.now, reason=order.reason or why)
 
     def _is_review(self, plan: Plan) -> bool:
         """Whether this cycle, once it is through, was the review of the first plan for this node."""
@@ -538,15 +534,13 @@ def _result(settings: Settings, plan: Plan, applied: executor.Applied) -> str:
 
 def _past(store: Store, since: datetime) -> list[Past]:
     """What of the window counts for the limits: without what a person had let through by then."""
-    releases = store.decisions("release", since - RELEASE_LASTS)
+    releases = {f"release:{one.id}": _effects_of(one) for one in store.decisions("release", since - RELEASE_LASTS)}
     past = []
     for row in store.journal(since):
         if row.state not in _MAY_BE_DONE:
             continue
         # Only what let this very operation through: what it let through once counts when it is done again.
-        released = {
-            effect for request in releases if row.decision == f"release:{request.id}" for effect in _effects_of(request)
-        }
+        released = releases.get(row.decision)
         _, rest = row.operation.split(released) if released else (None, row.operation)
         counts = rest is not None and not row.decision.startswith("allow:")
         past.append(Past(rest or row.operation, row.decision, counts))

@@ -63,7 +63,6 @@ class Daemon:
         self._scheduler = AsyncIOScheduler(
             timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         )
-        self._doing = "starting"
         self._last = ""
         self._held = ""
         self._refused = ""
@@ -307,7 +306,6 @@ class Daemon:
         logger.info("the settings were read again")
 
     def _tell(self, doing: str) -> None:
-        self._doing = doing
         systemd.notify(STATUS=doing)
 
 
