@@ -14,7 +14,8 @@ SHOWN = 5
 """Facts that the text of an alert names; the rest is a number."""
 SHOWN_TO_MACHINES = 100
 
-_CALL = re.compile(r"(?<!\w)@(?=(?:channel|here|everyone|all)\b)", re.IGNORECASE)
+# An underscore is no part of the word: `_@here_` is emphasis, and calls.
+_CALL = re.compile(r"(?<![^\W_])@(?=(?:channel|here|everyone|all)(?![^\W_]))", re.IGNORECASE)
 
 _HEADS = {
     AlertKind.LEAVER_ACTIVE: (

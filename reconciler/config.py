@@ -4,6 +4,7 @@ Loading reads that file and nothing else: secrets stay references until they are
 pure core never sees this module, it gets a `Policy` and `Limits`.
 """
 
+import contextlib
 import difflib
 import os
 import re
@@ -354,7 +355,7 @@ class Settings(_Section):
 def find_settings(option: Path | None) -> Path:
     """The settings file: the `--config` option, else `$RECONCILER_CONFIG`, `./config.toml`, the system's own.
 
-    Raises SettingsError where there is none.
+    Raises SettingsError where there is none, and for settings in the current directory that somebody else put there.
     """
     if option:
         return option
@@ -371,6 +372,8 @@ def find_settings(option: Path | None) -> Path:
             # can't look into and only happen to be in, such as root's for `sudo -u reconciler`.
             if not place.is_absolute() and not os.access(".", os.X_OK, effective_ids=True):
                 continue
+        if not place.is_absolute() and (why := _whose(place)):
+            raise SettingsError([Problem(place, None, "", why, hint="if they are meant, name them with --config")])
         return place
     raise SettingsError(
         [
@@ -378,6 +381,19 @@ def find_settings(option: Path | None) -> Path:
             for place in places
         ]
     )
+
+
+def _whose(found: Path) -> str:
+    """Why settings that merely lie where somebody is may be a trap, "" if not: they name programs to run and where the
+    secrets are sent, and root may be in anybody's directory."""
+    with contextlib.suppress(OSError):  # loading tells
+        status = found.stat()
+        before_sudo = os.environ.get("SUDO_UID", "") if os.geteuid() == 0 else ""
+        if status.st_uid not in (0, os.geteuid()) and str(status.st_uid) != before_sudo:
+            return "belongs to another user"
+        if status.st_mode & stat.S_IWOTH:
+            return "everybody may write it"
+    return ""
 
 
 def load(path: Path) -> Settings:

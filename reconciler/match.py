@@ -26,6 +26,7 @@ from reconciler.model import (
     fold,
     is_jumpcloud_id,
     normal,
+    typed,
 )
 from reconciler.policy import Policy
 
@@ -229,6 +230,12 @@ def _match_by_address(
         )
         return
     account = found[0]
+    if normal(account.email).lower() != normal(user.email).lower():
+        result.conflicts[user.id] = (
+            f"the address {user.email} differs from {account.email} in Keeper by letters that only count as the same "
+            "(ß and ss): nothing was linked or created. Correct the address in JumpCloud"
+        )
+        return
     if account.standing is Standing.DISOWNED:
         result.disowned[user.id] = account.keeper_id
         return
@@ -240,7 +247,8 @@ def _match_by_address(
         result.conflicts[user.id] = (
             f"the address {user.email} belongs to a Keeper user who is tied to another JumpCloud id (a recycled "
             "address, or somebody who came back under a new JumpCloud user); linking them would open that vault to "
-            f"this log-in, so nothing was linked or created. If they are the same person: reconciler adopt {user.email}"
+            f"this log-in, so nothing was linked or created. If they are the same person: "
+            f"reconciler adopt {typed(user.email)}"
         )
         return
     taken.add(account.keeper_id)

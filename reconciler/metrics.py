@@ -3,11 +3,8 @@
 No name, address or id of anybody is in it: labels are the tenant, services, and words of our own.
 """
 
-import os
-import stat
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.model import Account, Snapshot
 from reconciler.policy import Policy
+from reconciler.report import files
 from reconciler.standing import Standing
 from reconciler.waiting import Waiting, waiting
 
@@ -137,17 +135,6 @@ def _families(measured: Measured, now: datetime) -> "Iterator[Metric]":
 
 
 def write_textfile(path: Path, text: bytes) -> None:
-    """Write the file for the node exporter's textfile collector, whole or not at all; raises OSError."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")  # the collector takes names that end in .prom only
-    try:
-        with os.fdopen(
-            os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, READ_BY_ALL), "wb"
-        ) as file:
-            os.fchmod(file.fileno(), READ_BY_ALL)  # whatever the umask
-            file.write(text)
-        os.replace(draft, path)
-    except OSError:
-        with suppress(OSError):
-            if stat.S_ISREG(draft.lstat().st_mode):
-                draft.unlink()
-        raise
+    """Write the file for the node exporter's textfile collector, which takes names in .prom only, whole or not at
+    all. Raises OSError."""
+    files.write(path, text.decode(), READ_BY_ALL)

@@ -47,6 +47,15 @@ def fold(address: str) -> str:
     return normal(address).casefold()
 
 
+_TYPED = re.compile(r"(?!-)[\w@%+=:,./-]+")
+
+
+def typed(address: str) -> str:
+    """The address as it stands in a command that a person is offered to copy. What a shell would not take for one plain
+    word is not offered: `$(reboot)@example.com` may be an address, and `'` and `` ` `` in it are RFC 5322's own."""
+    return address if _TYPED.fullmatch(address) else "EMAIL"
+
+
 class Status(StrEnum):
     """A JumpCloud user's state, as far as access depends on it."""
 

@@ -256,6 +256,9 @@ def _is_there(path: Path) -> bool:
         raise Foreign(path, "this is a directory")
     if not stat.S_ISREG(status.st_mode):
         raise Foreign(path, "this is not a regular file")
+    if status.st_mode & 0o022:
+        # Releases, orders and whom we may unlock are in it.
+        raise Unusable(path, f"others may write it (mode {stat.S_IMODE(status.st_mode):04o}): chmod go-w {path}")
     if status.st_size == 0:
         raise Damaged(path, "the file is empty, which it never is by itself")
     # `immutable` keeps SQLite from locking, recovering or creating anything. The first bytes are not read by hand,
