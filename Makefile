@@ -1,4 +1,4 @@
-.PHONY: demo test test-long test-browser test-systemd campaign campaign-mutants lint format types lock
+.PHONY: demo test test-long test-browser test-systemd audit campaign campaign-mutants lint format types lock
 .DELETE_ON_ERROR:
 
 # Root needs no sudo, and a container often has none.
@@ -21,6 +21,10 @@ test-browser: .venv/.browser
 # The units on a real systemd, as root on Debian 12 with debootstrap; elsewhere it says why it is skipped.
 test-systemd: .venv/.ok
 	.venv/bin/pytest -q -rs --timeout=900 tests/systemd/test_service.py
+
+# Known vulnerabilities of the locked dependencies, as far as the data can be reached; it says how far.
+audit: .venv/.audit
+	.venv/bin/python .ci/audit.py .venv/bin/pip-audit
 
 # Histories of faults, see tests/campaign/README.md: so many seeds, of so many steps, in so many processes.
 SEEDS := 10000
@@ -51,7 +55,9 @@ lock: .venv/.ok
 		--upgrade --extra test pyproject.toml -o requirements.lock
 	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		--upgrade --extra browser --constraint requirements.lock pyproject.toml -o requirements-browser.lock
-	! grep -n '://' requirements.lock requirements-browser.lock
+	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--upgrade --extra audit --constraint requirements.lock pyproject.toml -o requirements-audit.lock
+	! grep -n '://' requirements*.lock
 
 # Debian and Ubuntu ship Python without ensurepip; it comes with python3-venv.
 .venv/.ok: requirements.lock pyproject.toml
@@ -66,4 +72,8 @@ lock: .venv/.ok
 	command -v chromium >/dev/null || \
 		{ $(SUDO) apt-get update && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y chromium; }
 	.venv/bin/pip install --require-hashes -r requirements-browser.lock
+	touch $@
+
+.venv/.audit: .venv/.ok requirements-audit.lock
+	.venv/bin/pip install --require-hashes -r requirements-audit.lock
 	touch $@

@@ -10,6 +10,9 @@ import pwd
 import re
 import socket
 import ssl
+import subprocess
+import sys
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 
@@ -336,3 +339,38 @@ def test_whatever_is_installed_is_checked_against_a_hash() -> None:
     assert [
         line for line in installs if not re.search(r"--require-hashes -r|--no-deps --no-build-isolation|uv$", line)
     ] == []
+
+
+SKIPPED = {"name": "a", "skip_reason": "not found"}
+CLEAN = {"name": "b", "version": "1", "vulns": []}
+KNOWN = {"name": "c", "version": "2", "vulns": [{"id": "PYSEC-1", "fix_versions": ["3"]}]}
+
+
+@pytest.mark.parametrize(
+    ("dry", "code", "found", "ends", "says"),
+    [
+        (0, 0, [CLEAN], 0, "1 of 1 packages audited"),
+        (0, 0, [SKIPPED, CLEAN], 0, "1 NOT AUDITED, the data of their versions can't be reached"),
+        (0, 1, None, 0, "NOT AUDITED, the data can't be reached from here (ConnectionError)"),
+        (0, 1, [SKIPPED, KNOWN], 1, "c 2: PYSEC-1, mended in 3"),
+        (2, 2, None, 1, "pip-audit can't read it"),
+    ],
+)
+def test_a_known_vulnerability_fails_and_what_can_not_be_audited_is_said(
+    tmp_path: Path, dry: int, code: int, found: list[object] | None, ends: int, says: str
+) -> None:
+    program = tmp_path / "pip-audit"
+    printed = json.dumps({"dependencies": found}) if found is not None else ""
+    script = f"""
+        assert {{'--require-hashes', '--disable-pip'}} <= set(sys.argv)
+        if '--dry-run' in sys.argv: sys.exit({dry})
+        print({printed!r})
+        print('Traceback\\nConnectionError: somewhere', file=sys.stderr)
+        sys.exit({code})
+    """
+    program.write_text(f"#!{sys.executable}\nimport sys\n{textwrap.dedent(script)}")
+    program.chmod(0o700)
+    audit = [sys.executable, ROOT / ".ci" / "audit.py", program]
+    ran = subprocess.run(audit, capture_output=True, text=True, check=False)
+    assert (ran.returncode, says in ran.stdout) == (ends, True), ran.stdout
+    assert "://" not in ran.stdout
