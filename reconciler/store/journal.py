@@ -75,7 +75,7 @@ class Journal(Snapshots):
                 "document": document,
                 "error": error,
             }
-            self._table("runs").update(run_id, row | ({"kind": kind} if kind else {}))
+            self._update("runs", run_id, row | ({"kind": kind} if kind else {}))
 
     def runs(self, limit: int) -> list[Run]:
         """The newest runs, the newest first."""
@@ -177,7 +177,7 @@ class Journal(Snapshots):
         """Record that an operation is about to be sent: from now on its outcome is unknown."""
         with self._tx():
             row = {"state": State.SENT.value, "sent_at": time_text(at)}
-            self._table("operations").update(operation_id, row)
+            self._update("operations", operation_id, row)
 
     def record(
         self,
@@ -195,7 +195,7 @@ class Journal(Snapshots):
         """Record what became of an operation, together with its effect on the snapshot (as for `put`)."""
         with self._tx():
             row = {"state": state.value, "finished_at": time_text(at), "outcome": outcome, "error": error}
-            self._table("operations").update(operation_id, row)
+            self._update("operations", operation_id, row)
             self._put(accounts, teams, drop_accounts, drop_teams)
 
     def unfinished(self) -> list[JournalRow]:
