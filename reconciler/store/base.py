@@ -13,7 +13,7 @@ from typing import Any, Self
 from reconciler import statefile
 from reconciler.plan import Kind
 from reconciler.rows import json_text
-from reconciler.statefile import Damaged
+from reconciler.statefile_errors import Damaged, translated
 
 
 class OpenFile:
@@ -64,7 +64,7 @@ class OpenFile:
 
     def data_version(self) -> int:
         """A number that changes when another process has written."""
-        with statefile.translated(self.path):
+        with translated(self.path):
             (version,) = self._connection.execute("PRAGMA data_version").fetchone()
             return int(version)
 
@@ -80,7 +80,7 @@ class OpenFile:
             return
         statefile.put_to_rest(self._connection)
         if self._lock is not None:
-            os.close(self._lock)
+            statefile.unlock(self._lock)
             self._lock = None
 
     def __enter__(self) -> Self:
@@ -106,7 +106,7 @@ class OpenFile:
         if connection.in_transaction:
             yield connection
             return
-        with statefile.translated(self.path):
+        with translated(self.path):
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -122,7 +122,7 @@ class OpenFile:
         if self._connection.in_transaction:
             yield self._connection
             return
-        with statefile.translated(self.path):
+        with translated(self.path):
             self._connection.execute("BEGIN")
             try:
                 yield self._connection
