@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from reconciler import cycle, exits, log, orders, statefile
+from reconciler import cycle, exits, log, orders
 from reconciler import daemon as d
 from reconciler.config import load
 from reconciler.plan import Plan, Scope
@@ -197,19 +197,3 @@ def test_looking_whether_it_is_in_use_keeps_nobody_out(tmp_path: Path) -> None:
             o.kill()
             o.wait()
     assert refused == [], (len(refused), refused[0])
-
-
-def test_a_restore_that_fails_changes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    with opened(world) as store:
-        store.set_meta("x", "present")
-    path = load(world.folder / "config.toml").state_path()
-    copy = path.with_name("copy")
-    copy.write_bytes(path.read_bytes())
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(statefile, "keep_copy", full)
-    with pytest.raises(statefile.StateError):
-        Store.restore(path, copy)
-    assert path.exists(), list(path.parent.iterdir())

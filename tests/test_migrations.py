@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from reconciler import migrations
+from reconciler import migrations, statefile
 from reconciler.model import Account, Snapshot, Standing
 from reconciler.plan import Cause, Kind, Operation, Rule, Subject
 from reconciler.rows import operation_row, time_text
-from reconciler.store import Newer, StateError, Store
+from reconciler.store import Newer, StateError, Store, Unusable
 
 HELD = Snapshot({"k-ada": Account("k-ada", Standing.MANAGED, active=True)})
 NEXT = len(migrations.STEPS) + 1
@@ -91,6 +91,14 @@ def test_a_migration_that_fails_changes_nothing(older: Path, monkeypatch: pytest
     assert query(older, "PRAGMA user_version") == [(NEXT - 1,)]
     with Store.open(older, write=True) as store:
         assert store.snapshot() == HELD
+
+
+def test_without_room_for_the_copy_nothing_is_migrated(outdated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statefile, "_free", lambda _: 2 * statefile.ROOM)
+    with pytest.raises(Unusable, match="32 MiB are needed to copy it"):
+        Store.open(outdated, write=True)
+    assert query(outdated, "PRAGMA user_version") == [(NEXT - 1,)]
+    assert {entry.name for entry in outdated.parent.iterdir()} == {outdated.name, outdated.name + ".lock"}
 
 
 def test_a_migration_is_done_once(outdated: Path) -> None:

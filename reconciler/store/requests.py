@@ -55,7 +55,7 @@ class Requests(OpenFile):
     def take(self, request_id: str) -> None:
         """Record that the daemon has begun with an order."""
         with self._tx():
-            self._table("requests").update(int(request_id), {"state": "taken"})
+            self._update("requests", int(request_id), {"state": "taken"})
 
     def request(self, request_id: str) -> Request | None:
         """One request, whatever its state."""
@@ -69,7 +69,7 @@ class Requests(OpenFile):
         """Record what became of a request; any state but `open`."""
         with self._tx():
             row = {"state": state, "closed_at": time_text(at), "result": result}
-            self._table("requests").update(int(request_id), row)
+            self._update("requests", int(request_id), row)
 
     def decisions(self, kind: str, since: datetime) -> list[Request]:
         """The decisions of this kind since then, whatever became of them."""
@@ -80,7 +80,7 @@ class Requests(OpenFile):
     def narrow(self, request_id: str, arguments: Mapping[str, Any]) -> None:
         """Replace what an open decision is about by less of it."""
         with self._tx():
-            self._table("requests").update(int(request_id), {"arguments": json_text(dict(arguments))})
+            self._update("requests", int(request_id), {"arguments": json_text(dict(arguments))})
 
     def pause(self) -> Request | None:
         """The decision that stops all writes, if one is open."""
