@@ -25,11 +25,13 @@ _OURS = ("CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USE
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What became of a program: what it printed, on standard error too, and what went wrong, "" if nothing did."""
+    """What became of a program: what it printed, on standard error too, and what went wrong, "" if nothing did.
+    `code` is its exit code, 0 also where it did not end by itself."""
 
     output: bytes
     errors: bytes
     problem: str = ""
+    code: int = 0
 
 
 def environment(secrets: Iterable[Secret]) -> dict[str, str]:
@@ -54,12 +56,14 @@ async def run(
         return Ran(b"", b"", f"could not be started: {getattr(error, 'strerror', None) or error}")
     stdin = transport.get_pipe_transport(0)
     assert isinstance(stdin, asyncio.WriteTransport)
+    code = 0
     try:
         stdin.write(given)  # a program need not read it
         stdin.write_eof()
         async with asyncio.timeout(limit):
             await running.ended.wait()
-        problem = _ended(transport.get_returncode() or 0)
+        code = transport.get_returncode() or 0
+        problem = _ended(code)
     except TimeoutError:
         problem = f"did not end within {limit:g} s and was stopped"
     finally:
@@ -73,7 +77,7 @@ async def run(
     output, errors = running.kept[1], running.kept[2]
     if len(output) > most:
         problem = problem or f"printed more than {most} bytes"
-    return Ran(bytes(output[:most]), bytes(errors[:most]), problem)
+    return Ran(bytes(output[:most]), bytes(errors[:most]), problem, max(0, code))
 
 
 class _Running(asyncio.SubprocessProtocol):

@@ -67,19 +67,20 @@ def test_input_that_is_not_read_and_output_without_end_block_nothing() -> None:
     )
 
 
-def leaving_a_child(folder: Path, code: str = "") -> tuple[str, Path]:
+def leaving_a_child(folder: Path, code: int) -> tuple[str, Path]:
     """A program that leaves a child with its output behind; and the file that the child writes if it lives on."""
     alive = folder / "alive"
     child = f"import time; time.sleep(3); open({str(alive)!r}, 'w')"
-    return f"import subprocess, sys; print('done'); subprocess.Popen([sys.executable, '-c', {child!r}]); {code}", alive
+    start = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {child!r}])"
+    return f"{start}; print('done'); sys.exit({code})", alive
 
 
-@pytest.mark.parametrize(("code", "problem"), [("", ""), ("sys.exit(3)", "ended with exit code 3")])
+@pytest.mark.parametrize(("code", "problem"), [(0, ""), (3, "ended with exit code 3")])
 def test_a_program_that_leaves_a_child_behind_is_over_when_it_ends_and_so_is_the_child(
-    tmp_path: Path, code: str, problem: str
+    tmp_path: Path, code: int, problem: str
 ) -> None:
-    code, alive = leaving_a_child(tmp_path, code)
-    assert ran(code) == Ran(b"done\n", b"", problem)
+    words, alive = leaving_a_child(tmp_path, code)
+    assert ran(words) == Ran(b"done\n", b"", problem, code)
     time.sleep(3)
     assert not alive.exists()
 
