@@ -40,6 +40,10 @@ _HEADS = {
         "1 protected person is suspended or out of scope, and was left active",
         "{} protected people are suspended or out of scope, and were left active",
     ),
+    AlertKind.STUCK: (
+        "What is due for 1 person or team keeps failing",
+        "What is due for {} people or teams keeps failing",
+    ),
     AlertKind.ADDRESS_CONFLICT: (
         "1 person in scope gets nothing new: a conflict of addresses",
         "{} people in scope get nothing new: conflicts of addresses",
@@ -58,6 +62,7 @@ _HEADS = {
 _ADVICE = {
     AlertKind.LEAVER_ACTIVE: "At once, for one person: reconciler resync EMAIL. All of them: reconciler status",
     AlertKind.FAILING: "Nobody is changed meanwhile; it is tried again. More: reconciler status, and the log",
+    AlertKind.STUCK: "It is tried again with growing pauses; at once: reconciler resync EMAIL",
     AlertKind.PROTECTED: "If they really left, lock them in the Admin Console or take them out of policy.protect",
     AlertKind.DEACTIVATED: "More: reconciler history, reconciler explain EMAIL",
     AlertKind.WAITING: "Approve them in Keeper's Admin Console, or see teams.approve_command in the settings",

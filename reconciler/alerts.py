@@ -32,6 +32,8 @@ GIVEN_UP = timedelta(days=1)
 """How soon a refused alert is tried again, with pauses that grow up to `EVERY`; and for how long."""
 FAILURES = 2
 """So many cycles in a row have failed before that is told: one may be a hiccup of the network."""
+ATTEMPTS = 3
+"""So often what is due for one person or team has failed before that is told: a quarter of an hour has passed."""
 
 
 class AlertKind(StrEnum):
@@ -42,6 +44,7 @@ class AlertKind(StrEnum):
     FAILING = "failing"
     KIND_STOPPED = "kind_stopped"
     PROTECTED = "protected"
+    STUCK = "stuck"
     ADDRESS_CONFLICT = "address_conflict"
     DEACTIVATED = "deactivated"
     ADDRESS_CHANGE = "address_change"
@@ -149,7 +152,7 @@ class Situation:
 
 def facts(now: Situation) -> list[Fact]:
     """Everything that people are to know, told before or not."""
-    found = [*_leavers(now), *_failing(now), *_protected(now), *_done(now), *_waiting(now)]
+    found = [*_leavers(now), *_failing(now), *_stuck(now), *_protected(now), *_done(now), *_waiting(now)]
     found += [Fact(AlertKind.HOOK_FAILED, name, name, words, now.at) for name, words in sorted(now.hooks.items())]
     return [*found, *(_of_plan(now, now.plan) if now.plan else ())]
 
@@ -194,7 +197,7 @@ def _can_tell(key: Key, now: Situation) -> bool:
     if subject.startswith(_DONE):
         return True  # it fell out of the history
     match kind:
-        case AlertKind.PROTECTED | AlertKind.WAITING | AlertKind.HOOK_FAILED:
+        case AlertKind.PROTECTED | AlertKind.STUCK | AlertKind.WAITING | AlertKind.HOOK_FAILED:
             return True
         case AlertKind.FAILING:
             return whole and now.failing is None
@@ -259,6 +262,16 @@ def _failing(now: Situation) -> Iterator[Fact]:
     if failing is not None and failing.count >= FAILURES:
         text = f"{failing.count} in a row since {_time(failing.since)}, the last: {failing.words}"
         yield Fact(AlertKind.FAILING, "cycles", "cycles", text, failing.since)
+
+
+def _stuck(now: Situation) -> Iterator[Fact]:
+    """Whom it keeps failing for, as long as it is due: no licence is free, Keeper refuses a value."""
+    names = {op.subject.key: op.subject.name for op in now.plan.operations} if now.plan else {}
+    for key, failure in sorted(now.snapshot.failures.items()):
+        due_now = key in names or now.plan is None or not now.whole
+        if failure.count >= ATTEMPTS and due_now:
+            text = f"failed {failure.count} times in a row, last at {_time(failure.last_at)}: {failure.error}"
+            yield Fact(AlertKind.STUCK, key, names.get(key, key), text, failure.last_at)
 
 
 def _protected(now: Situation) -> Iterator[Fact]:

@@ -21,7 +21,7 @@ from reconciler.alerts import (
     silent,
 )
 from reconciler.apply import Result
-from reconciler.model import Inventory, InventoryTeam, Membership, Snapshot
+from reconciler.model import Failure, Inventory, InventoryTeam, Membership, Snapshot
 from reconciler.plan import Cause, Change, Held, Kind, Notice, NoticeKind, Operation, Plan, Rule, Scope, Subject
 from reconciler.policy import OutOfScope, Policy
 from reconciler.rows import JournalRow, State
@@ -190,6 +190,29 @@ def test_leavers_are_told_again_every_four_hours_all_in_one_message() -> None:
     assert only(tell(after(held, at=NOW + 4 * HOUR), told)).kind is AlertKind.LEAVER_ACTIVE
     more = snapshot([account(ADA, left_at=NOW - 9 * HOUR), account(BOB, left_at=NOW - 2 * HOUR)])
     assert len(only(tell(after(more), told)).facts) == 2
+
+
+def test_whom_it_keeps_failing_for_is_told_once_as_long_as_it_is_due() -> None:
+    op = lock(1, sent=False)
+
+    def failed(count: int) -> Snapshot:
+        return snapshot([account(ADA)], failures={ADA.id: Failure(count, NOW, "no licence is free")})
+
+    assert tell(after(failed(2), plan=plan(op))) == []
+    alert = only(tell(after(failed(3), plan=plan(op))))
+    assert (alert.kind, alert.facts[0].name) == (AlertKind.STUCK, ADA.email)
+    assert "no licence is free" in alert.facts[0].text
+    told = taken([alert], NOW)
+    for same in (
+        after(failed(9), plan=plan(op)),
+        after(failed(3), plan=None),
+        after(failed(3), plan=plan(), whole=False),
+    ):
+        assert tell(same, told) == []
+        assert ended(facts(same), told, same) == []
+    for over in (after(snapshot([account(ADA)]), plan=plan(op)), after(failed(3), plan=plan())):
+        assert tell(over, told) == []
+        assert ended(facts(over), told, over) == list(told)
 
 
 def test_a_protected_leaver_is_told_once_and_not_as_a_leaver() -> None:
