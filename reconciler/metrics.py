@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reconciler.approval import APPROVE, INVENTORY
 from reconciler.model import Account, Snapshot
 from reconciler.policy import Policy
 from reconciler.report import files
@@ -120,6 +121,14 @@ def _families(measured: Measured, now: datetime) -> "Iterator[Metric]":
         yield gauge("last_good_cycle_age_seconds", "How long ago the last good cycle ended.", {"": seconds})
     failing = standing.failing.count if standing.failing else 0
     yield gauge("failed_cycles_in_a_row", "Cycles that failed since one did not.", {"": failing})
+    yield gauge(
+        "receiver_failing_since_timestamp_seconds",
+        "Since when a receiver of alerts, or of the heartbeat, has not taken what it is sent.",
+        {name: since.timestamp() for name, (since, _) in standing.untold.items()},
+        "receiver",
+    )
+    programs = {name: int(name in standing.hooks) for name in (INVENTORY, APPROVE)}
+    yield gauge("hook_failing", "Whether a program that the settings name failed when last run.", programs, "hook")
     yield counter("operations", "Operations by kind and result.", "operations", "kind", "result")
     yield gauge("users", "Keeper users of the node by state.", measured.users, "state")
     yield gauge("teams", "Keeper teams of the node by state.", measured.teams, "state")

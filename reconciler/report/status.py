@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from reconciler import standing
 from reconciler.config import Settings
 from reconciler.diff import pause_after
 from reconciler.model import Snapshot
@@ -33,6 +34,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
     managed = [account for account in accounts if account.managed]
     leaving = [account for account in managed if account.left_at is not None and account.active]
     oldest = min(leaving, key=lambda account: account.left_at or now, default=None)
+    stands = standing.from_json(store.meta(standing.KEY))
     waiting = teams.waiting(snapshot, settings.policy().teams)
     return {
         "tenant": settings.tenant,
@@ -56,6 +58,11 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
         "decisions": [_decision(store, request) for request in store.open_requests(now)],
         "orders": [_decision(store, request) for request in store.orders()],
         "failing": _failing(store, snapshot),
+        "last_good_cycle_at": stamp(stands.last_good),
+        "receivers_failing": [
+            {"receiver": name, "since": stamp(since), "error": words} for name, (since, words) in stands.untold.items()
+        ],
+        "programs_failing": [{"program": name, "error": words} for name, words in sorted(stands.hooks.items())],
         "unsettled_teams": [
             {"team": _name(store, key), "jumpcloud_id": key, "asked_at": stamp(at)}
             for key, at in sorted(snapshot.unsettled_teams.items())
@@ -168,6 +175,12 @@ def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
     lines += _limited([_waiting(entry) for entry in groups["waiting"]], width)
     lines += _limited([_unsettled(entry) for entry in found["unsettled_teams"]], width)
     lines += _limited([_failure(entry) for entry in found["failing"]], width)
+    for entry in found["receivers_failing"]:
+        words = f"since {spoken(entry['since'])}: {clean(entry['error'], 300)}"
+        lines += wrapped(f"The {entry['receiver']} has not taken what it was sent {words}. Try it:", width)
+        lines.append("  reconciler notify --test")
+    for entry in found["programs_failing"]:
+        lines += wrapped(f"{entry['program']} failed: {clean(entry['error'], 300)}", width)
     lines += _limited([_decided(entry) for entry in found["decisions"]], width)
     lines += _limited([_ordered(entry) for entry in found["orders"]], width)
     for run in found["runs"]:
