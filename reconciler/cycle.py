@@ -41,6 +41,7 @@ from reconciler.safety import HOLDS_ALL, Allowance, Consent, Judged, Past, Relea
 from reconciler.settle import Settled, settle
 from reconciler.snapshot import observed
 from reconciler.store import Binding, JournalRow, Request, State, StateError, Store
+from reconciler.tasks import siblings
 
 RELEASE_LASTS = timedelta(hours=4)
 STALE = timedelta(days=1)
@@ -292,14 +293,14 @@ class _Line:
             or last is None
             or self.now - last > STALE
         )
-        scope, listing, (inventory, notices) = await asyncio.gather(
-            self.services.jumpcloud.read_scope(self.progress),
-            _list(self.services.keeper, snapshot, self.progress) if resync else _nothing(),
-            self._inventory(snapshot, resync=resync),
-        )
+        async with siblings() as group:
+            scope_read = group.create_task(self.services.jumpcloud.read_scope(self.progress))
+            listed = group.create_task(_list(self.services.keeper, snapshot, self.progress)) if resync else None
+            told = group.create_task(self._inventory(snapshot, resync=resync))
+        scope, (inventory, notices) = scope_read.result(), told.result()
         snapshot = replace(snapshot, inventory=inventory)
-        if listing is not None:
-            snapshot = observed(snapshot, listing, self.now)
+        if listed is not None:
+            snapshot = observed(snapshot, listed.result(), self.now)
         directory = await self.services.jumpcloud.read_directory(scope, _ids_of_interest(snapshot), self.progress)
         outcomes, snapshot = settle(_sent_rows(unknown), snapshot)
         return _Read(directory, snapshot, "resync" if resync else "cycle", "", unknown, outcomes, notices)
@@ -495,10 +496,6 @@ class _Line:
             return "the reconciler was asked to stop"
         pause = None if self.order.person else self.store.pause()
         return f"all writes were paused by {pause.by}" if pause else ""
-
-
-async def _nothing() -> None:
-    return None
 
 
 async def _list(keeper: Keeper, snapshot: Snapshot, progress: Progress | None) -> Listing:
