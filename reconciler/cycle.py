@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from loguru import logger
 
 from reconciler import apply as executor
+from reconciler import exits
 from reconciler.approval import INVENTORY, hook_failed, inventory_due
 from reconciler.config import Settings
 from reconciler.confirm import confirm
@@ -234,7 +235,7 @@ async def run(
         except Exception as error:
             with suppress(StateError):
                 result = "stopped" if isinstance(error, Stopped) else "failed"
-                store.finish_run(run_id, clock(), result, error=str(error))
+                store.finish_run(run_id, clock(), result, error=exits.recorded(error))
             raise
 
 

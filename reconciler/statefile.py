@@ -172,6 +172,12 @@ def open_for_writing(path: Path, *, takes_requests: bool) -> tuple[sqlite3.Conne
             raise
 
 
+def takes_no_more_requests(lock: int) -> None:
+    """Tell other processes that the daemon that has this lock is ending; raises OSError."""
+    holder, end, _ = os.pread(lock, 4096, 0).partition(b"\n")
+    os.ftruncate(lock, len(holder + end))
+
+
 def room_for_a_copy(path: Path) -> bool:
     """Whether a copy of the file leaves room enough for the work itself."""
     with translated(path):
