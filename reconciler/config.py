@@ -6,6 +6,7 @@ pure core never sees this module, it gets a `Policy` and `Limits`.
 
 import contextlib
 import difflib
+import hashlib
 import os
 import re
 import stat
@@ -275,12 +276,22 @@ class Settings(_Section):
     log: LogSection = LogSection()
 
     _file: Path = PrivateAttr()
+    _digest: str = PrivateAttr()
     _lines: Mapping[Key, int] = PrivateAttr()
 
     @property
     def file(self) -> Path:
         """The file that the settings were loaded from, as it was named."""
         return self._file
+
+    @property
+    def digest(self) -> str:
+        """Tells whether two processes have read the same settings.
+
+        It is of the file's text, not of the values: those hold paths that differ with the way on which the file was
+        reached, and defaults that differ between versions.
+        """
+        return self._digest
 
     def policy(self) -> Policy:
         """The rules of the diff."""
@@ -410,7 +421,7 @@ def load(path: Path) -> Settings:
     except ValidationError as error:
         # `from None`: the original holds the values, some of which may be secrets in the wrong place.
         raise SettingsError(_problems(path, lines, error.errors(include_url=False))) from None
-    settings._file, settings._lines = path, lines
+    settings._file, settings._lines, settings._digest = path, lines, hashlib.sha256(text.encode()).hexdigest()
     return settings
 
 

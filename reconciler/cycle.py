@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from loguru import logger
 
 from reconciler import apply as executor
+from reconciler import exits
 from reconciler.approval import INVENTORY, hook_failed, inventory_due
 from reconciler.config import Settings
 from reconciler.confirm import confirm
@@ -41,6 +42,7 @@ from reconciler.safety import HOLDS_ALL, Allowance, Consent, Judged, Past, Relea
 from reconciler.settle import Settled, settle
 from reconciler.snapshot import observed
 from reconciler.store import Binding, JournalRow, Request, State, StateError, Store
+from reconciler.tasks import siblings
 
 RELEASE_LASTS = timedelta(hours=4)
 STALE = timedelta(days=1)
@@ -233,7 +235,7 @@ async def run(
         except Exception as error:
             with suppress(StateError):
                 result = "stopped" if isinstance(error, Stopped) else "failed"
-                store.finish_run(run_id, clock(), result, error=str(error))
+                store.finish_run(run_id, clock(), result, error=exits.recorded(error))
             raise
 
 
@@ -292,14 +294,14 @@ class _Line:
             or last is None
             or self.now - last > STALE
         )
-        scope, listing, (inventory, notices) = await asyncio.gather(
-            self.services.jumpcloud.read_scope(self.progress),
-            _list(self.services.keeper, snapshot, self.progress) if resync else _nothing(),
-            self._inventory(snapshot, resync=resync),
-        )
+        async with siblings() as group:
+            scope_read = group.create_task(self.services.jumpcloud.read_scope(self.progress))
+            listed = group.create_task(_list(self.services.keeper, snapshot, self.progress)) if resync else None
+            told = group.create_task(self._inventory(snapshot, resync=resync))
+        scope, (inventory, notices) = scope_read.result(), told.result()
         snapshot = replace(snapshot, inventory=inventory)
-        if listing is not None:
-            snapshot = observed(snapshot, listing, self.now)
+        if listed is not None:
+            snapshot = observed(snapshot, listed.result(), self.now)
         directory = await self.services.jumpcloud.read_directory(scope, _ids_of_interest(snapshot), self.progress)
         outcomes, snapshot = settle(_sent_rows(unknown), snapshot)
         return _Read(directory, snapshot, "resync" if resync else "cycle", "", unknown, outcomes, notices)
@@ -495,10 +497,6 @@ class _Line:
             return "the reconciler was asked to stop"
         pause = None if self.order.person else self.store.pause()
         return f"all writes were paused by {pause.by}" if pause else ""
-
-
-async def _nothing() -> None:
-    return None
 
 
 async def _list(keeper: Keeper, snapshot: Snapshot, progress: Progress | None) -> Listing:

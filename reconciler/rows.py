@@ -80,7 +80,8 @@ class Run:
 @dataclass(frozen=True, slots=True)
 class Request:
     """What a person asked for. A decision (release, allow, pause) is `open` as long as it counts; an order for the
-    daemon (apply, resync, adopt, ...) is `filed`, then `taken`, then `done` or `failed`."""
+    daemon (apply, resync, adopt, ...) is `filed`, then `taken`, then `done` or `failed`; or it was `withdrawn`, or has
+    `lapsed`, and was not carried out."""
 
     id: str
     kind: str

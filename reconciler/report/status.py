@@ -21,7 +21,8 @@ from reconciler.store import Store
 RUNS = 5
 """How many of the last runs are shown."""
 LATE = timedelta(minutes=15)
-"""A cycle that is so much overdue tells that the daemon has died; a long cycle delays the next."""
+"""A cycle that is so much overdue tells that the daemon hangs."""
+UNDER_WAY = "under way"
 MOST = 20
 """Lines of one kind before the rest is a number."""
 
@@ -29,6 +30,7 @@ MOST = 20
 def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
     """The state of things as one JSON document; nothing is asked of either service."""
     snapshot = store.snapshot()
+    in_use = store.in_use
     runs = store.runs(RUNS)
     accounts = [account for account in snapshot.accounts.values() if not account.gone]
     managed = [account for account in accounts if account.managed]
@@ -41,6 +43,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
         "mode": settings.policy().mode.value,
         "first_plan_reviewed": snapshot.reviewed,
         "keeper_read_at": stamp(snapshot.read_at),
+        "in_use": in_use,
         "next_cycle_at": stamp(time_of(store.meta("next_cycle"))),
         "users": {
             "managed": len(managed),
@@ -73,7 +76,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
                 "kind": run.kind,
                 "started_at": stamp(run.started_at),
                 "finished_at": stamp(run.finished_at),
-                "result": run.result or "cut off",
+                "result": run.result or (UNDER_WAY if in_use and run is runs[0] else "cut off"),
                 "by": run.by,
                 "reason": run.reason,
                 "error": run.error,
@@ -208,19 +211,28 @@ def _headline(found: dict[str, Any], width: int, colour: bool) -> list[str]:
             f"To look: reconciler plan. To let them through, as {' or '.join(held['released_by'])}:", width
         )
         lines.append(styled(f"  reconciler release {held['plan']}", colour, bold=True))
-    else:
-        last = found["runs"][0]
+    elif (last := found["runs"][0])["result"] != UNDER_WAY:
         lines += wrapped(f"Last run: {last['result']}, {spoken(last['started_at'])}.", width)
-    due = found["next_cycle_at"]
-    if due and datetime.fromisoformat(due) + LATE < datetime.fromisoformat(found["asked_at"]):
-        lines += wrapped(f"The next cycle was due on {spoken(due)}. Is the service running?", width)
-    elif due:
-        lines += wrapped(f"Next cycle: {spoken(due)}.", width)
+    lines += wrapped(_next(found), width)
     if found["mode"] == "observe":
         lines += wrapped("Mode: observe; nothing is sent.", width)
     if found["runs"] and not found["first_plan_reviewed"]:
         lines += wrapped("The first plan for this Keeper node has not been reviewed yet.", width)
     return lines
+
+
+def _next(found: dict[str, Any]) -> str:
+    """When the service does something next; nothing where it was told to stop, or there never was one."""
+    due = found["next_cycle_at"]
+    if found["runs"] and found["runs"][0]["result"] == UNDER_WAY:
+        return f"A run is under way since {spoken(found['runs'][0]['started_at'])}."
+    if not due:
+        return ""
+    if not found["in_use"]:
+        return f"The service has ended without being told to. Its next cycle was to be on {spoken(due)}."
+    if datetime.fromisoformat(due) + LATE < datetime.fromisoformat(found["asked_at"]):
+        return f"The next cycle was due on {spoken(due)}. Does the service hang?"
+    return f"Next cycle: {spoken(due)}."
 
 
 def _waiting(entry: dict[str, Any]) -> str:

@@ -73,6 +73,12 @@ class OpenFile:
         """Whether this is the one writer."""
         return self._lock is not None
 
+    def take_no_more_requests(self) -> None:
+        """Have nobody file an order any more with this daemon, which is ending."""
+        assert self._lock is not None
+        with statefile.translated(self.path):
+            statefile.takes_no_more_requests(self._lock)
+
     def close(self) -> None:
         """Close the file and give the lock back."""
         if self._lock is None and not self._beside:

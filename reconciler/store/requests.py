@@ -52,10 +52,22 @@ class Requests(OpenFile):
             sql = "SELECT * FROM requests WHERE state IN ('filed', 'taken') ORDER BY id"
             return [request_of(row) for row in rows(connection, sql)]
 
-    def take(self, request_id: str) -> None:
-        """Record that the daemon has begun with an order."""
-        with self._tx():
-            self._update("requests", int(request_id), {"state": "taken"})
+    def take(self, request_id: str) -> bool:
+        """Record that the daemon has begun with an order; returns whether it was still to be done."""
+        return self._moved(request_id, "filed", "taken")
+
+    def put_back(self, request_id: str) -> None:
+        """Record that nothing was done yet of an order that was taken."""
+        self._moved(request_id, "taken", "filed")
+
+    def withdraw(self, request_id: str) -> bool:
+        """Take an order back; returns False where it was taken, or is done, by now."""
+        return self._moved(request_id, "filed", "withdrawn")
+
+    def _moved(self, request_id: str, before: str, after: str) -> bool:
+        sql = "UPDATE requests SET state = ? WHERE id = CAST(? AS INTEGER) AND state = ?"
+        with self._tx() as connection:
+            return connection.execute(sql, (after, request_id, before)).rowcount > 0
 
     def request(self, request_id: str) -> Request | None:
         """One request, whatever its state."""
