@@ -1,4 +1,4 @@
-.PHONY: demo test test-long test-browser test-systemd audit campaign campaign-mutants lint format types lock
+.PHONY: demo test test-long test-browser test-systemd audit campaign campaign-mutants fuzz lint format types lock
 .DELETE_ON_ERROR:
 
 # Root needs no sudo, and a container often has none.
@@ -36,6 +36,12 @@ campaign: .venv/.ok
 
 campaign-mutants: .venv/.ok
 	.venv/bin/python -m tests.campaign --mutants --seeds 200 --length $(LENGTH) --jobs $(JOBS)
+
+# Hostile replies, settings, saved plans and state files, see tests/fuzz/README.md.
+INPUTS := 100000
+
+fuzz: .venv/.ok
+	.venv/bin/python -m tests.fuzz --inputs $(INPUTS)
 
 lint: .venv/.ok
 	.venv/bin/ruff check

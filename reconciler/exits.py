@@ -16,7 +16,7 @@ def explained(error: Exception) -> tuple[int, str] | None:
     from reconciler.store import StateError, WrongBinding
 
     if isinstance(error, StateError):
-        return FAILED if isinstance(error, WrongBinding) else STATE, str(error)
+        return FAILED if isinstance(error, WrongBinding) else STATE, clean(str(error), width=4000)
     from reconciler.cycle import NobodyThere, Stopped
     from reconciler.http import HttpError
     from reconciler.jumpcloud import JumpCloudError

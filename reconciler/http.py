@@ -66,6 +66,10 @@ MAX_WAIT = 300.0
 BACKOFF = (1.0, 30.0)
 """The shortest and the longest wait before a retry where the service names none, in seconds."""
 
+MAX_PARTS = 5_000_000
+"""The most objects, lists and commas in a reply, since "[]," takes twenty times as much memory as bytes. Teams with two
+million members on one page are below."""
+
 # No empty segment and no dot segment: no id taken from a reply turns a path into that of something else.
 _PATH = re.compile(r"(?:/(?!(?:\.|%2e){1,2}(?:/|$))[\w.~!$&'()*+,;=:@%-]+)+", re.ASCII | re.IGNORECASE)
 _HEADER_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
@@ -90,6 +94,8 @@ class Reply:
         """The body as JSON; BadReply where it isn't, is nested too deep or holds a non-finite number."""
         if not self.body:
             problem = "the reply is empty where JSON was expected"
+        elif sum(map(self.body.count, (b"{", b"[", b","))) > MAX_PARTS:
+            problem = "the reply holds more values than any answer of this service should"
         else:
             try:
                 return json.loads(self.body.decode("utf-8-sig"), parse_constant=_not_finite, parse_float=_finite_float)
@@ -280,7 +286,7 @@ class Http:
             try:
                 async with asyncio.timeout(self._limits.reply):
                     outcome = await self._exchange(client, request, call)
-            except (httpx.HTTPError, OSError, RuntimeError) as error:
+            except (httpx.HTTPError, httpx.InvalidURL, OSError, RuntimeError, ValueError) as error:
                 outcome = self._explain(error)
         finally:
             self._idle.put_nowait(client)
@@ -337,6 +343,9 @@ class Http:
             return _proxy_failure(error)
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             return self._no_connection(error)
+        if isinstance(error, httpx.InvalidURL | ValueError):
+            # httpx looks at where a redirect leads though it is not to follow it, and stumbles over what is no address.
+            return _redirected_to("")
         if isinstance(error, httpx.TimeoutException):
             problem = f"no answer within {self._limits.read:g} s"
         elif isinstance(error, TimeoutError):
@@ -482,14 +491,19 @@ async def _read(response: httpx.Response, limit: int) -> bytes | _Failure:
 def _redirected(reply: Reply) -> _Failure:
     try:
         host = httpx.URL(reply.headers.get("location", "")).host
-    except httpx.InvalidURL:
+    except (httpx.InvalidURL, ValueError):  # idna's own errors pass through httpx
         host = ""
+    return _redirected_to(host, reply.status)
+
+
+def _redirected_to(host: str, status: int | None = None) -> _Failure:
     where = f" to {host}" if re.fullmatch(r"[\w.:-]{1,253}", host, re.ASCII) else ""
+    told = f" (status {status})" if status else ""
     return _Failure(
         Redirected,
-        f"the service redirects{where} (status {reply.status}), which is never followed with credentials",
+        f"the service redirects{where}{told}, which is never followed with credentials",
         "Check the address in the settings: the region's host, and no path too many or too few.",
-        reply.status,
+        status,
         again=False,
     )
 

@@ -17,6 +17,7 @@ import pytest
 import respx
 from loguru import logger
 
+from reconciler import http
 from reconciler.http import (
     BadReply,
     Call,
@@ -449,6 +450,11 @@ def test_a_redirect_is_refused_and_its_host_named(target: str) -> None:
     assert "abc" not in str(error)
 
 
+@pytest.mark.parametrize("target", ["javascript:alert(1)", "https://xn--/", "https://xn--a" + "-" * 90 + "/", "http://["])
+def test_a_redirect_to_what_is_no_address_is_an_error_like_any_other(target: str) -> None:
+    assert isinstance(failure(Service(answer(308, location=target)), Time()), HttpError)
+
+
 def test_respx_serves_as_the_service() -> None:
     async def run() -> int:
         with respx.mock(base_url=FAR) as router:
@@ -460,6 +466,12 @@ def test_respx_serves_as_the_service() -> None:
 
 
 # Replies as JSON
+
+
+def test_a_reply_of_a_great_many_empty_lists_is_not_read() -> None:
+    body = b"[" + b"[]," * (http.MAX_PARTS // 2) + b"0]"
+    with pytest.raises(BadReply, match="more values"):
+        Reply(200, {}, body, Call("Keeper", "GET", "/Users")).json()
 
 
 @pytest.mark.parametrize(
