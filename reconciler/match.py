@@ -239,8 +239,10 @@ def _match_by_address(
     if account.standing is Standing.DISOWNED:
         result.disowned[user.id] = account.keeper_id
         return
-    holder = directory.users.get(account.jumpcloud_id)
-    in_use = holder is not None and holder.in_scope and holder.id != user.id
+    in_use = any(
+        keeper_id == account.keeper_id and other != user.id and directory.users[other].in_scope
+        for other, keeper_id in result.account_of.items()
+    )
     consented = account.takeover is Takeover.BY_ADDRESS and not in_use
     tied = not consented and (account.keeper_id in taken or tied_to_another(account, user.id))
     if tied:

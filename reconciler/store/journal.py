@@ -20,7 +20,8 @@ DOCUMENTS = 30
 """How many plan documents are kept: of 20,000 people that one by one change a plan that waits, each has megabytes."""
 QUIET_RUNS = timedelta(days=7)
 """How long a run is remembered that did nothing: a year has 100,000 of them."""
-_GOOD_READ = "result NOT IN ('', 'failed', 'stopped')"
+_NO_GOOD_READ = ("", "failed", "stopped")
+_GOOD_READ = f"result NOT IN {_NO_GOOD_READ}"
 _NOBODY: Mapping[str, datetime] = MappingProxyType({})
 
 
@@ -64,9 +65,10 @@ class Journal(Snapshots):
         """
         with self._tx() as connection:
             if document is not None:
-                # What was held stays to be released as long as nothing came of it.
+                # What was held stays to be released as long as nothing came of it: `held_run` knows no failed runs.
+                waits = bool(held) and result not in _NO_GOOD_READ
                 connection.execute(
-                    "UPDATE runs SET document = NULL WHERE plan_id = ? AND (held = 0 OR ? > 0)", (plan_id, held)
+                    "UPDATE runs SET document = NULL WHERE plan_id = ? AND (held = 0 OR ?)", (plan_id, waits)
                 )
                 connection.execute(
                     "UPDATE runs SET document = NULL WHERE document IS NOT NULL AND id < "
