@@ -72,21 +72,12 @@ def open_for_writing(path: Path, *, takes_requests: bool) -> tuple[sqlite3.Conne
             raise
 
 
-<<<<<<< HEAD
-=======
 def takes_no_more_requests(lock: int) -> None:
     """Tell other processes that the daemon that has this lock is ending; raises OSError."""
     holder, end, _ = os.pread(lock, 4096, 0).partition(b"\n")
     os.ftruncate(lock, len(holder + end))
 
 
-def room_for_a_copy(path: Path) -> bool:
-    """Whether a copy of the file leaves room enough for the work itself."""
-    with translated(path):
-        return _free(path) > path.stat().st_size + 2 * ROOM
-
-
->>>>>>> b-daemon2
 def _free(path: Path) -> int:
     found = os.statvfs(path.parent)
     return found.f_bavail * found.f_frsize
