@@ -76,7 +76,7 @@ class OpenFile:
     def take_no_more_requests(self) -> None:
         """Have nobody file an order any more with this daemon, which is ending."""
         assert self._lock is not None
-        with statefile.translated(self.path):
+        with translated(self.path):
             statefile.takes_no_more_requests(self._lock)
 
     def close(self) -> None:
