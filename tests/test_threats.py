@@ -408,7 +408,7 @@ def test_a_known_vulnerability_fails_and_what_can_not_be_audited_is_said(
     """
     program.write_text(f"#!{sys.executable}\nimport sys\n{textwrap.dedent(script)}")
     program.chmod(0o700)
-    audit = [sys.executable, ROOT / ".ci" / "audit.py", program]
+    audit = [sys.executable, str(ROOT / ".ci" / "audit.py"), str(program)]
     ran = subprocess.run(audit, capture_output=True, text=True, check=False)
     assert (ran.returncode, says in ran.stdout) == (ends, True), ran.stdout
     assert "://" not in ran.stdout
