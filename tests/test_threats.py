@@ -271,8 +271,8 @@ def test_a_redirected_alert_goes_nowhere_else(tmp_path: Path) -> None:
     with Receiver() as receiver:
         receiver.status = 307
         secret(tmp_path, "webhook", receiver.url)
-        problem = asyncio.run(notify._call(Secret("file", str(tmp_path / "webhook")), {"text": "x"}))
-    assert (problem, len(receiver.got)) == ("it answered with status 307", 1)
+        answer = asyncio.run(notify._call(Secret("file", str(tmp_path / "webhook")), {"kind": "test", "text": "x"}))
+    assert (answer.problem, len(receiver.got)) == ("it answered with status 307", 1)
 
 
 # -- a local user -----------------------------------------------------------------------------------------------------
