@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 LOCKS = sorted(Path(__file__).parents[1].glob("requirements*.lock"))
-PATIENCE = 600  # seconds
+PATIENCE = 300  # seconds
 
 
 def audited(program: str, lock: Path, *more: str) -> subprocess.CompletedProcess[str]:
     words = ["--require-hashes", "--disable-pip", "--progress-spinner", "off", "--format", "json", "-r", str(lock)]
-    return subprocess.run([program, *words, *more], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    command = [program, *words, *more]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 1, "", f"no answer within {PATIENCE} s")
 
 
 def packages(printed: str) -> list[dict[str, Any]] | None:

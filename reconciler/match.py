@@ -26,6 +26,7 @@ from reconciler.model import (
     fold,
     is_jumpcloud_id,
     normal,
+    same_address,
     typed,
 )
 from reconciler.policy import Policy
@@ -230,7 +231,7 @@ def _match_by_address(
         )
         return
     account = found[0]
-    if normal(account.email).lower() != normal(user.email).lower():
+    if not same_address(account.email, user.email):
         result.conflicts[user.id] = (
             f"the address {user.email} differs from {account.email} in Keeper by letters that only count as the same "
             "(ß and ss): nothing was linked or created. Correct the address in JumpCloud"

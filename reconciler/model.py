@@ -47,6 +47,12 @@ def fold(address: str) -> str:
     return normal(address).casefold()
 
 
+def same_address(left: str, right: str) -> bool:
+    """Whether two addresses are one but for upper and lower case. Narrower than `fold`, which takes ß for ss:
+    nobody is linked to an account by that."""
+    return normal(left).lower() == normal(right).lower()
+
+
 _TYPED = re.compile(r"(?!-)[\w@%+=:,./-]+")
 
 

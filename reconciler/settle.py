@@ -17,7 +17,7 @@ from reconciler.model import (
     Snapshot,
     Standing,
     Team,
-    fold,
+    same_address,
 )
 from reconciler.plan import Kind, Operation
 from reconciler.rows import State
@@ -123,7 +123,7 @@ class _Settlement:
             for a in live
             if not keeps_ids
             and a.standing is Standing.UNMANAGED
-            and fold(a.email) == fold(op.subject.name)
+            and same_address(a.email, op.subject.name)
             and not tied_to_another(a, key)
         ]
         found = next(iter([*tied, *addressed]), None)

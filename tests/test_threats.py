@@ -1,5 +1,6 @@
 """What docs/threat-model.md promises and no other test shows. Each attack was tried before its measure was there."""
 
+import ast
 import asyncio
 import csv
 import getpass
@@ -19,7 +20,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from reconciler import config, decisions, systemd
+from reconciler import config, decisions, notify, systemd
 from reconciler.alert_text import harmless
 from reconciler.cli.base import who
 from reconciler.config import SettingsError, find_settings
@@ -30,9 +31,11 @@ from reconciler.plan import Cause, Kind, Notice, NoticeKind, Operation, Plan, Ru
 from reconciler.policy import AddressChange, Policy
 from reconciler.report import leavers
 from reconciler.report.document import read_saved, to_json
+from reconciler.secrets import Secret
 from reconciler.store import State, Store, Unusable
 from tests.ordinary import as_ordinary_user
 from tests.plans import HOSTILE
+from tests.receiver import Receiver, secret
 from tests.stage import World
 from tests.world import NOW, account, decide, directory, group, jc, snapshot, team, user
 
@@ -47,6 +50,24 @@ SHELL = [
     "'$(id)'@example.com",
     "--config=/tmp/evil@example.com",
 ]
+
+
+# -- the document -----------------------------------------------------------------------------------------------------
+
+
+def test_each_test_that_the_document_names_is_there() -> None:
+    named = re.findall(r"`(\w[\w/]*\.py)::(test_\w+)`", DOCUMENT.read_text())
+    assert len(named) > 60
+    there: dict[str, set[str]] = {}
+    for file, _ in named:
+        tree = ast.parse((ROOT / "tests" / file).read_text())
+        there[file] = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    assert [(file, test) for file, test in named if test not in there[file]] == []
+
+
+def test_the_document_names_modules_that_are_there() -> None:
+    named = set(re.findall(r"`(\w[\w/]*\.py)`", DOCUMENT.read_text()))
+    assert named and [name for name in named if not (ROOT / "reconciler" / name).exists()] == []
 
 
 # -- somebody who controls their own profile --------------------------------------------------------------------------
@@ -246,6 +267,14 @@ def test_no_cache_on_the_way_is_to_answer() -> None:
     assert [request.headers["cache-control"] for request in asked] == ["no-cache"]
 
 
+def test_a_redirected_alert_goes_nowhere_else(tmp_path: Path) -> None:
+    with Receiver() as receiver:
+        receiver.status = 307
+        secret(tmp_path, "webhook", receiver.url)
+        answer = asyncio.run(notify._call(Secret("file", str(tmp_path / "webhook")), {"kind": "test", "text": "x"}))
+    assert (answer.problem, len(receiver.got)) == ("it answered with status 307", 1)
+
+
 # -- a local user -----------------------------------------------------------------------------------------------------
 
 
@@ -287,6 +316,15 @@ def test_a_state_file_that_others_may_write_is_refused(tmp_path: Path, mode: int
     for write in (True, False):
         with pytest.raises(Unusable, match=r"others may write it \(mode 06\d\d\)"):
             Store.open(path, write=write)
+
+
+@pytest.mark.parametrize("unit", ["reconciler.service", "reconciler@.service"])
+def test_the_unit_leaves_no_core_and_takes_no_secret_from_a_line(unit: str) -> None:
+    lines = (ROOT / "systemd" / unit).read_text().splitlines()
+    assert {"LimitCORE=0", "NoNewPrivileges=yes", "CapabilityBoundingSet=", "UMask=0077"} <= set(lines)
+    assert [line for line in lines if line.startswith(("Environment", "PassEnvironment", "SetCredential"))] == [
+        "Environment=PYTHONFAULTHANDLER=1"
+    ]
 
 
 def test_who_asks_is_not_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,7 +371,7 @@ def test_a_forged_plan_lets_nothing_through_that_is_not_due(world: World) -> Non
 def test_whatever_is_installed_is_checked_against_a_hash() -> None:
     for lock in ROOT.glob("requirements*.lock"):
         entries = re.split(r"\n(?=\S)", lock.read_text().strip())
-        assert len(entries) > 20
+        assert len(entries) > 5
         assert [entry for entry in entries if "==" not in entry or "--hash=sha256:" not in entry] == []
     installs = re.findall(r"pip install .*", (ROOT / "Makefile").read_text())
     assert [
@@ -370,7 +408,7 @@ def test_a_known_vulnerability_fails_and_what_can_not_be_audited_is_said(
     """
     program.write_text(f"#!{sys.executable}\nimport sys\n{textwrap.dedent(script)}")
     program.chmod(0o700)
-    audit = [sys.executable, ROOT / ".ci" / "audit.py", program]
+    audit = [sys.executable, str(ROOT / ".ci" / "audit.py"), str(program)]
     ran = subprocess.run(audit, capture_output=True, text=True, check=False)
     assert (ran.returncode, says in ran.stdout) == (ends, True), ran.stdout
     assert "://" not in ran.stdout
