@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from loguru import logger
 
-from reconciler import cycle, exits, log, orders
+from reconciler import cycle, exits, log, orders, statefile
 from reconciler import daemon as d
 from reconciler.config import load
 from reconciler.plan import Plan, Scope
