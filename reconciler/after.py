@@ -84,10 +84,11 @@ class After:
         # A cycle without anything to send does not show that all writes are paused.
         good = whole and outcome.good and self.store.pause() is None
         after = self.standing.counted(outcome.result, seconds, outcome.results.values(), traffic)
+        resync = outcome.plan.kind == "resync"
         if whole and outcome.result == "failed":
-            after = after.failed(outcome.stopped, now)
+            after = after.failed(outcome.stopped, now, resync=resync)
         elif whole:
-            after = replace(after, failing=None, last_good=now if good else after.last_good)
+            after = replace(after.succeeded(resync=resync), last_good=now if good else after.last_good)
         after = replace(after, merely_left=merely_left(outcome.plan, after.merely_left))
         snapshot = self._snapshot(settings)
         self._keep(_inventoried(after, settings, outcome, snapshot, began))
@@ -109,7 +110,7 @@ class After:
     ) -> None:
         """After a run that raised; `words` tell a person why (see `words_of`)."""
         after = self.standing.counted("failed", seconds, (), traffic)
-        self._keep(after if order.person else after.failed(words, now))
+        self._keep(after if order.person else after.failed(words, now, resync=order.resync))
         snapshot = self._snapshot(settings)
         await self._tell(settings, snapshot, None, whole=not order.person, began=now, now=now)
         self._measure(settings, snapshot, now)

@@ -118,11 +118,12 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Failing:
-    """Cycles that failed in a row, since when, and the words of the last one."""
+    """Cycles that failed in a row, since when, and the words of the last one. `resync`: resyncs are among them."""
 
     count: int
     since: datetime
     words: str
+    resync: bool = False
 
 
 @dataclass(frozen=True, slots=True)

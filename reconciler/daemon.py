@@ -310,12 +310,16 @@ class Daemon:
                 del self._answers[0]
 
     async def _other_settings(self, ask: Ask) -> Answer | None:
-        """Why an order is refused that was given with other settings in view than those that are in force, once they
-        were read again. Whoever has just protected somebody relies on it."""
+        """Why an order is refused that was given with other settings in view than those that are in force, or that the
+        file has by now. Whoever has just protected somebody relies on it."""
         if ask.kind in DECISIONS or ask.settings == self.settings.digest:
             return None
-        problem = await self._read_settings()
-        if not problem and ask.settings == self.settings.digest:
+        try:
+            theirs = load(self.settings.file).digest == ask.settings
+            problem = await self._read_settings() if theirs else ""
+        except SettingsError as error:
+            problem = str(error)
+        if ask.settings == self.settings.digest:
             return None
         answer = _refused(problem, self.settings)
         logger.warning("the order is refused. {}", answer.error)

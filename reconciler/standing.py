@@ -28,10 +28,10 @@ class Standing:
     """How it stands.
 
     `last_good`: when the last good cycle ended (see `cycle.Outcome.good`). `failing`: the cycles that failed since
-    one did not. `merely_left`: who did, as last read (see `alerts.merely_left`). `approvals`: the attempts since
-    something was queued last. `hooks`: the programs that failed when last run, with what went wrong. `untold`: the
-    receivers that did not take what they were sent last, since when and why; `refused`: what each refuses for now.
-    `duration`: seconds that the last cycle took.
+    one did not (see `succeeded`). `merely_left`: who did, as last read (see `alerts.merely_left`). `approvals`: the
+    attempts since something was queued last. `hooks`: the programs that failed when last run, with what went wrong.
+    `untold`: the receivers that did not take what they were sent last, since when and why; `refused`: what each refuses
+    for now. `duration`: seconds that the last cycle took.
     """
 
     last_good: datetime | None = None
@@ -44,10 +44,16 @@ class Standing:
     duration: float = 0.0
     totals: Totals = field(default_factory=dict)
 
-    def failed(self, words: str, at: datetime) -> "Standing":
+    def failed(self, words: str, at: datetime, *, resync: bool) -> "Standing":
         """After one more cycle that failed."""
-        before = self.failing
-        return replace(self, failing=Failing(before.count + 1 if before else 1, before.since if before else at, words))
+        before = self.failing or Failing(0, at, "")
+        return replace(self, failing=Failing(before.count + 1, before.since, words, resync or before.resync))
+
+    def succeeded(self, *, resync: bool) -> "Standing":
+        """After a cycle that did not fail. Only a resync makes up for one that did: where nothing is due, others ask
+        Keeper for nothing, and do not show that it answers."""
+        lasts = self.failing is not None and self.failing.resync and not resync
+        return self if lasts else replace(self, failing=None)
 
     def hook(self, name: str, problem: str) -> "Standing":
         """After one more use of a program that the settings name, with what went wrong, "" for nothing."""
@@ -90,7 +96,7 @@ def to_json(standing: Standing) -> str:
     return json.dumps(
         {
             "last_good": standing.last_good.isoformat() if standing.last_good else None,
-            "failing": [failing.count, failing.since.isoformat(), failing.words] if failing else None,
+            "failing": [failing.count, failing.since.isoformat(), failing.words, failing.resync] if failing else None,
             "approvals": [approvals.count, approvals.last_at.isoformat()] if approvals else None,
             "merely_left": sorted(standing.merely_left),
             "hooks": dict(standing.hooks),
@@ -114,7 +120,9 @@ def from_json(text: str | None) -> Standing:
         last_good, failing, approvals = (found.get(key) for key in ("last_good", "failing", "approvals"))
         return Standing(
             last_good=datetime.fromisoformat(last_good) if last_good else None,
-            failing=Failing(int(failing[0]), datetime.fromisoformat(failing[1]), str(failing[2])) if failing else None,
+            failing=Failing(int(failing[0]), datetime.fromisoformat(failing[1]), str(failing[2]), any(failing[3:]))
+            if failing
+            else None,
             merely_left=frozenset(map(str, found.get("merely_left", ()))),
             approvals=Attempts(int(approvals[0]), datetime.fromisoformat(approvals[1])) if approvals else None,
             hooks={str(name): str(words) for name, words in found.get("hooks", {}).items()},

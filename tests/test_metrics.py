@@ -33,7 +33,7 @@ def measured() -> Measured:
     traffic = Counters(requests=12, retries=3, throttled=2)
     standing = Standing(
         last_good=NOW - 2 * HOUR,
-        failing=Failing(3, NOW, "down"),
+        failing=Failing(3, NOW, "down", resync=True),
         merely_left=frozenset({"k2"}),
         hooks={"teams.approve_command": "did not end"},
         untold={"webhook": (NOW - HOUR, "it answered with status 404")},

@@ -65,6 +65,22 @@ def test_a_lock_is_told_once_and_good_cycles_call_the_heartbeat(world: World, re
     assert beats(receiver) == 3
 
 
+def test_resyncs_that_fail_are_told_though_other_cycles_are_good(world: World, receiver: Receiver) -> None:
+    """As from a timer; nothing is due, so that only a resync notices that Keeper takes the token no more."""
+    filled(world)
+    notifying(world, receiver)
+    world.back.faults.add(status(401))
+    for _ in range(2):
+        world.run("resync", expect=1)
+        world.run("apply")
+    assert receiver.kinds() == ["failing"]
+    world.back.faults.clear()
+    world.run("apply")
+    assert receiver.kinds() == ["failing"], "it has not shown that Keeper answers again"
+    world.run("resync")
+    assert receiver.kinds() == ["failing", "recovered"]
+
+
 def test_what_was_done_before_anybody_was_to_be_told_is_no_news(world: World, receiver: Receiver) -> None:
     ids = filled(world)
     world.jumpcloud.suspend(ids[0])
