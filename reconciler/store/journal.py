@@ -65,8 +65,8 @@ class Journal(Snapshots):
         """
         with self._tx() as connection:
             if document is not None:
-                # What was held stays to be released as long as nothing came of it: `held_run` knows no failed runs.
-                waits = bool(held) and result not in _NO_GOOD_READ
+                # What was held stays to be released as long as nothing came of it: `held_run` knows only such runs.
+                waits = bool(held) and result not in _NO_GOOD_READ and kind != "person"
                 connection.execute(
                     "UPDATE runs SET document = NULL WHERE plan_id = ? AND (held = 0 OR ?)", (plan_id, waits)
                 )

@@ -147,7 +147,8 @@ class _Equality:
             return
         if person in self.held or ("unmanaged" in told and person in ledger.given_up):
             return
-        if account is None:
+        unknown = account is not None and not (account.external_id or address or account.id in ledger.created)
+        if account is None or unknown:
             excused = (
                 ("no_address" in told and not address)
                 or (told & {"conflict", "elsewhere", "failing"} and self._rivals(person))
@@ -170,7 +171,8 @@ class _Equality:
             return
         if account.email.casefold() != address and not (told & {"address_change", "conflict", "drift"} or not address):
             self.wrong(f"{who} has the address {account.email}", person, account.id)
-        self._names(person, account)
+        if account.id not in ledger.overtaken:
+            self._names(person, account)
         self._membership(person, account, conflict)
 
     def _protected(self, account: Account) -> bool:

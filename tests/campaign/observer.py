@@ -85,6 +85,8 @@ class Ledger:
     marked: set[int] = field(default_factory=set)  # journal rows that were marked as sent
     known: dict[str, int] = field(default_factory=dict)  # every account there ever was: the tick at which it came
     shielded: dict[str, set[str]] = field(default_factory=dict)  # by account: the entries that protected it once
+    unseen: dict[str, int] = field(default_factory=dict)  # accounts changed with an answer that does not show them: when
+    overtaken: set[str] = field(default_factory=set)  # those that somebody else changed before they were ever shown
     own_locks: set[str] = field(default_factory=set)  # accounts that are locked by us
     forgotten_locks: set[str] = field(default_factory=set)  # those of them of which the state file can't know
 
@@ -124,6 +126,8 @@ class Observer:
         self.truth.look(self.tick)
         for subject in by_admin:
             self.ledger.touched[subject] = self.tick
+            if subject in self.ledger.unseen:
+                self.ledger.overtaken.add(subject)
         self._eligible()
 
     def _eligible(self) -> None:
@@ -203,6 +207,8 @@ class Observer:
     def cycle_completed(self, *, whole: bool, applied: bool) -> None:
         """The cycle came to its end: whom it unlocked, and whom it saw active and in scope, is not locked by us."""
         self.ledger.locks -= self.ledger.unlocked
+        if whole:
+            self.ledger.unseen = {one: tick for one, tick in self.ledger.unseen.items() if tick > self.since}
         if whole and applied and self.first:
             told = {one for one, user in self.truth.people.items() if user.suspended or user.state != "STAGED"}
             self.ledger.created |= {a.id for a in self.keeper.accounts().values() if a.external_id in told}
@@ -261,6 +267,12 @@ class Observer:
         sent = self.ledger.sent.setdefault(row, Sent(row, subject, found["kind"], self.tick))
         sent.subject, sent.tick = subject, self.tick
         sent.effects += effects
+        if any(_names(change.before) != _names(change.after) for change in effects):
+            # What Keeper makes of a wish may be anything; without an answer it is what it shows next.
+            self.ledger.overtaken.discard(subject)
+            self.ledger.unseen.pop(subject, None)
+            if not answer.body:
+                self.ledger.unseen[subject] = self.tick
         if found["kind"] == "deactivate_user" and answer.status < 300 and not effects:
             # Somebody else was faster: what we asked for is so, and nobody can tell the two locks apart.
             self.ledger.locks.add(target)
@@ -482,6 +494,10 @@ def _only_waits(change: Change) -> bool:
     return replace(before, pending_teams=()) == replace(after, pending_teams=()) and set(before.pending_teams) <= set(
         after.pending_teams
     )
+
+
+def _names(subject: object) -> tuple[object, ...]:
+    return tuple(getattr(subject, name, None) for name in ("display_name", "given_name", "family_name"))
 
 
 def _but_external(before: Account, after: Account) -> bool:
