@@ -7,7 +7,9 @@ process (that a cycle begins, which journal row a request belongs to) is read fr
 import json
 import os
 import random
+import select
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -33,7 +35,7 @@ from tests.campaign.world import API_KEY, World
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120.0
 """Seconds that a command or the daemon may take, on a machine that is busy otherwise."""
-_LOOK_AGAIN = 0.05
+_LOOK_AGAIN = 0.2
 _RATE = 0.1
 _TIMEOUTS = 0.02
 """The most of its requests that may go wrong in one cycle, and that may never be answered: each waits for real."""
@@ -93,6 +95,8 @@ class ProcessWorld(World):
         self.judging = False
         self._mutant = mutant
         self._clock = folder / "clock"
+        self._notified = folder / "notify"
+        self._systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._log = folder / "service.log"
         self._daemon: subprocess.Popen[bytes] | None = None
         self._worker: subprocess.Popen[Any] | None = None
@@ -115,6 +119,7 @@ class ProcessWorld(World):
         return StormyServer(service, seam, lambda: self._life, lambda words: self.observer.violated("x", words))
 
     def __enter__(self) -> Self:
+        self._systemd.bind(str(self._notified))
         self.front.__enter__()
         self.back.__enter__()
         return self
@@ -126,6 +131,7 @@ class ProcessWorld(World):
                 process.wait()
         self.front.__exit__(None, None, None)
         self.back.__exit__(None, None, None)
+        self._systemd.close()
 
     # What the services receive.
 
@@ -215,9 +221,9 @@ class ProcessWorld(World):
         finally:
             connection.close()
 
-    def _newest(self, by: str = "%") -> Run:
+    def _newest(self) -> Run:
         columns = "id, kind, started_at, started_by, finished_at IS NOT NULL, result"
-        for row in self._rows(f"SELECT {columns} FROM runs WHERE started_by LIKE '{by}' ORDER BY id DESC LIMIT 1"):
+        for row in self._rows(f"SELECT {columns} FROM runs ORDER BY id DESC LIMIT 1"):
             return Run(row[0], row[1], datetime.fromisoformat(row[2]), row[3], bool(row[4]), row[5])
         return Run(0, "", self.time.now(), "", False, "")
 
@@ -297,6 +303,7 @@ class ProcessWorld(World):
             "NO_COLOR": "1",
             "COLUMNS": "110",
             "PYTHONPATH": str(ROOT),
+            "NOTIFY_SOCKET": str(self._notified),
             process_child.CLOCK: str(self._clock),
             process_child.MUTANT: self._mutant,
         }
@@ -393,25 +400,34 @@ class ProcessWorld(World):
         return self._attempt(work, weather)
 
     def _begin_serving(self) -> None:
-        before = self._newest(SCHEDULE).id
         with self._at_work():
+            self._heard()
             with self._log.open("ab") as log:
                 self._daemon = self._start("run", stdout=log, stderr=log)
             self._stale = False
-            self._await_cycle(before)
+            self._await("STATUS=waiting")
         self._reap()
 
-    def _await_cycle(self, before: int) -> None:
-        """Wait until the daemon has done a cycle of its own, or has ended."""
-        deadline = time.monotonic() + PATIENCE
-        while self._daemon is not None and self._daemon.poll() is None:
-            run = self._newest(SCHEDULE)
-            if run.id > before and run.finished:
-                return
+    def _await(self, *told: str) -> None:
+        """Wait until the daemon has told systemd these in turn, or has ended."""
+        wanted, deadline = list(told), time.monotonic() + PATIENCE
+        while wanted and self._daemon is not None and self._daemon.poll() is None:
             if time.monotonic() > deadline:
-                self.observer.violated("x", f"the daemon begins no cycle: {self._log.read_text()[-1000:]}")
+                self.observer.violated("x", f"the daemon does not come to {wanted[0]}: {self._said()[-1000:]}")
                 return
-            time.sleep(_LOOK_AGAIN)
+            for message in self._heard(_LOOK_AGAIN):
+                if wanted and message.startswith(wanted[0]):
+                    wanted.pop(0)
+
+    def _heard(self, seconds: float = 0.0) -> list[str]:
+        """What the daemon has told systemd since it was heard last; waits so long for the first of it."""
+        heard = []
+        while select.select([self._systemd], [], [], 0.0 if heard else seconds)[0]:
+            heard += self._systemd.recv(4096).decode().splitlines()
+        return heard
+
+    def _said(self) -> str:
+        return self._log.read_text(encoding="utf-8") if self._log.exists() else ""
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """End the daemon, where there is one."""
@@ -434,8 +450,7 @@ class ProcessWorld(World):
         if daemon.poll() is None:
             return
         if daemon.returncode not in (0, -signal.SIGKILL):
-            words = self._log.read_text(encoding="utf-8")[-1000:]
-            self.observer.violated("x", f"the daemon ended with {daemon.returncode}: {words}")
+            self.observer.violated("x", f"the daemon ended with {daemon.returncode}: {self._said()[-1000:]}")
         self._daemon, self._told_to_stop = None, False
         with self.lock:
             self._cut_off()
@@ -471,10 +486,10 @@ class ProcessWorld(World):
                 self.stop()
                 self._begin_serving()
             else:
-                before = self._newest(SCHEDULE).id
                 with self._at_work():
+                    self._heard()
                     self._daemon.send_signal(signal.SIGHUP)
-                    self._await_cycle(before)
+                    self._await("RELOADING=1", "STATUS=waiting")
         finally:
             self.weather = sky
 
@@ -515,7 +530,7 @@ class ProcessWorld(World):
 
     def look_everywhere_for_secrets(self) -> None:
         """In the state file and its copies, the reports and the log."""
-        self._look_at("the daemon's log", 0, self._log.read_text(encoding="utf-8") if self._log.exists() else "")
+        self._look_at("the daemon's log", 0, self._said())
         for path in self.folder.rglob("*"):
             if path.is_file() and path.name not in ("api-key", "token"):
                 self.look_for_secrets(path.name, path.read_bytes().decode("latin-1"))
