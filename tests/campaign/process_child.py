@@ -1,4 +1,4 @@
-"""The reconciler's own command line in a process of its own, in hurried time and, if asked for, with a deliberate fault."""
+"""The reconciler's own command line as a process of its own, in hurried time and, if asked, with a deliberate fault."""
 
 import asyncio
 import os

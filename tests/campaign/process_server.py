@@ -1,4 +1,4 @@
-"""A simulated service on a real socket, behind the same seam as in process: what the seam raises goes wrong on the wire."""
+"""A simulated service on a real socket: what the seam raises in process goes wrong on the wire."""
 
 import asyncio
 import contextvars

@@ -6,8 +6,8 @@ process (that a cycle begins, which journal row a request belongs to) is read fr
 
 import json
 import os
+import queue
 import random
-import select
 import signal
 import socket
 import sqlite3
@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -95,6 +95,7 @@ class ProcessWorld(World):
         self.judging = False
         self._mutant = mutant
         self._clock = folder / "clock"
+        self._heard: queue.Queue[str] = queue.Queue()
         self._notified = folder / "notify"
         self._systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._log = folder / "service.log"
@@ -120,6 +121,8 @@ class ProcessWorld(World):
 
     def __enter__(self) -> Self:
         self._systemd.bind(str(self._notified))
+        self._listener = threading.Thread(target=self._listen, name="systemd", daemon=True)
+        self._listener.start()
         self.front.__enter__()
         self.back.__enter__()
         return self
@@ -131,6 +134,8 @@ class ProcessWorld(World):
                 process.wait()
         self.front.__exit__(None, None, None)
         self.back.__exit__(None, None, None)
+        self._systemd.shutdown(socket.SHUT_RD)
+        self._listener.join()
         self._systemd.close()
 
     # What the services receive.
@@ -264,9 +269,7 @@ class ProcessWorld(World):
         if run.by == SCHEDULE or not taken:
             return Order()
         found = json.loads(taken[0][0])
-        return Order(
-            person=found.get("person", ""), unlock=bool(found.get("unlock")), rebind=bool(found.get("rebind"))
-        )
+        return Order(person=found.get("person", ""), unlock=bool(found.get("unlock")), rebind=bool(found.get("rebind")))
 
     def _ends(self, run: Run) -> None:
         self._cut_off()
@@ -401,7 +404,7 @@ class ProcessWorld(World):
 
     def _begin_serving(self) -> None:
         with self._at_work():
-            self._heard()
+            self._forget_what_was_heard()
             with self._log.open("ab") as log:
                 self._daemon = self._start("run", stdout=log, stderr=log)
             self._stale = False
@@ -415,16 +418,19 @@ class ProcessWorld(World):
             if time.monotonic() > deadline:
                 self.observer.violated("x", f"the daemon does not come to {wanted[0]}: {self._said()[-1000:]}")
                 return
-            for message in self._heard(_LOOK_AGAIN):
-                if wanted and message.startswith(wanted[0]):
+            with suppress(queue.Empty):
+                if self._heard.get(timeout=_LOOK_AGAIN).startswith(wanted[0]):
                     wanted.pop(0)
 
-    def _heard(self, seconds: float = 0.0) -> list[str]:
-        """What the daemon has told systemd since it was heard last; waits so long for the first of it."""
-        heard = []
-        while select.select([self._systemd], [], [], 0.0 if heard else seconds)[0]:
-            heard += self._systemd.recv(4096).decode().splitlines()
-        return heard
+    def _listen(self) -> None:
+        """Take what the daemon tells systemd as it comes: whoever does not listen holds it up."""
+        while message := self._systemd.recv(4096):
+            for line in message.decode().splitlines():
+                self._heard.put(line)
+
+    def _forget_what_was_heard(self) -> None:
+        while not self._heard.empty():
+            self._heard.get()
 
     def _said(self) -> str:
         return self._log.read_text(encoding="utf-8") if self._log.exists() else ""
@@ -487,7 +493,7 @@ class ProcessWorld(World):
                 self._begin_serving()
             else:
                 with self._at_work():
-                    self._heard()
+                    self._forget_what_was_heard()
                     self._daemon.send_signal(signal.SIGHUP)
                     self._await("RELOADING=1", "STATUS=waiting")
         finally:
