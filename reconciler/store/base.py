@@ -55,7 +55,7 @@ class OpenFile:
         that a person reviews. Raises `StateError`.
         """
         resolved = Path(path).resolve()
-        return statefile.restore(resolved, copy)
+        return statefile.restore(resolved, copy.resolve())
 
     @property
     def in_use(self) -> bool:

@@ -285,7 +285,7 @@ def test_a_copy_of_the_state_file_is_gone_back_to_by_a_reviewed_resync(world: Wo
     assert not account(world, people[0]).active
     world.safety.clear()
     world.write_settings()
-    world.run("restore", str(copy))
+    world.run("restore", f"state/{copy.name}")
     assert list(state.parent.glob("*.replaced-*"))
     world.jumpcloud.suspend(people[1])
     world.run("apply", "--yes", expect=4)
