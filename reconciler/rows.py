@@ -169,15 +169,16 @@ def accounts_of(users: Iterable[tuple[Any, ...]], memberships: Iterable[tuple[An
     accounts: dict[str, Account] = {}
     rows = iter(users)
     while batch := list(islice(rows, _BATCH)):
-        for row, shown, asked, settled in zip(batch, *(_parsed(batch, column) for column in (4, 5, 6)), strict=True):
+        values = _parsed(batch)
+        for row in batch:
             accounts[row[0]] = Account(
                 row[0],
                 standings[row[1]],
                 row[2] == 1,
                 row[3],
-                shown,
-                asked,
-                settled,
+                values[row[4]],
+                values[row[5]],
+                values[row[6]],
                 by_user.get(row[0]) or {},
                 row[7] == 1,
                 row[8] == 1,
@@ -191,9 +192,10 @@ def accounts_of(users: Iterable[tuple[Any, ...]], memberships: Iterable[tuple[An
     return accounts
 
 
-def _parsed(batch: list[tuple[Any, ...]], column: int) -> Iterator[dict[str, str]]:
-    texts = ",".join([row[column] for row in batch])
-    return iter(json.loads(f"[{texts}]"))
+def _parsed(batch: list[tuple[Any, ...]]) -> dict[str, dict[str, str]]:
+    """What is shown, asked and settled, by its text: mostly the same text, and then one object."""
+    texts = list({text for row in batch for text in row[4:7]})
+    return dict(zip(texts, json.loads(f"[{','.join(texts)}]"), strict=True))
 
 
 def team_row(team: Team) -> dict[str, Any]:
