@@ -1,4 +1,4 @@
-.PHONY: demo test test-long test-browser test-systemd audit campaign campaign-mutants fuzz lint format types lock
+.PHONY: demo test test-long test-browser test-systemd audit campaign campaign-mutants fuzz bench lint format types lock
 .DELETE_ON_ERROR:
 
 # Root needs no sudo, and a container often has none.
@@ -42,6 +42,12 @@ INPUTS := 100000
 
 fuzz: .venv/.ok
 	.venv/bin/python -m tests.fuzz --inputs $(INPUTS)
+
+# How large, how slow, how hungry; benchmarks/README.md has the figures.
+bench: .venv/.ok
+	.venv/bin/python -m benchmarks.years
+	.venv/bin/python -m benchmarks.statefile
+	.venv/bin/python -m benchmarks.idle
 
 lint: .venv/.ok
 	.venv/bin/ruff check
