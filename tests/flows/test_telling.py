@@ -268,7 +268,7 @@ def test_the_inventory_makes_reports_exact(world: World) -> None:
     shown.write_text(json.dumps(world.keeper.inventory()))
     words = " ".join(world.run("plan", "--resync").stdout.split())
     assert "queued since" in words
-    assert "not accepted their invitation" in words
+    assert "invited and not there yet" in words
     for account in world.keeper.accounts().values():
         world.keeper.accept_invitation(account.id)
     world.keeper.approve_all()
