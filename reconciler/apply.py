@@ -229,7 +229,7 @@ class _Run:
         if canary or denied or op.kind is Kind.DEACTIVATE_USER:
             looked, shown = await self._look(sent, reply, needed=denied or op.kind is Kind.DEACTIVATE_USER)
             if looked and shown is None and op.kind is Kind.DEACTIVATE_USER:
-                self._gone(number, op, "only invited: withdrawn by the deactivation")
+                self._gone(number, op, "only invited: withdrawn by the lock")
                 return False
             disagreement = _disagreement(sent, shown, before, remove) if looked else None
             if disagreement is not None and op.kind is not Kind.CREATE_USER:
@@ -463,9 +463,9 @@ def _denied(op: Operation, shown: KeeperUser, removed: Sequence[str]) -> str:
     """What Keeper shows that is the contrary of what the operation is for; "" where it shows none."""
     name = op.subject.name
     if op.kind is Kind.DEACTIVATE_USER and shown.active:
-        return f"Keeper took the deactivation of {name}, but shows the user as active"
+        return f"Keeper took the lock of {name}, but shows the user as active"
     if op.kind is Kind.REACTIVATE_USER and not shown.active:
-        return f"Keeper took the reactivation of {name}, but shows the user as locked"
+        return f"Keeper took the unlocking of {name}, but shows the user as locked"
     if set(removed) & shown.teams:
         return f"Keeper took the removal of {name} from a team, but shows the member"
     return ""

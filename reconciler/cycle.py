@@ -662,7 +662,7 @@ async def _settle_now(
     store.save(snapshot, before)
     for number, outcome in outcomes.items():
         if unknown[number].kind is Kind.DEACTIVATE_USER and unknown[number].subject.keeper_id in listing.absent:
-            words = "was to be deactivated, but is not in this Keeper node any more"
+            words = "was to be locked, but is not in this Keeper node any more"
             applied.notices.append(Notice(NoticeKind.GONE, unknown[number].subject, words))
         state, words = outcome.state, outcome.words
         if _is_one_look(unknown[number], outcome):

@@ -48,6 +48,12 @@ from reconciler.policy import Drift, Mode, OutOfScope, Policy, Reactivate, TeamO
 
 FIRST_PAUSE = timedelta(minutes=5)
 LONGEST_PAUSE = timedelta(hours=1)
+_SPARED = {
+    Kind.DEACTIVATE_USER: "not locked",
+    Kind.REACTIVATE_USER: "not unlocked",
+    Kind.CREATE_USER: "not created anew",
+    Kind.UPDATE_USER: "not changed",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,10 +319,8 @@ class _Diff(TeamRules):
                 lock = tuple(change for change in op.changes if change.attribute == "active")
                 self.operations.append(replace(op, changes=lock, add=(), remove=()))
             else:
-                words = op.kind.value.replace("_", " ")
-                self.notice(
-                    NoticeKind.PROTECTED, subject, f"protected (policy.protect): no {words}, although {op.reason}"
-                )
+                words = f"protected (policy.protect): {_SPARED[op.kind]}, although {op.reason}"
+                self.notice(NoticeKind.PROTECTED, subject, words)
 
     def _out_of_scope(self, account: Account, user: User | None, subject: Subject) -> None:
         if account.gone or not account.active:
@@ -338,7 +342,7 @@ class _Diff(TeamRules):
                 self.notice(
                     NoticeKind.IN_GRACE,
                     subject,
-                    f"left the scope at {account.left_at or self.now:%Y-%m-%d %H:%M} UTC; will be deactivated after "
+                    f"left the scope at {account.left_at or self.now:%Y-%m-%d %H:%M} UTC; will be locked after "
                     f"{until:%Y-%m-%d %H:%M} UTC unless they come back (policy.grace)",
                 )
                 return

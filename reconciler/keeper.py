@@ -316,7 +316,7 @@ class Keeper:
             if teams:
                 operations.append({"op": op, "path": "groups", "value": _refs(teams)})
         active = values.get("active")
-        done = "changed" if active is None else "reactivated" if active else "deactivated"
+        done = "changed" if active is None else "unlocked" if active else "locked"
         return await self._patch(_USERS, id, operations, done, unique=model.USER_NAME in values)
 
     async def queue_team(self, name: str, external_id: str) -> KeeperTeam:

@@ -123,7 +123,7 @@ class NotFound(KeeperError):
     name = "not_found"
     problem = "it is not in this Keeper node (any more)"
     advice = (
-        "Somebody deleted it or moved it to another node; a user who was only invited is gone once deactivated. "
+        "Somebody deleted it or moved it to another node; a user who was only invited is gone once locked. "
         "If that is no surprise there is nothing to do: the next resync takes note of it. Otherwise look in the "
         "Admin Console (Admin > Users, Admin > Teams)."
     )

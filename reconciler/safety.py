@@ -106,8 +106,10 @@ def divided(judged: Judged, divide: Callable[[int, Operation], tuple[Operation |
 
 
 def paused(judged: Judged, by: str, since: datetime, reason: str) -> Judged:
-    """The plan with everything held that would have been sent: a person has paused all writes."""
-    due = tuple(number for number, op in enumerate(judged.plan.operations) if op.sent)
+    """The plan with everything held that would have been sent, or would be once it is let through: a person has paused
+    all writes."""
+    others = judged.plan.held_indices
+    due = tuple(number for number, op in enumerate(judged.plan.operations) if op.sent or number in others)
     if not due:
         return judged
     words = f"all writes were paused by {by} at {since:%Y-%m-%d %H:%M} UTC" + (f": {reason}" if reason else "")

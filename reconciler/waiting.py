@@ -101,17 +101,25 @@ def _member(
 
 def words(found: Waiting) -> str:
     """What waits of a team, for its notice."""
-    parts = []
-    if found.queued:
-        at = f"{found.team.queued_at:%Y-%m-%d %H:%M} UTC" if found.team.queued_at else "an unknown time"
-        parts.append(f"queued since {at}" if found.certain else f"asked for on {at}, approval not visible")
+    asked = found.team.queued_at
     certain = sum(m.certain and not m.invited for m in found.members)
     invited = sum(m.invited for m in found.members)
     unsure = len(found.members) - certain - invited
-    parts += [f"{certain} members queued"] if certain else []
-    parts += [f"{unsure} members asked for, approval not visible"] if unsure else []
-    parts += [f"{invited} members have not accepted their invitation"] if invited else []
+    parts = []
+    if found.queued and found.certain:
+        parts.append(f"queued since {asked:%Y-%m-%d %H:%M} UTC" if asked else "queued")
+    elif found.queued:
+        # To the day, and without the members, who wait with their team: what is the same for many is said once.
+        unsure = 0
+        parts.append(f"asked for on {f'{asked:%Y-%m-%d}' if asked else 'an unknown day'}, approval not visible")
+    parts += [f"{_members(certain)} queued"] if certain else []
+    parts += [f"{_members(unsure)} asked for, approval not visible"] if unsure else []
+    parts += [f"{_members(invited)} invited and not there yet"] if invited else []
     return "; ".join(parts)
+
+
+def _members(number: int) -> str:
+    return f"{number} member{'' if number == 1 else 's'}"
 
 
 def told_by_inventory(snapshot: Snapshot, jumpcloud_id: str, name: str, asked_at: datetime) -> Team | bool | None:

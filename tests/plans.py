@@ -84,7 +84,7 @@ def everything(name: str) -> Plan:
         (person(name, 98), person(name, 99)),
         (Held("max_deactivations", (0,), 4, 40, name), Held(name, (0,), 0, 1, name)),
         (LimitUse("max_deactivations", 4, 1, 40), LimitUse(name, 0, 0, 0)),
-        tuple(Notice(kind, person(name), name) for kind in NoticeKind),
+        tuple(Notice(kind, person(name, number), name) for kind in NoticeKind for number in (0, 1)),
     )
 
 

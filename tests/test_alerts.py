@@ -131,7 +131,7 @@ def test_each_lock_is_told_once_many_as_one_message() -> None:
 
 KEEP, LONG = Policy(out_of_scope=OutOfScope.KEEP), Policy(grace=timedelta(days=7))
 KEPT = Notice(NoticeKind.KEPT, lock(1).subject, "left the scope and is kept")
-IN_GRACE = Notice(NoticeKind.IN_GRACE, lock(1).subject, "left the scope; will be deactivated")
+IN_GRACE = Notice(NoticeKind.IN_GRACE, lock(1).subject, "left the scope; will be locked")
 
 
 @pytest.mark.parametrize(

@@ -108,16 +108,13 @@ def words(of: Snapshot, policy: Policy | None = None) -> list[str]:
 
 
 def test_without_an_inventory_approval_is_not_visible() -> None:
-    at = "2026-11-24 11:00 UTC"
-    assert words(held()) == [f"asked for on {at}, approval not visible; 1 members asked for, approval not visible"]
-    assert words(held(seen=True)) == ["1 members asked for, approval not visible"]
+    assert words(held()) == ["asked for on 2026-11-24, approval not visible"]
+    assert words(held(seen=True)) == ["1 member asked for, approval not visible"]
 
 
 def test_with_an_inventory_it_is() -> None:
-    assert words(held(shown(queued=True, pending=True))) == ["queued since 2026-11-24 11:00 UTC; 1 members queued"]
-    assert words(held(shown(queued=False, pending=True, invited=True))) == [
-        "1 members have not accepted their invitation"
-    ]
+    assert words(held(shown(queued=True, pending=True))) == ["queued since 2026-11-24 11:00 UTC; 1 member queued"]
+    assert words(held(shown(queued=False, pending=True, invited=True))) == ["1 member invited and not there yet"]
     assert words(held(shown(queued=False, pending=False))) == []
 
 

@@ -269,7 +269,7 @@ def test_a_patch_without_an_answer_is_repeated(enterprise: simulated.Keeper) -> 
         error = stage.fails(lambda keeper: keeper.patch_user(id, {"active": True}))
     assert isinstance(error, scim.Unanswered)
     assert error.uncertain
-    assert "reactivated" in str(error)
+    assert "unlocked" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -420,7 +420,7 @@ REFUSALS = {
     "user gone": Case(
         lambda _: None,
         lambda k: k.patch_user("1", {"active": False}),
-        scim.NotFound, 404, "Keeper user 1 was not deactivated", "User not found", "Admin Console",
+        scim.NotFound, 404, "Keeper user 1 was not locked", "User not found", "Admin Console",
     ),
     "team name taken": Case(
         lambda e: (e.set_dialect(unique_group_names=True), e.add_team("Engineering")),

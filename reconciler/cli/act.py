@@ -103,13 +103,13 @@ def release(config: Path | None, plan_id: str | None, wait: bool, reason: str) -
 @click.option("--for", "lasting", default="4h", show_default=True, help="How long, like 4h.")
 @click.option("--reason", required=True, help="Why; it is kept with what is done.")
 def allow(config: Path | None, deactivations: int, lasting: str, reason: str) -> None:
-    """Announce a lay-off: let so many deactivations pass that the limit would hold."""
+    """Announce a lay-off: let so many people be locked whom the limit would hold."""
     settings = settings_of(config)
     now = utc_now()
     until = now + duration("--for", lasting)
     with _deciding(settings) as store:
         store.add_request("allow", {"deactivations": deactivations}, by=who(), at=now, reason=reason, until=until)
-    click.echo(f"Up to {deactivations} deactivations more may pass until {until:%Y-%m-%d %H:%M} UTC.")
+    click.echo(f"Up to {deactivations} more people may be locked until {until:%Y-%m-%d %H:%M} UTC.")
 
 
 @cli.command()

@@ -1,6 +1,7 @@
 """The commands that only look: they take no lock and write nothing but the files they are told to."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,9 @@ def check(config: Path | None, offline: bool) -> None:
     if offline:
         return
 
+    from reconciler.named import nowhere
+    from reconciler.report.terminal import clean
+
     async def look(both: "Services") -> None:
         organization, application = await both.jumpcloud.application()
         scope = await both.jumpcloud.read_scope(None)
@@ -48,6 +52,8 @@ def check(config: Path | None, offline: bool) -> None:
         click.echo(f"In scope: {people} people, {len(directory.groups)} groups.")
         await both.keeper.probe()
         click.echo(f"Keeper: {both.scim_url} answers and takes the token.")
+        for problem in await nowhere(settings.policy(), directory, both.jumpcloud, both.keeper):
+            click.echo(f"Look again at {clean(problem, 300)}.")
 
     with_services(settings, look)
 
@@ -83,6 +89,7 @@ def plan(
     """Show what the next cycle would do, with the limits. Changes nothing."""
     from reconciler import cycle
     from reconciler.progress import shown
+    from reconciler.report import words
     from reconciler.report.document import to_json
     from reconciler.store import Store
 
@@ -102,10 +109,11 @@ def plan(
     report = _report(made, form, settings.tenant, output)
     if output:
         _write(output, report)
+        say(f"{words.verdict(made)}\nThe report is in {output}.")
     else:
         click.echo(report, nl=False)
     if save:
-        say(f"Saved. To apply just this: reconciler apply --plan {save}")
+        say(f"The plan is saved in {save}. To apply just this: reconciler apply --plan {shlex.quote(str(save))}")
     if detailed_exitcode and (made.held or made.operations or (resync and made.drifted)):
         raise Exit(HELD if made.held else CHANGES)
 

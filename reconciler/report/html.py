@@ -93,7 +93,7 @@ def render(plan: Plan, *, tenant: str = "", release_command: str = "reconciler r
         amounts=words.amounts(plan.operations),
         tiles=list(_tiles(plan, held)),
         whom=list(_whom(plan, held)),
-        whys=[words.why(hold) for hold in (plan.held[1:] if verdict.tone is words.Tone.HELD else plan.held)],
+        whys=[words.why(hold) for hold in words.reasons(plan)[1 if verdict.tone is words.Tone.HELD else 0 :]],
         meanings=words.meanings(plan),
         checks=words.checks(plan),
         commands=list(words.commands(plan, release_command)),
@@ -109,7 +109,7 @@ def render(plan: Plan, *, tenant: str = "", release_command: str = "reconciler r
         teams=_teams(plan, rows),
         bars=[_bar(use, plan.held) for use in plan.limits],
         notices=[
-            (heading, kind in DRIFT_NOTICES, mine)
+            (heading, kind in DRIFT_NOTICES, len(mine), words.told(mine))
             for kind, heading in words.NOTICES.items()
             if (mine := [notice for notice in plan.notices if notice.kind is kind])
         ],

@@ -62,7 +62,7 @@ def render(plan: Plan, *, tenant: str = "", release_command: str = "reconciler r
 
 def _hold(plan: Plan, release_command: str) -> Iterator[str]:
     started = any(op.sent for op in plan.operations)
-    for hold in plan.held if started else plan.held[1:]:
+    for hold in words.reasons(plan)[0 if started else 1 :]:
         yield f"- {'Why' if started else 'Also'}: {_text(words.why(hold))}"
     for meaning in words.meanings(plan):
         yield f"- What it means: {_ours(meaning)}"
@@ -97,10 +97,13 @@ def _notices(plan: Plan) -> Iterator[str]:
         mine = [notice for notice in plan.notices if notice.kind is kind]
         if mine:
             yield f"- **{heading}** ({len(mine)})"
-        for notice in mine[:MOST]:
-            yield f"  - {_name(notice.subject.name)}: {_text(clean(notice.message, 600))}"
-        if len(mine) > MOST:
-            yield f"  - … and {len(mine) - MOST} more ({_ALL})"
+        every = words.told(mine)
+        for one in every[:MOST]:
+            names = _names((subject.name for subject in one.subjects), len(one.subjects))
+            who = names if len(one.subjects) == 1 else f"{one.number} ({names})"
+            yield f"  - {who}: {_text(clean(one.message, 600))}"
+        if len(every) > MOST:
+            yield f"  - … and {len(every) - MOST} more ({_ALL})"
     yield ""
 
 

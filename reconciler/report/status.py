@@ -15,6 +15,7 @@ from reconciler.diff import pause_after
 from reconciler.model import Snapshot
 from reconciler.report import teams
 from reconciler.report.terminal import clean, names, spoken, stamp, styled, wrapped
+from reconciler.report.words import RESULTS
 from reconciler.rows import Request, time_of
 from reconciler.store import Store
 
@@ -184,20 +185,25 @@ def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
         lines.append("  reconciler notify --test")
     for entry in found["programs_failing"]:
         lines += wrapped(f"{entry['program']} failed: {clean(entry['error'], 300)}", width)
-    lines += _limited([_decided(entry) for entry in found["decisions"]], width)
+    lines += _limited([_decided(entry) for entry in found["decisions"] if entry["kind"] != "pause"], width)
     lines += _limited([_ordered(entry) for entry in found["orders"]], width)
     for run in found["runs"]:
         counts = ", ".join(f"{number} {state.replace('_', ' ')}" for state, number in run["counts"].items())
-        counts = (counts or "nothing sent") + (f", {run['held']} held" if run["held"] else "")
+        counts = "".join(f", {part}" for part in (counts, f"{run['held']} held" if run["held"] else "") if part)
         by = f", by {clean(run['by'], 40)}" if run["by"] else ""
         error = f": {clean(run['error'], 300)}" if run["error"] else ""
-        words = f"{spoken(run['started_at'])} {run['kind']}: {run['result']}, {counts}{by}{error}"
+        words = f"{spoken(run['started_at'])} {run['kind']}: {_came_to(run)}{counts}{by}{error}"
         lines += wrapped(words, width, "  ")
     return "\n".join(lines)
 
 
 def _headline(found: dict[str, Any], width: int, colour: bool) -> list[str]:
     lines = []
+    for pause in found["decisions"]:
+        if pause["kind"] == "pause":
+            words = f"PAUSED by {clean(pause['by'], 40)} since {spoken(pause['at'])}: {clean(pause['reason'], 200)}."
+            lines += [styled(line, colour, bold=True, fg="red") for line in wrapped(words, width)]
+            lines += wrapped("Nothing is sent but `resync EMAIL`. To go on: reconciler resume", width)
     if not found["runs"]:
         lines += wrapped("Nothing has run yet. To see what a first run would do: reconciler plan", width)
     elif found["held"]:
@@ -212,7 +218,7 @@ def _headline(found: dict[str, Any], width: int, colour: bool) -> list[str]:
         )
         lines.append(styled(f"  reconciler release {held['plan']}", colour, bold=True))
     elif (last := found["runs"][0])["result"] != UNDER_WAY:
-        lines += wrapped(f"Last run: {last['result']}, {spoken(last['started_at'])}.", width)
+        lines += wrapped(f"Last run: {_came_to(last)}, {spoken(last['started_at'])}.", width)
     lines += wrapped(_next(found), width)
     if found["mode"] == "observe":
         lines += wrapped("Mode: observe; nothing is sent.", width)
@@ -233,6 +239,11 @@ def _next(found: dict[str, Any]) -> str:
     if datetime.fromisoformat(due) + LATE < datetime.fromisoformat(found["asked_at"]):
         return f"The next cycle was due on {spoken(due)}. Does the service hang?"
     return f"Next cycle: {spoken(due)}."
+
+
+def _came_to(run: dict[str, Any]) -> str:
+    result = str(run["result"])
+    return RESULTS.get(result, result)
 
 
 def _waiting(entry: dict[str, Any]) -> str:
@@ -257,9 +268,8 @@ def _failure(entry: dict[str, Any]) -> str:
 
 def _decided(entry: dict[str, Any]) -> str:
     what = {
-        "allow": f"up to {entry.get('deactivations')} deactivations, {entry.get('used')} used",
+        "allow": f"up to {entry.get('deactivations')} more people may be locked, {entry.get('used')} were",
         "release": f"plan {clean(str(entry.get('plan')), 40)}, as far as it is still due",
-        "pause": "nothing is sent but `resync EMAIL`; to go on: reconciler resume",
     }.get(entry["kind"], "not dealt with yet")
     until = f" until {spoken(entry['until'])}" if entry["until"] else ""
     why = f": {clean(entry['reason'], 200)}" if entry["reason"] else ""

@@ -76,10 +76,10 @@ def _rest(plan: Plan, marks: Mapping[int, str], width: int, colour: bool, *, lim
 def _hold(plan: Plan, width: int, colour: bool, release_command: str) -> list[str]:
     lines: list[str] = []
     if any(op.sent for op in plan.operations):
-        lines += [line for held in plan.held for line in wrapped(f"Why: {words.why(held)}", width)]
+        lines += [line for held in words.reasons(plan) for line in wrapped(f"Why: {words.why(held)}", width)]
     else:  # the verdict has the first reason, where the amounts would be
         lines += wrapped(f"The plan: {words.amounts(plan.operations)}.", width)
-        lines += [line for held in plan.held[1:] for line in wrapped(f"Also: {words.why(held)}", width)]
+        lines += [line for held in words.reasons(plan)[1:] for line in wrapped(f"Also: {words.why(held)}", width)]
     lines += [line for meaning in words.meanings(plan) for line in wrapped(f"What it means: {meaning}", width)]
     lines += [line for check in words.checks(plan) for line in wrapped(f"Check in JumpCloud {check}", width)]
     for lead, commands in words.commands(plan, release_command):
@@ -132,9 +132,12 @@ def _notices(heading: str, notices: Sequence[Notice], width: int, colour: bool) 
     if not notices:
         return []
     lines = ["", *_styled(wrapped(f"{heading} ({len(notices)})", width), colour)]
-    for notice in notices[:MOST]:
-        lines += wrapped(f"{clean(notice.subject.name, 80)}: {clean(notice.message, 600)}", width, "  ")
-    return lines + _more(len(notices), width, "  ")
+    every = words.told(notices)
+    for one in every[:MOST]:
+        names = [subject.name for subject in one.subjects]
+        who = clean(names[0], 80) if len(names) == 1 else f"{one.number} ({_names(names, len(names))})"
+        lines += wrapped(f"{who}: {clean(one.message, 600)}", width, "  ")
+    return lines + _more(len(every), width, "  ")
 
 
 def _names(names: Iterable[str], number: int) -> str:

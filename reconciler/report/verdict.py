@@ -5,7 +5,7 @@ Which rule decides is the core's: this reads the plan for the one person, and wh
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,14 @@ from reconciler.plan import DRIFT_NOTICES, NoticeKind, Plan
 from reconciler.policy import Mode
 from reconciler.report.document import held_effects
 from reconciler.report.terminal import names, spoken, stamp
+from reconciler.report.words import count
 from reconciler.store import Store
+from reconciler.waiting import waiting
 
 NEAR = 3
 """Addresses that are suggested for one that nobody has."""
+ALIKE = 0.75
+"""How much alike they are, as difflib counts it: one letter of three or four may differ."""
 
 # What no `resync EMAIL` passes, whatever the limits: a release is needed.
 _FOR_RELEASE = frozenset({"teams.review", "adopted", "unsettled", "delete_team"})
@@ -53,7 +57,7 @@ def verdict(store: Store, settings: Settings, look: Look, email: str, held: Mapp
             f"reconciler explain {typed(email)}",
         )
     found = _decided_otherwise(settings, look, look.plan) or _waits(settings, look.plan, held)
-    return found or _as_it_is(look, look.plan)
+    return found or _as_it_is(settings, look, look.plan)
 
 
 def _nobody(store: Store, look: Look, email: str) -> Verdict:
@@ -64,14 +68,22 @@ def _nobody(store: Store, look: Look, email: str) -> Verdict:
             "Ask again when they answer:",
             f"reconciler explain {typed(email)}",
         )
-    known = {fold(account.email): account.email for account in store.snapshot().accounts.values()}
-    near = [known[address] for address in difflib.get_close_matches(fold(email), known, NEAR)]
-    hint = f" Near it: {names(near)}." if near else ""
+    near = _near(email, {account.email for account in store.snapshot().accounts.values()})
+    hint = f" Near it: {names(near)}." if near else " Nor is any that is known here like it."
     return Verdict(
         "unknown",
         f"Nobody has this address in JumpCloud or in this Keeper node.{hint}",
         "Check the address. If they are new: create them in JumpCloud, in a group that is bound to the application.",
     )
+
+
+def _near(email: str, known: Iterable[str]) -> list[str]:
+    """The addresses that somebody may have meant. What is before the @ counts: nearly all have the same domain."""
+    addresses: dict[str, list[str]] = {}
+    for address in sorted(known):
+        addresses.setdefault(fold(address).partition("@")[0], []).append(address)
+    close = difflib.get_close_matches(fold(email).partition("@")[0], addresses, NEAR, ALIKE)
+    return [address for name in close for address in addresses[name]][:NEAR]
 
 
 def _decided_otherwise(settings: Settings, look: Look, plan: Plan) -> Verdict | None:
@@ -164,15 +176,17 @@ def _waits(settings: Settings, plan: Plan, held: Mapping[str, Any] | None) -> Ve
     return Verdict("held", why, f"For the whole plan: {release}. For this person alone:", resync)
 
 
-def _as_it_is(look: Look, plan: Plan) -> Verdict:
+def _as_it_is(settings: Settings, look: Look, plan: Plan) -> Verdict:
     """Nothing is to be done: why it is as it is."""
     account, user = own(look), look.user
     if user is None or not user.bound or user.status is Status.SUSPENDED:
         gone = account is None or not account.active
-        why = "Not in scope, so no access" if gone else "Not in scope, and still active"
+        what = "Not in scope"
         if user is None:
+            what = "Unknown in JumpCloud"
             step = "If they should have access: create them in JumpCloud, in a group bound to the Keeper application."
         elif user.status is Status.SUSPENDED:
+            what = "Suspended in JumpCloud"
             step = "If they should have access: in JumpCloud, Users, the person, Activate. Then, to have it at once:"
         else:
             groups = names(sorted((group.name for group in look.groups.values()), key=str.casefold), 5)
@@ -180,7 +194,8 @@ def _as_it_is(look: Look, plan: Plan) -> Verdict:
                 "If they should have access: in JumpCloud, add them to a group that is bound to the Keeper application "
                 f"({groups or 'there is none'}), or bind them directly. Then, to have it at once:"
             )
-        return Verdict("out_of_scope", f"{why}.", step, f"reconciler resync {typed(user.email)}" if user else "")
+        why = f"{what}, so no access." if gone else f"{what}, and still active in Keeper."
+        return Verdict("out_of_scope", why, step, f"reconciler resync {typed(user.email)}" if user else "")
     changed = next((n.message for n in plan.notices if n.kind is NoticeKind.ADDRESS_CHANGE), "")
     if changed and account:
         command = f"enterprise-user --add-alias {typed(user.email)} {typed(account.email)}"
@@ -192,11 +207,17 @@ def _as_it_is(look: Look, plan: Plan) -> Verdict:
             f"In line, but changed in Keeper by hand: {drifted}.",
             "If that is wrong, change it back in Keeper's Admin Console.",
         )
-    waiting = [m for m in account.memberships.values() if m.waiting] if account else []
-    if waiting:
+    waits = [
+        member.certain
+        for found in waiting(look.snapshot, settings.policy().teams)
+        for member in found.members
+        if account and member.email == account.email and not member.invited
+    ]
+    if waits:
+        visible = "is still to be given" if all(waits) else "is not visible"
         return Verdict(
             "waiting",
-            f"In line, but of {len(waiting)} teams that were asked for the approval is not visible.",
+            f"In line, but the approval of what was asked for {visible}: {count(len(waits), 'team')}.",
             "An administrator approves them by logging in to Keeper's Admin Console, or in Keeper Commander:",
             "team-approve",
         )

@@ -3,18 +3,18 @@
 What is given back is for people and is harmless on a terminal; each format escapes it as it needs.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 
 from reconciler.model import DISPLAY_NAME, EXTERNAL_ID, FAMILY_NAME, GIVEN_NAME, USER_NAME
-from reconciler.plan import Cause, Change, Held, Kind, NoticeKind, Operation, Plan, Rule
+from reconciler.plan import Cause, Change, Held, Kind, Notice, NoticeKind, Operation, Plan, Rule, Subject
 from reconciler.report.terminal import clean
 
 PEOPLE = {
     Kind.DEACTIVATE_USER: "Lock",
-    Kind.REACTIVATE_USER: "Reactivate",
+    Kind.REACTIVATE_USER: "Unlock",
     Kind.CREATE_USER: "Create",
     Kind.UPDATE_USER: "Change",
 }
@@ -55,12 +55,13 @@ _PART = "Only what is marked [held] waits."
 _LEFT = (
     "that these people really left: their state, and the groups bound to the Keeper application (its User Groups tab)."
 )
+_SCOPE = "that the scope is what you expect."
 _LOST = "the members of the groups, and what manages them: imports, group rules, a person."
 _GAINED = "who was added to the groups and by whom: a team opens whatever is shared with it."
 HOLDS = {
     "first_run": (
         "Nothing is sent to this Keeper node before a person has looked at the first plan.",
-        "that the scope is what you expect, above all whoever is under Lock.",
+        _SCOPE,
     ),
     "paused": ("A person has paused all writes; only `resync EMAIL` is done meanwhile.", ""),
     "empty_scope": (_WHOLE, "the groups bound to the Keeper application (its User Groups tab) and their members."),
@@ -207,7 +208,8 @@ def _verdict(plan: Plan, *, past: bool) -> Verdict:
     waits = [f"{held} wait{'s' if held == 1 else ''} for a person"] if held else []
     waits += [f"{others} more {'is' if others == 1 else 'are'} not sent this time"] if others else []
     if plan.held and not going:
-        return Verdict(Tone.HELD, f"HELD: {nothing}.", why(plan.held[0]))
+        first = reasons(plan)[0]
+        return Verdict(Tone.HELD, f"{'PAUSED' if first.limit == 'paused' else 'HELD'}: {nothing}.", why(first))
     if not going:
         return Verdict(
             Tone.QUIET,
@@ -242,7 +244,7 @@ def run_verdict(plan: Plan, states: Collection[str]) -> Verdict:
     if not plan.held:
         return replace(result, rest=sent)
     tone = Tone.FAILED if result.tone is Tone.FAILED else Tone.PART
-    waits = f"{sent} {len(plan.held_indices)} more wait for a person. {why(plan.held[0])}"
+    waits = f"{sent} {len(plan.held_indices)} more wait for a person. {why(reasons(plan)[0])}"
     return Verdict(tone, f"{result.head} HELD in part.", waits)
 
 
@@ -255,6 +257,29 @@ def amounts(operations: Sequence[Operation]) -> str:
             if number:
                 parts.append(f"{verb.lower()} {count(number, noun)}")
     return ", ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One message and all whom it is about."""
+
+    message: str
+    subjects: Sequence[Subject]
+
+    @property
+    def number(self) -> str:
+        """How many there are, in words."""
+        nouns = {subject.type for subject in self.subjects}
+        noun = {"user": "person", "command": "program"}.get(next(iter(nouns)), "team") if len(nouns) == 1 else "subject"
+        return count(len(self.subjects), noun)
+
+
+def told(notices: Iterable[Notice]) -> list[Told]:
+    """What is said of many in the same words is said once, in the order of the notices."""
+    found: dict[str, list[Subject]] = {}
+    for notice in notices:
+        found.setdefault(notice.message, []).append(notice.subject)
+    return [Told(message, subjects) for message, subjects in found.items()]
 
 
 def count(number: int, noun: str) -> str:
@@ -276,6 +301,11 @@ def sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
 
+def reasons(plan: Plan) -> list[Held]:
+    """Why parts of the plan are held; that a person has paused everything comes first."""
+    return sorted(plan.held, key=lambda held: held.limit != "paused")
+
+
 def why(held: Held) -> str:
     """Why something is held, with the limit and how much it holds."""
     return f"{sentence(clean(held.reason, 400).rstrip('.'))} [{clean(held.limit, 40)}, {len(held.operations)} held]"
@@ -288,7 +318,9 @@ def meanings(plan: Plan) -> list[str]:
 
 def checks(plan: Plan) -> list[str]:
     """What to check in JumpCloud before a held plan is let through."""
-    found = (HOLDS[held.limit][1] for held in plan.held if held.limit in HOLDS)
+    found = [HOLDS[held.limit][1] for held in plan.held if held.limit in HOLDS]
+    if any(held.limit == "first_run" for held in plan.held) and Kind.DEACTIVATE_USER.value in plan.counts:
+        found[found.index(_SCOPE)] = f"{_SCOPE.rstrip('.')}, above all whoever is under Lock."
     return list(dict.fromkeys(check for check in found if check))
 
 

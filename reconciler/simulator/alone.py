@@ -1,6 +1,7 @@
 """`reconciler simulate`: one simulator alone, until it is interrupted."""
 
 import json
+import textwrap
 from pathlib import Path
 
 import click
@@ -24,8 +25,11 @@ def serve(service: str, port: int, seed_file: Path | None) -> None:
     try:
         for line in hints:
             click.echo(line.format(url=server.url))
-        click.echo(f"To change it: POST {server.url}/_simulator/NAME with a JSON object of arguments;")
-        click.echo(f"what it holds: GET {server.url}/_simulator/dump. Ctrl-C ends it.")
+        click.echo(f"To change it: POST {server.url}/_simulator/NAME with a JSON object of arguments; NAME is one of")
+        for line in textwrap.wrap(" ".join(sorted(controls.controls)), 100):
+            click.echo(f"  {line}")
+        click.echo(f"What they take: GET {server.url}/_simulator/; what it holds: GET {server.url}/_simulator/dump.")
+        click.echo("Ctrl-C ends it.")
         server.serve_forever()
     except KeyboardInterrupt:
         click.echo("Ended.")

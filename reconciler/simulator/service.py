@@ -1,5 +1,6 @@
 """What a simulated service is: a function from a request to a response, apart from any socket."""
 
+import inspect
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -64,8 +65,9 @@ class Controlled:
     """A service together with its control route; everything else goes to the service itself.
 
     `POST /_simulator/<name>` with a JSON object calls `controls[name]` with the object's members as keyword
-    arguments and answers `{"result": ...}`; `GET /_simulator/dump` answers what `dump` returns. A control
-    that raises LookupError, TypeError or ValueError is answered 400 with the reason. Faults never apply here.
+    arguments and answers `{"result": ...}`; `GET /_simulator/` lists the names with their arguments, `GET
+    /_simulator/dump` answers what `dump` returns. A control that raises LookupError, TypeError or ValueError is
+    answered 400 with the reason. Faults never apply here.
     """
 
     def __init__(self, service: Service, controls: Mapping[str, Callable[..., Any]], dump: Callable[[], Any]) -> None:
@@ -84,10 +86,11 @@ class Controlled:
             return Response.of_json(200, self._dump())
         control = self.controls.get(name)
         if control is None:
-            return Response.of_json(404, {"error": f"no control {name!r}", "controls": sorted(self.controls)})
+            known = {one: _arguments(self.controls[one]) for one in sorted(self.controls)}
+            return Response.of_json(404 if name else 200, {"error": f"no control {name!r}"} | known if name else known)
         if request.method != "POST":
             return Response.of_json(405, {"error": f"{name} takes POST"}, {"allow": "POST"})
-        return _call(control, request.body)
+        return _call(name, control, request.body)
 
 
 def is_control(request: Request) -> bool:
@@ -95,12 +98,24 @@ def is_control(request: Request) -> bool:
     return request.path.startswith(CONTROL_PREFIX)
 
 
-def _call(control: Callable[..., Any], body: bytes) -> Response:
+def _arguments(control: Callable[..., Any]) -> str:
+    """What a control takes, as one types it: what may be left out stands in brackets."""
+    found = inspect.signature(control).parameters.values()
+    any_more = [f"{one.name} ..." for one in found if one.kind is one.VAR_KEYWORD]
+    plain = [one for one in found if one.kind is not one.VAR_KEYWORD]
+    return ", ".join([one.name if one.default is one.empty else f"[{one.name}]" for one in plain] + any_more)
+
+
+def _call(name: str, control: Callable[..., Any], body: bytes) -> Response:
     request = Request("POST", CONTROL_PREFIX, {}, body)
     try:
         arguments = request.json() if body.strip() else {}
         if not isinstance(arguments, dict):
             raise ValueError("the body must be a JSON object of keyword arguments")
+        try:
+            inspect.signature(control).bind(**arguments)
+        except TypeError as error:
+            return Response.of_json(400, {"error": f"{name}: {error}", "takes": _arguments(control)})
         return Response.of_json(200, {"result": control(**arguments)})
     except (LookupError, TypeError, ValueError) as error:
         return Response.of_json(400, {"error": f"{type(error).__name__}: {error}"})

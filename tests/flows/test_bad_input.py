@@ -47,6 +47,26 @@ def test_a_secret_that_others_can_read(filled: World) -> None:
     filled.run("check", "--offline", expect=2)
 
 
+def test_what_the_settings_name_and_nobody_is_called_is_told_by_check(filled: World) -> None:
+    filled.person("outside")
+    filled.keeper.add_user("Break.Glass@example.com")
+    filled.policy["protect"] = (
+        '["ada@example.com", "outside@example.com", "break.glass@example.com", "breakglas@example.com"]'
+    )
+    filled.policy["only"] = '{ groups = ["Engineering", "Enginering"], users = ["bob@example.com"] }'
+    filled.teams |= {"exclude": '["Eng*", "Sales*"]', "review": '["Prod*"]'}
+    filled.write_settings()
+    said = filled.run("check").stdout
+    assert [line.removeprefix("Look again at ") for line in said.splitlines() if line.startswith("Look again")] == [
+        "policy.only: nobody has the address bob@example.com, neither in JumpCloud nor in Keeper.",
+        "policy.protect: nobody has the address breakglas@example.com, neither in JumpCloud nor in Keeper.",
+        "policy.only: no group in scope is called Enginering.",
+        "teams.exclude: no group in scope is like Sales*.",
+        "teams.review: no group in scope is like Prod*.",
+    ]
+    assert filled.writes() == 0
+
+
 def test_a_wrong_api_key(filled: World) -> None:
     filled.jumpcloud.revoke_api_key("jca_" + "5" * 40)
     refused(filled, 1, "JumpCloud")

@@ -75,6 +75,7 @@ def test_what_the_next_cycle_does_and_by_which_rule(world: World, people: list[s
     world.run("apply")
     found = explain(world, "p0@example.com")
     assert verdict(found) == ("out_of_scope", "reconciler resync p0@example.com")
+    assert found["verdict"]["because"] == "Suspended in JumpCloud, so no access."
     assert found["verdict"]["text"] == "suspended in JumpCloud; locked in Keeper by us."
     world.keeper.unlock(account_of(world, people[0]))
     (op,) = explain(world, "p0@example.com")["next"]["operations"]
@@ -98,7 +99,9 @@ def test_who_joins_and_who_is_in_jumpcloud_only(world: World) -> None:
 def test_who_is_unknown_and_who_is_in_keeper_only(world: World) -> None:
     found = explain(world, "p00@example.com")
     assert verdict(found) == ("unknown", None)
-    assert "p0@example.com" in found["verdict"]["because"]
+    assert found["verdict"]["because"].endswith("Near it: p0@example.com.")
+    found = explain(world, "somebody@example.com")
+    assert found["verdict"]["because"].endswith("Nor is any that is known here like it.")
     world.keeper.add_user("ghost@example.com")
     world.run("resync")
     assert verdict(explain(world, "ghost@example.com")) == ("ghost", "reconciler adopt ghost@example.com")

@@ -85,6 +85,23 @@ def test_status_tells_whether_the_service_runs_and_what_it_does_next(world: Worl
     assert "ervice" not in told(), "it was told to stop"
 
 
+def test_a_pause_is_the_first_that_status_and_apply_tell(world: World) -> None:
+    people = fill(world, 12)
+    world.run("apply")
+    world.run("apply")
+    assert "Last run: nothing to do, " in world.run("status").stdout
+    world.run("pause", "--reason", "vaults are moved")
+    for one in people[:7]:
+        world.jumpcloud.suspend(one)
+    said = flat(world.run("apply", expect=4).stdout)
+    assert said.startswith("PAUSED: nothing was sent. All writes were paused by")
+    assert "max_deactivations" in said
+    shown = flat(world.run("status").stdout)
+    assert shown.startswith("PAUSED by ") and ": vaults are moved. Nothing is sent but" in shown
+    world.run("resume")
+    assert "PAUSED" not in world.run("status").stdout
+
+
 def test_status_names_who_fails_and_what_is_open(world: World) -> None:
     world.keeper.set_dialect(shows_queued_teams=False, shows_pending_memberships=False)
     fill(world, 4)
@@ -102,7 +119,7 @@ def test_status_names_who_fails_and_what_is_open(world: World) -> None:
     text = world.run("status").stdout
     assert f"Failing: {failing['subject']}" in text
     assert "Waiting: Engineering: the team and" in text
-    assert "up to 5 deactivations, 0 used" in text
+    assert "up to 5 more people may be locked, 0 were" in text
     assert "\x1b" not in text
     assert "\\x1b[31mEvil\\u202e" in text
 
@@ -177,7 +194,7 @@ def test_history_by_person_team_kind_result_and_who_decided(world: World) -> Non
     assert len(found("--by", locked["decision"]["by"])) == document(world, "history", "--json")["total"]
     assert found("--by", "nobody-else") == []
     text = flat(world.run("history", "p3@example.com").stdout)
-    assert "p3@example.com locked: suspended in JumpCloud; only invited: withdrawn by the deactivation; let" in text
+    assert "p3@example.com locked: suspended in JumpCloud; only invited: withdrawn by the lock; let" in text
     assert "they left \\x1b[31mEvil\\u202e" in text
     assert f"ordered by {locked['decision']['by']} (Tuesday's changes)" in flat(
         world.run("history", "p1@example.com").stdout

@@ -31,6 +31,10 @@ def test_a_report_in_a_file_is_for_its_owner_only(world: World) -> None:
     fill(world, 2)
     done = world.run("plan", "--format", "html", "--output", "plan.html")
     assert done.stdout == ""
+    assert done.stderr.startswith("The plan: ") or "HELD" in done.stderr
+    assert "The report is in plan.html." in done.stderr
+    saved = world.run("plan", "--save", "a plan.json", "--output", "plan.txt").stderr
+    assert "The plan is saved in a plan.json. To apply just this: reconciler apply --plan 'a plan.json'" in saved
     path = world.folder / "plan.html"
     assert path.read_text().endswith("</html>\n")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -245,6 +245,18 @@ def test_what_was_queued_is_given_to_the_approve_command(world: World) -> None:
     assert given(world.folder) == [["Engineering"]] * 2
 
 
+def test_a_pause_stops_the_approve_command(world: World) -> None:
+    world.keeper.set_dialect(shows_queued_teams=False)
+    filled(world, 2)
+    hooked(world, approve=keeping(world.folder))
+    world.run("pause", "--reason", "vaults are moved")
+    world.run("apply")
+    assert given(world.folder) == []
+    world.run("resume")
+    world.run("apply")
+    assert given(world.folder) == [["Engineering"]]
+
+
 def test_an_approve_command_that_fails_is_a_notice_and_an_alert_not_a_failed_cycle(
     world: World, receiver: Receiver
 ) -> None:
@@ -268,7 +280,7 @@ def test_the_inventory_makes_reports_exact(world: World) -> None:
     shown.write_text(json.dumps(world.keeper.inventory()))
     words = " ".join(world.run("plan", "--resync").stdout.split())
     assert "queued since" in words
-    assert "not accepted their invitation" in words
+    assert "invited and not there yet" in words
     for account in world.keeper.accounts().values():
         world.keeper.accept_invitation(account.id)
     world.keeper.approve_all()

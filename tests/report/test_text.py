@@ -23,6 +23,7 @@ from reconciler.plan import (
     Subject,
     TeamRef,
 )
+from reconciler.report import html, markdown
 from reconciler.report.terminal import clean, wrapped
 from reconciler.report.text import MOST, render, render_run
 
@@ -115,9 +116,26 @@ def test_a_first_plan_is_saved_and_applied_or_released() -> None:
     assert f"  reconciler release {made.id}" in lines
 
 
+def test_a_first_plan_speaks_of_locks_only_where_it_has_some() -> None:
+    held = (Held("first_run", (0,), 0, 1, "the first plan is yours"),)
+    with_lock = text(plan(op(Kind.DEACTIVATE_USER, sent=False), held=held))
+    assert "Check in JumpCloud that the scope is what you expect, above all whoever is under Lock." in " ".join(
+        with_lock.split()
+    )
+    assert "under Lock" not in text(plan(op(Kind.CREATE_USER, sent=False), held=held))
+
+
+def test_a_pause_comes_before_a_limit() -> None:
+    held = (Held("max_removals", (0,), 0, 1, "too many"), Held("paused", (0,), 0, 1, "paused by ann"))
+    made = plan(op(Kind.DEACTIVATE_USER, sent=False), held=held)
+    shown = " ".join(text(made).split())
+    assert shown.startswith("PAUSED: nothing will be sent. Paused by ann. [paused, 1 held]")
+    assert "Also: Too many. [max_removals, 1 held]" in shown
+
+
 def test_a_pause_is_ended_by_resume_and_asks_for_nothing_else() -> None:
     made = plan(op(Kind.CREATE_USER, sent=False), held=(Held("paused", (0,), 0, 1, "all writes were paused by ann"),))
-    assert verdict(made) == "HELD: nothing will be sent. All writes were paused by ann. [paused, 1 held]"
+    assert verdict(made) == "PAUSED: nothing will be sent. All writes were paused by ann. [paused, 1 held]"
     assert "  reconciler resume" in text(made).splitlines()
     assert "Check in JumpCloud" not in text(made)
     assert "reconciler release" not in text(made)
@@ -189,6 +207,23 @@ def test_long_lists_are_cut_with_a_number() -> None:
     assert f"u{MOST - 1}:" in shown
     assert f"u{MOST}:" not in shown
     assert "… and 7 more (all of them: --format json)" in shown
+
+
+def test_what_is_said_of_many_is_said_once() -> None:
+    grace = [
+        Notice(NoticeKind.IN_GRACE, person(f"u{n}"), "left at noon; will be locked (policy.grace)") for n in range(14)
+    ]
+    other = Notice(NoticeKind.IN_GRACE, person("late"), "left at one")
+    made = plan(notices=(*grace, other))
+    shown = " ".join(text(made).split())
+    assert "Out of scope, still in grace (15)" in shown
+    assert "14 people (u0, u1, u2, u3, u4, u5, u6, u7, u8, u9 and 4 more): left at noon; will be locked" in shown
+    assert shown.count("policy.grace") == 2  # and once in the verdict
+    assert "late: left at one" in shown
+    assert "14 people (`u0`, `u1`" in markdown.render(made)
+    page = html.render(made)
+    assert page.count("left at noon") == 1
+    assert "<bdi>u13</bdi>" in page  # all of them: one looks for a name in it
 
 
 @pytest.mark.parametrize("kind", NoticeKind)

@@ -691,7 +691,12 @@ def test_the_control_route_changes_it_while_it_runs(world: World) -> None:
     made = json.loads(post("add_user", {"email": "dan@example.com", "firstname": "Dan"}).body)
     assert world.jumpcloud.user(made["result"]).firstname == "Dan"
     assert post("suspend", {"user": UNKNOWN}).status == 400
-    assert post("suspend", {"who": UNKNOWN}).status == 400
+    wrong = post("suspend", {"who": UNKNOWN})
+    assert wrong.status == 400
+    assert json.loads(wrong.body) == {"error": "suspend: missing a required argument: 'user'", "takes": "user"}
+    listed = service.handle(Request("GET", "/_simulator/", {}))
+    assert listed.status == 200
+    assert json.loads(listed.body)["add_user"] == "email, [organization], [username], values ..."
     assert post("suspend", []).status == 400
     assert post("handle", {}).status == 404
     assert service.handle(Request("GET", "/_simulator/suspend", {})).status == 405

@@ -1,0 +1,47 @@
+"""What the settings name and nobody is called: a typo in `policy.protect` protects nobody."""
+
+from collections.abc import Iterator
+
+from reconciler.jumpcloud import JumpCloud, PersonAmbiguous
+from reconciler.keeper import Keeper
+from reconciler.model import USER_NAME, Directory, fold
+from reconciler.policy import Policy, TeamPolicy
+
+
+async def nowhere(policy: Policy, directory: Directory, jumpcloud: JumpCloud, keeper: Keeper) -> list[str]:
+    """A sentence for each address that nobody has in JumpCloud or in Keeper, and for each group or pattern of groups
+    that is in no scope. Asks only for addresses that are not in scope. Raises what the clients raise."""
+    only = policy.only
+    wanted = dict.fromkeys(policy.protect, "policy.protect")
+    wanted |= dict.fromkeys(only.users if only else (), "policy.only")
+    left = wanted.keys() - {fold(user.email) for user in directory.users.values()}
+    if left:
+        listing = await keeper.listing()
+        left -= {fold(user.attributes.get(USER_NAME, "")) for user in listing.users.values()}
+    missing = [address for address in sorted(left) if not await _known(jumpcloud, address)]
+    names = {group.name for group in directory.groups.values()}
+    return [
+        *(
+            f"{wanted[address]}: nobody has the address {address}, neither in JumpCloud nor in Keeper"
+            for address in missing
+        ),
+        *(
+            f"policy.only: no group in scope is called {name}"
+            for name in sorted((only.groups if only else set()) - names)
+        ),
+        *_patterns(policy.teams, names),
+    ]
+
+
+async def _known(jumpcloud: JumpCloud, address: str) -> bool:
+    try:
+        return await jumpcloud.person(email=address) is not None
+    except PersonAmbiguous:
+        return True
+
+
+def _patterns(teams: TeamPolicy, names: set[str]) -> Iterator[str]:
+    for key in ("include", "exclude", "review"):
+        for pattern in getattr(teams, key):
+            if pattern != "*" and not any(TeamPolicy(include=(pattern,)).manages(name) for name in names):
+                yield f"teams.{key}: no group in scope is like {pattern}"
