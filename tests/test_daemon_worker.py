@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 from loguru import logger
 
-from reconciler import cycle, exits, log, orders, statefile
+from reconciler import cycle, exits, log, orders
 from reconciler import daemon as d
 from reconciler.config import load
 from reconciler.plan import Plan, Scope
 from reconciler.rows import Request
+from reconciler.statefile_errors import Unusable
 from reconciler.store import InUse, Store
 from tests.stage import API_KEY, World
 from tests.world import NOW, SOURCE
@@ -328,7 +329,7 @@ def test_an_answer_that_can_t_be_recorded_is_recorded_later_and_the_order_not_ca
         request = order(store, one.settings.digest)
 
         def full(*_: object) -> None:
-            raise statefile.Unusable(store.path, "the disk is full")
+            raise Unusable(store.path, "the disk is full")
 
         with monkeypatch.context() as patch:
             patch.setattr(store, "close_request", full)
@@ -449,7 +450,7 @@ def test_what_is_logged_after_a_run_bears_its_number(
         return cycle.Outcome(number, EMPTY, "nothing")
 
     def full(*_: object) -> None:
-        raise statefile.Unusable(Path("x"), "the disk is full")
+        raise Unusable(Path("x"), "the disk is full")
 
     monkeypatch.setattr(cycle, "run", run)
     # The reports' directory is a file: that is told after the run, failed or not.
