@@ -93,7 +93,8 @@ class Daemon:
             try:
                 await asyncio.wait({worker, asyncio.create_task(self.stopping.wait())}, return_when="FIRST_COMPLETED")
                 systemd.notify(STOPPING="1", STATUS="finishing the requests that are on their way")
-                self.store.take_no_more_requests()
+                with suppress(StateError):
+                    self.store.take_no_more_requests()
                 if not worker.done():
                     await asyncio.wait({worker}, timeout=STOP_PATIENCE)
             finally:

@@ -11,7 +11,7 @@ from reconciler import orders
 from reconciler.config import load
 from reconciler.simulator.faults import Latency
 from reconciler.store import Store
-from tests.flows.test_daemon import PATIENCE, Service, in_line, until
+from tests.flows.test_daemon import PATIENCE, Service, until
 from tests.inside import accept, account, fill
 from tests.stage import World
 
@@ -152,4 +152,3 @@ def test_what_nobody_took_for_long_has_lapsed_and_what_is_new_survives_a_restart
     assert "disown ordered by bob" in service.said()
     until(lambda: "eve" in by(world))
     assert "ada" not in by(world)
-    assert in_line(world)
