@@ -6,19 +6,28 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from loguru import logger
 
 from tests.fuzz.office import Office
+from tests.fuzz.plans import Plans
 from tests.fuzz.replies import Replies
+from tests.fuzz.settings import SettingsFiles
+from tests.fuzz.statefiles import StateFiles
 from tests.fuzz.verdict import ACCEPTED, CLEAR_ERROR, Verdict, memory
 
-SHARES = {"replies": 100}
+SHARES = {"replies": 28, "settings": 40, "plans": 20, "state files": 12}
 """The kinds, and how many of a hundred inputs are of each."""
 _ORDER = [kind for kind, share in SHARES.items() for _ in range(share)]
 SHOWN = 40
 """Violations that are printed in full."""
+
+
+def kind_of(number: int) -> str:
+    """The kind of the input with this number."""
+    return _ORDER[number % len(_ORDER)]
 
 
 class Fuzz:
@@ -26,17 +35,24 @@ class Fuzz:
 
     def __init__(self, folder: Path) -> None:
         logger.remove()
-        office = Office(folder)
+        office = Office(folder / "office")
         self._leaks: list[str] = []
         logger.add(lambda line: self._look(str(line), office), level="DEBUG", format="{message}", diagnose=False)
-        self._kinds = {"replies": Replies(office)}
+        papers = folder / "papers"
+        papers.mkdir()
+        self._kinds = {
+            "replies": Replies(office),
+            "settings": SettingsFiles(papers),
+            "plans": Plans(office, papers),
+            "state files": StateFiles(office),
+        }
 
     def _look(self, line: str, office: Office) -> None:
         self._leaks += ["a secret in the log" for secret in office.secrets if secret in line]
 
     def try_one(self, number: int) -> Verdict:
         """Try the input with this number."""
-        verdict = self._kinds[_ORDER[number % len(_ORDER)]].try_one(random.Random(f"hostile input {number}"))
+        verdict = self._kinds[kind_of(number)].try_one(random.Random(f"hostile input {number}"))
         verdict.violations += self._leaks
         self._leaks.clear()
         return verdict
@@ -54,7 +70,8 @@ def main() -> int:
         fuzz = Fuzz(Path(folder))
         if asked.show is not None:
             return _show(fuzz.try_one(asked.show))
-        return _all(fuzz, range(asked.first, asked.first + asked.inputs))
+        numbers = range(asked.first, asked.first + asked.inputs)
+        return _all(fuzz, [number for number in numbers if asked.kind in (None, kind_of(number))])
 
 
 def _show(verdict: Verdict) -> int:
@@ -63,7 +80,7 @@ def _show(verdict: Verdict) -> int:
     return 1 if verdict.violations else 0
 
 
-def _all(fuzz: Fuzz, numbers: range) -> int:
+def _all(fuzz: Fuzz, numbers: Sequence[int]) -> int:
     began, kinds, outcomes, violated = time.monotonic(), Counter[str](), Counter[str](), 0
     by_kind = Counter[tuple[str, str]]()
     for number in numbers:

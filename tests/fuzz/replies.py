@@ -28,6 +28,7 @@ from tests.fuzz.verdict import Verdict, bounded
 MIB = 2**20
 PATIENCE = 6 * 3600.0
 """Seconds of the simulated clock that a cycle may take, whatever the services do."""
+_SCENES = ("first", "cycle", "cycle", "resync", "resync", "person", "person", "newcomer", "account", "look", "look")
 _SNAPSHOT = ("users", "teams", "memberships")
 
 _ERRORS: tuple[Any, ...] = (
@@ -319,9 +320,7 @@ class Replies:
     def try_one(self, draw: random.Random) -> Verdict:
         """Try one hostile reply."""
         office = self.office
-        scene = office.scenes[
-            draw.choice(("first", "cycle", "cycle", "resync", "resync", "person", "newcomer", "account", "look"))
-        ]
+        scene = office.scenes[draw.choice(_SCENES)]
         exchanges = self._exchanges[scene.name]
         at = draw.randrange(len(exchanges))
         target = exchanges[at]
