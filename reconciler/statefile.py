@@ -122,12 +122,13 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         kind = _BY_CODE.get(getattr(error, "sqlite_errorcode", -1) & 0xFF)
-        if kind is None and str(error).startswith("no such "):
-            # A table or column is missing, though the version was checked at opening.
+        if kind is None and str(error).startswith(("no such ", "Could not decode ")):
+            # A table or column is missing, though the version was checked at opening; or a text is none.
             kind = Damaged
         if kind is None:
             raise
-        raise kind(path, f"{error} ({error.sqlite_errorname})") from error
+        name = getattr(error, "sqlite_errorname", "")
+        raise kind(path, f"{error} ({name})" if name else str(error)) from error
     except OSError as error:
         where = f": {error.filename}" if error.filename and str(error.filename) != str(path) else ""
         raise Unusable(path, f"{error.strerror or error}{where}") from error
@@ -287,6 +288,9 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
             f"it was written by a newer version of the reconciler (version {version} of the file; this one knows up "
             f"to {len(migrations.STEPS)})",
         )
+    # What is done on the quiet at each write, or instead of a read, is nobody's damage.
+    if made := connection.execute("SELECT type, name FROM sqlite_schema WHERE type IN ('trigger', 'view')").fetchone():
+        raise Damaged(path, f"it holds the {made[0]} {made[1]!r}, which no version of the reconciler makes")
     return int(version)
 
 

@@ -143,6 +143,7 @@ class StateFiles:
         if chance < 0.30:
             return _surroundings(path, draw), set()
         connection = sqlite3.connect(path, isolation_level=None)
+        connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
         try:
             if chance < 0.55:
                 scheme = draw.choice(_SCHEMES)
