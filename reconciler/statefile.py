@@ -99,6 +99,17 @@ ROOM = 16 * 2**20
 ROOM_FOR_EACH = 4096
 """Bytes that have to be free before anything is sent, and for each operation."""
 
+# What is done on the quiet at a write or instead of a read, what refuses a row, what holds values of any type.
+_NOT_OURS = """
+    SELECT type, name FROM sqlite_schema WHERE type IN ('trigger', 'view') OR sql LIKE 'CREATE UNIQUE INDEX%'
+    UNION ALL SELECT 'table', name FROM pragma_table_list
+    WHERE schema = 'main' AND type <> 'shadow' AND NOT strict AND name NOT LIKE 'sqlite!_%' ESCAPE '!'
+"""
+_SHAPE = """
+    SELECT made.name, field.name, field.type, field."notnull", field.pk
+    FROM sqlite_schema AS made, pragma_table_info(made.name) AS field WHERE made.type = 'table'
+"""
+
 _BY_CODE: dict[int, type[StateError]] = {
     sqlite3.SQLITE_BUSY: InUse,
     sqlite3.SQLITE_LOCKED: InUse,
@@ -122,13 +133,18 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         kind = _BY_CODE.get(getattr(error, "sqlite_errorcode", -1) & 0xFF)
-        if kind is None and str(error).startswith(("no such ", "Could not decode ")):
-            # A table or column is missing, though the version was checked at opening; or a text is none.
+        refused = isinstance(error, sqlite3.OperationalError | sqlite3.IntegrityError) and hasattr(
+            error, "sqlite_errorcode"
+        )
+        if kind is None and (refused or str(error).startswith("Could not decode ")):
+            # What is in the file is not as the version that was checked at opening has it, or a text is none.
             kind = Damaged
         if kind is None:
             raise
         name = getattr(error, "sqlite_errorname", "")
         raise kind(path, f"{error} ({name})" if name else str(error)) from error
+    except UnicodeDecodeError as error:
+        raise Damaged(path, f"it is damaged: what SQLite finds there is no text ({error.reason})") from error
     except OSError as error:
         where = f": {error.filename}" if error.filename and str(error.filename) != str(path) else ""
         raise Unusable(path, f"{error.strerror or error}{where}") from error
@@ -282,15 +298,16 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
     if application != migrations.APPLICATION_ID:
         raise Foreign(path, "this is a SQLite database of another application")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version < 0:
+        raise Damaged(path, f"it says that it is of version {version}")
     if version > len(migrations.STEPS):
         raise Newer(
             path,
             f"it was written by a newer version of the reconciler (version {version} of the file; this one knows up "
             f"to {len(migrations.STEPS)})",
         )
-    # What is done on the quiet at each write, or instead of a read, is nobody's damage.
-    if made := connection.execute("SELECT type, name FROM sqlite_schema WHERE type IN ('trigger', 'view')").fetchone():
-        raise Damaged(path, f"it holds the {made[0]} {made[1]!r}, which no version of the reconciler makes")
+    if made := connection.execute(_NOT_OURS).fetchone():
+        raise Damaged(path, f"it holds the {made[0]} {made[1]!r}, which no version of the reconciler makes so")
     return int(version)
 
 
@@ -308,10 +325,23 @@ def _open_checked(path: Path) -> sqlite3.Connection:
         if version < len(migrations.STEPS):
             keep_copy(connection, path, f"before-v{len(migrations.STEPS)}")
             _migrate(connection, version)
+        _check_shape(connection, path)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _check_shape(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise `Damaged` where a table or column is missing or another one, before anything relies on it."""
+    fresh = _in_memory(None)
+    try:
+        lacking = set(fresh.execute(_SHAPE)) - set(connection.execute(_SHAPE))
+    finally:
+        fresh.close()
+    if lacking:
+        table, column, *_ = min(lacking)
+        raise Damaged(path, f"its table {table} has no proper column {column}")
 
 
 def _migrate(connection: sqlite3.Connection, version: int) -> None:

@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from loguru import logger
@@ -40,11 +40,11 @@ class Fuzz:
         logger.add(lambda line: self._look(str(line), office), level="DEBUG", format="{message}", diagnose=False)
         papers = folder / "papers"
         papers.mkdir()
-        self._kinds = {
-            "replies": Replies(office),
-            "settings": SettingsFiles(papers),
-            "plans": Plans(office, papers),
-            "state files": StateFiles(office),
+        self._kinds: dict[str, Callable[[random.Random], Verdict]] = {
+            "replies": Replies(office).try_one,
+            "settings": SettingsFiles(papers).try_one,
+            "plans": Plans(office, papers).try_one,
+            "state files": StateFiles(office).try_one,
         }
 
     def _look(self, line: str, office: Office) -> None:
@@ -52,7 +52,7 @@ class Fuzz:
 
     def try_one(self, number: int) -> Verdict:
         """Try the input with this number."""
-        verdict = self._kinds[kind_of(number)].try_one(random.Random(f"hostile input {number}"))
+        verdict = self._kinds[kind_of(number)](random.Random(f"hostile input {number}"))
         verdict.violations += self._leaks
         self._leaks.clear()
         return verdict

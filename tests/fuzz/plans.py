@@ -113,10 +113,10 @@ def _digest(operations: list[Any]) -> str:
         return named.get("jumpcloud_id") or named.get("keeper_id") or ""
 
     try:
-        effects = []
+        effects: list[list[Any]] = []
         for op in operations:
             who = key(op["subject"])
-            did = {("add", who, key(team)) for team in op["teams"]["add"]}
+            did: set[tuple[str, ...]] = {("add", who, key(team)) for team in op["teams"]["add"]}
             did |= {("remove", who, key(team)) for team in op["teams"]["remove"]}
             if op["kind"] == "update_user":
                 did |= {("set", who, change["attribute"], change["to"]) for change in op["changes"]}
