@@ -37,7 +37,7 @@ campaign-mutants: .venv/.ok
 INPUTS := 100000
 
 fuzz: .venv/.ok
-	.venv/bin/python -m tests.fuzz --inputs $(INPUTS)
+	.venv/bin/python -m tests.fuzz --inputs $(INPUTS) --jobs $(JOBS)
 
 lint: .venv/.ok
 	.venv/bin/ruff check
