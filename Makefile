@@ -1,10 +1,10 @@
-.PHONY: demo test test-long test-browser test-systemd campaign campaign-mutants fuzz lint format types lock
+.PHONY: demo test test-long test-browser test-systemd audit campaign campaign-mutants fuzz lint format types lock
 .DELETE_ON_ERROR:
 
 # Root needs no sudo, and a container often has none.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-demo: .venv/.ok
+demo: .venv/.run
 	.venv/bin/reconciler demo
 
 test: .venv/.ok
@@ -21,6 +21,10 @@ test-browser: .venv/.browser
 # The units on a real systemd, as root on Debian 12 with debootstrap; elsewhere it says why it is skipped.
 test-systemd: .venv/.ok
 	.venv/bin/pytest -q -rs --timeout=900 tests/systemd/test_service.py
+
+# Known vulnerabilities of the locked dependencies, as far as the data can be reached; it says how far.
+audit: .venv/.audit
+	.venv/bin/python .ci/audit.py .venv/bin/pip-audit
 
 # Histories of faults, see tests/campaign/README.md: so many seeds, of so many steps, in so many processes.
 SEEDS := 10000
@@ -50,17 +54,21 @@ format: .venv/.ok
 types: .venv/.ok
 	.venv/bin/mypy
 
-# Versions and hashes only: which index serves them is the business of whoever installs.
+# Versions and hashes only: which index serves them is the business of whoever installs. The first is what runs on a
+# server, the others add to it what tests need, in the same versions.
+COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	--upgrade pyproject.toml
+
 lock: .venv/.ok
 	.venv/bin/pip install --quiet uv
-	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-		--upgrade --extra test pyproject.toml -o requirements.lock
-	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-		--upgrade --extra browser --constraint requirements.lock pyproject.toml -o requirements-browser.lock
-	! grep -n '://' requirements.lock requirements-browser.lock
+	$(COMPILE) --extra build -o requirements.lock
+	$(COMPILE) --extra build --extra test --constraint requirements.lock -o requirements-test.lock
+	$(COMPILE) --extra browser --constraint requirements-test.lock -o requirements-browser.lock
+	$(COMPILE) --extra audit --constraint requirements-test.lock -o requirements-audit.lock
+	! grep -n '://' requirements*.lock
 
 # Debian and Ubuntu ship Python without ensurepip; it comes with python3-venv.
-.venv/.ok: requirements.lock pyproject.toml
+.venv/.run: requirements.lock pyproject.toml
 	python3 -c 'import ensurepip' 2>/dev/null || \
 		{ $(SUDO) apt-get update && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y python3-venv; }
 	python3 -m venv .venv
@@ -68,8 +76,16 @@ lock: .venv/.ok
 	.venv/bin/pip install --no-deps --no-build-isolation -e .
 	touch $@
 
+.venv/.ok: .venv/.run requirements-test.lock
+	.venv/bin/pip install --require-hashes -r requirements-test.lock
+	touch $@
+
 .venv/.browser: .venv/.ok requirements-browser.lock
 	command -v chromium >/dev/null || \
 		{ $(SUDO) apt-get update && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y chromium; }
 	.venv/bin/pip install --require-hashes -r requirements-browser.lock
+	touch $@
+
+.venv/.audit: .venv/.ok requirements-audit.lock
+	.venv/bin/pip install --require-hashes -r requirements-audit.lock
 	touch $@

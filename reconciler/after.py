@@ -4,7 +4,7 @@ It takes a bounded time, can be cancelled at any moment, and never makes a cycle
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from time import monotonic
@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 from loguru import logger
 
 from reconciler import approval, exits, hooks, metrics, notify, standing
-from reconciler.alerts import HISTORY, Key, Situation
+from reconciler.alerts import HISTORY, Key, Situation, merely_left
 from reconciler.config import Settings
 from reconciler.cycle import NobodyThere, Order, Outcome, Stopped
 from reconciler.http import Counters
 from reconciler.model import Snapshot
-from reconciler.plan import Kind, Notice
+from reconciler.plan import Kind, Notice, NoticeKind
 from reconciler.policy import Mode
 from reconciler.standing import Standing
 from reconciler.store import State, StateError, Store
@@ -27,7 +27,6 @@ T = TypeVar("T")
 
 READY_FOR = 3
 """So many intervals the last good cycle may be old before the daemon is not ready."""
-_STANDING = "standing"
 _NEWEST = 20
 """Runs among which the newest of everybody is looked for."""
 
@@ -40,7 +39,7 @@ class After:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.standing = standing.from_json(store.meta(_STANDING))
+        self.standing = standing.from_json(store.meta(standing.KEY))
         self._unsaved: dict[str, dict[Key, datetime]] = {}
         self._measured = metrics.Measured()
 
@@ -85,15 +84,17 @@ class After:
         # A cycle without anything to send does not show that all writes are paused.
         good = whole and outcome.good and self.store.pause() is None
         after = self.standing.counted(outcome.result, seconds, outcome.results.values(), traffic)
+        resync = outcome.plan.kind == "resync"
         if whole and outcome.result == "failed":
-            after = after.failed(outcome.stopped, now)
+            after = after.failed(outcome.stopped, now, resync=resync)
         elif whole:
-            after = replace(after, failing=None, last_good=now if good else after.last_good)
-        self._keep(after)
+            after = replace(after.succeeded(resync=resync), last_good=now if good else after.last_good)
+        after = replace(after, merely_left=merely_left(outcome.plan, after.merely_left))
         snapshot = self._snapshot(settings)
+        self._keep(_inventoried(after, settings, outcome, snapshot, began))
         await self._tell(settings, snapshot, outcome, whole=whole, began=began, now=now)
-        if good:
-            await notify.heartbeat(settings)
+        if good and (problem := await notify.heartbeat(settings)) is not None:
+            self._called({"heartbeat": problem}, now)
         notices = await self._approve(settings, snapshot, outcome, now)
         self._measure(settings, snapshot, now)
         return notices
@@ -109,7 +110,7 @@ class After:
     ) -> None:
         """After a run that raised; `words` tell a person why (see `words_of`)."""
         after = self.standing.counted("failed", seconds, (), traffic)
-        self._keep(after if order.person else after.failed(words, now))
+        self._keep(after if order.person else after.failed(words, now, resync=order.resync))
         snapshot = self._snapshot(settings)
         await self._tell(settings, snapshot, None, whole=not order.person, began=now, now=now)
         self._measure(settings, snapshot, now)
@@ -132,7 +133,8 @@ class After:
 
     def _snapshot(self, settings: Settings) -> Snapshot | None:
         """What the state file holds after the run, read once; None where nobody asks or it can't be read."""
-        if not (notify.receivers(settings) or settings.teams.approve_command or _measures(settings)):
+        programs = settings.teams.approve_command or settings.keeper.inventory_command
+        if not (notify.receivers(settings) or programs or _measures(settings)):
             return None
         try:
             return self.store.snapshot()
@@ -164,16 +166,36 @@ class After:
                 done=self.store.tellable(now - HISTORY),
                 passed=self.store.passed_canaries(),
                 failing=self.standing.failing,
-                approving=self.standing.approving,
+                merely_left=self.standing.merely_left,
+                hooks=self.standing.hooks,
             )
-            await notify.tell(settings, self.store, situation, began, self._unsaved)
+            known = self.standing.refused
+            reports = await notify.tell(settings, self.store, situation, began, self._unsaved, known)
+            refused = {name: report.refused for name, report in reports.items() if report.refused}
+            if refused != known:
+                self._keep(replace(self.standing, refused=refused))
+            self._called({name: report.problem for name, report in reports.items() if report.called}, now)
         except StateError as error:
             logger.warning("Nobody could be told how it stands: {}", error)
+
+    def _called(self, problems: Mapping[str, str], now: datetime) -> None:
+        """After receivers were called, with what went wrong with each; the log has what is new about that."""
+        for name, problem in problems.items():
+            _, known = self.standing.untold.get(name, (now, ""))
+            if problem and problem != known:
+                logger.warning("The {} did not take what it was sent, and is tried again: {}", name, problem)
+            elif known and not problem:
+                logger.info("The {} takes what it is sent again", name)
+        after = self.standing.told(problems, now)
+        if after != self.standing:
+            self._keep(after)
 
     async def _approve(
         self, settings: Settings, snapshot: Snapshot | None, outcome: Outcome, now: datetime
     ) -> list[Notice]:
         """Have what was queued approved, where the settings name who does that."""
+        if not settings.teams.approve_command and approval.APPROVE in self.standing.hooks:
+            self._keep(self.standing.hook(approval.APPROVE, ""))
         if snapshot is None or not settings.teams.approve_command or settings.policy().mode is Mode.OBSERVE:
             return []
         if self.store.pause() is not None:
@@ -181,13 +203,14 @@ class After:
         waits = approval.approvable(snapshot, settings.policy().teams)
         attempt = approval.approval_due(_queued(outcome), waits, self.standing.approvals, now)
         if attempt is None:
-            if not waits and (self.standing.approvals or self.standing.approving):
-                self._keep(replace(self.standing, approvals=None, approving=""))
+            if not waits and (self.standing.approvals or approval.APPROVE in self.standing.hooks):
+                self._keep(replace(self.standing, approvals=None).hook(approval.APPROVE, ""))
             return []
         self._keep(replace(self.standing, approvals=attempt))
         problem = await hooks.approve(settings, waits)
-        self._keep(replace(self.standing, approving=problem))
-        return [approval.hook_failed(approval.APPROVE, problem)] if problem else []
+        notices = [approval.hook_failed(approval.APPROVE, problem)] if problem else []
+        self._keep(self.standing.hook(approval.APPROVE, notices[0].message if notices else ""))
+        return notices
 
     def _measure(self, settings: Settings, snapshot: Snapshot | None, now: datetime) -> None:
         if snapshot is None or not _measures(settings):
@@ -205,9 +228,25 @@ class After:
         """In the state file too, where it can be written; what is in memory counts as long as this process lives."""
         self.standing = after
         try:
-            self.store.set_meta(_STANDING, standing.to_json(after))
+            self.store.set_meta(standing.KEY, standing.to_json(after))
         except StateError as error:
             logger.warning("How it stands could not be kept: {}", error)
+
+
+def _inventoried(
+    after: Standing, settings: Settings, outcome: Outcome, snapshot: Snapshot | None, began: datetime
+) -> Standing:
+    """How it stands with the inventory command: it is not asked in every cycle, and is well only once it answered."""
+    failed = [
+        notice.message
+        for notice in outcome.plan.notices
+        if notice.kind is NoticeKind.HOOK_FAILED and notice.subject.name == approval.INVENTORY
+    ]
+    if failed:
+        return after.hook(approval.INVENTORY, failed[0])
+    inventory = snapshot.inventory if snapshot else None
+    answered = inventory is not None and inventory.read_at >= began
+    return after.hook(approval.INVENTORY, "") if answered or not settings.keeper.inventory_command else after
 
 
 def _measures(settings: Settings) -> bool:

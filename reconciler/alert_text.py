@@ -3,18 +3,28 @@
 Names and messages from the services are data, and a chat reads markup: see `harmless`.
 """
 
+import json
 import re
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from reconciler.alerts import Alert, AlertKind
+from reconciler.alerts import Alert, AlertKind, Fact
 from reconciler.report.terminal import clean
 
-SHOWN = 5
-"""Facts that the text of an alert names; the rest is a number."""
-SHOWN_TO_MACHINES = 100
+T = TypeVar("T")
 
-_CALL = re.compile(r"(?<!\w)@(?=(?:channel|here|everyone|all)\b)", re.IGNORECASE)
+SHOWN = 10
+"""Facts that the text of an alert names at most; the rest is a number."""
+TEXT_BYTES = 4000
+"""Of a text, cut at whole lines: what the chats show as one message (Slack advises 4,000 characters)."""
+SHOWN_TO_MACHINES = 100
+FACTS_BYTES = 8 << 10
+"""Of the facts for machines. With the text, twice, and all of it escaped, a body stays below the 28 KB of Teams."""
+_NAME_BYTES, _WORDS_BYTES = 300, 1500
+
+# An underscore is no part of the word: `_@here_` is emphasis, and calls.
+_CALL = re.compile(r"(?<![^\W_])@(?=(?:channel|here|everyone|all)(?![^\W_]))", re.IGNORECASE)
 
 _HEADS = {
     AlertKind.LEAVER_ACTIVE: (
@@ -30,6 +40,10 @@ _HEADS = {
     AlertKind.PROTECTED: (
         "1 protected person is suspended or out of scope, and was left active",
         "{} protected people are suspended or out of scope, and were left active",
+    ),
+    AlertKind.STUCK: (
+        "What is due for 1 person or team keeps failing",
+        "What is due for {} people or teams keeps failing",
     ),
     AlertKind.ADDRESS_CONFLICT: (
         "1 person in scope gets nothing new: a conflict of addresses",
@@ -49,24 +63,37 @@ _HEADS = {
 _ADVICE = {
     AlertKind.LEAVER_ACTIVE: "At once, for one person: reconciler resync EMAIL. All of them: reconciler status",
     AlertKind.FAILING: "Nobody is changed meanwhile; it is tried again. More: reconciler status, and the log",
+    AlertKind.STUCK: "It is tried again with growing pauses; at once: reconciler resync EMAIL",
     AlertKind.PROTECTED: "If they really left, lock them in the Admin Console or take them out of policy.protect",
     AlertKind.DEACTIVATED: "More: reconciler history, reconciler explain EMAIL",
     AlertKind.WAITING: "Approve them in Keeper's Admin Console, or see teams.approve_command in the settings",
 }
 
 
+_MORE = {
+    AlertKind.LEAVER_ACTIVE: "reconciler leavers",
+    AlertKind.DEACTIVATED: "reconciler leavers",
+    AlertKind.WAITING: "reconciler teams",
+}
+"""What shows those that the text only counts, where it is not `reconciler status`."""
+
+
 def text(alert: Alert, tenant: str) -> str:
     """The alert for people in a chat: a head, the first facts, the rest as a number, what to do."""
     number = len(alert.facts)
     one, many = _HEADS[alert.kind]
-    whose = f"[{harmless(tenant)}] " if tenant else ""
+    whose = f"[{_cut(harmless(tenant), _NAME_BYTES)}] " if tenant else ""
     lines = [f"{whose}{one if number == 1 else many.format(number)}:"]
-    lines += [f"- `{harmless(fact.name)}`: {harmless(fact.text)}" for fact in alert.facts[:SHOWN]]
-    if number > SHOWN:
-        lines.append(f"- and {number - SHOWN} more")
-    if alert.kind in _ADVICE:
-        lines.append(_ADVICE[alert.kind])
-    return "\n".join(lines)
+    every = (
+        f"- `{_cut(harmless(fact.name), _NAME_BYTES)}`: {_cut(harmless(fact.text), _WORDS_BYTES)}"
+        for fact in alert.facts[:SHOWN]
+    )
+    end = [_ADVICE[alert.kind]] if alert.kind in _ADVICE else []
+    more = f"… and {{}} more, see `{_MORE.get(alert.kind, 'reconciler status')}`"
+    shown = _fitting(every, TEXT_BYTES - sum(len(line.encode()) + 1 for line in (*lines, more, *end)))
+    if number > len(shown):
+        end.insert(0, more.format(number - len(shown)))
+    return "\n".join([*lines, *shown, *end])
 
 
 def document(alert: Alert, tenant: str, at: datetime) -> dict[str, Any]:
@@ -78,11 +105,33 @@ def document(alert: Alert, tenant: str, at: datetime) -> dict[str, Any]:
         "tenant": tenant,
         "at": _stamp(at),
         "count": len(alert.facts),
-        "facts": [
-            {"about": clean(fact.name), "text": clean(fact.text, 1000), "since": _stamp(fact.at)}
-            for fact in alert.facts[:SHOWN_TO_MACHINES]
-        ],
+        "facts": _fitting(map(_for_machines, alert.facts[:SHOWN_TO_MACHINES]), FACTS_BYTES),
     }
+
+
+def _for_machines(fact: Fact) -> dict[str, str]:
+    return {
+        "about": _cut(clean(fact.name), _NAME_BYTES),
+        "text": _cut(clean(fact.text, 1000), _WORDS_BYTES),
+        "since": _stamp(fact.at),
+    }
+
+
+def _fitting(found: Iterable[T], room: int) -> list[T]:
+    """The first of them, as many as have room as JSON: so many bytes."""
+    fitting = []
+    for one in found:
+        room -= len(json.dumps(one, ensure_ascii=False).encode()) + 1
+        if room < 0:
+            break
+        fitting.append(one)
+    return fitting
+
+
+def _cut(words: str, most: int) -> str:
+    """The words in so many bytes at most. Marks take no columns: what is short on a screen may be long."""
+    raw = words.encode()
+    return words if len(raw) <= most else raw[: most - 3].decode(errors="ignore") + "…"
 
 
 def harmless(words: str) -> str:

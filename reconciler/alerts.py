@@ -7,12 +7,11 @@ the fact is over, so that it is told anew should it come back.
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from reconciler.approval import APPROVE
 from reconciler.model import USER_NAME, Account, Snapshot
 from reconciler.plan import Kind, Notice, NoticeKind, Operation, Plan, Rule
 from reconciler.policy import OutOfScope, Policy
@@ -28,8 +27,13 @@ TOO_LONG = timedelta(hours=1)
 """How long after the end of their grace leavers may be active before that is told."""
 HISTORY = timedelta(days=7)
 """How long a receiver may be away and still be told of what was done."""
+FIRST_PAUSE = timedelta(minutes=5)
+GIVEN_UP = timedelta(days=1)
+"""How soon a refused alert is tried again, with pauses that grow up to `EVERY`; and for how long."""
 FAILURES = 2
 """So many cycles in a row have failed before that is told: one may be a hiccup of the network."""
+ATTEMPTS = 3
+"""So often what is due for one person or team has failed before that is told: a quarter of an hour has passed."""
 
 
 class AlertKind(StrEnum):
@@ -40,6 +44,7 @@ class AlertKind(StrEnum):
     FAILING = "failing"
     KIND_STOPPED = "kind_stopped"
     PROTECTED = "protected"
+    STUCK = "stuck"
     ADDRESS_CONFLICT = "address_conflict"
     DEACTIVATED = "deactivated"
     ADDRESS_CHANGE = "address_change"
@@ -63,6 +68,7 @@ _WAYS = {
 
 Key = tuple[str, str]
 """What a receiver remembers a fact by: the kind of alert, and whom or what it is about."""
+_SPARED = frozenset({NoticeKind.KEPT, NoticeKind.IN_GRACE})
 _DONE = "done:"
 """Begins the keys of what was done; the id in the journal follows."""
 
@@ -99,12 +105,25 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """Since when a receiver refuses what tells it of a fact, and when it did last."""
+
+    since: datetime
+    last: datetime
+
+    def rests(self, now: datetime) -> bool:
+        """Whether it is too early to try again: pauses double, from `FIRST_PAUSE` to `EVERY`."""
+        return now < self.last + min(max(self.last - self.since, FIRST_PAUSE), EVERY)
+
+
+@dataclass(frozen=True, slots=True)
 class Failing:
-    """Cycles that failed in a row, since when, and the words of the last one."""
+    """Cycles that failed in a row, since when, and the words of the last one. `resync`: resyncs are among them."""
 
     count: int
     since: datetime
     words: str
+    resync: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +132,9 @@ class Situation:
 
     `plan` is None where the cycle failed; `whole` says that it was about everybody, not about the one person of a
     `resync EMAIL`. `done` are the operations of the last days that are worth telling (see `Store.tellable`). `passed`
-    are the kinds whose canary has passed, `failing` the cycles that failed up to now. `approving` is what went wrong
-    with the last approve command, "" for nothing.
+    are the kinds whose canary has passed, `failing` the cycles that failed up to now. `merely_left`: see there; it is
+    known while cycles fail as well. `hooks` are the programs that the settings name and that failed when last run,
+    with what went wrong.
     """
 
     at: datetime
@@ -127,22 +147,25 @@ class Situation:
     done: Sequence[JournalRow] = ()
     passed: Collection[Kind] = ()
     failing: Failing | None = None
-    approving: str = ""
+    merely_left: Collection[str] = ()
+    hooks: Mapping[str, str] = field(default_factory=dict)
 
 
 def facts(now: Situation) -> list[Fact]:
     """Everything that people are to know, told before or not."""
-    found = [*_leavers(now), *_failing(now), *_protected(now), *_done(now), *_waiting(now)]
-    if now.approving:
-        found.append(Fact(AlertKind.HOOK_FAILED, APPROVE, APPROVE, now.approving, now.at))
+    found = [*_leavers(now), *_failing(now), *_stuck(now), *_protected(now), *_done(now), *_waiting(now)]
+    found += [Fact(AlertKind.HOOK_FAILED, name, name, words, now.at) for name, words in sorted(now.hooks.items())]
     return [*found, *(_of_plan(now, now.plan) if now.plan else ())]
 
 
-def due(found: Sequence[Fact], told: Mapping[Key, datetime], now: Situation) -> list[Alert]:
-    """What one receiver is to be told now, by what it was told before; one message for each kind."""
+def due(
+    found: Sequence[Fact], told: Mapping[Key, datetime], now: Situation, resting: Collection[Key] = ()
+) -> list[Alert]:
+    """What one receiver is to be told now, by what it was told before; one message for each kind. It is not told yet
+    of what is `resting`, since it refused that."""
     alerts = []
     for kind in AlertKind:
-        mine = [fact for fact in found if fact.kind is kind]
+        mine = [fact for fact in found if fact.kind is kind and fact.id not in resting]
         new = [fact for fact in mine if fact.id not in told]
         again = kind in REPEATED and any(now.at - told[fact.id] >= EVERY for fact in mine if fact.id in told)
         if kind in REPEATED and (new or again):
@@ -152,8 +175,8 @@ def due(found: Sequence[Fact], told: Mapping[Key, datetime], now: Situation) -> 
     over = ended(found, told, now)
     for kind, words in _RECOVERIES.items():
         keys = tuple(key for key in over if key[0] == kind)
-        if keys and not any(fact.kind is kind for fact in found):
-            fact = Fact(AlertKind.RECOVERED, kind.value, kind.value, words, now.at)
+        fact = Fact(AlertKind.RECOVERED, kind.value, kind.value, words, now.at)
+        if keys and fact.id not in resting and not any(fact.kind is kind for fact in found):
             alerts.append(Alert(AlertKind.RECOVERED, (fact,), forget=keys))
     return alerts
 
@@ -175,7 +198,7 @@ def _can_tell(key: Key, now: Situation) -> bool:
     if subject.startswith(_DONE):
         return True  # it fell out of the history
     match kind:
-        case AlertKind.PROTECTED | AlertKind.WAITING:
+        case AlertKind.PROTECTED | AlertKind.STUCK | AlertKind.WAITING | AlertKind.HOOK_FAILED:
             return True
         case AlertKind.FAILING:
             return whole and now.failing is None
@@ -183,8 +206,6 @@ def _can_tell(key: Key, now: Situation) -> bool:
             # A kind rests after its canary failed: only that it passes, or is not needed any more, is an end.
             planned = now.plan.counts if now.plan else {}
             return subject in now.passed or (whole and subject not in planned)
-        case AlertKind.HOOK_FAILED if subject == APPROVE:
-            return not now.approving
         case _:
             return whole
 
@@ -192,24 +213,33 @@ def _can_tell(key: Key, now: Situation) -> bool:
 # -- the facts ------------------------------------------------------------------------------------------------------
 
 
+def merely_left(plan: Plan, before: Collection[str] = ()) -> frozenset[str]:
+    """The Keeper ids of those who left the scope and are neither suspended nor deleted: grace and
+    `policy.out_of_scope` are for them alone. After a plan about one person the others are as they were `before`."""
+    found = {op.subject.keeper_id for op in plan.operations if op.rule is Rule.LEFT}
+    found |= {notice.subject.keeper_id for notice in plan.notices if notice.kind in _SPARED}
+    if plan.focus:
+        about = {op.subject.keeper_id for op in plan.operations} | {one.subject.keeper_id for one in plan.notices}
+        found |= set(before) - about
+    return frozenset(found)
+
+
 def _leavers(now: Situation) -> Iterator[Fact]:
     """Who left the scope and is still active an hour past grace, whatever the cause. Protected people are told of by
-    themselves."""
+    themselves. Of whom it is not known why they left, it is told: better once too often than not."""
     planned = {
         op.subject.keeper_id: (number, op)
         for number, op in enumerate(now.plan.operations if now.plan else ())
         if op.kind is Kind.DEACTIVATE_USER
     }
     for account in _by_address(now.snapshot):
-        if account.protected_as or account.left_at is None:
+        merely = account.keeper_id in now.merely_left
+        if account.protected_as or account.left_at is None or (merely and now.policy.out_of_scope is OutOfScope.KEEP):
             continue
-        number, op = planned.get(account.keeper_id, (-1, None))
-        if op is None and now.policy.out_of_scope is OutOfScope.KEEP:
-            continue  # whoever merely left is kept; of the others the plan tells
-        at_once = op is not None and op.rule in (Rule.SUSPENDED, Rule.DELETED)
-        grace = timedelta() if at_once else now.policy.grace
+        grace = now.policy.grace if merely else timedelta()
         if now.at - account.left_at >= grace + TOO_LONG:
             since = f"left the scope at {_time(account.left_at)}"
+            number, op = planned.get(account.keeper_id, (-1, None))
             cause = _cause(now, account, number, op)
             text = f"{since}: {cause}" if cause else since
             yield Fact(AlertKind.LEAVER_ACTIVE, account.keeper_id, account.email, text, account.left_at)
@@ -233,6 +263,16 @@ def _failing(now: Situation) -> Iterator[Fact]:
     if failing is not None and failing.count >= FAILURES:
         text = f"{failing.count} in a row since {_time(failing.since)}, the last: {failing.words}"
         yield Fact(AlertKind.FAILING, "cycles", "cycles", text, failing.since)
+
+
+def _stuck(now: Situation) -> Iterator[Fact]:
+    """Whom it keeps failing for, as long as it is due: no licence is free, Keeper refuses a value."""
+    names = {op.subject.key: op.subject.name for op in now.plan.operations} if now.plan else {}
+    for key, failure in sorted(now.snapshot.failures.items()):
+        due_now = key in names or now.plan is None or not now.whole
+        if failure.count >= ATTEMPTS and due_now:
+            text = f"failed {failure.count} times in a row, last at {_time(failure.last_at)}: {failure.error}"
+            yield Fact(AlertKind.STUCK, key, names.get(key, key), text, failure.last_at)
 
 
 def _protected(now: Situation) -> Iterator[Fact]:
@@ -294,8 +334,6 @@ def _of_notice(now: Situation, notice: Notice) -> Iterator[Fact]:
         yield Fact(AlertKind.ADDRESS_CHANGE, key, subject.name, notice.message, now.at)
     elif notice.kind is NoticeKind.CONFLICT and subject.type == "user":
         yield Fact(AlertKind.ADDRESS_CONFLICT, key, subject.name, notice.message, now.at)
-    elif notice.kind is NoticeKind.HOOK_FAILED and subject.name != APPROVE:
-        yield Fact(AlertKind.HOOK_FAILED, subject.name, subject.name, notice.message, now.at)
     elif notice.kind is NoticeKind.KEEPER_DISAGREES:
         # Without an operation that failed by it, the notice is about something that merely does not show yet.
         failed = [r.operation for r in now.results if r.outcome == NoticeKind.KEEPER_DISAGREES]

@@ -294,7 +294,7 @@ class _Run:
         return await self._team_by_team(op, rest, refusal)
 
     async def _team_by_team(
-        self, op: Operation, rest: Operation, refusal: scim.Refused
+        self, op: Operation, rest: Operation, refusal: scim.KeeperError
     ) -> tuple[Operation, KeeperUser | None]:
         """What Keeper takes of the `rest`, which is nothing but teams: each by itself, what takes away first. What of
         the operation is not in the rest is as it should be."""
@@ -309,10 +309,11 @@ class _Run:
         for part in parts if len(parts) > 1 else ():
             try:
                 reply = await self._request(part)
-            except scim.Refused as error:
-                if error.uncertain:
-                    raise
+            except scim.KeeperError as error:
+                # What was done before is done all the same, and what may have been done is asked for again.
                 refusal = error
+                if not isinstance(error, scim.Refused):
+                    break
             else:
                 done = replace(done, add=(*done.add, *part.add), remove=(*done.remove, *part.remove))
         if not (done.add or done.remove):

@@ -4,7 +4,9 @@ Loading reads that file and nothing else: secrets stay references until they are
 pure core never sees this module, it gets a `Policy` and `Limits`.
 """
 
+import contextlib
 import difflib
+import hashlib
 import os
 import re
 import stat
@@ -277,12 +279,22 @@ class Settings(_Section):
     log: LogSection = LogSection()
 
     _file: Path = PrivateAttr()
+    _digest: str = PrivateAttr()
     _lines: Mapping[Key, int] = PrivateAttr()
 
     @property
     def file(self) -> Path:
         """The file that the settings were loaded from, as it was named."""
         return self._file
+
+    @property
+    def digest(self) -> str:
+        """Tells whether two processes have read the same settings.
+
+        It is of the file's text, not of the values: those hold paths that differ with the way on which the file was
+        reached, and defaults that differ between versions.
+        """
+        return self._digest
 
     def policy(self) -> Policy:
         """The rules of the diff."""
@@ -357,7 +369,7 @@ class Settings(_Section):
 def find_settings(option: Path | None) -> Path:
     """The settings file: the `--config` option, else `$RECONCILER_CONFIG`, `./config.toml`, the system's own.
 
-    Raises SettingsError where there is none.
+    Raises SettingsError where there is none, and for settings in the current directory that somebody else put there.
     """
     if option:
         return option
@@ -374,6 +386,8 @@ def find_settings(option: Path | None) -> Path:
             # can't look into and only happen to be in, such as root's for `sudo -u reconciler`.
             if not place.is_absolute() and not os.access(".", os.X_OK, effective_ids=True):
                 continue
+        if not place.is_absolute() and (why := _whose(place)):
+            raise SettingsError([Problem(place, None, "", why, hint="if they are meant, name them with --config")])
         return place
     raise SettingsError(
         [
@@ -381,6 +395,19 @@ def find_settings(option: Path | None) -> Path:
             for place in places
         ]
     )
+
+
+def _whose(found: Path) -> str:
+    """Why settings that merely lie where somebody is may be a trap, "" if not: they name programs to run and where the
+    secrets are sent, and root may be in anybody's directory."""
+    with contextlib.suppress(OSError):  # loading tells
+        status = found.stat()
+        before_sudo = os.environ.get("SUDO_UID", "") if os.geteuid() == 0 else ""
+        if status.st_uid not in (0, os.geteuid()) and str(status.st_uid) != before_sudo:
+            return "belongs to another user"
+        if status.st_mode & stat.S_IWOTH:
+            return "everybody may write it"
+    return ""
 
 
 def load(path: Path) -> Settings:
@@ -400,7 +427,7 @@ def load(path: Path) -> Settings:
     except ValidationError as error:
         # `from None`: the original holds the values, some of which may be secrets in the wrong place.
         raise SettingsError(_problems(path, lines, error.errors(include_url=False))) from None
-    settings._file, settings._lines = path, lines
+    settings._file, settings._lines, settings._digest = path, lines, hashlib.sha256(text.encode()).hexdigest()
     return settings
 
 

@@ -5,13 +5,13 @@ fails, that part is put off and reported; everything else goes on.
 """
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from reconciler.jumpcloud import JumpCloud, JumpCloudError
 from reconciler.match import has_left
 from reconciler.model import Status
-from reconciler.plan import Kind, Notice, NoticeKind, Operation, Rule, TeamRef
+from reconciler.plan import Kind, Notice, NoticeKind, Operation, Rule, Subject, TeamRef
 from reconciler.safety import Judged, divided
 
 
@@ -50,7 +50,7 @@ async def confirm(judged: Judged, jumpcloud: JumpCloud, groups: Collection[str])
 async def _doubt(op: Operation, jumpcloud: JumpCloud, groups: Collection[str]) -> _Doubt | None:
     try:
         if op.kind is Kind.DEACTIVATE_USER:
-            words = await _why_not_lock(op, jumpcloud)
+            words = await _why_not_lock(op.subject, op.rule, jumpcloud)
             return _Doubt(True, (), words) if words else None
         if op.kind is Kind.DELETE_TEAM:
             there = op.subject.jumpcloud_id in await jumpcloud.groups_in_scope()
@@ -61,20 +61,44 @@ async def _doubt(op: Operation, jumpcloud: JumpCloud, groups: Collection[str]) -
         return _Doubt(op.kind is not Kind.UPDATE_USER, op.remove, f"the confirming read failed: {error}")
 
 
-async def _why_not_lock(op: Operation, jumpcloud: JumpCloud) -> str:
-    if not op.subject.jumpcloud_id:
+async def unconfirmed_locks(leavers: Iterable[Subject], jumpcloud: JumpCloud) -> tuple[Notice, ...]:
+    """Of the users whose lock in Keeper a first plan takes for ours, since the lists say that they have left, those for
+    whom a point read does not say so too: an administrator may have locked them, and their lock must stay."""
+    leavers = tuple(leavers)
+    found = await asyncio.gather(*(_lock_in_doubt(subject, jumpcloud) for subject in leavers))
+    return tuple(
+        Notice(
+            NoticeKind.UNCONFIRMED,
+            subject,
+            f"locked in Keeper, and {words}; the lock counts as somebody else's. To undo it: "
+            f"reconciler resync {subject.name} --unlock",
+        )
+        for subject, words in zip(leavers, found, strict=True)
+        if words
+    )
+
+
+async def _lock_in_doubt(subject: Subject, jumpcloud: JumpCloud) -> str:
+    try:
+        return await _why_not_lock(subject, Rule.LEFT, jumpcloud)
+    except JumpCloudError as error:
+        return f"the read that should confirm that they have left failed: {error}"
+
+
+async def _why_not_lock(subject: Subject, rule: Rule, jumpcloud: JumpCloud) -> str:
+    if not subject.jumpcloud_id:
         # Taken over by a person as somebody whom JumpCloud does not know.
-        person = await jumpcloud.person(email=op.subject.name)
+        person = await jumpcloud.person(email=subject.name)
         there = person is not None and person.user.bound and not has_left(person.user)
         return "somebody in scope has this address when it is looked for alone" if there else ""
-    status = await jumpcloud.status_of(op.subject.jumpcloud_id)
-    if op.rule is Rule.SUSPENDED:
+    status = await jumpcloud.status_of(subject.jumpcloud_id)
+    if rule is Rule.SUSPENDED:
         return "" if status is Status.SUSPENDED else "read again, the own record does not say suspended"
     if status is None or status is Status.SUSPENDED:
         return ""
-    if op.rule is Rule.DELETED:
+    if rule is Rule.DELETED:
         return "missing from the list of users, but there when read alone"
-    paths = await jumpcloud.application_paths(op.subject.jumpcloud_id)
+    paths = await jumpcloud.application_paths(subject.jumpcloud_id)
     return "missing from the scope, but bound to the application when read alone" if paths.bound else ""
 
 

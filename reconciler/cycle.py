@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 from loguru import logger
 
 from reconciler import apply as executor
+from reconciler import exits
 from reconciler.approval import INVENTORY, hook_failed, inventory_due
 from reconciler.config import Settings
-from reconciler.confirm import confirm
+from reconciler.confirm import confirm, unconfirmed_locks
 from reconciler.diff import Decision, diff
 from reconciler.http import Counters
 from reconciler.inventory import InventoryError
@@ -34,13 +35,14 @@ from reconciler.model import (
     fold,
 )
 from reconciler.person import InKeeper, around, in_jumpcloud, in_keeper, in_snapshot
-from reconciler.plan import Effect, Kind, Notice, NoticeKind, Operation, Plan, Source
+from reconciler.plan import Effect, Kind, Notice, NoticeKind, Operation, Plan, Source, Subject
 from reconciler.policy import Mode
 from reconciler.report.document import SavedPlan, to_json
 from reconciler.safety import HOLDS_ALL, Allowance, Consent, Judged, Past, Release, judge, only, paused
 from reconciler.settle import Settled, settle
 from reconciler.snapshot import observed
 from reconciler.store import Binding, JournalRow, Request, State, StateError, Store
+from reconciler.tasks import siblings
 
 RELEASE_LASTS = timedelta(hours=4)
 STALE = timedelta(days=1)
@@ -131,8 +133,8 @@ async def plan(
 ) -> Plan:
     """A dry run: what the next cycle would do, in full even when it is held. Writes nothing."""
     line = _Line(settings, services, store, order, now, progress)
-    read = await line.read()
-    return (await line.confirmed(line.limited(line.decided(read)), read)).plan
+    read, decision = await line.considered()
+    return (await line.confirmed(line.limited(decision), read)).plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,11 +221,11 @@ async def run(
     run_id = store.begin_run("person" if order.person else "cycle", now, by=order.by, reason=order.reason)
     with logger.contextualize(run=run_id):
         try:
-            read = await _unless(stopping, line.read())
+            read, decision = await _unless(stopping, line.considered())
             before = store.snapshot()
-            decision = line.decided(read)
             judged = await _unless(stopping, line.confirmed(line.agreed(decision), read))
             learnt = line.learnt(decision, judged.plan, read, before)
+            judged, learnt = await _unless(stopping, line.own_locks(judged, learnt, read, before))
             store.save(learnt, before)
             if not order.person and read.snapshot.inventory != before.inventory:
                 store.keep_inventory(read.snapshot.inventory)
@@ -233,7 +235,7 @@ async def run(
         except Exception as error:
             with suppress(StateError):
                 result = "stopped" if isinstance(error, Stopped) else "failed"
-                store.finish_run(run_id, clock(), result, error=str(error))
+                store.finish_run(run_id, clock(), result, error=exits.recorded(error))
             raise
 
 
@@ -292,14 +294,14 @@ class _Line:
             or last is None
             or self.now - last > STALE
         )
-        scope, listing, (inventory, notices) = await asyncio.gather(
-            self.services.jumpcloud.read_scope(self.progress),
-            _list(self.services.keeper, snapshot, self.progress) if resync else _nothing(),
-            self._inventory(snapshot, resync=resync),
-        )
+        async with siblings() as group:
+            scope_read = group.create_task(self.services.jumpcloud.read_scope(self.progress))
+            listed = group.create_task(_list(self.services.keeper, snapshot, self.progress)) if resync else None
+            told = group.create_task(self._inventory(snapshot, resync=resync))
+        scope, (inventory, notices) = scope_read.result(), told.result()
         snapshot = replace(snapshot, inventory=inventory)
-        if listing is not None:
-            snapshot = observed(snapshot, listing, self.now)
+        if listed is not None:
+            snapshot = observed(snapshot, listed.result(), self.now)
         directory = await self.services.jumpcloud.read_directory(scope, _ids_of_interest(snapshot), self.progress)
         outcomes, snapshot = settle(_sent_rows(unknown), snapshot)
         return _Read(directory, snapshot, "resync" if resync else "cycle", "", unknown, outcomes, notices)
@@ -352,6 +354,18 @@ class _Line:
         return _Read(directory, settled, "resync", held.key, mine, outcomes)
 
     # -- decide -----------------------------------------------------------------------------------------------------
+
+    async def considered(self) -> tuple[_Read, Decision]:
+        """Both sides as read, and what is to be done. Keeper links a creation to whatever account has the address, so
+        before anybody is created it is listed, if that was not done anyway."""
+        read = await self.read()
+        decision = self.decided(read)
+        if read.kind != "cycle" or not any(op.sent and op.kind is Kind.CREATE_USER for op in decision.plan.operations):
+            return read, decision
+        listing = await _list(self.services.keeper, read.snapshot, self.progress)
+        outcomes, snapshot = settle(_sent_rows(read.unknown), observed(read.snapshot, listing, self.now))
+        read = replace(read, kind="resync", snapshot=snapshot, outcomes=outcomes)
+        return read, self.decided(read)
 
     def decided(self, read: _Read) -> Decision:
         application = read.directory.application
@@ -429,6 +443,20 @@ class _Line:
     async def confirmed(self, judged: Judged, read: _Read) -> Judged:
         return await confirm(judged, self.services.jumpcloud, read.directory.groups)
 
+    async def own_locks(
+        self, judged: Judged, learnt: Snapshot, read: _Read, before: Snapshot
+    ) -> tuple[Judged, Snapshot]:
+        """What a lock that is newly taken for ours rests on is confirmed: on somebody's return it would be undone."""
+        known = {**before.accounts, **read.snapshot.accounts}
+        fresh = [a for k, a in learnt.accounts.items() if a.locked_by_us and not known[k].locked_by_us]
+        leavers = [Subject("user", a.email, a.jumpcloud_id, a.keeper_id) for a in fresh]
+        doubts = await unconfirmed_locks(leavers, self.services.jumpcloud)
+        if not doubts:
+            return judged, learnt
+        others = {n.subject.keeper_id: replace(learnt.accounts[n.subject.keeper_id], locked_by_us=False) for n in doubts}
+        plan = replace(judged.plan, notices=(*judged.plan.notices, *doubts))
+        return replace(judged, plan=plan), replace(learnt, accounts={**learnt.accounts, **others})
+
     def learnt(self, decision: Decision, plan: Plan, read: _Read, before: Snapshot) -> Snapshot:
         """What is known of Keeper before anything is sent."""
         enforced = self.settings.policy().mode is Mode.ENFORCE
@@ -497,10 +525,6 @@ class _Line:
         return f"all writes were paused by {pause.by}" if pause else ""
 
 
-async def _nothing() -> None:
-    return None
-
-
 async def _list(keeper: Keeper, snapshot: Snapshot, progress: Progress | None) -> Listing:
     return await keeper.listing(
         [
@@ -537,7 +561,8 @@ def _past(store: Store, since: datetime) -> list[Past]:
     releases = {f"release:{one.id}": _effects_of(one) for one in store.decisions("release", since - RELEASE_LASTS)}
     past = []
     for row in store.journal(since):
-        if row.state not in _MAY_BE_DONE:
+        # What was sent before and settled only now was done when it was sent.
+        if row.state not in _MAY_BE_DONE or (row.sent_at or row.planned_at) < since:
             continue
         # Only what let this very operation through: what it let through once counts when it is done again.
         released = releases.get(row.decision)

@@ -6,13 +6,11 @@ run at once and what became due several times is done once. A failed cycle never
 
 import asyncio
 import hashlib
-import json
 import os
 import signal
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from datetime import time as time_of_day
 
@@ -27,11 +25,12 @@ from reconciler.after import After
 from reconciler.config import Settings, SettingsError, load
 from reconciler.health import Told, serving
 from reconciler.http import HttpError
-from reconciler.orders import Answer, Ask, Setting
+from reconciler.orders import DECISIONS, Answer, Ask, Setting
 from reconciler.plan import SCHEDULE
 from reconciler.rows import Request
 from reconciler.secrets import SecretError
-from reconciler.store import StateError, Store
+from reconciler.settings_fields import Listen
+from reconciler.store import InUse, StateError, Store
 
 PULSE = 0.5
 """Seconds between two looks for orders, and between two words to the watchdog."""
@@ -43,6 +42,8 @@ STOP_PATIENCE = 60.0
 """Seconds that requests on their way have to be finished once the daemon is to stop; the unit grants more."""
 JUMP = 30.0
 """Seconds by which the clock may differ from what has passed before it counts as put forward or back."""
+LOOK_AGAIN = 1.0
+"""Seconds between two looks whether the state file is free."""
 WIDTH = 100
 """Columns of the answers to orders."""
 
@@ -69,6 +70,10 @@ class Daemon:
         self._services: cycle.Services
         self._clients = AsyncExitStack()
         self._server = AsyncExitStack()
+        self._listening: Listen | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._next_cycle: datetime | None = None
+        self._answers: list[tuple[Request, Answer]] = []
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises SecretError where a secret can't be had at the start."""
@@ -76,45 +81,58 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self._ask_to_reload)
-        async with self._server, self._clients:
+        try:
             self._services = await self._clients.enter_async_context(wiring.services(self.settings))
+            orders.lapse(self.store, self.clock())
             self._schedule()
             self._scheduler.start()
-            pulse = asyncio.create_task(self._pulse())
-            worker = asyncio.create_task(self._work())
-            await self._serve_metrics(lambda: not pulse.done() and not worker.done())
+            self._tasks = [asyncio.create_task(self._work()), asyncio.create_task(self._pulse())]
+            worker = self._tasks[0]
+            await self._serve_metrics()
             systemd.notify(READY="1")
             try:
                 await asyncio.wait({worker, asyncio.create_task(self.stopping.wait())}, return_when="FIRST_COMPLETED")
                 systemd.notify(STOPPING="1", STATUS="finishing the requests that are on their way")
+                self.store.take_no_more_requests()
                 if not worker.done():
                     await asyncio.wait({worker}, timeout=STOP_PATIENCE)
             finally:
                 self._scheduler.shutdown(wait=False)
-                for task in (worker, pulse):
+                for task in self._tasks:
                     task.cancel()
-                ended = await asyncio.gather(worker, pulse, return_exceptions=True)
-            for error in ended:
-                if isinstance(error, Exception):
-                    raise error
+                ended = await asyncio.gather(*self._tasks, return_exceptions=True)
+        finally:
+            await self._server.aclose()
+            await self._clients.aclose()
+        for error in ended:
+            if isinstance(error, Exception):
+                raise error
         with suppress(StateError):
             self.store.set_meta("next_cycle", "")
         logger.info("stopped")
 
-    async def _serve_metrics(self, alive: Callable[[], bool]) -> None:
-        """Serve metrics and health as long as the daemon lasts, where the settings say so."""
+    async def _serve_metrics(self) -> None:
+        """Serve metrics and health where the settings have them now; that they can't be served stops nothing else."""
         listen = self.settings.metrics.listen
+        if listen == self._listening:
+            return
+        await self._server.aclose()
+        self._listening = None
         if listen is None:
             return
         told = Told(
-            lambda: self._after.metrics(self.clock()), alive, lambda: self._after.ready(self.settings, self.clock())
+            lambda: self._after.metrics(self.clock()),
+            lambda: not any(task.done() for task in self._tasks),
+            lambda: self._after.ready(self.settings, self.clock()),
         )
         try:
             self._after.measure(self.settings)
             port = await self._server.enter_async_context(serving(listen, told))
-            logger.info("metrics and health at http://{}:{}", listen.host, port)
         except (OSError, StateError) as error:
             logger.error("Metrics can't be served at {}:{}: {}. All else goes on.", *listen, error)
+            return
+        self._listening = listen
+        logger.info("metrics and health at http://{}:{}", listen.host, port)
 
     def stop(self) -> None:
         """Begin no new operation; what is on its way is finished and recorded."""
@@ -177,8 +195,10 @@ class Daemon:
     async def _work(self) -> None:
         self._tick("cycle")
         while not self.stopping.is_set():
+            self._tell_next()
             await self._wake.wait()
             self._wake.clear()
+            self._answer()
             if self._reload:
                 await self._read_settings()
             for request in self._orders():
@@ -193,24 +213,31 @@ class Daemon:
                     asyncio.get_running_loop().call_later(self._failures.rest(), self._wake.set)
             self._tell("; ".join(filter(None, ["waiting", self._refused, self._last])))
 
-    def _orders(self) -> list[Request]:
-        try:
-            return self.store.orders()
-        except StateError as error:
-            self._failed(error)
-            return []
+    def _tell_next(self) -> None:
+        """Keep for `status` when the next cycle is due: on schedule, or once the pause after a failure is over."""
+        if self._due:
+            due = self.clock() + timedelta(seconds=self._failures.rest())
+        else:
+            due = min((job.next_run_time for job in self._scheduler.get_jobs()), default=self.clock()).astimezone(UTC)
+        if self._next_cycle is None or abs(due - self._next_cycle) > timedelta(seconds=1):
+            with suppress(StateError):
+                self.store.set_meta("next_cycle", due.isoformat())
+                self._next_cycle = due
 
     async def _cycle(self, *, resync: bool) -> bool:
         """One cycle; returns whether it came to an end that was no failure."""
         self._tell("a resync" if resync else "a cycle")
+        began = self.clock()
         try:
             outcome = await orders.run(cycle.Order(resync=resync, by=SCHEDULE), self._where())
         except cycle.Stopped:
             return True
         except Exception as error:
-            self._failed(error)
+            with orders.lines_of_run(self.store, began):
+                self._failed(error)
             return False
-        self._ended(outcome)
+        with orders.lines_of_run(self.store, began):
+            self._ended(outcome)
         return outcome.result != "failed"
 
     def _ended(self, outcome: cycle.Outcome) -> None:
@@ -223,21 +250,15 @@ class Daemon:
         held = outcome.plan.id if outcome.plan.held else ""
         news = outcome.result in ("partial", "failed") or held not in ("", self._held)
         self._held = held
-        level = "WARNING" if news else "INFO"
-        logger.bind(result=outcome.result, run=outcome.run_id).log(level, "{}", _summary(outcome))
-        job = self._scheduler.get_job("cycle")
-        with suppress(StateError):
-            due = job.next_run_time.astimezone(UTC).isoformat() if job is not None else ""
-            self.store.set_meta("next_cycle", due)
+        logger.bind(result=outcome.result).log("WARNING" if news else "INFO", "{}", _summary(outcome))
 
     def _failed(self, error: Exception) -> None:
         """One message for a failure that lasts, whatever the number of cycles."""
         _, words = _words(error)
         self._last = f"the last cycle failed at {self.clock():%Y-%m-%d %H:%M} UTC: {words.splitlines()[0][:300]}"
         if self._failures.add(self.settings.schedule.interval, words):
-            logger.error("{} Tried again with growing pauses; nothing is lost.", words)
-            if exits.explained(error) is None:
-                logger.opt(exception=error).error("where it was")
+            where = error if exits.explained(error) is None else None
+            logger.opt(exception=where).error("{} Tried again with growing pauses; nothing is lost.", words)
         else:
             logger.debug("it still fails: {}", words)
 
@@ -248,25 +269,61 @@ class Daemon:
                 "the cycles succeed again, after {} that failed since {:%Y-%m-%d %H:%M} UTC", over.count, over.since
             )
 
-    async def _serve(self, request: Request) -> None:
-        """Carry out an order that was filed, and leave the answer for whoever waits for it."""
-        ask = Ask(request.kind, request.arguments, request.by, request.reason)
-        self._tell(f"{request.kind} {request.arguments.get('person', '')}, ordered by {request.by}")
-        logger.info("{} ordered by {}{}", request.kind, request.by, f": {request.reason}" if request.reason else "")
+    # -- orders -----------------------------------------------------------------------------------------------------
+
+    def _orders(self) -> list[Request]:
         try:
-            self.store.take(request.id)
-            answer = await orders.carry_out(ask, self._where())
-            if not orders.is_decision(ask) and answer.code not in (exits.FAILED, exits.USAGE):
-                self._recovered()
+            return self.store.orders()
+        except StateError as error:
+            self._failed(error)
+            return []
+
+    async def _serve(self, request: Request) -> None:
+        """Carry out an order that was filed, once, and leave the answer for whoever waits for it."""
+        ask = orders.filed(request)
+        began = self.clock()
+        try:
+            if not self.store.take(request.id):
+                return  # withdrawn meanwhile
+            self._tell(f"{ask.kind} {ask.arguments.get('person', '')}, ordered by {ask.by}")
+            logger.info("{} ordered by {}{}", ask.kind, ask.by, f": {ask.reason}" if ask.reason else "")
+            answer = await self._other_settings(ask) or await orders.carry_out(ask, self._where())
         except cycle.Stopped:
+            with suppress(StateError):
+                self.store.put_back(request.id)
             return
         except Exception as error:
             code, words = _words(error)
-            logger.error("{}", words)
+            with orders.lines_of_run(self.store, began):
+                logger.error("{}", words)
             answer = Answer(code, error=words)
-        state = "done" if answer.code != exits.FAILED else "failed"
+        if ask.kind not in DECISIONS and answer.code not in (exits.FAILED, exits.USAGE):
+            self._failures.again()
+        self._answers.append((request, answer))
+        self._answer()
+
+    def _answer(self) -> None:
+        """Record what came of orders; what can't be recorded now, on a full disk for instance, is tried again."""
         with suppress(StateError):
-            self.store.close_request(request.id, state, self.clock(), json.dumps(asdict(answer)))
+            while self._answers:
+                orders.close(self.store, *self._answers[0], self.clock())
+                del self._answers[0]
+
+    async def _other_settings(self, ask: Ask) -> Answer | None:
+        """Why an order is refused that was given with other settings in view than those that are in force, or that the
+        file has by now. Whoever has just protected somebody relies on it."""
+        if ask.kind in DECISIONS or ask.settings == self.settings.digest:
+            return None
+        try:
+            theirs = load(self.settings.file).digest == ask.settings
+            problem = await self._read_settings() if theirs else ""
+        except SettingsError as error:
+            problem = str(error)
+        if ask.settings == self.settings.digest:
+            return None
+        answer = _refused(problem, self.settings)
+        logger.warning("the order is refused. {}", answer.error)
+        return answer
 
     def _where(self) -> Setting:
         return Setting(self.settings, self._services, self.store, self.clock, self.stopping, self._after, width=WIDTH)
@@ -277,33 +334,35 @@ class Daemon:
         self._reload = True
         self._wake.set()
 
-    async def _read_settings(self) -> None:
-        """Take the settings anew where they are good, and the clients with them; else go on with the old ones."""
+    async def _read_settings(self) -> str:
+        """Take the settings anew where they are good, and the clients with them; else go on with the old ones, and
+        return why."""
         self._reload = False
-        self._refused = "the new settings can't be used, the old ones are in force (see the log)"
         systemd.reloading()
-        clients = AsyncExitStack()
+        clients, problem = AsyncExitStack(), ""
         try:
             settings = load(self.settings.file)
-            if settings.state_path() != self.store.path:
-                logger.error(
-                    "state.path can't be changed while the service runs: restart it; the old settings are kept"
-                )
-                return
             services = await clients.enter_async_context(wiring.services(settings))
+            if settings.state_path().resolve() != self.store.path:
+                problem = "state.path can't be changed while the service runs: restart it."
         except (SettingsError, SecretError, HttpError) as error:
-            logger.error("The settings can't be used; the old ones are kept.\n{}", error)
-            return
-        finally:
-            systemd.notify(READY="1")
-        await self._clients.aclose()
-        self._clients, self._services, self.settings = clients, services, settings
-        self._refused = ""
-        log.to_stderr(settings, service=True)
-        self._schedule()
-        self._tick("cycle")
-        self._failures = Failures()
-        logger.info("the settings were read again")
+            problem = str(error)
+        if problem:
+            await clients.aclose()
+            self._refused = "the new settings can't be used, the old ones are in force (see the log)"
+            logger.error("The settings can't be used; the old ones are kept.\n{}", problem)
+        else:
+            await self._clients.aclose()
+            self._clients, self._services, self.settings = clients, services, settings
+            self._refused = ""
+            log.to_stderr(settings, service=True)
+            await self._serve_metrics()
+            self._schedule()
+            self._tick("cycle")
+            self._failures.again()
+            logger.info("the settings were read again")
+        systemd.notify(READY="1")
+        return problem
 
     def _tell(self, doing: str) -> None:
         systemd.notify(STATUS=doing)
@@ -315,18 +374,23 @@ class Failures:
     def __init__(self) -> None:
         self.count = 0
         self.since: datetime | None = None
-        self._words = ""
+        self._words: str | None = None
+        self._pause = timedelta(0)
         self._until = 0.0
 
     def add(self, interval: timedelta, words: str = "") -> bool:
         """One more; returns whether these words are new. The pauses double, up to `LONGEST_PAUSE`."""
         self.count += 1
         self.since = self.since or datetime.now(UTC)
-        pause = min(LONGEST_PAUSE, interval * 2 ** min(self.count - 1, 20))
-        self._until = time.monotonic() + pause.total_seconds()
-        new = self.count == 1 or words != self._words
+        self._pause = min(LONGEST_PAUSE, self._pause * 2 or interval)
+        self._until = time.monotonic() + self._pause.total_seconds()
+        new = words != self._words
         self._words = words
         return new
+
+    def again(self) -> None:
+        """End the pause, since things have changed; what fails all the same is told."""
+        self._pause, self._until, self._words = timedelta(0), 0.0, None
 
     def resting(self) -> bool:
         """Whether it is too early to try again."""
@@ -335,6 +399,17 @@ class Failures:
     def rest(self) -> float:
         """Seconds until it is time to try again."""
         return max(0.0, self._until - time.monotonic())
+
+
+def _refused(problem: str, settings: Settings) -> Answer:
+    if problem:
+        words = f"the service can't use the settings as they are now, and goes on with its former ones:\n{problem}"
+    else:
+        words = (
+            f"the service has the settings in {os.path.abspath(settings.file)}, and this was ordered with others. Name "
+            "that file with --config. If you did, it was changed meanwhile: order it again."
+        )
+    return Answer(exits.USAGE, error=f"Nothing was done: {words}")
 
 
 def _words(error: Exception) -> tuple[int, str]:
@@ -367,6 +442,22 @@ def _share(settings: Settings) -> float:
 def serve(settings: Settings, clock: Callable[[], datetime]) -> None:
     """Run the daemon in this process. Raises StateError, SecretError where it can't start."""
     log.to_stderr(settings, service=True)
-    with Store.open(settings.state_path(), write=True, takes_requests=True) as store:
+    with _opened(settings) as store:
         logger.info("started as process {} with {}", os.getpid(), settings.file)
         asyncio.run(Daemon(settings, store, clock).run())
+
+
+def _opened(settings: Settings) -> Store:
+    """The state file, once it is free: a command that has it, or a daemon that is ending, gives it back."""
+    waits = False
+    while True:
+        try:
+            return Store.open(settings.state_path(), write=True, takes_requests=True)
+        except InUse as busy:
+            if busy.takes_requests:
+                raise
+            if not waits:
+                logger.warning("waiting for the state file: {}", busy.problem)
+                systemd.notify(STATUS=f"waiting for the state file: {busy.problem}")
+            waits = True
+        time.sleep(LOOK_AGAIN)

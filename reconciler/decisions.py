@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import datetime
 
-from reconciler.model import EXTERNAL_ID, Account, Snapshot, Standing, Takeover, fold, normal
+from reconciler.model import EXTERNAL_ID, Account, Snapshot, Standing, Takeover, fold, normal, typed
 from reconciler.store import Store
 
 
@@ -67,7 +67,7 @@ def disown(store: Store, now: datetime, by: str, reason: str, email: str) -> str
     }
     decided = replace(before, accounts={**before.accounts, **accounts})
     _keep(store, decided, before, "disown", {"accounts": sorted(accounts), "email": email}, now, by, reason)
-    return f"{email} is given up: not changed any more, nor created anew, until `reconciler adopt {email}`."
+    return f"{email} is given up: not changed any more, nor created anew, until `reconciler adopt {typed(email)}`."
 
 
 def _accounts(snapshot: Snapshot, email: str) -> list[Account]:

@@ -27,6 +27,7 @@ from reconciler.model import (
     User,
     fold,
     normal,
+    typed,
 )
 from reconciler.plan import (
     Cause,
@@ -195,7 +196,8 @@ class _Diff(TeamRules):
             self.notice(
                 NoticeKind.UNMANAGED,
                 subject,
-                f"in scope, but given up by a person (disown); back under management: reconciler adopt {user.email}",
+                f"in scope, but given up by a person (disown); back under management: reconciler adopt "
+                f"{typed(user.email)}",
             )
         elif user.id in self.match.conflicts:
             self.notice(NoticeKind.CONFLICT, subject, self.match.conflicts[user.id])
@@ -258,7 +260,7 @@ class _Diff(TeamRules):
             NoticeKind.GHOST,
             subject,
             f"in Keeper{state}, not in scope in JumpCloud, not managed: never changed. "
-            f"To have us manage them: reconciler adopt {account.email}",
+            f"To have us manage them: reconciler adopt {typed(account.email)}",
         )
 
     def _disowned(self, account: Account) -> None:
@@ -376,7 +378,7 @@ class _Diff(TeamRules):
                 NoticeKind.LOCKED_IN_KEEPER,
                 subject,
                 "in scope, but locked in Keeper by somebody else (perhaps to transfer the vault): left alone. "
-                f"To unlock: reconciler resync {account.email} --unlock",
+                f"To unlock: reconciler resync {typed(account.email)} --unlock",
             )
 
     def _update(self, account: Account, user: User, subject: Subject, *, access: bool, asked: bool = False) -> None:

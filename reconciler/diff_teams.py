@@ -19,6 +19,7 @@ from reconciler.model import (
     Group,
     Snapshot,
     Team,
+    typed,
 )
 from reconciler.plan import (
     Cause,
@@ -216,14 +217,14 @@ class TeamRules:
                         NoticeKind.DRIFT,
                         subject,
                         f"the address was changed in Keeper from {want} to {have}; left as it is. In Keeper Commander: "
-                        f"enterprise-user --add-alias {want} {have}",
+                        f"enterprise-user --add-alias {typed(want)} {typed(have)}",
                     )
                 elif not held_address:
                     self.notice(
                         NoticeKind.ADDRESS_CHANGE,
                         subject,
                         f"the address in JumpCloud is now {want}; Keeper's is left as it is. In Keeper Commander: "
-                        f"enterprise-user --add-alias {want} {have}",
+                        f"enterprise-user --add-alias {typed(want)} {typed(have)}",
                     )
                 continue
             if asked and self.policy.drift is Drift.REPORT:

@@ -32,9 +32,21 @@ def explained(error: Exception) -> tuple[int, str] | None:
 
 def unforeseen(error: Exception) -> str:
     """What is said of an error that nobody expected."""
-    from reconciler.report.terminal import clean
-
     return (
-        f"An error that should not happen: {type(error).__name__}: {clean(str(error), width=300)}. What was begun is "
-        "in the journal; the next run settles it. Please report it (RECONCILER_TRACEBACK=1 shows where it was)."
+        f"An error that should not happen: {named(error)}. What was begun is in the journal; the next run settles it. "
+        "Please report it (RECONCILER_TRACEBACK=1 shows where it was)."
     )
+
+
+def recorded(error: Exception) -> str:
+    """The text of an error as it may be kept: its own where it can be expected."""
+    return str(error) if explained(error) else named(error)
+
+
+def named(error: BaseException) -> str:
+    """An error that nobody expected, made harmless: its text may be of any origin."""
+    from reconciler.report.terminal import clean
+    from reconciler.secrets import masked
+
+    text = clean(masked(str(error)), width=300)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -411,7 +411,12 @@ class Http:
                 transport=transport,
                 timeout=httpx.Timeout(limits.read, connect=limits.connect),
                 limits=httpx.Limits(max_connections=1),
-                headers={"user-agent": "jumpcloud-keeper-reconciler", "accept-encoding": "gzip"},
+                # A proxy that opens TLS may keep answers: to x-api-key, no rule of caching forbids it.
+                headers={
+                    "user-agent": "jumpcloud-keeper-reconciler",
+                    "accept-encoding": "gzip",
+                    "cache-control": "no-cache",
+                },
                 cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             )
         except OSError as error:

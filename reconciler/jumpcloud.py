@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from reconciler.http import Http
 from reconciler.jumpcloud_access import ServiceAccount, key_headers, login_headers
-from reconciler.jumpcloud_lists import PAGE, Lists, Page, Progress, envelope, siblings, together, whole
+from reconciler.jumpcloud_lists import PAGE, Lists, Page, Progress, envelope, whole
 from reconciler.jumpcloud_replies import (
     ApplicationAmbiguous,
     ApplicationInactive,
@@ -33,6 +33,7 @@ from reconciler.jumpcloud_replies import (
     usable_address,
 )
 from reconciler.model import Application, Directory, Group, Status, User, is_jumpcloud_id, normal
+from reconciler.tasks import siblings, together
 
 __all__ = [
     "ApplicationAmbiguous",

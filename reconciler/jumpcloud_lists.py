@@ -4,9 +4,7 @@ Both versions of the API answer at most 100 rows a page. Neither gives a snapsho
 its rows, so that some come twice and others not at all. What is read is therefore counted against the total.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -23,6 +21,7 @@ from reconciler.jumpcloud_replies import (
     own_words,
     parsed,
 )
+from reconciler.tasks import together
 
 PAGE = 100
 """Rows asked for in a page: more are refused by the V2 lists, and were by some of V1."""
@@ -249,30 +248,6 @@ async def _capped(reading: _Reading[V], page: Callable[[int], Awaitable[Page[R]]
     """
     between = await page(reading.first)
     return any(row.id not in reading.ids for row in between.rows)
-
-
-@asynccontextmanager
-async def siblings() -> AsyncIterator[asyncio.TaskGroup]:
-    """A task group whose first failure ends the other tasks and is raised as itself."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            yield group
-    except BaseExceptionGroup as failed:
-        first = failed.exceptions[0]
-    else:
-        return
-    raise first
-
-
-async def together(work: Iterable[Awaitable[V]]) -> list[V]:
-    """The results of all, in order; the first failure ends the others and is raised."""
-
-    async def result(one: Awaitable[V]) -> V:
-        return await one
-
-    async with siblings() as group:
-        tasks = [group.create_task(result(one)) for one in work]
-    return [task.result() for task in tasks]
 
 
 _CREDENTIALS = (

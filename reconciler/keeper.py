@@ -4,10 +4,9 @@ Users are never replaced (PUT) and never deleted (DELETE): this client has no wa
 is a `KeeperError` whose class is the outcome and whose text is for the administrator.
 """
 
-import asyncio
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import quote
@@ -33,6 +32,7 @@ from reconciler.keeper_errors import (
     UnknownNode,
 )
 from reconciler.model import KeeperTeam, KeeperUser, Listing
+from reconciler.tasks import together
 
 __all__ = [
     "AddressTaken",
@@ -180,7 +180,6 @@ def _team(document: object) -> KeeperTeam:
 
 
 _R = TypeVar("_R", KeeperUser, KeeperTeam)
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,8 +265,8 @@ class Keeper:
         teams = await self._list(_TEAMS, progress)
         lost_users = sorted(set(known_users) - users.keys())
         lost_teams = sorted(set(known_teams) - teams.keys())
-        more_users = await _together(self.user(id) for id in lost_users)
-        more_teams = await _together(self.team(id) for id in lost_teams)
+        more_users = await together(self.user(id) for id in lost_users)
+        more_teams = await together(self.team(id) for id in lost_teams)
         users |= {user.id: user for user in more_users if user}
         teams |= {team.id: team for team in more_teams if team}
         absent = frozenset(lost_users) - users.keys() | frozenset(lost_teams) - teams.keys()
@@ -384,7 +383,7 @@ class Keeper:
         more = take(await self._page(kind, 1, PAGE_SIZE))
         if parallel and more:
             size = start - 1
-            for page in await _together(self._page(kind, at, size) for at in range(start, total + 1, size)):
+            for page in await together(self._page(kind, at, size) for at in range(start, total + 1, size)):
                 take(page)
         while more and (start <= total or len(found) < total):
             page = await self._page(kind, start, PAGE_SIZE)
@@ -504,16 +503,6 @@ def _failure(about: _About, error: http.HttpError) -> KeeperError:
     return outcome(
         about.subject, about.done, problem=error.problem, advice="" if uncertain else error.advice, uncertain=uncertain
     )
-
-
-async def _together(requests: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:
-    """The results in order; the first failure ends the others."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(request) for request in requests]
-    except BaseExceptionGroup as failed:
-        raise failed.exceptions[0] from None
-    return [task.result() for task in tasks]
 
 
 def _joined(

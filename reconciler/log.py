@@ -2,11 +2,13 @@
 
 import json
 import sys
+import traceback
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from reconciler import systemd
+from reconciler import exits, systemd
 from reconciler.report.terminal import clean, clean_json
 
 if TYPE_CHECKING:
@@ -23,15 +25,15 @@ _LEVELS = {"done": "INFO", "put_off": "INFO", "failed": "WARNING", "unknown": "W
 def to_stderr(settings: "Settings", *, service: bool) -> None:
     """Log as the settings say; but while a service tells what it does, a command prints that as its result.
 
-    Every message is made harmless for a terminal first. `diagnose` stays off: it would print local variables, secrets
-    among them.
+    Every message is made harmless for a terminal first. The places of an exception we write ourselves: loguru writes
+    its text as it is, and local variables, secrets among them.
     """
     level = settings.log.level.value
     level = "WARNING" if level == "INFO" and not service else level
     machine = settings.log.format.value == "json"
     logger.remove()
     logger.configure(extra={"tenant": settings.tenant}, patcher=_harmless)
-    logger.add(_write_json if machine else sys.stderr, level=level, format=_text, diagnose=False, backtrace=False)
+    logger.add(_write_json if machine else sys.stderr, level=level, format=_text)
 
 
 def operation(result: "Result") -> None:
@@ -60,13 +62,28 @@ def operation(result: "Result") -> None:
 
 def _harmless(record: "Record") -> None:
     record["message"] = clean(record["message"], width=LONGEST)
+    if record["exception"] is not None and record["exception"].value is not None:
+        record["extra"]["exception"] = "\n".join(_places(record["exception"].value))
+
+
+def _places(error: BaseException) -> Iterator[str]:
+    """Where an error was raised, after those that led to it, and what it is."""
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if before is not None:
+        yield from _places(before)
+    for one in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
+        yield from _places(one)
+    for frame in traceback.extract_tb(error.__traceback__):
+        yield f"  {frame.filename}:{frame.lineno} in {frame.name}: {frame.line}"
+    yield exits.named(error)
 
 
 def _text(record: "Record") -> str:
     time = "" if systemd.under_journal() else "{time:YYYY-MM-DDTHH:mm:ssZZ} "
     tenant = "[{extra[tenant]}] " if record["extra"].get("tenant") else ""
     run = "run {extra[run]}: " if "run" in record["extra"] else ""
-    return f"{time}{{level}} {tenant}{run}{{message}}\n{{exception}}"
+    exception = "{extra[exception]}\n" if "exception" in record["extra"] else ""
+    return f"{time}{{level}} {tenant}{run}{{message}}\n{exception}"
 
 
 def _write_json(message: "Message") -> None:
@@ -77,6 +94,4 @@ def _write_json(message: "Message") -> None:
         "message": record["message"],
         **record["extra"],
     }
-    if record["exception"] is not None:
-        line["exception"] = repr(record["exception"].value)
     sys.stderr.write(clean_json(json.dumps(line, ensure_ascii=False)) + "\n")

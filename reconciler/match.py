@@ -26,6 +26,8 @@ from reconciler.model import (
     fold,
     is_jumpcloud_id,
     normal,
+    same_address,
+    typed,
 )
 from reconciler.policy import Policy
 
@@ -229,18 +231,27 @@ def _match_by_address(
         )
         return
     account = found[0]
+    if not same_address(account.email, user.email):
+        result.conflicts[user.id] = (
+            f"the address {user.email} differs from {account.email} in Keeper by letters that only count as the same "
+            "(ß and ss): nothing was linked or created. Correct the address in JumpCloud"
+        )
+        return
     if account.standing is Standing.DISOWNED:
         result.disowned[user.id] = account.keeper_id
         return
-    holder = directory.users.get(account.jumpcloud_id)
-    in_use = holder is not None and holder.in_scope and holder.id != user.id
+    in_use = any(
+        keeper_id == account.keeper_id and other != user.id and directory.users[other].in_scope
+        for other, keeper_id in result.account_of.items()
+    )
     consented = account.takeover is Takeover.BY_ADDRESS and not in_use
     tied = not consented and (account.keeper_id in taken or tied_to_another(account, user.id))
     if tied:
         result.conflicts[user.id] = (
             f"the address {user.email} belongs to a Keeper user who is tied to another JumpCloud id (a recycled "
             "address, or somebody who came back under a new JumpCloud user); linking them would open that vault to "
-            f"this log-in, so nothing was linked or created. If they are the same person: reconciler adopt {user.email}"
+            f"this log-in, so nothing was linked or created. If they are the same person: "
+            f"reconciler adopt {typed(user.email)}"
         )
         return
     taken.add(account.keeper_id)

@@ -3,18 +3,17 @@
 No name, address or id of anybody is in it: labels are the tenant, services, and words of our own.
 """
 
-import os
-import stat
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reconciler.approval import APPROVE, INVENTORY
 from reconciler.model import Account, Snapshot
 from reconciler.policy import Policy
+from reconciler.report import files
 from reconciler.standing import Standing
 from reconciler.waiting import Waiting, waiting
 
@@ -122,6 +121,14 @@ def _families(measured: Measured, now: datetime) -> "Iterator[Metric]":
         yield gauge("last_good_cycle_age_seconds", "How long ago the last good cycle ended.", {"": seconds})
     failing = standing.failing.count if standing.failing else 0
     yield gauge("failed_cycles_in_a_row", "Cycles that failed since one did not.", {"": failing})
+    yield gauge(
+        "receiver_failing_since_timestamp_seconds",
+        "Since when a receiver of alerts, or of the heartbeat, has not taken what it is sent.",
+        {name: since.timestamp() for name, (since, _) in standing.untold.items()},
+        "receiver",
+    )
+    programs = {name: int(name in standing.hooks) for name in (INVENTORY, APPROVE)}
+    yield gauge("hook_failing", "Whether a program that the settings name failed when last run.", programs, "hook")
     yield counter("operations", "Operations by kind and result.", "operations", "kind", "result")
     yield gauge("users", "Keeper users of the node by state.", measured.users, "state")
     yield gauge("teams", "Keeper teams of the node by state.", measured.teams, "state")
@@ -137,17 +144,6 @@ def _families(measured: Measured, now: datetime) -> "Iterator[Metric]":
 
 
 def write_textfile(path: Path, text: bytes) -> None:
-    """Write the file for the node exporter's textfile collector, whole or not at all; raises OSError."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")  # the collector takes names that end in .prom only
-    try:
-        with os.fdopen(
-            os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, READ_BY_ALL), "wb"
-        ) as file:
-            os.fchmod(file.fileno(), READ_BY_ALL)  # whatever the umask
-            file.write(text)
-        os.replace(draft, path)
-    except OSError:
-        with suppress(OSError):
-            if stat.S_ISREG(draft.lstat().st_mode):
-                draft.unlink()
-        raise
+    """Write the file for the node exporter's textfile collector, which takes names in .prom only, whole or not at
+    all. Raises OSError."""
+    files.write(path, text.decode(), READ_BY_ALL)

@@ -47,6 +47,21 @@ def fold(address: str) -> str:
     return normal(address).casefold()
 
 
+def same_address(left: str, right: str) -> bool:
+    """Whether two addresses are one but for upper and lower case. Narrower than `fold`, which takes ß for ss:
+    nobody is linked to an account by that."""
+    return normal(left).lower() == normal(right).lower()
+
+
+_TYPED = re.compile(r"(?!-)[\w@%+=:,./-]+")
+
+
+def typed(address: str) -> str:
+    """The address as it stands in a command that a person is offered to copy. What a shell would not take for one plain
+    word is not offered: `$(reboot)@example.com` may be an address, and `'` and `` ` `` in it are RFC 5322's own."""
+    return address if _TYPED.fullmatch(address) else "EMAIL"
+
+
 class Status(StrEnum):
     """A JumpCloud user's state, as far as access depends on it."""
 

@@ -1,13 +1,13 @@
 """Telling people and machines outside: alerts to a webhook and a command, the heartbeat.
 
-Nothing here raises or takes longer than a bounded time; what could not be delivered is a warning in the log, and an
-alert counts as told only once its receiver took it. Addresses are secrets and are in no text.
+Nothing here raises or takes longer than a bounded time, and an alert counts as told only once its receiver took it.
+One that its receiver refuses keeps none of the others back. Addresses are secrets and are in no text.
 """
 
 import asyncio
 import json
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,7 +17,7 @@ from loguru import logger
 
 from reconciler import programs
 from reconciler.alert_text import document
-from reconciler.alerts import Fact, Key, Situation, due, ended, facts, silent
+from reconciler.alerts import GIVEN_UP, AlertKind, Fact, Key, Refusal, Situation, due, ended, facts, silent
 from reconciler.config import Settings
 from reconciler.http import tls_from_environment
 from reconciler.secrets import Secret, SecretError
@@ -33,16 +33,36 @@ TELLING_LIMIT = 60.0
 _WORKFLOWS = (".logic.azure.com", ".api.powerplatform.com")
 """Where Teams' workflows take webhooks. They know adaptive cards only (learn.microsoft.com, "Create incoming webhooks
 with Workflows")."""
+_OF_THE_RECEIVER = frozenset({401, 403, 404, 407, 408, 410, 425, 429})
+"""Statuses from 400 to 499 that are not about what was sent (RFC 9110, RFC 6585, RFC 8470)."""
 _BEGUN: Key = ("begun", "")
 """Under this key it is kept since when a receiver is told: what was done before is no news."""
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a call: what went wrong, "" once the receiver took it. `refused`: this message is not taken,
+    while others may be."""
+
+    problem: str = ""
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Receiver:
-    """Where alerts go. `send` returns what went wrong, "" once the receiver took it."""
+    """Where alerts go."""
 
     name: str
-    send: Callable[[Mapping[str, Any]], Coroutine[Any, Any, str]]
+    send: Callable[[Mapping[str, Any]], Coroutine[Any, Any, Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How one receiver was told: whether it was `called` at all, what went wrong, what it refuses for now."""
+
+    called: bool = False
+    problem: str = ""
+    refused: Mapping[Key, Refusal] = field(default_factory=dict)
 
 
 def receivers(settings: Settings) -> list[Receiver]:
@@ -57,20 +77,36 @@ def receivers(settings: Settings) -> list[Receiver]:
 
 
 async def tell(
-    settings: Settings, store: Store, now: Situation, began: datetime, unsaved: dict[str, dict[Key, datetime]]
-) -> None:
-    """Tell each receiver what it was not told yet. `began` is when this run did.
+    settings: Settings,
+    store: Store,
+    now: Situation,
+    began: datetime,
+    unsaved: dict[str, dict[Key, datetime]],
+    refused: Mapping[str, Mapping[Key, Refusal]],
+) -> dict[str, Report]:
+    """Tell each receiver what it was not told yet; gives a report by its name. `began` is when this run did.
 
     `unsaved` is what was told and could not be written to the state file, by receiver: nobody is told the same thing
-    every few minutes because the disk is full.
+    every few minutes because the disk is full. `refused` is what the last reports say of that.
     """
     found = facts(now)
-    await asyncio.gather(
+    told = receivers(settings)
+    reports = await asyncio.gather(
         *(
-            _tell(receiver, settings.tenant, store, found, now, began, unsaved.setdefault(receiver.name, {}))
-            for receiver in receivers(settings)
+            _tell(
+                receiver,
+                settings.tenant,
+                store,
+                found,
+                now,
+                began,
+                unsaved.setdefault(receiver.name, {}),
+                refused.get(receiver.name, {}),
+            )
+            for receiver in told
         )
     )
+    return {receiver.name: report for receiver, report in zip(told, reports, strict=True)}
 
 
 async def _tell(
@@ -81,7 +117,8 @@ async def _tell(
     now: Situation,
     began: datetime,
     unsaved: dict[Key, datetime],
-) -> None:
+    refused: Mapping[Key, Refusal],
+) -> Report:
     def keep(remember: Sequence[Key], forget: Sequence[Key], at: datetime) -> None:
         for key in forget:
             unsaved.pop(key, None)
@@ -97,32 +134,54 @@ async def _tell(
         since = began
         keep([_BEGUN], [], began)
     news = [fact for fact in found if not fact.past or fact.at >= since]
-    if over := silent(ended(found, told, now)):
-        keep([], over, now.at)
+    if ceased := silent(ended(found, told, now)):
+        keep([], ceased, now.at)
+    resting = {key for key, refusal in refused.items() if refusal.rests(now.at)}
+    # What is over is not tried again, and no longer refused.
+    still = {key: refusal for key, refusal in refused.items() if now.at - refusal.last <= GIVEN_UP}
+    called, problem = False, ""
     try:
         async with asyncio.timeout(TELLING_LIMIT):
-            for alert in due(news, told, now):
-                problem = await receiver.send(document(alert, tenant, now.at))
-                if problem:
-                    logger.warning(
-                        "The alert {} was not taken by the {}, and is told again after the next run: {}",
-                        alert.kind.value,
-                        receiver.name,
-                        problem,
-                    )
-                    return
-                keep(alert.remember, alert.forget, now.at)
+            for alert in due(news, told, now, resting):
+                answer = await receiver.send(document(alert, tenant, now.at))
+                called, problem = True, answer.problem or problem
+                if answer.problem and not answer.refused:
+                    break
+                mine = [fact.id for fact in alert.facts]
+                over = (
+                    _refuse(receiver.name, alert.kind, answer.problem, mine, still, now.at) if answer.problem else mine
+                )
+                for key in over:
+                    still.pop(key, None)
+                if over:
+                    keep([key for key in alert.remember if key in over], alert.forget, now.at)
     except TimeoutError:
-        logger.warning("The {} took too long; the rest is told after the next run", receiver.name)
+        called, problem = True, f"telling it everything took longer than {TELLING_LIMIT:g} s"
+    return Report(called, problem, still)
 
 
-async def heartbeat(settings: Settings) -> None:
-    """Call the address of the dead man's switch: after a good cycle, and only then."""
-    if settings.notify.heartbeat is not None and (problem := await _call(settings.notify.heartbeat, None)):
-        logger.warning("The heartbeat did not arrive: {}", problem)
+def _refuse(
+    receiver: str, kind: AlertKind, problem: str, mine: Sequence[Key], refused: dict[Key, Refusal], at: datetime
+) -> list[Key]:
+    """Note that an alert was refused; gives what of it is not tried any more. The log has the first and the last."""
+    if any(key not in refused for key in mine):
+        words = "The {} refuses the alert {}, the others go out: {}. It is tried again with growing pauses, for a day"
+        logger.warning(words, receiver, kind.value, problem)
+    refused.update({key: Refusal(refused[key].since if key in refused else at, at) for key in mine})
+    over = [key for key in mine if at - refused[key].since >= GIVEN_UP]
+    if over:
+        words = "The {} has refused the alert {} for a day, it is given up: {}. What it was about: reconciler status"
+        logger.warning(words, receiver, kind.value, problem)
+    return over
 
 
-async def _run(settings: Settings, body: Mapping[str, Any]) -> str:
+async def heartbeat(settings: Settings) -> str | None:
+    """Call the address of the dead man's switch: after a good cycle, and only then. Gives what went wrong, "" for
+    nothing, None where there is no such address."""
+    return None if settings.notify.heartbeat is None else (await _call(settings.notify.heartbeat, None)).problem
+
+
+async def _run(settings: Settings, body: Mapping[str, Any]) -> Answer:
     ran = await programs.run(
         settings.notify.command,
         json.dumps(body, ensure_ascii=False).encode(),
@@ -130,17 +189,17 @@ async def _run(settings: Settings, body: Mapping[str, Any]) -> str:
         env=programs.environment(settings.secrets().values()),
     )
     programs.log_output("notify.command", ran)
-    return ran.problem
+    return Answer(ran.problem, refused=ran.code != 0)
 
 
-async def _call(address: Secret, body: Mapping[str, Any] | None) -> str:
+async def _call(address: Secret, body: Mapping[str, Any] | None) -> Answer:
     """POST the body to the address, or GET it without one; what went wrong, in words without the address."""
     try:
         url = require_secure(address.resolve().get_secret_value())
     except SecretError as error:
-        return str(error)
+        return Answer(str(error))
     except ValueError as error:
-        return f"{address} holds {error}"
+        return Answer(f"{address} holds {error}")
     local = is_loopback(url)
     content = None if body is None else json.dumps(fitting(url, body), ensure_ascii=False).encode("utf-8", "replace")
     headers = {"user-agent": "jumpcloud-keeper-reconciler"}
@@ -155,7 +214,10 @@ async def _call(address: Secret, body: Mapping[str, Any] | None) -> str:
             client.stream("GET" if content is None else "POST", url, content=content, headers=headers) as answer,
         ):
             status = answer.status_code
-            return "" if 200 <= status < 300 else f"it answered with status {status}"
+            if 200 <= status < 300:
+                return Answer()
+            refused = 400 <= status < 500 and status not in _OF_THE_RECEIVER
+            return Answer(f"it answered with status {status}", refused)
     except (httpx.TimeoutException, TimeoutError):
         problem = f"no answer within {CALL_LIMIT:g} s"
     except httpx.TransportError as error:
@@ -165,7 +227,7 @@ async def _call(address: Secret, body: Mapping[str, Any] | None) -> str:
         problem = f"the certificates named in the environment can't be used ({error.strerror or 'unreadable'})"
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, ImportError):
         pass
-    return problem
+    return Answer(problem)
 
 
 def fitting(url: str, body: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,11 +1,14 @@
 """What persons order: carried out here or by the daemon, in the same way.
 
-An order is a kind with arguments that JSON can hold, so that it can be filed in the state file.
+An order is a kind with arguments that JSON can hold, so that it can be filed in the state file. It is carried out once
+at most, and soon or not at all: whoever ordered it has looked at how things stood then.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
@@ -19,9 +22,14 @@ if TYPE_CHECKING:
     from reconciler.after import After
     from reconciler.config import Settings
     from reconciler.cycle import Order, Outcome, Progress, Services
-    from reconciler.plan import Plan
+    from reconciler.plan import Effect, Plan
+    from reconciler.rows import Request
     from reconciler.store import Store
 
+DECISIONS = frozenset({"adopt", "disown"})
+"""The orders that ask neither service, and in which the settings have no say."""
+LASTS = timedelta(minutes=5)
+"""How long an order waits for a daemon that has ended to be started again."""
 OBSERVING = 'Nothing was done: policy.mode is "observe". Set it to "enforce" to have anything sent.'
 
 
@@ -29,14 +37,28 @@ OBSERVING = 'Nothing was done: policy.mode is "observe". Set it to "enforce" to 
 class Ask:
     """What is ordered by whom and why.
 
-    `apply` takes `resync` and `saved` (a saved plan as its document); `resync` takes `person`, `unlock` and `rebind`;
-    `adopt` takes `email` or `team`, or neither for every ghost; `disown` takes `email`.
+    `apply` takes `resync`, `saved` (a saved plan as its document) and `agreed` (see `agreement`); `resync` takes
+    `person`, `unlock` and `rebind`; `adopt` takes `email` or `team`, or neither for every ghost; `disown` takes
+    `email`. `settings` is the digest of the settings that whoever asks has read.
     """
 
     kind: str
     arguments: Mapping[str, Any]
     by: str
-    reason: str = ""
+    reason: str
+    settings: str
+
+
+def file(ask: Ask, store: "Store", now: datetime) -> str:
+    """File an order with the daemon; returns the id of the request."""
+    arguments = {**ask.arguments, "settings": ask.settings}
+    return store.add_request(ask.kind, arguments, by=ask.by, at=now, reason=ask.reason, state="filed")
+
+
+def filed(request: "Request") -> Ask:
+    """The order that was filed as this request."""
+    arguments = {key: value for key, value in request.arguments.items() if key != "settings"}
+    return Ask(request.kind, arguments, request.by, request.reason, request.arguments.get("settings", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +68,39 @@ class Answer:
     code: int
     text: str = ""
     error: str = ""
+
+
+def close(store: "Store", request: "Request", answer: Answer, now: datetime, state: str = "") -> None:
+    """Leave the answer to an order for whoever waits for it."""
+    state = state or ("failed" if answer.code in (exits.FAILED, exits.USAGE) else "done")
+    store.close_request(request.id, state, now, json.dumps(asdict(answer)))
+
+
+def answered(request: "Request") -> Answer:
+    """The answer to an order that is closed."""
+    return Answer(**json.loads(request.result))
+
+
+def lapse(store: "Store", now: datetime) -> None:
+    """Answer what a daemon that has ended has left behind and nobody expects any more; raises StateError.
+
+    What was taken is not done again: what was begun is in the journal, and perhaps it is what ended the daemon. What
+    was filed may wait for a restart, but not for the night. A decision counts whenever it is taken.
+    """
+    for request in store.orders():
+        if request.kind in DECISIONS:
+            store.put_back(request.id)
+            continue
+        if request.state == "taken":
+            why = "the reconciler ended while it carried this out. The first cycle finds out what became of it"
+        elif abs(now - request.at) > LASTS:
+            why = f"nothing ran that could have taken it within {LASTS.seconds // 60} minutes; nothing was done"
+        else:
+            continue
+        what = f"Request {request.id} of {request.at:%Y-%m-%d %H:%M} UTC ({request.kind}, ordered by {request.by})"
+        words = f"{what} has lapsed: {why}. If it is still wanted, order it again."
+        logger.warning("{}", words)
+        close(store, request, Answer(exits.FAILED, error=words), now, "lapsed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +129,6 @@ def decide(ask: Ask, store: "Store", now: datetime) -> Answer:
     return Answer(exits.DONE, f"{words}\nSee what follows: reconciler plan")
 
 
-def is_decision(ask: Ask) -> bool:
-    """Whether an order asks neither service."""
-    return ask.kind in ("adopt", "disown")
-
-
 def as_order(ask: Ask, reviewed: "Callable[[Plan], bool] | None" = None) -> "Order":
     """What an order to apply or resync means for a cycle. Raises SavedPlanError."""
     from reconciler.cycle import Order
@@ -100,10 +150,15 @@ def as_order(ask: Ask, reviewed: "Callable[[Plan], bool] | None" = None) -> "Ord
 
 async def carry_out(ask: Ask, where: Setting) -> Answer:
     """Carry out an order. Raises what a cycle raises."""
-    if is_decision(ask):
+    if ask.kind in DECISIONS:
         return decide(ask, where.store, where.clock())
     if refused := refusal(where.settings):
         return refused
+    if agreed := ask.arguments.get("agreed"):
+        from reconciler.cycle import agree
+
+        effects = {tuple(effect) for effect in agreed["effects"]}
+        agree(where.store, agreed["plan"], effects, by=ask.by, at=where.clock(), reason=agreed["reason"])
     outcome = await run(as_order(ask, where.reviewed), where)
     return answer(outcome, width=where.width, colour=where.colour)
 
@@ -114,33 +169,52 @@ async def run(order: "Order", where: Setting) -> "Outcome":
     from reconciler.report import runs
     from reconciler.store import StateError
 
-    began = where.clock()
-    try:
-        outcome = await where.after.follow(
-            where.settings,
-            order,
-            where.clock,
-            lambda: cycle.run(
-                where.settings,
-                where.services,
-                where.store,
-                order,
-                where.clock,
-                progress=where.progress,
-                stopping=where.stopping,
-            ),
-            where.services.traffic,
-            where.stopping,
-        )
-    except Exception as error:
-        runs.keep(where.settings, where.store, error, began)
-        raise
-    runs.keep(where.settings, where.store, outcome, began)
-    try:
-        where.store.keep_house(where.clock(), where.settings.state.history)
-    except StateError as error:
-        logger.warning("The daily copy of the state file was not made: {}", error)
+    settings, services, store, clock, stopping = (
+        where.settings,
+        where.services,
+        where.store,
+        where.clock,
+        where.stopping,
+    )
+    began = clock()
+    with ExitStack() as afterwards:
+
+        async def work() -> "Outcome":
+            try:
+                return await cycle.run(
+                    settings, services, store, order, clock, progress=where.progress, stopping=stopping
+                )
+            finally:
+                afterwards.enter_context(lines_of_run(store, began))
+
+        try:
+            outcome = await where.after.follow(settings, order, clock, work, services.traffic, stopping)
+        except Exception as error:
+            runs.keep(settings, store, error, began)
+            raise
+        runs.keep(settings, store, outcome, began)
+        try:
+            store.keep_house(clock(), settings.state.history)
+        except StateError as error:
+            logger.warning("The daily copy of the state file was not made: {}", error)
     return outcome
+
+
+@contextmanager
+def lines_of_run(store: "Store", began: datetime) -> Iterator[None]:
+    """Within this, what is logged bears the id of the newest run, if it is one since `began`."""
+    from reconciler.store import StateError
+
+    run = None
+    with suppress(StateError):
+        run = next(iter(store.runs(1)), None)
+    with logger.contextualize(**({} if run is None or run.started_at < began else {"run": run.id})):
+        yield
+
+
+def agreement(plan_id: str, effects: Collection["Effect"], reason: str) -> dict[str, Any]:
+    """What of a plan a person lets through together with an order, and why. It counts only once that is taken."""
+    return {"plan": plan_id, "effects": sorted(map(list, effects)), "reason": reason}
 
 
 def refusal(settings: "Settings") -> Answer | None:

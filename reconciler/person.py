@@ -1,6 +1,5 @@
 """One person by point reads of both services: what `resync EMAIL` decides from, and what `explain` shows."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -9,6 +8,7 @@ from reconciler.jumpcloud import JumpCloud, Person
 from reconciler.keeper import Keeper
 from reconciler.model import EXTERNAL_ID, Account, Group, KeeperUser, Listing, Snapshot, User, fold, is_jumpcloud_id
 from reconciler.snapshot import observed
+from reconciler.tasks import together
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ async def in_keeper(keeper: Keeper, snapshot: Snapshot, address: str, user: User
     """The same, with each account read anew. Raises KeeperError."""
     known = in_snapshot(snapshot, address, user).snapshot
     live = [account for account in known.accounts.values() if not account.gone]
-    users = await asyncio.gather(*(_keeper_user(keeper, account) for account in live))
+    users = await together(_keeper_user(keeper, account) for account in live)
     shown = {found.id: found for found in users if found is not None}
     absent = frozenset(account.keeper_id for account in live) - shown.keys()
     # The teams were not listed: they stand as they were.
@@ -63,7 +63,7 @@ async def _keeper_user(keeper: Keeper, account: Account) -> KeeperUser | None:
     if user is None or user.teams:
         return user
     were_shown = [team_id for team_id, membership in account.memberships.items() if membership.shown]
-    teams = await asyncio.gather(*(keeper.team(team_id) for team_id in were_shown))
+    teams = await together(keeper.team(team_id) for team_id in were_shown)
     return replace(user, teams=frozenset(team.id for team in teams if team and user.id in team.members))
 
 

@@ -19,17 +19,19 @@ LOGGED_LINES = 100
 """Lines of a program's output that are logged; the rest is a number."""
 
 _DRAIN = 2.0
-"""Seconds for the last output of a program that has ended, should a child of it keep its output open."""
+"""Seconds for the last output of a program that has ended, should a child that left its group keep it open."""
 _OURS = ("CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID")
 
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What became of a program: what it printed, on standard error too, and what went wrong, "" if nothing did."""
+    """What became of a program: what it printed, on standard error too, and what went wrong, "" if nothing did.
+    `code` is its exit code, 0 also where it did not end by itself."""
 
     output: bytes
     errors: bytes
     problem: str = ""
+    code: int = 0
 
 
 def environment(secrets: Iterable[Secret]) -> dict[str, str]:
@@ -43,44 +45,62 @@ async def run(
 ) -> Ran:
     """Run a program with `given` on its standard input, for `limit` seconds at most; `most` bytes of output are kept.
 
-    It is in a process group of its own, which is killed when the time is over or this is cancelled.
+    It is over when it ends, whatever it started: it is in a process group of its own, which is killed afterwards, and
+    also when the time is over or this is cancelled.
     """
     try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=env,
-            start_new_session=True,
+        transport, running = await asyncio.get_running_loop().subprocess_exec(
+            lambda: _Running(most), *command, env=env, start_new_session=True
         )
     except (OSError, ValueError) as error:
         return Ran(b"", b"", f"could not be started: {getattr(error, 'strerror', None) or error}")
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stderr is not None
-    output, errors = bytearray(), bytearray()
-    readers = asyncio.gather(
-        _feed(process.stdin, given), _keep(process.stdout, output, most), _keep(process.stderr, errors, most)
-    )
-    problem = ""
+    stdin = transport.get_pipe_transport(0)
+    assert isinstance(stdin, asyncio.WriteTransport)
+    code = 0
     try:
+        stdin.write(given)  # a program need not read it
+        stdin.write_eof()
         async with asyncio.timeout(limit):
-            code = await process.wait()
+            await running.ended.wait()
+        code = transport.get_returncode() or 0
         problem = _ended(code)
     except TimeoutError:
         problem = f"did not end within {limit:g} s and was stopped"
     finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+        with contextlib.suppress(OSError):  # nobody is left, or who is left is not ours to end
+            os.killpg(transport.get_pid(), signal.SIGKILL)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN):
-                await readers
+                await running.drained.wait()
+        with contextlib.suppress(OSError):
+            transport.close()
+    output, errors = running.kept[1], running.kept[2]
     if len(output) > most:
         problem = problem or f"printed more than {most} bytes"
-    return Ran(bytes(output[:most]), bytes(errors[:most]), problem)
+    return Ran(bytes(output[:most]), bytes(errors[:most]), problem, max(0, code))
+
+
+class _Running(asyncio.SubprocessProtocol):
+    """What a program prints, to the end, so that it never waits for us: kept is one byte more than may be, to tell.
+
+    Not `asyncio.create_subprocess_exec`: its `wait` lasts until every child that has the output open has ended too.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.kept = {1: bytearray(), 2: bytearray()}
+        self.ended = asyncio.Event()
+        self.drained = asyncio.Event()
+        self._most = most
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        kept = self.kept[fd]
+        kept += data[: max(0, self._most + 1 - len(kept))]
+
+    def process_exited(self) -> None:
+        self.ended.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        self.drained.set()
 
 
 def log_output(name: str, ran: Ran) -> None:
@@ -98,16 +118,3 @@ def _ended(code: int) -> str:
     if code == 0:
         return ""
     return f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-
-
-async def _feed(stream: asyncio.StreamWriter, given: bytes) -> None:
-    with contextlib.suppress(ConnectionError):  # a program need not read it
-        stream.write(given)
-        await stream.drain()
-    stream.close()
-
-
-async def _keep(stream: asyncio.StreamReader, kept: bytearray, most: int) -> None:
-    """Read to the end, so that the program never waits for us; keep one byte more than may be, to tell."""
-    while chunk := await stream.read(1 << 16):
-        kept += chunk[: max(0, most + 1 - len(kept))]

@@ -82,7 +82,8 @@ class Run:
 @dataclass(frozen=True, slots=True)
 class Request:
     """What a person asked for. A decision (release, allow, pause) is `open` as long as it counts; an order for the
-    daemon (apply, resync, adopt, ...) is `filed`, then `taken`, then `done` or `failed`."""
+    daemon (apply, resync, adopt, ...) is `filed`, then `taken`, then `done` or `failed`; or it was `withdrawn`, or has
+    `lapsed`, and was not carried out."""
 
     id: str
     kind: str
@@ -190,15 +191,16 @@ def accounts_of(users: Iterable[tuple[Any, ...]], memberships: Iterable[tuple[An
     accounts: dict[str, Account] = {}
     rows = iter(users)
     while batch := list(islice(rows, _BATCH)):
-        for row, shown, asked, settled in zip(batch, *(_parsed(batch, column) for column in (4, 5, 6)), strict=True):
+        values = _parsed(batch)
+        for row in batch:
             accounts[row[0]] = Account(
                 _keeper_id(row[0]),
                 standings[row[1]],
                 row[2] == 1,
                 row[3],
-                shown,
-                asked,
-                settled,
+                values[row[4]],
+                values[row[5]],
+                values[row[6]],
                 by_user.get(row[0]) or {},
                 row[7] == 1,
                 row[8] == 1,
@@ -212,11 +214,12 @@ def accounts_of(users: Iterable[tuple[Any, ...]], memberships: Iterable[tuple[An
     return accounts
 
 
-def _parsed(batch: list[tuple[Any, ...]], column: int) -> Iterator[dict[str, str]]:
-    texts = ",".join([row[column] for row in batch])
-    found: list[dict[str, str]] = json.loads(f"[{texts}]")
+def _parsed(batch: list[tuple[Any, ...]]) -> dict[str, dict[str, str]]:
+    """What is shown, asked and settled, by its text: mostly the same text, and then one object."""
+    texts = list({text for row in batch for text in row[4:7]})
+    found: list[dict[str, str]] = json.loads(f"[{','.join(texts)}]")
     _texts(chain.from_iterable(map(dict.values, found)))
-    return iter(found)
+    return dict(zip(texts, found, strict=True))
 
 
 def _mapping(text: str) -> dict[str, str]:

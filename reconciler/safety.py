@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from reconciler.model import Snapshot
+from reconciler.model import DISPLAY_NAME, Snapshot
 from reconciler.plan import Effect, Held, Kind, LimitUse, Operation, Plan, Rule, TeamRef, in_order
 from reconciler.policy import FirstRun, Limit, Limits, TeamPolicy
 
@@ -226,8 +226,8 @@ class _Judge:
         return len(people) <= self.always
 
     def _always_waiting(self, operations: Iterable[Operation]) -> tuple[list[Operation], list[Operation]]:
-        """What waits for `release` whatever the limits: `teams.review`, deleted teams, teams asked for already, the
-        locks of people who were adopted out of scope."""
+        """What waits for `release` whatever the limits: `teams.review` and a new name that would end it, deleted teams,
+        teams asked for already, the locks of people who were adopted out of scope."""
         rest: list[Operation] = []
         waiting: dict[str, list[Operation]] = defaultdict(list)
         for op in operations:
@@ -237,8 +237,10 @@ class _Judge:
                 waiting["unsettled"].append(op)
             elif op.kind is Kind.DEACTIVATE_USER and self._adopted_leaver(op):
                 waiting["adopted"].append(op)
+            elif op.rule is Rule.GROUP_RENAMED and self._ends_review(op):
+                waiting["teams.review"].append(op)
             else:
-                main, part = op.divided([t for t in op.add if self.team_policy.reviews(t.name)], ())
+                main, part = op.divided([t for t in op.add if self._reviewed(t.keeper_id, t.name)], ())
                 if main is not None:
                     rest.append(main)
                 if part is not None:
@@ -248,6 +250,15 @@ class _Judge:
         for limit, ops in waiting.items():
             self._hold(limit, ops, 0, len(ops), _WAITING[limit])
         return [op for ops in waiting.values() for op in ops], rest
+
+    def _reviewed(self, team_id: str, name: str) -> bool:
+        """By the name of the group or of the team: who may rename a group must not get around `teams.review`."""
+        team = self.snapshot.teams.get(team_id)
+        return self.team_policy.reviews(name) or (team is not None and self.team_policy.reviews(team.name))
+
+    def _ends_review(self, op: Operation) -> bool:
+        name = next((change.after for change in op.changes if change.attribute == DISPLAY_NAME), op.subject.name)
+        return self._reviewed(op.subject.keeper_id, name) and not self.team_policy.reviews(name)
 
     def _adopted_leaver(self, op: Operation) -> bool:
         account = self.snapshot.accounts.get(op.subject.keeper_id)
@@ -401,7 +412,7 @@ class _Judge:
 
 
 _WAITING = {
-    "teams.review": "new members of these teams always wait for a person (teams.review)",
+    "teams.review": "new members of these teams, and new names that would end that, wait for a person (teams.review)",
     "delete_team": "a team is only ever deleted when a person has agreed",
     "unsettled": "these teams were asked for before without an answer; they may wait in the Pending Queue",
     "adopted": "these people were taken over when they were out of scope already; a person agrees to their lock",

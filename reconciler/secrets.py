@@ -140,6 +140,11 @@ def looks_secret(text: str) -> bool:
     return any(not word.isalpha() and not word.isdigit() for word in words)
 
 
+def masked(text: str) -> str:
+    """The text without what may be a key or token, for where nobody can say what is in it."""
+    return re.sub(r"[A-Za-z0-9_+/=-]{20,}", "[…]", text)
+
+
 def _there(path: Path) -> bool:
     try:
         path.lstat()

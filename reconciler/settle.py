@@ -17,7 +17,7 @@ from reconciler.model import (
     Snapshot,
     Standing,
     Team,
-    fold,
+    same_address,
 )
 from reconciler.plan import Kind, Operation
 from reconciler.rows import State
@@ -65,6 +65,9 @@ class _Settlement:
         account = self._created(op) if op.kind is Kind.CREATE_USER else self._account(op)
         if account is None:
             return _NEVER
+        if op.kind is Kind.CREATE_USER and account.standing is not Standing.UNMANAGED:
+            # A later request made it ours, or a person gave it up: what we know of it is newer than this one.
+            return _ARRIVED
         if account.gone:
             if op.kind is not Kind.DEACTIVATE_USER:
                 return _NEVER
@@ -87,8 +90,10 @@ class _Settlement:
             arrived = arrived and removed == op.remove and (proved or added == op.add)
             added = tuple(team for team in op.add if team.key in teams) if arrived else added
         if arrived or added or removed:
-            # Whatever of it is there is ours, also where the rest is to be asked for again.
-            done = replace(op, add=added, remove=removed)
+            # Whatever of it shows is ours; the rest is to be asked for again. An account that is there, or open, may be so
+            # by somebody else's doing, and then nothing else of the request arrived.
+            shows = tuple(c for c in op.changes if same(c.attribute, c.after, account.shown.get(c.attribute, "")))
+            done = replace(op, changes=shows, add=added, remove=removed)
             if not arrived:
                 done = replace(done, kind=Kind.UPDATE_USER, changes=())
             former = None if op.kind is Kind.CREATE_USER else account
@@ -107,15 +112,18 @@ class _Settlement:
         return tied[0] if tied else self.accounts.get(op.subject.keeper_id)
 
     def _created(self, op: Operation) -> Account | None:
-        """The account that the request made: by our id, else by the address unless it is somebody else's."""
+        """The account that the request made: by our id; where Keeper keeps no ids, by an address that is nobody else's.
+        Where it does, an account without ours was made by somebody else, and is adopted like any other."""
         key = op.subject.jumpcloud_id
         live = [account for account in self.accounts.values() if not account.gone]
         tied = [a for a in live if key in (a.jumpcloud_id, a.shown.get(EXTERNAL_ID)) and not tied_to_another(a, key)]
+        keeps_ids = any(a.shown.get(EXTERNAL_ID) for a in live)
         addressed = [
             a
             for a in live
-            if a.standing is Standing.UNMANAGED
-            and fold(a.email) == fold(op.subject.name)
+            if not keeps_ids
+            and a.standing is Standing.UNMANAGED
+            and same_address(a.email, op.subject.name)
             and not tied_to_another(a, key)
         ]
         found = next(iter([*tied, *addressed]), None)

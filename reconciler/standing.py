@@ -9,12 +9,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from reconciler.alerts import Failing
+from reconciler.alerts import Failing, Key, Refusal
 from reconciler.approval import Attempts
 
 if TYPE_CHECKING:
     from reconciler.apply import Result
     from reconciler.http import Counters
+
+KEY = "standing"
+"""Under which the state file keeps it (see `Store.meta`)."""
 
 Totals = Mapping[str, float]
 """Sums since the state file was made, by words that a colon separates, such as `operations:create_user:done`."""
@@ -25,21 +28,45 @@ class Standing:
     """How it stands.
 
     `last_good`: when the last good cycle ended (see `cycle.Outcome.good`). `failing`: the cycles that failed since
-    one did not. `approvals`: the attempts since something was queued last; `approving`: what went wrong with the last
-    one, "" for nothing. `duration`: seconds that the last cycle took.
+    one did not (see `succeeded`). `merely_left`: who did, as last read (see `alerts.merely_left`). `approvals`: the
+    attempts since something was queued last. `hooks`: the programs that failed when last run, with what went wrong.
+    `untold`: the receivers that did not take what they were sent last, since when and why; `refused`: what each refuses
+    for now. `duration`: seconds that the last cycle took.
     """
 
     last_good: datetime | None = None
     failing: Failing | None = None
+    merely_left: frozenset[str] = frozenset()
     approvals: Attempts | None = None
-    approving: str = ""
+    hooks: Mapping[str, str] = field(default_factory=dict)
+    untold: Mapping[str, tuple[datetime, str]] = field(default_factory=dict)
+    refused: Mapping[str, Mapping[Key, Refusal]] = field(default_factory=dict)
     duration: float = 0.0
     totals: Totals = field(default_factory=dict)
 
-    def failed(self, words: str, at: datetime) -> "Standing":
+    def failed(self, words: str, at: datetime, *, resync: bool) -> "Standing":
         """After one more cycle that failed."""
-        before = self.failing
-        return replace(self, failing=Failing(before.count + 1 if before else 1, before.since if before else at, words))
+        before = self.failing or Failing(0, at, "")
+        return replace(self, failing=Failing(before.count + 1, before.since, words, resync or before.resync))
+
+    def succeeded(self, *, resync: bool) -> "Standing":
+        """After a cycle that did not fail. Only a resync makes up for one that did: where nothing is due, others ask
+        Keeper for nothing, and do not show that it answers."""
+        lasts = self.failing is not None and self.failing.resync and not resync
+        return self if lasts else replace(self, failing=None)
+
+    def hook(self, name: str, problem: str) -> "Standing":
+        """After one more use of a program that the settings name, with what went wrong, "" for nothing."""
+        others = {other: words for other, words in self.hooks.items() if other != name}
+        return replace(self, hooks={**others, name: problem} if problem else others)
+
+    def told(self, problems: Mapping[str, str], at: datetime) -> "Standing":
+        """After receivers were called, with what went wrong with each, "" for nothing."""
+        untold = {name: known for name, known in self.untold.items() if name not in problems}
+        for name, problem in problems.items():
+            if problem:
+                untold[name] = (self.untold[name][0] if name in self.untold else at, problem)
+        return replace(self, untold=untold)
 
     def counted(
         self, result: str, seconds: float, results: "Iterable[Result]", traffic: "Iterable[tuple[str, Counters]]"
@@ -69,9 +96,15 @@ def to_json(standing: Standing) -> str:
     return json.dumps(
         {
             "last_good": standing.last_good.isoformat() if standing.last_good else None,
-            "failing": [failing.count, failing.since.isoformat(), failing.words] if failing else None,
+            "failing": [failing.count, failing.since.isoformat(), failing.words, failing.resync] if failing else None,
             "approvals": [approvals.count, approvals.last_at.isoformat()] if approvals else None,
-            "approving": standing.approving,
+            "merely_left": sorted(standing.merely_left),
+            "hooks": dict(standing.hooks),
+            "untold": {name: [since.isoformat(), words] for name, (since, words) in standing.untold.items()},
+            "refused": {
+                name: [[*key, one.since.isoformat(), one.last.isoformat()] for key, one in mine.items()]
+                for name, mine in standing.refused.items()
+            },
             "duration": round(standing.duration, 3),
             "totals": {key: round(number, 3) for key, number in standing.totals.items()},
         },
@@ -86,12 +119,26 @@ def from_json(text: str | None) -> Standing:
         found: dict[str, Any] = json.loads(text or "{}")
         last_good, failing, approvals = (found.get(key) for key in ("last_good", "failing", "approvals"))
         return Standing(
-            datetime.fromisoformat(last_good) if last_good else None,
-            Failing(int(failing[0]), datetime.fromisoformat(failing[1]), str(failing[2])) if failing else None,
-            Attempts(int(approvals[0]), datetime.fromisoformat(approvals[1])) if approvals else None,
-            str(found.get("approving", "")),
-            float(found.get("duration", 0)),
-            {str(key): float(number) for key, number in found.get("totals", {}).items()},
+            last_good=datetime.fromisoformat(last_good) if last_good else None,
+            failing=Failing(int(failing[0]), datetime.fromisoformat(failing[1]), str(failing[2]), any(failing[3:]))
+            if failing
+            else None,
+            merely_left=frozenset(map(str, found.get("merely_left", ()))),
+            approvals=Attempts(int(approvals[0]), datetime.fromisoformat(approvals[1])) if approvals else None,
+            hooks={str(name): str(words) for name, words in found.get("hooks", {}).items()},
+            untold={
+                str(name): (datetime.fromisoformat(since), str(words))
+                for name, (since, words) in found.get("untold", {}).items()
+            },
+            refused={
+                str(name): {
+                    (str(kind), str(key)): Refusal(datetime.fromisoformat(since), datetime.fromisoformat(last))
+                    for kind, key, since, last in mine
+                }
+                for name, mine in found.get("refused", {}).items()
+            },
+            duration=float(found.get("duration", 0)),
+            totals={str(key): float(number) for key, number in found.get("totals", {}).items()},
         )
     except (ValueError, TypeError, LookupError, AttributeError):
         return Standing()

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler import migrations
+from reconciler.statefile_errors import Damaged, Foreign, InUse, Newer, Unusable, translated
 
 WRITER_PATIENCE = 10.0
 """Seconds that a connection waits for another one's lock inside SQLite."""
@@ -24,76 +25,8 @@ WRITER_PATIENCE = 10.0
 _TAKES_REQUESTS = "takes requests\n"
 """The second line of the lock file of a daemon."""
 
-_MOVE_AWAY = (
-    "or move it away, with whatever lies beside it under the same name and -wal or -shm at the end: the next run then "
-    "rebuilds it by a resync that a person reviews, which costs the history and nobody's access"
-)
-
-
-class StateError(Exception):
-    """The state file can't be used: `path`, the `problem`, and as text also how to go on."""
-
-    way_on = ""
-
-    def __init__(self, path: Path, problem: str) -> None:
-        super().__init__(path, problem)
-        self.path = path
-        self.problem = problem
-
-    def __str__(self) -> str:
-        return f"State file {self.path}: {self.problem}. {self.way_on}"
-
-
-class InUse(StateError):
-    """Another process, the `holder`, has the lock. `takes_requests`: it is a daemon, which takes orders."""
-
-    way_on = "Wait until it is done, or stop it. Commands that only read work beside it."
-
-    def __init__(self, path: Path, problem: str, *, holder: str = "", takes_requests: bool = False) -> None:
-        super().__init__(path, problem)
-        self.holder = holder
-        self.takes_requests = takes_requests
-
-
-class Damaged(StateError):
-    """The file is ours, or should be, and can't be read as a whole."""
-
-    way_on = f"It is left as it is. Put a good copy of it in its place, {_MOVE_AWAY}."
-
-
-class Foreign(StateError):
-    """What lies at the path was not written by this application."""
-
-    way_on = "It is left as it is. Let `state.path` name another file, or move this one away."
-
-
-class Newer(StateError):
-    """A later version of the reconciler wrote the file."""
-
-    way_on = (
-        "It is left as it is. Install that version again, or restore the copy that was kept before the file was "
-        f"migrated (its name ends in .before-vN), {_MOVE_AWAY}."
-    )
-
-
-class Unusable(StateError):
-    """The operating system refuses: permissions, a read-only or full disk, an I/O error."""
-
-    way_on = (
-        "What was recorded before is kept. Where this user may not do it, use sudo; else look at the owner, the mode "
-        "and the free space of the file and its directory, then try again."
-    )
-
-
-class WrongBinding(StateError):
-    """The file belongs to another organisation, application or Keeper node."""
-
-    way_on = (
-        "Nothing was changed. Correct the settings, or let `state.path` name the file that belongs to them. If the "
-        "change is meant, `reconciler resync --rebind` forgets what Keeper held, keeps the history, and has a person "
-        "review the next plan."
-    )
-
+_SIDE_FILES = ("-wal", "-shm", "-journal")
+"""What SQLite may leave beside a file, which is a part of it."""
 
 ROOM = 16 * 2**20
 ROOM_FOR_EACH = 4096
@@ -105,50 +38,6 @@ _NOT_OURS = """
     UNION ALL SELECT 'table', name FROM pragma_table_list
     WHERE schema = 'main' AND type <> 'shadow' AND NOT strict AND name NOT LIKE 'sqlite!_%' ESCAPE '!'
 """
-_SHAPE = """
-    SELECT made.name, field.name, field.type, field."notnull", field.pk
-    FROM sqlite_schema AS made, pragma_table_info(made.name) AS field WHERE made.type = 'table'
-"""
-
-_BY_CODE: dict[int, type[StateError]] = {
-    sqlite3.SQLITE_BUSY: InUse,
-    sqlite3.SQLITE_LOCKED: InUse,
-    sqlite3.SQLITE_CORRUPT: Damaged,
-    sqlite3.SQLITE_NOTADB: Damaged,
-    sqlite3.SQLITE_FORMAT: Damaged,
-    sqlite3.SQLITE_PERM: Unusable,
-    sqlite3.SQLITE_READONLY: Unusable,
-    sqlite3.SQLITE_IOERR: Unusable,
-    sqlite3.SQLITE_FULL: Unusable,
-    sqlite3.SQLITE_CANTOPEN: Unusable,
-    sqlite3.SQLITE_AUTH: Unusable,
-    sqlite3.SQLITE_NOLFS: Unusable,
-}
-
-
-@contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Raise the errors of SQLite and of the operating system as a `StateError`; programming errors pass."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        kind = _BY_CODE.get(getattr(error, "sqlite_errorcode", -1) & 0xFF)
-        refused = isinstance(error, sqlite3.OperationalError | sqlite3.IntegrityError) and hasattr(
-            error, "sqlite_errorcode"
-        )
-        if kind is None and (refused or str(error).startswith("Could not decode ")):
-            # What is in the file is not as the version that was checked at opening has it, or a text is none.
-            kind = Damaged
-        if kind is None:
-            raise
-        name = getattr(error, "sqlite_errorname", "")
-        raise kind(path, f"{error} ({name})" if name else str(error)) from error
-    except UnicodeDecodeError as error:
-        raise Damaged(path, f"it is damaged: what SQLite finds there is no text ({error.reason})") from error
-    except OSError as error:
-        where = f": {error.filename}" if error.filename and str(error.filename) != str(path) else ""
-        raise Unusable(path, f"{error.strerror or error}{where}") from error
-
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
     """A connection that can't write, and takes no lock that a writer would wait for longer than a statement.
@@ -185,14 +74,14 @@ def open_for_writing(path: Path, *, takes_requests: bool) -> tuple[sqlite3.Conne
             _let_the_group_read(path, _lock_path(path))
             return _open_checked(path), lock
         except BaseException:
-            os.close(lock)
+            unlock(lock)
             raise
 
 
-def room_for_a_copy(path: Path) -> bool:
-    """Whether a copy of the file leaves room enough for the work itself."""
-    with translated(path):
-        return _free(path) > path.stat().st_size + 2 * ROOM
+def takes_no_more_requests(lock: int) -> None:
+    """Tell other processes that the daemon that has this lock is ending; raises OSError."""
+    holder, end, _ = os.pread(lock, 4096, 0).partition(b"\n")
+    os.ftruncate(lock, len(holder + end))
 
 
 def _free(path: Path) -> int:
@@ -273,6 +162,9 @@ def _is_there(path: Path) -> bool:
         raise Foreign(path, "this is a directory")
     if not stat.S_ISREG(status.st_mode):
         raise Foreign(path, "this is not a regular file")
+    if status.st_mode & 0o022:
+        # Releases, orders and whom we may unlock are in it.
+        raise Unusable(path, f"others may write it (mode {stat.S_IMODE(status.st_mode):04o}): chmod go-w {path}")
     if status.st_size == 0:
         raise Damaged(path, "the file is empty, which it never is by itself")
     # `immutable` keeps SQLite from locking, recovering or creating anything. The first bytes are not read by hand,
@@ -281,7 +173,7 @@ def _is_there(path: Path) -> bool:
     try:
         _version(connection, path)
     except sqlite3.DatabaseError as error:
-        if (error.sqlite_errorcode & 0xFF) == sqlite3.SQLITE_NOTADB:
+        if (getattr(error, "sqlite_errorcode", -1) & 0xFF) == sqlite3.SQLITE_NOTADB:
             raise Foreign(path, "this is not a SQLite database") from error
         wal = path.with_name(path.name + "-wal")
         if not wal.exists():
@@ -322,26 +214,24 @@ def _open_checked(path: Path) -> sqlite3.Connection:
         if mode != "wal":
             raise Unusable(path, f"SQLite keeps it in journal mode {mode}; its directory has to be on a local disk")
         connection.execute("PRAGMA synchronous = FULL")
+        # Else it would stay as large as the largest transaction made it, for as long as a service runs.
+        connection.execute(f"PRAGMA journal_size_limit = {ROOM}")
         if version < len(migrations.STEPS):
             keep_copy(connection, path, f"before-v{len(migrations.STEPS)}")
             _migrate(connection, version)
         _check_shape(connection, path)
     except BaseException:
-        connection.close()
+        put_to_rest(connection)
         raise
     return connection
 
 
 def _check_shape(connection: sqlite3.Connection, path: Path) -> None:
-    """Raise `Damaged` where a table or column is missing or another one, before anything relies on it."""
-    fresh = _in_memory(None)
-    try:
-        lacking = set(fresh.execute(_SHAPE)) - set(connection.execute(_SHAPE))
-    finally:
-        fresh.close()
-    if lacking:
-        table, column, *_ = min(lacking)
-        raise Damaged(path, f"its table {table} has no proper column {column}")
+    """Raise `Damaged` where a table or column is missing, before anything that relies on it is done."""
+    for table, columns in migrations.TABLES.items():
+        there = {name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))}
+        if lacking := set(columns.split()) - there:
+            raise Damaged(path, f"its table {table} has no column {min(lacking)}")
 
 
 def _migrate(connection: sqlite3.Connection, version: int) -> None:
@@ -398,20 +288,21 @@ def restore(path: Path, copy: Path) -> Path | None:
                 (found,) = source.execute("PRAGMA quick_check(1)").fetchone()
                 if found != "ok":
                     raise Damaged(copy, f"it is damaged: {found}")
-                keep_copy(source, path, "restored")
-                restored = path.with_name(f"{path.name}.restored")
-                _forget_what_is_stale(restored)
                 former = path.with_name(f"{path.name}.replaced-{datetime.now(UTC):%Y-%m-%dT%H%M%S}")
-                # Whatever SQLite left beside the damaged or old file belongs to it and not to the copy.
-                for end in ("-wal", "-shm", "-journal", ""):
-                    beside = path.with_name(path.name + end)
-                    if beside.exists():
-                        beside.rename(former.with_name(former.name + end))
-                restored.rename(path)
+                _make_sure_of_room_for_a_copy(source, path)
+                with _in_place(path) as fresh:
+                    _copy(source, fresh)
+                    _forget_what_is_stale(fresh)
+                    # Whatever SQLite left beside the damaged or old file belongs to it and not to the copy. It follows
+                    # the file: should this be cut off, a file without its WAL would pass for a whole one.
+                    for end in ("", *_SIDE_FILES):
+                        beside = path.with_name(path.name + end)
+                        if beside.exists():
+                            beside.rename(former.with_name(former.name + end))
             finally:
                 source.close()
         finally:
-            os.close(lock)
+            unlock(lock)
     return former if former.exists() else None
 
 
@@ -437,30 +328,72 @@ def drop_copies(path: Path, keep: int) -> None:
 
 
 def keep_copy(connection: sqlite3.Connection, path: Path, suffix: str) -> None:
-    """Copy the open state file beside itself, whole or not at all, under its name with a suffix."""
+    """Copy the open state file beside itself, whole or not at all, under its name with a suffix.
+
+    Raises `Unusable` where that would leave too little room for the work itself.
+    """
+    _make_sure_of_room_for_a_copy(connection, path)
     with _in_place(path.with_name(f"{path.name}.{suffix}")) as fresh:
-        copy = _connect(fresh, "rw")
-        try:
-            connection.backup(copy)
-            copy.execute("PRAGMA journal_mode = DELETE")
-        finally:
-            copy.close()
+        _copy(connection, fresh)
+
+
+def _make_sure_of_room_for_a_copy(connection: sqlite3.Connection, path: Path) -> None:
+    with translated(path):
+        free, needed = _free(path), sum(_sizes(connection)) + 2 * ROOM
+    if free < needed:
+        raise Unusable(
+            path,
+            f"{free // 2**20} MiB are free on its disk, {needed // 2**20} MiB are needed to copy it beside itself and "
+            "to go on working",
+        )
+
+
+def _sizes(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Bytes of the file that are used, and that were given free within it."""
+    pages, free, size = connection.execute(
+        "SELECT page_count, freelist_count, page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
+    ).fetchone()
+    return (pages - free) * size, free * size
+
+
+def compact(connection: sqlite3.Connection, path: Path) -> None:
+    """Give back to the disk what was forgotten, once it is much and a quarter of the file; else it is used again."""
+    used, free = _sizes(connection)
+    if free > max(ROOM, used / 3) and _free(path) > 2 * used + 2 * ROOM:
+        connection.execute("VACUUM")
+
+
+def _copy(connection: sqlite3.Connection, fresh: Path) -> None:
+    copy = _connect(fresh, "rw")
+    try:
+        connection.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")
+    finally:
+        copy.close()
 
 
 @contextmanager
 def _in_place(path: Path) -> Iterator[Path]:
-    """An empty file to be filled, which then takes its place at the path in one step."""
+    """An empty file to be filled, which then takes its place at the path in one step; nothing is left of a failure."""
     fresh = path.with_name(path.name + ".new")
-    for left_over in (fresh, *(fresh.with_name(fresh.name + end) for end in ("-journal", "-wal", "-shm"))):
-        left_over.unlink(missing_ok=True)
-    os.close(_create(fresh, os.O_EXCL))
-    yield fresh
-    fresh.rename(path)
+    _remove(fresh)
+    try:
+        os.close(_create(fresh, os.O_EXCL))
+        yield fresh
+        fresh.rename(path)
+    except BaseException:
+        _remove(fresh)
+        raise
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def _remove(path: Path) -> None:
+    for end in ("", *_SIDE_FILES):
+        path.with_name(path.name + end).unlink(missing_ok=True)
 
 
 def _create(path: Path, flags: int = 0) -> int:
@@ -531,3 +464,10 @@ def _lock(path: Path, takes_requests: bool) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def unlock(lock: int) -> None:
+    """Give the writer's lock back, and the name of its holder with it: who only looks at the lock is not the holder."""
+    with suppress(OSError):
+        os.ftruncate(lock, 0)
+    os.close(lock)

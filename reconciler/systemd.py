@@ -12,7 +12,7 @@ def notify(**values: str) -> None:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
-    message = "\n".join(f"{key}={' '.join(value.split())}" for key, value in values.items())
+    message = "\n".join(f"{key}={_line(value)}" for key, value in values.items())
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as out:
             out.connect(address)
@@ -20,6 +20,11 @@ def notify(**values: str) -> None:
     except OSError:
         # The service must not depend on who watches it.
         return
+
+
+def _line(value: str) -> str:
+    """One line that steers no terminal: `systemctl status` shows it as it is."""
+    return " ".join("".join(char if char.isprintable() else " " for char in value).split())
 
 
 def reloading() -> None:

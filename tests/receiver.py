@@ -9,18 +9,21 @@ from typing import Any, Self
 
 
 class Receiver:
-    """Keeps (method, path, body) of each call in `got`, and answers with `status`."""
+    """Keeps (method, path, body) of each call in `got`, and answers with `status`, or with that of the kind of alert
+    in `refuses`."""
 
     def __init__(self) -> None:
         self.got: list[tuple[str, str, Any]] = []
         self.status = 200
+        self.refuses: dict[str, int] = {}
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def _answer(self) -> None:
-                body = self.rfile.read(int(self.headers.get("content-length", 0)))
-                receiver.got.append((self.command, self.path, json.loads(body) if body else None))
-                self.send_response(receiver.status)
+                given = self.rfile.read(int(self.headers.get("content-length", 0)))
+                body = json.loads(given) if given else None
+                receiver.got.append((self.command, self.path, body))
+                self.send_response(receiver.refuses.get(body["kind"] if body else "", receiver.status))
                 self.send_header("location", "/elsewhere")
                 self.send_header("content-length", "0")
                 self.end_headers()

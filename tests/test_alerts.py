@@ -7,9 +7,21 @@ from datetime import datetime, timedelta
 import pytest
 
 from reconciler.alert_text import document, harmless, text
-from reconciler.alerts import Alert, AlertKind, Fact, Failing, Key, Situation, due, ended, facts, silent
+from reconciler.alerts import (
+    Alert,
+    AlertKind,
+    Fact,
+    Failing,
+    Key,
+    Situation,
+    due,
+    ended,
+    facts,
+    merely_left,
+    silent,
+)
 from reconciler.apply import Result
-from reconciler.model import Inventory, InventoryTeam, Membership, Snapshot
+from reconciler.model import Failure, Inventory, InventoryTeam, Membership, Snapshot
 from reconciler.plan import Cause, Change, Held, Kind, Notice, NoticeKind, Operation, Plan, Rule, Scope, Subject
 from reconciler.policy import OutOfScope, Policy
 from reconciler.rows import JournalRow, State
@@ -110,31 +122,52 @@ def test_each_lock_is_told_once_many_as_one_message() -> None:
     alert = only(tell(after(done=rows)))
     words = text(alert, "ACME")
     assert words.startswith("[ACME] 8 people were locked in Keeper:")
-    assert "u1@example.com" in words and "and 3 more" in words and "u8@" not in words
+    assert "u1@example.com" in words and "u8@" in words
     told = taken([alert], NOW)
     assert tell(after(done=rows), told) == []
     assert [fact.name for fact in only(tell(after(done=[*rows, row(9, lock(9))]), told)).facts] == ["u9@example.com"]
     assert len(ended([], told, after())) == 8  # once out of the history they need not be remembered
 
 
+KEEP, LONG = Policy(out_of_scope=OutOfScope.KEEP), Policy(grace=timedelta(days=7))
+KEPT = Notice(NoticeKind.KEPT, lock(1).subject, "left the scope and is kept")
+IN_GRACE = Notice(NoticeKind.IN_GRACE, lock(1).subject, "left the scope; will be deactivated")
+
+
 @pytest.mark.parametrize(
-    ("rule", "since", "policy", "told"),
+    ("said", "since", "policy", "told"),
     [
-        (Rule.LEFT, HOUR + timedelta(minutes=30), Policy(), True),
-        (Rule.LEFT, HOUR + timedelta(minutes=29), Policy(), False),
-        (Rule.SUSPENDED, HOUR, Policy(), True),
-        (Rule.SUSPENDED, HOUR, Policy(out_of_scope=OutOfScope.KEEP), True),
-        (None, 9 * HOUR, Policy(out_of_scope=OutOfScope.KEEP), False),
-        (None, 9 * HOUR, Policy(), True),
+        (lock(1), HOUR + timedelta(minutes=30), Policy(), True),
+        (lock(1), HOUR + timedelta(minutes=29), Policy(), False),
+        (IN_GRACE, 9 * HOUR, LONG, False),
+        (KEPT, 9 * HOUR, KEEP, False),
+        (lock(1, Rule.SUSPENDED), HOUR, Policy(), True),
+        (lock(1, Rule.SUSPENDED), timedelta(minutes=59), Policy(), False),
+        (lock(1, Rule.SUSPENDED), HOUR, KEEP, True),
+        (lock(1, Rule.DELETED), HOUR, LONG, True),
+        (None, HOUR, KEEP, True),  # unlocked by hand, and only reported (policy.drift)
     ],
 )
-def test_a_leaver_who_is_active_an_hour_past_grace(
-    rule: Rule | None, since: timedelta, policy: Policy, told: bool
+def test_a_leaver_who_is_active_an_hour_past_grace_is_told_of_while_cycles_work_and_while_they_fail(
+    said: Operation | Notice | None, since: timedelta, policy: Policy, told: bool
 ) -> None:
     held = snapshot([account(ADA, left_at=NOW - since), account(BOB)])
-    operations = [lock(1, rule, sent=False)] if rule else []
-    alerts = tell(after(held, plan=plan(*operations), policy=policy))
-    assert [alert.kind for alert in alerts] == ([AlertKind.LEAVER_ACTIVE] if told else [])
+    works = plan(
+        *[replace(said, sent=False)] if isinstance(said, Operation) else [],
+        notices=(said,) if isinstance(said, Notice) else (),
+    )
+    working = after(held, plan=works, policy=policy, merely_left=merely_left(works))
+    failing = replace(working, plan=None, failing=Failing(1, NOW, "Keeper is down"))
+    for now in (working, failing):
+        assert [alert.kind for alert in tell(now)] == ([AlertKind.LEAVER_ACTIVE] if told else [])
+
+
+def test_who_merely_left_is_known_of_the_others_after_a_look_at_one_person() -> None:
+    everybody = merely_left(plan(lock(1), lock(2), lock(3, Rule.SUSPENDED)))
+    assert everybody == {lock(1).subject.keeper_id, lock(2).subject.keeper_id}
+    one = replace(plan(lock(2, Rule.SUSPENDED)), focus=lock(2).subject.key)
+    assert merely_left(one, everybody) == {lock(1).subject.keeper_id}
+    assert merely_left(plan(), everybody) == set()
 
 
 def test_why_a_leaver_is_still_active_is_said() -> None:
@@ -157,6 +190,29 @@ def test_leavers_are_told_again_every_four_hours_all_in_one_message() -> None:
     assert only(tell(after(held, at=NOW + 4 * HOUR), told)).kind is AlertKind.LEAVER_ACTIVE
     more = snapshot([account(ADA, left_at=NOW - 9 * HOUR), account(BOB, left_at=NOW - 2 * HOUR)])
     assert len(only(tell(after(more), told)).facts) == 2
+
+
+def test_whom_it_keeps_failing_for_is_told_once_as_long_as_it_is_due() -> None:
+    op = lock(1, sent=False)
+
+    def failed(count: int) -> Snapshot:
+        return snapshot([account(ADA)], failures={ADA.id: Failure(count, NOW, "no licence is free")})
+
+    assert tell(after(failed(2), plan=plan(op))) == []
+    alert = only(tell(after(failed(3), plan=plan(op))))
+    assert (alert.kind, alert.facts[0].name) == (AlertKind.STUCK, ADA.email)
+    assert "no licence is free" in alert.facts[0].text
+    told = taken([alert], NOW)
+    for same in (
+        after(failed(9), plan=plan(op)),
+        after(failed(3), plan=None),
+        after(failed(3), plan=plan(), whole=False),
+    ):
+        assert tell(same, told) == []
+        assert ended(facts(same), told, same) == []
+    for over in (after(snapshot([account(ADA)]), plan=plan(op)), after(failed(3), plan=plan())):
+        assert tell(over, told) == []
+        assert ended(facts(over), told, over) == list(told)
 
 
 def test_a_protected_leaver_is_told_once_and_not_as_a_leaver() -> None:
@@ -233,13 +289,15 @@ def test_a_queueing_without_an_answer_waits_too() -> None:
     assert only(tell(after(held))).kind is AlertKind.WAITING
 
 
-def test_hooks_that_fail_are_told_once_each() -> None:
-    notice = Notice(NoticeKind.HOOK_FAILED, Subject("command", "keeper.inventory_command"), "ended with exit code 3")
-    now = after(plan=plan(notices=(notice,)), approving="did not end")
+def test_hooks_that_fail_are_told_once_each_as_long_as_they_do() -> None:
+    both = {"keeper.inventory_command": "ended with exit code 3", "teams.approve_command": "did not end"}
+    now = after(hooks=both)
     alert = only(tell(now))
-    assert {fact.key for fact in alert.facts} == {"keeper.inventory_command", "teams.approve_command"}
+    assert {fact.key for fact in alert.facts} == set(both)
     told = taken([alert], NOW)
-    assert tell(now, told) == []
+    for later in (now, replace(now, plan=None), replace(now, whole=False)):
+        assert tell(later, told) == []
+        assert ended(facts(later), told, later) == []
     assert sorted(ended([], told, after())) == sorted(told)
 
 
@@ -267,7 +325,8 @@ def test_the_document_has_a_text_for_chats_and_fields_for_machines() -> None:
     many = tuple(Fact(AlertKind.DEACTIVATED, f"done:{n}", f"u{n}@example.com", "left", NOW) for n in range(300))
     found = document(Alert(AlertKind.DEACTIVATED, many), "ACME", NOW)
     assert (found["kind"], found["tenant"], found["count"], len(found["facts"])) == ("deactivated", "ACME", 300, 100)
-    assert found["text"].count("\n") == 7
+    assert found["text"].count("\n") == 12
+    assert "290 more, see `reconciler leavers`" in found["text"]
     assert found["facts"][0] == {"about": "u0@example.com", "text": "left", "since": "2026-11-24T12:00:00Z"}
 
 

@@ -1,5 +1,6 @@
 """What persons' decisions amount to: each counts once, and only for what it was about."""
 
+import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -9,7 +10,10 @@ from typing import Any
 import pytest
 
 from reconciler.cycle import RELEASE_LASTS, Order, _consent, _Line, _past, agree
+from reconciler.jumpcloud import UnexpectedReply
+from reconciler.model import Application
 from reconciler.plan import Kind, Operation, Plan, Scope
+from reconciler.policy import Policy
 from reconciler.rows import State
 from reconciler.safety import Allowance, Consent, Release
 from reconciler.store import Store
@@ -50,6 +54,42 @@ def due(store: Store, *operations: Operation) -> None:
     """A cycle finds that just these operations are due."""
     line: Any = SimpleNamespace(store=store, now=NOW)
     _Line._drop_what_is_not_due(line, Plan("cycle", NOW, SOURCE, Scope(1, 1, 1), operations))
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_read_that_fails_ends_the_others_and_is_the_one_error(store: Store) -> None:
+    """Else Keeper would be asked on, page after page, in the pause that follows a failed cycle."""
+    ended: list[str] = []
+
+    async def listing(*_: object) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("the list of Keeper")
+
+    async def application() -> tuple[str, Application]:
+        return "o" * 24, Application("a" * 24, "Keeper")
+
+    async def read_scope(_: object) -> None:
+        raise UnexpectedReply("JumpCloud: the scope can't be read")
+
+    services: Any = SimpleNamespace(
+        jumpcloud=SimpleNamespace(application=application, read_scope=read_scope),
+        keeper=SimpleNamespace(listing=listing),
+        scim_url="https://keeper.example/1",
+        inventory=None,
+    )
+    settings: Any = SimpleNamespace(policy=Policy)
+    line = _Line(settings, services, store, Order(resync=True), NOW, None)
+
+    async def read() -> None:
+        with pytest.raises(UnexpectedReply, match="the scope can't be read"):
+            await line.read()
+        assert ended == ["the list of Keeper"]
+
+    asyncio.run(read())
 
 
 # -- what of the window counts --------------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """The daemon's worker and what it relies on, in this process."""
 
 import asyncio
+import json
+import re
 import subprocess
 import sys
 import threading
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loguru import logger
 
 from reconciler import cycle, exits, log, orders, statefile
 from reconciler import daemon as d
@@ -17,7 +20,7 @@ from reconciler.config import load
 from reconciler.plan import Plan, Scope
 from reconciler.rows import Request
 from reconciler.store import InUse, Store
-from tests.stage import World
+from tests.stage import API_KEY, World
 from tests.world import NOW, SOURCE
 
 EMPTY = Plan("cycle", NOW, SOURCE, Scope(0, 0, 0))
@@ -94,38 +97,6 @@ def test_a_resync_that_became_due_in_a_failure_pause_is_made_up(world: World, mo
     assert seen == [False, True], seen
 
 
-def test_giving_somebody_up_is_no_recovery(world: World) -> None:
-    async def go() -> Any:
-        with opened(world) as store:
-            one = a_daemon(world, store)
-            one._failures.add(timedelta(minutes=5), "JumpCloud is down")
-            number = store.add_request(
-                "disown", {"email": "x@example.com"}, by="ada", at=datetime.now(UTC), reason="", state="filed"
-            )
-            await one._serve(asked(store, number))
-            return one._failures.count
-
-    assert asyncio.run(go()) == 1
-
-
-def test_an_order_whose_cycle_failed_is_no_recovery(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def go() -> Any:
-        with opened(world) as store:
-            one = a_daemon(world, store)
-            one._failures.add(timedelta(minutes=5), "down")
-
-            async def run(_: cycle.Order, __: object) -> cycle.Outcome:
-                return cycle.Outcome(1, EMPTY, "failed", stopped="401")
-
-            monkeypatch.setattr(orders, "run", run)
-            monkeypatch.setattr(orders, "answer", lambda *_, **__: orders.Answer(exits.FAILED))
-            number = store.add_request("apply", {}, by="ada", at=datetime.now(UTC), reason="", state="filed")
-            await one._serve(asked(store, number))
-            return one._failures.count
-
-    assert asyncio.run(go()) >= 1
-
-
 def test_settings_that_are_read_again_often_leave_a_resync(world: World) -> None:
     async def go() -> Any:
         with opened(world) as store:
@@ -160,17 +131,340 @@ def test_ticks_come_in_the_thread_of_the_loop(world: World, monkeypatch: pytest.
     assert set(names) == {"MainThread"}, names
 
 
-def test_an_unforeseen_failure_is_one_message(world: World, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_pauses_grow_to_a_quarter_of_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    failures = d.Failures()
+    pauses: list[float] = []
+    for _ in range(5):
+        assert failures.add(timedelta(minutes=5), "down") is (not pauses)
+        pauses.append(failures.rest() / 60)
+        now[0] += failures.rest()
+        assert not failures.resting()
+    assert pauses == [5, 10, 15, 15, 15]
+    failures.again()
+    assert failures.add(timedelta(minutes=5), "down"), "it is told again after things have changed"
+    assert (failures.rest() / 60, failures.count) == (5, 6)
+
+
+def test_after_a_pause_what_failed_is_tried_again_by_itself_and_nothing_is_before(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resync that failed is made up for by a resync: a plain cycle that is good in between would be no recovery."""
+    monkeypatch.setattr(d, "LONGEST_PAUSE", timedelta(seconds=0.3))
+    seen: list[bool] = []
+
+    async def go() -> None:
+        with opened(world) as store:
+            one = a_daemon(world, store)
+
+            async def run(order: cycle.Order, _: object) -> cycle.Outcome:
+                seen.append(order.resync)
+                if len(seen) < 4:
+                    raise RuntimeError("Keeper takes the token no more")
+                one.stop()
+                return cycle.Outcome(1, EMPTY, "nothing")
+
+            monkeypatch.setattr(orders, "run", run)
+            one._tick("resync")
+            worker = asyncio.create_task(one._work())
+            while not worker.done():
+                one._tick("cycle")
+                await asyncio.sleep(0.02)
+            await worker
+            assert one._failures.count == 0
+
+    asyncio.run(go())
+    assert seen == [True] * 4
+
+
+def test_the_intervals_have_their_jitter(world: World) -> None:
+    world.schedule = {"interval": '"5m"', "jitter": '"30s"'}
+    world.write_settings()
+    with opened(world) as store:
+        one = a_daemon(world, store)
+        one._schedule()
+        assert one._scheduler.get_job("cycle").trigger.jitter == 30
+
+
+def test_what_is_next_is_kept_whatever_it_waits_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[datetime] = []
+
+    async def go() -> None:
+        with opened(world) as store:
+            one = a_daemon(world, store)
+
+            def next_one() -> datetime:
+                return datetime.fromisoformat(store.meta("next_cycle") or "")
+
+            async def run(*_: object) -> cycle.Outcome:
+                told.append(next_one())  # the first cycle is under way
+                if len(told) == 1:
+                    raise RuntimeError("down")
+                return cycle.Outcome(1, EMPTY, "nothing")
+
+            monkeypatch.setattr(orders, "run", run)
+            one._schedule()
+            one._scheduler.start()
+            worker = asyncio.create_task(one._work())
+            await asyncio.sleep(0.2)
+            told.append(next_one())  # the pause
+            one._failures.again()
+            one._wake.set()
+            await asyncio.sleep(0.2)
+            told.append(next_one())  # the schedule
+            one.stop()
+            await worker
+            one._scheduler.shutdown(wait=False)
+
+    world.schedule = {"interval": '"2h"', "jitter": '"0s"', "resync": '"7d"'}
+    world.write_settings()
+    began = datetime.now(UTC)
+    asyncio.run(go())
+    minutes = [round((at - began).total_seconds() / 60) for at in told]
+    assert minutes[:2] == [0, 15], "at once, and after the pause"
+    assert 15 < minutes[-1] <= 120
+
+
+# -- orders ----------------------------------------------------------------------------------------------------------
+
+
+def order(store: Store, settings: str, kind: str = "apply") -> Request:
+    return asked(store, orders.file(orders.Ask(kind, {"email": "x@example.com"}, "ada", "", settings), store, NOW))
+
+
+def served(world: World, settings: str | None = None, kind: str = "apply") -> orders.Answer:
+    async def go() -> orders.Answer:
+        with opened(world) as store:
+            one = a_daemon(world, store)
+            try:
+                request = order(store, one.settings.digest if settings is None else settings, kind)
+                await one._serve(request)
+            finally:
+                await one._clients.aclose()
+            return orders.answered(asked(store, request.id))
+
+    return asyncio.run(go())
+
+
+@pytest.fixture
+def carried_out(monkeypatch: pytest.MonkeyPatch) -> list[cycle.Order]:
+    seen: list[cycle.Order] = []
+
+    async def run(order: cycle.Order, _: object) -> cycle.Outcome:
+        seen.append(order)
+        return cycle.Outcome(1, EMPTY, "nothing")
+
+    monkeypatch.setattr(orders, "run", run)
+    return seen
+
+
+def test_an_order_with_the_settings_of_the_service_is_carried_out(world: World, carried_out: list[cycle.Order]) -> None:
+    assert served(world).code == exits.DONE
+    assert len(carried_out) == 1
+
+
+def test_an_order_with_other_settings_is_refused(world: World, carried_out: list[cycle.Order]) -> None:
+    answer = served(world, settings="those of another file")
+    assert answer.code == exits.USAGE
+    assert str(world.folder / "config.toml") in answer.error
+    assert carried_out == []
+
+
+def test_an_order_without_a_word_about_settings_is_refused(world: World, carried_out: list[cycle.Order]) -> None:
+    assert served(world, settings="").code == exits.USAGE
+    assert carried_out == []
+
+
+def test_a_decision_asks_for_no_settings(world: World, carried_out: list[cycle.Order]) -> None:
+    assert served(world, settings="those of another file", kind="disown").code == exits.DONE
+    assert carried_out == []
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_settings_that_have_changed_are_read_before_an_order_is_carried_out(
+    world: World, carried_out: list[cycle.Order], good: bool
+) -> None:
+    async def go() -> orders.Answer:
+        with opened(world) as store:
+            one = a_daemon(world, store)
+            world.policy["protect"] = '["p0@example.com"]' if good else '"nobody'
+            world.write_settings()
+            now = load(world.folder / "config.toml").digest if good else "what cannot be read"
+            request = order(store, now)
+            await one._serve(request)
+            await one._clients.aclose()
+            assert one.settings.policy().protect == ({"p0@example.com"} if good else set())
+            return orders.answered(asked(store, request.id))
+
+    world.policy["protect"] = "[]"
+    world.write_settings()
+    answer = asyncio.run(go())
+    assert answer.code == (exits.DONE if good else exits.USAGE)
+    assert len(carried_out) == good
+    if not good:
+        assert "config.toml" in answer.error
+
+
+def test_an_order_that_was_broken_off_before_anything_was_sent_is_kept(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run(*_: object) -> cycle.Outcome:
+        raise cycle.Stopped
+
+    monkeypatch.setattr(orders, "run", run)
+    with opened(world) as store:
+        one = a_daemon(world, store)
+        request = order(store, one.settings.digest)
+        asyncio.run(one._serve(request))
+        assert asked(store, request.id).state == "filed"
+
+
+def test_an_answer_that_can_t_be_recorded_is_recorded_later_and_the_order_not_carried_out_again(
+    world: World, carried_out: list[cycle.Order], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(world) as store:
+        one = a_daemon(world, store)
+        request = order(store, one.settings.digest)
+
+        def full(*_: object) -> None:
+            raise statefile.Unusable(store.path, "the disk is full")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "close_request", full)
+            asyncio.run(one._serve(request))
+        assert asked(store, request.id).state == "taken"
+        asyncio.run(one._serve(request))
+        one._answer()
+        assert asked(store, request.id).state == "done"
+    assert len(carried_out) == 1
+
+
+def test_an_order_that_was_carried_out_ends_the_pause_and_is_no_recovery(
+    world: World, carried_out: list[cycle.Order]
+) -> None:
+    with opened(world) as store:
+        one = a_daemon(world, store)
+        one._failures.add(timedelta(minutes=5), "down")
+        asyncio.run(one._serve(order(store, one.settings.digest)))
+        assert not one._failures.resting()
+        assert one._failures.count == 1
+    assert carried_out
+
+
+def test_giving_somebody_up_is_no_recovery(world: World) -> None:
     async def go() -> Any:
         with opened(world) as store:
             one = a_daemon(world, store)
-            log.to_stderr(one.settings, service=True)
-            for _ in range(5):
-                one._failed(KeyError("x"))
+            one._failures.add(timedelta(minutes=5), "JumpCloud is down")
+            await one._serve(order(store, "", "disown"))
+            return one._failures.count
 
-    asyncio.run(go())
+    assert asyncio.run(go()) == 1
+
+
+def test_an_order_whose_cycle_failed_is_no_recovery(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def go() -> Any:
+        with opened(world) as store:
+            one = a_daemon(world, store)
+            one._failures.add(timedelta(minutes=5), "down")
+
+            async def run(_: cycle.Order, __: object) -> cycle.Outcome:
+                return cycle.Outcome(1, EMPTY, "failed", stopped="401")
+
+            monkeypatch.setattr(orders, "run", run)
+            monkeypatch.setattr(orders, "answer", lambda *_, **__: orders.Answer(exits.FAILED))
+            await one._serve(order(store, one.settings.digest))
+            return one._failures.count
+
+    assert asyncio.run(go()) >= 1
+
+
+def test_what_is_agreed_to_counts_once_the_order_is_taken(world: World, carried_out: list[cycle.Order]) -> None:
+    with opened(world) as store:
+        one = a_daemon(world, store)
+        agreed = {"agreed": orders.agreement("plan", frozenset({("lock", "j-ada", "")}), "looked at")}
+        ask = orders.Ask("apply", agreed, "ada", "", one.settings.digest)
+        request = asked(store, orders.file(ask, store, NOW))
+        assert store.open_requests(datetime.now(UTC), "release") == []
+        asyncio.run(one._serve(request))
+        [release] = store.open_requests(datetime.now(UTC), "release")
+        assert (release.by, release.reason, release.arguments["plan"]) == ("ada", "looked at", "plan")
+    assert carried_out
+
+
+# -- the log ---------------------------------------------------------------------------------------------------------
+
+
+HOSTILE = "a name \x1b[2J\x1b]0;owned\x07\nINFO forged line"
+
+
+def test_an_unforeseen_failure_is_one_message(world: World, capfd: pytest.CaptureFixture[str]) -> None:
+    with opened(world) as store:
+        one = a_daemon(world, store)
+        log.to_stderr(one.settings, service=True)
+        for _ in range(5):
+            one._failed(KeyError("x"))
+    assert capfd.readouterr().err.count("ERROR") == 1
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_an_unforeseen_failure_shows_where_it_was_and_nothing_that_harms(
+    world: World, capfd: pytest.CaptureFixture[str], form: str
+) -> None:
+    def fail() -> None:
+        try:
+            raise ValueError(HOSTILE)
+        except ValueError as error:
+            raise RuntimeError(f"header: Bearer {API_KEY}") from error
+
+    world.write_settings(log=f'[log]\nformat = "{form}"\n')
+    with opened(world) as store:
+        one = a_daemon(world, store)
+        log.to_stderr(one.settings, service=True)
+        with pytest.raises(RuntimeError) as raised:
+            fail()
+        one._failed(raised.value)
     said = capfd.readouterr().err
-    assert said.count("ERROR") <= 2, said.count("ERROR")
+    assert "RuntimeError: header: Bearer […]" in said
+    assert "in fail: raise ValueError(HOSTILE)" in said
+    assert "ValueError: a name \\x1b" in said if form == "text" else "\\\\x1b" in said
+    assert "\x1b" not in said and "\x07" not in said
+    assert "\nINFO" not in said
+    assert API_KEY not in said
+    if form == "json":
+        [line] = said.splitlines()
+        assert "in fail: raise" in json.loads(line)["exception"]
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_what_is_logged_after_a_run_bears_its_number(
+    world: World, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], fails: bool
+) -> None:
+    async def run(_: object, __: object, store: Store, ___: object, clock: Any, **____: object) -> cycle.Outcome:
+        number = store.begin_run("cycle", clock(), by="", reason="")
+        store.finish_run(number, clock(), "nothing")
+        if fails:
+            raise RuntimeError("down")
+        return cycle.Outcome(number, EMPTY, "nothing")
+
+    def full(*_: object) -> None:
+        raise statefile.Unusable(Path("x"), "the disk is full")
+
+    monkeypatch.setattr(cycle, "run", run)
+    # The reports' directory is a file: that is told after the run, failed or not.
+    world.write_settings(report='[report]\ndirectory = "config.toml"\n')
+    with opened(world) as store:
+        monkeypatch.setattr(store, "keep_house", full)
+        store.finish_run(store.begin_run("cycle", NOW, by="", reason=""), NOW, "nothing")
+        one = a_daemon(world, store)
+        log.to_stderr(one.settings, service=True)
+        asyncio.run(one._cycle(resync=False))
+        logger.info("something else")
+    *lines, last = [line for line in capfd.readouterr().err.splitlines() if re.search(r"\+0000 [A-Z]+ ", line)]
+    assert len(lines) >= 2
+    assert all(" run 2: " in line for line in lines), lines
+    assert "run" not in last
 
 
 # -- state file
@@ -197,19 +491,3 @@ def test_looking_whether_it_is_in_use_keeps_nobody_out(tmp_path: Path) -> None:
             o.kill()
             o.wait()
     assert refused == [], (len(refused), refused[0])
-
-
-def test_a_restore_that_fails_changes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    with opened(world) as store:
-        store.set_meta("x", "present")
-    path = load(world.folder / "config.toml").state_path()
-    copy = path.with_name("copy")
-    copy.write_bytes(path.read_bytes())
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(statefile, "keep_copy", full)
-    with pytest.raises(statefile.StateError):
-        Store.restore(path, copy)
-    assert path.exists(), list(path.parent.iterdir())

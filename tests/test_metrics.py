@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.alerts import Failing
+from reconciler.alerts import Failing, Refusal
 from reconciler.apply import Result
 from reconciler.health import MOST_CONNECTIONS, Told, serving
 from reconciler.http import Counters
@@ -31,7 +31,14 @@ def measured() -> Measured:
     one = user(1)
     create = Operation(Kind.CREATE_USER, Subject("user", one.email, one.id), Cause.JUMPCLOUD, Rule.JOINED, "")
     traffic = Counters(requests=12, retries=3, throttled=2)
-    standing = Standing(last_good=NOW - 2 * HOUR, failing=Failing(3, NOW, "down"))
+    standing = Standing(
+        last_good=NOW - 2 * HOUR,
+        failing=Failing(3, NOW, "down", resync=True),
+        merely_left=frozenset({"k2"}),
+        hooks={"teams.approve_command": "did not end"},
+        untold={"webhook": (NOW - HOUR, "it answered with status 404")},
+        refused={"webhook": {("held", "max_removals"): Refusal(NOW - HOUR, NOW)}},
+    )
     standing = standing.counted("partial", 2.5, [Result(create, State.DONE)] * 4, [("jumpcloud", traffic)])
     assert traffic == Counters()  # they begin anew
     queued = team(group(7, "Sales"), seen=False, queued_at=NOW - HOUR)
@@ -57,6 +64,9 @@ def test_what_is_measured() -> None:
         f"reconciler_last_good_cycle_age_seconds{{{tenant}}} 10800.0",
         f"reconciler_failed_cycles_in_a_row{{{tenant}}} 3.0",
         f'reconciler_operations_total{{kind="create_user",result="done",{tenant}}} 4.0',
+        f'reconciler_hook_failing{{hook="keeper.inventory_command",{tenant}}} 0.0',
+        f'reconciler_hook_failing{{hook="teams.approve_command",{tenant}}} 1.0',
+        f'reconciler_receiver_failing_since_timestamp_seconds{{receiver="webhook",{tenant}}} 1.795518e+09',
         f'reconciler_users{{state="active",{tenant}}} 3.0',
         f'reconciler_users{{state="locked_by_us",{tenant}}} 1.0',
         f'reconciler_teams{{state="queued",{tenant}}} 1.0',

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from reconciler import migrations
+from reconciler import migrations, statefile
 from reconciler.model import Account, Snapshot, Standing
 from reconciler.plan import Cause, Kind, Operation, Rule, Subject
 from reconciler.rows import operation_row, time_text
-from reconciler.store import Newer, StateError, Store
+from reconciler.store import Newer, StateError, Store, Unusable
 
 HELD = Snapshot({"k-ada": Account("k-ada", Standing.MANAGED, active=True)})
 NEXT = len(migrations.STEPS) + 1
@@ -93,6 +93,14 @@ def test_a_migration_that_fails_changes_nothing(older: Path, monkeypatch: pytest
         assert store.snapshot() == HELD
 
 
+def test_without_room_for_the_copy_nothing_is_migrated(outdated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statefile, "_free", lambda _: 2 * statefile.ROOM)
+    with pytest.raises(Unusable, match="32 MiB are needed to copy it"):
+        Store.open(outdated, write=True)
+    assert query(outdated, "PRAGMA user_version") == [(NEXT - 1,)]
+    assert {entry.name for entry in outdated.parent.iterdir()} == {outdated.name, outdated.name + ".lock"}
+
+
 def test_a_migration_is_done_once(outdated: Path) -> None:
     Store.open(outdated, write=True).close()
     copy = outdated.with_name(f"reconciler.db.before-v{NEXT}")
@@ -151,3 +159,9 @@ def test_a_lock_of_an_older_version_learns_since_when_the_person_was_out_of_scop
         connection.commit()
     with Store.open(path, write=True) as store:
         assert [row.left_at for row in store.journal(earlier)] == [None, left]
+
+
+def test_the_tables_that_a_file_has_to_have_are_those_that_the_steps_make(older: Path) -> None:
+    with contextlib.closing(sqlite3.connect(older)) as connection:
+        made = {table.name: {column.name for column in table.columns} for table in Database(connection).tables}
+    assert made == {table: set(columns.split()) for table, columns in migrations.TABLES.items()}

@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ import pytest
 
 from reconciler import notify
 from reconciler.after import After, words_of
-from reconciler.alerts import Failing, Key, Situation
+from reconciler.alert_text import TEXT_BYTES, document
+from reconciler.alerts import Alert, AlertKind, Fact, Failing, Key, Refusal, Situation
 from reconciler.config import Settings, load
 from reconciler.cycle import NobodyThere, Order, Outcome, Stopped
 from reconciler.health import Told, serving
@@ -24,7 +26,7 @@ from reconciler.policy import Policy
 from reconciler.settings_fields import Listen
 from reconciler.store import StateError, Store, Unusable
 from tests.receiver import Receiver, secret
-from tests.world import NOW, SOURCE, snapshot
+from tests.world import NOW, SOURCE, account, snapshot, user
 
 FAILING = Situation(NOW, snapshot([]), Policy(), timedelta(hours=4), failing=Failing(2, NOW, "down"))
 
@@ -42,8 +44,14 @@ def settings(folder: Path, **notify: str) -> Settings:
     return load(path)
 
 
-def tell(using: Settings, store: Store, now: Situation, unsaved: dict[str, dict[Key, datetime]] | None = None) -> None:
-    asyncio.run(notify.tell(using, store, now, NOW, {} if unsaved is None else unsaved))
+def tell(
+    using: Settings,
+    store: Store,
+    now: Situation,
+    unsaved: dict[str, dict[Key, datetime]] | None = None,
+    refused: dict[str, dict[Key, Refusal]] | None = None,
+) -> dict[str, notify.Report]:
+    return asyncio.run(notify.tell(using, store, now, NOW, {} if unsaved is None else unsaved, refused or {}))
 
 
 def test_an_alert_is_told_once_even_where_the_state_file_cannot_be_written(
@@ -86,14 +94,14 @@ def test_a_receiver_that_hangs_takes_a_bounded_time(tmp_path: Path, monkeypatch:
 )
 def test_what_went_wrong_never_names_the_address(tmp_path: Path, address: str, words: str) -> None:
     using = settings(tmp_path, webhook=secret(tmp_path, "hook", address))
-    problem = asyncio.run(notify.receivers(using)[0].send({"text": ""}))
+    problem = asyncio.run(notify.receivers(using)[0].send({"text": ""})).problem
     assert words in problem
     assert "topsecret" not in problem and "elsewhere" not in problem
 
 
 def test_a_secret_that_is_not_there_is_told(tmp_path: Path) -> None:
     using = settings(tmp_path, webhook='{ file = "missing" }')
-    assert "does not exist" in asyncio.run(notify.receivers(using)[0].send({"text": ""}))
+    assert "does not exist" in asyncio.run(notify.receivers(using)[0].send({"text": ""})).problem
 
 
 def test_teams_workflows_get_a_card_and_everybody_else_the_text() -> None:
@@ -104,6 +112,93 @@ def test_teams_workflows_get_a_card_and_everybody_else_the_text() -> None:
         found: Any = notify.fitting(f"https://{host}/workflows/x?sig=y", body)
         assert found["text"] == "one\ntwo"
         assert found["attachments"][0]["content"]["body"][0]["text"] == "one\n\ntwo"
+
+
+@pytest.mark.parametrize("words", ["left the scope", "\x1b[31m", "\U0001f600", '\\"', "a" + "\u0301" * 9])
+def test_a_body_is_small_enough_for_teams_whatever_is_in_it(words: str) -> None:
+    many = tuple(
+        Fact(AlertKind.DEACTIVATED, str(n), f"u{n}@example.com {words * 50}", words * 500, NOW) for n in range(300)
+    )
+    body = document(Alert(AlertKind.DEACTIVATED, many), words * 500, NOW)
+    assert len(body["text"].encode()) <= TEXT_BYTES
+    assert body["text"].splitlines()[1].startswith("- `u0@example.com") and body["facts"]
+    assert "more, see `reconciler leavers`" in body["text"]
+    for address in ("https://x.logic.azure.com/", "https://hooks.slack.com/"):
+        assert len(json.dumps(notify.fitting(address, body), ensure_ascii=False).encode()) < 28 * 1000
+
+
+# -- what a receiver refuses ----------------------------------------------------------------------------------------
+
+LEAVER = account(user(1), left_at=NOW - timedelta(hours=9))
+BOTH = replace(FAILING, snapshot=snapshot([LEAVER]))
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_what_is_refused_keeps_nothing_else_back_and_is_tried_again_with_pauses(
+    tmp_path: Path, receiver: Receiver, status: int
+) -> None:
+    receiver.refuses = {"leaver_active": status}
+    using = settings(tmp_path, webhook=secret(tmp_path, "hook", receiver.url))
+    refused: dict[str, dict[Key, Refusal]] = {}
+    tried: list[int] = []
+    with Store.open(tmp_path / "state.db", write=True) as store:
+        for minutes in range(0, 27 * 60, 5):
+            before = len(receiver.got)
+            now = replace(BOTH, at=NOW + timedelta(minutes=minutes))
+            report = tell(using, store, now, refused=refused)["webhook"]
+            refused = {"webhook": dict(report.refused)}
+            if receiver.kinds()[before:].count("leaver_active"):
+                tried.append(minutes)
+                assert str(status) in report.problem
+            assert receiver.kinds().count("failing") == 1
+    # Once it is given up after a day, it is told again as holds and leavers are: every four hours.
+    assert tried == [0, 5, 10, 20, 40, 80, 160, 320, 560, 800, 1040, 1280, 1520]
+    assert not refused["webhook"]
+
+
+@pytest.mark.parametrize("status", [401, 404, 410, 429, 500, 302])
+def test_a_receiver_that_takes_nothing_is_left_alone_until_the_next_run(
+    tmp_path: Path, receiver: Receiver, status: int
+) -> None:
+    receiver.status = status
+    using = settings(tmp_path, webhook=secret(tmp_path, "hook", receiver.url))
+    with Store.open(tmp_path / "state.db", write=True) as store:
+        for _ in range(2):
+            report = tell(using, store, BOTH)["webhook"]
+            assert (report.called, report.refused) == (True, {})
+    assert receiver.kinds() == ["leaver_active", "leaver_active"]
+
+
+def test_a_command_that_refuses_one_alert_gets_the_others(tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    code = f"import sys; k = sys.stdin.read(); open({str(taken)!r}, 'a').write(k); sys.exit('left the' in k)"
+    using = settings(tmp_path, command=json.dumps([sys.executable, "-c", code]))
+    with Store.open(tmp_path / "state.db", write=True) as store:
+        report = tell(using, store, BOTH)["command"]
+        assert {kind for kind, _ in store.told("command")} == {"begun", "failing"}
+    assert taken.read_text().count('"version"') == 2
+    assert set(report.refused) == {("leaver_active", LEAVER.keeper_id)}
+
+
+def test_a_recovery_that_is_refused_waits_too_and_a_fact_that_rests_is_not_over(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    using = settings(tmp_path, webhook=secret(tmp_path, "hook", receiver.url))
+    well = replace(FAILING, failing=None, plan=Plan("cycle", NOW, SOURCE, Scope(0, 0, 0)))
+    with Store.open(tmp_path / "state.db", write=True) as store:
+        tell(using, store, FAILING)
+        rests = {"webhook": {("failing", "cycles"): Refusal(NOW, NOW)}}
+        tell(using, store, FAILING, refused=rests)
+        assert receiver.kinds() == ["failing"]
+        receiver.refuses = {"recovered": 400}
+        report = tell(using, store, well)["webhook"]
+        assert tell(using, store, well, refused={"webhook": dict(report.refused)})["webhook"].called is False
+        assert receiver.kinds() == ["failing", "recovered"]
+        receiver.refuses = {}
+        tell(using, store, replace(well, at=NOW + HOUR), refused={"webhook": dict(report.refused)})
+        tell(using, store, replace(well, at=NOW + HOUR))
+    assert receiver.kinds() == ["failing", "recovered", "recovered"]
 
 
 # -- what follows a run ---------------------------------------------------------------------------------------------

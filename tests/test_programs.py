@@ -65,3 +65,43 @@ def test_input_that_is_not_read_and_output_without_end_block_nothing() -> None:
     assert ran("import sys; sys.stdout.write('x' * 10_000_000)", b"y" * 5_000_000, most=100).problem.startswith(
         "printed"
     )
+
+
+def leaving_a_child(folder: Path, code: int) -> tuple[str, Path]:
+    """A program that leaves a child with its output behind; and the file that the child writes if it lives on."""
+    alive = folder / "alive"
+    child = f"import time; time.sleep(3); open({str(alive)!r}, 'w')"
+    start = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {child!r}])"
+    return f"{start}; print('done'); sys.exit({code})", alive
+
+
+@pytest.mark.parametrize(("code", "problem"), [(0, ""), (3, "ended with exit code 3")])
+def test_a_program_that_leaves_a_child_behind_is_over_when_it_ends_and_so_is_the_child(
+    tmp_path: Path, code: int, problem: str
+) -> None:
+    words, alive = leaving_a_child(tmp_path, code)
+    assert ran(words) == Ran(b"done\n", b"", problem, code)
+    time.sleep(3)
+    assert not alive.exists()
+
+
+def test_a_child_that_left_the_group_is_not_waited_for() -> None:
+    child = "import time; time.sleep(20)"
+    code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {child!r}], start_new_session=True)"
+    began = time.monotonic()
+    assert ran(code) == Ran(b"", b"")
+    assert time.monotonic() - began < 15
+
+
+def test_nothing_is_left_behind_by_who_is_cancelled(tmp_path: Path) -> None:
+    alive = tmp_path / "alive"
+    code = f"import time; time.sleep(3); open({str(alive)!r}, 'w')"
+
+    async def cancelled() -> None:
+        async with asyncio.timeout(0.5):
+            await programs.run([sys.executable, "-c", code], b"", limit=30, env={})
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(cancelled())
+    time.sleep(3)
+    assert not alive.exists()

@@ -124,6 +124,23 @@ def test_review_teams_and_deleted_teams_always_wait() -> None:
     assert deletion.plan.held[0].limit == "delete_team"
 
 
+def test_a_group_is_not_out_of_review_because_it_was_renamed() -> None:
+    """Whoever may rename a group could else give themselves what is shared with its team."""
+    teams, consent = TeamPolicy(review=("Finance*",)), Consent()
+    held, renamed = team(group(9, "Finance EU")), [group(9, "finance EU")]
+    people = directory([user(1, 9)], renamed)
+    result = judged(decide(people, snapshot([account(user(1))], [held])), teams=teams)
+    assert sent(result) == []
+    assert {hold.limit for hold in result.plan.held} == {"teams.review"}
+    assert {op.kind for op in result.plan.operations} == {Kind.RENAME_TEAM, Kind.UPDATE_USER}
+    # A person lets it through; a new name that is under review as well needs nobody.
+    consent = Consent((Release("release:1", result.plan.effects),))
+    decision = decide(people, snapshot([account(user(1))], [held]))
+    assert len(sent(judged(decision, teams=teams, consent=consent))) == 2
+    still = decide(directory([], [group(9, "Finance all")]), snapshot([], [held]))
+    assert sent(judged(still, teams=teams)) == ["Finance all"]
+
+
 def test_the_first_plan_waits_for_a_person_unless_told_otherwise() -> None:
     people = [user(n, direct=True) for n in range(1, 50)]
     first = decide(directory(people), snapshot([], reviewed=False))

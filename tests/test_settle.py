@@ -118,6 +118,13 @@ def test_an_account_that_is_somebody_elses_is_not_what_we_created() -> None:
         assert outcome.state is State.FAILED and after == held
 
 
+def test_an_address_that_only_folds_to_ours_is_not_what_we_created() -> None:
+    stephen = user(1, email="stephen@example.com")
+    held = stranger(shown={"userName": "\u017ftephen@example.com"})
+    outcome, after = settled(op(Kind.CREATE_USER, stephen), held)
+    assert outcome.state is State.FAILED and after == held
+
+
 def test_who_was_created_anew_has_one_account_and_not_the_former_one_too() -> None:
     former = account(ADA, keeper_id="old", gone=True, active=False)
     found = stranger().accounts

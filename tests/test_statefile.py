@@ -1,6 +1,7 @@
 """The state file as a file: who may open it, bad files, its mode and what lies beside it."""
 
 import contextlib
+import fcntl
 import os
 import signal
 import sqlite3
@@ -8,12 +9,14 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import sqlite_utils  # noqa: F401  imported here, since an ordinary user may not be allowed to read it
 
+from reconciler import statefile
 from reconciler.model import Account, Snapshot, Standing
 from reconciler.store import Damaged, Foreign, InUse, Newer, StateError, Store, Unusable
 from tests.ordinary import as_ordinary_user
@@ -185,6 +188,26 @@ def test_an_open_reader_does_not_keep_the_writer_out(filled: Path) -> None:
         assert reader.snapshot() == Snapshot()
 
 
+def test_who_only_looks_after_the_daemon_has_ended_is_not_taken_for_it(path: Path) -> None:
+    Store.open(path, write=True, takes_requests=True).close()
+    looking = os.open(f"{path}.lock", os.O_RDONLY)
+    try:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        with pytest.raises(InUse) as caught:
+            Store.open(path, write=True)
+    finally:
+        os.close(looking)
+    assert not caught.value.takes_requests
+    assert "another process" in str(caught.value)
+
+
+def test_who_could_not_open_the_file_is_not_left_as_its_holder(path: Path) -> None:
+    path.write_text("no state file")
+    with pytest.raises(Foreign):
+        Store.open(path, write=True, takes_requests=True)
+    assert path.with_name("reconciler.db.lock").read_bytes() == b""
+
+
 # -- modes and side files -------------------------------------------------------------------------------------------
 
 
@@ -336,3 +359,76 @@ with Store.open(sys.argv[1], write=True) as store:
     assert kept == "['k-ada']"
     with Store.open(filled, write=True) as store:
         assert store.snapshot() == HELD
+
+
+# -- copies ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copy(filled: Path) -> Path:
+    """A copy of the state file, which has been written since."""
+    made = filled.with_name("copy")
+    made.write_bytes(filled.read_bytes())
+    with Store.open(filled, write=True) as store:
+        store.put(drop_accounts=["k-ada"])
+    return made
+
+
+@pytest.mark.parametrize("cut_off", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("where", ["_copy", "_forget_what_is_stale"])
+def test_a_restore_that_fails_or_is_cut_off_changes_nothing(
+    filled: Path, copy: Path, monkeypatch: pytest.MonkeyPatch, where: str, cut_off: BaseException
+) -> None:
+    def fails(*_: object) -> None:
+        raise cut_off
+
+    before, there = filled.read_bytes(), names(filled.parent)
+    monkeypatch.setattr(statefile, where, fails)
+    with pytest.raises((Unusable, KeyboardInterrupt)):
+        Store.restore(filled, copy)
+    assert filled.read_bytes() == before
+    assert names(filled.parent) == there
+
+
+@pytest.mark.parametrize("cut_off_at", [1, 2, 3])
+def test_a_restore_that_is_cut_off_never_parts_a_file_from_its_wal(
+    filled: Path, copy: Path, monkeypatch: pytest.MonkeyPatch, cut_off_at: int
+) -> None:
+    wal = filled.with_name("reconciler.db-wal")
+    wal.write_bytes(b"of a writer that was killed")
+    before, rename, done = filled.read_bytes(), Path.rename, 0
+
+    def until_killed(self: Path, to: Path) -> Path:
+        nonlocal done
+        done += 1
+        if done == cut_off_at:
+            raise KeyboardInterrupt
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", until_killed)
+    with pytest.raises(KeyboardInterrupt):
+        Store.restore(filled, copy)
+    assert not filled.exists() or (wal.exists() and filled.read_bytes() == before)
+
+
+def test_a_restored_file_waits_for_a_review(filled: Path, copy: Path) -> None:
+    with Store.open(copy, write=True) as store:
+        store.save(replace(HELD, reviewed=True), HELD)
+    copy.with_name("copy.lock").unlink()
+    former = Store.restore(filled, copy)
+    assert former is not None
+    with Store.open(filled, write=False) as reader:
+        assert reader.snapshot() == HELD
+    assert names(filled.parent) == {"copy", "reconciler.db", "reconciler.db.lock", former.name}
+
+
+def test_a_copy_that_fails_leaves_no_draft(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: object, fresh: Path) -> None:
+        fresh.with_name(f"{fresh.name}-journal").write_bytes(b"of the draft")
+        raise OSError(28, "No space left on device")
+
+    there = names(filled.parent)
+    monkeypatch.setattr(statefile, "_copy", fails)
+    with contextlib.closing(sqlite3.connect(filled)) as connection, pytest.raises(OSError, match="No space"):
+        statefile.keep_copy(connection, filled, "copy")
+    assert names(filled.parent) == there

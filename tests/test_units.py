@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.daemon import STOP_PATIENCE
+from reconciler.exits import STATE, USAGE
 from reconciler.settings_fields import parse_duration
 
 UNITS = Path(__file__).parents[1] / "systemd"
@@ -64,6 +65,10 @@ def test_the_exposure_is_low_and_each_exception_is_explained(installed: Path) ->
 
 def test_it_is_given_longer_to_stop_than_it_takes(unit: str) -> None:
     assert parse_duration(value(unit, "TimeoutStopSec")).total_seconds() >= STOP_PATIENCE + 20
+
+
+def test_what_takes_a_person_is_not_tried_again(unit: str) -> None:
+    assert value(unit, "RestartPreventExitStatus").split() == [str(USAGE), str(STATE)]
 
 
 def test_the_template_differs_in_what_is_a_tenant_s_own_and_nothing_else() -> None:

@@ -3,7 +3,6 @@
 Where a daemon has the state file, they are filed with it as requests; else the work is done here.
 """
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -82,19 +81,20 @@ def resync(config: Path | None, email: str | None, unlock: bool, rebind: bool, w
 @reason_option
 def release(config: Path | None, plan_id: str | None, wait: bool, reason: str) -> None:
     """Let the held operations of a plan through: once, within four hours, as far as they are still due."""
-    from reconciler.cycle import agree
+    from reconciler.orders import agreement
     from reconciler.report.document import held_effects
 
-    def let_through(store: "Store") -> None:
-        held = store.held_run(plan_id)
-        if held is None:
+    words = reason or f"release {plan_id or 'of what is held'}"
+
+    def held(store: "Store") -> dict[str, object]:
+        run = store.held_run(plan_id)
+        if run is None:
             which = f"No held plan {plan_id}" if plan_id else "No held plan"
             say(f"{which} is on record; nothing was released. `reconciler status` shows what is held.")
             raise Exit(USAGE)
-        agree(store, held.plan_id, held_effects(store.document(held.id)), by=who(), at=utc_now(), reason=reason)
+        return agreement(run.plan_id, held_effects(store.document(run.id)), words)
 
-    words = reason or f"release {plan_id or 'of what is held'}"
-    _order(settings_of(config), "apply", {}, words, wait=wait, first=let_through)
+    _order(settings_of(config), "apply", {}, words, wait=wait, agreed=held)
 
 
 @cli.command()
@@ -184,17 +184,19 @@ def _order(
     *,
     wait: bool,
     ask_person: bool = False,
-    first: "Callable[[Store], None] | None" = None,
+    agreed: "Callable[[Store], dict[str, object]] | None" = None,
 ) -> NoReturn:
     """Have an order carried out, by the daemon where there is one; print what came of it, and end with its code.
 
-    `first` is what a person decides together with it.
+    `agreed` finds in the state file what a person lets through together with it.
     """
-    from reconciler.orders import Ask, is_decision, refusal
+    from reconciler.orders import DECISIONS, Ask, refusal
     from reconciler.store import InUse, Store
 
-    ask = Ask(kind, arguments, who(), reason)
-    refused = None if is_decision(ask) else refusal(settings)
+    def ask(agreement: dict[str, object] | None) -> Ask:
+        return Ask(kind, {**arguments, "agreed": agreement}, who(), reason, settings.digest)
+
+    refused = None if kind in DECISIONS else refusal(settings)
     if refused is not None:
         _end(refused)
     try:
@@ -202,13 +204,12 @@ def _order(
     except InUse as busy:
         if not busy.takes_requests:
             raise
-        if ask_person and not arguments["saved"]:
-            _review_beside(settings)
-        _file(settings, ask, busy, first, wait=wait)
+        with Store.beside(settings.state_path()) as store:
+            if ask_person and not arguments["saved"]:
+                _file(ask(_reviewed_beside(settings, store, reason)), store, busy, wait=wait)
+            _file(ask(agreed(store) if agreed else None), store, busy, wait=wait)
     with store:
-        if first is not None:
-            first(store)
-        _end(_here(settings, ask, store, ask_person=ask_person))
+        _end(_here(settings, ask(agreed(store) if agreed else None), store, ask_person=ask_person))
 
 
 def _here(settings: "Settings", ask: "Ask", store: "Store", *, ask_person: bool) -> "Answer":
@@ -217,10 +218,10 @@ def _here(settings: "Settings", ask: "Ask", store: "Store", *, ask_person: bool)
 
     from reconciler.after import After
     from reconciler.cycle import Services
-    from reconciler.orders import Answer, Setting, carry_out, decide, is_decision
+    from reconciler.orders import DECISIONS, Answer, Setting, carry_out, decide
     from reconciler.progress import shown
 
-    if is_decision(ask):
+    if ask.kind in DECISIONS:
         return decide(ask, store, utc_now())
 
     async def work(both: Services) -> Answer:
@@ -286,64 +287,57 @@ def _deciding(settings: "Settings") -> Iterator["Store"]:
         yield store
 
 
-def _review_beside(settings: "Settings") -> None:
-    """Have a person look at a first plan that the daemon would hold."""
-    from reconciler import cycle
-    from reconciler.store import Store
-
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        return
-    with Store.open(settings.state_path(), write=False) as store:
-        if store.snapshot().reviewed:
-            return
-        made = with_services(settings, lambda both: cycle.plan(settings, both, store, cycle.Order(), utc_now()))
-    if cycle.first_held(made) and _review(made):
-        with Store.beside(settings.state_path()) as store:
-            reason = "the first plan was reviewed"
-            cycle.agree(store, made.id, made.effects, by=who(), at=utc_now(), reason=reason)
-
-
-def _file(
-    settings: "Settings", ask: "Ask", busy: "InUse", first: "Callable[[Store], None] | None", *, wait: bool
-) -> NoReturn:
+def _file(ask: "Ask", store: "Store", busy: "InUse", *, wait: bool) -> NoReturn:
     """File an order with the daemon, and follow it where that is asked for."""
-    from reconciler.store import Store
+    from reconciler.orders import file
 
-    with Store.beside(settings.state_path()) as store, store.together():
-        if first is not None:
-            first(store)
-        number = store.add_request(ask.kind, ask.arguments, by=ask.by, at=utc_now(), reason=ask.reason, state="filed")
+    number = file(ask, store, utc_now())
     if not wait:
         click.echo(
             f"Filed as request {number} with the reconciler that is running ({busy.holder}); it is taken at once. "
             "--wait follows it to its end, `reconciler status` shows the last runs."
         )
         raise Exit(DONE)
-    _follow(settings, number)
+    try:
+        _end(_followed(store, number))
+    except KeyboardInterrupt:
+        given_up = store.withdraw(number)
+        say("Withdrawn: nothing of it is done." if given_up else "The service goes on with it: reconciler status")
+        raise Exit(FAILED) from None
 
 
-def _follow(settings: "Settings", number: str) -> NoReturn:
-    from reconciler.orders import Answer
+def _reviewed_beside(settings: "Settings", store: "Store", reason: str) -> dict[str, object] | None:
+    """What a person lets through of a first plan that the daemon would hold; None where there is none, or nobody."""
+    from reconciler import cycle
+    from reconciler.orders import agreement
+
+    if not (sys.stdin.isatty() and sys.stdout.isatty()) or store.snapshot().reviewed:
+        return None
+    made = with_services(settings, lambda both: cycle.plan(settings, both, store, cycle.Order(), utc_now()))
+    if not cycle.first_held(made) or not _review(made):
+        return None
+    return agreement(made.id, made.effects, reason or "the first plan was reviewed")
+
+
+def _followed(store: "Store", number: str) -> "Answer":
+    """What became of an order that was filed. Whoever hears that it was not carried out can rely on it."""
+    from reconciler.orders import Answer, answered
     from reconciler.progress import shown
-    from reconciler.store import Store
 
-    with Store.open(settings.state_path(), write=False) as store, shown() as progress:
+    with shown() as progress:
         while True:
             alive = store.in_use
             request = store.request(number)
             if request is None:
-                say(f"Request {number} is not on record any more.")
-                raise Exit(FAILED)
+                return Answer(FAILED, error=f"Request {number} is not on record any more.")
             if request.state not in ("filed", "taken"):
-                found = json.loads(request.result)
-                break
-            if not alive:
-                say(
-                    f"The reconciler stopped before request {number} was carried out. The request is kept: it is taken "
-                    "up when the service starts again."
-                )
-                raise Exit(FAILED)
+                return answered(request)
+            if not alive and request.state == "taken":
+                words = f"The reconciler ended while it carried out request {number}; what was begun is in the journal"
+                return Answer(FAILED, error=f"{words}, and the next run finds out what became of it.")
+            if not alive and store.withdraw(number):
+                words = f"The reconciler ended before it took request {number}; nothing of it was done, nor will be"
+                return Answer(FAILED, error=f"{words}. Order it again: without a service it is done at once.")
             if progress and request.state == "taken":
                 progress("Keeper", *store.under_way())
             time.sleep(_LOOK_AGAIN)
-    _end(Answer(**found))

@@ -1,7 +1,7 @@
 """What all commands share: the group, the exit codes, the settings, the services, the terminal."""
 
-import getpass
 import os
+import pwd
 import shutil
 import sys
 from collections.abc import Callable, Coroutine
@@ -64,9 +64,9 @@ def settings_of(config: Path | None) -> "Settings":
 
 
 def who() -> str:
-    """The operating-system user who asks, before sudo."""
+    """The operating-system user who asks, before sudo; not what $LOGNAME and its like say, which anybody may set."""
     try:
-        return os.environ.get("SUDO_USER") or getpass.getuser()
+        return os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
     except (KeyError, OSError):
         return str(os.getuid())
 

@@ -1,5 +1,6 @@
 """The command that stays: the daemon."""
 
+import sys
 from pathlib import Path
 
 from reconciler.cli.base import cli, config_option, settings_of, utc_now
@@ -9,6 +10,8 @@ from reconciler.cli.base import cli, config_option, settings_of, utc_now
 @config_option
 def run(config: Path | None) -> None:
     """Run as a service: cycles on schedule, and at once what other commands ask for. Ends with SIGTERM."""
+    # httpx loads a command line of its own where it can, with rich and pygments: 3 MiB that would be held for ever.
+    sys.modules["httpx._main"] = None  # type: ignore[assignment]
     from reconciler.daemon import serve
 
     serve(settings_of(config), utc_now)

@@ -43,6 +43,5 @@ async def _try(settings: "Settings") -> dict[str, str]:
     now = utc_now()
     words = "alerts of the reconciler arrive here; nothing has happened"
     alert = Alert(AlertKind.TEST, (Fact(AlertKind.TEST, "test", settings.tenant or "reconciler", words, now),))
-    return {
-        receiver.name: await receiver.send(document(alert, settings.tenant, now)) for receiver in receivers(settings)
-    }
+    body = document(alert, settings.tenant, now)
+    return {receiver.name: (await receiver.send(body)).problem for receiver in receivers(settings)}

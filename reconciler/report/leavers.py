@@ -12,7 +12,7 @@ from typing import Any
 
 from reconciler.diff import pause_after
 from reconciler.history import Entry, Wanted
-from reconciler.model import Account, Snapshot
+from reconciler.model import Account, Snapshot, typed
 from reconciler.plan import Cause, Kind
 from reconciler.policy import OutOfScope, Policy
 from reconciler.report.terminal import clean, spoken, stamp, styled, wrapped
@@ -128,7 +128,7 @@ def _done(tried: list[Entry], snapshot: Snapshot) -> dict[str, Any]:
     return found | {
         "state": "locked",
         "left_to_do": "their seat is held, and the vault kept, until it is transferred (Keeper Commander)",
-        "command": f"transfer-user {account.email} --target-user HEIR",
+        "command": f"transfer-user {typed(account.email)} --target-user HEIR",
     }
 
 
@@ -144,7 +144,7 @@ def _not_yet(
     key = account.jumpcloud_id or account.keeper_id
     because, command = held.get(key) or (_why_not_yet(account, key, snapshot, policy, now), None)
     if key in snapshot.failures and command is None:
-        command = f"reconciler resync {account.email}"
+        command = f"reconciler resync {typed(account.email)}"
     return found | {"state": "not_yet", "because": because, "command": command}
 
 
@@ -250,5 +250,6 @@ def _cell(value: object) -> object:
         return ""
     if not isinstance(value, str):
         return value
-    text = clean(value, 1000)
-    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
+    # Where semicolons divide, what follows one is a cell of its own.
+    cells = [f"'{cell}" if cell.lstrip().startswith(_FORMULA) else cell for cell in clean(value, 1000).split(";")]
+    return ";".join(cells)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
+from reconciler import exits
 from reconciler.cycle import NobodyThere, Outcome, Stopped
 from reconciler.plan import Cause
 from reconciler.report import chart, files, html, teams, words
@@ -87,7 +88,7 @@ def keep(settings: "Settings", store: "Store", ended: "Outcome | Exception", beg
             "The report of this run could not be written to {} ({}). The run itself is not affected; what it did is in "
             "the journal: reconciler history",
             directory,
-            clean(why or f"{type(error).__name__}: {error}", 300),
+            clean(why or exits.named(error), 300),
         )
 
 
@@ -149,7 +150,7 @@ def _failed(
     directory: Path,
     entries: list[Entry],
 ) -> list[Entry]:
-    message = clean(str(error) or type(error).__name__, 4000)
+    message = clean(exits.recorded(error), 4000)
     rows = [row for row in store.journal(run.started_at) if row.run_id == run.id]
     entry = Entry(
         name=_name(at, "failed", _digest(message)),

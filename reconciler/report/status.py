@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from reconciler import standing
 from reconciler.config import Settings
 from reconciler.diff import pause_after
 from reconciler.model import Snapshot
@@ -20,7 +21,8 @@ from reconciler.store import Store
 RUNS = 5
 """How many of the last runs are shown."""
 LATE = timedelta(minutes=15)
-"""A cycle that is so much overdue tells that the daemon has died; a long cycle delays the next."""
+"""A cycle that is so much overdue tells that the daemon hangs."""
+UNDER_WAY = "under way"
 MOST = 20
 """Lines of one kind before the rest is a number."""
 
@@ -28,17 +30,20 @@ MOST = 20
 def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
     """The state of things as one JSON document; nothing is asked of either service."""
     snapshot = store.snapshot()
+    in_use = store.in_use
     runs = store.runs(RUNS)
     accounts = [account for account in snapshot.accounts.values() if not account.gone]
     managed = [account for account in accounts if account.managed]
     leaving = [account for account in managed if account.left_at is not None and account.active]
     oldest = min(leaving, key=lambda account: account.left_at or now, default=None)
+    stands = standing.from_json(store.meta(standing.KEY))
     waiting = teams.waiting(snapshot, settings.policy().teams)
     return {
         "tenant": settings.tenant,
         "mode": settings.policy().mode.value,
         "first_plan_reviewed": snapshot.reviewed,
         "keeper_read_at": stamp(snapshot.read_at),
+        "in_use": in_use,
         "next_cycle_at": stamp(time_of(store.meta("next_cycle"))),
         "users": {
             "managed": len(managed),
@@ -56,6 +61,11 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
         "decisions": [_decision(store, request) for request in store.open_requests(now)],
         "orders": [_decision(store, request) for request in store.orders()],
         "failing": _failing(store, snapshot),
+        "last_good_cycle_at": stamp(stands.last_good),
+        "receivers_failing": [
+            {"receiver": name, "since": stamp(since), "error": words} for name, (since, words) in stands.untold.items()
+        ],
+        "programs_failing": [{"program": name, "error": words} for name, words in sorted(stands.hooks.items())],
         "unsettled_teams": [
             {"team": _name(store, key), "jumpcloud_id": key, "asked_at": stamp(at)}
             for key, at in sorted(snapshot.unsettled_teams.items())
@@ -66,7 +76,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
                 "kind": run.kind,
                 "started_at": stamp(run.started_at),
                 "finished_at": stamp(run.finished_at),
-                "result": run.result or "cut off",
+                "result": run.result or (UNDER_WAY if in_use and run is runs[0] else "cut off"),
                 "by": run.by,
                 "reason": run.reason,
                 "error": run.error,
@@ -168,6 +178,12 @@ def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
     lines += _limited([_waiting(entry) for entry in groups["waiting"]], width)
     lines += _limited([_unsettled(entry) for entry in found["unsettled_teams"]], width)
     lines += _limited([_failure(entry) for entry in found["failing"]], width)
+    for entry in found["receivers_failing"]:
+        words = f"since {spoken(entry['since'])}: {clean(entry['error'], 300)}"
+        lines += wrapped(f"The {entry['receiver']} has not taken what it was sent {words}. Try it:", width)
+        lines.append("  reconciler notify --test")
+    for entry in found["programs_failing"]:
+        lines += wrapped(f"{entry['program']} failed: {clean(entry['error'], 300)}", width)
     lines += _limited([_decided(entry) for entry in found["decisions"]], width)
     lines += _limited([_ordered(entry) for entry in found["orders"]], width)
     for run in found["runs"]:
@@ -195,19 +211,28 @@ def _headline(found: dict[str, Any], width: int, colour: bool) -> list[str]:
             f"To look: reconciler plan. To let them through, as {' or '.join(held['released_by'])}:", width
         )
         lines.append(styled(f"  reconciler release {held['plan']}", colour, bold=True))
-    else:
-        last = found["runs"][0]
+    elif (last := found["runs"][0])["result"] != UNDER_WAY:
         lines += wrapped(f"Last run: {last['result']}, {spoken(last['started_at'])}.", width)
-    due = found["next_cycle_at"]
-    if due and datetime.fromisoformat(due) + LATE < datetime.fromisoformat(found["asked_at"]):
-        lines += wrapped(f"The next cycle was due on {spoken(due)}. Is the service running?", width)
-    elif due:
-        lines += wrapped(f"Next cycle: {spoken(due)}.", width)
+    lines += wrapped(_next(found), width)
     if found["mode"] == "observe":
         lines += wrapped("Mode: observe; nothing is sent.", width)
     if found["runs"] and not found["first_plan_reviewed"]:
         lines += wrapped("The first plan for this Keeper node has not been reviewed yet.", width)
     return lines
+
+
+def _next(found: dict[str, Any]) -> str:
+    """When the service does something next; nothing where it was told to stop, or there never was one."""
+    due = found["next_cycle_at"]
+    if found["runs"] and found["runs"][0]["result"] == UNDER_WAY:
+        return f"A run is under way since {spoken(found['runs'][0]['started_at'])}."
+    if not due:
+        return ""
+    if not found["in_use"]:
+        return f"The service has ended without being told to. Its next cycle was to be on {spoken(due)}."
+    if datetime.fromisoformat(due) + LATE < datetime.fromisoformat(found["asked_at"]):
+        return f"The next cycle was due on {spoken(due)}. Does the service hang?"
+    return f"Next cycle: {spoken(due)}."
 
 
 def _waiting(entry: dict[str, Any]) -> str:

@@ -5,14 +5,13 @@ Which rule decides is the core's: this reads the plan for the one person, and wh
 
 import difflib
 import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from reconciler.config import Settings
 from reconciler.cycle import Look
-from reconciler.model import Account, Standing, Status, User, fold
+from reconciler.model import Account, Standing, Status, User, fold, typed
 from reconciler.plan import DRIFT_NOTICES, NoticeKind, Plan
 from reconciler.policy import Mode
 from reconciler.report.document import held_effects
@@ -51,7 +50,7 @@ def verdict(store: Store, settings: Settings, look: Look, email: str, held: Mapp
             "unread",
             "What the next cycle would do can only be told with JumpCloud.",
             "For the whole answer, ask both services:",
-            f"reconciler explain {shlex.quote(email)}",
+            f"reconciler explain {typed(email)}",
         )
     found = _decided_otherwise(settings, look, look.plan) or _waits(settings, look.plan, held)
     return found or _as_it_is(look, look.plan)
@@ -63,7 +62,7 @@ def _nobody(store: Store, look: Look, email: str) -> Verdict:
             "unread",
             "The local snapshot of Keeper knows nobody with this address, and not every service was asked.",
             "Ask again when they answer:",
-            f"reconciler explain {shlex.quote(email)}",
+            f"reconciler explain {typed(email)}",
         )
     known = {fold(account.email): account.email for account in store.snapshot().accounts.values()}
     near = [known[address] for address in difflib.get_close_matches(fold(email), known, NEAR)]
@@ -78,7 +77,7 @@ def _nobody(store: Store, look: Look, email: str) -> Verdict:
 def _decided_otherwise(settings: Settings, look: Look, plan: Plan) -> Verdict | None:
     said = {notice.kind: notice.message for notice in plan.notices}
     account = own(look)
-    address = shlex.quote(account.email if account else look.user.email if look.user else "")
+    address = typed(account.email if account else look.user.email if look.user else "")
     resync = f"reconciler resync {address}"
     if NoticeKind.CONFLICT in said:
         step, command = "Correct the addresses in JumpCloud or in Keeper's Admin Console.", ""
@@ -138,7 +137,7 @@ def _waits(settings: Settings, plan: Plan, held: Mapping[str, Any] | None) -> Ve
     if not plan.operations:
         return None
     first = plan.operations[0]
-    resync = f"reconciler resync {shlex.quote(first.subject.name)}"
+    resync = f"reconciler resync {typed(first.subject.name)}"
     if settings.policy().mode is Mode.OBSERVE:
         return Verdict(
             "observed",
@@ -181,10 +180,10 @@ def _as_it_is(look: Look, plan: Plan) -> Verdict:
                 "If they should have access: in JumpCloud, add them to a group that is bound to the Keeper application "
                 f"({groups or 'there is none'}), or bind them directly. Then, to have it at once:"
             )
-        return Verdict("out_of_scope", f"{why}.", step, f"reconciler resync {shlex.quote(user.email)}" if user else "")
+        return Verdict("out_of_scope", f"{why}.", step, f"reconciler resync {typed(user.email)}" if user else "")
     changed = next((n.message for n in plan.notices if n.kind is NoticeKind.ADDRESS_CHANGE), "")
     if changed and account:
-        command = f"enterprise-user --add-alias {shlex.quote(user.email)} {shlex.quote(account.email)}"
+        command = f"enterprise-user --add-alias {typed(user.email)} {typed(account.email)}"
         return Verdict("address_change", f"In line, but {changed.split(';')[0]}.", "In Keeper Commander:", command)
     drifted = next((n.message for n in plan.notices if n.kind in DRIFT_NOTICES), "")
     if drifted:
@@ -205,7 +204,7 @@ def _as_it_is(look: Look, plan: Plan) -> Verdict:
         "in_line",
         "In line: both sides agree, and nothing is to be done.",
         "If they can't log in, they may not have accepted the invitation (SCIM does not tell). In Keeper Commander:",
-        f"enterprise-user --invite {shlex.quote(account.email if account else user.email)}",
+        f"enterprise-user --invite {typed(account.email if account else user.email)}",
     )
 
 

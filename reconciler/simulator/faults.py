@@ -16,12 +16,13 @@ from reconciler.simulator.service import Request, Response, Service, is_control
 class Cut:
     """An answer that the client never gets whole.
 
-    `closed`: the connection is closed without a byte. `hung`: nothing is sent until the client goes.
+    `closed`: the connection is closed without a byte. `reset`: it is reset (RST). `hung`: nothing is sent until the
+    client goes.
     `truncated`: the head of `response` promises its whole body, only the first `sent` bytes follow.
     `endless`: the head of `response`, then its body over and over.
     """
 
-    kind: Literal["closed", "hung", "truncated", "endless"]
+    kind: Literal["closed", "reset", "hung", "truncated", "endless"]
     response: Response = field(default_factory=lambda: Response(200))
     sent: int = 0
 
@@ -83,6 +84,11 @@ def keeper_throttle(wait: str = "10 seconds") -> Instead:
 def close(effect: bool = False) -> Instead:
     """Close the connection instead of answering."""
     return Instead(Cut("closed"), effect)
+
+
+def reset(effect: bool = False) -> Instead:
+    """Reset the connection instead of answering."""
+    return Instead(Cut("reset"), effect)
 
 
 def hang(effect: bool = False) -> Instead:

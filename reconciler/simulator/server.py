@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import struct
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -207,6 +208,10 @@ class _Connection:
         """Send the part of the answer that the client is to get; the caller closes the connection."""
         if cut.kind == "truncated":
             await self._write(_head(cut.response), h11.Data(data=cut.response.body[: cut.sent]))
+        elif cut.kind == "reset":
+            linger = struct.pack("ii", 1, 0)  # on, for no time: what is left is thrown away and the peer told at once
+            self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            self._writer.transport.abort()
         elif cut.kind == "hung":
             while await self._reader.read(READ_SIZE):
                 pass

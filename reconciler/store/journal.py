@@ -10,15 +10,18 @@ from reconciler.migrations import LAST_CHANGE
 from reconciler.model import Account, Team
 from reconciler.plan import Kind, Operation
 from reconciler.rows import JournalRow, Run, State, journal_row, json_text, operation_row, run_of, time_of, time_text
-from reconciler.statefile import Unusable
+from reconciler.statefile_errors import translated
 from reconciler.store.base import former_operations, rows
 from reconciler.store.snapshots import Snapshots
 
 COPIES = 7
 """How many daily copies of the state file are kept."""
+DOCUMENTS = 30
+"""How many plan documents are kept: of 20,000 people that one by one change a plan that waits, each has megabytes."""
 QUIET_RUNS = timedelta(days=7)
 """How long a run is remembered that did nothing: a year has 100,000 of them."""
-_GOOD_READ = "result NOT IN ('', 'failed', 'stopped')"
+_NO_GOOD_READ = ("", "failed", "stopped")
+_GOOD_READ = f"result NOT IN {_NO_GOOD_READ}"
 _NOBODY: Mapping[str, datetime] = MappingProxyType({})
 
 
@@ -58,13 +61,19 @@ class Journal(Snapshots):
         """Record how a run ended, with the number of operations held, and the plan document (JSON) if worth keeping.
 
         `kind` is what it turned out to be, `error` why it failed. Of runs with the same plan only the newest keeps the
-        document: a plan may be held for days.
+        document: a plan may be held for days. No more than `DOCUMENTS` are kept.
         """
         with self._tx() as connection:
             if document is not None:
-                # What was held stays to be released as long as nothing came of it.
+                # What was held stays to be released as long as nothing came of it: `held_run` knows only such runs.
+                waits = bool(held) and result not in _NO_GOOD_READ and kind != "person"
                 connection.execute(
-                    "UPDATE runs SET document = NULL WHERE plan_id = ? AND (held = 0 OR ? > 0)", (plan_id, held)
+                    "UPDATE runs SET document = NULL WHERE plan_id = ? AND (held = 0 OR ?)", (plan_id, waits)
+                )
+                connection.execute(
+                    "UPDATE runs SET document = NULL WHERE document IS NOT NULL AND id < "
+                    "(SELECT id FROM runs WHERE document IS NOT NULL ORDER BY id DESC LIMIT 1 OFFSET ?)",
+                    (DOCUMENTS - 2,),  # beside the one that is about to be written
                 )
             row = {
                 "finished_at": time_text(at),
@@ -75,7 +84,7 @@ class Journal(Snapshots):
                 "document": document,
                 "error": error,
             }
-            self._table("runs").update(run_id, row | ({"kind": kind} if kind else {}))
+            self._update("runs", run_id, row | ({"kind": kind} if kind else {}))
 
     def runs(self, limit: int) -> list[Run]:
         """The newest runs, the newest first."""
@@ -177,7 +186,7 @@ class Journal(Snapshots):
         """Record that an operation is about to be sent: from now on its outcome is unknown."""
         with self._tx():
             row = {"state": State.SENT.value, "sent_at": time_text(at)}
-            self._table("operations").update(operation_id, row)
+            self._update("operations", operation_id, row)
 
     def record(
         self,
@@ -195,7 +204,7 @@ class Journal(Snapshots):
         """Record what became of an operation, together with its effect on the snapshot (as for `put`)."""
         with self._tx():
             row = {"state": state.value, "finished_at": time_text(at), "outcome": outcome, "error": error}
-            self._table("operations").update(operation_id, row)
+            self._update("operations", operation_id, row)
             self._put(accounts, teams, drop_accounts, drop_teams)
 
     def unfinished(self) -> list[JournalRow]:
@@ -227,9 +236,10 @@ class Journal(Snapshots):
             return {(day, kind): number for day, kind, number in connection.execute(sql, (time_text(since),))}
 
     def keep_house(self, now: datetime, history: timedelta) -> bool:
-        """Once a day: forget what is older than `history`, and copy the file beside itself, keeping `COPIES` copies.
+        """Once a day: forget what is older than `history`, keep the file compact, and copy it beside itself, keeping
+        `COPIES` copies.
 
-        Returns whether it was done.
+        Returns whether it was done. Raises `Unusable` where there is no room for the copy; the rest is done then.
         """
         last = time_of(self.meta("house_kept_at"))
         if last is None:
@@ -238,9 +248,8 @@ class Journal(Snapshots):
             return False
         self.forget(now - history, quiet=now - QUIET_RUNS)
         self.set_meta("house_kept_at", time_text(now))
-        if not statefile.room_for_a_copy(self.path):
-            raise Unusable(self.path, "its disk has no room for the daily copy beside it")
-        with statefile.translated(self.path):
+        with translated(self.path):
+            statefile.compact(self._connection, self.path)
             statefile.keep_copy(self._connection, self.path, f"{now.astimezone(UTC):%Y-%m-%d}.copy")
             statefile.drop_copies(self.path, COPIES)
         return True

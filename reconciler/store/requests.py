@@ -52,10 +52,22 @@ class Requests(OpenFile):
             sql = "SELECT * FROM requests WHERE state IN ('filed', 'taken') ORDER BY id"
             return [request_of(row) for row in rows(connection, sql)]
 
-    def take(self, request_id: str) -> None:
-        """Record that the daemon has begun with an order."""
-        with self._tx():
-            self._table("requests").update(int(request_id), {"state": "taken"})
+    def take(self, request_id: str) -> bool:
+        """Record that the daemon has begun with an order; returns whether it was still to be done."""
+        return self._moved(request_id, "filed", "taken")
+
+    def put_back(self, request_id: str) -> None:
+        """Record that nothing was done yet of an order that was taken."""
+        self._moved(request_id, "taken", "filed")
+
+    def withdraw(self, request_id: str) -> bool:
+        """Take an order back; returns False where it was taken, or is done, by now."""
+        return self._moved(request_id, "filed", "withdrawn")
+
+    def _moved(self, request_id: str, before: str, after: str) -> bool:
+        sql = "UPDATE requests SET state = ? WHERE id = CAST(? AS INTEGER) AND state = ?"
+        with self._tx() as connection:
+            return connection.execute(sql, (after, request_id, before)).rowcount > 0
 
     def request(self, request_id: str) -> Request | None:
         """One request, whatever its state."""
@@ -69,7 +81,7 @@ class Requests(OpenFile):
         """Record what became of a request; any state but `open`."""
         with self._tx():
             row = {"state": state, "closed_at": time_text(at), "result": result}
-            self._table("requests").update(int(request_id), row)
+            self._update("requests", int(request_id), row)
 
     def decisions(self, kind: str, since: datetime) -> list[Request]:
         """The decisions of this kind since then, whatever became of them."""
@@ -80,7 +92,7 @@ class Requests(OpenFile):
     def narrow(self, request_id: str, arguments: Mapping[str, Any]) -> None:
         """Replace what an open decision is about by less of it."""
         with self._tx():
-            self._table("requests").update(int(request_id), {"arguments": json_text(dict(arguments))})
+            self._update("requests", int(request_id), {"arguments": json_text(dict(arguments))})
 
     def pause(self) -> Request | None:
         """The decision that stops all writes, if one is open."""

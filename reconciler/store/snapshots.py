@@ -21,7 +21,7 @@ from reconciler.rows import (
     time_of,
     time_text,
 )
-from reconciler.statefile import WrongBinding
+from reconciler.statefile_errors import WrongBinding
 from reconciler.store.base import OpenFile, former_operations, meta, rows
 
 T = TypeVar("T")

@@ -141,15 +141,14 @@ class _Equality:
         disowned = [a for a in self.accounts.values() if a.id in ledger.disowned]
         if any(person in (a.external_id, ledger.owner.get(a.id)) or a.email.casefold() == address for a in disowned):
             return
-        if address in self.world.rules.protected or (
-            account and account.email.casefold() in self.world.rules.protected
-        ):
+        if address in self.world.rules.protected or (account and self._protected(account)):
             if not told and (account is None or account.locked):
                 self.wrong(f"{who} is protected, and nothing says so", person)
             return
         if person in self.held or ("unmanaged" in told and person in ledger.given_up):
             return
-        if account is None:
+        unknown = account is not None and not (account.external_id or address or account.id in ledger.created)
+        if account is None or unknown:
             excused = (
                 ("no_address" in told and not address)
                 or (told & {"conflict", "elsewhere", "failing"} and self._rivals(person))
@@ -166,13 +165,19 @@ class _Equality:
         if conflict and account.external_id != person:
             return
         if account.locked:
-            if not conflict and not ("locked_in_keeper" in told and account.id in ledger.touched):
+            somebody_else = account.id in ledger.touched or account.id in ledger.forgotten_locks
+            if not conflict and not ("locked_in_keeper" in told and somebody_else):
                 self.wrong(f"{who} is in scope and locked", person, account.id)
             return
         if account.email.casefold() != address and not (told & {"address_change", "conflict", "drift"} or not address):
             self.wrong(f"{who} has the address {account.email}", person, account.id)
-        self._names(person, account)
+        if account.id not in ledger.overtaken:
+            self._names(person, account)
         self._membership(person, account, conflict)
+
+    def _protected(self, account: Account) -> bool:
+        once = self.world.observer.ledger.shielded.get(account.id, set())
+        return bool({account.email.casefold(), *once} & self.world.rules.protected)
 
     def _elsewhere(self) -> list[Account]:
         return [a for a in self.world.keeper.accounts().values() if a.node != NODES[0]]
@@ -218,20 +223,20 @@ class _Equality:
     def _leaver(self, account: Account) -> None:
         """Whom we manage and who is not in scope any more is locked."""
         ledger = self.world.observer.ledger
-        person = account.external_id or ledger.owner.get(account.id, "")
         if not account.active or account.id not in ledger.created or account.id in ledger.disowned:
             return
-        user = self.truth.people.get(person)
-        if user is not None and user.state not in ("ACTIVATED", "SUSPENDED") and not user.suspended:
+        people = self.world.observer.who(account)
+        for user in (self.truth.people.get(person) for person in people):
+            if user is not None and user.state not in ("ACTIVATED", "SUSPENDED") and not user.suspended:
+                return
+            bound = user is not None and user.id in self.world.jumpcloud.in_scope(self.world.application)
+            if user is not None and bound and not (user.suspended or user.state == "SUSPENDED"):
+                return
+        if self._protected(account):
             return
-        bound = person in self.world.jumpcloud.in_scope(self.world.application)
-        if user is not None and bound and not (user.suspended or user.state == "SUSPENDED"):
+        if {*people, account.id} & self.held:
             return
-        if account.email.casefold() in self.world.rules.protected or self.told(account.id) & {"protected"}:
-            return
-        if person in self.held or account.id in self.held:
-            return
-        self.wrong(f"{account.email} has left and is not locked", person, account.id)
+        self.wrong(f"{account.email} has left and is not locked", account.id, *people)
 
     def _group(self, group: str, name: str) -> None:
         found = [t for t in self.teams.values() if t.external_id == group]

@@ -24,7 +24,7 @@ from typing import Any
 
 from reconciler.simulator.keeper import Keeper
 from reconciler.simulator.keeper_records import Account, Change, Team
-from reconciler.simulator.service import Request
+from reconciler.simulator.service import Request, Response
 from tests.campaign.rules import HOST, Rules
 from tests.campaign.seams import CampaignStore
 from tests.campaign.truth import Truth
@@ -83,7 +83,12 @@ class Ledger:
     persons: list[tuple[datetime, str]] = field(default_factory=list)
     sent: dict[int, Sent] = field(default_factory=dict)  # by journal row
     marked: set[int] = field(default_factory=set)  # journal rows that were marked as sent
-    known: set[str] = field(default_factory=set)  # every account that was ever in the node
+    known: dict[str, int] = field(default_factory=dict)  # every account there ever was: the tick at which it came
+    shielded: dict[str, set[str]] = field(default_factory=dict)  # by account: the entries that protected it once
+    unseen: dict[str, int] = field(default_factory=dict)  # accounts changed with an answer that does not show them: when
+    overtaken: set[str] = field(default_factory=set)  # those that somebody else changed before they were ever shown
+    own_locks: set[str] = field(default_factory=set)  # accounts that are locked by us
+    forgotten_locks: set[str] = field(default_factory=set)  # those of them of which the state file can't know
 
 
 class Observer:
@@ -105,6 +110,8 @@ class Observer:
         self.people = 0
         self.began = now()
         self.list_lied: list[int] = []
+        self.listed = 0
+        self.asked = Request("GET", "/", {}, b"")
         self.forgotten = 0
         self.bound = ""
 
@@ -119,6 +126,8 @@ class Observer:
         self.truth.look(self.tick)
         for subject in by_admin:
             self.ledger.touched[subject] = self.tick
+            if subject in self.ledger.unseen:
+                self.ledger.overtaken.add(subject)
         self._eligible()
 
     def _eligible(self) -> None:
@@ -128,7 +137,7 @@ class Observer:
         for person in truth.scope_since:
             by_address.setdefault(truth.address(person), []).append(person)
         for account in self.keeper.accounts().values():
-            ledger.known.add(account.id)
+            ledger.known.setdefault(account.id, self.tick)
             if account.id in ledger.disowned:
                 continue
             external = account.external_id or ""
@@ -156,8 +165,10 @@ class Observer:
         ledger.created.clear()
         ledger.ours |= ledger.disowned
         ledger.disowned.clear()
-        # Whoever we locked once may be thought of as locked by us again.
+        # Whoever we locked once may be thought of as locked by us again, or as locked by somebody else.
         ledger.locks |= {one for one in ledger.known if one in ledger.ours}
+        ledger.forgotten_locks |= ledger.own_locks
+        ledger.own_locks.clear()
 
     def agreed(self, effects: Iterable[Sequence[str]]) -> None:
         """A person lets these effects through, for four hours."""
@@ -184,14 +195,23 @@ class Observer:
         self.began = self.now()
         self.ledger.unlocked.clear()
         self._eligible()
+        self._shield()
         self.people = len(self.ledger.known)
+
+    def _shield(self) -> None:
+        """Whoever was protected once stays so under whatever address, as long as that entry is in the settings."""
+        for account in self.keeper.accounts().values():
+            addresses = {account.email.casefold(), *(self.truth.address(one) for one in self.who(account))}
+            self.ledger.shielded.setdefault(account.id, set()).update(addresses & self.rules.protected)
 
     def cycle_completed(self, *, whole: bool, applied: bool) -> None:
         """The cycle came to its end: whom it unlocked, and whom it saw active and in scope, is not locked by us."""
         self.ledger.locks -= self.ledger.unlocked
+        if whole:
+            self.ledger.unseen = {one: tick for one, tick in self.ledger.unseen.items() if tick > self.since}
         if whole and applied and self.first:
-            known = self.truth.people
-            self.ledger.created |= {a.id for a in self.keeper.accounts().values() if a.external_id in known}
+            told = {one for one, user in self.truth.people.items() if user.suspended or user.state != "STAGED"}
+            self.ledger.created |= {a.id for a in self.keeper.accounts().values() if a.external_id in told}
         if whole:
             for account in self.keeper.accounts().values():
                 owner = self.ledger.owner.get(account.id, "")
@@ -200,12 +220,17 @@ class Observer:
 
     # Requests.
 
-    def request(self, asked: Request, effects: Sequence[Change], row: int | None, store: CampaignStore | None) -> None:
-        """One request that the simulated Keeper received, with everything that it changed."""
+    def request(
+        self, asked: Request, answer: Response, effects: Sequence[Change], row: int | None, store: CampaignStore | None
+    ) -> None:
+        """One request that the simulated Keeper received and how it answered, with everything that it changed."""
         self.tick += 1
         if asked.method == "GET":
+            if asked.path.endswith("/Users") and "startIndex=1&" in asked.target:
+                self.listed = self.tick
             return
-        self._journalled(asked, effects, row, store)
+        self.asked = asked
+        self._journalled(asked, answer, effects, row, store)
         written = (store.value("binding") or {}).get("keeper", "") if store else ""
         for bound in {written, self.bound or written}:
             if not bound or not f"{HOST}{asked.path}".startswith(f"{bound}/"):
@@ -223,7 +248,7 @@ class Observer:
         self._eligible()
 
     def _journalled(
-        self, asked: Request, effects: Sequence[Change], row: int | None, store: CampaignStore | None
+        self, asked: Request, answer: Response, effects: Sequence[Change], row: int | None, store: CampaignStore | None
     ) -> None:
         found = store.journal_row(row) if store and row else None
         what = f"{asked.method} {asked.path.rpartition('/v2/')[2]}"
@@ -242,8 +267,17 @@ class Observer:
         sent = self.ledger.sent.setdefault(row, Sent(row, subject, found["kind"], self.tick))
         sent.subject, sent.tick = subject, self.tick
         sent.effects += effects
+        if any(_names(change.before) != _names(change.after) for change in effects):
+            # What Keeper makes of a wish may be anything; without an answer it is what it shows next.
+            self.ledger.overtaken.discard(subject)
+            self.ledger.unseen.pop(subject, None)
+            if not answer.body:
+                self.ledger.unseen[subject] = self.tick
+        if found["kind"] == "deactivate_user" and answer.status < 300 and not effects:
+            # Somebody else was faster: what we asked for is so, and nobody can tell the two locks apart.
+            self.ledger.locks.add(target)
 
-    def _who(self, account: Account) -> set[str]:
+    def who(self, account: Account) -> set[str]:
         """Everybody whose account this is, as far as anything says so."""
         owner = self.ledger.owner.get(account.id, "")
         external = account.external_id or ""
@@ -261,13 +295,14 @@ class Observer:
             self._created(after)
             return
         self._touched(before, after)
-        who = self._who(before)
+        who = self.who(before)
         name = before.email
         if before.active and (after is None or not after.active):
             for person in who:
                 if self.truth.throughout(person, self.since):
                     self.violated("a", f"{name} was locked, though in scope all the time")
             self.ledger.locks.add(before.id)
+            self.ledger.own_locks.add(before.id)
             self._count("max_deactivations", who | {before.id}, ("deactivate_user",))
         if after is None:
             return
@@ -279,6 +314,8 @@ class Observer:
             ):
                 self.violated("b", f"{name} was unlocked, though locked by somebody else")
             self.ledger.unlocked.add(before.id)
+            self.ledger.own_locks.discard(before.id)
+            self.ledger.forgotten_locks.discard(before.id)
         had, has = {*before.teams, *before.pending_teams}, {*after.teams, *after.pending_teams}
         for team in had - has:
             self._lost(before, who, team)
@@ -293,7 +330,7 @@ class Observer:
                 self._count("max_grants", who | {before.id}, ("add", *keys))
 
     def _is_person(self, account: Account) -> bool:
-        names = {account.email.casefold(), *(self.truth.address(one) for one in self._who(account))}
+        names = {account.email.casefold(), *(self.truth.address(one) for one in self.who(account))}
         return self.person.casefold() in names
 
     def _lost(self, account: Account, who: set[str], team: str) -> None:
@@ -336,7 +373,7 @@ class Observer:
         ledger.owner[account.id] = person
         ledger.ours.add(account.id)
         ledger.created.add(account.id)
-        ledger.known.add(account.id)
+        ledger.known.setdefault(account.id, self.tick)
         self._count("max_creations", {person}, ("create_user",))
 
     def _touched(self, before: Account, after: Account | None) -> None:
@@ -345,9 +382,9 @@ class Observer:
         gives_back = after is not None and before.external_id != after.external_id and _but_external(before, after)
         if before.id in ledger.disowned and not gives_back:
             self.violated("b", f"{name} was changed, though disowned")
-        elif before.id not in ledger.ours | ledger.disowned:
+        elif before.id not in ledger.ours | ledger.disowned and not self._came_unseen(before):
             self.violated("b", f"{name} was changed, though not managed")
-        addresses = {name.casefold(), *(self.truth.address(one) for one in self._who(before))}
+        addresses = {name.casefold(), *(self.truth.address(one) for one in self.who(before))}
         if addresses & self.rules.protected and name.casefold() in self.rules.protected:
             unlocks = after is not None and after.active and not before.active and before.id in ledger.locks
             if not unlocks:
@@ -358,13 +395,17 @@ class Observer:
         former = ledger.owner.get(before.id, "") if before.id in ledger.created else ""
         if new in self.truth.ever and before.id not in ledger.disowned:
             for person in {old, former} & self.truth.ever.keys() - {new}:
-                if name.casefold() not in ledger.consented:
+                if name.casefold() not in ledger.consented and not self._came_unseen(before):
                     words = f"{name}, the account of {self.truth.address(person)}, was given to"
                     self.violated("c", f"{words} {self.truth.address(new)}")
             for other in self.keeper.accounts().values():
                 if other.id != before.id and other.external_id == new and other.node == before.node:
                     self.violated("c", f"{self.truth.address(new)} got {name} beside {other.email}")
             ledger.owner[before.id] = new
+
+    def _came_unseen(self, account: Account) -> bool:
+        """Whether a creation met an account that came into the node after Keeper was listed for this cycle."""
+        return self.asked.method == "POST" and self.ledger.known.get(account.id, 0) > self.listed > self.since
 
     def _team(self, change: Change) -> None:
         after = change.after
@@ -453,6 +494,10 @@ def _only_waits(change: Change) -> bool:
     return replace(before, pending_teams=()) == replace(after, pending_teams=()) and set(before.pending_teams) <= set(
         after.pending_teams
     )
+
+
+def _names(subject: object) -> tuple[object, ...]:
+    return tuple(getattr(subject, name, None) for name in ("display_name", "given_name", "family_name"))
 
 
 def _but_external(before: Account, after: Account) -> bool:

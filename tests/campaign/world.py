@@ -27,7 +27,7 @@ from reconciler.store import StateError
 from tests.campaign.clockwork import Hanging, Loop, Time
 from tests.campaign.observer import Observer
 from tests.campaign.rules import NODES, Rules, scim_url
-from tests.campaign.seams import CampaignStore, Died, Seam, Weather, row_in_hand
+from tests.campaign.seams import LISTS_LIE, CampaignStore, Died, Seam, Weather, row_in_hand
 from tests.campaign.truth import Truth
 
 API_KEY = "jca_" + "5" * 40
@@ -149,7 +149,7 @@ class World:
         before = len(self.keeper.changes)
         response = self.keeper.handle(asked)
         effects = self.keeper.changes[before:]
-        self.observer.request(asked, effects, row_in_hand.get(), self.store)
+        self.observer.request(asked, response, effects, row_in_hand.get(), self.store)
         for change in effects:
             self.say(f"    {change.what} {getattr(change.after or change.before, 'email', '') or change.subject}")
         return response
@@ -184,10 +184,6 @@ class World:
             first = store.value("reviewed") != "1" or order.rebind
             if order.rebind:
                 self.observer.forgot()
-            if first and weather.liars == "lists":
-                # Who is locked and on no list is taken for a leaver whose lock is as good as ours.
-                locked = {a.id for a in self.keeper.accounts().values() if a.locked}
-                self.observer.ledger.locks |= locked
             bound = None if order.rebind else store.value("binding")
             self.observer.cycle_begins(self.rules, bound, person=order.person, unlock=order.unlock, first=first)
             try:
@@ -198,8 +194,8 @@ class World:
             self.plan = outcome.plan
             waits = any(held.limit == "first_run" for held in outcome.plan.held)
             whole = outcome.plan.kind == "resync" and not order.person
-            # A first plan adopts the leavers whom Keeper shows; later they are ghosts.
-            told_all = not weather.liars.startswith("keeper")
+            # A first plan adopts the leavers whom both services show; later they are ghosts.
+            told_all = not any(entry.startswith(LISTS_LIE) for entry in weather.happened)
             self.observer.cycle_completed(whole=whole, applied=not waits and not self.rules.narrow and told_all)
             self._show(outcome.plan)
             held = "; ".join(f"{h.limit} {len(h.operations)}" for h in outcome.plan.held)

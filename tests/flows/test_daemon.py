@@ -142,6 +142,15 @@ def test_a_second_one_refuses(world: World, service: Service) -> None:
     assert "in use" in refused.stderr
 
 
+def test_it_waits_for_a_command_that_has_the_state_file(world: World, service: Service) -> None:
+    world.run("apply")
+    with Store.open(world.state().path, write=True):
+        service.start()
+        until(lambda: "waiting for the state file" in service.said())
+    until(lambda: "are in line" in service.said())
+    assert service.said().count("waiting for the state file") == 1
+
+
 def test_sigterm_in_the_middle_of_an_apply_loses_nothing(world: World, service: Service) -> None:
     _, people = fill(world, 12)
     slow = world.back.faults.add(Latency(0.3), method="POST")
@@ -276,7 +285,7 @@ def test_a_copy_of_the_state_file_is_gone_back_to_by_a_reviewed_resync(world: Wo
     assert not account(world, people[0]).active
     world.safety.clear()
     world.write_settings()
-    world.run("restore", str(copy))
+    world.run("restore", f"state/{copy.name}")
     assert list(state.parent.glob("*.replaced-*"))
     world.jumpcloud.suspend(people[1])
     world.run("apply", "--yes", expect=4)

@@ -1,5 +1,6 @@
 """The daemon tells people, Prometheus, and whoever asks whether it lives."""
 
+import signal
 import socket
 import urllib.error
 import urllib.request
@@ -79,6 +80,33 @@ def test_an_address_that_is_taken_stops_no_cycle(world: World, service: Service)
         until(lambda: world.differences() == [])
         assert "Metrics can't be served" in service.said()
         assert service.end() == 0
+
+
+def test_another_address_is_taken_by_a_reload(world: World, service: Service) -> None:
+    fill(world)
+    first, second = free_port(), free_port()
+
+    def listen(address: str) -> None:
+        times = service.said().count("read again")
+        world.write_settings(metrics=f'[metrics]\nlisten = "{address}"\n')
+        service.send(signal.SIGHUP)
+        until(lambda: service.said().count("read again") > times)
+
+    service.start()
+    until(lambda: world.differences() == [])
+    listen(f"127.0.0.1:{first}")
+    assert page(first, "/healthz")[0] == 200
+    listen(f"127.0.0.1:{second}")
+    assert (page(first, "/healthz")[0], page(second, "/healthz")[0]) == (0, 200)
+    with socket.create_server(("127.0.0.1", first)):
+        listen(f"127.0.0.1:{first}")
+        assert f"Metrics can't be served at 127.0.0.1:{first}" in service.said()
+        assert page(second, "/healthz")[0] == 0
+    listen(f"127.0.0.1:{first}")
+    assert page(first, "/healthz")[0] == 200, "a reload tries again"
+    listen("")
+    assert page(first, "/healthz")[0] == 0
+    assert service.end() == 0
 
 
 def test_it_stops_while_a_receiver_hangs(world: World, service: Service) -> None:

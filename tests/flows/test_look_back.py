@@ -61,13 +61,28 @@ def test_status_tells_what_is_held_since_when_and_whom_it_is_about(world: World)
     assert status["decisions"] == [], "a release that is used up is not open any more"
 
 
-def test_status_tells_when_the_next_cycle_is_due_and_when_it_is_overdue(world: World) -> None:
+def test_status_tells_whether_the_service_runs_and_what_it_does_next(world: World) -> None:
     world.run("apply")
     path = world.folder / "state" / "reconciler.db"
-    for ahead, words in ((timedelta(minutes=5), "Next cycle: "), (timedelta(hours=-1), "Is the service running?")):
-        with Store.open(path, write=True) as store:
-            store.set_meta("next_cycle", (datetime.now(UTC) + ahead).isoformat())
-        assert words in world.run("status").stdout
+
+    def told() -> str:
+        return flat(world.run("status").stdout)
+
+    assert "ervice" not in told(), "there never was one"
+    with Store.open(path, write=True) as store:  # whoever has it open stands for the service
+        store.set_meta("next_cycle", (datetime.now(UTC) + timedelta(minutes=5)).isoformat())
+        assert "Next cycle: " in told()
+        store.set_meta("next_cycle", (datetime.now(UTC) - timedelta(hours=1)).isoformat())
+        assert "Does the service hang?" in told()
+        run = store.begin_run("cycle", datetime.now(UTC) - timedelta(hours=1), by="schedule", reason="")
+        assert "A run is under way since" in told(), "a long one is not overdue"
+        assert "hang" not in told()
+    assert "The service has ended without being told to." in told()
+    assert document(world, "status", "--json")["runs"][0]["result"] == "cut off"
+    with Store.open(path, write=True) as store:
+        store.finish_run(run, datetime.now(UTC), "nothing")
+        store.set_meta("next_cycle", "")
+    assert "ervice" not in told(), "it was told to stop"
 
 
 def test_status_names_who_fails_and_what_is_open(world: World) -> None:

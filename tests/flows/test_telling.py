@@ -4,10 +4,15 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from reconciler.simulator.faults import status
+from reconciler.store import Store
+from tests.inside import accept
 from tests.receiver import Receiver, secret
 from tests.stage import API_KEY, World
 
@@ -18,11 +23,11 @@ def receiver() -> Iterator[Receiver]:
         yield made
 
 
-def notifying(world: World, receiver: Receiver, *command: str) -> None:
+def notifying(world: World, receiver: Receiver, *command: str, **more: str) -> None:
     webhook = secret(world.folder, "webhook", f"{receiver.url}/hook?key=topsecret")
     heartbeat = secret(world.folder, "heartbeat", f"{receiver.url}/beat/topsecret")
     world.write_settings(
-        notify=f"[notify]\nwebhook = {webhook}\nheartbeat = {heartbeat}\ncommand = {json.dumps(command)}\n"
+        notify=f"[notify]\nwebhook = {webhook}\nheartbeat = {heartbeat}\ncommand = {json.dumps(command)}\n", **more
     )
 
 
@@ -58,6 +63,22 @@ def test_a_lock_is_told_once_and_good_cycles_call_the_heartbeat(world: World, re
     world.run("plan")
     world.run("resync", "p5@example.com")
     assert beats(receiver) == 3
+
+
+def test_resyncs_that_fail_are_told_though_other_cycles_are_good(world: World, receiver: Receiver) -> None:
+    """As from a timer; nothing is due, so that only a resync notices that Keeper takes the token no more."""
+    filled(world)
+    notifying(world, receiver)
+    world.back.faults.add(status(401))
+    for _ in range(2):
+        world.run("resync", expect=1)
+        world.run("apply")
+    assert receiver.kinds() == ["failing"]
+    world.back.faults.clear()
+    world.run("apply")
+    assert receiver.kinds() == ["failing"], "it has not shown that Keeper answers again"
+    world.run("resync")
+    assert receiver.kinds() == ["failing", "recovered"]
 
 
 def test_what_was_done_before_anybody_was_to_be_told_is_no_news(world: World, receiver: Receiver) -> None:
@@ -186,13 +207,13 @@ def test_the_metrics_are_written_and_their_totals_go_on(world: World) -> None:
 # -- approval -------------------------------------------------------------------------------------------------------
 
 
-def hooked(world: World, inventory: str = "", approve: str = "") -> None:
+def hooked(world: World, inventory: str = "", approve: str = "", more: str = "") -> None:
     lines = [f'[keeper]\nscim_url = "{world.back.url}{world.keeper.base_path()}"\ntoken = {{ file = "token" }}\n']
     if inventory:
         lines.append(f"inventory_command = {json.dumps(python(inventory))}\n")
     if approve:
         world.teams["approve_command"] = json.dumps(python(approve))
-    world.write_settings(keeper="".join(lines), log='[log]\nlevel = "DEBUG"\n')
+    world.write_settings(keeper="".join(lines), log='[log]\nlevel = "DEBUG"\n' + more)
 
 
 def given(folder: Path) -> list[list[str]]:
@@ -266,3 +287,73 @@ def test_an_inventory_that_fails_is_a_notice_not_a_failed_cycle(world: World, co
     assert "keeper.inventory_command" in words
     assert problem in words
     assert world.differences() == []
+
+
+def test_an_inventory_that_goes_on_failing_is_told_once_until_it_answered(world: World, receiver: Receiver) -> None:
+    filled(world)
+    accept(world)
+    world.keeper.approve_all()
+    world.run("resync")
+    webhook = secret(world.folder, "webhook", f"{receiver.url}/hook")
+    shown = world.folder / "inventory"
+    code = f"import os, sys; os.path.exists({str(shown)!r}) or sys.exit(3); print(open({str(shown)!r}).read())"
+    hooked(world, code, more=f"[notify]\nwebhook = {webhook}\n")
+    shown.write_text(json.dumps(world.keeper.inventory()))
+    world.run("resync")
+    assert receiver.kinds() == []
+    shown.unlink()
+    for command in ("resync", "apply", "apply", "resync", "apply"):  # a cycle need not ask, where nothing waits
+        world.run(command)
+        assert receiver.kinds() == ["hook_failed"]
+    assert "keeper.inventory_command" in world.run("status").stdout
+    shown.write_text(json.dumps(world.keeper.inventory()))
+    world.run("resync")
+    assert "keeper.inventory_command" not in world.run("status").stdout
+    shown.unlink()
+    world.run("resync")
+    assert receiver.kinds() == ["hook_failed"] * 2
+
+
+def test_a_suspended_leaver_is_told_of_while_cycles_fail_though_the_others_are_kept(
+    world: World, receiver: Receiver
+) -> None:
+    ids = filled(world)
+    accept(world)
+    world.policy["out_of_scope"] = '"keep"'
+    notifying(world, receiver)
+    world.jumpcloud.suspend(ids[0])
+    world.jumpcloud.remove_member(next(iter(world.jumpcloud.in_scope(world.application)[ids[1]])), ids[1])
+    world.jumpcloud.settle_graph()
+    world.back.faults.add(status(401))
+    world.run("apply", expect=1)
+    with Store.open(world.folder / "state" / "reconciler.db", write=True) as store:
+        before = store.snapshot()
+        left = {k: replace(a, left_at=a.left_at - timedelta(hours=5)) for k, a in before.accounts.items() if a.left_at}
+        assert len(left) == 2
+        store.save(replace(before, accounts={**before.accounts, **left}), before)
+    world.front.faults.add(status(401))
+    world.run("apply", expect=1)
+    (told,) = [body for _, _, body in receiver.got if body and body["kind"] == "leaver_active"]
+    assert [fact["about"] for fact in told["facts"]] == ["p0@example.com"]
+
+
+def test_who_takes_no_alerts_is_named_once_in_the_log_and_until_it_does_in_status_and_metrics(
+    world: World, receiver: Receiver
+) -> None:
+    ids = filled(world)
+    world.run("apply")
+    notifying(world, receiver, metrics='[metrics]\ntextfile = "reconciler.prom"\n')
+    receiver.status = 404
+    world.jumpcloud.suspend(ids[0])
+    assert world.run("apply").stderr.count("status 404") == 2  # the webhook, the heartbeat
+    assert "status 404" not in world.run("apply").stderr
+    for what in ("webhook", "heartbeat"):
+        words = " ".join(world.run("status").stdout.split())
+        assert f"The {what} has not taken what it was sent since" in words
+    found = (world.folder / "reconciler.prom").read_text()
+    assert 'reconciler_receiver_failing_since_timestamp_seconds{receiver="webhook",tenant=""} 1' in found
+    receiver.status = 200
+    world.run("apply")
+    assert "has not taken" not in world.run("status").stdout
+    assert "receiver_failing_since_timestamp_seconds{" not in (world.folder / "reconciler.prom").read_text()
+    assert receiver.kinds() == ["deactivated"] * 3

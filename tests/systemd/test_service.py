@@ -267,15 +267,31 @@ def test_what_only_a_person_can_put_right_is_not_tried_again(stage: Stage, wrong
     stage.drop_in()
 
 
-def test_it_starts_by_itself_once_a_command_is_done_that_has_the_state_file(stage: Stage) -> None:
-    stage.drop_in("RestartSec=1s")
+def test_it_waits_for_a_command_that_has_the_state_file(stage: Stage) -> None:
     stage.started()
     stage.run("systemctl", "stop", "reconciler")
     stage.run("systemd-run", "--unit=holder", "flock", f"{STATE}/reconciler.db.lock", "sleep", "3")
-    stage.run("systemctl", "start", "reconciler", expect=1)
-    assert stage.has("reconciler", "ExecMainStatus") == "6"
-    until(lambda: "waiting" in stage.status())
-    stage.drop_in()
+    stage.run("systemctl", "start", "reconciler")
+    assert "waiting for the state file" in stage.log("reconciler")
+    assert stage.has("reconciler", "NRestarts") == "0"
+    stage.started()
+
+
+def test_a_state_file_that_can_t_be_used_is_a_failure_that_is_seen(stage: Stage) -> None:
+    stage.drop_in("RestartSec=100ms")
+    stage.started()
+    stage.run("systemctl", "stop", "reconciler")
+    stage.run("cp", "-p", f"{STATE}/reconciler.db", "/root/good")
+    try:
+        stage.run("dd", "if=/dev/urandom", f"of={STATE}/reconciler.db", "bs=4096", "count=2", "conv=notrunc")
+        stage.run("systemctl", "start", "reconciler", expect=1)
+        assert stage.has("reconciler", "ExecMainStatus") == "6"
+        assert stage.has("reconciler", "NRestarts") == "0"
+        assert "reconciler.service" in stage.run("systemctl", "--failed", "--no-legend").stdout
+    finally:
+        stage.run("cp", "-p", "/root/good", f"{STATE}/reconciler.db")
+        stage.drop_in()
+    stage.started()
 
 
 def test_upgrading_is_installing_again_and_a_restart(stage: Stage) -> None:

@@ -1,0 +1,114 @@
+"""Orders in the state file: carried out once at most, soon or not at all, and answered in any case."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from loguru import logger
+
+from reconciler import exits, orders
+from reconciler.orders import LASTS, Answer, Ask, answered
+from reconciler.rows import Request
+from reconciler.store import InUse, Store
+from tests.world import NOW
+
+YOUNG, OLD = NOW - LASTS / 2, NOW - LASTS * 2
+APPLY = Ask("apply", {"resync": True}, "ada", "why not", "digest")
+DISOWN = Ask("disown", {"email": "x@example.com"}, "ada", "", "digest")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "reconciler.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    with Store.open(path, write=True, takes_requests=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    lines: list[str] = []
+    number = logger.add(lines.append, format="{message}")
+    yield lines
+    logger.remove(number)
+
+
+def found(store: Store, number: str) -> Request:
+    request = store.request(number)
+    assert request is not None
+    return request
+
+
+def test_an_order_arrives_as_it_was_given(store: Store) -> None:
+    number = orders.file(APPLY, store, NOW)
+    [request] = store.orders()
+    assert request.id == number
+    assert orders.filed(request) == APPLY
+
+
+def test_an_answer_arrives_too(store: Store) -> None:
+    orders.file(APPLY, store, NOW)
+    [request] = store.orders()
+    orders.close(store, request, Answer(exits.HELD, "text", "error"), NOW)
+    assert store.orders() == []
+    assert answered(found(store, request.id)) == Answer(exits.HELD, "text", "error")
+    assert found(store, request.id).state == "done"
+
+
+@pytest.mark.parametrize(("at", "lapses"), [(YOUNG, False), (OLD, True), (NOW + LASTS * 2, True)])
+def test_what_was_filed_may_wait_for_a_restart_but_not_for_the_night(
+    store: Store, at: datetime, lapses: bool, said: list[str]
+) -> None:
+    number = store.add_request("apply", {}, by="ada", at=at, reason="", state="filed")
+    orders.lapse(store, NOW)
+    assert [request.id for request in store.orders()] == ([] if lapses else [number])
+    if lapses:
+        answer = answered(found(store, number))
+        assert answer.code == exits.FAILED
+        assert "nothing was done" in answer.error
+    assert (f"Request {number}" in "".join(said)) is lapses
+
+
+def test_what_was_begun_is_never_begun_again(store: Store) -> None:
+    number = orders.file(APPLY, store, YOUNG)
+    assert store.take(number)
+    assert not store.take(number)
+    orders.lapse(store, NOW)
+    assert store.orders() == []
+    assert "ended while it carried this out" in answered(found(store, number)).error
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_decision_counts_whenever_it_is_taken(store: Store, taken: bool) -> None:
+    number = orders.file(DISOWN, store, OLD)
+    if taken:
+        store.take(number)
+    orders.lapse(store, NOW)
+    assert store.take(number)
+
+
+def test_what_was_withdrawn_is_not_carried_out_and_what_was_begun_can_t_be_withdrawn(store: Store) -> None:
+    first, second = orders.file(APPLY, store, NOW), orders.file(APPLY, store, NOW)
+    assert store.withdraw(first)
+    assert not store.take(first)
+    assert store.take(second)
+    assert not store.withdraw(second)
+    store.put_back(second)
+    assert [request.id for request in store.orders()] == [second]
+    assert store.withdraw(second)
+
+
+def test_a_daemon_that_is_ending_takes_no_orders(store: Store, path: Path) -> None:
+    def whether_it_takes_them() -> bool:
+        with pytest.raises(InUse) as busy:
+            Store.open(path, write=True)
+        assert busy.value.holder
+        return busy.value.takes_requests
+
+    assert whether_it_takes_them()
+    store.take_no_more_requests()
+    assert not whether_it_takes_them()
