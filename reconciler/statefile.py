@@ -39,6 +39,7 @@ _NOT_OURS = """
     WHERE schema = 'main' AND type <> 'shadow' AND NOT strict AND name NOT LIKE 'sqlite!_%' ESCAPE '!'
 """
 
+
 def open_for_reading(path: Path) -> sqlite3.Connection:
     """A connection that can't write, and takes no lock that a writer would wait for longer than a statement.
 

@@ -99,7 +99,9 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         kind = _BY_CODE.get(getattr(error, "sqlite_errorcode", -1) & 0xFF)
-        told = hasattr(error, "sqlite_errorcode") and isinstance(error, sqlite3.OperationalError | sqlite3.IntegrityError)
+        told = hasattr(error, "sqlite_errorcode") and isinstance(
+            error, sqlite3.OperationalError | sqlite3.IntegrityError
+        )
         if kind is None and (told or str(error).startswith("Could not decode ")):
             # What is in the file is not as the version that was checked at opening has it, or a text is none.
             kind = Damaged

@@ -282,8 +282,8 @@ def _settings(folder: Path) -> Settings:
         "keeper": {"scim_url": URL, "token": secret, "in_flight": 2},
         "policy": {"protect": ["breakglass@example.com"], "grace": "0s"},
         "safety": {
-            "first_run": "apply", "max_deactivations": "100%", "max_removals": "100%", "max_team_loss": "100%",
-            "max_creations": "100%", "max_grants": "100%",
+            "first_run": "apply", "max_deactivations": 1000, "max_removals": 1000, "max_team_loss": 1000,
+            "max_creations": 1000, "max_grants": 1000,
         },
     }  # fmt: skip
     return Settings.model_validate(document, context={"base": folder})
