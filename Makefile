@@ -41,7 +41,7 @@ campaign-mutants: .venv/.ok
 INPUTS := 100000
 
 fuzz: .venv/.ok
-	.venv/bin/python -m tests.fuzz --inputs $(INPUTS)
+	.venv/bin/python -m tests.fuzz --inputs $(INPUTS) --jobs $(JOBS)
 
 # How large, how slow, how hungry; benchmarks/README.md has the figures.
 bench: .venv/.ok

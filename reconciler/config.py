@@ -48,6 +48,9 @@ SYSTEM_STATE = Path("/var/lib/reconciler")
 STATE_NAME = "reconciler.db"
 
 _MAX_BYTES = 1 << 20
+_MAX_PROBLEMS = 50
+# The parser takes time by the square of a key's parts. A quoted part may hold escaped quotes.
+_TOO_MANY_PARTS = re.compile(r"""(?<![\w"'.-])(?:(?:[\w-]++|"(?:\\.|[^"\\\n])*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){50}""")
 _POLICY = Policy()
 _LIMITS = Limits()
 
@@ -410,6 +413,9 @@ def _whose(found: Path) -> str:
 def load(path: Path) -> Settings:
     """The settings in this file; raises SettingsError with everything that is wrong with them."""
     text = _read(path)
+    if found := _TOO_MANY_PARTS.search(text):
+        line = text.count("\n", 0, found.start()) + 1
+        raise SettingsError([Problem(path, line, "", "a key of more than 50 parts")])
     try:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
@@ -470,8 +476,12 @@ def _syntax_problem(path: Path, text: str, error: Exception) -> Problem:
 
 def _problems(path: Path, lines: Mapping[Key, int], errors: Sequence[ErrorDetails]) -> list[Problem]:
     # What depends on other keys is not looked at while those are wrong: that is no problem of its own.
-    found = [_as_problem(path, lines, error) for error in errors if error["type"] != "default_factory_not_called"]
-    return sorted(found, key=lambda problem: (problem.line or 0, problem.key))
+    found = [error for error in errors if error["type"] != "default_factory_not_called"]
+    found.sort(key=lambda error: (_line(error["loc"], lines) or 0, _key_text(error["loc"])))
+    told = [_as_problem(path, lines, error) for error in found[:_MAX_PROBLEMS]]
+    if len(found) > _MAX_PROBLEMS:
+        told.append(Problem(path, None, "", f"{len(found) - _MAX_PROBLEMS} more problems", hint="mend these first"))
+    return told
 
 
 def _as_problem(path: Path, lines: Mapping[Key, int], error: ErrorDetails) -> Problem:

@@ -68,9 +68,10 @@ def from_json(text: str) -> Inventory:
         InventoryTeam(id, name, node, queued, _unlisted(pending), _unlisted(members))
         for id, name, node, queued, pending, members in found["teams"]
     )
-    return Inventory(
-        datetime.fromisoformat(found["read_at"]), {team.id: team for team in teams}, frozenset(found["invited"])
-    )
+    read_at = datetime.fromisoformat(found["read_at"])
+    if read_at.tzinfo is None:
+        raise ValueError("a time without its zone")
+    return Inventory(read_at, {team.id: team for team in teams}, frozenset(found["invited"]))
 
 
 def _listed(addresses: Iterable[str] | None) -> list[str] | None:

@@ -140,7 +140,9 @@ class Lists:
             raise UnexpectedReply(f"JumpCloud's list of {what} is not a list")
         total = reply.headers.get("x-total-count", "").strip()
         live = [parsed(model, row, f"one of the {what}") for row in rows if row is not None]
-        return Page(live, len(rows) - len(live), int(total) if total.isascii() and total.isdigit() else None)
+        # More digits than these are too many rows as well, and Python refuses to make a number of thousands of them.
+        announced = int(total[:19]) if total.isascii() and total.isdigit() else None
+        return Page(live, len(rows) - len(live), announced)
 
 
 def envelope(reply: Reply, model: type[R], what: str) -> Page[R]:

@@ -192,7 +192,8 @@ class ApplicationRow(Row):
     displayName: str | None = None
     displayLabel: str | None = None
     active: bool | None = None
-    organization: str | None = None
+    # It goes into the state file and into messages as it is.
+    organization: str | None = Field(default=None, pattern=r"^(?:[0-9a-f]{24})?$")
 
     FIELDS: ClassVar[str] = "name displayName displayLabel active organization"
 

@@ -157,15 +157,15 @@ def _user(document: object) -> KeeperUser:
     """One user resource; raises ValueError for what can't be one."""
     user = _User.model_validate(document)
     name = user.name or _Name()
-    if not user.userName.strip():
-        raise ValueError("userName is empty")
     attributes = {
-        model.USER_NAME: user.userName.strip(),
-        model.EXTERNAL_ID: (user.externalId or "").strip(),
+        model.USER_NAME: model.normal(user.userName),
+        model.EXTERNAL_ID: model.normal(user.externalId),
         model.DISPLAY_NAME: model.normal(user.displayName),
         model.GIVEN_NAME: model.normal(name.givenName),
         model.FAMILY_NAME: model.normal(name.familyName),
     }
+    if not attributes[model.USER_NAME]:
+        raise ValueError("userName is empty")
     return KeeperUser(user.id, attributes, user.active, frozenset(ref.value for ref in user.groups or ()))
 
 
@@ -174,7 +174,7 @@ def _team(document: object) -> KeeperTeam:
     team = _Team.model_validate(document)
     attributes = {
         model.DISPLAY_NAME: model.normal(team.displayName),
-        model.EXTERNAL_ID: (team.externalId or "").strip(),
+        model.EXTERNAL_ID: model.normal(team.externalId),
     }
     return KeeperTeam(team.id, attributes, frozenset(ref.value for ref in team.members or ()))
 

@@ -196,3 +196,17 @@ def _create(
 
 STEPS: tuple[Callable[["Database"], None], ...] = (_first_schema, _errors_of_runs, _members_found, _departures, _alerts)
 """The steps in order; the version of a file is how many of them it has taken."""
+
+TABLES = {
+    "meta": "key value",
+    "users": "keeper_id standing active jumpcloud_id shown asked settled gone locked_by_us left_at protected_as pilot "
+    "former_external_id takeover review_lock",
+    "teams": "keeper_id standing jumpcloud_id shown asked settled queued_at seen gone takeover",
+    "memberships": "user team ours seen shown asked_at found",
+    "runs": "id kind started_at started_by reason finished_at result plan_id held counts document error",
+    "operations": "id run_id state kind subject_key subject_type subject_name jumpcloud_id keeper_id cause rule reason "
+    "changes teams_add teams_remove due decision planned_at sent_at finished_at outcome error left_at",
+    "requests": "id kind arguments requested_by at reason until state closed_at result",
+    "alerts": "receiver kind key at",
+}
+"""The tables to which all steps lead, with their columns: what a file has to have before anything relies on it."""

@@ -1,12 +1,13 @@
 """The rows of the state file, read into and written from the types that the rest of the package works with. Pure."""
 
 import json
+import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from reconciler.model import Account, Membership, Standing, Takeover, Team
@@ -20,6 +21,7 @@ ACCOUNT_COLUMNS = (
 )
 """The columns of `users`, in the order in which `accounts_of` takes them."""
 _BATCH = 2000
+_ID = re.compile(r"(?!\.+$)[A-Za-z0-9_.-]{1,128}")
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
@@ -106,8 +108,28 @@ def time_text(at: datetime) -> str:
 
 
 def time_of(text: str | None) -> datetime | None:
-    """A time from the state file."""
-    return datetime.fromisoformat(text) if text else None
+    """A time from the state file; raises ValueError or TypeError for what is none."""
+    return _time(text) if text else None
+
+
+def _time(text: str) -> datetime:
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise ValueError(f"a time without its zone: {text}")
+    return at
+
+
+def _keeper_id(text: str) -> str:
+    """An id as it may stand in the path of a request."""
+    if not _ID.fullmatch(text):
+        raise ValueError("not an id")
+    return text
+
+
+def _texts(values: Iterable[Any]) -> None:
+    """Raise TypeError unless all of them are texts: JSON can hold anything."""
+    if set(map(type, values)) - {str}:
+        raise TypeError("not a text")
 
 
 def account_row(account: Account) -> dict[str, Any]:
@@ -172,7 +194,7 @@ def accounts_of(users: Iterable[tuple[Any, ...]], memberships: Iterable[tuple[An
         values = _parsed(batch)
         for row in batch:
             accounts[row[0]] = Account(
-                row[0],
+                _keeper_id(row[0]),
                 standings[row[1]],
                 row[2] == 1,
                 row[3],
@@ -195,7 +217,15 @@ def accounts_of(users: Iterable[tuple[Any, ...]], memberships: Iterable[tuple[An
 def _parsed(batch: list[tuple[Any, ...]]) -> dict[str, dict[str, str]]:
     """What is shown, asked and settled, by its text: mostly the same text, and then one object."""
     texts = list({text for row in batch for text in row[4:7]})
-    return dict(zip(texts, json.loads(f"[{','.join(texts)}]"), strict=True))
+    found: list[dict[str, str]] = json.loads(f"[{','.join(texts)}]")
+    _texts(chain.from_iterable(map(dict.values, found)))
+    return dict(zip(texts, found, strict=True))
+
+
+def _mapping(text: str) -> dict[str, str]:
+    found: dict[str, str] = json.loads(text)
+    _texts(found.values())
+    return found
 
 
 def team_row(team: Team) -> dict[str, Any]:
@@ -217,12 +247,12 @@ def team_row(team: Team) -> dict[str, Any]:
 def team_of(row: Row) -> Team:
     """A team from its row."""
     return Team(
-        keeper_id=row["keeper_id"],
+        keeper_id=_keeper_id(row["keeper_id"]),
         standing=Standing(row["standing"]),
         jumpcloud_id=row["jumpcloud_id"],
-        shown=json.loads(row["shown"]),
-        asked=json.loads(row["asked"]),
-        settled=json.loads(row["settled"]),
+        shown=_mapping(row["shown"]),
+        asked=_mapping(row["asked"]),
+        settled=_mapping(row["settled"]),
         queued_at=time_of(row["queued_at"]),
         seen=bool(row["seen"]),
         gone=bool(row["gone"]),
@@ -254,6 +284,13 @@ def _teams_text(teams: Iterable[TeamRef]) -> str:
     return json_text([[team.name, team.jumpcloud_id, team.keeper_id] for team in teams])
 
 
+def _lists(text: str) -> list[list[str]]:
+    found: list[list[str]] = json.loads(text)
+    for one in found:
+        _texts(one)
+    return found
+
+
 def _operation_of(row: Row) -> Operation:
     return Operation(
         kind=Kind(row["kind"]),
@@ -261,9 +298,9 @@ def _operation_of(row: Row) -> Operation:
         cause=Cause(row["cause"]),
         rule=Rule(row["rule"]),
         reason=row["reason"],
-        changes=tuple(Change(*change) for change in json.loads(row["changes"])),
-        add=tuple(TeamRef(*team) for team in json.loads(row["teams_add"])),
-        remove=tuple(TeamRef(*team) for team in json.loads(row["teams_remove"])),
+        changes=tuple(Change(*change) for change in _lists(row["changes"])),
+        add=tuple(TeamRef(*team) for team in _lists(row["teams_add"])),
+        remove=tuple(TeamRef(*team) for team in _lists(row["teams_remove"])),
         sent=bool(row["due"]),
     )
 
@@ -276,7 +313,7 @@ def journal_row(row: Row) -> JournalRow:
         state=State(row["state"]),
         operation=_operation_of(row),
         decision=row["decision"],
-        planned_at=datetime.fromisoformat(row["planned_at"]),
+        planned_at=_time(row["planned_at"]),
         sent_at=time_of(row["sent_at"]),
         finished_at=time_of(row["finished_at"]),
         outcome=row["outcome"],
@@ -290,7 +327,7 @@ def run_of(row: Row) -> Run:
     return Run(
         id=row["id"],
         kind=row["kind"],
-        started_at=datetime.fromisoformat(row["started_at"]),
+        started_at=_time(row["started_at"]),
         by=row["started_by"],
         reason=row["reason"],
         finished_at=time_of(row["finished_at"]),
@@ -302,14 +339,25 @@ def run_of(row: Row) -> Run:
     )
 
 
+def _arguments(kind: str, text: str) -> Mapping[str, Any]:
+    """What a request is about, as far as the cycle relies on it."""
+    found: dict[str, Any] = json.loads(text)
+    if kind == "release":
+        for effect in found["effects"]:
+            _texts(effect)
+    if kind == "allow" and type(found["deactivations"]) is not int:
+        raise TypeError("not a number")
+    return dict(found)
+
+
 def request_of(row: Row) -> Request:
     """A request from its row."""
     return Request(
         id=str(row["id"]),
         kind=row["kind"],
-        arguments=json.loads(row["arguments"]),
+        arguments=_arguments(row["kind"], row["arguments"]),
         by=row["requested_by"],
-        at=datetime.fromisoformat(row["at"]),
+        at=_time(row["at"]),
         reason=row["reason"],
         until=time_of(row["until"]),
         state=row["state"],

@@ -58,8 +58,10 @@ def show(value: object) -> str:
             return f"a text of {len(value)} characters (not shown, it may be a secret)"
         case str():
             return ascii(value) if len(value) <= _LONGEST_SHOWN else ascii(value[:_LONGEST_SHOWN]) + "..."
+        case int() if abs(value) >= 10**_LONGEST_SHOWN:
+            return "a huge number"  # of which Python may refuse to make a text
         case int() | float():
-            return str(value)[:_LONGEST_SHOWN]
+            return str(value)
         case list():
             return "a list"
         case dict():

@@ -32,6 +32,13 @@ ROOM = 16 * 2**20
 ROOM_FOR_EACH = 4096
 """Bytes that have to be free before anything is sent, and for each operation."""
 
+# What is done on the quiet at a write or instead of a read, what refuses a row, what holds values of any type.
+_NOT_OURS = """
+    SELECT type, name FROM sqlite_schema WHERE type IN ('trigger', 'view') OR sql LIKE 'CREATE UNIQUE INDEX%'
+    UNION ALL SELECT 'table', name FROM pragma_table_list
+    WHERE schema = 'main' AND type <> 'shadow' AND NOT strict AND name NOT LIKE 'sqlite!_%' ESCAPE '!'
+"""
+
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
     """A connection that can't write, and takes no lock that a writer would wait for longer than a statement.
@@ -167,7 +174,7 @@ def _is_there(path: Path) -> bool:
     try:
         _version(connection, path)
     except sqlite3.DatabaseError as error:
-        if (error.sqlite_errorcode & 0xFF) == sqlite3.SQLITE_NOTADB:
+        if (getattr(error, "sqlite_errorcode", -1) & 0xFF) == sqlite3.SQLITE_NOTADB:
             raise Foreign(path, "this is not a SQLite database") from error
         wal = path.with_name(path.name + "-wal")
         if not wal.exists():
@@ -184,12 +191,16 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
     if application != migrations.APPLICATION_ID:
         raise Foreign(path, "this is a SQLite database of another application")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version < 0:
+        raise Damaged(path, f"it says that it is of version {version}")
     if version > len(migrations.STEPS):
         raise Newer(
             path,
             f"it was written by a newer version of the reconciler (version {version} of the file; this one knows up "
             f"to {len(migrations.STEPS)})",
         )
+    if made := connection.execute(_NOT_OURS).fetchone():
+        raise Damaged(path, f"it holds the {made[0]} {made[1]!r}, which no version of the reconciler makes so")
     return int(version)
 
 
@@ -209,10 +220,19 @@ def _open_checked(path: Path) -> sqlite3.Connection:
         if version < len(migrations.STEPS):
             keep_copy(connection, path, f"before-v{len(migrations.STEPS)}")
             _migrate(connection, version)
+        _check_shape(connection, path)
     except BaseException:
         put_to_rest(connection)
         raise
     return connection
+
+
+def _check_shape(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise `Damaged` where a table or column is missing, before anything that relies on it is done."""
+    for table, columns in migrations.TABLES.items():
+        there = {name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))}
+        if lacking := set(columns.split()) - there:
+            raise Damaged(path, f"its table {table} has no column {min(lacking)}")
 
 
 def _migrate(connection: sqlite3.Connection, version: int) -> None:

@@ -99,12 +99,18 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         kind = _BY_CODE.get(getattr(error, "sqlite_errorcode", -1) & 0xFF)
-        if kind is None and str(error).startswith("no such "):
-            # A table or column is missing, though the version was checked at opening.
+        told = hasattr(error, "sqlite_errorcode") and isinstance(
+            error, sqlite3.OperationalError | sqlite3.IntegrityError
+        )
+        if kind is None and (told or str(error).startswith("Could not decode ")):
+            # What is in the file is not as the version that was checked at opening has it, or a text is none.
             kind = Damaged
         if kind is None:
             raise
-        raise kind(path, f"{error} ({error.sqlite_errorname})") from error
+        name = getattr(error, "sqlite_errorname", "")
+        raise kind(path, f"{error} ({name})" if name else str(error)) from error
+    except UnicodeDecodeError as error:
+        raise Damaged(path, f"what SQLite finds in it is no text ({error.reason})") from error
     except OSError as error:
         where = f": {error.filename}" if error.filename and str(error.filename) != str(path) else ""
         raise Unusable(path, f"{error.strerror or error}{where}") from error

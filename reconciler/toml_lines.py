@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 Key = tuple[str | int, ...]
 """The way to a value: names of tables and keys, positions in lists."""
 
+_DEEPEST = 8
+"""Parts of the longest key that is told apart; settings have half as many. What is below counts as the one above it."""
+
 _TOKEN = re.compile(
     r"""
     (?P<comment> \#[^\n]* )
@@ -54,7 +57,7 @@ class _Scan:
     def _key(self, table: Key) -> Key:
         key = table
         while (token := self._peek()) not in ("=", "]"):
-            if token != ".":
+            if token != "." and len(key) < _DEEPEST:
                 key = (*key, _name(token))
                 self.lines.setdefault(key, self.tokens[self.at][1])
             self.at += 1

@@ -147,6 +147,7 @@ def test_a_lock_of_an_older_version_learns_since_when_the_person_was_out_of_scop
     path = tmp_path / "reconciler.db"
     with monkeypatch.context() as before:
         before.setattr(migrations, "STEPS", migrations.STEPS[:3])
+        before.setattr(migrations, "TABLES", {})
         with Store.open(path, write=True) as store:
             store.put(accounts=[Account("k-ada", Standing.MANAGED, active=False, left_at=left)])
     lock = Operation(
@@ -159,3 +160,9 @@ def test_a_lock_of_an_older_version_learns_since_when_the_person_was_out_of_scop
         connection.commit()
     with Store.open(path, write=True) as store:
         assert [row.left_at for row in store.journal(earlier)] == [None, left]
+
+
+def test_the_tables_that_a_file_has_to_have_are_those_that_the_steps_make(older: Path) -> None:
+    with contextlib.closing(sqlite3.connect(older)) as connection:
+        made = {table.name: {column.name for column in table.columns} for table in Database(connection).tables}
+    assert made == {table: set(columns.split()) for table, columns in migrations.TABLES.items()}

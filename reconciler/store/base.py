@@ -33,7 +33,7 @@ class OpenFile:
         it `takes_requests`. A reader takes no lock and writes nothing; a missing file is an empty state to it. Raises
         `StateError`.
         """
-        resolved = Path(path).resolve()
+        resolved = Path(os.path.realpath(path))  # Path.resolve has an error of its own for links that lead in a circle
         if not write:
             return cls(resolved, statefile.open_for_reading(resolved), None)
         return cls(resolved, *statefile.open_for_writing(resolved, takes_requests=takes_requests))
@@ -44,7 +44,7 @@ class OpenFile:
 
         Raises `StateError`, also where there is no file yet.
         """
-        resolved = Path(path).resolve()
+        resolved = Path(os.path.realpath(path))  # Path.resolve has an error of its own for links that lead in a circle
         return cls(resolved, statefile.open_beside(resolved), None, beside=True)
 
     @classmethod
@@ -54,8 +54,8 @@ class OpenFile:
         What was done since the copy was made is not known any more: the next cycle is a resync, and a first plan again
         that a person reviews. Raises `StateError`.
         """
-        resolved = Path(path).resolve()
-        return statefile.restore(resolved, copy.resolve())
+        resolved = Path(os.path.realpath(path))  # Path.resolve has an error of its own for links that lead in a circle
+        return statefile.restore(resolved, Path(os.path.realpath(copy)))
 
     @property
     def in_use(self) -> bool:
@@ -132,8 +132,8 @@ class OpenFile:
             self._connection.execute("BEGIN")
             try:
                 yield self._connection
-            except (ValueError, LookupError, TypeError) as error:
-                raise Damaged(self.path, f"a row can't be read ({error!r})") from error
+            except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+                raise Damaged(self.path, f"a row can't be read ({error!r:.200})") from error
             finally:
                 if self._connection.in_transaction:
                     self._connection.execute("COMMIT")

@@ -61,7 +61,7 @@ class Snapshots(OpenFile):
             return
         settings = asdict(binding)
         differing = [
-            f"{_BINDING_WORDS[key]} {value or '(none)'}, while the settings lead to {settings[key] or '(none)'}"
+            f"{_BINDING_WORDS[key]} {value or '(none)'!s:.200}, while the settings lead to {settings[key] or '(none)'}"
             for key, value in asdict(found).items()
             if value != settings[key]
         ]

@@ -74,6 +74,7 @@ class Office:
     """Both services, and scenes to begin at. `folder` is empty, and best in memory."""
 
     def __init__(self, folder: Path) -> None:
+        folder.mkdir()
         self.folder = folder
         self.path = folder / "reconciler.db"
         self.time = Time()
@@ -177,7 +178,7 @@ class Office:
         if begin:
             self.begin(scene)
         self.answer = answer
-        services = self._services(scene)
+        services = self.services(scene)
         try:
             with Store.open(self.path, write=not scene.look) as store:
                 if scene.look:
@@ -204,7 +205,7 @@ class Office:
         self.sent.append(asked)
         return (self.jumpcloud if service == "JumpCloud" else self.keeper).handle(asked)
 
-    def _services(self, scene: Scene) -> Services:
+    def services(self, scene: Scene) -> Services:
         clock = Clock(self.time.monotonic, self.time.wall, random=random.Random(1).random)
 
         def client(service: str, url: str, headers: Any, most: float) -> Http:
@@ -281,8 +282,8 @@ def _settings(folder: Path) -> Settings:
         "keeper": {"scim_url": URL, "token": secret, "in_flight": 2},
         "policy": {"protect": ["breakglass@example.com"], "grace": "0s"},
         "safety": {
-            "first_run": "apply", "max_deactivations": "100%", "max_removals": "100%", "max_team_loss": "100%",
-            "max_creations": "100%", "max_grants": "100%",
+            "first_run": "apply", "max_deactivations": 1000, "max_removals": 1000, "max_team_loss": 1000,
+            "max_creations": 1000, "max_grants": 1000,
         },
     }  # fmt: skip
     return Settings.model_validate(document, context={"base": folder})

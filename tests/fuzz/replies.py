@@ -28,6 +28,7 @@ from tests.fuzz.verdict import Verdict, bounded
 MIB = 2**20
 PATIENCE = 6 * 3600.0
 """Seconds of the simulated clock that a cycle may take, whatever the services do."""
+_SCENES = ("first", "cycle", "cycle", "resync", "resync", "person", "person", "newcomer", "account", "look", "look")
 _SNAPSHOT = ("users", "teams", "memberships")
 
 _ERRORS: tuple[Any, ...] = (
@@ -79,7 +80,7 @@ class _Stream(httpx.AsyncByteStream):
 
 
 @cache
-def _bomb(inner: bytes = b" ", size: int = 1024 * MIB) -> bytes:
+def bomb(inner: bytes = b" ", size: int = 1024 * MIB) -> bytes:
     """A gigabyte of the same, as a megabyte of gzip."""
     squeeze = zlib.compressobj(9, wbits=31)
     piece = inner * MIB
@@ -186,10 +187,10 @@ class Hostile:
                 return status, _Stream(iter([body[: len(body) // 2]]), fails=True), "half, then the connection breaks"
             case 5:
                 headers["content-encoding"] = "gzip"
-                return status, _Stream(_cut(_bomb(), 65_536)), "a gigabyte of blanks as gzip"
+                return status, _Stream(_cut(bomb(), 65_536)), "a gigabyte of blanks as gzip"
             case 6:
                 headers["content-encoding"] = "gzip"
-                return status, _Stream(iter([gzip.compress(_bomb())])), "a bomb in a bomb"
+                return status, _Stream(iter([gzip.compress(bomb())])), "a bomb in a bomb"
             case 7:
                 headers["content-encoding"] = "gzip"
                 whole = gzip.compress(body)
@@ -319,9 +320,7 @@ class Replies:
     def try_one(self, draw: random.Random) -> Verdict:
         """Try one hostile reply."""
         office = self.office
-        scene = office.scenes[
-            draw.choice(("first", "cycle", "cycle", "resync", "resync", "person", "newcomer", "account", "look"))
-        ]
+        scene = office.scenes[draw.choice(_SCENES)]
         exchanges = self._exchanges[scene.name]
         at = draw.randrange(len(exchanges))
         target = exchanges[at]
