@@ -47,6 +47,7 @@ from reconciler.tasks import siblings
 RELEASE_LASTS = timedelta(hours=4)
 STALE = timedelta(days=1)
 """A snapshot whose newest run is older than this is rebuilt from Keeper first."""
+_GIVING = frozenset({Kind.CREATE_USER.value, "add"})
 _MAY_BE_DONE = frozenset({State.SENT, State.DONE, State.UNKNOWN})
 
 Progress = Callable[[str, int, int], None]
@@ -414,8 +415,10 @@ class _Line:
         if self._is_review(judged.plan) and not decision.snapshot.reviewed:
             # The limits on giving do not count for a first plan: neither for what a crash leaves undone of it, nor
             # does it fill their window.
-            sent = {effect for op in judged.plan.operations if op.sent for effect in op.effects()}
-            self._agree(judged.plan.id, sent, "safety.first_run is apply")
+            given = {
+                effect for op in judged.plan.operations if op.sent for effect in op.effects() if effect[0] in _GIVING
+            }
+            self._agree(judged.plan.id, given, "safety.first_run is apply")
             judged = self.limited(decision)
         return judged
 
@@ -453,7 +456,9 @@ class _Line:
         doubts = await unconfirmed_locks(leavers, self.services.jumpcloud)
         if not doubts:
             return judged, learnt
-        others = {n.subject.keeper_id: replace(learnt.accounts[n.subject.keeper_id], locked_by_us=False) for n in doubts}
+        others = {
+            n.subject.keeper_id: replace(learnt.accounts[n.subject.keeper_id], locked_by_us=False) for n in doubts
+        }
         plan = replace(judged.plan, notices=(*judged.plan.notices, *doubts))
         return replace(judged, plan=plan), replace(learnt, accounts={**learnt.accounts, **others})
 

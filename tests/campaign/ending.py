@@ -141,7 +141,8 @@ class _Equality:
         disowned = [a for a in self.accounts.values() if a.id in ledger.disowned]
         if any(person in (a.external_id, ledger.owner.get(a.id)) or a.email.casefold() == address for a in disowned):
             return
-        if address in self.world.rules.protected or (account and self._protected(account)):
+        mine = [a for a in self.world.keeper.accounts().values() if person in (a.external_id, ledger.owner.get(a.id))]
+        if address in self.world.rules.protected or any(self._protected(one) for one in mine):
             if not told and (account is None or account.locked):
                 self.wrong(f"{who} is protected, and nothing says so", person)
             return

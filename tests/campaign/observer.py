@@ -50,6 +50,7 @@ class Agreement:
     effects: set[tuple[str, ...]]
     until: datetime
     tick: int
+    spent: dict[str, set[tuple[str, ...]]] = field(default_factory=dict)  # by account
 
 
 @dataclass
@@ -69,6 +70,9 @@ class Ledger:
 
     owner: dict[str, str] = field(default_factory=dict)  # by account: the JumpCloud id of the person
     ours: set[str] = field(default_factory=set)  # accounts that may be managed
+    linked: set[str] = field(
+        default_factory=set
+    )  # accounts that a cycle came to its end with, so that it knows their owners
     created: set[str] = field(default_factory=set)  # accounts that must be: created by us, or adopted by a person
     disowned: set[str] = field(default_factory=set)
     given_up: set[str] = field(default_factory=set)  # people whose account was disowned
@@ -85,7 +89,9 @@ class Ledger:
     marked: set[int] = field(default_factory=set)  # journal rows that were marked as sent
     known: dict[str, int] = field(default_factory=dict)  # every account there ever was: the tick at which it came
     shielded: dict[str, set[str]] = field(default_factory=dict)  # by account: the entries that protected it once
-    unseen: dict[str, int] = field(default_factory=dict)  # accounts changed with an answer that does not show them: when
+    unseen: dict[str, int] = field(
+        default_factory=dict
+    )  # accounts changed with an answer that does not show them: when
     overtaken: set[str] = field(default_factory=set)  # those that somebody else changed before they were ever shown
     own_locks: set[str] = field(default_factory=set)  # accounts that are locked by us
     forgotten_locks: set[str] = field(default_factory=set)  # those of them of which the state file can't know
@@ -114,6 +120,8 @@ class Observer:
         self.asked = Request("GET", "/", {}, b"")
         self.forgotten = 0
         self.bound = ""
+        self.users_denied: Callable[[], bool] = lambda: False
+        """Whether Keeper's list of users lied in this cycle."""
 
     def violated(self, letter: str, words: str) -> None:
         self.violations.append(Violation(letter, words))
@@ -126,8 +134,15 @@ class Observer:
         self.truth.look(self.tick)
         for subject in by_admin:
             self.ledger.touched[subject] = self.tick
+            for agreement in self.ledger.agreements:
+                # What an administrator undid may never have been seen as done, and is then let through still.
+                agreement.effects |= agreement.spent.pop(subject, set())
             if subject in self.ledger.unseen:
                 self.ledger.overtaken.add(subject)
+        for account in self.keeper.accounts().values():
+            # An address alone ties nobody to an account that no cycle has linked yet: it may be somebody else's now.
+            if account.external_id not in self.truth.ever and account.id not in self.ledger.linked:
+                self.ledger.owner.pop(account.id, None)
         self._eligible()
 
     def _eligible(self) -> None:
@@ -209,9 +224,13 @@ class Observer:
         self.ledger.locks -= self.ledger.unlocked
         if whole:
             self.ledger.unseen = {one: tick for one, tick in self.ledger.unseen.items() if tick > self.since}
+        if applied:
+            self.ledger.linked |= self.ledger.ours
         if whole and applied and self.first:
             told = {one for one, user in self.truth.people.items() if user.suspended or user.state != "STAGED"}
-            self.ledger.created |= {a.id for a in self.keeper.accounts().values() if a.external_id in told}
+            self.ledger.created |= {
+                a.id for a in self.keeper.accounts().values() if a.external_id in told and a.node == self.rules.node
+            }
         if whole:
             for account in self.keeper.accounts().values():
                 owner = self.ledger.owner.get(account.id, "")
@@ -367,14 +386,17 @@ class Observer:
                 other.external_id,
                 ledger.owner.get(other.id) if other.id in ledger.created else "",
             ):
+                if account.email.casefold() not in other.addresses and self.users_denied():
+                    continue  # one that Keeper's list lacked; under the same address Keeper would have linked them
                 self.violated("c", f"{account.email} got a second account beside {other.email}")
         if account.email.casefold() in self.rules.protected:
             self.violated("b", f"{account.email} was created, though protected")
         ledger.owner[account.id] = person
         ledger.ours.add(account.id)
+        ledger.linked.add(account.id)
         ledger.created.add(account.id)
         ledger.known.setdefault(account.id, self.tick)
-        self._count("max_creations", {person}, ("create_user",))
+        self._count("max_creations", {person, account.id}, ("create_user",))
 
     def _touched(self, before: Account, after: Account | None) -> None:
         """Whether this account may be touched at all, and whose it is afterwards."""
@@ -415,7 +437,7 @@ class Observer:
         twins = [t for t in self.keeper.teams().values() if t.external_id == group and t.node == after.node]
         _, tick = self.ledger.queued.get(group, (self.now(), 0))
         if len(twins) > 1 and tick > self.forgotten:
-            asked = [one for one in self.ledger.agreements if ("queue_team", group) in one.effects and one.tick > tick]
+            asked = [one for one in self.ledger.agreements if ("queue_team", group) in one.effects and one.tick >= tick]
             if not asked:
                 self.violated("c", f"the group {after.name} got a second team")
         self.ledger.queued[group] = (self.now(), self.tick)
@@ -429,6 +451,8 @@ class Observer:
         wanted = {(kind, who, *([team] if team else [])) for who in keys for team in (teams or [""])}
         for agreement in ledger.agreements:
             if agreement.until >= self.began and agreement.effects & wanted:
+                for account in keys & ledger.known.keys():
+                    agreement.spent.setdefault(account, set()).update(agreement.effects & wanted)
                 agreement.effects -= wanted
                 return
         if self.first and limit in ("max_creations", "max_grants"):
@@ -481,6 +505,8 @@ class Observer:
                 if sent.kind == "queue_team" and row["state"] == "unknown" and not queued_shown(sent.subject):
                     continue
                 if row["outcome"] == "settled" and self._invisible(sent):
+                    continue
+                if sent.kind == "rename_team" and row["outcome"] == "settled" and not queued_shown(sent.subject):
                     continue
                 words = f"{row['state']} ({row['outcome']}: {row['error']})"
                 self.violated("h", f"{sent.kind} of {name} took effect, and the journal says {words}")

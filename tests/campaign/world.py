@@ -49,6 +49,7 @@ class World:
         self.keeper = Keeper(NODES, clock=self.time.monotonic)
         self.truth = Truth(self.jumpcloud, self.application)
         self.observer = Observer(self.truth, self.keeper, self.time.now)
+        self.observer.users_denied = self._users_denied
         self.rules = Rules()
         self.tokens = {node: self.keeper.token(node) for node in NODES}
         self.secrets = {API_KEY, PRIVATE_KEY, *self.tokens.values()}
@@ -127,6 +128,10 @@ class World:
         """Ctrl-C, as asyncio.run passes it on."""
         assert self._main is not None
         self._main.cancel()
+
+    def _users_denied(self) -> bool:
+        lies = ("stale Keeper", "shortened Keeper")
+        return any(entry.startswith(lies) and "/Users?" in entry for entry in self.weather.happened)
 
     def _pull_the_plug(self) -> None:
         if self.store is not None:
