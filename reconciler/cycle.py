@@ -30,7 +30,6 @@ from reconciler.model import (
     Inventory,
     Listing,
     Snapshot,
-    Standing,
     User,
     fold,
 )
@@ -532,11 +531,7 @@ class _Line:
 
 async def _list(keeper: Keeper, snapshot: Snapshot, progress: Progress | None) -> Listing:
     return await keeper.listing(
-        [
-            k
-            for k, account in snapshot.accounts.items()
-            if account.standing is not Standing.UNMANAGED and not account.gone
-        ],
+        [k for k, account in snapshot.accounts.items() if not account.gone],
         [k for k, team in snapshot.teams.items() if team.managed and not team.gone],
         progress,
     )

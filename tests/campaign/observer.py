@@ -62,6 +62,7 @@ class Sent:
     kind: str
     tick: int
     effects: list[Change] = field(default_factory=list)
+    hidden: bool = False  # a team that waits in a queue which Keeper does not show
 
 
 @dataclass
@@ -219,12 +220,12 @@ class Observer:
             addresses = {account.email.casefold(), *(self.truth.address(one) for one in self.who(account))}
             self.ledger.shielded.setdefault(account.id, set()).update(addresses & self.rules.protected)
 
-    def cycle_completed(self, *, whole: bool, applied: bool) -> None:
+    def cycle_completed(self, *, whole: bool, linked: bool, applied: bool) -> None:
         """The cycle came to its end: whom it unlocked, and whom it saw active and in scope, is not locked by us."""
         self.ledger.locks -= self.ledger.unlocked
         if whole:
             self.ledger.unseen = {one: tick for one, tick in self.ledger.unseen.items() if tick > self.since}
-        if applied:
+        if linked:
             self.ledger.linked |= self.ledger.ours
         if whole and applied and self.first:
             told = {one for one, user in self.truth.people.items() if user.suspended or user.state != "STAGED"}
@@ -286,6 +287,8 @@ class Observer:
         sent = self.ledger.sent.setdefault(row, Sent(row, subject, found["kind"], self.tick))
         sent.subject, sent.tick = subject, self.tick
         sent.effects += effects
+        team = self.keeper.teams().get(subject)
+        sent.hidden = team is not None and not team.approved and not self.keeper.dialect.shows_queued_teams
         if any(_names(change.before) != _names(change.after) for change in effects):
             # What Keeper makes of a wish may be anything; without an answer it is what it shows next.
             self.ledger.overtaken.discard(subject)
@@ -427,7 +430,8 @@ class Observer:
 
     def _came_unseen(self, account: Account) -> bool:
         """Whether a creation met an account that came into the node after Keeper was listed for this cycle."""
-        return self.asked.method == "POST" and self.ledger.known.get(account.id, 0) > self.listed > self.since
+        late = self.ledger.known.get(account.id, 0) > self.listed > self.since
+        return self.asked.method == "POST" and (late or (self.first and self.users_denied()))
 
     def _team(self, change: Change) -> None:
         after = change.after
@@ -506,7 +510,7 @@ class Observer:
                     continue
                 if row["outcome"] == "settled" and self._invisible(sent):
                     continue
-                if sent.kind == "rename_team" and row["outcome"] == "settled" and not queued_shown(sent.subject):
+                if sent.kind == "rename_team" and row["outcome"] == "settled" and sent.hidden:
                     continue
                 words = f"{row['state']} ({row['outcome']}: {row['error']})"
                 self.violated("h", f"{sent.kind} of {name} took effect, and the journal says {words}")

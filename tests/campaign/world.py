@@ -201,7 +201,9 @@ class World:
             whole = outcome.plan.kind == "resync" and not order.person
             # A first plan adopts the leavers whom both services show; later they are ghosts.
             told_all = not any(entry.startswith(LISTS_LIE) for entry in weather.happened)
-            self.observer.cycle_completed(whole=whole, applied=not waits and not self.rules.narrow and told_all)
+            linked = not waits and not self.rules.observes
+            applied = linked and not self.rules.narrow and told_all
+            self.observer.cycle_completed(whole=whole, linked=linked, applied=applied)
             self._show(outcome.plan)
             held = "; ".join(f"{h.limit} {len(h.operations)}" for h in outcome.plan.held)
             notices = Counter(notice.kind.value for notice in outcome.plan.notices)
