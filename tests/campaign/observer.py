@@ -32,6 +32,9 @@ from tests.campaign.truth import Truth
 DEFAULTS = {"max_deactivations": "2%", "max_removals": "5%", "max_creations": "5%", "max_grants": "5%"}
 
 
+NAMES = ("display_name", "given_name", "family_name")
+
+
 @dataclass(frozen=True)
 class Violation:
     """One broken invariant, in words."""
@@ -90,10 +93,8 @@ class Ledger:
     marked: set[int] = field(default_factory=set)  # journal rows that were marked as sent
     known: dict[str, int] = field(default_factory=dict)  # every account there ever was: the tick at which it came
     shielded: dict[str, set[str]] = field(default_factory=dict)  # by account: the entries that protected it once
-    unseen: dict[str, int] = field(
-        default_factory=dict
-    )  # accounts changed with an answer that does not show them: when
-    overtaken: set[str] = field(default_factory=set)  # those that somebody else changed before they were ever shown
+    unseen: dict[str, tuple[int, set[str]]] = field(default_factory=dict)  # names that no answer showed, since when
+    overtaken: dict[str, set[str]] = field(default_factory=dict)  # those that somebody else changed before they showed
     own_locks: set[str] = field(default_factory=set)  # accounts that are locked by us
     forgotten_locks: set[str] = field(default_factory=set)  # those of them of which the state file can't know
 
@@ -139,7 +140,7 @@ class Observer:
                 # What an administrator undid may never have been seen as done, and is then let through still.
                 agreement.effects |= agreement.spent.pop(subject, set())
             if subject in self.ledger.unseen:
-                self.ledger.overtaken.add(subject)
+                self.ledger.overtaken.setdefault(subject, set()).update(self.ledger.unseen[subject][1])
         for account in self.keeper.accounts().values():
             # An address alone ties nobody to an account that no cycle has linked yet: it may be somebody else's now.
             if account.external_id not in self.truth.ever and account.id not in self.ledger.linked:
@@ -224,7 +225,7 @@ class Observer:
         """The cycle came to its end: whom it unlocked, and whom it saw active and in scope, is not locked by us."""
         self.ledger.locks -= self.ledger.unlocked
         if whole:
-            self.ledger.unseen = {one: tick for one, tick in self.ledger.unseen.items() if tick > self.since}
+            self.ledger.unseen = {one: (at, wish) for one, (at, wish) in self.ledger.unseen.items() if at > self.since}
         if linked:
             self.ledger.linked |= self.ledger.ours
         if whole and applied and self.first:
@@ -289,12 +290,13 @@ class Observer:
         sent.effects += effects
         team = self.keeper.teams().get(subject)
         sent.hidden = team is not None and not team.approved and not self.keeper.dialect.shows_queued_teams
-        if any(_names(change.before) != _names(change.after) for change in effects):
-            # What Keeper makes of a wish may be anything; without an answer it is what it shows next.
-            self.ledger.overtaken.discard(subject)
-            self.ledger.unseen.pop(subject, None)
+        named = {name for change in effects for name in NAMES if _of(change.before, name) != _of(change.after, name)}
+        if named:
+            # What Keeper makes of a wish may be anything; where an answer does not show it, it is what it shows next.
+            self.ledger.overtaken.get(subject, set()).difference_update(named)
+            _, unseen = self.ledger.unseen.pop(subject, (0, set()))
             if not answer.body:
-                self.ledger.unseen[subject] = self.tick
+                self.ledger.unseen[subject] = self.tick, unseen | named
         if found["kind"] == "deactivate_user" and answer.status < 300 and not effects:
             # Somebody else was faster: what we asked for is so, and nobody can tell the two locks apart.
             self.ledger.locks.add(target)
@@ -526,8 +528,8 @@ def _only_waits(change: Change) -> bool:
     )
 
 
-def _names(subject: object) -> tuple[object, ...]:
-    return tuple(getattr(subject, name, None) for name in ("display_name", "given_name", "family_name"))
+def _of(subject: object, name: str) -> str:
+    return getattr(subject, name, None) or ""
 
 
 def _but_external(before: Account, after: Account) -> bool:
