@@ -172,7 +172,7 @@ def test_an_old_creation_does_not_say_what_a_newer_one_asked_for(world: World) -
     person(world, "ada")
     cycle(world)
     person(world, "bob")
-    cycle(world, {f"POST {SCIM}/Users": "timeout"})
+    cycle(world, {f"POST {SCIM}/Users": "death_before"})
     cycle(world)
     account = world.keeper.account("bob@example.com").id
     world.keeper.rename_user(account, given_name="Zed")
@@ -213,36 +213,28 @@ def test_nobody_is_created_by_what_a_list_of_an_hour_ago_said(world: World) -> N
 
 
 def test_a_lock_that_a_list_alone_calls_a_leavers_stays_its_administrators(world: World) -> None:
-    away = person(world, "bob")
     person(world, "ada")
-    account = world.keeper.add_user("bob@example.com", external_id=away, locked=True)
-    world.admin_changed(account)
-    world.time.elapsed += 600
-
-    def agrees(plan: Plan) -> bool:
-        world.observer.agreed(plan.effects)
-        return True
-
-    # The list of the scope lacks bob, in this one cycle.
-    hidden = Weather(3, script={"JumpCloud GET /api/v2/applications/": "shortened"})
-    for seed in range(40):
-        hidden.seed = seed
-        world.cycle(Order(by="root", reviewed=agrees, resync=True), hidden)
-        cycle(world, rebind=True, resync=True)
+    away = person(world, "bob")
+    world.admin_changed(world.keeper.add_user("bob@example.com", external_id=away, locked=True))
+    cycle(world)
+    for seed in range(8):
+        # In some of these first plans the scope lacks bob.
+        lacking = Weather(seed, script={"JumpCloud GET /api/v2/applications/": "shortened"})
+        world.cycle(Order(resync=True, rebind=True, by="root", reviewed=lambda _: True), lacking)
+        cycle(world, resync=True)
     assert not world.keeper.account("bob@example.com").active
 
 
-def test_a_failed_release_leaves_what_was_held_to_be_released(world: World) -> None:
-    people = [person(world, f"p{number}") for number in range(9)]
+def test_a_look_at_one_person_leaves_what_was_held_to_be_released(world: World) -> None:
+    world.rules.safety = {"max_deactivations": 0, "always_allow": 0}
+    world.rules.policy["grace"] = "0s"
+    leaver = person(world, "ada")
+    person(world, "bob")
     cycle(world)
-    for account in world.keeper.accounts().values():
-        world.keeper.accept_invitation(account.id)
-    for one in people[:5]:
-        world.jumpcloud.suspend(one)
+    world.jumpcloud.suspend(leaver)
     world.admin_changed()
-    held = cycle(world)
-    assert "max_deactivations" in held
-    cycle(world, person="p8@example.com", resync=True)
+    assert "max_deactivations" in cycle(world)
+    assert "max_deactivations" in cycle(world, person="ada@example.com", resync=True)
     with world.open() as store:
         run = store.held_run()
         assert run is not None and store.document(run.id)
