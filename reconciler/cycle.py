@@ -30,7 +30,6 @@ from reconciler.model import (
     Inventory,
     Listing,
     Snapshot,
-    Standing,
     User,
     fold,
 )
@@ -47,6 +46,7 @@ from reconciler.tasks import siblings
 RELEASE_LASTS = timedelta(hours=4)
 STALE = timedelta(days=1)
 """A snapshot whose newest run is older than this is rebuilt from Keeper first."""
+_GIVING = frozenset({Kind.CREATE_USER.value, "add"})
 _MAY_BE_DONE = frozenset({State.SENT, State.DONE, State.UNKNOWN})
 
 Progress = Callable[[str, int, int], None]
@@ -414,8 +414,10 @@ class _Line:
         if self._is_review(judged.plan) and not decision.snapshot.reviewed:
             # The limits on giving do not count for a first plan: neither for what a crash leaves undone of it, nor
             # does it fill their window.
-            sent = {effect for op in judged.plan.operations if op.sent for effect in op.effects()}
-            self._agree(judged.plan.id, sent, "safety.first_run is apply")
+            given = {
+                effect for op in judged.plan.operations if op.sent for effect in op.effects() if effect[0] in _GIVING
+            }
+            self._agree(judged.plan.id, given, "safety.first_run is apply")
             judged = self.limited(decision)
         return judged
 
@@ -453,7 +455,9 @@ class _Line:
         doubts = await unconfirmed_locks(leavers, self.services.jumpcloud)
         if not doubts:
             return judged, learnt
-        others = {n.subject.keeper_id: replace(learnt.accounts[n.subject.keeper_id], locked_by_us=False) for n in doubts}
+        others = {
+            n.subject.keeper_id: replace(learnt.accounts[n.subject.keeper_id], locked_by_us=False) for n in doubts
+        }
         plan = replace(judged.plan, notices=(*judged.plan.notices, *doubts))
         return replace(judged, plan=plan), replace(learnt, accounts={**learnt.accounts, **others})
 
@@ -527,11 +531,7 @@ class _Line:
 
 async def _list(keeper: Keeper, snapshot: Snapshot, progress: Progress | None) -> Listing:
     return await keeper.listing(
-        [
-            k
-            for k, account in snapshot.accounts.items()
-            if account.standing is not Standing.UNMANAGED and not account.gone
-        ],
+        [k for k, account in snapshot.accounts.items() if not account.gone],
         [k for k, team in snapshot.teams.items() if team.managed and not team.gone],
         progress,
     )

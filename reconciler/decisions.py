@@ -53,7 +53,9 @@ def disown(store: Store, now: datetime, by: str, reason: str, email: str) -> str
     """Give an account up: it stays as it is, gets its former externalId back with the next cycle, and is matched no
     more; returns what was done."""
     before = store.snapshot()
-    found = [account for account in _accounts(before, email) if account.managed]
+    managed = [account for account in _accounts(before, email) if account.managed]
+    # Who had the address before, and is gone, is somebody else.
+    found = [account for account in managed if not account.gone] or managed
     if not found:
         return f"{email} is nobody whom we manage in Keeper; nothing was changed."
     accounts = {

@@ -183,7 +183,7 @@ def _match_users(result: Match, directory: Directory, snapshot: Snapshot, policy
                 f"open; {account.email} gets nothing more until the addresses are sorted out in JumpCloud or Keeper"
             )
 
-    belongs = {key for user in users if user.bound and not has_left(user) for key in (fold(user.email), user.id)}
+    belongs = {key for user in users if user.bound and not has_left(user) for key in (fold(user.email), user.id)} - {""}
     for account in live:
         if account.takeover is Takeover.NONE or account.managed or account.keeper_id in taken:
             continue

@@ -90,8 +90,8 @@ class _Settlement:
             arrived = arrived and removed == op.remove and (proved or added == op.add)
             added = tuple(team for team in op.add if team.key in teams) if arrived else added
         if arrived or added or removed:
-            # Whatever of it shows is ours; the rest is to be asked for again. An account that is there, or open, may be so
-            # by somebody else's doing, and then nothing else of the request arrived.
+            # Whatever of it shows is ours; the rest is to be asked for again. An account that is there, or open, may be
+            # so by somebody else's doing, and then nothing else of the request arrived.
             shows = tuple(c for c in op.changes if same(c.attribute, c.after, account.shown.get(c.attribute, "")))
             done = replace(op, changes=shows, add=added, remove=removed)
             if not arrived:

@@ -11,7 +11,8 @@ from reconciler.plan import Kind, Operation
 def observed(snapshot: Snapshot, listing: Listing, now: datetime) -> Snapshot:
     """The snapshot, rebuilt from what Keeper lists; what we asked for and decided is kept.
 
-    Only an id that Keeper answers with 404 is gone. A team of ours that was never shown stays as it is: it waits in
+    Only an id that Keeper answers with 404 is gone: a creation under the address of somebody whom a list lacks would be
+    linked to their account. A team of ours that was never shown stays as it is: it waits in
     the Pending Queue, which Keeper may not list.
     """
     teams: dict[str, Team] = {}
@@ -30,7 +31,7 @@ def observed(snapshot: Snapshot, listing: Listing, now: datetime) -> Snapshot:
             accounts[keeper_id] = _seen_user(account, listing.users[keeper_id], teams)
         elif keeper_id in listing.absent and account.standing is not Standing.UNMANAGED:
             accounts[keeper_id] = replace(account, gone=True, active=False, memberships={})
-        elif account.standing is not Standing.UNMANAGED:
+        elif keeper_id not in listing.absent:
             accounts[keeper_id] = account
     for keeper_id, user in listing.users.items():
         if keeper_id not in accounts:

@@ -38,11 +38,12 @@ def test_who_comes_back_under_the_same_id_is_not_gone_any_more() -> None:
     assert seen.accounts["k0001"] == account(ADA) and seen.teams[T9] == team(ENG)
 
 
-def test_unmanaged_users_and_teams_are_known_as_long_as_keeper_lists_them() -> None:
+def test_unmanaged_users_are_known_until_keeper_denies_them_and_teams_as_long_as_it_lists_them() -> None:
     seen = observed(snapshot([]), listing([shown(account(ADA))], [shown_team(ENG)]), NOW)
     assert seen.accounts["k0001"].standing is Standing.UNMANAGED and seen.teams[T9].standing is Standing.UNMANAGED
     again = observed(seen, listing([]), NOW)
-    assert not again.accounts and not again.teams
+    assert again.accounts == seen.accounts and not again.teams
+    assert not observed(seen, replace(listing([]), absent=frozenset({"k0001"})), NOW).accounts
 
 
 def test_a_disowned_account_is_remembered_whatever_keeper_lists() -> None:

@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Callable
+from copy import deepcopy
 from datetime import timedelta
 from typing import Any
 
@@ -321,7 +322,7 @@ def clock_jumps(world: World, draw: random.Random) -> str:
 def copied(world: World, _draw: random.Random) -> str:
     if not world.path.exists():
         return ""
-    world.copies.append(world.path.read_bytes())
+    world.copies.append((world.path.read_bytes(), deepcopy(world.observer.ledger.agreements)))
     return "the state file is copied"
 
 
@@ -341,7 +342,9 @@ def restored(world: World, draw: random.Random) -> str:
     if not world.copies:
         return ""
     _removed(world)
-    world.path.write_bytes(draw.choice(world.copies))
+    content, agreements = draw.choice(world.copies)
+    world.path.write_bytes(content)
+    world.observer.ledger.agreements = deepcopy(agreements)  # what was let through by then is on record in the copy
     return "the state file is restored from a copy"
 
 

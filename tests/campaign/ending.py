@@ -141,7 +141,8 @@ class _Equality:
         disowned = [a for a in self.accounts.values() if a.id in ledger.disowned]
         if any(person in (a.external_id, ledger.owner.get(a.id)) or a.email.casefold() == address for a in disowned):
             return
-        if address in self.world.rules.protected or (account and self._protected(account)):
+        mine = [a for a in self.world.keeper.accounts().values() if person in (a.external_id, ledger.owner.get(a.id))]
+        if address in self.world.rules.protected or any(self._protected(one) for one in mine):
             if not told and (account is None or account.locked):
                 self.wrong(f"{who} is protected, and nothing says so", person)
             return
@@ -171,8 +172,7 @@ class _Equality:
             return
         if account.email.casefold() != address and not (told & {"address_change", "conflict", "drift"} or not address):
             self.wrong(f"{who} has the address {account.email}", person, account.id)
-        if account.id not in ledger.overtaken:
-            self._names(person, account)
+        self._names(person, account)
         self._membership(person, account, conflict)
 
     def _protected(self, account: Account) -> bool:
@@ -193,7 +193,8 @@ class _Equality:
         ):
             wanted = unicodedata.normalize("NFC", want or "").strip()
             held = unicodedata.normalize("NFC", have or "").strip()
-            if wanted and wanted != held:
+            overtaken = self.world.observer.ledger.overtaken.get(account.id, ())
+            if wanted and wanted != held and field.replace(" ", "_") not in overtaken:
                 self.wrong(f"{account.email} has the {field} {held!r}, not {wanted!r}", person, account.id)
 
     def _membership(self, person: str, account: Account, conflict: bool) -> None:

@@ -32,6 +32,9 @@ from tests.campaign.truth import Truth
 DEFAULTS = {"max_deactivations": "2%", "max_removals": "5%", "max_creations": "5%", "max_grants": "5%"}
 
 
+NAMES = ("display_name", "given_name", "family_name")
+
+
 @dataclass(frozen=True)
 class Violation:
     """One broken invariant, in words."""
@@ -50,6 +53,7 @@ class Agreement:
     effects: set[tuple[str, ...]]
     until: datetime
     tick: int
+    spent: dict[str, set[tuple[str, ...]]] = field(default_factory=dict)  # by account
 
 
 @dataclass
@@ -61,6 +65,7 @@ class Sent:
     kind: str
     tick: int
     effects: list[Change] = field(default_factory=list)
+    hidden: bool = False  # a team that waits in a queue which Keeper does not show
 
 
 @dataclass
@@ -69,6 +74,9 @@ class Ledger:
 
     owner: dict[str, str] = field(default_factory=dict)  # by account: the JumpCloud id of the person
     ours: set[str] = field(default_factory=set)  # accounts that may be managed
+    linked: set[str] = field(
+        default_factory=set
+    )  # accounts that a cycle came to its end with, so that it knows their owners
     created: set[str] = field(default_factory=set)  # accounts that must be: created by us, or adopted by a person
     disowned: set[str] = field(default_factory=set)
     given_up: set[str] = field(default_factory=set)  # people whose account was disowned
@@ -85,8 +93,8 @@ class Ledger:
     marked: set[int] = field(default_factory=set)  # journal rows that were marked as sent
     known: dict[str, int] = field(default_factory=dict)  # every account there ever was: the tick at which it came
     shielded: dict[str, set[str]] = field(default_factory=dict)  # by account: the entries that protected it once
-    unseen: dict[str, int] = field(default_factory=dict)  # accounts changed with an answer that does not show them: when
-    overtaken: set[str] = field(default_factory=set)  # those that somebody else changed before they were ever shown
+    unseen: dict[str, tuple[int, set[str]]] = field(default_factory=dict)  # names that no answer showed, since when
+    overtaken: dict[str, set[str]] = field(default_factory=dict)  # those that somebody else changed before they showed
     own_locks: set[str] = field(default_factory=set)  # accounts that are locked by us
     forgotten_locks: set[str] = field(default_factory=set)  # those of them of which the state file can't know
 
@@ -114,6 +122,8 @@ class Observer:
         self.asked = Request("GET", "/", {}, b"")
         self.forgotten = 0
         self.bound = ""
+        self.users_denied: Callable[[], bool] = lambda: False
+        """Whether Keeper's list of users lied in this cycle."""
 
     def violated(self, letter: str, words: str) -> None:
         self.violations.append(Violation(letter, words))
@@ -126,8 +136,15 @@ class Observer:
         self.truth.look(self.tick)
         for subject in by_admin:
             self.ledger.touched[subject] = self.tick
+            for agreement in self.ledger.agreements:
+                # What an administrator undid may never have been seen as done, and is then let through still.
+                agreement.effects |= agreement.spent.pop(subject, set())
             if subject in self.ledger.unseen:
-                self.ledger.overtaken.add(subject)
+                self.ledger.overtaken.setdefault(subject, set()).update(self.ledger.unseen[subject][1])
+        for account in self.keeper.accounts().values():
+            # An address alone ties nobody to an account that no cycle has linked yet: it may be somebody else's now.
+            if account.external_id not in self.truth.ever and account.id not in self.ledger.linked:
+                self.ledger.owner.pop(account.id, None)
         self._eligible()
 
     def _eligible(self) -> None:
@@ -204,14 +221,18 @@ class Observer:
             addresses = {account.email.casefold(), *(self.truth.address(one) for one in self.who(account))}
             self.ledger.shielded.setdefault(account.id, set()).update(addresses & self.rules.protected)
 
-    def cycle_completed(self, *, whole: bool, applied: bool) -> None:
+    def cycle_completed(self, *, whole: bool, linked: bool, applied: bool) -> None:
         """The cycle came to its end: whom it unlocked, and whom it saw active and in scope, is not locked by us."""
         self.ledger.locks -= self.ledger.unlocked
         if whole:
-            self.ledger.unseen = {one: tick for one, tick in self.ledger.unseen.items() if tick > self.since}
+            self.ledger.unseen = {one: (at, wish) for one, (at, wish) in self.ledger.unseen.items() if at > self.since}
+        if linked:
+            self.ledger.linked |= self.ledger.ours
         if whole and applied and self.first:
             told = {one for one, user in self.truth.people.items() if user.suspended or user.state != "STAGED"}
-            self.ledger.created |= {a.id for a in self.keeper.accounts().values() if a.external_id in told}
+            self.ledger.created |= {
+                a.id for a in self.keeper.accounts().values() if a.external_id in told and a.node == self.rules.node
+            }
         if whole:
             for account in self.keeper.accounts().values():
                 owner = self.ledger.owner.get(account.id, "")
@@ -267,12 +288,15 @@ class Observer:
         sent = self.ledger.sent.setdefault(row, Sent(row, subject, found["kind"], self.tick))
         sent.subject, sent.tick = subject, self.tick
         sent.effects += effects
-        if any(_names(change.before) != _names(change.after) for change in effects):
-            # What Keeper makes of a wish may be anything; without an answer it is what it shows next.
-            self.ledger.overtaken.discard(subject)
-            self.ledger.unseen.pop(subject, None)
+        team = self.keeper.teams().get(subject)
+        sent.hidden = team is not None and not team.approved and not self.keeper.dialect.shows_queued_teams
+        named = {name for change in effects for name in NAMES if _of(change.before, name) != _of(change.after, name)}
+        if named:
+            # What Keeper makes of a wish may be anything; where an answer does not show it, it is what it shows next.
+            self.ledger.overtaken.get(subject, set()).difference_update(named)
+            _, unseen = self.ledger.unseen.pop(subject, (0, set()))
             if not answer.body:
-                self.ledger.unseen[subject] = self.tick
+                self.ledger.unseen[subject] = self.tick, unseen | named
         if found["kind"] == "deactivate_user" and answer.status < 300 and not effects:
             # Somebody else was faster: what we asked for is so, and nobody can tell the two locks apart.
             self.ledger.locks.add(target)
@@ -367,14 +391,17 @@ class Observer:
                 other.external_id,
                 ledger.owner.get(other.id) if other.id in ledger.created else "",
             ):
+                if account.email.casefold() not in other.addresses and self.users_denied():
+                    continue  # one that Keeper's list lacked; under the same address Keeper would have linked them
                 self.violated("c", f"{account.email} got a second account beside {other.email}")
         if account.email.casefold() in self.rules.protected:
             self.violated("b", f"{account.email} was created, though protected")
         ledger.owner[account.id] = person
         ledger.ours.add(account.id)
+        ledger.linked.add(account.id)
         ledger.created.add(account.id)
         ledger.known.setdefault(account.id, self.tick)
-        self._count("max_creations", {person}, ("create_user",))
+        self._count("max_creations", {person, account.id}, ("create_user",))
 
     def _touched(self, before: Account, after: Account | None) -> None:
         """Whether this account may be touched at all, and whose it is afterwards."""
@@ -405,7 +432,8 @@ class Observer:
 
     def _came_unseen(self, account: Account) -> bool:
         """Whether a creation met an account that came into the node after Keeper was listed for this cycle."""
-        return self.asked.method == "POST" and self.ledger.known.get(account.id, 0) > self.listed > self.since
+        late = self.ledger.known.get(account.id, 0) > self.listed > self.since
+        return self.asked.method == "POST" and (late or (self.first and self.users_denied()))
 
     def _team(self, change: Change) -> None:
         after = change.after
@@ -415,7 +443,7 @@ class Observer:
         twins = [t for t in self.keeper.teams().values() if t.external_id == group and t.node == after.node]
         _, tick = self.ledger.queued.get(group, (self.now(), 0))
         if len(twins) > 1 and tick > self.forgotten:
-            asked = [one for one in self.ledger.agreements if ("queue_team", group) in one.effects and one.tick > tick]
+            asked = [one for one in self.ledger.agreements if ("queue_team", group) in one.effects and one.tick >= tick]
             if not asked:
                 self.violated("c", f"the group {after.name} got a second team")
         self.ledger.queued[group] = (self.now(), self.tick)
@@ -429,6 +457,8 @@ class Observer:
         wanted = {(kind, who, *([team] if team else [])) for who in keys for team in (teams or [""])}
         for agreement in ledger.agreements:
             if agreement.until >= self.began and agreement.effects & wanted:
+                for account in keys & ledger.known.keys():
+                    agreement.spent.setdefault(account, set()).update(agreement.effects & wanted)
                 agreement.effects -= wanted
                 return
         if self.first and limit in ("max_creations", "max_grants"):
@@ -482,6 +512,8 @@ class Observer:
                     continue
                 if row["outcome"] == "settled" and self._invisible(sent):
                     continue
+                if sent.kind == "rename_team" and row["outcome"] == "settled" and sent.hidden:
+                    continue
                 words = f"{row['state']} ({row['outcome']}: {row['error']})"
                 self.violated("h", f"{sent.kind} of {name} took effect, and the journal says {words}")
 
@@ -496,8 +528,8 @@ def _only_waits(change: Change) -> bool:
     )
 
 
-def _names(subject: object) -> tuple[object, ...]:
-    return tuple(getattr(subject, name, None) for name in ("display_name", "given_name", "family_name"))
+def _of(subject: object, name: str) -> str:
+    return getattr(subject, name, None) or ""
 
 
 def _but_external(before: Account, after: Account) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from reconciler import decisions
 from reconciler.cycle import Order
 from reconciler.plan import Plan
 from tests.campaign.seams import Weather
@@ -147,3 +148,109 @@ def test_a_lock_that_one_list_does_not_show_is_not_given_up(world: World) -> Non
     locks = [row for row in world.open().journal_rows() if row["kind"] == "deactivate_user"]
     world.close()
     assert {row["state"] for row in locks} == {"done"}
+
+
+def settled_by_hand(world: World, name: str) -> str:
+    """Somebody makes the account of a person by hand; it bears no names."""
+    account = world.keeper.add_user(f"{name}@example.com")
+    world.admin_changed(account)
+    return account
+
+
+def test_names_that_never_arrived_are_asked_for_although_somebody_made_the_account(world: World) -> None:
+    person(world, "ada")
+    cycle(world)
+    person(world, "bob")
+    cycle(world, {f"POST {SCIM}/Users": "timeout"})
+    settled_by_hand(world, "bob")
+    cycle(world, resync=True)
+    cycle(world)
+    assert world.keeper.account("bob@example.com").given_name == "bob"
+
+
+def test_an_old_creation_does_not_say_what_a_newer_one_asked_for(world: World) -> None:
+    person(world, "ada")
+    cycle(world)
+    person(world, "bob")
+    cycle(world, {f"POST {SCIM}/Users": "death_before"})
+    cycle(world)
+    account = world.keeper.account("bob@example.com").id
+    world.keeper.rename_user(account, given_name="Zed")
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    assert world.keeper.account("bob@example.com").given_name == "bob"
+
+
+def test_a_person_who_has_no_address_keeps_no_ghost_from_being_taken_over(world: World) -> None:
+    person(world, "ada")
+    world.jumpcloud.update_user(person(world, "bob"), email="")
+    world.admin_changed()
+    ghost = settled_by_hand(world, "former")
+    cycle(world)
+    with world.open() as store:
+        decisions.adopt(store, world.time.now(), "root", "", email="former@example.com")
+    world.store = None
+    world.observer.ledger.ours.add(ghost)
+    cycle(world)
+    with world.open() as store:
+        managed = store.snapshot().accounts[ghost].managed
+    world.store = None
+    assert managed
+
+
+def test_nobody_is_created_by_what_a_list_of_an_hour_ago_said(world: World) -> None:
+    leaver = person(world, "ada")
+    cycle(world)
+    world.jumpcloud.delete_user(leaver)
+    world.admin_changed()
+    cycle(world)
+    other = world.keeper.add_user("bob@example.com", external_id=leaver)
+    world.admin_changed(other)
+    person(world, "bob")
+    text = cycle(world)
+    assert "conflict" in text
+    assert world.keeper.account("bob@example.com").external_id == leaver
+
+
+def test_a_lock_that_a_list_alone_calls_a_leavers_stays_its_administrators(world: World) -> None:
+    person(world, "ada")
+    away = person(world, "bob")
+    world.admin_changed(world.keeper.add_user("bob@example.com", external_id=away, locked=True))
+    cycle(world)
+    for seed in range(8):
+        # In some of these first plans the scope lacks bob.
+        lacking = Weather(seed, script={"JumpCloud GET /api/v2/applications/": "shortened"})
+        world.cycle(Order(resync=True, rebind=True, by="root", reviewed=lambda _: True), lacking)
+        cycle(world, resync=True)
+    assert not world.keeper.account("bob@example.com").active
+
+
+def test_a_look_at_one_person_leaves_what_was_held_to_be_released(world: World) -> None:
+    world.rules.safety = {"max_deactivations": 0, "always_allow": 0}
+    world.rules.policy["grace"] = "0s"
+    leaver = person(world, "ada")
+    person(world, "bob")
+    cycle(world)
+    world.jumpcloud.suspend(leaver)
+    world.admin_changed()
+    assert "max_deactivations" in cycle(world)
+    assert "max_deactivations" in cycle(world, person="ada@example.com", resync=True)
+    with world.open() as store:
+        run = store.held_run()
+        assert run is not None and store.document(run.id)
+    world.store = None
+
+
+def test_first_run_apply_is_no_consent_to_locks(world: World) -> None:
+    world.rules.safety = {"first_run": "apply", "max_deactivations": 1}
+    world.rules.policy["grace"] = "0s"
+    people = [person(world, f"p{number}") for number in range(6)]
+    for one in people:
+        world.keeper.add_user(world.truth.address(one), external_id=one)
+    world.admin_changed()
+    world.jumpcloud.suspend(people[0])
+    world.admin_changed()
+    world.cycle(Order(by="root"), Weather(0))
+    world.jumpcloud.suspend(people[1])
+    world.admin_changed()
+    assert "max_deactivations" in world.cycle(Order(by="root"), Weather(0))

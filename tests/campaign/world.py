@@ -25,7 +25,7 @@ from reconciler.simulator.keeper import Keeper
 from reconciler.simulator.service import Request, Response
 from reconciler.store import StateError
 from tests.campaign.clockwork import Hanging, Loop, Time
-from tests.campaign.observer import Observer
+from tests.campaign.observer import Agreement, Observer
 from tests.campaign.rules import NODES, Rules, scim_url
 from tests.campaign.seams import LISTS_LIE, CampaignStore, Died, Seam, Weather, row_in_hand
 from tests.campaign.truth import Truth
@@ -49,10 +49,11 @@ class World:
         self.keeper = Keeper(NODES, clock=self.time.monotonic)
         self.truth = Truth(self.jumpcloud, self.application)
         self.observer = Observer(self.truth, self.keeper, self.time.now)
+        self.observer.users_denied = self._users_denied
         self.rules = Rules()
         self.tokens = {node: self.keeper.token(node) for node in NODES}
         self.secrets = {API_KEY, PRIVATE_KEY, *self.tokens.values()}
-        self.copies: list[bytes] = []
+        self.copies: list[tuple[bytes, list[Agreement]]] = []
         self.weather = Weather(0)
         self.happened: list[str] = []
         self.interludes: list[tuple[int, Callable[[], str]]] = []
@@ -128,6 +129,10 @@ class World:
         assert self._main is not None
         self._main.cancel()
 
+    def _users_denied(self) -> bool:
+        lies = ("stale Keeper", "shortened Keeper")
+        return any(entry.startswith(lies) and "/Users?" in entry for entry in self.weather.happened)
+
     def _pull_the_plug(self) -> None:
         if self.store is not None:
             self.store.dead = True
@@ -196,7 +201,9 @@ class World:
             whole = outcome.plan.kind == "resync" and not order.person
             # A first plan adopts the leavers whom both services show; later they are ghosts.
             told_all = not any(entry.startswith(LISTS_LIE) for entry in weather.happened)
-            self.observer.cycle_completed(whole=whole, applied=not waits and not self.rules.narrow and told_all)
+            linked = not waits and not self.rules.observes
+            applied = linked and not self.rules.narrow and told_all
+            self.observer.cycle_completed(whole=whole, linked=linked, applied=applied)
             self._show(outcome.plan)
             held = "; ".join(f"{h.limit} {len(h.operations)}" for h in outcome.plan.held)
             notices = Counter(notice.kind.value for notice in outcome.plan.notices)
