@@ -450,7 +450,9 @@ def test_a_redirect_is_refused_and_its_host_named(target: str) -> None:
     assert "abc" not in str(error)
 
 
-@pytest.mark.parametrize("target", ["javascript:alert(1)", "https://xn--/", "https://xn--a" + "-" * 90 + "/", "http://["])
+@pytest.mark.parametrize(
+    "target", ["javascript:alert(1)", "https://xn--/", "https://xn--a" + "-" * 90 + "/", "http://["]
+)
 def test_a_redirect_to_what_is_no_address_is_an_error_like_any_other(target: str) -> None:
     assert isinstance(failure(Service(answer(308, location=target)), Time()), HttpError)
 

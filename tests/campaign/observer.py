@@ -85,7 +85,9 @@ class Ledger:
     marked: set[int] = field(default_factory=set)  # journal rows that were marked as sent
     known: dict[str, int] = field(default_factory=dict)  # every account there ever was: the tick at which it came
     shielded: dict[str, set[str]] = field(default_factory=dict)  # by account: the entries that protected it once
-    unseen: dict[str, int] = field(default_factory=dict)  # accounts changed with an answer that does not show them: when
+    unseen: dict[str, int] = field(
+        default_factory=dict
+    )  # accounts changed with an answer that does not show them: when
     overtaken: set[str] = field(default_factory=set)  # those that somebody else changed before they were ever shown
     own_locks: set[str] = field(default_factory=set)  # accounts that are locked by us
     forgotten_locks: set[str] = field(default_factory=set)  # those of them of which the state file can't know
