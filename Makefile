@@ -1,4 +1,4 @@
-.PHONY: demo test test-long test-browser test-systemd audit campaign campaign-mutants fuzz bench lint format types lock
+.PHONY: demo test test-long test-browser test-systemd audit campaign campaign-mutants campaign-process fuzz bench lint format types lock
 .DELETE_ON_ERROR:
 
 # Root needs no sudo, and a container often has none.
@@ -36,6 +36,10 @@ campaign: .venv/.ok
 
 campaign-mutants: .venv/.ok
 	.venv/bin/python -m tests.campaign --mutants --seeds 200 --length $(LENGTH) --jobs $(JOBS)
+
+# The share with real processes on real sockets: some ten seconds each.
+campaign-process: .venv/.ok
+	.venv/bin/python -m tests.campaign --process --seeds $(SEEDS) --jobs $(JOBS)
 
 # Hostile replies, settings, saved plans and state files, see tests/fuzz/README.md.
 INPUTS := 100000

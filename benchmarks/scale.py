@@ -37,7 +37,7 @@ first_run = "apply"
 
 
 def main(sizes: list[int]) -> None:
-    print(f"{'people':>7}  {'what':<28} {'exit':>4} {'JumpCloud':>9} {'Keeper':>7} {'seconds':>8} {'MiB':>5} {'state MiB':>9}")
+    print(" people  what                         exit JumpCloud  Keeper  seconds   MiB state MiB")
     for size in sizes:
         measure(size)
 

@@ -1,6 +1,7 @@
 """The command line of the campaign: see README.md beside this file."""
 
 import argparse
+import os
 import sys
 import time
 from collections import Counter
@@ -10,7 +11,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import repeat
 
-from tests.campaign import mutants
+from tests.campaign import mutants, process
 from tests.campaign.history import LENGTH, Played, play, steps_of
 from tests.campaign.shrink import shrink
 
@@ -39,16 +40,22 @@ class Total:
         )
 
 
-def _chunk(seeds: range, length: int, mutant: str) -> Total:
+def _chunk(seeds: range, length: int, mutant: str, processes: bool) -> Total:
     total = Total()
-    began = time.process_time()
-    with mutants.BY_NAME[mutant]() if mutant else nullcontext():
+    began = _cpu()
+    with mutants.BY_NAME[mutant]() if mutant and not processes else nullcontext():
         for seed in seeds:
-            _add(total, seed, play(seed, steps_of(seed, length)))
+            played = process.play(seed, length, mutant) if processes else play(seed, steps_of(seed, length))
+            _add(total, seed, played)
             if mutant and total.failed:
                 break
-    total.cpu = time.process_time() - began
+    total.cpu = _cpu() - began
     return total
+
+
+def _cpu() -> float:
+    """Seconds of CPU time that this process and those that it has started and seen end have taken."""
+    return sum(os.times()[:4])
 
 
 def _add(total: Total, seed: int, played: Played) -> None:
@@ -59,19 +66,20 @@ def _add(total: Total, seed: int, played: Played) -> None:
         total.failed[seed] = str(played.violations[0])
 
 
-def _chunks(seeds: range) -> Iterator[range]:
-    return (seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK))
+def _chunks(seeds: range, size: int) -> Iterator[range]:
+    return (seeds[start : start + size] for start in range(0, len(seeds), size))
 
 
-def _all(pool: ProcessPoolExecutor, seeds: range, length: int) -> Iterable[Total]:
-    return pool.map(_chunk, _chunks(seeds), repeat(length), repeat(""))
+def _all(pool: ProcessPoolExecutor, seeds: range, length: int, processes: bool) -> Iterable[Total]:
+    chunks = _chunks(seeds, 1 if processes else CHUNK)
+    return pool.map(_chunk, chunks, repeat(length), repeat(""), repeat(processes))
 
 
-def campaign(seeds: range, length: int, jobs: int) -> int:
+def campaign(seeds: range, length: int, jobs: int, processes: bool) -> int:
     """Play all seeds; print what failed, shrunk, and the closing line."""
     total, began = Total(), time.monotonic()
     with ProcessPoolExecutor(jobs) as pool:
-        for part in _all(pool, seeds, length):
+        for part in _all(pool, seeds, length, processes):
             total.seeds += part.seeds
             total.requests += part.requests
             total.cpu += part.cpu
@@ -80,16 +88,16 @@ def campaign(seeds: range, length: int, jobs: int) -> int:
                 print(f"seed {seed}: {words}", flush=True)
             total.failed |= part.failed
     for seed in list(total.failed)[:SHOWN]:
-        tell(seed, length)
+        tell(seed, length, processes)
     print(total.line(time.monotonic() - began))
     return 1 if total.failed else 0
 
 
-def tell(seed: int, length: int, *, whole: bool = False) -> None:
-    """Print the history of a seed: as short as it can be made, or whole."""
+def tell(seed: int, length: int, processes: bool, *, whole: bool = False) -> None:
+    """Print the history of a seed: as short as it can be made, or whole, as always with a real process."""
     steps = steps_of(seed, length)
-    played = play(seed, steps)
-    if played.violations and not whole:
+    played = process.play(seed, length) if processes else play(seed, steps)
+    if played.violations and not whole and not processes:
         steps, played = shrink(seed, steps, played.violations[0].letter)
     print(f"\n== seed {seed}, {len(steps)} of {length} steps")
     print("\n".join(played.lines))
@@ -97,13 +105,17 @@ def tell(seed: int, length: int, *, whole: bool = False) -> None:
         print(f"!! {violation}")
 
 
-def catch(seeds: range, length: int, jobs: int) -> int:
+def catch(seeds: range, length: int, jobs: int, processes: bool) -> int:
     """Let the campaign find every mutant; each has to be caught within these seeds."""
     names = [mutant.__name__ for mutant in (*mutants.ASKED_FOR, *mutants.FURTHER)]
+    if processes:
+        names = [mutant.__name__ for mutant in process.MUTANTS]
     print("| deliberate fault | caught by seed | invariant broken |\n| --- | ---: | --- |")
     missed = 0
     with ProcessPoolExecutor(jobs) as pool:
-        for name, total in zip(names, pool.map(_chunk, repeat(seeds), repeat(length), names), strict=False):
+        for name, total in zip(
+            names, pool.map(_chunk, repeat(seeds), repeat(length), names, repeat(processes)), strict=False
+        ):
             seed, words = next(iter(total.failed.items()), (None, "not caught"))
             missed += seed is None
             print(f"| {name.replace('_', ' ')} | {'' if seed is None else seed} | {words} |", flush=True)
@@ -114,17 +126,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.campaign", description=__doc__)
     parser.add_argument("--seeds", type=int, default=1000, help="how many histories")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
-    parser.add_argument("--length", type=int, default=LENGTH, help="steps of a history")
+    parser.add_argument("--length", type=int, help="steps of a history")
+    parser.add_argument("--process", action="store_true", help="with real processes on real sockets")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--mutants", action="store_true", help="break our own code on purpose, and see it noticed")
     parser.add_argument("--show", type=int, metavar="SEED", help="print the history of this seed")
     parser.add_argument("--whole", action="store_true", help="with --show: do not shrink it")
     asked = parser.parse_args()
+    length = asked.length or (process.LENGTH if asked.process else LENGTH)
     seeds = range(asked.first, asked.first + asked.seeds)
     if asked.show is not None:
-        tell(asked.show, asked.length, whole=asked.whole)
+        tell(asked.show, length, asked.process, whole=asked.whole)
         return 0
-    return (catch if asked.mutants else campaign)(seeds, asked.length, asked.jobs)
+    return (catch if asked.mutants else campaign)(seeds, length, asked.jobs, asked.process)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,14 @@ import random
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 
 from loguru import logger
 
-from tests.campaign import decisions, history, meddling, organisation
+from reconciler.cycle import Order
+from tests.campaign import decisions, history, meddling, mutants, organisation
 from tests.campaign.ending import ending
 from tests.campaign.history import MEMORY, Played
 from tests.campaign.process_world import Doom, ProcessWorld
@@ -189,7 +190,7 @@ def restored(world: ProcessWorld, draw: random.Random) -> str:
     if not _copies(world):
         world.time.elapsed += 25 * 3600
         world.say("a day passes:")
-        world.say(f"  -> {world.cycle(decisions.Order(by=decisions.BY), Weather(0))}")
+        world.say(f"  -> {world.cycle(Order(by=decisions.BY), Weather(0))}")
         world.say(_anything(world, draw))
         world.say(decisions.cycle(world, draw))
     if not _copies(world):
@@ -216,12 +217,15 @@ MACHINE: dict[Step, int] = {
     decisions.minutes: 4, decisions.hours: 4, decisions.clock_jumps: 1, decisions.restarts: 2, serves: 8, stops: 3,
     daemon_killed: 3, lost: 1, restored: 2,
 }  # fmt: skip
-KINDS: tuple[tuple[dict[Step, int], int], ...] = (
-    (CYCLES, 42),
-    (dict(organisation.STEPS), 24),
-    (dict(meddling.STEPS), 13),
-    (dict(decisions.SETTINGS), 4),
+KINDS: tuple[tuple[Mapping[Step, int], int], ...] = (
+    (CYCLES, 50),
+    ({**organisation.STEPS}, 20),
+    ({**meddling.STEPS}, 12),
+    ({**decisions.SETTINGS}, 4),
     (PERSONS, 4),
-    (MACHINE, 16),
+    (MACHINE, 14),
 )
 """What happens, and how many of a hundred steps are of each kind."""
+
+MUTANTS = (mutants.skip_the_confirming_read, mutants.forget_the_journal_before_sending)
+"""The deliberate faults that this share is shown to notice; the other one shows that the observer sees the rest."""
