@@ -9,7 +9,7 @@ import random
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from pathlib import Path
 
@@ -45,8 +45,8 @@ def play(seed: int, length: int, mutant: str = "") -> Played:
 def _play(world: ProcessWorld, seed: int, length: int) -> None:
     draw = random.Random(f"process history {seed}")
     history._begin(world, random.Random(f"world {seed}"))
-    steps = [step for kind, _ in KINDS for step in kind]
-    weights = [share * number / sum(kind.values()) for kind, share in KINDS for number in kind.values()]
+    steps = [step for kind, _ in KINDS for step, _ in kind]
+    weights = [share * number / sum(n for _, n in kind) for kind, share in KINDS for _, number in kind]
     for step in draw.choices(steps, weights, k=length):
         chance = random.Random(draw.getrandbits(48))
         if text := step(world, chance):
@@ -217,13 +217,13 @@ MACHINE: dict[Step, int] = {
     decisions.minutes: 4, decisions.hours: 4, decisions.clock_jumps: 1, decisions.restarts: 2, serves: 8, stops: 3,
     daemon_killed: 3, lost: 1, restored: 2,
 }  # fmt: skip
-KINDS: tuple[tuple[Mapping[Step, int], int], ...] = (
-    (CYCLES, 50),
-    ({**organisation.STEPS}, 20),
-    ({**meddling.STEPS}, 12),
-    ({**decisions.SETTINGS}, 4),
-    (PERSONS, 4),
-    (MACHINE, 14),
+KINDS: tuple[tuple[Collection[tuple[Step, int]], int], ...] = (
+    (CYCLES.items(), 50),
+    (organisation.STEPS.items(), 20),
+    (meddling.STEPS.items(), 12),
+    (decisions.SETTINGS.items(), 4),
+    (PERSONS.items(), 4),
+    (MACHINE.items(), 14),
 )
 """What happens, and how many of a hundred steps are of each kind."""
 

@@ -279,9 +279,9 @@ class ProcessWorld(World):
         held = json.loads(document)["held"] if document else []
         waits = any(one["limit"] == "first_run" for one in held)
         told_all = not self.weather.liars.startswith("keeper")
-        self.observer.cycle_completed(
-            whole=run.kind == "resync", applied=not waits and not self.rules.narrow and told_all
-        )
+        linked = not waits and not self.rules.observes
+        applied = linked and not self.rules.narrow and told_all
+        self.observer.cycle_completed(whole=run.kind == "resync", linked=linked, applied=applied)
 
     def _cut_off(self) -> None:
         """The cycle under way is over, however it ended."""
