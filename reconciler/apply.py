@@ -311,7 +311,7 @@ class _Run:
                 reply = await self._request(part)
             except scim.KeeperError as error:
                 # What was done before is done all the same, and what may have been done is asked for again.
-                refusal = error
+                refusal = refusal if refusal.uncertain else error
                 if not isinstance(error, scim.Refused):
                     break
             else:

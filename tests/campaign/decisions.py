@@ -322,7 +322,7 @@ def clock_jumps(world: World, draw: random.Random) -> str:
 def copied(world: World, _draw: random.Random) -> str:
     if not world.path.exists():
         return ""
-    world.copies.append((world.path.read_bytes(), deepcopy(world.observer.ledger.agreements)))
+    world.copies.append((world.path.read_bytes(), deepcopy((world.observer.ledger.agreements, world.observer.ledger.disowned))))
     return "the state file is copied"
 
 
@@ -342,9 +342,10 @@ def restored(world: World, draw: random.Random) -> str:
     if not world.copies:
         return ""
     _removed(world)
-    content, agreements = draw.choice(world.copies)
+    content, decided = draw.choice(world.copies)
     world.path.write_bytes(content)
-    world.observer.ledger.agreements = deepcopy(agreements)  # what was let through by then is on record in the copy
+    # What was let through or given up by then is on record in the copy.
+    world.observer.ledger.agreements, world.observer.ledger.disowned = deepcopy(decided)
     return "the state file is restored from a copy"
 
 

@@ -310,6 +310,9 @@ class Observer:
             return known
         return {one for one in self.truth.people if self.truth.address(one) == account.email.casefold()}
 
+    def _tied(self, account: Account, person: str) -> bool:
+        return person in (account.external_id, self.ledger.owner.get(account.id))
+
     def _user(self, change: Change, lost_teams: set[str]) -> None:
         before, after = change.before, change.after
         assert before is None or isinstance(before, Account)
@@ -323,7 +326,9 @@ class Observer:
         name = before.email
         if before.active and (after is None or not after.active):
             for person in who:
-                if self.truth.throughout(person, self.since):
+                # Who got somebody's address in Keeper after this cycle had begun was locked as who they were before.
+                new = self.ledger.touched.get(before.id, 0) > self.since and not self._tied(before, person)
+                if self.truth.throughout(person, self.since) and not new:
                     self.violated("a", f"{name} was locked, though in scope all the time")
             self.ledger.locks.add(before.id)
             self.ledger.own_locks.add(before.id)

@@ -53,7 +53,7 @@ class World:
         self.rules = Rules()
         self.tokens = {node: self.keeper.token(node) for node in NODES}
         self.secrets = {API_KEY, PRIVATE_KEY, *self.tokens.values()}
-        self.copies: list[tuple[bytes, list[Agreement]]] = []
+        self.copies: list[tuple[bytes, tuple[list[Agreement], set[str]]]] = []
         self.weather = Weather(0)
         self.happened: list[str] = []
         self.interludes: list[tuple[int, Callable[[], str]]] = []
