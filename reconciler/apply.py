@@ -316,7 +316,7 @@ class _Run:
                     break
             else:
                 done = replace(done, add=(*done.add, *part.add), remove=(*done.remove, *part.remove))
-        if not (done.add or done.remove):
+        if not (done.add or done.remove or refusal.uncertain):
             raise refusal
         return done, reply
 

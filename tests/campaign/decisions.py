@@ -322,7 +322,9 @@ def clock_jumps(world: World, draw: random.Random) -> str:
 def copied(world: World, _draw: random.Random) -> str:
     if not world.path.exists():
         return ""
-    world.copies.append((world.path.read_bytes(), deepcopy((world.observer.ledger.agreements, world.observer.ledger.disowned))))
+    world.copies.append(
+        (world.path.read_bytes(), deepcopy((world.observer.ledger.agreements, world.observer.ledger.disowned)))
+    )
     return "the state file is copied"
 
 

@@ -123,6 +123,8 @@ class _Equality:
         found = [a for a in self.accounts.values() if a.external_id == person]
         found += [a for a in self.accounts.values() if not a.external_id and ledger.owner.get(a.id) == person]
         found = [a for a in found if a.id not in ledger.disowned] or found
+        # Of several that bear the id, the other is in conflict: one that came back from another node, say.
+        found.sort(key=lambda a: (a.id not in ledger.created, self.truth.address(person) not in a.addresses))
         return found[0] if found else None
 
     def _rivals(self, person: str) -> bool:

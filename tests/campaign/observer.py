@@ -310,9 +310,6 @@ class Observer:
             return known
         return {one for one in self.truth.people if self.truth.address(one) == account.email.casefold()}
 
-    def _tied(self, account: Account, person: str) -> bool:
-        return person in (account.external_id, self.ledger.owner.get(account.id))
-
     def _user(self, change: Change, lost_teams: set[str]) -> None:
         before, after = change.before, change.after
         assert before is None or isinstance(before, Account)
@@ -327,7 +324,7 @@ class Observer:
         if before.active and (after is None or not after.active):
             for person in who:
                 # Who got somebody's address in Keeper after this cycle had begun was locked as who they were before.
-                new = self.ledger.touched.get(before.id, 0) > self.since and not self._tied(before, person)
+                new = self.ledger.touched.get(before.id, 0) > self.since and before.external_id != person
                 if self.truth.throughout(person, self.since) and not new:
                     self.violated("a", f"{name} was locked, though in scope all the time")
             self.ledger.locks.add(before.id)
@@ -497,7 +494,7 @@ class Observer:
         if sum(tick >= sent.tick for tick in self.list_lied) > 1:
             return True
         hidden = not self.keeper.dialect.shows_pending_memberships
-        return hidden and all(_only_waits(change) for change in sent.effects)
+        return hidden and bool(sent.effects) and all(_only_adds(change) for change in sent.effects)
 
     def journal_tells_the_truth(self, rows: dict[int, dict[str, Any]], queued_shown: Callable[[str], bool]) -> None:
         """Every request that changed Keeper is in the journal with its true outcome."""
@@ -523,14 +520,14 @@ class Observer:
                 self.violated("h", f"{sent.kind} of {name} took effect, and the journal says {words}")
 
 
-def _only_waits(change: Change) -> bool:
-    """Whether an effect is nothing but memberships that wait for approval."""
+def _only_adds(change: Change) -> bool:
+    """Whether an effect is nothing but new memberships, of which some wait for approval: what shows may be by hand."""
     before, after = change.before, change.after
     if not isinstance(before, Account) or not isinstance(after, Account):
         return False
-    return replace(before, pending_teams=()) == replace(after, pending_teams=()) and set(before.pending_teams) <= set(
-        after.pending_teams
-    )
+    same = replace(before, teams=(), pending_teams=()) == replace(after, teams=(), pending_teams=())
+    new = set(after.pending_teams) - set(before.pending_teams)
+    return same and bool(new) and set(before.teams) <= set(after.teams)
 
 
 def _of(subject: object, name: str) -> str:
