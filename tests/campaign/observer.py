@@ -65,7 +65,7 @@ class Sent:
     kind: str
     tick: int
     effects: list[Change] = field(default_factory=list)
-    hidden: bool = False  # a team that waits in a queue which Keeper does not show
+    hidden: bool = False  # about a team that waits in a queue which Keeper does not show
 
 
 @dataclass
@@ -288,15 +288,9 @@ class Observer:
         sent = self.ledger.sent.setdefault(row, Sent(row, subject, found["kind"], self.tick))
         sent.subject, sent.tick = subject, self.tick
         sent.effects += effects
-        team = self.keeper.teams().get(subject)
-        sent.hidden = team is not None and not team.approved and not self.keeper.dialect.shows_queued_teams
-        named = {name for change in effects for name in NAMES if _of(change.before, name) != _of(change.after, name)}
-        if named:
-            # What Keeper makes of a wish may be anything; where an answer does not show it, it is what it shows next.
-            self.ledger.overtaken.get(subject, set()).difference_update(named)
-            _, unseen = self.ledger.unseen.pop(subject, (0, set()))
-            if not answer.body:
-                self.ledger.unseen[subject] = self.tick, unseen | named
+        pending = {team for c in effects if isinstance(c.after, Account) for team in c.after.pending_teams}
+        teams = [team for one in (subject, *pending) if (team := self.keeper.teams().get(one)) is not None]
+        sent.hidden = not self.keeper.dialect.shows_queued_teams and any(not team.approved for team in teams)
         if found["kind"] == "deactivate_user" and answer.status < 300 and not effects:
             # Somebody else was faster: what we asked for is so, and nobody can tell the two locks apart.
             self.ledger.locks.add(target)
@@ -493,7 +487,7 @@ class Observer:
         hides that, or whatever Keeper's lists denied twice."""
         if sum(tick >= sent.tick for tick in self.list_lied) > 1:
             return True
-        hidden = not self.keeper.dialect.shows_pending_memberships
+        hidden = sent.hidden or not self.keeper.dialect.shows_pending_memberships
         return hidden and bool(sent.effects) and all(_only_adds(change) for change in sent.effects)
 
     def journal_tells_the_truth(self, rows: dict[int, dict[str, Any]], queued_shown: Callable[[str], bool]) -> None:
