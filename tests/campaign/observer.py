@@ -515,13 +515,12 @@ class Observer:
 
 
 def _only_adds(change: Change) -> bool:
-    """Whether an effect is nothing but new memberships, of which some wait for approval: what shows may be by hand."""
+    """Whether an effect is nothing but memberships, while some wait for approval: what shows may be by hand."""
     before, after = change.before, change.after
     if not isinstance(before, Account) or not isinstance(after, Account):
         return False
     same = replace(before, teams=(), pending_teams=()) == replace(after, teams=(), pending_teams=())
-    new = set(after.pending_teams) - set(before.pending_teams)
-    return same and bool(new) and set(before.teams) <= set(after.teams)
+    return same and bool(after.pending_teams) and set(before.teams) <= set(after.teams)
 
 
 def _of(subject: object, name: str) -> str:
