@@ -227,6 +227,7 @@ def disowns(world: World, draw: random.Random) -> str:
                 world.observer.ledger.given_up |= {
                     other.external_id or "",
                     world.observer.ledger.owner.get(other.id, ""),
+                    one.email.casefold(),
                 }
     return f"disown {one.email}: {words}"
 

@@ -148,7 +148,7 @@ class _Equality:
             if not told and (account is None or account.locked):
                 self.wrong(f"{who} is protected, and nothing says so", person)
             return
-        if person in self.held or ("unmanaged" in told and person in ledger.given_up):
+        if person in self.held or ("unmanaged" in told and {person, address} & ledger.given_up):
             return
         unknown = account is not None and not (account.external_id or address or account.id in ledger.created)
         if account is None or unknown:

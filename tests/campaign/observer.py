@@ -79,7 +79,7 @@ class Ledger:
     )  # accounts that a cycle came to its end with, so that it knows their owners
     created: set[str] = field(default_factory=set)  # accounts that must be: created by us, or adopted by a person
     disowned: set[str] = field(default_factory=set)
-    given_up: set[str] = field(default_factory=set)  # people whose account was disowned
+    given_up: set[str] = field(default_factory=set)  # people, and addresses, whose account was disowned
     consented: set[str] = field(default_factory=set)  # addresses whose account a person adopted
     locks: set[str] = field(default_factory=set)  # accounts whose lock may be ours
     unlocked: set[str] = field(default_factory=set)  # accounts that this cycle has unlocked
