@@ -252,6 +252,7 @@ class Observer:
             return
         self.asked = asked
         self._journalled(asked, answer, effects, row, store)
+        self.ledger.linked |= self.ledger.ours  # what was learnt was saved before anything was sent
         written = (store.value("binding") or {}).get("keeper", "") if store else ""
         for bound in {written, self.bound or written}:
             if not bound or not f"{HOST}{asked.path}".startswith(f"{bound}/"):
@@ -422,7 +423,9 @@ class Observer:
                     words = f"{name}, the account of {self.truth.address(person)}, was given to"
                     self.violated("c", f"{words} {self.truth.address(new)}")
             for other in self.keeper.accounts().values():
-                if other.id != before.id and other.external_id == new and other.node == before.node:
+                if other.id == before.id or other.external_id != new or other.node != before.node:
+                    continue
+                if not self._came_unseen(other):
                     self.violated("c", f"{self.truth.address(new)} got {name} beside {other.email}")
             ledger.owner[before.id] = new
 

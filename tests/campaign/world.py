@@ -163,6 +163,7 @@ class World:
         """The state file for the one writer; raises StateError."""
         store = CampaignStore.open(self.path, write=True)
         store.weather = lambda: self.weather
+        store.rebound = self.observer.forgot
         store.marked = self.observer.ledger.marked.add
         self.store = store
         return store
@@ -187,8 +188,6 @@ class World:
         def work() -> str:
             store = self.open()
             first = store.value("reviewed") != "1" or order.rebind
-            if order.rebind:
-                self.observer.forgot()
             bound = None if order.rebind else store.value("binding")
             self.observer.cycle_begins(self.rules, bound, person=order.person, unlock=order.unlock, first=first)
             try:
