@@ -74,6 +74,7 @@ class Ledger:
 
     owner: dict[str, str] = field(default_factory=dict)  # by account: the JumpCloud id of the person
     ours: set[str] = field(default_factory=set)  # accounts that may be managed
+    seen: set[str] = field(default_factory=set)  # accounts of this node that a cycle came to its end with
     linked: set[str] = field(
         default_factory=set
     )  # accounts that a cycle came to its end with, so that it knows their owners
@@ -142,6 +143,8 @@ class Observer:
             if subject in self.ledger.unseen:
                 self.ledger.overtaken.setdefault(subject, set()).update(self.ledger.unseen[subject][1])
         for account in self.keeper.accounts().values():
+            if account.node != self.rules.node and account.id not in self.ledger.seen:
+                self.ledger.created.discard(account.id)  # taken away before the answer to its creation was on record
             # An address alone ties nobody to an account that no cycle has linked yet: it may be somebody else's now.
             if account.external_id not in self.truth.ever and account.id not in self.ledger.linked:
                 self.ledger.owner.pop(account.id, None)
@@ -224,6 +227,7 @@ class Observer:
     def cycle_completed(self, *, whole: bool, linked: bool, applied: bool) -> None:
         """The cycle came to its end: whom it unlocked, and whom it saw active and in scope, is not locked by us."""
         self.ledger.locks -= self.ledger.unlocked
+        self.ledger.seen |= {a.id for a in self.keeper.accounts().values() if a.node == self.rules.node}
         if whole:
             self.ledger.unseen = {one: (at, wish) for one, (at, wish) in self.ledger.unseen.items() if at > self.since}
         if linked:
