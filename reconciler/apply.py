@@ -311,12 +311,12 @@ class _Run:
                 reply = await self._request(part)
             except scim.KeeperError as error:
                 # What was done before is done all the same, and what may have been done is asked for again.
-                refusal = error
+                refusal = refusal if refusal.uncertain else error
                 if not isinstance(error, scim.Refused):
                     break
             else:
                 done = replace(done, add=(*done.add, *part.add), remove=(*done.remove, *part.remove))
-        if not (done.add or done.remove):
+        if not (done.add or done.remove or refusal.uncertain):
             raise refusal
         return done, reply
 

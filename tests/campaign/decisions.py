@@ -227,6 +227,7 @@ def disowns(world: World, draw: random.Random) -> str:
                 world.observer.ledger.given_up |= {
                     other.external_id or "",
                     world.observer.ledger.owner.get(other.id, ""),
+                    one.email.casefold(),
                 }
     return f"disown {one.email}: {words}"
 
@@ -322,7 +323,9 @@ def clock_jumps(world: World, draw: random.Random) -> str:
 def copied(world: World, _draw: random.Random) -> str:
     if not world.path.exists():
         return ""
-    world.copies.append((world.path.read_bytes(), deepcopy(world.observer.ledger.agreements)))
+    world.copies.append(
+        (world.path.read_bytes(), deepcopy((world.observer.ledger.agreements, world.observer.ledger.disowned)))
+    )
     return "the state file is copied"
 
 
@@ -342,9 +345,10 @@ def restored(world: World, draw: random.Random) -> str:
     if not world.copies:
         return ""
     _removed(world)
-    content, agreements = draw.choice(world.copies)
+    content, decided = draw.choice(world.copies)
     world.path.write_bytes(content)
-    world.observer.ledger.agreements = deepcopy(agreements)  # what was let through by then is on record in the copy
+    # What was let through or given up by then is on record in the copy.
+    world.observer.ledger.agreements, world.observer.ledger.disowned = deepcopy(decided)
     return "the state file is restored from a copy"
 
 

@@ -123,6 +123,8 @@ class _Equality:
         found = [a for a in self.accounts.values() if a.external_id == person]
         found += [a for a in self.accounts.values() if not a.external_id and ledger.owner.get(a.id) == person]
         found = [a for a in found if a.id not in ledger.disowned] or found
+        # Of several that bear the id, the other is in conflict: one that came back from another node, say.
+        found.sort(key=lambda a: (a.id not in ledger.created, self.truth.address(person) not in a.addresses))
         return found[0] if found else None
 
     def _rivals(self, person: str) -> bool:
@@ -146,7 +148,7 @@ class _Equality:
             if not told and (account is None or account.locked):
                 self.wrong(f"{who} is protected, and nothing says so", person)
             return
-        if person in self.held or ("unmanaged" in told and person in ledger.given_up):
+        if person in self.held or ("unmanaged" in told and {person, address} & ledger.given_up):
             return
         unknown = account is not None and not (account.external_id or address or account.id in ledger.created)
         if account is None or unknown:

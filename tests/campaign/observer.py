@@ -65,7 +65,7 @@ class Sent:
     kind: str
     tick: int
     effects: list[Change] = field(default_factory=list)
-    hidden: bool = False  # a team that waits in a queue which Keeper does not show
+    hidden: bool = False  # about a team that waits in a queue which Keeper does not show
 
 
 @dataclass
@@ -74,12 +74,13 @@ class Ledger:
 
     owner: dict[str, str] = field(default_factory=dict)  # by account: the JumpCloud id of the person
     ours: set[str] = field(default_factory=set)  # accounts that may be managed
+    seen: set[str] = field(default_factory=set)  # accounts of this node that a cycle came to its end with
     linked: set[str] = field(
         default_factory=set
     )  # accounts that a cycle came to its end with, so that it knows their owners
     created: set[str] = field(default_factory=set)  # accounts that must be: created by us, or adopted by a person
     disowned: set[str] = field(default_factory=set)
-    given_up: set[str] = field(default_factory=set)  # people whose account was disowned
+    given_up: set[str] = field(default_factory=set)  # people, and addresses, whose account was disowned
     consented: set[str] = field(default_factory=set)  # addresses whose account a person adopted
     locks: set[str] = field(default_factory=set)  # accounts whose lock may be ours
     unlocked: set[str] = field(default_factory=set)  # accounts that this cycle has unlocked
@@ -142,6 +143,8 @@ class Observer:
             if subject in self.ledger.unseen:
                 self.ledger.overtaken.setdefault(subject, set()).update(self.ledger.unseen[subject][1])
         for account in self.keeper.accounts().values():
+            if account.node != self.rules.node and account.id not in self.ledger.seen:
+                self.ledger.created.discard(account.id)  # taken away before the answer to its creation was on record
             # An address alone ties nobody to an account that no cycle has linked yet: it may be somebody else's now.
             if account.external_id not in self.truth.ever and account.id not in self.ledger.linked:
                 self.ledger.owner.pop(account.id, None)
@@ -224,6 +227,7 @@ class Observer:
     def cycle_completed(self, *, whole: bool, linked: bool, applied: bool) -> None:
         """The cycle came to its end: whom it unlocked, and whom it saw active and in scope, is not locked by us."""
         self.ledger.locks -= self.ledger.unlocked
+        self.ledger.seen |= {a.id for a in self.keeper.accounts().values() if a.node == self.rules.node}
         if whole:
             self.ledger.unseen = {one: (at, wish) for one, (at, wish) in self.ledger.unseen.items() if at > self.since}
         if linked:
@@ -252,6 +256,7 @@ class Observer:
             return
         self.asked = asked
         self._journalled(asked, answer, effects, row, store)
+        self.ledger.linked |= self.ledger.ours  # what was learnt was saved before anything was sent
         written = (store.value("binding") or {}).get("keeper", "") if store else ""
         for bound in {written, self.bound or written}:
             if not bound or not f"{HOST}{asked.path}".startswith(f"{bound}/"):
@@ -288,15 +293,9 @@ class Observer:
         sent = self.ledger.sent.setdefault(row, Sent(row, subject, found["kind"], self.tick))
         sent.subject, sent.tick = subject, self.tick
         sent.effects += effects
-        team = self.keeper.teams().get(subject)
-        sent.hidden = team is not None and not team.approved and not self.keeper.dialect.shows_queued_teams
-        named = {name for change in effects for name in NAMES if _of(change.before, name) != _of(change.after, name)}
-        if named:
-            # What Keeper makes of a wish may be anything; where an answer does not show it, it is what it shows next.
-            self.ledger.overtaken.get(subject, set()).difference_update(named)
-            _, unseen = self.ledger.unseen.pop(subject, (0, set()))
-            if not answer.body:
-                self.ledger.unseen[subject] = self.tick, unseen | named
+        pending = {team for c in effects if isinstance(c.after, Account) for team in c.after.pending_teams}
+        teams = [team for one in (subject, *pending) if (team := self.keeper.teams().get(one)) is not None]
+        sent.hidden = not self.keeper.dialect.shows_queued_teams and any(not team.approved for team in teams)
         if found["kind"] == "deactivate_user" and answer.status < 300 and not effects:
             # Somebody else was faster: what we asked for is so, and nobody can tell the two locks apart.
             self.ledger.locks.add(target)
@@ -323,7 +322,9 @@ class Observer:
         name = before.email
         if before.active and (after is None or not after.active):
             for person in who:
-                if self.truth.throughout(person, self.since):
+                # Who got somebody's address in Keeper after this cycle had begun was locked as who they were before.
+                new = self.ledger.touched.get(before.id, 0) > self.since and before.external_id != person
+                if self.truth.throughout(person, self.since) and not new:
                     self.violated("a", f"{name} was locked, though in scope all the time")
             self.ledger.locks.add(before.id)
             self.ledger.own_locks.add(before.id)
@@ -426,7 +427,9 @@ class Observer:
                     words = f"{name}, the account of {self.truth.address(person)}, was given to"
                     self.violated("c", f"{words} {self.truth.address(new)}")
             for other in self.keeper.accounts().values():
-                if other.id != before.id and other.external_id == new and other.node == before.node:
+                if other.id == before.id or other.external_id != new or other.node != before.node:
+                    continue
+                if not self._came_unseen(other):
                     self.violated("c", f"{self.truth.address(new)} got {name} beside {other.email}")
             ledger.owner[before.id] = new
 
@@ -491,8 +494,8 @@ class Observer:
         hides that, or whatever Keeper's lists denied twice."""
         if sum(tick >= sent.tick for tick in self.list_lied) > 1:
             return True
-        hidden = not self.keeper.dialect.shows_pending_memberships
-        return hidden and all(_only_waits(change) for change in sent.effects)
+        hidden = sent.hidden or not self.keeper.dialect.shows_pending_memberships
+        return hidden and bool(sent.effects) and all(_only_adds(change) for change in sent.effects)
 
     def journal_tells_the_truth(self, rows: dict[int, dict[str, Any]], queued_shown: Callable[[str], bool]) -> None:
         """Every request that changed Keeper is in the journal with its true outcome."""
@@ -518,14 +521,13 @@ class Observer:
                 self.violated("h", f"{sent.kind} of {name} took effect, and the journal says {words}")
 
 
-def _only_waits(change: Change) -> bool:
-    """Whether an effect is nothing but memberships that wait for approval."""
+def _only_adds(change: Change) -> bool:
+    """Whether an effect is nothing but memberships, while some wait for approval: what shows may be by hand."""
     before, after = change.before, change.after
     if not isinstance(before, Account) or not isinstance(after, Account):
         return False
-    return replace(before, pending_teams=()) == replace(after, pending_teams=()) and set(before.pending_teams) <= set(
-        after.pending_teams
-    )
+    same = replace(before, teams=(), pending_teams=()) == replace(after, teams=(), pending_teams=())
+    return same and bool(after.pending_teams) and set(before.teams) <= set(after.teams)
 
 
 def _of(subject: object, name: str) -> str:

@@ -22,7 +22,7 @@ import httpx
 
 from reconciler.simulator.faults import rewrite_rows
 from reconciler.simulator.service import Request, Response
-from reconciler.store import Store, Unusable
+from reconciler.store import Binding, Store, Unusable
 
 row_in_hand: contextvars.ContextVar[int | None] = contextvars.ContextVar("row_in_hand", default=None)
 """The journal row whose request the current task sends."""
@@ -237,6 +237,7 @@ class CampaignStore(Store):
 
     weather: Callable[[], Weather] = staticmethod(lambda: CALM)
     marked: Callable[[int], object] = staticmethod(lambda _: None)
+    rebound: Callable[[], object] = staticmethod(lambda: None)
     dead = False
 
     @contextmanager
@@ -259,6 +260,15 @@ class CampaignStore(Store):
         if fault == "death_written":
             self.dead = True
             raise Died(fault)
+
+    def rebind(self, binding: Binding, at: datetime) -> None:
+        try:
+            super().rebind(binding, at)
+        except Died as death:
+            if str(death) == "death_written":
+                self.rebound()
+            raise
+        self.rebound()
 
     def mark_sent(self, operation_id: int, at: datetime) -> None:
         super().mark_sent(operation_id, at)

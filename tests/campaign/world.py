@@ -53,7 +53,7 @@ class World:
         self.rules = Rules()
         self.tokens = {node: self.keeper.token(node) for node in NODES}
         self.secrets = {API_KEY, PRIVATE_KEY, *self.tokens.values()}
-        self.copies: list[tuple[bytes, list[Agreement]]] = []
+        self.copies: list[tuple[bytes, tuple[list[Agreement], set[str]]]] = []
         self.weather = Weather(0)
         self.happened: list[str] = []
         self.interludes: list[tuple[int, Callable[[], str]]] = []
@@ -163,6 +163,7 @@ class World:
         """The state file for the one writer; raises StateError."""
         store = CampaignStore.open(self.path, write=True)
         store.weather = lambda: self.weather
+        store.rebound = self.observer.forgot
         store.marked = self.observer.ledger.marked.add
         self.store = store
         return store
@@ -187,8 +188,6 @@ class World:
         def work() -> str:
             store = self.open()
             first = store.value("reviewed") != "1" or order.rebind
-            if order.rebind:
-                self.observer.forgot()
             bound = None if order.rebind else store.value("binding")
             self.observer.cycle_begins(self.rules, bound, person=order.person, unlock=order.unlock, first=first)
             try:
