@@ -23,6 +23,7 @@ from reconciler.simulator.faults import (
     endless,
     hang,
     keeper_throttle,
+    reset,
     status,
     throttle,
 )
@@ -202,6 +203,18 @@ def test_closing_before_and_after_the_effect(server: Server, client: httpx.Clien
             client.post("/x")
         assert service.handled == int(effect)
         server.faults.remove(rule)
+
+
+def test_a_reset_is_no_orderly_end(server: Server) -> None:
+    server.faults.add(reset())
+    with pytest.raises(httpx.ReadError) as caught:
+        httpx.get(server.url)
+    causes = []
+    error: BaseException | None = caught.value
+    while error is not None:
+        causes.append(type(error))
+        error = error.__cause__ or error.__context__
+    assert ConnectionResetError in causes
 
 
 def test_hanging_with_and_without_the_effect(server: Server, client: httpx.Client, service: Counter) -> None:
