@@ -638,8 +638,9 @@ _LOOKED_ONCE = "Keeper does not show it; it is asked once more before this is gi
 
 
 def _is_one_look(op: Operation, outcome: Settled) -> bool:
-    """Whether one list alone says that what was asked for a user did not arrive; one that is behind is never proof."""
-    return op.subject.type == "user" and outcome.state is State.FAILED
+    """Whether one list alone says that what was asked for did not arrive; one that is behind is never proof. Of a
+    queued team no list says so, only the inventory."""
+    return op.kind is not Kind.QUEUE_TEAM and outcome.state is State.FAILED
 
 
 async def _settle_now(

@@ -151,7 +151,7 @@ class _Equality:
         if person in self.held or ("unmanaged" in told and {person, address} & ledger.given_up):
             return
         unknown = account is not None and not (account.external_id or address or account.id in ledger.created)
-        if account is None or unknown:
+        if account is None or (unknown and "no_address" in told):
             excused = (
                 ("no_address" in told and not address)
                 or (told & {"conflict", "elsewhere", "failing"} and self._rivals(person))

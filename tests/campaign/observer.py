@@ -470,13 +470,15 @@ class Observer:
             ledger.persons.append((self.now(), min(keys)))
             if len(self._within(ledger.persons)) <= self.rules.safety.get("always_allow", 3):
                 return
+        for number, (until, left) in enumerate(ledger.allowances if limit == "max_deactivations" else ()):
+            if until >= self.began and left:
+                ledger.allowances[number] = until, left - 1
+                return
         # A person is counted once, whatever account they have by now.
         who = min(keys & self.truth.ever.keys() or keys)
         ledger.taken.append((self.now(), limit, who))
         counted = self._within((at, one) for at, name, one in ledger.taken if name == limit)
         allowed = self.rules.allowed(limit, self.people, DEFAULTS[limit])
-        if limit == "max_deactivations":
-            allowed += sum(number for at, number in ledger.allowances if at > self._oldest)
         if len(counted) > allowed:
             self.violated("d", f"{len(counted)} people within the window, {limit} is {allowed}")
 
