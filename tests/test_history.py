@@ -64,8 +64,8 @@ def test_a_team_is_found_with_those_who_joined_it_also_under_a_former_name(store
 
 
 def test_who_decided_is_who_released_or_else_who_asked_for_the_one_person(store: Store) -> None:
-    release = store.add_request("release", {}, by="ada", at=NOW, reason="they left")
-    allow = store.add_request("allow", {}, by="eve", at=NOW, reason="lay-off")
+    release = store.add_request("release", {"effects": []}, by="ada", at=NOW, reason="they left")
+    allow = store.add_request("allow", {"deactivations": 1}, by="eve", at=NOW, reason="lay-off")
     done(store, operation("released", "1"), by="bob", decision=f"release:{release}")
     done(store, operation("allowed", "2"), decision=f"allow:{allow}")
     done(store, operation("asked", "3"), by="bob", decision="person:asked")
