@@ -14,6 +14,7 @@ from reconciler.report.terminal import clean_json
 MAX_BYTES = 256 * 2**20
 """How large a saved plan may be."""
 _NO_SCOPE = Scope(0, 0, 0)
+_NAME = 120
 _ANEW = "Make a new one and review it: reconciler plan --save FILE"
 
 
@@ -39,10 +40,15 @@ class SavedPlan:
             keeper,
         ):
             raise SavedPlanError(
-                f"The plan {self.id} was made for the application {self.source.application_label} of the organisation "
-                f"{self.source.organization} and for {self.source.keeper}, and the settings lead elsewhere; nothing "
-                f"was applied. {_ANEW}"
+                f"The plan {self.id} was made for the application {_brief(self.source.application_label)} of the "
+                f"organisation {_brief(self.source.organization)} and for {_brief(self.source.keeper)}, and the "
+                f"settings lead elsewhere; nothing was applied. {_ANEW}"
             )
+
+
+def _brief(name: str) -> str:
+    """A name that somebody else wrote, short enough to leave room for what to do."""
+    return name if len(name) <= _NAME else name[: _NAME - 1] + "…"
 
 
 def to_document(plan: Plan) -> dict[str, Any]:

@@ -230,3 +230,11 @@ def test_a_file_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_the_held_effects_of_a_recorded_plan() -> None:
     assert held_effects(to_json(PLAN)) == CREATE.effects()
     assert held_effects(None) == frozenset()
+
+
+def test_a_saved_plan_for_elsewhere_says_what_to_do_however_long_its_names_are(tmp_path: Path) -> None:
+    elsewhere = {**to_document(PLAN)["source"], "keeper": SOURCE.keeper * 1000}
+    plan = read_saved(load_saved(saved(tmp_path / "plan.json", source=elsewhere)), "plan.json")
+    with pytest.raises(SavedPlanError, match="Make a new one") as error:
+        plan.check("org", "app", SOURCE.keeper)
+    assert len(str(error.value)) < 1000
