@@ -296,6 +296,13 @@ class Observer:
         pending = {team for c in effects if isinstance(c.after, Account) for team in c.after.pending_teams}
         teams = [team for one in (subject, *pending) if (team := self.keeper.teams().get(one)) is not None]
         sent.hidden = not self.keeper.dialect.shows_queued_teams and any(not team.approved for team in teams)
+        named = {name for change in effects for name in NAMES if _of(change.before, name) != _of(change.after, name)}
+        if named:
+            # What Keeper makes of a wish may be anything; where an answer does not show it, it is what it shows next.
+            self.ledger.overtaken.get(subject, set()).difference_update(named)
+            _, unseen = self.ledger.unseen.pop(subject, (0, set()))
+            if not answer.body:
+                self.ledger.unseen[subject] = self.tick, unseen | named
         if found["kind"] == "deactivate_user" and answer.status < 300 and not effects:
             # Somebody else was faster: what we asked for is so, and nobody can tell the two locks apart.
             self.ledger.locks.add(target)
