@@ -234,9 +234,9 @@ class Observer:
             self.ledger.linked |= self.ledger.ours
         if whole and applied and self.first:
             told = {one for one, user in self.truth.people.items() if user.suspended or user.state != "STAGED"}
-            self.ledger.created |= {
-                a.id for a in self.keeper.accounts().values() if a.external_id in told and a.node == self.rules.node
-            }
+            shown = {one for one, tick in self.ledger.known.items() if tick <= self.listed}
+            here = [a for a in self.keeper.accounts().values() if a.node == self.rules.node and a.id in shown]
+            self.ledger.created |= {a.id for a in here if a.external_id in told}
         if whole:
             for account in self.keeper.accounts().values():
                 owner = self.ledger.owner.get(account.id, "")
