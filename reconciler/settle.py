@@ -175,9 +175,9 @@ class _Settlement:
 
     def _keeps_ids(self) -> bool:
         """Whether this Keeper shows the ids that it was given, of users or of teams."""
-        return any(
-            row.shown.get(EXTERNAL_ID) for row in (*self.accounts.values(), *self.teams.values()) if not row.gone
-        )
+        shown = [account.shown for account in self.accounts.values() if not account.gone]
+        shown += [team.shown for team in self.teams.values() if not team.gone]
+        return any(attributes.get(EXTERNAL_ID) for attributes in shown)
 
     def _team_id(self, key: str) -> str | None:
         if key in self.teams:

@@ -256,7 +256,8 @@ class Observer:
             return
         self.asked = asked
         self._journalled(asked, answer, effects, row, store)
-        self.ledger.linked |= self.ledger.ours  # what was learnt was saved before anything was sent
+        if store and store.value("reviewed") == "1":
+            self.ledger.linked |= self.ledger.ours  # what was learnt was saved before anything was sent
         written = (store.value("binding") or {}).get("keeper", "") if store else ""
         for bound in {written, self.bound or written}:
             if not bound or not f"{HOST}{asked.path}".startswith(f"{bound}/"):
