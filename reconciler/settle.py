@@ -117,11 +117,10 @@ class _Settlement:
         key = op.subject.jumpcloud_id
         live = [account for account in self.accounts.values() if not account.gone]
         tied = [a for a in live if key in (a.jumpcloud_id, a.shown.get(EXTERNAL_ID)) and not tied_to_another(a, key)]
-        keeps_ids = any(a.shown.get(EXTERNAL_ID) for a in live)
         addressed = [
             a
             for a in live
-            if not keeps_ids
+            if not self._keeps_ids()
             and a.standing is Standing.UNMANAGED
             and same_address(a.email, op.subject.name)
             and not tied_to_another(a, key)
@@ -171,9 +170,14 @@ class _Settlement:
         wanted = {change.attribute: change.after for change in op.changes}
         live = [team for team in self.teams.values() if not team.gone]
         tied = [t for t in live if op.subject.jumpcloud_id in (t.jumpcloud_id, t.shown.get(EXTERNAL_ID))]
-        keeps_ids = any(t.shown.get(EXTERNAL_ID) for t in live)
-        named = [t for t in live if not (keeps_ids or t.managed) and t.name == wanted.get(DISPLAY_NAME)]
+        named = [t for t in live if not (t.managed or self._keeps_ids()) and t.name == wanted.get(DISPLAY_NAME)]
         return next(iter([*tied, *named]), None)
+
+    def _keeps_ids(self) -> bool:
+        """Whether this Keeper shows the ids that it was given, of users or of teams."""
+        shown = [account.shown for account in self.accounts.values() if not account.gone]
+        shown += [team.shown for team in self.teams.values() if not team.gone]
+        return any(attributes.get(EXTERNAL_ID) for attributes in shown)
 
     def _team_id(self, key: str) -> str | None:
         if key in self.teams:

@@ -234,9 +234,9 @@ class Observer:
             self.ledger.linked |= self.ledger.ours
         if whole and applied and self.first:
             told = {one for one, user in self.truth.people.items() if user.suspended or user.state != "STAGED"}
-            self.ledger.created |= {
-                a.id for a in self.keeper.accounts().values() if a.external_id in told and a.node == self.rules.node
-            }
+            shown = {one for one, tick in self.ledger.known.items() if tick <= self.listed}
+            here = [a for a in self.keeper.accounts().values() if a.node == self.rules.node and a.id in shown]
+            self.ledger.created |= {a.id for a in here if a.external_id in told}
         if whole:
             for account in self.keeper.accounts().values():
                 owner = self.ledger.owner.get(account.id, "")
@@ -256,7 +256,8 @@ class Observer:
             return
         self.asked = asked
         self._journalled(asked, answer, effects, row, store)
-        self.ledger.linked |= self.ledger.ours  # what was learnt was saved before anything was sent
+        if store and store.value("reviewed") == "1":
+            self.ledger.linked |= self.ledger.ours  # what was learnt was saved before anything was sent
         written = (store.value("binding") or {}).get("keeper", "") if store else ""
         for bound in {written, self.bound or written}:
             if not bound or not f"{HOST}{asked.path}".startswith(f"{bound}/"):
@@ -296,6 +297,13 @@ class Observer:
         pending = {team for c in effects if isinstance(c.after, Account) for team in c.after.pending_teams}
         teams = [team for one in (subject, *pending) if (team := self.keeper.teams().get(one)) is not None]
         sent.hidden = not self.keeper.dialect.shows_queued_teams and any(not team.approved for team in teams)
+        named = {name for change in effects for name in NAMES if _of(change.before, name) != _of(change.after, name)}
+        if named:
+            # What Keeper makes of a wish may be anything; where an answer does not show it, it is what it shows next.
+            self.ledger.overtaken.get(subject, set()).difference_update(named)
+            _, unseen = self.ledger.unseen.pop(subject, (0, set()))
+            if not answer.body:
+                self.ledger.unseen[subject] = self.tick, unseen | named
         if found["kind"] == "deactivate_user" and answer.status < 300 and not effects:
             # Somebody else was faster: what we asked for is so, and nobody can tell the two locks apart.
             self.ledger.locks.add(target)
