@@ -424,7 +424,7 @@ class _Line:
     def _drop_what_is_not_due(self, plan: Plan) -> None:
         """A release is about what is due now: the same mistake made again later is a person's to look at again."""
         for request in self.store.open_requests(self.now, "release"):
-            effects, used = _effects_of(request), _used_since(self.store, request.at)
+            effects, used = _effects_of(request), _used(self.store, request)
             kept = effects & (plan.effects | used)
             if kept <= used:
                 self.store.close_request(request.id, "done", self.now)
@@ -576,11 +576,11 @@ def _effects_of(request: Request) -> frozenset[Effect]:
     return frozenset(tuple(effect) for effect in request.arguments["effects"])
 
 
-def _used_since(store: Store, at: datetime) -> frozenset[Effect]:
-    """What of a release was used up since then. A team that may be queued is; what a crash left undone is not."""
+def _used(store: Store, release: Request) -> frozenset[Effect]:
+    """What of a release was used up by now. A team that may be queued is; what a crash left undone is not."""
     return frozenset(
         effect
-        for row in store.journal(at)
+        for row in store.journal_after(release)
         if row.state is State.DONE or (row.operation.kind is Kind.QUEUE_TEAM and row.state in _MAY_BE_DONE)
         for effect in row.operation.effects()
     )
@@ -588,13 +588,13 @@ def _used_since(store: Store, at: datetime) -> frozenset[Effect]:
 
 def _consent(store: Store, past: list[Past], order: Order, now: datetime) -> Consent:
     releases = [
-        Release(f"release:{request.id}", _effects_of(request) - _used_since(store, request.at))
+        Release(f"release:{request.id}", _effects_of(request) - _used(store, request))
         for request in store.open_requests(now, "release")
     ]
     allowances = []
     for request in store.open_requests(now, "allow"):
         decision = f"allow:{request.id}"
-        used = sum(row.decision == decision and row.state in _MAY_BE_DONE for row in store.journal(request.at))
+        used = sum(row.decision == decision and row.state in _MAY_BE_DONE for row in store.journal_after(request))
         allowances.append(Allowance(decision, max(0, int(request.arguments["deactivations"]) - used)))
     before = {entry.operation.subject.key for entry in past if entry.decision.startswith("person:")}
     person = f"person:{fold(order.person)}" if order.person else ""

@@ -296,6 +296,19 @@ def test_the_window_holds_what_changed_within_it_oldest_first(store: Store) -> N
     assert [row.id for row in store.journal(NOW - 6 * MINUTE)] == [early, fresh, late]
 
 
+def test_what_a_decision_let_through_is_known_with_a_clock_that_was_set_back(store: Store) -> None:
+    number = store.add_request("allow", {"deactivations": 1}, by="ada", at=NOW, reason="lay-off")
+    request = store.request(number)
+    assert request is not None
+    back = NOW - timedelta(days=30)
+    (before,) = journalled(store, operation(key="a"), at=back)
+    run = store.begin_run("cycle", back, by="", reason="")
+    (used,) = store.write_ahead(run, [operation(key="b")], {0: f"allow:{number}"}, back)
+    (after,) = journalled(store, operation(key="c"), at=NOW + MINUTE)
+    assert [row.id for row in store.journal_after(request)] == [used, after]
+    assert before
+
+
 def test_times_of_other_zones_are_kept_as_the_same_moments(store: Store) -> None:
     there = timezone(timedelta(hours=5))
     (number,) = journalled(store, operation(), at=NOW.astimezone(there))

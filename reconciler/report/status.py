@@ -136,7 +136,7 @@ def _decision(store: Store, request: Request) -> dict[str, Any]:
     }
     if request.kind == "allow":
         # As the limits count it: whatever was let through by this announcement.
-        used = sum(row.decision == f"allow:{request.id}" for row in store.journal(request.at))
+        used = sum(row.decision == f"allow:{request.id}" for row in store.journal_after(request))
         found |= {"deactivations": request.arguments.get("deactivations"), "used": used}
     elif request.kind == "release":
         found["plan"] = request.arguments.get("plan")

@@ -9,7 +9,18 @@ from reconciler.history import RUN_COLUMNS, Found, Wanted, find
 from reconciler.migrations import LAST_CHANGE
 from reconciler.model import Account, Team
 from reconciler.plan import Kind, Operation
-from reconciler.rows import JournalRow, Run, State, journal_row, json_text, operation_row, run_of, time_of, time_text
+from reconciler.rows import (
+    JournalRow,
+    Request,
+    Run,
+    State,
+    journal_row,
+    json_text,
+    operation_row,
+    run_of,
+    time_of,
+    time_text,
+)
 from reconciler.statefile_errors import translated
 from reconciler.store.base import former_operations, rows
 from reconciler.store.snapshots import Snapshots
@@ -219,6 +230,14 @@ class Journal(Snapshots):
         sql = f"SELECT * FROM operations WHERE {LAST_CHANGE} >= ? ORDER BY {LAST_CHANGE}, id"
         with self._reading() as connection:
             return [journal_row(row) for row in rows(connection, sql, time_text(since))]
+
+    def journal_after(self, request: Request) -> list[JournalRow]:
+        """The operations since a decision of a person, and all that it let through, should the clock have been set
+        back since; the oldest first."""
+        sql = f"SELECT * FROM operations WHERE {LAST_CHANGE} >= ? OR decision = ? ORDER BY {LAST_CHANGE}, id"
+        with self._reading() as connection:
+            found = rows(connection, sql, time_text(request.at), f"{request.kind}:{request.id}")
+            return [journal_row(row) for row in found]
 
     def journal_of(self, subject_key: str, limit: int) -> list[JournalRow]:
         """The newest operations on one subject (see `plan.Subject.key`), the newest first."""
