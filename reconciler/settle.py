@@ -88,7 +88,9 @@ class _Settlement:
             # One request arrives as a whole: what shows proves it also for a membership that waits and does not show.
             proved = any(change.before != change.after for change in op.changes) or bool(op.remove)
             arrived = arrived and removed == op.remove and (proved or added == op.add)
-            added = tuple(team for team in op.add if team.key in teams) if arrived else added
+            # But a team without an id yet may have been left out of it, for want of that.
+            sent = tuple(team for team in op.add if team.key in teams and (team.keeper_id or team in added))
+            added = sent if arrived else added
         if arrived or added or removed:
             # Whatever of it shows is ours; the rest is to be asked for again. An account that is there, or open, may be
             # so by somebody else's doing, and then nothing else of the request arrived.

@@ -124,6 +124,8 @@ class _Equality:
         found += [a for a in self.accounts.values() if not a.external_id and ledger.owner.get(a.id) == person]
         found = [a for a in found if a.id not in ledger.disowned] or found
         # Of several that bear the id, the other is in conflict: one that came back from another node, say.
+        if len(found) > 1:
+            found = [a for a in found if "conflict" not in self.told(a.id)] or found
         found.sort(key=lambda a: (a.id not in ledger.created, self.truth.address(person) not in a.addresses))
         return found[0] if found else None
 
@@ -236,6 +238,9 @@ class _Equality:
             if user is not None and bound and not (user.suspended or user.state == "SUSPENDED"):
                 return
         if self._protected(account):
+            return
+        twins = [a for a in self.accounts.values() if account.external_id and a.external_id == account.external_id]
+        if len(twins) > 1 and "conflict" in self.told(account.id):
             return
         if {*people, account.id} & self.held:
             return

@@ -169,6 +169,7 @@ def moves_back(world: World, draw: random.Random) -> str:
     one = draw.choice(away)
     world.keeper.move_user_to_other_node(one.id, NODES[0])
     world.admin_changed(one.id)
+    world.observer.ledger.known[one.id] = world.observer.tick
     return f"{one.email} is moved back to the node"
 
 

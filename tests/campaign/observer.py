@@ -236,7 +236,8 @@ class Observer:
             told = {one for one, user in self.truth.people.items() if user.suspended or user.state != "STAGED"}
             shown = {one for one, tick in self.ledger.known.items() if tick <= self.listed}
             here = [a for a in self.keeper.accounts().values() if a.node == self.rules.node and a.id in shown]
-            self.ledger.created |= {a.id for a in here if a.external_id in told}
+            ids = [a.external_id for a in here]  # whose id two accounts bear, neither is adopted for a leaver
+            self.ledger.created |= {a.id for a in here if a.external_id in told and ids.count(a.external_id) == 1}
         if whole:
             for account in self.keeper.accounts().values():
                 owner = self.ledger.owner.get(account.id, "")
