@@ -6,6 +6,7 @@ What an operation means for the snapshot once it has arrived is said in `snapsho
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import chain
 
 from reconciler.match import same, tied_to_another
 from reconciler.model import (
@@ -58,6 +59,7 @@ class _Settlement:
         self.accounts = dict(snapshot.accounts)
         self.teams = dict(snapshot.teams)
         self.unsettled = dict(snapshot.unsettled_teams)
+        self.keeps_ids = _keeps_ids(snapshot)
 
     def outcome(self, op: Operation, at: datetime) -> Settled:
         if op.subject.type == "team":
@@ -122,7 +124,7 @@ class _Settlement:
         addressed = [
             a
             for a in live
-            if not self._keeps_ids()
+            if not self.keeps_ids
             and a.standing is Standing.UNMANAGED
             and same_address(a.email, op.subject.name)
             and not tied_to_another(a, key)
@@ -172,16 +174,16 @@ class _Settlement:
         wanted = {change.attribute: change.after for change in op.changes}
         live = [team for team in self.teams.values() if not team.gone]
         tied = [t for t in live if op.subject.jumpcloud_id in (t.jumpcloud_id, t.shown.get(EXTERNAL_ID))]
-        named = [t for t in live if not (t.managed or self._keeps_ids()) and t.name == wanted.get(DISPLAY_NAME)]
+        named = [t for t in live if not (t.managed or self.keeps_ids) and t.name == wanted.get(DISPLAY_NAME)]
         return next(iter([*tied, *named]), None)
-
-    def _keeps_ids(self) -> bool:
-        """Whether this Keeper shows the ids that it was given, of users or of teams."""
-        shown = [account.shown for account in self.accounts.values() if not account.gone]
-        shown += [team.shown for team in self.teams.values() if not team.gone]
-        return any(attributes.get(EXTERNAL_ID) for attributes in shown)
 
     def _team_id(self, key: str) -> str | None:
         if key in self.teams:
             return key
         return next((k for k, t in self.teams.items() if t.managed and not t.gone and t.jumpcloud_id == key), None)
+
+
+def _keeps_ids(snapshot: Snapshot) -> bool:
+    """Whether this Keeper shows the ids that it was given, of users or of teams."""
+    there = chain(snapshot.accounts.values(), snapshot.teams.values())
+    return any(one.shown.get(EXTERNAL_ID) for one in there if not one.gone)
