@@ -43,5 +43,5 @@ async def _known(jumpcloud: JumpCloud, address: str) -> bool:
 def _patterns(teams: TeamPolicy, names: set[str]) -> Iterator[str]:
     for key in ("include", "exclude", "review"):
         for pattern in getattr(teams, key):
-            if pattern != "*" and not any(TeamPolicy(include=(pattern,)).manages(name) for name in names):
+            if pattern != "*" and not any(map(TeamPolicy(include=(pattern,)).manages, names)):
                 yield f"teams.{key}: no group in scope is like {pattern}"

@@ -9,12 +9,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from reconciler.plan import Cause, Change, Effect, Kind, Operation, Plan, Rule, Scope, Source, Subject, TeamRef
-from reconciler.report.terminal import clean_json
+from reconciler.report.terminal import clean, clean_json
 
 MAX_BYTES = 256 * 2**20
 """How large a saved plan may be."""
 _NO_SCOPE = Scope(0, 0, 0)
 _NAME = 120
+"""Columns of a name that somebody else wrote: it must leave room for what to do."""
 _ANEW = "Make a new one and review it: reconciler plan --save FILE"
 
 
@@ -39,16 +40,14 @@ class SavedPlan:
             application_id,
             keeper,
         ):
-            raise SavedPlanError(
-                f"The plan {self.id} was made for the application {_brief(self.source.application_label)} of the "
-                f"organisation {_brief(self.source.organization)} and for {_brief(self.source.keeper)}, and the "
-                f"settings lead elsewhere; nothing was applied. {_ANEW}"
+            label, home, where = (
+                clean(name, _NAME)
+                for name in (self.source.application_label, self.source.organization, self.source.keeper)
             )
-
-
-def _brief(name: str) -> str:
-    """A name that somebody else wrote, short enough to leave room for what to do."""
-    return name if len(name) <= _NAME else name[: _NAME - 1] + "…"
+            raise SavedPlanError(
+                f"The plan {self.id} was made for the application {label} of the organisation {home} and for {where}, "
+                f"and the settings lead elsewhere; nothing was applied. {_ANEW}"
+            )
 
 
 def to_document(plan: Plan) -> dict[str, Any]:
