@@ -6,27 +6,12 @@ python -m benchmarks.idle 20 1000 20000
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-from reconciler.simulator.jumpcloud import JumpCloud
-from reconciler.simulator.keeper import Keeper
-from reconciler.simulator.sample import API_KEY, organisation
-from reconciler.simulator.server import Server
+from benchmarks.place import place
 
-SETTINGS = """\
-[jumpcloud]
-application = "Keeper"
-api_key = {{ file = "api-key" }}
-base_url = "{front}"
-[keeper]
-scim_url = "{back}"
-token = {{ file = "token" }}
-[policy]
-protect = []
-[safety]
-first_run = "apply"
+OFTEN = """\
 [schedule]
 interval = "1s"
 jitter = "0s"
@@ -44,14 +29,8 @@ def main(sizes: list[int]) -> None:
 
 def measure(size: int) -> tuple[int, int]:
     """Bytes that a service is resident with once it waits, and at most."""
-    jumpcloud, keeper = JumpCloud(), Keeper()
-    jumpcloud.load(organisation(size, max(2, size // 100)))
-    with tempfile.TemporaryDirectory() as name, Server(jumpcloud) as front, Server(keeper) as back:
-        folder = Path(name)
-        for secret, value in (("api-key", API_KEY), ("token", keeper.token())):
-            (folder / secret).write_text(value)
-            (folder / secret).chmod(0o600)
-        (folder / "config.toml").write_text(SETTINGS.format(front=front.url, back=back.url + keeper.base_path()))
+    with place(size, max(2, size // 100), OFTEN) as here:
+        folder = here.folder
         command = [sys.executable, "-m", "reconciler"]
         subprocess.run([*command, "apply"], cwd=folder, check=True, capture_output=True)
         with (folder / "log").open("wb") as log:

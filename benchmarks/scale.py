@@ -8,32 +8,13 @@ are ours and theirs, not the network's.
 
 import os
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-from reconciler.simulator.jumpcloud import JumpCloud
-from reconciler.simulator.keeper import Keeper
-from reconciler.simulator.sample import API_KEY, organisation
-from reconciler.simulator.server import Server
+from benchmarks.place import place
 
 CHANGED = 0.005
 """This part of the people changes before the third run."""
-
-SETTINGS = """\
-[jumpcloud]
-application = "Keeper"
-api_key = {{ file = "api-key" }}
-base_url = "{front}"
-[keeper]
-scim_url = "{back}"
-token = {{ file = "token" }}
-[policy]
-protect = []
-grace = "0s"
-[safety]
-first_run = "apply"
-"""
 
 
 def main(sizes: list[int]) -> None:
@@ -43,24 +24,18 @@ def main(sizes: list[int]) -> None:
 
 
 def measure(size: int) -> None:
-    jumpcloud, keeper = JumpCloud(), Keeper()
-    jumpcloud.load(organisation(size, max(10, size // 100)))
-    application = next(a.id for a in jumpcloud.organization().applications.values() if a.displayLabel == "Keeper")
-    with tempfile.TemporaryDirectory() as name, Server(jumpcloud) as front, Server(keeper) as back:
-        folder = Path(name)
-        for secret, value in (("api-key", API_KEY), ("token", keeper.token())):
-            (folder / secret).write_text(value)
-            (folder / secret).chmod(0o600)
-        (folder / "config.toml").write_text(SETTINGS.format(front=front.url, back=back.url + keeper.base_path()))
+    with place(size, max(10, size // 100)) as here:
+        applications = here.jumpcloud.organization().applications.values()
+        application = next(a.id for a in applications if a.displayLabel == "Keeper")
 
         def run(what: str, *arguments: str) -> None:
-            for server in (front, back):
+            for server in (here.front, here.back):
                 server.requests.clear()
             began = time.monotonic()
-            code, peak = command(folder, *arguments)
+            code, peak = command(here.folder, *arguments)
             took = time.monotonic() - began
-            asked = [len(server.requests) for server in (front, back)]
-            state = sum(path.stat().st_size for path in (folder / "state").glob("reconciler.db*"))
+            asked = [len(server.requests) for server in (here.front, here.back)]
+            state = sum(path.stat().st_size for path in (here.folder / "state").glob("reconciler.db*"))
             print(
                 f"{size:>7}  {what:<28} {code:>4} {asked[0]:>9} {asked[1]:>7} {took:>8.1f} {peak:>5} {state >> 20:>9}",
                 flush=True,
@@ -69,9 +44,9 @@ def measure(size: int) -> None:
         run("plan of everybody", "plan", "--format", "json", "--output", "plan.json")
         run("first apply", "apply")
         run("nothing changed", "apply")
-        scope = sorted(jumpcloud.in_scope(application))
+        scope = sorted(here.jumpcloud.in_scope(application))
         for one in scope[: round(len(scope) * CHANGED)]:
-            jumpcloud.update_user(one, lastname="Changed", displayname="Changed")
+            here.jumpcloud.update_user(one, lastname="Changed", displayname="Changed")
         run(f"{CHANGED:.1%} of the names changed", "apply")
         run("resync, nothing changed", "resync")
 
