@@ -185,5 +185,5 @@ class _Settlement:
 
 def _keeps_ids(snapshot: Snapshot) -> bool:
     """Whether this Keeper shows the ids that it was given, of users or of teams."""
-    there = chain(snapshot.accounts.values(), snapshot.teams.values())
+    there: Iterable[Account | Team] = chain(snapshot.accounts.values(), snapshot.teams.values())
     return any(one.shown.get(EXTERNAL_ID) for one in there if not one.gone)
