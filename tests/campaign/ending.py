@@ -167,7 +167,8 @@ class _Equality:
                 self.wrong(f"{who} is in scope and has no account", person)
             return
         conflict = "conflict" in told and self._rivals(person)
-        if conflict and account.external_id != person:
+        twins = sum(one.external_id == person for one in self.accounts.values()) > 1
+        if conflict and (twins or account.external_id != person):
             return
         if account.locked:
             somebody_else = account.id in ledger.touched or account.id in ledger.forgotten_locks
