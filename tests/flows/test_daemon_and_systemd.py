@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.flows.test_daemon import Service, until
+from tests.flows.service import Service, until
 from tests.inside import fill
 from tests.stage import World
 
@@ -34,16 +34,6 @@ def manager(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager]:
         listener.bind(str(address))
         monkeypatch.setenv("NOTIFY_SOCKET", str(address))
         yield Manager(listener)
-
-
-@pytest.fixture
-def service(world: World) -> Iterator[Service]:
-    world.schedule = {"interval": '"1s"', "jitter": '"0s"'}
-    world.write_settings()
-    made = Service(world)
-    yield made
-    if made.process is not None:
-        made.end(signal.SIGKILL)
 
 
 def test_it_is_ready_says_how_things_are_and_stops(world: World, service: Service, manager: Manager) -> None:

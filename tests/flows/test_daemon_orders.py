@@ -11,7 +11,7 @@ from reconciler import orders
 from reconciler.config import load
 from reconciler.simulator.faults import Latency
 from reconciler.store import Store
-from tests.flows.test_daemon import PATIENCE, Service, until
+from tests.flows.service import PATIENCE, Service, until
 from tests.inside import accept, account, fill
 from tests.stage import World
 
@@ -29,10 +29,8 @@ def people(world: World) -> list[str]:
 
 @pytest.fixture
 def service(world: World, people: list[str]) -> Iterator[Service]:  # noqa: ARG001 - they come first
-    made = Service(world)
-    yield made
-    if made.process is not None:
-        made.end(signal.SIGKILL)
+    with Service(world) as made:
+        yield made
 
 
 def rested(service: Service, times: int = 1) -> None:

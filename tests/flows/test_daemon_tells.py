@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from reconciler.simulator.faults import status
-from tests.flows.test_daemon import Service, until
+from tests.flows.service import Service, until
 from tests.inside import fill
 from tests.receiver import Receiver, secret
 from tests.stage import World
@@ -24,9 +24,8 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture
 def service(world: World) -> Iterator[Service]:
     world.schedule = {"interval": '"1s"', "jitter": '"0s"', "resync": '"1h"'}
-    made = Service(world)
-    yield made
-    made.end()
+    with Service(world) as made:
+        yield made
 
 
 def page(port: int, path: str) -> tuple[int, str]:

@@ -1,25 +1,13 @@
 """An idle service is small: there may be one for each of many tenants on a server."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from tests.flows.test_daemon import Service, until
+from tests.flows.service import Service, until
 from tests.inside import fill
 from tests.stage import World
 
 ALLOWED = 60_000_000
 """Bytes. It takes 54 million with CPython 3.11 on Debian 12; see benchmarks/README.md."""
-
-
-@pytest.fixture
-def service(world: World) -> Iterator[Service]:
-    world.schedule = {"interval": '"1s"', "jitter": '"0s"', "resync": '"3s"'}
-    world.write_settings()
-    made = Service(world)
-    yield made
-    made.end()
 
 
 def test_an_idle_service_takes_less_than_60_mb(world: World, service: Service) -> None:
