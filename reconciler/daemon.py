@@ -30,7 +30,7 @@ from reconciler.plan import SCHEDULE
 from reconciler.rows import Request
 from reconciler.secrets import SecretError
 from reconciler.settings_fields import Listen
-from reconciler.store import InUse, StateError, Store
+from reconciler.store import InUse, NoRoom, StateError, Store
 
 PULSE = 0.5
 """Seconds between two looks for orders, and between two words to the watchdog."""
@@ -449,16 +449,19 @@ def serve(settings: Settings, clock: Callable[[], datetime]) -> None:
 
 
 def _opened(settings: Settings) -> Store:
-    """The state file, once it is free: a command that has it, or a daemon that is ending, gives it back."""
-    waits = False
+    """The state file, once it can be had: a command that has it, or a daemon that is ending, gives it back, and on a
+    full disk somebody makes room."""
+    said = ""
     while True:
         try:
             return Store.open(settings.state_path(), write=True, takes_requests=True)
-        except InUse as busy:
-            if busy.takes_requests:
+        except (InUse, NoRoom) as error:
+            if isinstance(error, InUse) and error.takes_requests:
                 raise
-            if not waits:
-                logger.warning("waiting for the state file: {}", busy.problem)
-                systemd.notify(STATUS=f"waiting for the state file: {busy.problem}")
-            waits = True
+            waits = f"waiting for the state file: {error.problem if isinstance(error, InUse) else error}"
+            if not said:
+                logger.log("WARNING" if isinstance(error, InUse) else "ERROR", "{}", waits)
+            if waits != said:
+                systemd.notify(STATUS=waits)
+            said = waits
         time.sleep(LOOK_AGAIN)

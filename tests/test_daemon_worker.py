@@ -1,7 +1,9 @@
 """The daemon's worker and what it relies on, in this process."""
 
 import asyncio
+import errno
 import json
+import os
 import re
 import subprocess
 import sys
@@ -20,7 +22,8 @@ from reconciler import daemon as d
 from reconciler.config import load
 from reconciler.plan import Plan, Scope
 from reconciler.rows import Request
-from reconciler.store import InUse, Store, Unusable
+from reconciler.statefile_errors import translated
+from reconciler.store import InUse, NoRoom, Store, Unusable
 from tests.stage import API_KEY, World
 from tests.world import NOW, SOURCE
 
@@ -473,3 +476,33 @@ def test_looking_whether_it_is_in_use_keeps_nobody_out(tmp_path: Path) -> None:
             o.kill()
             o.wait()
     assert refused == [], (len(refused), refused[0])
+
+
+def test_a_full_disk_is_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tries: list[Path] = []
+    really = Store.open
+
+    def once_there_is_room(path: Path, **options: bool) -> Store:
+        tries.append(path)
+        if len(tries) < 3:
+            raise NoRoom(path, "database or disk is full")
+        return really(path, **options)
+
+    monkeypatch.setattr(Store, "open", once_there_is_room)
+    monkeypatch.setattr(d, "LOOK_AGAIN", 0.0)
+    settings = load(world.folder / "config.toml")
+    log.to_stderr(settings, service=True)
+    d._opened(settings).close()
+    [line] = capfd.readouterr().err.splitlines()
+    assert "ERROR" in line and "is full. What was recorded before is kept" in line
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EACCES, False), (errno.EROFS, False)]
+)
+def test_only_a_full_disk_is(error: int, passes: bool) -> None:
+    with pytest.raises(Unusable) as raised, translated(Path("state.db")):
+        raise OSError(error, os.strerror(error))
+    assert isinstance(raised.value, NoRoom) is passes
