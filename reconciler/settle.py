@@ -87,11 +87,11 @@ class _Settlement:
         added = tuple(team for team in op.add if teams.get(team.key) in shown)
         removed = tuple(team for team in op.remove if team.key in teams and teams[team.key] not in shown)
         if op.kind is Kind.UPDATE_USER:
+            # A team without an id yet may have been left out of the request, for want of that.
+            sent = tuple(team for team in op.add if team.key in teams and (team.keeper_id or team in added))
             # One request arrives as a whole: what shows proves it also for a membership that waits and does not show.
             proved = any(change.before != change.after for change in op.changes) or bool(op.remove)
-            arrived = arrived and removed == op.remove and (proved or added == op.add)
-            # But a team without an id yet may have been left out of it, for want of that.
-            sent = tuple(team for team in op.add if team.key in teams and (team.keeper_id or team in added))
+            arrived = arrived and removed == op.remove and (proved or (bool(sent) and added == sent))
             added = sent if arrived else added
         if arrived or added or removed:
             # Whatever of it shows is ours; the rest is to be asked for again. An account that is there, or open, may be

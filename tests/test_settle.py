@@ -85,6 +85,15 @@ def test_what_arrived_in_part_is_ours_also_where_the_rest_is_asked_for_again() -
     assert after.accounts["k0001"].memberships == {T9: replace(MEMBER, asked_at=SENT)}
 
 
+def test_a_team_that_had_no_id_yet_was_left_out_of_what_arrived() -> None:
+    wanted = op(Kind.UPDATE_USER, ADA, add=(ref(SALES, ""), ref(ENG)))
+    held = snapshot([account(ADA, memberships={T9: MEMBER})], [team(ENG), team(SALES)])
+    outcome, after = settled(wanted, held)
+    assert outcome.state is State.DONE and set(after.accounts["k0001"].memberships) == {T9}
+    nothing = op(Kind.UPDATE_USER, ADA, add=(ref(SALES, ""),))
+    assert settled(nothing, held)[0].state is State.FAILED
+
+
 def test_a_removal_has_arrived_when_the_member_is_not_shown() -> None:
     wanted = op(Kind.UPDATE_USER, ADA, remove=(ref(ENG),))
     missing = account(ADA, memberships={T9: replace(MEMBER, shown=False)})
