@@ -1,5 +1,6 @@
 """What the campaign has found, each as the shortest history that shows it, in words that can be read."""
 
+import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from reconciler import decisions
 from reconciler.cycle import Order
 from reconciler.plan import Plan
+from tests.campaign.ending import ending
 from tests.campaign.seams import Weather
 from tests.campaign.world import World, silent
 
@@ -254,3 +256,13 @@ def test_first_run_apply_is_no_consent_to_locks(world: World) -> None:
     world.jumpcloud.suspend(people[1])
     world.admin_changed()
     assert "max_deactivations" in world.cycle(Order(by="root"), Weather(0))
+
+
+def test_an_account_under_the_new_address_of_somebody_is_the_other_one(world: World) -> None:
+    ada = person(world, "ada")
+    cycle(world)
+    world.jumpcloud.update_user(ada, email="eve@example.com")
+    world.admin_changed()
+    world.admin_changed(world.keeper.add_user("eve@example.com", external_id=ada))
+    assert "conflict" in cycle(world, resync=True)
+    ending(world, random.Random(0))
