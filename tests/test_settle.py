@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from reconciler.model import Inventory, InventoryTeam, KeeperUser, Snapshot, Standing
 from reconciler.plan import Change, Kind, Operation
 from reconciler.rows import State
-from reconciler.settle import Settled, settle
+from reconciler.settle import Settled, linked_to, settle
 from reconciler.snapshot import after_user, observed
 from tests.operations import op, ref, shown, shown_team, team_op
 from tests.world import MEMBER, NOW, account, group, listing, snapshot, team, user
@@ -125,6 +125,12 @@ def test_an_account_that_is_somebody_elses_is_not_what_we_created() -> None:
     ):
         outcome, after = settled(op(Kind.CREATE_USER, ADA), held)
         assert outcome.state is State.FAILED and after == held
+
+
+def test_a_creation_that_met_somebody_elses_account_was_linked_to_it() -> None:
+    held = snapshot([account(EVE, shown={**account(EVE).shown, "userName": ADA.email, "externalId": ADA.id})])
+    outcome, after = settled(op(Kind.CREATE_USER, ADA), held)
+    assert outcome == Settled(State.FAILED, linked_to(held.accounts["k0002"])) and after == held
 
 
 def test_an_address_that_only_folds_to_ours_is_not_what_we_created() -> None:

@@ -137,7 +137,8 @@ class _Equality:
     def _rivals(self, person: str) -> bool:
         """Whether the person's address is somebody else's too, in JumpCloud or in Keeper, or they have two accounts."""
         address = self.truth.address(person)
-        own = [a for a in self.accounts.values() if a.external_id == person]
+        met = self.world.observer.ledger.met
+        own = [a for a in self.accounts.values() if a.external_id == person and met.get(a.id, person) == person]
         others = [a for a in self.world.keeper.accounts().values() if address in a.addresses and a not in own]
         same = [one for one in self.truth.scope_since if one != person and self.truth.address(one) == address]
         return bool(others or same or len(own) > 1)
