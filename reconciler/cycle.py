@@ -38,7 +38,7 @@ from reconciler.plan import Effect, Kind, Notice, NoticeKind, Operation, Plan, S
 from reconciler.policy import Mode
 from reconciler.report.document import SavedPlan, to_json
 from reconciler.safety import HOLDS_ALL, Allowance, Consent, Judged, Past, Release, judge, only, paused
-from reconciler.settle import Settled, settle
+from reconciler.settle import NEVER, Settled, settle
 from reconciler.snapshot import observed
 from reconciler.store import Binding, JournalRow, Request, State, StateError, Store
 from reconciler.tasks import siblings
@@ -625,30 +625,26 @@ def _note_unknown(store: Store, read: _Read, now: datetime) -> None:
     for row in read.unknown:
         if row.state is State.PLANNED:
             store.record(row.id, State.PUT_OFF, now, "put_off", "the run was cut off before it was sent")
-        elif row.id in outcomes and _is_one_look(row.operation, outcomes[row.id]) and row.outcome != "settled":
+        elif row.id in outcomes and outcomes[row.id] == NEVER and row.outcome != "settled":
             store.record(row.id, State.UNKNOWN, now, "settled", _LOOKED_ONCE)
         elif row.id in outcomes and (row.state is not State.UNKNOWN or outcomes[row.id].state is not State.UNKNOWN):
             state = outcomes[row.id].state
-            if state is State.FAILED and row.state is State.SENT:
+            if state is State.FAILED and row.state is State.SENT and row.operation.kind is Kind.QUEUE_TEAM:
                 state = State.PUT_OFF  # our end broke off, not the subject's fault: no pause follows
             store.record(row.id, state, now, "settled", outcomes[row.id].words)
 
 
 _LOOKED_ONCE = "Keeper does not show it; it is asked once more before this is given up"
-
-
-def _is_one_look(op: Operation, outcome: Settled) -> bool:
-    """Whether one list alone says that what was asked for did not arrive; one that is behind is never proof. Of a
-    queued team no list says so, only the inventory."""
-    return op.kind is not Kind.QUEUE_TEAM and outcome.state is State.FAILED
+_TELLING = ("address_taken", "linked_to_another", "not_found")
+"""Outcomes that say of Keeper what the snapshot does not know yet."""
 
 
 async def _settle_now(
     services: Services, store: Store, applied: executor.Applied, clock: Callable[[], datetime]
 ) -> None:
-    """Ask Keeper once what became of what had no clear answer, or of addresses that it says are taken."""
+    """Ask Keeper once what became of what had no clear answer, or of what its answers told of others."""
     unknown = {number: result.operation for number, result in applied.results.items() if result.state is State.UNKNOWN}
-    told = any(result.outcome in ("address_taken", "not_found") for result in applied.results.values())
+    told = any(result.outcome in _TELLING for result in applied.results.values())
     if not unknown and not told:
         return
     now = clock()
@@ -666,7 +662,7 @@ async def _settle_now(
             words = "was to be locked, but is not in this Keeper node any more"
             applied.notices.append(Notice(NoticeKind.GONE, unknown[number].subject, words))
         state, words = outcome.state, outcome.words
-        if _is_one_look(unknown[number], outcome):
+        if outcome == NEVER:
             state, words = State.UNKNOWN, _LOOKED_ONCE
         store.record(number, state, now, "settled", words)
         applied.results[number] = replace(applied.results[number], state=state, error=words)

@@ -35,8 +35,14 @@ class Settled:
 
 
 _ARRIVED = Settled(State.DONE, "found in Keeper")
-_NEVER = Settled(State.FAILED, "Keeper shows that it did not arrive")
+NEVER = Settled(State.FAILED, "Keeper shows that it did not arrive")
+"""What one list alone says, which may be behind. Of a queued team no list says so, only the inventory."""
 _QUEUED_PERHAPS = Settled(State.UNKNOWN, "not shown; it may be queued")
+
+
+def linked_to(other: Account) -> str:
+    """What became of a creation that met the account of somebody else, in words for the journal."""
+    return f"Keeper linked it to the account of {other.email}, which is another JumpCloud user's"
 
 
 def settle(
@@ -66,13 +72,14 @@ class _Settlement:
             return self._team(op, at)
         account = self._created(op) if op.kind is Kind.CREATE_USER else self._account(op)
         if account is None:
-            return _NEVER
+            other = self._linked(op) if op.kind is Kind.CREATE_USER else None
+            return NEVER if other is None else Settled(State.FAILED, linked_to(other))
         if op.kind is Kind.CREATE_USER and account.standing is not Standing.UNMANAGED:
             # A later request made it ours, or a person gave it up: what we know of it is newer than this one.
             return _ARRIVED
         if account.gone:
             if op.kind is not Kind.DEACTIVATE_USER:
-                return _NEVER
+                return NEVER
             self.accounts[account.keeper_id] = gone(account)
             return Settled(State.DONE, "not in this Keeper node any more: withdrawn by it, deleted or moved")
         arrived = {
@@ -87,11 +94,11 @@ class _Settlement:
         added = tuple(team for team in op.add if teams.get(team.key) in shown)
         removed = tuple(team for team in op.remove if team.key in teams and teams[team.key] not in shown)
         if op.kind is Kind.UPDATE_USER:
+            # A team without an id yet may have been left out of the request, for want of that.
+            sent = tuple(team for team in op.add if team.key in teams and (team.keeper_id or team in added))
             # One request arrives as a whole: what shows proves it also for a membership that waits and does not show.
             proved = any(change.before != change.after for change in op.changes) or bool(op.remove)
-            arrived = arrived and removed == op.remove and (proved or added == op.add)
-            # But a team without an id yet may have been left out of it, for want of that.
-            sent = tuple(team for team in op.add if team.key in teams and (team.keeper_id or team in added))
+            arrived = arrived and removed == op.remove and (proved or (bool(sent) and added == sent))
             added = sent if arrived else added
         if arrived or added or removed:
             # Whatever of it shows is ours; the rest is to be asked for again. An account that is there, or open, may be
@@ -109,7 +116,7 @@ class _Settlement:
             self.accounts[account.keeper_id] = replace(
                 after, memberships=kept, protected_as=account.protected_as, active=account.active
             )
-        return _ARRIVED if arrived else _NEVER
+        return _ARRIVED if arrived else NEVER
 
     def _account(self, op: Operation) -> Account | None:
         tied = [a for a in self.accounts.values() if a.jumpcloud_id and a.jumpcloud_id == op.subject.jumpcloud_id]
@@ -136,6 +143,12 @@ class _Settlement:
                 del self.accounts[keeper_id]
         return found
 
+    def _linked(self, op: Operation) -> Account | None:
+        """The account of somebody else that came into the node before the request did, was linked and bears our id."""
+        key = op.subject.jumpcloud_id
+        live = (account for account in self.accounts.values() if not account.gone)
+        return next((a for a in live if a.shown.get(EXTERNAL_ID) == key and tied_to_another(a, key)), None)
+
     def _team(self, op: Operation, at: datetime) -> Settled:
         team = self.teams.get(op.subject.keeper_id)
         if op.kind is Kind.QUEUE_TEAM:
@@ -147,9 +160,9 @@ class _Settlement:
             self.teams[team.keeper_id] = replace(made, seen=team.seen)
             return _ARRIVED
         if op.kind is Kind.DELETE_TEAM:
-            return _ARRIVED if team is None or team.gone else _NEVER
+            return _ARRIVED if team is None or team.gone else NEVER
         if team is None or any(team.shown.get(change.attribute) != change.after for change in op.changes):
-            return _NEVER
+            return NEVER
         self.teams[team.keeper_id] = after_team(team, op, KeeperTeam(team.keeper_id, team.shown), at)
         return _ARRIVED
 

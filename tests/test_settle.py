@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from reconciler.model import Inventory, InventoryTeam, KeeperUser, Snapshot, Standing
 from reconciler.plan import Change, Kind, Operation
 from reconciler.rows import State
-from reconciler.settle import Settled, settle
+from reconciler.settle import Settled, linked_to, settle
 from reconciler.snapshot import after_user, observed
 from tests.operations import op, ref, shown, shown_team, team_op
 from tests.world import MEMBER, NOW, account, group, listing, snapshot, team, user
@@ -85,6 +85,15 @@ def test_what_arrived_in_part_is_ours_also_where_the_rest_is_asked_for_again() -
     assert after.accounts["k0001"].memberships == {T9: replace(MEMBER, asked_at=SENT)}
 
 
+def test_a_team_that_had_no_id_yet_was_left_out_of_what_arrived() -> None:
+    wanted = op(Kind.UPDATE_USER, ADA, add=(ref(SALES, ""), ref(ENG)))
+    held = snapshot([account(ADA, memberships={T9: MEMBER})], [team(ENG), team(SALES)])
+    outcome, after = settled(wanted, held)
+    assert outcome.state is State.DONE and set(after.accounts["k0001"].memberships) == {T9}
+    nothing = op(Kind.UPDATE_USER, ADA, add=(ref(SALES, ""),))
+    assert settled(nothing, held)[0].state is State.FAILED
+
+
 def test_a_removal_has_arrived_when_the_member_is_not_shown() -> None:
     wanted = op(Kind.UPDATE_USER, ADA, remove=(ref(ENG),))
     missing = account(ADA, memberships={T9: replace(MEMBER, shown=False)})
@@ -116,6 +125,12 @@ def test_an_account_that_is_somebody_elses_is_not_what_we_created() -> None:
     ):
         outcome, after = settled(op(Kind.CREATE_USER, ADA), held)
         assert outcome.state is State.FAILED and after == held
+
+
+def test_a_creation_that_met_somebody_elses_account_was_linked_to_it() -> None:
+    held = snapshot([account(EVE, shown={**account(EVE).shown, "userName": ADA.email, "externalId": ADA.id})])
+    outcome, after = settled(op(Kind.CREATE_USER, ADA), held)
+    assert outcome == Settled(State.FAILED, linked_to(held.accounts["k0002"])) and after == held
 
 
 def test_an_address_that_only_folds_to_ours_is_not_what_we_created() -> None:

@@ -123,16 +123,22 @@ class _Equality:
         found = [a for a in self.accounts.values() if a.external_id == person]
         found += [a for a in self.accounts.values() if not a.external_id and ledger.owner.get(a.id) == person]
         found = [a for a in found if a.id not in ledger.disowned] or found
-        # Of several that bear the id, the other is in conflict: one that came back from another node, say.
+        # Of several that bear the id, the other is in conflict by itself: one that came back from another node, say.
         if len(found) > 1:
-            found = [a for a in found if "conflict" not in self.told(a.id)] or found
+            found = [a for a in found if not self._is_the_other(a, person)] or found
         found.sort(key=lambda a: (a.id not in ledger.created, self.truth.address(person) not in a.addresses))
         return found[0] if found else None
+
+    def _is_the_other(self, account: Account, person: str) -> bool:
+        """Whether a conflict is told of the account alone; that of a person is theirs, whatever account they have."""
+        told = self.notices.get(account.id, ())
+        return any(one.kind.value == "conflict" and one.subject.jumpcloud_id != person for one in told)
 
     def _rivals(self, person: str) -> bool:
         """Whether the person's address is somebody else's too, in JumpCloud or in Keeper, or they have two accounts."""
         address = self.truth.address(person)
-        own = [a for a in self.accounts.values() if a.external_id == person]
+        met = self.world.observer.ledger.met
+        own = [a for a in self.accounts.values() if a.external_id == person and met.get(a.id, person) == person]
         others = [a for a in self.world.keeper.accounts().values() if address in a.addresses and a not in own]
         same = [one for one in self.truth.scope_since if one != person and self.truth.address(one) == address]
         return bool(others or same or len(own) > 1)

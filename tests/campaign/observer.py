@@ -79,6 +79,7 @@ class Ledger:
         default_factory=set
     )  # accounts that a cycle came to its end with, so that it knows their owners
     created: set[str] = field(default_factory=set)  # accounts that must be: created by us, or adopted by a person
+    met: dict[str, str] = field(default_factory=dict)  # our accounts that a creation for another met: whose
     disowned: set[str] = field(default_factory=set)
     given_up: set[str] = field(default_factory=set)  # people, and addresses, whose account was disowned
     consented: set[str] = field(default_factory=set)  # addresses whose account a person adopted
@@ -183,6 +184,7 @@ class Observer:
         ledger.marked.clear()
         self.forgotten = self.tick
         ledger.created.clear()
+        ledger.met.clear()
         ledger.ours |= ledger.disowned
         ledger.disowned.clear()
         # Whoever we locked once may be thought of as locked by us again, or as locked by somebody else.
@@ -311,6 +313,9 @@ class Observer:
 
     def who(self, account: Account) -> set[str]:
         """Everybody whose account this is, as far as anything says so."""
+        met = self.ledger.met.get(account.id)
+        if met and account.email.casefold() not in self.ledger.consented:
+            return {met}  # nobody else got it by a creation that met it
         owner = self.ledger.owner.get(account.id, "")
         external = account.external_id or ""
         known = {one for one in (owner, external) if one in self.truth.ever}
@@ -430,9 +435,14 @@ class Observer:
             return
         new, old = after.external_id or "", before.external_id or ""
         former = ledger.owner.get(before.id, "") if before.id in ledger.created else ""
-        if new in self.truth.ever and before.id not in ledger.disowned:
+        if new and new == ledger.met.get(before.id):
+            ledger.owner[before.id] = new  # given back
+        elif new in self.truth.ever and before.id not in ledger.disowned:
             for person in {old, former} & self.truth.ever.keys() - {new}:
-                if name.casefold() not in ledger.consented and not self._came_unseen(before):
+                if self._came_unseen(before):
+                    if before.id in ledger.linked:
+                        ledger.met[before.id] = ledger.owner[before.id]
+                elif name.casefold() not in ledger.consented:
                     words = f"{name}, the account of {self.truth.address(person)}, was given to"
                     self.violated("c", f"{words} {self.truth.address(new)}")
             for other in self.keeper.accounts().values():
@@ -526,6 +536,8 @@ class Observer:
                     continue
                 if row["outcome"] == "settled" and self._invisible(sent):
                     continue
+                if sent.kind == "create_user" and sent.subject in self.ledger.met and "linked it to" in row["error"]:
+                    continue  # it was somebody else's, and that is what became of it
                 if sent.kind == "rename_team" and row["outcome"] == "settled" and sent.hidden:
                     continue
                 words = f"{row['state']} ({row['outcome']}: {row['error']})"

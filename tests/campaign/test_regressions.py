@@ -1,5 +1,6 @@
 """What the campaign has found, each as the shortest history that shows it, in words that can be read."""
 
+import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,9 @@ import pytest
 from reconciler import decisions
 from reconciler.cycle import Order
 from reconciler.plan import Plan
+from reconciler.simulator.service import Request, Response
+from tests.campaign.ending import ending
+from tests.campaign.rules import NODES
 from tests.campaign.seams import Weather
 from tests.campaign.world import World, silent
 
@@ -254,3 +258,51 @@ def test_first_run_apply_is_no_consent_to_locks(world: World) -> None:
     world.jumpcloud.suspend(people[1])
     world.admin_changed()
     assert "max_deactivations" in world.cycle(Order(by="root"), Weather(0))
+
+
+def test_an_account_under_the_new_address_of_somebody_is_the_other_one(world: World) -> None:
+    ada = person(world, "ada")
+    cycle(world)
+    world.jumpcloud.update_user(ada, email="eve@example.com")
+    world.admin_changed()
+    world.admin_changed(world.keeper.add_user("eve@example.com", external_id=ada))
+    assert "conflict" in cycle(world, resync=True)
+    ending(world, random.Random(0))
+
+
+@pytest.mark.parametrize("locked", [True, False])
+@pytest.mark.parametrize("fault", ["", "late_timeout"])
+def test_a_creation_that_meets_somebody_elses_account_says_so(
+    world: World, monkeypatch: pytest.MonkeyPatch, fault: str, locked: bool
+) -> None:
+    """The account of who had the address before comes back from another node just before the request."""
+    world.rules.policy["grace"] = "0s"
+    former = person(world, "ada")
+    person(world, "bob")
+    cycle(world)
+    account = world.keeper.account("ada@example.com").id
+    world.keeper.accept_invitation(account)
+    world.jumpcloud.delete_user(former)
+    world.admin_changed()
+    if locked:
+        cycle(world)
+    world.keeper.move_user_to_other_node(account, NODES[1])
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    person(world, "ada")
+    handle = world.keeper.handle
+
+    def comes_back(asked: Request) -> Response:
+        if asked.method == "POST" and world.keeper.accounts()[account].node != NODES[0]:
+            world.keeper.move_user_to_other_node(account, NODES[0])
+            world.admin_changed(account)
+            world.observer.ledger.known[account] = world.observer.tick
+        return handle(asked)
+
+    monkeypatch.setattr(world.keeper, "handle", comes_back)
+    cycle(world, {f"POST {SCIM}/Users": fault} if fault else {})
+    ending(world, random.Random(0))
+    row = next(row for row in world.open().journal_rows() if row["kind"] == "create_user")
+    world.close()
+    assert row["state"] == "failed" and "linked it to the account of ada@example.com" in row["error"]
+    assert world.keeper.accounts()[account].locked
