@@ -123,11 +123,16 @@ class _Equality:
         found = [a for a in self.accounts.values() if a.external_id == person]
         found += [a for a in self.accounts.values() if not a.external_id and ledger.owner.get(a.id) == person]
         found = [a for a in found if a.id not in ledger.disowned] or found
-        # Of several that bear the id, the other is in conflict: one that came back from another node, say.
+        # Of several that bear the id, the other is in conflict itself: one that came back from another node, say.
         if len(found) > 1:
-            found = [a for a in found if "conflict" not in self.told(a.id)] or found
+            found = [a for a in found if not self._is_other(a, person)] or found
         found.sort(key=lambda a: (a.id not in ledger.created, self.truth.address(person) not in a.addresses))
         return found[0] if found else None
+
+    def _is_other(self, account: Account, person: str) -> bool:
+        """Whether a conflict is told of the account by itself; one that names the person with it is about their own."""
+        conflicts = [notice for notice in self.notices.get(account.id, ()) if notice.kind.value == "conflict"]
+        return any(notice.subject.jumpcloud_id != person for notice in conflicts)
 
     def _rivals(self, person: str) -> bool:
         """Whether the person's address is somebody else's too, in JumpCloud or in Keeper, or they have two accounts."""

@@ -1,5 +1,6 @@
 """What the campaign has found, each as the shortest history that shows it, in words that can be read."""
 
+import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from reconciler import decisions
 from reconciler.cycle import Order
 from reconciler.plan import Plan
+from tests.campaign.ending import ending
+from tests.campaign.rules import NODES
 from tests.campaign.seams import Weather
 from tests.campaign.world import World, silent
 
@@ -254,3 +257,59 @@ def test_first_run_apply_is_no_consent_to_locks(world: World) -> None:
     world.jumpcloud.suspend(people[1])
     world.admin_changed()
     assert "max_deactivations" in world.cycle(Order(by="root"), Weather(0))
+
+
+def test_a_team_that_an_old_copy_of_the_state_file_knows_gives_way_to_the_one_that_is_there(world: World) -> None:
+    person(world, "ada", group(world, "Sales"))
+    cycle(world)
+    copy = world.path.read_bytes()
+    (queued,) = world.keeper.teams()
+    cycle(world, resync=True)
+    world.keeper.delete_team(queued)
+    world.admin_changed(queued)
+    cycle(world, resync=True)
+    world.path.write_bytes(copy)
+    world.observer.forgot()
+    person(world, "bob", *world.truth.groups)
+    cycle(world, resync=True)
+    assert teams_of(world, "ada") == teams_of(world, "bob") == {"Sales"}
+
+
+def test_an_address_that_two_people_had_ties_the_account_to_neither(world: World) -> None:
+    world.rules.safety = {"max_creations": 2}
+    people = {name: person(world, name) for name in ("ada", "bob")}
+    for one in people.values():
+        world.jumpcloud.update_user(one, email="cleo@example.com")
+    world.admin_changed(world.keeper.add_user("cleo@example.com", locked=True))
+    cycle(world)
+    for name, one in people.items():
+        world.jumpcloud.update_user(one, email=f"{name}@example.com")
+    world.admin_changed()
+    cycle(world)
+    for name in people:
+        account = world.keeper.account(f"{name}@example.com").id
+        world.keeper.move_user_to_other_node(account, NODES[1])
+        world.admin_changed(account)
+    ending(world, random.Random(1))
+
+
+def test_a_conflict_about_a_persons_address_leaves_them_their_account(world: World) -> None:
+    ada = person(world, "ada")
+    bob = person(world, "bob")
+    cycle(world)
+    world.jumpcloud.update_user(ada, email="cleo@example.com")
+    world.jumpcloud.update_user(bob, email="ada@example.com")
+    world.admin_changed()
+    world.admin_changed(world.keeper.add_user("cleo@example.com", external_id=ada))
+    ending(world, random.Random(1))
+
+
+def test_a_resync_of_one_person_ties_nobody_else_to_an_account(world: World) -> None:
+    person(world, "ada")
+    person(world, "bob")
+    other = world.keeper.add_user("bob@example.com")
+    world.admin_changed(other)
+    cycle(world, person="ada@example.com", resync=True)
+    world.keeper.change_email(other, "cleo@example.com", keep_alias=True)
+    world.admin_changed(other)
+    ending(world, random.Random(1))
