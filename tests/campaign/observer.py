@@ -447,7 +447,9 @@ class Observer:
             for other in self.keeper.accounts().values():
                 if other.id == before.id or other.external_id != new or other.node != before.node:
                     continue
-                if not self._came_unseen(other):
+                # A cycle that creates nobody need not list Keeper: who came since the last list is known to none.
+                unlisted = self.asked.method == "PATCH" and ledger.known.get(other.id, 0) > self.listed
+                if not (unlisted or self._came_unseen(other)):
                     self.violated("c", f"{self.truth.address(new)} got {name} beside {other.email}")
             ledger.owner[before.id] = new
 

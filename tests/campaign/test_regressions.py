@@ -313,3 +313,15 @@ def test_a_resync_of_one_person_ties_nobody_else_to_an_account(world: World) -> 
     world.keeper.change_email(other, "cleo@example.com", keep_alias=True)
     world.admin_changed(other)
     ending(world, random.Random(1))
+
+
+def test_an_account_that_came_after_the_last_list_is_known_to_nobody(world: World) -> None:
+    ada = person(world, "ada")
+    world.admin_changed(world.keeper.add_user("ada@example.com"))
+    cycle(world, {f"PATCH {SCIM}/Users": "refused"})
+    world.jumpcloud.update_user(ada, email="bob@example.com")
+    world.admin_changed()
+    world.admin_changed(world.keeper.add_user("bob@example.com", external_id=ada))
+    cycle(world)
+    assert world.keeper.account("ada@example.com").external_id == ada
+    assert "conflict" in cycle(world, resync=True)
