@@ -321,7 +321,10 @@ def _match_teams(result: Match, directory: Directory, snapshot: Snapshot, policy
         if not policy.teams.manages(group.name):
             continue
         old = linked.get(group.id)
-        if old is not None and not old.gone:
+        # One that never showed may be gone, as after an old copy of the state file was restored; what Keeper shows
+        # under the group's id is there.
+        replaced = old is not None and not old.seen and len(by_external[group.id]) == 1
+        if old is not None and not old.gone and not replaced:
             result.team_of[group.id] = old.keeper_id
             claimed.setdefault(normal(group.name), group.id)
     for group in _unpaired(directory, policy, result):

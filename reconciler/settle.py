@@ -155,6 +155,10 @@ class _Settlement:
             team = self._queued(op)
             if team is None:
                 return self._by_inventory(op, at)
+            if team.managed:
+                # A later request made it, or its group took it over: what we know of it is newer than this one.
+                self.unsettled.pop(op.subject.jumpcloud_id, None)
+                return _ARRIVED
             asked_at = self.unsettled.pop(op.subject.jumpcloud_id, at)
             made = after_team(None, op, KeeperTeam(team.keeper_id, team.shown), team.queued_at or asked_at)
             self.teams[team.keeper_id] = replace(made, seen=team.seen)

@@ -169,6 +169,14 @@ def test_a_team_that_bears_our_id_is_the_one_that_we_queued() -> None:
     assert after.teams[T9].managed and after.teams[T9].queued_at == SENT and after.teams[T9].seen
 
 
+def test_a_team_that_the_group_took_over_is_not_what_its_queueing_made() -> None:
+    over = team(SALES, jumpcloud_id=ENG.id)
+    held = snapshot([], [over], unsettled_teams={ENG.id: SENT})
+    outcome, after = settled(team_op(Kind.QUEUE_TEAM, ENG), held)
+    assert outcome.state is State.DONE and not after.unsettled_teams
+    assert after.teams == held.teams, "it bears another group's id still, which is to be changed"
+
+
 def test_a_name_alone_tells_only_where_keeper_keeps_no_ids() -> None:
     nameless = team(ENG, standing=Standing.UNMANAGED, jumpcloud_id="", shown={"displayName": ENG.name}, queued_at=None)
     assert settled(team_op(Kind.QUEUE_TEAM, ENG), snapshot([], [nameless]))[0].state is State.DONE

@@ -167,10 +167,19 @@ class Observer:
                 ledger.owner.setdefault(account.id, external)
                 if self.first and account.locked and external not in truth.scope_since:
                     ledger.locks.add(account.id)
-            elif external not in truth.ever:
-                for person in by_address.get(account.email.casefold(), ()):
-                    ledger.ours.add(account.id)
-                    ledger.owner.setdefault(account.id, person)
+            elif external not in truth.ever and (people := by_address.get(account.email.casefold())):
+                ledger.ours.add(account.id)
+                if len(people) == 1:  # an address that two people have ties an account to neither
+                    ledger.owner.setdefault(account.id, people[0])
+
+    def _link(self) -> None:
+        """The cycle has linked to their owners the accounts that Keeper listed, a resync of one person that person's
+        only; an account that it could give to nobody stays free."""
+        for account in self.keeper.accounts().values():
+            listed = self.ledger.known.get(account.id, self.tick) <= self.listed
+            concerned = not self.person or self._is_person(account)
+            if listed and concerned and account.id in self.ledger.ours and account.id in self.ledger.owner:
+                self.ledger.linked.add(account.id)
 
     def forgot(self) -> None:
         """The state file was lost, restored, or bound anew: counting starts anew, nothing before is in the journal."""
@@ -233,7 +242,7 @@ class Observer:
         if whole:
             self.ledger.unseen = {one: (at, wish) for one, (at, wish) in self.ledger.unseen.items() if at > self.since}
         if linked:
-            self.ledger.linked |= self.ledger.ours
+            self._link()
         if whole and applied and self.first:
             told = {one for one, user in self.truth.people.items() if user.suspended or user.state != "STAGED"}
             shown = {one for one, tick in self.ledger.known.items() if tick <= self.listed}
@@ -260,7 +269,7 @@ class Observer:
         self.asked = asked
         self._journalled(asked, answer, effects, row, store)
         if store and store.value("reviewed") == "1":
-            self.ledger.linked |= self.ledger.ours  # what was learnt was saved before anything was sent
+            self._link()  # what was learnt was saved before anything was sent
         written = (store.value("binding") or {}).get("keeper", "") if store else ""
         for bound in {written, self.bound or written}:
             if not bound or not f"{HOST}{asked.path}".startswith(f"{bound}/"):
@@ -448,7 +457,9 @@ class Observer:
             for other in self.keeper.accounts().values():
                 if other.id == before.id or other.external_id != new or other.node != before.node:
                     continue
-                if not self._came_unseen(other):
+                # A cycle that creates nobody need not list Keeper: who came since the last list is known to none.
+                unlisted = self.asked.method == "PATCH" and ledger.known.get(other.id, 0) > self.listed
+                if not (unlisted or self._came_unseen(other)):
                     self.violated("c", f"{self.truth.address(new)} got {name} beside {other.email}")
             ledger.owner[before.id] = new
 

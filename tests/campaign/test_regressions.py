@@ -306,3 +306,71 @@ def test_a_creation_that_meets_somebody_elses_account_says_so(
     world.close()
     assert row["state"] == "failed" and "linked it to the account of ada@example.com" in row["error"]
     assert world.keeper.accounts()[account].locked
+
+
+def test_a_team_that_an_old_copy_of_the_state_file_knows_gives_way_to_the_one_that_is_there(world: World) -> None:
+    person(world, "ada", group(world, "Sales"))
+    cycle(world)
+    copy = world.path.read_bytes()
+    (queued,) = world.keeper.teams()
+    cycle(world, resync=True)
+    world.keeper.delete_team(queued)
+    world.admin_changed(queued)
+    cycle(world, resync=True)
+    world.path.write_bytes(copy)
+    world.observer.forgot()
+    person(world, "bob", *world.truth.groups)
+    cycle(world, resync=True)
+    assert teams_of(world, "ada") == teams_of(world, "bob") == {"Sales"}
+
+
+def test_an_address_that_two_people_had_ties_the_account_to_neither(world: World) -> None:
+    world.rules.safety = {"max_creations": 2}
+    people = {name: person(world, name) for name in ("ada", "bob")}
+    for one in people.values():
+        world.jumpcloud.update_user(one, email="cleo@example.com")
+    world.admin_changed(world.keeper.add_user("cleo@example.com", locked=True))
+    cycle(world)
+    for name, one in people.items():
+        world.jumpcloud.update_user(one, email=f"{name}@example.com")
+    world.admin_changed()
+    cycle(world)
+    for name in people:
+        account = world.keeper.account(f"{name}@example.com").id
+        world.keeper.move_user_to_other_node(account, NODES[1])
+        world.admin_changed(account)
+    ending(world, random.Random(1))
+
+
+def test_a_conflict_about_a_persons_address_leaves_them_their_account(world: World) -> None:
+    ada = person(world, "ada")
+    bob = person(world, "bob")
+    cycle(world)
+    world.jumpcloud.update_user(ada, email="cleo@example.com")
+    world.jumpcloud.update_user(bob, email="ada@example.com")
+    world.admin_changed()
+    world.admin_changed(world.keeper.add_user("cleo@example.com", external_id=ada))
+    ending(world, random.Random(1))
+
+
+def test_a_resync_of_one_person_ties_nobody_else_to_an_account(world: World) -> None:
+    person(world, "ada")
+    person(world, "bob")
+    other = world.keeper.add_user("bob@example.com")
+    world.admin_changed(other)
+    cycle(world, person="ada@example.com", resync=True)
+    world.keeper.change_email(other, "cleo@example.com", keep_alias=True)
+    world.admin_changed(other)
+    ending(world, random.Random(1))
+
+
+def test_an_account_that_came_after_the_last_list_is_known_to_nobody(world: World) -> None:
+    ada = person(world, "ada")
+    world.admin_changed(world.keeper.add_user("ada@example.com"))
+    cycle(world, {f"PATCH {SCIM}/Users": "refused"})
+    world.jumpcloud.update_user(ada, email="bob@example.com")
+    world.admin_changed()
+    world.admin_changed(world.keeper.add_user("bob@example.com", external_id=ada))
+    cycle(world)
+    assert world.keeper.account("ada@example.com").external_id == ada
+    assert "conflict" in cycle(world, resync=True)
