@@ -126,7 +126,10 @@ class _Equality:
         # Of several that bear the id, the other is in conflict by itself: one that came back from another node, say.
         if len(found) > 1:
             found = [a for a in found if not self._is_the_other(a, person)] or found
-        found.sort(key=lambda a: (a.id not in ledger.created, self.truth.address(person) not in a.addresses))
+        # Beside a conflict about the person, whoever came later under their address is not theirs.
+        age = ledger.known if "conflict" in self.told(person) else {}
+        address = self.truth.address(person)
+        found.sort(key=lambda a: (a.id not in ledger.created, age.get(a.id, 0), address not in a.addresses))
         return found[0] if found else None
 
     def _is_the_other(self, account: Account, person: str) -> bool:
@@ -173,8 +176,7 @@ class _Equality:
                 self.wrong(f"{who} is in scope and has no account", person)
             return
         conflict = "conflict" in told and self._rivals(person)
-        twins = sum(one.external_id == person for one in self.accounts.values()) > 1
-        if conflict and (twins or account.external_id != person):
+        if conflict and account.external_id != person:
             return
         if account.locked:
             somebody_else = account.id in ledger.touched or account.id in ledger.forgotten_locks
