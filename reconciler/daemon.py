@@ -27,6 +27,7 @@ from reconciler.health import Told, serving
 from reconciler.http import HttpError
 from reconciler.orders import DECISIONS, Answer, Ask, Setting
 from reconciler.plan import SCHEDULE
+from reconciler.reading import Services
 from reconciler.rows import Request
 from reconciler.secrets import SecretError
 from reconciler.settings_fields import Listen
@@ -67,7 +68,7 @@ class Daemon:
         self._last = ""
         self._held = ""
         self._refused = ""
-        self._services: cycle.Services
+        self._services: Services
         self._clients = AsyncExitStack()
         self._server = AsyncExitStack()
         self._listening: Listen | None = None

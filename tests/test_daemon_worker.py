@@ -21,6 +21,7 @@ from reconciler import cycle, exits, log, orders
 from reconciler import daemon as d
 from reconciler.config import load
 from reconciler.plan import Plan, Scope
+from reconciler.reading import Services
 from reconciler.rows import Request
 from reconciler.statefile_errors import translated
 from reconciler.store import InUse, NoRoom, Store, Unusable
@@ -35,7 +36,7 @@ EMPTY = Plan("cycle", NOW, SOURCE, Scope(0, 0, 0))
 
 def a_daemon(world: World, store: Store) -> d.Daemon:
     made = d.Daemon(load(world.folder / "config.toml"), store, lambda: datetime.now(UTC))
-    made._services = cycle.Services(None, None, "")  # type: ignore[arg-type]
+    made._services = Services(None, None, "")  # type: ignore[arg-type]
     return made
 
 

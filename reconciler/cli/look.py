@@ -21,8 +21,8 @@ from reconciler.cli.base import (
 from reconciler.exits import CHANGES, HELD, USAGE
 
 if TYPE_CHECKING:
-    from reconciler.cycle import Services
     from reconciler.plan import Plan
+    from reconciler.reading import Services
 
 
 @cli.command()

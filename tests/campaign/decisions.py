@@ -8,7 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 from reconciler import decisions
-from reconciler.cycle import Order, agree
+from reconciler.consent import agree
+from reconciler.cycle import Order
 from reconciler.plan import Plan
 from reconciler.report.document import held_effects, load_saved, read_saved, to_json
 from reconciler.store import StateError

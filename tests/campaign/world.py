@@ -14,9 +14,10 @@ from loguru import logger
 from pydantic import SecretStr
 
 from reconciler import cycle, jumpcloud, keeper
-from reconciler.cycle import NobodyThere, Order, Outcome, Services
+from reconciler.cycle import Order, Outcome
 from reconciler.http import Clock, Http, HttpError, Pace
 from reconciler.plan import Plan
+from reconciler.reading import NobodyThere, Services
 from reconciler.report.document import SavedPlanError, to_json
 from reconciler.report.text import render
 from reconciler.simulator.jumpcloud import JumpCloud
