@@ -90,6 +90,7 @@ class Daemon:
             self._tasks = [asyncio.create_task(self._work()), asyncio.create_task(self._pulse())]
             worker = self._tasks[0]
             await self._serve_metrics()
+            self._note_settings()
             systemd.notify(READY="1")
             try:
                 await asyncio.wait({worker, asyncio.create_task(self.stopping.wait())}, return_when="FIRST_COMPLETED")
@@ -111,6 +112,7 @@ class Daemon:
                 raise error
         with suppress(StateError):
             self.store.set_meta("next_cycle", "")
+            self.store.set_meta("settings", "")
         logger.info("stopped")
 
     async def _serve_metrics(self) -> None:
@@ -357,6 +359,7 @@ class Daemon:
             await self._clients.aclose()
             self._clients, self._services, self.settings = clients, services, settings
             self._refused = ""
+            self._note_settings()
             log.to_stderr(settings, service=True)
             await self._serve_metrics()
             self._schedule()
@@ -365,6 +368,11 @@ class Daemon:
             logger.info("the settings were read again")
         systemd.notify(READY="1")
         return problem
+
+    def _note_settings(self) -> None:
+        """Keep for `status` and `plan` which settings are in force."""
+        with suppress(StateError):
+            self.store.set_meta("settings", self.settings.digest)
 
     def _tell(self, doing: str) -> None:
         systemd.notify(STATUS=doing)
