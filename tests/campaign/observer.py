@@ -18,6 +18,7 @@ x  nothing ends in an error that was not foreseen, and nothing hangs
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -196,10 +197,23 @@ class Observer:
         ledger.met.clear()
         ledger.ours |= ledger.disowned
         ledger.disowned.clear()
-        # Whoever we locked once may be thought of as locked by us again, or as locked by somebody else.
-        ledger.locks |= {one for one in ledger.known if one in ledger.ours}
+        # Of whoever is locked the next plan has to think anew: ours are leavers' locks only.
+        ledger.locks.clear()
         ledger.forgotten_locks |= ledger.own_locks
         ledger.own_locks.clear()
+        self._eligible()
+
+    def remembered(self) -> tuple[Any, ...]:
+        """What a copy of the state file that is made now knows."""
+        ledger = self.ledger
+        return deepcopy((ledger.agreements, ledger.disowned, ledger.created, ledger.owner, ledger.locks))
+
+    def remembers(self, copy: tuple[Any, ...]) -> None:
+        """The state file is that copy: whom it manages it goes on managing, whose lock was ours by then is ours."""
+        ledger = self.ledger
+        ledger.agreements, ledger.disowned, created, owner, locks = deepcopy(copy)
+        ledger.created = {one for one in created if owner.get(one) == ledger.owner.get(one)}
+        ledger.locks |= locks
 
     def agreed(self, effects: Iterable[Sequence[str]]) -> None:
         """A person lets these effects through, for four hours."""
@@ -249,11 +263,27 @@ class Observer:
             here = [a for a in self.keeper.accounts().values() if a.node == self.rules.node and a.id in shown]
             ids = [a.external_id for a in here]  # whose id two accounts bear, neither is adopted for a leaver
             self.ledger.created |= {a.id for a in here if a.external_id in told and ids.count(a.external_id) == 1}
+        elif whole and applied:
+            self._adopted()
         if whole:
             for account in self.keeper.accounts().values():
                 owner = self.ledger.owner.get(account.id, "")
                 if account.active and self.truth.throughout(owner, self.since):
                     self.ledger.locks.discard(account.id)
+
+    def _adopted(self) -> None:
+        """Who bears the id of somebody in scope, alone, and was listed, is adopted without a request."""
+        here = [a for a in self.keeper.accounts().values() if a.node == self.rules.node]
+        ids = [a.external_id for a in here]
+        for account in here:
+            owner, came = account.external_id or "", self.ledger.known.get(account.id, self.tick)
+            if came <= self.since and ids.count(owner) == 1 and self.truth.throughout(owner, self.since):
+                if account.id not in self.ledger.disowned and not self._protected(account):
+                    self.ledger.created.add(account.id)
+
+    def _protected(self, account: Account) -> bool:
+        once = self.ledger.shielded.get(account.id, set())
+        return bool({account.email.casefold(), *once} & self.rules.protected)
 
     # Requests.
 
@@ -462,6 +492,7 @@ class Observer:
                 if not (unlisted or self._came_unseen(other)):
                     self.violated("c", f"{self.truth.address(new)} got {name} beside {other.email}")
             ledger.owner[before.id] = new
+            ledger.created.add(before.id)
 
     def _came_unseen(self, account: Account) -> bool:
         """Whether a creation met an account that came into the node after Keeper was listed for this cycle."""

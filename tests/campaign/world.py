@@ -25,7 +25,7 @@ from reconciler.simulator.keeper import Keeper
 from reconciler.simulator.service import Request, Response
 from reconciler.store import StateError
 from tests.campaign.clockwork import Hanging, Loop, Time
-from tests.campaign.observer import Agreement, Observer
+from tests.campaign.observer import Observer
 from tests.campaign.rules import NODES, Rules, scim_url
 from tests.campaign.seams import LISTS_LIE, CampaignStore, Died, Seam, Weather, row_in_hand
 from tests.campaign.truth import Truth
@@ -53,7 +53,7 @@ class World:
         self.rules = Rules()
         self.tokens = {node: self.keeper.token(node) for node in NODES}
         self.secrets = {API_KEY, PRIVATE_KEY, *self.tokens.values()}
-        self.copies: list[tuple[bytes, tuple[list[Agreement], set[str]]]] = []
+        self.copies: list[tuple[bytes, tuple[Any, ...]]] = []
         self.weather = Weather(0)
         self.happened: list[str] = []
         self.interludes: list[tuple[int, Callable[[], str]]] = []
