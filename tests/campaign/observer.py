@@ -18,6 +18,7 @@ x  nothing ends in an error that was not foreseen, and nothing hangs
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -67,6 +68,8 @@ class Sent:
     tick: int
     effects: list[Change] = field(default_factory=list)
     hidden: bool = False  # about a team that waits in a queue which Keeper does not show
+    undone: bool = False  # somebody else changed what it had made
+    closed: int | None = None  # the tick at which the journal had an outcome
 
 
 @dataclass
@@ -125,12 +128,16 @@ class Observer:
         self.asked = Request("GET", "/", {}, b"")
         self.forgotten = 0
         self.bound = ""
-        self.users_denied: Callable[[], bool] = lambda: False
+        self.users_lied: Callable[[], bool] = lambda: False
         """Whether Keeper's list of users lied in this cycle."""
 
     def violated(self, letter: str, words: str) -> None:
         self.violations.append(Violation(letter, words))
 
+        self.users_shown: dict[str, set[str]] = {}
+        """The accounts that the pages of Keeper's list of users showed in this cycle, by their targets."""
+        self.left: dict[str, Account | Team] = {}
+        """Keeper as it was left by whatever changed it last."""
     # What happens outside of requests.
 
     def moved(self, *, by_admin: Iterable[str] = ()) -> None:
@@ -290,6 +297,7 @@ class Observer:
     def request(
         self, asked: Request, answer: Response, effects: Sequence[Change], row: int | None, store: CampaignStore | None
     ) -> None:
+        self.users_shown.clear()
         """One request that the simulated Keeper received and how it answered, with everything that it changed."""
         self.tick += 1
         if asked.method == "GET":
@@ -379,6 +387,23 @@ class Observer:
                 new = self.ledger.touched.get(before.id, 0) > self.since and before.external_id != person
                 if self.truth.throughout(person, self.since) and not new:
                     self.violated("a", f"{name} was locked, though in scope all the time")
+    def answered(self, asked: Request, shown: Response) -> None:
+        """What the reconciler was shown, whatever Keeper had answered."""
+        if asked.method == "GET" and asked.path.endswith("/Users") and shown.status == 200:
+            with suppress(ValueError, TypeError, KeyError):
+                self.users_shown[asked.target] = {str(row["id"]) for row in json.loads(shown.body)["Resources"]}
+
+    def users_denied(self, account: str) -> bool:
+        """Whether Keeper's list of users lied in this cycle, and lacked this account."""
+        return self.users_lied() and not any(account in shown for shown in self.users_shown.values())
+
+    def closed(self, rows: Iterable[dict[str, Any]]) -> None:
+        """The journal as it is after a cycle."""
+        for row in rows:
+            sent = self.ledger.sent.get(row["id"])
+            if sent is not None and sent.closed is None and row["state"] not in ("sent", "unknown"):
+                sent.closed = self.tick
+
             self.ledger.locks.add(before.id)
             self.ledger.own_locks.add(before.id)
             self._count("max_deactivations", who | {before.id}, ("deactivate_user",))
@@ -445,7 +470,7 @@ class Observer:
                 other.external_id,
                 ledger.owner.get(other.id) if other.id in ledger.created else "",
             ):
-                if account.email.casefold() not in other.addresses and self.users_denied():
+                if account.email.casefold() not in other.addresses and self.users_denied(other.id):
                     continue  # one that Keeper's list lacked; under the same address Keeper would have linked them
                 self.violated("c", f"{account.email} got a second account beside {other.email}")
         if account.email.casefold() in self.rules.protected:
@@ -497,7 +522,7 @@ class Observer:
     def _came_unseen(self, account: Account) -> bool:
         """Whether a creation met an account that came into the node after Keeper was listed for this cycle."""
         late = self.ledger.known.get(account.id, 0) > self.listed > self.since
-        return self.asked.method == "POST" and (late or (self.first and self.users_denied()))
+        return self.asked.method == "POST" and (late or (self.first and self.users_denied(account.id)))
 
     def _team(self, change: Change) -> None:
         after = change.after
@@ -555,7 +580,8 @@ class Observer:
     def _invisible(self, sent: Sent) -> bool:
         """Whether nothing could have shown that this took effect: a membership that waits for approval where Keeper
         hides that, or whatever Keeper's lists denied twice."""
-        if sum(tick >= sent.tick for tick in self.list_lied) > 1:
+        closed = self.tick if sent.closed is None else sent.closed
+        if sum(sent.tick <= tick <= closed for tick in self.list_lied) > 1:
             return True
         hidden = sent.hidden or not self.keeper.dialect.shows_pending_memberships
         return hidden and bool(sent.effects) and all(_only_adds(change) for change in sent.effects)

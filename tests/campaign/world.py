@@ -49,7 +49,7 @@ class World:
         self.keeper = Keeper(NODES, clock=self.time.monotonic)
         self.truth = Truth(self.jumpcloud, self.application)
         self.observer = Observer(self.truth, self.keeper, self.time.now)
-        self.observer.users_denied = self._users_denied
+        self.observer.users_lied = self._users_lied
         self.rules = Rules()
         self.tokens = {node: self.keeper.token(node) for node in NODES}
         self.secrets = {API_KEY, PRIVATE_KEY, *self.tokens.values()}
@@ -122,14 +122,14 @@ class World:
         return self._services
 
     def _seam(self, name: str, deliver: Callable[[Request], Response], weather: Callable[[], Weather]) -> Seam:
-        return Seam(name, deliver, weather, self._interrupt, self._pull_the_plug)
+        return Seam(name, deliver, weather, self._interrupt, self._pull_the_plug, self.observer.answered)
 
     def _interrupt(self) -> None:
         """Ctrl-C, as asyncio.run passes it on."""
         assert self._main is not None
         self._main.cancel()
 
-    def _users_denied(self) -> bool:
+    def _users_lied(self) -> bool:
         lies = ("stale Keeper", "shortened Keeper")
         return any(entry.startswith(lies) and "/Users?" in entry for entry in self.weather.happened)
 
@@ -266,6 +266,9 @@ class World:
             self.close()
             self.happened = weather.happened
             if any(entry.startswith(("stale Keeper", "shortened Keeper")) for entry in weather.happened):
+            if self.store is not None and not self.store.dead:
+                self.observer.closed(self.store.journal_rows())
+            self.close()
                 self.observer.list_lied.append(self.observer.tick)
             self.faults.update(
                 entry.partition(" ")[0] for entry in weather.happened if not entry.startswith("meanwhile")
