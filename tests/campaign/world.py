@@ -263,13 +263,12 @@ class World:
             self.observer.violated("x", f"{error!r} at {Path(where.filename).name}:{where.lineno}")
             text = "".join(traceback.format_exception(error))
         finally:
-            self.close()
             self.happened = weather.happened
             if any(entry.startswith(("stale Keeper", "shortened Keeper")) for entry in weather.happened):
+                self.observer.list_lied.append(self.observer.tick)
             if self.store is not None and not self.store.dead:
                 self.observer.closed(self.store.journal_rows())
             self.close()
-                self.observer.list_lied.append(self.observer.tick)
             self.faults.update(
                 entry.partition(" ")[0] for entry in weather.happened if not entry.startswith("meanwhile")
             )
