@@ -159,7 +159,7 @@ class _Equality:
             if not told and (account is None or account.locked):
                 self.wrong(f"{who} is protected, and nothing says so", person)
             return
-        if person in self.held or ("unmanaged" in told and {person, address} & ledger.given_up):
+        if "unmanaged" in told and {person, address} & ledger.given_up:
             return
         unknown = account is not None and not (account.external_id or address or account.id in ledger.created)
         if account is None or (unknown and "no_address" in told):
@@ -252,11 +252,6 @@ class _Equality:
             if user is not None and bound and not (user.suspended or user.state == "SUSPENDED"):
                 return
         if self._protected(account):
-            return
-        twins = [a for a in self.accounts.values() if account.external_id and a.external_id == account.external_id]
-        if len(twins) > 1 and "conflict" in self.told(account.id):
-            return
-        if {*people, account.id} & self.held:
             return
         self.wrong(f"{account.email} has left and is not locked", account.id, *people)
 
