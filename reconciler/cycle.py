@@ -443,7 +443,7 @@ class _Line:
         return enforced and not self.order.person and not any(held.limit in HOLDS_ALL for held in plan.held)
 
     async def confirmed(self, judged: Judged, read: _Read) -> Judged:
-        return await confirm(judged, self.services.jumpcloud, read.directory.groups)
+        return await confirm(judged, self.services.jumpcloud, read.directory.groups, read.snapshot.teams)
 
     async def own_locks(
         self, judged: Judged, learnt: Snapshot, read: _Read, before: Snapshot

@@ -116,6 +116,13 @@ def tied_to_another(account: Account, user_id: str) -> bool:
     return bool(owners - {user_id, ""})
 
 
+def tied_to(team: Team) -> str:
+    """The JumpCloud id of the group whose team Keeper holds it for: as long as a tie to another one has not arrived,
+    that of the former."""
+    arrived = team.asked.get(EXTERNAL_ID) == team.jumpcloud_id
+    return team.jumpcloud_id if arrived else team.shown.get(EXTERNAL_ID) or team.jumpcloud_id
+
+
 def _match_users(result: Match, directory: Directory, snapshot: Snapshot, policy: Policy, now: datetime) -> None:
     known = {
         a.jumpcloud_id: a for a in snapshot.accounts.values() if a.jumpcloud_id and a.standing is not Standing.UNMANAGED
@@ -304,6 +311,7 @@ def _taken_over(account: Account, directory: Directory, known: Mapping[str, Acco
 
 def _match_teams(result: Match, directory: Directory, snapshot: Snapshot, policy: Policy) -> None:
     linked = {t.jumpcloud_id: t for t in snapshot.teams.values() if t.managed and t.jumpcloud_id}
+    _give_back(result, linked, directory, policy)
     free = [t for _, t in sorted(snapshot.teams.items()) if not t.managed and not t.gone]
     by_external: dict[str, list[Team]] = defaultdict(list)
     by_name: dict[str, list[Team]] = defaultdict(list)
@@ -341,6 +349,17 @@ def _match_teams(result: Match, directory: Directory, snapshot: Snapshot, policy
             _match_by_name(result, group, namesakes, claimed, snapshot, policy)
         claimed.setdefault(group.name, group.id)
     _keep_whom_they_hold(result, snapshot)
+
+
+def _give_back(result: Match, linked: dict[str, Team], directory: Directory, policy: Policy) -> None:
+    """A group that is back in scope has its team again, where no tie to the namesake that was to take it arrived."""
+    for group_id, team in sorted(linked.items()):
+        home = directory.groups.get(tied_to(team))
+        if team.gone or home is None or home.id in linked or not policy.teams.manages(home.name):
+            continue
+        del linked[group_id]
+        linked[home.id] = replace(team, jumpcloud_id=home.id, asked={}, settled={})
+        result.teams[team.keeper_id] = linked[home.id]
 
 
 def _keep_whom_they_hold(result: Match, snapshot: Snapshot) -> None:
