@@ -9,7 +9,7 @@ from reconciler.confirm import confirm
 from reconciler.diff import Decision
 from reconciler.jumpcloud import JumpCloud, Paths
 from reconciler.model import Account, Group, KeeperUser, Membership, Standing, Status, Takeover
-from reconciler.plan import Kind, NoticeKind
+from reconciler.plan import Kind, NoticeKind, Rule
 from reconciler.policy import Drift, Limits, OutOfScope, Pilot, Policy, Reactivate, TeamOutOfScope, TeamPolicy
 from reconciler.safety import Consent, Judged, Release, judge
 from reconciler.snapshot import after_user
@@ -99,6 +99,22 @@ def test_takeover_mark_on_a_managed_account_does_not_link_a_later_hire_silently(
     hire = user(2, direct=True, email="u1@example.com")
     d = decide(directory([hire]), learnt, now=NOW + timedelta(days=200))
     assert not [op for op in d.plan.operations if op.subject.jumpcloud_id == hire.id], d.plan.operations
+
+
+def test_an_account_that_was_given_up_and_is_adopted_again_is_its_owners_under_a_new_address_too() -> None:
+    p = user(1, direct=True, email="new@example.com")
+    given_up = account(user(1), shown={"userName": "u1@example.com"}, asked={}, settled={})
+    marked = replace(given_up, standing=Standing.UNMANAGED, takeover=Takeover.BY_ADDRESS)
+    d = decide(directory([p]), snapshot([marked]))
+    assert kinds(d) == [Kind.UPDATE_USER] and d.snapshot.accounts["k0001"].jumpcloud_id == p.id
+    hire = user(2, direct=True, email="u1@example.com")
+    recycled = decide(directory([hire, user(1)]), snapshot([marked]))
+    assert recycled.snapshot.accounts["k0001"].jumpcloud_id == hire.id
+    suspended = decide(directory([replace(p, status=Status.SUSPENDED)]), snapshot([marked]))
+    assert [op.rule for op in suspended.plan.operations] == [Rule.SUSPENDED]
+    twice = decide(directory([p]), snapshot([marked, account(p, keeper_id="k0005")]))
+    assert twice.snapshot.accounts["k0005"].jumpcloud_id == p.id
+    assert twice.snapshot.accounts["k0001"].jumpcloud_id == ""
 
 
 def test_focus_does_not_lose_the_adoption_of_an_unmanaged_account() -> None:
