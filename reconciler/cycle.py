@@ -312,7 +312,7 @@ class _Line:
         return enforced and not self.order.person and not any(held.limit in HOLDS_ALL for held in plan.held)
 
     async def confirmed(self, judged: Judged, read: Read) -> Judged:
-        return await confirm(judged, self.services.jumpcloud, read.directory.groups)
+        return await confirm(judged, self.services.jumpcloud, read.directory.groups, read.snapshot.teams)
 
     async def own_locks(self, judged: Judged, learnt: Snapshot, read: Read) -> tuple[Judged, Snapshot]:
         """What a lock that is newly taken for ours rests on is confirmed: on somebody's return it would be undone."""

@@ -364,8 +364,8 @@ class Observer:
             return
         self.asked = asked
         self._journalled(asked, answer, effects, row, store)
-        if store and store.value("reviewed") == "1":
-            self._link()  # what was learnt was saved before anything was sent
+        if store:
+            self._linked(store)
         written = (store.value("binding") or {}).get("keeper", "") if store else ""
         for bound in {written, self.bound or written}:
             if not bound or not f"{HOST}{asked.path}".startswith(f"{bound}/"):
@@ -400,6 +400,18 @@ class Observer:
             sent = self.ledger.sent.get(row["id"])
             if sent is not None and sent.closed is None and row["state"] not in ("sent", "unknown"):
                 sent.closed = self.tick
+
+    def _linked(self, store: CampaignStore) -> None:
+        """What was learnt was saved before anything was sent: of a first plan, whoever something is sent for."""
+        ledger, accounts = self.ledger, self.keeper.accounts()
+        concerned = {found["keeper_id"]: found["jumpcloud_id"] for found in reversed(store.journal_rows())}
+        if store.value("reviewed") == "1":
+            self._link()
+        ledger.linked |= ledger.ours & concerned.keys()
+        for one in ledger.linked & concerned.keys() & accounts.keys():
+            # Somebody whom a list that is behind shows in scope is linked too: it is theirs while it has their address.
+            if self.truth.address(concerned[one]) == accounts[one].email.casefold():
+                ledger.owner.setdefault(one, concerned[one])
 
     def _journalled(
         self, asked: Request, answer: Response, effects: Sequence[Change], row: int | None, store: CampaignStore | None

@@ -12,6 +12,7 @@ from reconciler import decisions
 from reconciler.cycle import Order
 from reconciler.plan import Plan
 from reconciler.simulator.service import Request, Response
+from tests.campaign import decisions as campaign_decisions
 from tests.campaign.ending import ending
 from tests.campaign.rules import NODES
 from tests.campaign.seams import Weather
@@ -374,3 +375,76 @@ def test_an_account_that_came_after_the_last_list_is_known_to_nobody(world: Worl
     cycle(world)
     assert world.keeper.account("ada@example.com").external_id == ada
     assert "conflict" in cycle(world, resync=True)
+
+
+def readdressed_by_hand(world: World, account: str, name: str) -> None:
+    world.keeper.change_email(account, f"{name}@example.com", keep_alias=False)
+    world.admin_changed(account)
+
+
+def test_who_was_linked_by_a_list_that_is_behind_stays_the_owner_under_whatever_address(world: World) -> None:
+    group(world, "Sales")
+    leaver = person(world, "bob")
+    account = settled_by_hand(world, "bob")
+    world.keeper.accept_invitation(account)
+    world.cycle(Order(by="root"), Weather(0))  # the first plan waits
+    world.jumpcloud.suspend(leaver)
+    world.admin_changed()
+    script = {"JumpCloud GET /api/systemusers?": "stale", f"Keeper POST {SCIM}/Groups": "death_after"}
+    world.cycle(Order(by="root", reviewed=lambda _: True), Weather(1, script=script))
+    person(world, "lars")
+    readdressed_by_hand(world, account, "lars")
+    cycle(world, resync=True, person="lars@example.com")
+    cycle(world, resync=True)
+    assert world.keeper.accounts()[account].locked
+
+
+def test_who_was_linked_before_the_first_plan_was_reviewed_stays_the_owner(world: World) -> None:
+    world.keeper.set_dialect(ignored_attributes=frozenset({"externalId"}))
+    leaver = person(world, "bob")
+    account = settled_by_hand(world, "bob")
+    world.keeper.accept_invitation(account)
+    world.cycle(Order(by="root"), Weather(0))
+    campaign_decisions.consent_to_held(world)
+    person(world, "zoe")
+    text = world.cycle(Order(by="root"), Weather(1, script={f"Keeper PATCH {SCIM}/Users/": "death_after"}))
+    assert "died" in text
+    person(world, "lars")
+    readdressed_by_hand(world, account, "lars")
+    world.jumpcloud.suspend(leaver)
+    world.admin_changed()
+    cycle(world)
+    assert world.keeper.accounts()[account].locked
+
+
+def test_a_group_that_is_back_in_scope_has_the_team_that_its_namesake_was_to_get(world: World) -> None:
+    world.rules.safety = {"max_removals": 0}
+    former = group(world, "Sales")
+    ada = person(world, "ada", former)
+    cycle(world)
+    world.jumpcloud.bind_user(world.application, ada)
+    world.jumpcloud.unbind_group(world.application, former)
+    group(world, "Sales")
+    assert "max_removals" in cycle(world)
+    world.jumpcloud.bind_group(world.application, former)
+    world.admin_changed()
+    cycle(world, person="ada@example.com", resync=True)
+    assert teams_of(world, "ada") == {"Sales"}
+
+
+def test_who_was_given_up_and_is_adopted_again_gets_no_second_account_under_a_new_address(world: World) -> None:
+    ada = person(world, "ada")
+    cycle(world)
+    account = world.keeper.account("ada@example.com").id
+    with world.open() as store:
+        decisions.disown(store, world.time.now(), "root", "", "ada@example.com")
+    world.observer.ledger.disowned.add(account)
+    world.jumpcloud.update_user(ada, email="zoe@example.com")
+    world.admin_changed()
+    cycle(world)
+    with world.open() as store:
+        decisions.adopt(store, world.time.now(), "root", "", email="ada@example.com")
+    world.store = None
+    world.observer.ledger.disowned.discard(account)
+    cycle(world, resync=True)
+    assert [one.external_id for one in world.keeper.accounts().values()] == [ada]
