@@ -343,7 +343,8 @@ class Observer:
         ids = [a.external_id for a in here]
         for account in here:
             owner, came = account.external_id or "", self.ledger.known.get(account.id, self.tick)
-            alone = ids.count(owner) == 1 and account.id not in self.ledger.disowned and not self._protected(account)
+            given_up = account.id in self.ledger.disowned or account.id in self.ledger.met
+            alone = ids.count(owner) == 1 and not given_up and not self._protected(account)
             if alone and came <= self.since and self.truth.throughout(owner, self.since):
                 self.ledger.created.add(account.id)
 
@@ -592,7 +593,8 @@ class Observer:
                 if not (unlisted or self._came_unseen(other)):
                     self.violated("c", f"{self.truth.address(new)} got {name} beside {other.email}")
             ledger.owner[before.id] = new
-            ledger.created.add(before.id)
+            if self.asked.method == "PATCH":  # a creation may have met an account that it is not to have
+                ledger.created.add(before.id)
 
     def _came_unseen(self, account: Account) -> bool:
         """Whether a creation met an account that came into the node after Keeper was listed for this cycle."""
