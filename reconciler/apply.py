@@ -212,15 +212,18 @@ class _Run:
         missing = tuple(team for team in op.add if self._team_id(team) is None)
         sent = replace(op, add=tuple(team for team in op.add if team not in missing))
         words = f"not added yet: {', '.join(team.name for team in missing)}" if missing else ""
-        before: KeeperUser | None = None
+        outcome, before = "done", None
         if canary and op.kind is not Kind.CREATE_USER:
             # What others changed in Keeper since the snapshot must not pass for an effect of this request.
             canary, before = await self._look(sent, None, needed=False)
         try:
             reply = await self._request(sent)
         except scim.Refused as refusal:
-            done, reply = await self._without_teams(sent, refusal)
-            words = words if done == sent else f"not all teams were changed: {refusal}"
+            done, reply, arrived = await self._without_teams(sent, refusal)
+            if not arrived:
+                outcome, words = "already", f"so already, as far as Keeper shows: {refusal}"
+            if not _same_teams(done, sent):
+                words = f"not all teams were changed: {refusal}"
             sent = done
         ids = self._team_ids(sent)
         remove = [ids[team.key] for team in sent.remove]
@@ -239,7 +242,7 @@ class _Run:
                 self._tell_ignored(sent, shown)
             reply = shown or reply
         account = after_user(None if op.kind is Kind.CREATE_USER else self._account(op), sent, ids, reply, self.clock())
-        self._keep(number, op, account, words)
+        self._keep(number, op, account, words, outcome)
         return disagreement or (canary and looked)
 
     async def _look(self, op: Operation, reply: KeeperUser | None, *, needed: bool) -> tuple[bool, KeeperUser | None]:
@@ -267,10 +270,11 @@ class _Run:
         values = {c.attribute: c.after == "true" if c.attribute == "active" else c.after for c in op.changes}
         return await self.client.patch_user(op.subject.keeper_id, values, add, [ids[team.key] for team in op.remove])
 
-    async def _without_teams(self, op: Operation, refusal: scim.Refused) -> tuple[Operation, KeeperUser | None]:
+    async def _without_teams(self, op: Operation, refusal: scim.Refused) -> tuple[Operation, KeeperUser | None, bool]:
         """What of a refused operation is done all the same, and Keeper's answer: a team that is not there (any more),
         or a membership that is as it should be already, must not stand in the way of the rest. The next plan asks for
-        the teams by themselves. Raises the refusal where nothing is left."""
+        the teams by themselves. Besides, whether any of it was done by us: what is as it should be already was not.
+        Raises the refusal where nothing is left."""
         if refusal.uncertain or not (op.add or op.remove):
             raise refusal
         shown = None if op.kind is Kind.CREATE_USER else await self.client.user(op.subject.keeper_id)
@@ -278,27 +282,34 @@ class _Run:
         if shown is not None:
             ids = self._team_ids(op)
             lacking = tuple(team for team in op.add if ids[team.key] not in shown.teams)
-            left = tuple(team for team in op.remove if ids[team.key] in shown.teams)
+            unseen = self._unseen(op)
+            left = tuple(team for team in op.remove if ids[team.key] in shown.teams or team in unseen)
             rest = replace(op, add=lacking, remove=left)
             if not (op.changes or lacking or left):
-                return op, shown
+                return op, shown, False
         if rest != op:
             try:
-                return op, await self._request(rest)
+                return op, await self._request(rest), True
             except scim.Refused as error:
                 if error.uncertain:
                     raise
                 refusal = error
         if op.changes:
             rest = replace(op, add=(), remove=())
-            return rest, await self._request(rest)
+            return rest, await self._request(rest), True
         return await self._team_by_team(op, rest, refusal)
+
+    def _unseen(self, op: Operation) -> set[TeamRef]:
+        """Of what is to be taken away, what Keeper has never shown."""
+        account = self._account(op)
+        return {team for team in op.remove if account is not None and account.waits(self._team_id(team) or "")}
 
     async def _team_by_team(
         self, op: Operation, rest: Operation, refusal: scim.KeeperError
-    ) -> tuple[Operation, KeeperUser | None]:
+    ) -> tuple[Operation, KeeperUser | None, bool]:
         """What Keeper takes of the `rest`, which is nothing but teams: each by itself, what takes away first. What of
-        the operation is not in the rest is as it should be."""
+        the operation is not in the rest is as it should be; so is what Keeper does not show and, asked for twice,
+        refuses to take away."""
         done = replace(
             op,
             add=tuple(team for team in op.add if team not in rest.add),
@@ -307,7 +318,8 @@ class _Run:
         parts = [replace(rest, add=(), remove=(team,)) for team in rest.remove]
         parts += [replace(rest, add=(team,), remove=()) for team in rest.add]
         reply: KeeperUser | None = None
-        for part in parts if len(parts) > 1 else ():
+        arrived, unseen = False, self._unseen(rest)
+        for part in parts if len(parts) > 1 or unseen else ():
             try:
                 reply = await self._request(part)
             except scim.KeeperError as error:
@@ -315,11 +327,14 @@ class _Run:
                 refusal = refusal if refusal.uncertain else error
                 if not isinstance(error, scim.Refused):
                     break
+                if error.uncertain or unseen.isdisjoint(part.remove):
+                    continue
             else:
-                done = replace(done, add=(*done.add, *part.add), remove=(*done.remove, *part.remove))
+                arrived = True
+            done = replace(done, add=(*done.add, *part.add), remove=(*done.remove, *part.remove))
         if not (done.add or done.remove or refusal.uncertain):
             raise refusal
-        return done, reply
+        return done, reply, arrived or refusal.uncertain
 
     def _tell_ignored(self, op: Operation, shown: KeeperUser) -> None:
         """An attribute that Keeper makes something else of is no failure, but nobody should have to guess."""
@@ -340,11 +355,11 @@ class _Run:
     def _account(self, op: Operation) -> Account | None:
         return self.accounts.get(op.subject.keeper_id)
 
-    def _keep(self, number: int, op: Operation, account: Account, words: str) -> None:
+    def _keep(self, number: int, op: Operation, account: Account, words: str, outcome: str) -> None:
         former = self.account_of.get(account.jumpcloud_id) if account.jumpcloud_id else None
         drop = [former] if former and former != account.keeper_id else []
         self.accounts[account.keeper_id] = account
-        self._record(number, Result(op, State.DONE, "done", words), accounts=[account], drop_accounts=drop)
+        self._record(number, Result(op, State.DONE, outcome, words), accounts=[account], drop_accounts=drop)
 
     def _gone(self, number: int, op: Operation, words: str) -> None:
         account = self._account(op)
@@ -458,6 +473,10 @@ class _Run:
                 self._record(
                     number, Result(op, State.PUT_OFF, "put_off", self.applied.stopped or "the apply was stopped")
                 )
+
+
+def _same_teams(one: Operation, other: Operation) -> bool:
+    return {*one.add} == {*other.add} and {*one.remove} == {*other.remove}
 
 
 def _denied(op: Operation, shown: KeeperUser, removed: Sequence[str]) -> str:

@@ -227,6 +227,12 @@ class Account:
     takeover: Takeover = Takeover.NONE
     review_lock: bool = False
 
+    def waits(self, team_id: str) -> bool:
+        """Whether a membership of theirs has never been shown since it was asked for: it may wait, unseen, for
+        approval, so that not being shown says nothing of it."""
+        membership = self.memberships.get(team_id)
+        return membership is not None and not membership.seen
+
     @property
     def email(self) -> str:
         """The address under which Keeper shows the account."""

@@ -28,7 +28,8 @@ from reconciler.waiting import told_by_inventory
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The outcome of one operation: done, failed (it never arrived), or still unknown, with words for the journal."""
+    """The outcome of one operation, with words for the journal: done (be it in part), failed (it never arrived, or
+    nothing shows that it did and it can be asked for again), or still unknown."""
 
     state: State
     words: str
@@ -37,6 +38,8 @@ class Settled:
 _ARRIVED = Settled(State.DONE, "found in Keeper")
 NEVER = Settled(State.FAILED, "Keeper shows that it did not arrive")
 """What one list alone says, which may be behind. Of a queued team no list says so, only the inventory."""
+_IN_PART = Settled(State.DONE, "found in Keeper in part; the rest is asked for again")
+_UNSEEN = Settled(State.FAILED, "Keeper shows nothing of it, whether it arrived or not; it is asked for again")
 _QUEUED_PERHAPS = Settled(State.UNKNOWN, "not shown; it may be queued")
 
 
@@ -93,13 +96,19 @@ class _Settlement:
         shown = {team_id for team_id, membership in account.memberships.items() if membership.shown}
         added = tuple(team for team in op.add if teams.get(team.key) in shown)
         removed = tuple(team for team in op.remove if team.key in teams and teams[team.key] not in shown)
+        # What waits unseen is not shown in any case: that proves nothing of its removal.
+        waited = tuple(team for team in removed if account.waits(teams[team.key]))
+        news = [change for change in op.changes if not same(change.attribute, change.before, change.after)]
         if op.kind is Kind.UPDATE_USER:
             # A team without an id yet may have been left out of the request, for want of that.
             sent = tuple(team for team in op.add if team.key in teams and (team.keeper_id or team in added))
             # One request arrives as a whole: what shows proves it also for a membership that waits and does not show.
-            proved = any(change.before != change.after for change in op.changes) or bool(op.remove)
-            arrived = arrived and removed == op.remove and (proved or (bool(sent) and added == sent))
+            proved = bool(news) or len(removed) > len(waited)
+            shows_added = added == sent and (bool(sent) or not op.add)
+            arrived = arrived and removed == op.remove and (proved or (shows_added and not waited))
             added = sent if arrived else added
+        if not arrived or op.kind is not Kind.UPDATE_USER:
+            removed = tuple(team for team in removed if team not in waited)
         if arrived or added or removed:
             # Whatever of it shows is ours; the rest is to be asked for again. An account that is there, or open, may be
             # so by somebody else's doing, and then nothing else of the request arrived.
@@ -116,7 +125,16 @@ class _Settlement:
             self.accounts[account.keeper_id] = replace(
                 after, memberships=kept, protected_as=account.protected_as, active=account.active
             )
-        return _ARRIVED if arrived else NEVER
+        if arrived:
+            return _ARRIVED
+        if op.kind is Kind.UPDATE_USER:
+            # What Keeper refused together was sent in parts: the changes without the teams, or each team by itself.
+            found = any(same(c.attribute, c.after, account.shown.get(c.attribute, "")) for c in news)
+            if found or (not op.changes and (added or removed)):
+                return _IN_PART
+            if waited and not op.changes:
+                return _UNSEEN
+        return NEVER
 
     def _account(self, op: Operation) -> Account | None:
         tied = [a for a in self.accounts.values() if a.jumpcloud_id and a.jumpcloud_id == op.subject.jumpcloud_id]

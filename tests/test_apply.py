@@ -168,6 +168,38 @@ def test_of_several_teams_each_goes_by_itself_once_keeper_refused_them_together(
     assert set(store.snapshot().accounts["k0001"].memberships) == {T9, "t0008"}  # refused, taken
 
 
+def outcomes(store: Store) -> list[tuple[State, str]]:
+    return [(row.state, row.outcome) for row in store.journal(NOW)]
+
+
+def test_what_keeper_refuses_to_take_away_may_wait_unseen_and_is_asked_for_once_more(store: Store) -> None:
+    waits = account(ADA, memberships={T9: replace(MEMBER, seen=False, shown=False)})
+    held = snapshot([waits], [team(ENG)])
+    keeper = Keeper([shown(waits)], [shown_team(ENG)])
+    keeper.errors["k0001"] = [refused()]
+    applied(store, keeper, op(Kind.UPDATE_USER, ADA, remove=(ref(ENG),)), held=held)
+    assert keeper.sent == [(f"-{T9}", "k0001")] * 2 and outcomes(store) == [(State.DONE, "done")]
+    assert store.snapshot().accounts["k0001"].memberships == {}
+
+
+def test_what_keeper_refuses_to_take_away_twice_and_does_not_show_is_not_there(store: Store) -> None:
+    waits = account(ADA, memberships={T9: replace(MEMBER, seen=False, shown=False)})
+    keeper = Keeper([shown(waits)], [shown_team(ENG)])
+    keeper.errors["k0001"] = [refused(), refused()]
+    applied(store, keeper, op(Kind.UPDATE_USER, ADA, remove=(ref(ENG),)), held=snapshot([waits], [team(ENG)]))
+    assert outcomes(store) == [(State.DONE, "already")]
+    assert store.snapshot().accounts["k0001"].memberships == {}
+
+
+def test_what_somebody_else_took_away_before_is_not_what_we_did(store: Store) -> None:
+    member = account(ADA, memberships={T9: MEMBER})
+    keeper = Keeper([shown(account(ADA))], [shown_team(ENG)])
+    keeper.errors["k0001"] = [refused()]
+    applied(store, keeper, op(Kind.UPDATE_USER, ADA, remove=(ref(ENG),)), held=snapshot([member], [team(ENG)]))
+    assert len(keeper.sent) == 1 and outcomes(store) == [(State.DONE, "already")]
+    assert store.snapshot().accounts["k0001"].memberships == {}
+
+
 def test_a_team_that_holds_people_whom_we_do_not_manage_is_not_deleted(store: Store) -> None:
     keeper = node()
     keeper.teams[T9] = shown_team(ENG, members=frozenset({"k0001", "stranger"}))

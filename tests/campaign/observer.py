@@ -656,11 +656,14 @@ class Observer:
 
     def _invisible(self, sent: Sent) -> bool:
         """Whether nothing could have shown that this took effect: a membership that waits for approval where Keeper
-        hides that, or whatever Keeper's lists denied twice."""
+        hides that, be it asked for or taken back, or whatever Keeper's lists denied twice."""
         closed = self.tick if sent.closed is None else sent.closed
         if sum(sent.tick <= tick <= closed for tick in self.list_lied) > 1:
             return True
-        hidden = sent.hidden or not self.keeper.dialect.shows_pending_memberships
+        shows_pending = self.keeper.dialect.shows_pending_memberships
+        if not shows_pending and sent.effects and all(_only_pending(change) for change in sent.effects):
+            return True
+        hidden = sent.hidden or not shows_pending
         return hidden and bool(sent.effects) and all(_only_adds(change) for change in sent.effects)
 
     def journal_tells_the_truth(self, rows: dict[int, dict[str, Any]], queued_shown: Callable[[str], bool]) -> None:
@@ -714,6 +717,14 @@ def _only_adds(change: Change) -> bool:
         return False
     same = replace(before, teams=(), pending_teams=()) == replace(after, teams=(), pending_teams=())
     return same and bool(after.pending_teams) and set(before.teams) <= set(after.teams)
+
+
+def _only_pending(change: Change) -> bool:
+    """Whether an effect is nothing but memberships that wait for approval, or did."""
+    before, after = change.before, change.after
+    if not isinstance(before, Account) or not isinstance(after, Account):
+        return False
+    return replace(before, pending_teams=()) == replace(after, pending_teams=())
 
 
 def _of(subject: object, name: str) -> str:

@@ -105,6 +105,24 @@ def test_a_team_that_keeper_refuses_keeps_nobody_in_another(world: World) -> Non
     assert teams_of(world, "ada") == set()
 
 
+@pytest.mark.parametrize("fault", ["refused", "timeout"])
+def test_a_membership_that_waits_unseen_is_not_gone_since_nothing_shows_it(world: World, fault: str) -> None:
+    world.keeper.set_dialect(queues_every_membership=True, shows_pending_memberships=False)
+    sales = group(world, "Sales")
+    ada = person(world, "ada", sales)
+    person(world, "bob", sales)
+    cycle(world)
+    world.jumpcloud.remove_member(sales, ada)
+    world.jumpcloud.bind_user(world.application, ada)
+    world.admin_changed()
+    patch = f"PATCH {SCIM}/Users/{world.keeper.account('ada@example.com').id}"
+    cycle(world, {f"{patch}#1" if fault == "refused" else patch: fault})
+    assert "refused" in world.lines[-1] or "timeout" in world.lines[-1]
+    cycle(world)
+    cycle(world)
+    assert teams_of(world, "ada") == set()
+
+
 def test_a_queueing_without_an_answer_takes_no_team_that_somebody_made_by_hand(world: World) -> None:
     person(world, "ada", group(world, "Sales"), group(world, "Legal"))
     cycle(world, {f"POST {SCIM}/Groups#2": "timeout", f"POST {SCIM}/Groups#1": ""})
