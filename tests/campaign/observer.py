@@ -93,7 +93,7 @@ class Ledger:
     unlocked: set[str] = field(default_factory=set)  # accounts that this cycle has unlocked
     touched: dict[str, int] = field(default_factory=dict)  # users and teams: the tick at which somebody else did
     taken: list[tuple[datetime, str, str]] = field(default_factory=list)  # time, limit, person: without consent
-    queued: dict[str, tuple[datetime, int]] = field(default_factory=dict)  # groups: when their team was queued, tick
+    queued: dict[str, tuple[datetime, int]] = field(default_factory=dict)  # groups, teams: when it was queued, tick
     agreements: list[Agreement] = field(default_factory=list)
     allowances: list[tuple[datetime, int]] = field(default_factory=list)
     persons: list[tuple[datetime, str]] = field(default_factory=list)
@@ -631,7 +631,8 @@ class Observer:
             asked = [one for one in self.ledger.agreements if ("queue_team", group) in one.effects and one.tick >= tick]
             if not asked:
                 self.violated("c", f"the group {after.name} got a second team")
-        self.ledger.queued[group] = (self.now(), self.tick)
+        # Also under its own id: the group may be deleted and made again, and take it over.
+        self.ledger.queued[group] = self.ledger.queued[after.id] = self.now(), self.tick
 
     # Limits.
 
