@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from benchmarks.organisation import keeper_id, organisation
-from reconciler.cycle import RELEASE_LASTS
+from reconciler.consent import RELEASE_LASTS
 from reconciler.model import Snapshot
 from reconciler.plan import SCHEDULE, Cause, Change, Held, Kind, Operation, Plan, Rule, Scope, Source, Subject
 from reconciler.report.document import to_json

@@ -17,6 +17,7 @@ from reconciler.match import same
 from reconciler.model import DISPLAY_NAME, USER_NAME, Account, KeeperTeam, KeeperUser, Snapshot, Team, fold
 from reconciler.plan import PHASES, Kind, Notice, NoticeKind, Operation, TeamRef
 from reconciler.rows import State
+from reconciler.settle import linked_to
 from reconciler.snapshot import after_team, after_user, gone
 
 if TYPE_CHECKING:
@@ -349,9 +350,7 @@ class _Run:
         """A creation that Keeper answers with somebody else's account must not make it this person's."""
         other = self.accounts.get(reply.id) if reply else None
         if other is not None and other.managed and other.jumpcloud_id not in ("", op.subject.jumpcloud_id):
-            raise scim.AddressTaken(
-                op.subject.name, "created", problem=f"Keeper linked it to the existing account of {other.email}"
-            )
+            raise scim.LinkedToAnother(op.subject.name, "created", problem=linked_to(other))
 
     def _account(self, op: Operation) -> Account | None:
         return self.accounts.get(op.subject.keeper_id)
@@ -428,6 +427,8 @@ class _Run:
         if isinstance(error, scim.SeatsExceeded):
             self.put_off_kinds[Kind.CREATE_USER] = "all licensed seats are in use"
             self.applied.notices.append(Notice(NoticeKind.NO_LICENCE, op.subject, str(error)))
+        elif isinstance(error, scim.LinkedToAnother):
+            self.applied.notices.append(Notice(NoticeKind.CONFLICT, op.subject, str(error)))
         elif isinstance(error, scim.AddressTaken):
             self.applied.notices.append(Notice(NoticeKind.ELSEWHERE, op.subject, str(error)))
         # Whether a leaver is really not there is told by a list of the node, not by one 404.

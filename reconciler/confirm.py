@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from reconciler.jumpcloud import JumpCloud, JumpCloudError
-from reconciler.match import has_left
-from reconciler.model import Status
+from reconciler.match import has_left, tied_to
+from reconciler.model import EXTERNAL_ID, Status, Team
 from reconciler.plan import Kind, Notice, NoticeKind, Operation, Rule, Subject, TeamRef
 from reconciler.safety import Judged, divided
 
@@ -24,39 +24,51 @@ class _Doubt:
     words: str
 
 
-async def confirm(judged: Judged, jumpcloud: JumpCloud, groups: Collection[str]) -> Judged:
+async def confirm(judged: Judged, jumpcloud: JumpCloud, groups: Collection[str], teams: Mapping[str, Team]) -> Judged:
     """The plan with everything put off that takes something away and was not confirmed.
 
-    `groups` are the ids of the groups in scope, as the plan has them.
+    `groups` are the ids of the groups in scope, as the plan has them; `teams` stand as they did before the plan.
     """
     plan = judged.plan
     taking = [
         (number, op)
         for number, op in enumerate(plan.operations)
-        if op.sent and (op.kind in (Kind.DEACTIVATE_USER, Kind.DELETE_TEAM) or op.remove)
+        if op.sent and (op.kind in (Kind.DEACTIVATE_USER, Kind.DELETE_TEAM) or op.remove or _left(op, groups, teams))
     ]
     if not taking:
         return judged
     doubts = dict(
         zip(
             (number for number, _ in taking),
-            await asyncio.gather(*(_doubt(op, jumpcloud, groups) for _, op in taking)),
+            await asyncio.gather(*(_doubt(op, jumpcloud, groups, teams) for _, op in taking)),
             strict=True,
         )
     )
     return _put_off(judged, {number: doubt for number, doubt in doubts.items() if doubt is not None})
 
 
-async def _doubt(op: Operation, jumpcloud: JumpCloud, groups: Collection[str]) -> _Doubt | None:
+def _left(op: Operation, groups: Collection[str], teams: Mapping[str, Team]) -> str:
+    """The id of the group that loses its team by the operation, since it is in scope no more; else ""."""
+    if op.kind is Kind.DELETE_TEAM:
+        return op.subject.jumpcloud_id
+    if op.kind is not Kind.RENAME_TEAM or not teams[op.subject.keeper_id].managed:
+        return ""
+    former = next((change.before for change in op.changes if change.attribute == EXTERNAL_ID), "")
+    return former if former not in groups else ""
+
+
+async def _doubt(
+    op: Operation, jumpcloud: JumpCloud, groups: Collection[str], teams: Mapping[str, Team]
+) -> _Doubt | None:
     try:
         if op.kind is Kind.DEACTIVATE_USER:
             words = await _why_not_lock(op.subject, op.rule, jumpcloud)
             return _Doubt(True, (), words) if words else None
-        if op.kind is Kind.DELETE_TEAM:
-            there = op.subject.jumpcloud_id in await jumpcloud.groups_in_scope()
+        if left := _left(op, groups, teams):
+            there = left in await jumpcloud.groups_in_scope()
             words = "missing from the groups in scope, but there when they are read again"
             return _Doubt(True, (), words) if there else None
-        return await _teams_in_doubt(op, jumpcloud, groups)
+        return await _teams_in_doubt(op, jumpcloud, groups, teams)
     except JumpCloudError as error:
         return _Doubt(op.kind is not Kind.UPDATE_USER, op.remove, f"the confirming read failed: {error}")
 
@@ -102,16 +114,15 @@ async def _why_not_lock(subject: Subject, rule: Rule, jumpcloud: JumpCloud) -> s
     return "missing from the scope, but bound to the application when read alone" if paths.bound else ""
 
 
-async def _teams_in_doubt(op: Operation, jumpcloud: JumpCloud, groups: Collection[str]) -> _Doubt | None:
+async def _teams_in_doubt(
+    op: Operation, jumpcloud: JumpCloud, groups: Collection[str], teams: Mapping[str, Team]
+) -> _Doubt | None:
     user_id = op.subject.jumpcloud_id
     member_of, paths = await asyncio.gather(jumpcloud.groups_of(user_id), jumpcloud.application_paths(user_id))
     # A list of paths may be cut, so a missing path tells something of a group that left the scope only: whoever is a
-    # member of a group that is in scope stays in its team.
-    still = tuple(
-        team
-        for team in op.remove
-        if team.jumpcloud_id in member_of and (team.jumpcloud_id in groups or team.jumpcloud_id in paths.groups)
-    )
+    # member of a group that is in scope stays in its team. A team that a namesake takes over is its former group's too.
+    kept = {group for group in member_of if group in groups or group in paths.groups}
+    still = tuple(team for team in op.remove if kept & {team.jumpcloud_id, tied_to(teams[team.keeper_id])})
     if not still:
         return None
     names = ", ".join(team.name for team in still)

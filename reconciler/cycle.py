@@ -4,65 +4,36 @@ A dry run is the same line without its last two steps: it takes no lock and writ
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, TypeVar
 
 from loguru import logger
 
 from reconciler import apply as executor
-from reconciler import exits
-from reconciler.approval import INVENTORY, hook_failed, inventory_due
+from reconciler import consent, exits
 from reconciler.config import Settings
 from reconciler.confirm import confirm, unconfirmed_locks
+from reconciler.consent import first_held
 from reconciler.diff import Decision, diff
-from reconciler.http import Counters
-from reconciler.inventory import InventoryError
-from reconciler.jumpcloud import JumpCloud, JumpCloudError, Person, PersonAmbiguous
-from reconciler.keeper import Keeper, KeeperError
-from reconciler.model import (
-    EXTERNAL_ID,
-    Application,
-    Directory,
-    Group,
-    Inventory,
-    Listing,
-    Snapshot,
-    User,
-    fold,
-)
-from reconciler.person import InKeeper, around, in_jumpcloud, in_keeper, in_snapshot
-from reconciler.plan import Effect, Kind, Notice, NoticeKind, Operation, Plan, Source, Subject
+from reconciler.jumpcloud import JumpCloudError, PersonAmbiguous
+from reconciler.keeper import KeeperError, Progress
+from reconciler.model import Group, Snapshot, User
+from reconciler.person import in_jumpcloud, in_keeper, in_snapshot
+from reconciler.plan import Effect, Kind, Notice, NoticeKind, Plan, Source, Subject
 from reconciler.policy import Mode
+from reconciler.reading import Read, Reader, Services, as_resync, listing
 from reconciler.report.document import SavedPlan, to_json
-from reconciler.safety import HOLDS_ALL, Allowance, Consent, Judged, Past, Release, judge, only, paused
-from reconciler.settle import Settled, settle
+from reconciler.safety import HOLDS_ALL, Judged, judge, only, paused
+from reconciler.settle import NEVER, settle
 from reconciler.snapshot import observed
-from reconciler.store import Binding, JournalRow, Request, State, StateError, Store
-from reconciler.tasks import siblings
+from reconciler.store import Binding, State, StateError, Store
 
-RELEASE_LASTS = timedelta(hours=4)
-STALE = timedelta(days=1)
-"""A snapshot whose newest run is older than this is rebuilt from Keeper first."""
 _GIVING = frozenset({Kind.CREATE_USER.value, "add"})
-_MAY_BE_DONE = frozenset({State.SENT, State.DONE, State.UNKNOWN})
 
-Progress = Callable[[str, int, int], None]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """The clients of both services. `inventory` asks Keeper Commander, None where the settings name no command.
-    `traffic` counts the requests, by the name of the service."""
-
-    jumpcloud: JumpCloud
-    keeper: Keeper
-    scim_url: str
-    inventory: Callable[[datetime], Awaitable[Inventory]] | None = None
-    traffic: tuple[tuple[str, Counters], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,25 +78,6 @@ class Outcome:
 
 class Stopped(Exception):
     """The cycle was asked to stop while it was reading; nothing was sent."""
-
-
-class NobodyThere(Exception):
-    """A `resync EMAIL` for an address that neither service knows; the text is for the administrator."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """Both sides as read. `snapshot` is rebuilt from Keeper where this is a resync, and says what became of `unknown`,
-    the operations of former runs without a known outcome; `outcomes` has that by journal id. `notices` are of the
-    reading itself."""
-
-    directory: Directory
-    snapshot: Snapshot
-    kind: str
-    focus: str = ""
-    unknown: Sequence[JournalRow] = ()
-    outcomes: Mapping[int, Settled] = field(default_factory=dict)
-    notices: tuple[Notice, ...] = ()
 
 
 async def plan(
@@ -185,13 +137,13 @@ async def look(settings: Settings, services: Services, store: Store, address: st
         if held.snapshot.accounts:
             held = await in_keeper(services.keeper, snapshot, address, user, now)
         elif snapshot.read_at is None:
-            held = in_snapshot(observed(snapshot, await _list(services.keeper, snapshot, None), now), address, user)
+            held = in_snapshot(observed(snapshot, await listing(services.keeper, snapshot, None), now), address, user)
     except KeeperError as error:
         unread["keeper"] = str(error)
     groups: Mapping[str, Group] = {}
     try:
         if found is not None and "jumpcloud" not in unread:
-            read = await line.around(*found, person, held, store.unfinished())
+            read = await Reader(services, *found, snapshot, store.unfinished(), now).around(person, held)
             groups = read.directory.groups
             if held.key:
                 made = (await line.confirmed(line.limited(line.decided(read)), read)).plan
@@ -222,12 +174,11 @@ async def run(
     with logger.contextualize(run=run_id):
         try:
             read, decision = await _unless(stopping, line.considered())
-            before = store.snapshot()
             judged = await _unless(stopping, line.confirmed(line.agreed(decision), read))
-            learnt = line.learnt(decision, judged.plan, read, before)
-            judged, learnt = await _unless(stopping, line.own_locks(judged, learnt, read, before))
-            store.save(learnt, before)
-            if not order.person and read.snapshot.inventory != before.inventory:
+            learnt = line.learnt(decision, judged.plan, read)
+            judged, learnt = await _unless(stopping, line.own_locks(judged, learnt, read))
+            store.save(learnt, read.before)
+            if not order.person and read.snapshot.inventory != read.before.inventory:
                 store.keep_inventory(read.snapshot.inventory)
             # Only now: had we closed the journal before and died, whose lock was ours would be forgotten.
             _note_unknown(store, read, now)
@@ -266,108 +217,39 @@ class _Line:
 
     # -- read -------------------------------------------------------------------------------------------------------
 
-    async def read(self) -> _Read:
-        order, store = self.order, self.store
-        observing = self.settings.policy().mode is Mode.OBSERVE
+    async def read(self) -> Read:
+        order, store, policy = self.order, self.store, self.settings.policy()
         organization, application = await self.services.jumpcloud.application()
         bound_to = Binding(organization, application.id, self.services.scim_url)
         if order.rebind and store.writable:
             store.rebind(bound_to, self.now)
-        snapshot = store.snapshot()
+        before = store.snapshot()
         store.check(bound_to)
         if order.saved is not None:
             order.saved.check(organization, application.id, self.services.scim_url)
         if store.writable:
             store.bind(bound_to)
-        unknown = store.unfinished()
+        reader = Reader(self.services, organization, application, before, store.unfinished(), self.now, self.progress)
         if order.person:
-            return await self._read_person(snapshot, organization, application, unknown)
-        if observing:
-            # Whoever enforces after this begins with a plan that a person reviews.
-            snapshot = replace(snapshot, reviewed=False)
-        last = store.last_good_read()
-        resync = (
-            order.resync
-            or not snapshot.reviewed
-            or snapshot.read_at is None
-            or any(row.state is not State.UNKNOWN or row.operation.kind is not Kind.QUEUE_TEAM for row in unknown)
-            or last is None
-            or self.now - last > STALE
-        )
-        async with siblings() as group:
-            scope_read = group.create_task(self.services.jumpcloud.read_scope(self.progress))
-            listed = group.create_task(_list(self.services.keeper, snapshot, self.progress)) if resync else None
-            told = group.create_task(self._inventory(snapshot, resync=resync))
-        scope, (inventory, notices) = scope_read.result(), told.result()
-        snapshot = replace(snapshot, inventory=inventory)
-        if listed is not None:
-            snapshot = observed(snapshot, listed.result(), self.now)
-        directory = await self.services.jumpcloud.read_directory(scope, _ids_of_interest(snapshot), self.progress)
-        outcomes, snapshot = settle(_sent_rows(unknown), snapshot)
-        return _Read(directory, snapshot, "resync" if resync else "cycle", "", unknown, outcomes, notices)
-
-    async def _inventory(self, snapshot: Snapshot, *, resync: bool) -> tuple[Inventory | None, tuple[Notice, ...]]:
-        """What Commander tells; the former where it fails or need not be asked. A failure of it fails no cycle."""
-        ask = self.services.inventory
-        if ask is None:
-            return None, ()
-        if not resync and not inventory_due(snapshot, self.settings.policy().teams, self.now):
-            return snapshot.inventory, ()
-        try:
-            return await ask(self.now), ()
-        except InventoryError as error:
-            return snapshot.inventory, (hook_failed(INVENTORY, str(error)),)
-
-    async def _read_person(
-        self, snapshot: Snapshot, organization: str, application: Application, unknown: Sequence[JournalRow]
-    ) -> _Read:
-        """One person by point reads; Keeper is listed as a whole only where the snapshot does not know them."""
-        services, address, now = self.services, self.order.person, self.now
-        person = await in_jumpcloud(services.jumpcloud, snapshot, address)
-        user = person.user if person else None
-        if in_snapshot(snapshot, address, user).snapshot.accounts:
-            held = await in_keeper(services.keeper, snapshot, address, user, now)
-        else:
-            held = in_snapshot(observed(snapshot, await _list(services.keeper, snapshot, None), now), address, user)
-        if not held.key:
-            raise NobodyThere(
-                f"{address} is neither a user in JumpCloud nor in this Keeper node; nothing was changed. "
-                "Check the address"
-            )
-        return await self.around(organization, application, person, held, unknown)
-
-    async def around(
-        self,
-        organization: str,
-        application: Application,
-        person: Person | None,
-        held: InKeeper,
-        unknown: Sequence[JournalRow],
-    ) -> _Read:
-        """Both sides, as far as they bear on one person."""
-        users, groups = await around(self.services.jumpcloud, person, held)
-        # What became of others can't be told from this one person: it stays open until the next whole cycle.
-        keys = (held.key, *held.snapshot.accounts)
-        mine = [row for row in unknown if row.operation.subject.key in keys and row.state is not State.PLANNED]
-        outcomes, settled = settle(_sent_rows(mine), held.snapshot)
-        directory = Directory(organization, application, users, groups)
-        return _Read(directory, settled, "resync", held.key, mine, outcomes)
+            return await reader.one(order.person)
+        # Whoever enforces after observing begins with a plan that a person reviews.
+        reviewed = before.reviewed and policy.mode is Mode.ENFORCE
+        resync = order.resync or not reviewed or reader.asks_keeper(store.last_good_read())
+        return await reader.everybody(policy.teams, reviewed=reviewed, resync=resync)
 
     # -- decide -----------------------------------------------------------------------------------------------------
 
-    async def considered(self) -> tuple[_Read, Decision]:
+    async def considered(self) -> tuple[Read, Decision]:
         """Both sides as read, and what is to be done. Keeper links a creation to whatever account has the address, so
         before anybody is created it is listed, if that was not done anyway."""
         read = await self.read()
         decision = self.decided(read)
         if read.kind != "cycle" or not any(op.sent and op.kind is Kind.CREATE_USER for op in decision.plan.operations):
             return read, decision
-        listing = await _list(self.services.keeper, read.snapshot, self.progress)
-        outcomes, snapshot = settle(_sent_rows(read.unknown), observed(read.snapshot, listing, self.now))
-        read = replace(read, kind="resync", snapshot=snapshot, outcomes=outcomes)
+        read = await as_resync(self.services.keeper, read, self.now, self.progress)
         return read, self.decided(read)
 
-    def decided(self, read: _Read) -> Decision:
+    def decided(self, read: Read) -> Decision:
         application = read.directory.application
         decision = diff(
             read.directory,
@@ -383,16 +265,15 @@ class _Line:
         decision = replace(decision, plan=replace(decision.plan, notices=(*read.notices, *decision.plan.notices)))
         if not read.focus:
             return decision
-        whole = self.store.snapshot()
-        kept = {k: a for k, a in whole.accounts.items() if k not in read.snapshot.accounts}
-        return Decision(decision.plan, replace(whole, accounts={**kept, **decision.snapshot.accounts}))
+        kept = {k: a for k, a in read.before.accounts.items() if k not in read.snapshot.accounts}
+        return Decision(decision.plan, replace(read.before, accounts={**kept, **decision.snapshot.accounts}))
 
     def limited(self, decision: Decision) -> Judged:
         """The plan with the limits, and with what persons have decided."""
         settings, order = self.settings, self.order
-        past = _past(self.store, self.now - settings.limits().window)
-        consent = _consent(self.store, past, order, self.now)
-        judged = judge(decision.plan, decision.snapshot, past, settings.limits(), settings.policy().teams, consent)
+        past = consent.window(self.store, self.now - settings.limits().window)
+        given = consent.given(self.store, past, order.person, self.now)
+        judged = judge(decision.plan, decision.snapshot, past, settings.limits(), settings.policy().teams, given)
         if order.saved is not None:
             judged = only(judged, order.saved.effects)
         pause = self.store.pause()
@@ -406,7 +287,7 @@ class _Line:
         if order.saved is not None:
             self._agree(order.saved.id, order.saved.effects, f"the saved plan {order.saved.id} was applied")
         if not order.person:
-            self._drop_what_is_not_due(decision.plan)
+            consent.drop_what_is_not_due(self.store, decision.plan.effects, self.now)
         judged = self.limited(decision)
         if first_held(judged.plan) and order.reviewed is not None and order.reviewed(judged.plan):
             self._agree(judged.plan.id, judged.plan.effects, "the first plan was reviewed")
@@ -421,35 +302,21 @@ class _Line:
             judged = self.limited(decision)
         return judged
 
-    def _drop_what_is_not_due(self, plan: Plan) -> None:
-        """A release is about what is due now: the same mistake made again later is a person's to look at again."""
-        for request in self.store.open_requests(self.now, "release"):
-            effects, used = _effects_of(request), _used(self.store, request)
-            kept = effects & (plan.effects | used)
-            if kept <= used:
-                self.store.close_request(request.id, "done", self.now)
-            elif kept != effects:
-                self.store.narrow(request.id, {**request.arguments, "effects": sorted(map(list, kept))})
-
     def _agree(self, plan_id: str, effects: Collection[Effect], why: str) -> None:
         order = self.order
-        agreed = {effect for one in self.store.open_requests(self.now, "release") for effect in _effects_of(one)}
-        if news := frozenset(effects) - agreed:
-            agree(self.store, plan_id, news, by=order.by, at=self.now, reason=order.reason or why)
+        consent.agree_once(self.store, plan_id, effects, by=order.by, at=self.now, reason=order.reason or why)
 
     def _is_review(self, plan: Plan) -> bool:
         """Whether this cycle, once it is through, was the review of the first plan for this node."""
         enforced = self.settings.policy().mode is Mode.ENFORCE
         return enforced and not self.order.person and not any(held.limit in HOLDS_ALL for held in plan.held)
 
-    async def confirmed(self, judged: Judged, read: _Read) -> Judged:
-        return await confirm(judged, self.services.jumpcloud, read.directory.groups)
+    async def confirmed(self, judged: Judged, read: Read) -> Judged:
+        return await confirm(judged, self.services.jumpcloud, read.directory.groups, read.snapshot.teams)
 
-    async def own_locks(
-        self, judged: Judged, learnt: Snapshot, read: _Read, before: Snapshot
-    ) -> tuple[Judged, Snapshot]:
+    async def own_locks(self, judged: Judged, learnt: Snapshot, read: Read) -> tuple[Judged, Snapshot]:
         """What a lock that is newly taken for ours rests on is confirmed: on somebody's return it would be undone."""
-        known = {**before.accounts, **read.snapshot.accounts}
+        known = {**read.before.accounts, **read.snapshot.accounts}
         fresh = [a for k, a in learnt.accounts.items() if a.locked_by_us and not known[k].locked_by_us]
         leavers = [Subject("user", a.email, a.jumpcloud_id, a.keeper_id) for a in fresh]
         doubts = await unconfirmed_locks(leavers, self.services.jumpcloud)
@@ -461,10 +328,10 @@ class _Line:
         plan = replace(judged.plan, notices=(*judged.plan.notices, *doubts))
         return replace(judged, plan=plan), replace(learnt, accounts={**learnt.accounts, **others})
 
-    def learnt(self, decision: Decision, plan: Plan, read: _Read, before: Snapshot) -> Snapshot:
+    def learnt(self, decision: Decision, plan: Plan, read: Read) -> Snapshot:
         """What is known of Keeper before anything is sent."""
         enforced = self.settings.policy().mode is Mode.ENFORCE
-        learnt = decision.snapshot
+        before, learnt = read.before, decision.snapshot
         if first_held(plan) or not enforced:
             # Nothing is linked yet. What was read of one person is no whole snapshot, and must not be saved as one.
             seen = replace(before, accounts={**before.accounts, **read.snapshot.accounts})
@@ -500,7 +367,7 @@ class _Line:
         )
         await _settle_now(self.services, store, applied, clock)
         if not self.order.person:
-            self._drop_what_is_not_due(judged.plan)  # what is used up by now
+            consent.drop_what_is_not_due(self.store, judged.plan.effects, self.now)  # what is used up by now
         final = replace(judged.plan, notices=(*judged.plan.notices, *applied.notices))
         outcome = Outcome(
             run_id,
@@ -529,21 +396,6 @@ class _Line:
         return f"all writes were paused by {pause.by}" if pause else ""
 
 
-async def _list(keeper: Keeper, snapshot: Snapshot, progress: Progress | None) -> Listing:
-    return await keeper.listing(
-        [k for k, account in snapshot.accounts.items() if not account.gone],
-        [k for k, team in snapshot.teams.items() if team.managed and not team.gone],
-        progress,
-    )
-
-
-def _ids_of_interest(snapshot: Snapshot) -> Collection[str]:
-    """JumpCloud ids of whom we manage, and of whom Keeper says that JumpCloud made them."""
-    ids = {account.jumpcloud_id for account in snapshot.accounts.values()}
-    ids |= {account.shown.get(EXTERNAL_ID, "") for account in snapshot.accounts.values()}
-    return ids
-
-
 def _result(settings: Settings, plan: Plan, applied: executor.Applied) -> str:
     if settings.policy().mode is Mode.OBSERVE:
         return "observed"
@@ -556,117 +408,53 @@ def _result(settings: Settings, plan: Plan, applied: executor.Applied) -> str:
     return "done" if applied.results else "nothing"
 
 
-def _past(store: Store, since: datetime) -> list[Past]:
-    """What of the window counts for the limits: without what a person had let through by then."""
-    releases = {f"release:{one.id}": _effects_of(one) for one in store.decisions("release", since - RELEASE_LASTS)}
-    past = []
-    for row in store.journal(since):
-        # What was sent before and settled only now was done when it was sent.
-        if row.state not in _MAY_BE_DONE or (row.sent_at or row.planned_at) < since:
-            continue
-        # Only what let this very operation through: what it let through once counts when it is done again.
-        released = releases.get(row.decision)
-        _, rest = row.operation.split(released) if released else (None, row.operation)
-        counts = rest is not None and not row.decision.startswith("allow:")
-        past.append(Past(rest or row.operation, row.decision, counts))
-    return past
-
-
-def _effects_of(request: Request) -> frozenset[Effect]:
-    return frozenset(tuple(effect) for effect in request.arguments["effects"])
-
-
-def _used(store: Store, release: Request) -> frozenset[Effect]:
-    """What of a release was used up by now. A team that may be queued is; what a crash left undone is not."""
-    return frozenset(
-        effect
-        for row in store.journal_after(release)
-        if row.state is State.DONE or (row.operation.kind is Kind.QUEUE_TEAM and row.state in _MAY_BE_DONE)
-        for effect in row.operation.effects()
-    )
-
-
-def _consent(store: Store, past: list[Past], order: Order, now: datetime) -> Consent:
-    releases = [
-        Release(f"release:{request.id}", _effects_of(request) - _used(store, request))
-        for request in store.open_requests(now, "release")
-    ]
-    allowances = []
-    for request in store.open_requests(now, "allow"):
-        decision = f"allow:{request.id}"
-        used = sum(row.decision == decision and row.state in _MAY_BE_DONE for row in store.journal_after(request))
-        allowances.append(Allowance(decision, max(0, int(request.arguments["deactivations"]) - used)))
-    before = {entry.operation.subject.key for entry in past if entry.decision.startswith("person:")}
-    person = f"person:{fold(order.person)}" if order.person else ""
-    return Consent(tuple(releases), tuple(allowances), person, frozenset(before))
-
-
-def first_held(plan: Plan) -> bool:
-    """Whether the plan waits for a person since it is the first one for this Keeper node."""
-    return any(held.limit == "first_run" for held in plan.held)
-
-
-def agree(store: Store, plan_id: str, effects: Collection[Effect], *, by: str, at: datetime, reason: str) -> None:
-    """Put on record that a person lets these effects of a plan through, for four hours."""
-    arguments = {"plan": plan_id, "effects": sorted(list(effect) for effect in effects)}
-    store.add_request("release", arguments, by=by, at=at, reason=reason, until=at + RELEASE_LASTS)
-
-
 # -- settle ---------------------------------------------------------------------------------------------------------
 
 
-def _sent_rows(rows: Iterable[JournalRow]) -> Iterator[tuple[int, Operation, datetime]]:
-    return ((row.id, row.operation, row.sent_at or row.planned_at) for row in rows if row.state is not State.PLANNED)
-
-
-def _note_unknown(store: Store, read: _Read, now: datetime) -> None:
+def _note_unknown(store: Store, read: Read, now: datetime) -> None:
     """Close the journal of a run that was cut off: what was never sent is put off, of the rest Keeper has told."""
     outcomes = read.outcomes
     for row in read.unknown:
         if row.state is State.PLANNED:
             store.record(row.id, State.PUT_OFF, now, "put_off", "the run was cut off before it was sent")
-        elif row.id in outcomes and _is_one_look(row.operation, outcomes[row.id]) and row.outcome != "settled":
+        elif row.id in outcomes and outcomes[row.id] == NEVER and row.outcome != "settled":
             store.record(row.id, State.UNKNOWN, now, "settled", _LOOKED_ONCE)
         elif row.id in outcomes and (row.state is not State.UNKNOWN or outcomes[row.id].state is not State.UNKNOWN):
             state = outcomes[row.id].state
-            if state is State.FAILED and row.state is State.SENT:
+            if state is State.FAILED and row.state is State.SENT and row.operation.kind is Kind.QUEUE_TEAM:
                 state = State.PUT_OFF  # our end broke off, not the subject's fault: no pause follows
             store.record(row.id, state, now, "settled", outcomes[row.id].words)
 
 
 _LOOKED_ONCE = "Keeper does not show it; it is asked once more before this is given up"
-
-
-def _is_one_look(op: Operation, outcome: Settled) -> bool:
-    """Whether one list alone says that what was asked for did not arrive; one that is behind is never proof. Of a
-    queued team no list says so, only the inventory."""
-    return op.kind is not Kind.QUEUE_TEAM and outcome.state is State.FAILED
+_TELLING = ("address_taken", "linked_to_another", "not_found")
+"""Outcomes that say of Keeper what the snapshot does not know yet."""
 
 
 async def _settle_now(
     services: Services, store: Store, applied: executor.Applied, clock: Callable[[], datetime]
 ) -> None:
-    """Ask Keeper once what became of what had no clear answer, or of addresses that it says are taken."""
+    """Ask Keeper once what became of what had no clear answer, or of what its answers told of others."""
     unknown = {number: result.operation for number, result in applied.results.items() if result.state is State.UNKNOWN}
-    told = any(result.outcome in ("address_taken", "not_found") for result in applied.results.values())
+    told = any(result.outcome in _TELLING for result in applied.results.values())
     if not unknown and not told:
         return
     now = clock()
     before = store.snapshot()
     try:
-        listing = await _list(services.keeper, before, None)
+        listed = await listing(services.keeper, before, None)
     except KeeperError:
         # The journal says unknown, and the next cycle begins by asking.
         return
     rows = ((number, op, now) for number, op in unknown.items())
-    outcomes, snapshot = settle(rows, observed(before, listing, now))
+    outcomes, snapshot = settle(rows, observed(before, listed, now))
     store.save(snapshot, before)
     for number, outcome in outcomes.items():
-        if unknown[number].kind is Kind.DEACTIVATE_USER and unknown[number].subject.keeper_id in listing.absent:
+        if unknown[number].kind is Kind.DEACTIVATE_USER and unknown[number].subject.keeper_id in listed.absent:
             words = "was to be locked, but is not in this Keeper node any more"
             applied.notices.append(Notice(NoticeKind.GONE, unknown[number].subject, words))
         state, words = outcome.state, outcome.words
-        if _is_one_look(unknown[number], outcome):
+        if outcome == NEVER:
             state, words = State.UNKNOWN, _LOOKED_ONCE
         store.record(number, state, now, "settled", words)
         applied.results[number] = replace(applied.results[number], state=state, error=words)

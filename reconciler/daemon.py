@@ -27,10 +27,11 @@ from reconciler.health import Told, serving
 from reconciler.http import HttpError
 from reconciler.orders import DECISIONS, Answer, Ask, Setting
 from reconciler.plan import SCHEDULE
+from reconciler.reading import Services
 from reconciler.rows import Request
 from reconciler.secrets import SecretError
 from reconciler.settings_fields import Listen
-from reconciler.store import InUse, StateError, Store
+from reconciler.store import InUse, NoRoom, StateError, Store
 
 PULSE = 0.5
 """Seconds between two looks for orders, and between two words to the watchdog."""
@@ -67,7 +68,7 @@ class Daemon:
         self._last = ""
         self._held = ""
         self._refused = ""
-        self._services: cycle.Services
+        self._services: Services
         self._clients = AsyncExitStack()
         self._server = AsyncExitStack()
         self._listening: Listen | None = None
@@ -89,6 +90,7 @@ class Daemon:
             self._tasks = [asyncio.create_task(self._work()), asyncio.create_task(self._pulse())]
             worker = self._tasks[0]
             await self._serve_metrics()
+            self._note_settings()
             systemd.notify(READY="1")
             try:
                 await asyncio.wait({worker, asyncio.create_task(self.stopping.wait())}, return_when="FIRST_COMPLETED")
@@ -110,6 +112,7 @@ class Daemon:
                 raise error
         with suppress(StateError):
             self.store.set_meta("next_cycle", "")
+            self.store.set_meta("settings", "")
         logger.info("stopped")
 
     async def _serve_metrics(self) -> None:
@@ -356,6 +359,7 @@ class Daemon:
             await self._clients.aclose()
             self._clients, self._services, self.settings = clients, services, settings
             self._refused = ""
+            self._note_settings()
             log.to_stderr(settings, service=True)
             await self._serve_metrics()
             self._schedule()
@@ -364,6 +368,11 @@ class Daemon:
             logger.info("the settings were read again")
         systemd.notify(READY="1")
         return problem
+
+    def _note_settings(self) -> None:
+        """Keep for `status` and `plan` which settings are in force."""
+        with suppress(StateError):
+            self.store.set_meta("settings", self.settings.digest)
 
     def _tell(self, doing: str) -> None:
         systemd.notify(STATUS=doing)
@@ -449,16 +458,19 @@ def serve(settings: Settings, clock: Callable[[], datetime]) -> None:
 
 
 def _opened(settings: Settings) -> Store:
-    """The state file, once it is free: a command that has it, or a daemon that is ending, gives it back."""
-    waits = False
+    """The state file, once it can be had: a command that has it, or a daemon that is ending, gives it back, and on a
+    full disk somebody makes room."""
+    said = ""
     while True:
         try:
             return Store.open(settings.state_path(), write=True, takes_requests=True)
-        except InUse as busy:
-            if busy.takes_requests:
+        except (InUse, NoRoom) as error:
+            if isinstance(error, InUse) and error.takes_requests:
                 raise
-            if not waits:
-                logger.warning("waiting for the state file: {}", busy.problem)
-                systemd.notify(STATUS=f"waiting for the state file: {busy.problem}")
-            waits = True
+            waits = f"waiting for the state file: {error.problem if isinstance(error, InUse) else error}"
+            if not said:
+                logger.log("WARNING" if isinstance(error, InUse) else "ERROR", "{}", waits)
+            if waits != said:
+                systemd.notify(STATUS=waits)
+            said = waits
         time.sleep(LOOK_AGAIN)

@@ -13,7 +13,8 @@ def adopt(
     """Mark an account, a team, or with neither every ghost, to be taken over by the next plan; returns what was done.
 
     An account that was named and whose address a user in scope has is linked to them, also where it was somebody
-    else's; whoever is out of scope is managed as such, and their lock waits for a release.
+    else's; where nobody has it, one that was given up is linked to whoever had it then. Whoever is out of scope is
+    managed as such, and their lock waits for a release.
     """
     before = store.snapshot()
     if team is not None:
@@ -29,7 +30,6 @@ def adopt(
         account.keeper_id: replace(
             account,
             standing=Standing.UNMANAGED if account.standing is Standing.DISOWNED else account.standing,
-            jumpcloud_id="" if account.standing is Standing.DISOWNED else account.jumpcloud_id,
             takeover=Takeover.NONE if account.gone else takeover,
         )
         for account in found

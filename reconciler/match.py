@@ -5,7 +5,7 @@ without giving one person another's vault is a conflict: it is reported and wait
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -116,6 +116,13 @@ def tied_to_another(account: Account, user_id: str) -> bool:
     return bool(owners - {user_id, ""})
 
 
+def tied_to(team: Team) -> str:
+    """The JumpCloud id of the group whose team Keeper holds it for: as long as a tie to another one has not arrived,
+    that of the former."""
+    arrived = team.asked.get(EXTERNAL_ID) == team.jumpcloud_id
+    return team.jumpcloud_id if arrived else team.shown.get(EXTERNAL_ID) or team.jumpcloud_id
+
+
 def _match_users(result: Match, directory: Directory, snapshot: Snapshot, policy: Policy, now: datetime) -> None:
     known = {
         a.jumpcloud_id: a for a in snapshot.accounts.values() if a.jumpcloud_id and a.standing is not Standing.UNMANAGED
@@ -170,6 +177,7 @@ def _match_users(result: Match, directory: Directory, snapshot: Snapshot, policy
             _match_by_address(result, directory, user, by_address, claims, taken, gone, policy, now)
         if user.id not in result.account_of and gone is not None and gone.managed:
             result.account_of[user.id] = gone.keeper_id
+    _adopt_again(result, directory, live, taken, known, policy, now)
 
     for user_id, keeper_id in result.account_of.items():
         user = directory.users[user_id]
@@ -188,9 +196,10 @@ def _match_users(result: Match, directory: Directory, snapshot: Snapshot, policy
         if account.takeover is Takeover.NONE or account.managed or account.keeper_id in taken:
             continue
         # What belongs to somebody in scope and could not be linked is no leaver's: its conflict waits for a person.
-        if {fold(account.email), account.shown.get(EXTERNAL_ID)} & belongs:
+        former = "" if account.jumpcloud_id in result.account_of else account.jumpcloud_id
+        if {fold(account.email), account.shown.get(EXTERNAL_ID), former} & belongs:
             continue
-        found_over = _taken_over(account, directory, known, now)
+        found_over = _taken_over(account, directory, {*known, *result.account_of}, now)
         if not protection(policy, directory.users.get(found_over.jumpcloud_id), account):
             result.accounts[account.keeper_id] = found_over
             result.adopted.append(account.keeper_id)
@@ -286,10 +295,31 @@ def _adopt(result: Match, user: User, account: Account, gone: Account | None, po
     result.adopted.append(account.keeper_id)
 
 
-def _taken_over(account: Account, directory: Directory, known: Mapping[str, Account], now: datetime) -> Account:
+def _adopt_again(
+    result: Match,
+    directory: Directory,
+    live: list[Account],
+    taken: set[str],
+    known: Mapping[str, Account],
+    policy: Policy,
+    now: datetime,
+) -> None:
+    """Who has another address since their account was given up has that account again once it is adopted."""
+    for account in live:
+        user = directory.users.get(account.jumpcloud_id)
+        if account.managed or account.takeover is Takeover.NONE or account.keeper_id in taken:
+            continue
+        if user is None or not user.in_scope or user.id in result.account_of or user.id in result.conflicts:
+            continue
+        taken.add(account.keeper_id)
+        _adopt(result, user, account, known.get(user.id), policy, now)
+
+
+def _taken_over(account: Account, directory: Directory, known: Collection[str], now: datetime) -> Account:
     """A ghost that a person asked us to manage: out of scope, so it will be locked once that has been reviewed."""
     external = account.shown.get(EXTERNAL_ID, "")
-    owner = external if external in directory.users and external not in known else ""
+    owners = (one for one in (external, account.jumpcloud_id) if one in directory.users and one not in known)
+    owner = next(owners, "")
     return replace(
         account,
         standing=Standing.MANAGED,
@@ -304,6 +334,7 @@ def _taken_over(account: Account, directory: Directory, known: Mapping[str, Acco
 
 def _match_teams(result: Match, directory: Directory, snapshot: Snapshot, policy: Policy) -> None:
     linked = {t.jumpcloud_id: t for t in snapshot.teams.values() if t.managed and t.jumpcloud_id}
+    _give_back(result, linked, directory, policy)
     free = [t for _, t in sorted(snapshot.teams.items()) if not t.managed and not t.gone]
     by_external: dict[str, list[Team]] = defaultdict(list)
     by_name: dict[str, list[Team]] = defaultdict(list)
@@ -321,7 +352,10 @@ def _match_teams(result: Match, directory: Directory, snapshot: Snapshot, policy
         if not policy.teams.manages(group.name):
             continue
         old = linked.get(group.id)
-        if old is not None and not old.gone:
+        # One that never showed may be gone, as after an old copy of the state file was restored; what Keeper shows
+        # under the group's id is there.
+        replaced = old is not None and not old.seen and len(by_external[group.id]) == 1
+        if old is not None and not old.gone and not replaced:
             result.team_of[group.id] = old.keeper_id
             claimed.setdefault(normal(group.name), group.id)
     for group in _unpaired(directory, policy, result):
@@ -341,6 +375,17 @@ def _match_teams(result: Match, directory: Directory, snapshot: Snapshot, policy
             _match_by_name(result, group, namesakes, claimed, snapshot, policy)
         claimed.setdefault(group.name, group.id)
     _keep_whom_they_hold(result, snapshot)
+
+
+def _give_back(result: Match, linked: dict[str, Team], directory: Directory, policy: Policy) -> None:
+    """A group that is back in scope has its team again, where no tie to the namesake that was to take it arrived."""
+    for group_id, team in sorted(linked.items()):
+        home = directory.groups.get(tied_to(team))
+        if team.gone or home is None or home.id in linked or not policy.teams.manages(home.name):
+            continue
+        del linked[group_id]
+        linked[home.id] = replace(team, jumpcloud_id=home.id, asked={}, settled={})
+        result.teams[team.keeper_id] = linked[home.id]
 
 
 def _keep_whom_they_hold(result: Match, snapshot: Snapshot) -> None:
@@ -413,7 +458,8 @@ def _remember(result: Match, directory: Directory, snapshot: Snapshot, policy: P
         user = directory.users.get(user_of.get(keeper_id, account.jumpcloud_id))
         protected_as = protection(policy, user, account)
         if not account.managed:
-            learnt = replace(account, protected_as=protected_as, takeover=Takeover.NONE)
+            owner = account.jumpcloud_id if account.standing is Standing.DISOWNED else ""
+            learnt = replace(account, protected_as=protected_as, takeover=Takeover.NONE, jumpcloud_id=owner)
             if learnt != account:
                 result.accounts[keeper_id] = learnt
             continue

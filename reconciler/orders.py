@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
     from reconciler.after import After
     from reconciler.config import Settings
-    from reconciler.cycle import Order, Outcome, Progress, Services
+    from reconciler.cycle import Order, Outcome
+    from reconciler.keeper import Progress
     from reconciler.plan import Effect, Plan
+    from reconciler.reading import Services
     from reconciler.rows import Request
     from reconciler.store import Store
 
@@ -155,7 +157,7 @@ async def carry_out(ask: Ask, where: Setting) -> Answer:
     if refused := refusal(where.settings):
         return refused
     if agreed := ask.arguments.get("agreed"):
-        from reconciler.cycle import agree
+        from reconciler.consent import agree
 
         effects = {tuple(effect) for effect in agreed["effects"]}
         agree(where.store, agreed["plan"], effects, by=ask.by, at=where.clock(), reason=agreed["reason"])

@@ -28,8 +28,8 @@ from reconciler.waiting import told_by_inventory
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The outcome of one operation, with words for the journal: done (be it in part), failed (it never arrived, or
-    nothing shows that it did and it can be asked for again), or still unknown."""
+    """The outcome of one operation, with words for the journal: done (be it in part), failed (it never arrived), put
+    off (nothing can show whether it arrived, and it may be asked for again at once), or still unknown."""
 
     state: State
     words: str
@@ -37,9 +37,15 @@ class Settled:
 
 _ARRIVED = Settled(State.DONE, "found in Keeper")
 _IN_PART = Settled(State.DONE, "found in Keeper in part; the rest is asked for again")
-_UNSEEN = Settled(State.FAILED, "Keeper shows nothing of it, whether it arrived or not; it is asked for again")
-_NEVER = Settled(State.FAILED, "Keeper shows that it did not arrive")
+_UNSEEN = Settled(State.PUT_OFF, "Keeper shows nothing of it, whether it arrived or not; it is asked for again")
+NEVER = Settled(State.FAILED, "Keeper shows that it did not arrive")
+"""What one list alone says, which may be behind. Of a queued team no list says so, only the inventory."""
 _QUEUED_PERHAPS = Settled(State.UNKNOWN, "not shown; it may be queued")
+
+
+def linked_to(other: Account) -> str:
+    """What became of a creation that met the account of somebody else, in words for the journal."""
+    return f"Keeper linked it to the account of {other.email}, which is another JumpCloud user's"
 
 
 def settle(
@@ -69,13 +75,14 @@ class _Settlement:
             return self._team(op, at)
         account = self._created(op) if op.kind is Kind.CREATE_USER else self._account(op)
         if account is None:
-            return _NEVER
+            other = self._linked(op) if op.kind is Kind.CREATE_USER else None
+            return NEVER if other is None else Settled(State.FAILED, linked_to(other))
         if op.kind is Kind.CREATE_USER and account.standing is not Standing.UNMANAGED:
             # A later request made it ours, or a person gave it up: what we know of it is newer than this one.
             return _ARRIVED
         if account.gone:
             if op.kind is not Kind.DEACTIVATE_USER:
-                return _NEVER
+                return NEVER
             self.accounts[account.keeper_id] = gone(account)
             return Settled(State.DONE, "not in this Keeper node any more: withdrawn by it, deleted or moved")
         arrived = {
@@ -93,11 +100,12 @@ class _Settlement:
         waited = tuple(team for team in removed if account.waits(teams[team.key]))
         news = [change for change in op.changes if not same(change.attribute, change.before, change.after)]
         if op.kind is Kind.UPDATE_USER:
+            # A team without an id yet may have been left out of the request, for want of that.
+            sent = tuple(team for team in op.add if team.key in teams and (team.keeper_id or team in added))
             # One request arrives as a whole: what shows proves it also for a membership that waits and does not show.
             proved = bool(news) or len(removed) > len(waited)
-            arrived = arrived and removed == op.remove and (proved or (added == op.add and not waited))
-            # But a team without an id yet may have been left out of it, for want of that.
-            sent = tuple(team for team in op.add if team.key in teams and (team.keeper_id or team in added))
+            asked = added == sent and (bool(sent) or not op.add) and not waited
+            arrived = arrived and removed == op.remove and (proved or asked)
             added = sent if arrived else added
         if not arrived or op.kind is not Kind.UPDATE_USER:
             removed = tuple(team for team in removed if team not in waited)
@@ -126,7 +134,7 @@ class _Settlement:
                 return _IN_PART
             if waited and not op.changes:
                 return _UNSEEN
-        return _NEVER
+        return NEVER
 
     def _account(self, op: Operation) -> Account | None:
         tied = [a for a in self.accounts.values() if a.jumpcloud_id and a.jumpcloud_id == op.subject.jumpcloud_id]
@@ -153,20 +161,30 @@ class _Settlement:
                 del self.accounts[keeper_id]
         return found
 
+    def _linked(self, op: Operation) -> Account | None:
+        """The account of somebody else that came into the node before the request did, was linked and bears our id."""
+        key = op.subject.jumpcloud_id
+        live = (account for account in self.accounts.values() if not account.gone)
+        return next((a for a in live if a.shown.get(EXTERNAL_ID) == key and tied_to_another(a, key)), None)
+
     def _team(self, op: Operation, at: datetime) -> Settled:
         team = self.teams.get(op.subject.keeper_id)
         if op.kind is Kind.QUEUE_TEAM:
             team = self._queued(op)
             if team is None:
                 return self._by_inventory(op, at)
+            if team.managed:
+                # A later request made it, or its group took it over: what we know of it is newer than this one.
+                self.unsettled.pop(op.subject.jumpcloud_id, None)
+                return _ARRIVED
             asked_at = self.unsettled.pop(op.subject.jumpcloud_id, at)
             made = after_team(None, op, KeeperTeam(team.keeper_id, team.shown), team.queued_at or asked_at)
             self.teams[team.keeper_id] = replace(made, seen=team.seen)
             return _ARRIVED
         if op.kind is Kind.DELETE_TEAM:
-            return _ARRIVED if team is None or team.gone else _NEVER
+            return _ARRIVED if team is None or team.gone else NEVER
         if team is None or any(team.shown.get(change.attribute) != change.after for change in op.changes):
-            return _NEVER
+            return NEVER
         self.teams[team.keeper_id] = after_team(team, op, KeeperTeam(team.keeper_id, team.shown), at)
         return _ARRIVED
 

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler import migrations
-from reconciler.statefile_errors import Damaged, Foreign, InUse, Newer, Unusable, translated
+from reconciler.statefile_errors import Damaged, Foreign, InUse, Newer, NoRoom, Unusable, translated
 
 WRITER_PATIENCE = 10.0
 """Seconds that a connection waits for another one's lock inside SQLite."""
@@ -91,11 +91,11 @@ def _free(path: Path) -> int:
 
 
 def make_sure_of_room(path: Path, operations: int) -> None:
-    """Raise `Unusable` where the disk may be full before the outcomes of so many operations are recorded."""
+    """Raise `NoRoom` where the disk may be full before the outcomes of so many operations are recorded."""
     with translated(path):
         free, needed = _free(path), ROOM + operations * ROOM_FOR_EACH
     if free < needed:
-        raise Unusable(
+        raise NoRoom(
             path,
             f"{free // 2**20} MiB are free on its disk, {needed // 2**20} MiB are needed to record what is done; "
             "nothing was sent to Keeper",
@@ -331,7 +331,7 @@ def drop_copies(path: Path, keep: int) -> None:
 def keep_copy(connection: sqlite3.Connection, path: Path, suffix: str) -> None:
     """Copy the open state file beside itself, whole or not at all, under its name with a suffix.
 
-    Raises `Unusable` where that would leave too little room for the work itself.
+    Raises `NoRoom` where that would leave too little room for the work itself.
     """
     _make_sure_of_room_for_a_copy(connection, path)
     with _in_place(path.with_name(f"{path.name}.{suffix}")) as fresh:
@@ -342,7 +342,7 @@ def _make_sure_of_room_for_a_copy(connection: sqlite3.Connection, path: Path) ->
     with translated(path):
         free, needed = _free(path), sum(_sizes(connection)) + 2 * ROOM
     if free < needed:
-        raise Unusable(
+        raise NoRoom(
             path,
             f"{free // 2**20} MiB are free on its disk, {needed // 2**20} MiB are needed to copy it beside itself and "
             "to go on working",

@@ -1,5 +1,6 @@
 """Why a state file can't be used, as a person is told it, and how SQLite and the operating system say so."""
 
+import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,12 +59,18 @@ class Newer(StateError):
 
 
 class Unusable(StateError):
-    """The operating system refuses: permissions, a read-only or full disk, an I/O error."""
+    """The operating system refuses: permissions, a read-only disk, an I/O error."""
 
     way_on = (
         "What was recorded before is kept. Where this user may not do it, use sudo; else look at the owner, the mode "
         "and the free space of the file and its directory, then try again."
     )
+
+
+class NoRoom(Unusable):
+    """The disk is full, or too full to begin: that passes once somebody has made room."""
+
+    way_on = "What was recorded before is kept. Make room on its disk; a service then goes on by itself."
 
 
 class WrongBinding(StateError):
@@ -85,7 +92,7 @@ _BY_CODE: dict[int, type[StateError]] = {
     sqlite3.SQLITE_PERM: Unusable,
     sqlite3.SQLITE_READONLY: Unusable,
     sqlite3.SQLITE_IOERR: Unusable,
-    sqlite3.SQLITE_FULL: Unusable,
+    sqlite3.SQLITE_FULL: NoRoom,
     sqlite3.SQLITE_CANTOPEN: Unusable,
     sqlite3.SQLITE_AUTH: Unusable,
     sqlite3.SQLITE_NOLFS: Unusable,
@@ -113,4 +120,5 @@ def translated(path: Path) -> Iterator[None]:
         raise Damaged(path, f"what SQLite finds in it is no text ({error.reason})") from error
     except OSError as error:
         where = f": {error.filename}" if error.filename and str(error.filename) != str(path) else ""
-        raise Unusable(path, f"{error.strerror or error}{where}") from error
+        kind = NoRoom if error.errno in (errno.ENOSPC, errno.EDQUOT) else Unusable
+        raise kind(path, f"{error.strerror or error}{where}") from error

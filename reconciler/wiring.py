@@ -6,9 +6,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from reconciler import jumpcloud as jc
 from reconciler import keeper as scim
 from reconciler.config import Settings
-from reconciler.cycle import Services
 from reconciler.hooks import read_inventory
 from reconciler.http import Http, Pace
+from reconciler.reading import Services
 from reconciler.urls import service_url
 
 JUMPCLOUD_PACE = (5.0, 10.0)

@@ -243,7 +243,9 @@ def test_a_creation_answered_with_somebody_elses_account_links_nobody(store: Sto
     keeper.shows["u7@example.com"] = shown(account(ADA))
     result = applied(store, keeper, op(Kind.CREATE_USER, user(7)))
     assert states(store) == [State.FAILED] and store.snapshot().accounts["k0001"] == account(ADA)
-    assert [notice.kind for notice in result.notices] == [NoticeKind.ELSEWHERE]
+    assert [notice.kind for notice in result.notices] == [NoticeKind.CONFLICT]
+    (row,) = store.journal(NOW)
+    assert row.outcome == "linked_to_another" and f"linked it to the account of {ADA.email}" in row.error
 
 
 # -- canaries -------------------------------------------------------------------------------------------------------

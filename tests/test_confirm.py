@@ -7,18 +7,20 @@ import pytest
 
 from reconciler.confirm import confirm
 from reconciler.model import Status
-from reconciler.plan import Kind, NoticeKind, Operation, Plan, Rule, Scope
+from reconciler.plan import Change, Kind, NoticeKind, Operation, Plan, Rule, Scope, Subject, TeamRef
 from reconciler.safety import Judged
 from tests.fakes import JumpCloud
 from tests.operations import op, ref, team_op
-from tests.world import NOW, SOURCE, group, user
+from tests.world import NOW, SOURCE, group, jc, team, user
 
 ADA, ENG, SALES = user(1, 9), group(9), group(8)
 
 
-def confirmed(jumpcloud: JumpCloud, *operations: Operation) -> Plan:
+def confirmed(jumpcloud: JumpCloud, *operations: Operation, unlisted: frozenset[str] = frozenset()) -> Plan:
     plan = Plan("cycle", NOW, SOURCE, Scope(1, 1, 1), operations)
-    return asyncio.run(confirm(Judged(plan), jumpcloud, frozenset(jumpcloud.groups))).plan
+    teams = {held.keeper_id: held for held in (team(ENG), team(SALES))}
+    listed = jumpcloud.groups.keys() - unlisted
+    return asyncio.run(confirm(Judged(plan), jumpcloud, listed, teams)).plan
 
 
 def lock(rule: Rule) -> Operation:
@@ -111,6 +113,20 @@ def test_a_team_is_deleted_when_its_group_is_still_out_of_scope() -> None:
     deletion = team_op(Kind.DELETE_TEAM, ENG)
     assert sent(confirmed(JumpCloud(), deletion)) == [deletion]
     assert not sent(confirmed(JumpCloud([], [ENG]), deletion))
+
+
+def test_a_team_is_no_namesakes_while_its_own_group_is_missing_from_the_list_only() -> None:
+    tie = Change("externalId", ENG.id, jc(5))
+    moves = team_op(Kind.RENAME_TEAM, group(5), subject=Subject("team", ENG.name, jc(5), "t0009"), changes=(tie,))
+    leaves = op(Kind.UPDATE_USER, ADA, remove=(TeamRef(ENG.name, jc(5), "t0009"),))
+    there = JumpCloud([ADA], [ENG, group(5)])
+    assert not sent(confirmed(there, moves, leaves, unlisted=frozenset({ENG.id})))
+    assert sent(confirmed(JumpCloud([user(1, direct=True)], [group(5)]), moves, leaves)) == [moves, leaves]
+
+
+def test_a_tie_that_somebody_moved_to_another_group_in_scope_is_restored() -> None:
+    restores = team_op(Kind.RENAME_TEAM, ENG, changes=(Change("externalId", SALES.id, ENG.id),))
+    assert sent(confirmed(JumpCloud([], [ENG, SALES]), restores)) == [restores]
 
 
 def test_nothing_is_read_for_what_only_gives_or_is_not_sent() -> None:

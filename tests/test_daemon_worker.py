@@ -1,12 +1,15 @@
 """The daemon's worker and what it relies on, in this process."""
 
 import asyncio
+import errno
 import json
+import os
 import re
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,17 +21,22 @@ from reconciler import cycle, exits, log, orders
 from reconciler import daemon as d
 from reconciler.config import load
 from reconciler.plan import Plan, Scope
+from reconciler.reading import Services
 from reconciler.rows import Request
-from reconciler.store import InUse, Store, Unusable
+from reconciler.statefile_errors import translated
+from reconciler.store import InUse, NoRoom, Store, Unusable
 from tests.stage import API_KEY, World
 from tests.world import NOW, SOURCE
+
+PATIENCE = 30.0
+"""Seconds until something that should happen at once must have happened, on a machine that is busy otherwise."""
 
 EMPTY = Plan("cycle", NOW, SOURCE, Scope(0, 0, 0))
 
 
 def a_daemon(world: World, store: Store) -> d.Daemon:
     made = d.Daemon(load(world.folder / "config.toml"), store, lambda: datetime.now(UTC))
-    made._services = cycle.Services(None, None, "")  # type: ignore[arg-type]
+    made._services = Services(None, None, "")  # type: ignore[arg-type]
     return made
 
 
@@ -42,59 +50,75 @@ def asked(store: Store, number: str) -> Request:
     return found
 
 
-def test_a_resync_that_became_due_during_a_cycle_is_made(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[bool] = []
+class Runs:
+    """Stands for the runs of a worker: which there were, how many of them fail, and what happens during one."""
 
-    async def go() -> Any:
+    def __init__(self) -> None:
+        self.orders: list[cycle.Order] = []
+        self.failing = 0
+        self.during: Callable[[], object] = lambda: None
+
+    @property
+    def resyncs(self) -> list[bool]:
+        return [order.resync for order in self.orders]
+
+    async def __call__(self, order: cycle.Order, _: object) -> cycle.Outcome:
+        self.orders.append(order)
+        self.during()
+        if len(self.orders) <= self.failing:
+            raise RuntimeError("down")
+        return cycle.Outcome(1, EMPTY, "nothing")
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
+    made = Runs()
+    monkeypatch.setattr(orders, "run", made)
+    return made
+
+
+def worked(world: World, drive: Callable[[d.Daemon], Awaitable[None]]) -> None:
+    """Let a daemon's worker work for as long as `drive` drives it."""
+
+    async def go() -> None:
         with opened(world) as store:
             one = a_daemon(world, store)
-
-            async def run(order: cycle.Order, _: object) -> cycle.Outcome:
-                seen.append(order.resync)
-                if len(seen) == 1:
-                    one._tick("resync")  # the clock says so while the cycle is under way
-                    await asyncio.sleep(0.05)
-                return cycle.Outcome(1, EMPTY, "nothing")
-
-            monkeypatch.setattr(orders, "run", run)
             worker = asyncio.create_task(one._work())
-            await asyncio.sleep(0.5)
-            one._tick("cycle")
-            await asyncio.sleep(0.5)
+            await drive(one)
             one.stop()
             await worker
 
     asyncio.run(go())
-    assert True in seen, seen
 
 
-def test_a_resync_that_became_due_in_a_failure_pause_is_made_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[bool] = []
+async def until(what: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not what():  # noqa: ASYNC110 - what it waits for has no event
+            await asyncio.sleep(0.001)
 
-    async def go() -> Any:
-        with opened(world) as store:
-            one = a_daemon(world, store)
 
-            async def run(order: cycle.Order, _: object) -> cycle.Outcome:
-                seen.append(order.resync)
-                if len(seen) == 1:
-                    raise RuntimeError("down")
-                return cycle.Outcome(1, EMPTY, "nothing")
+def test_a_resync_that_became_due_during_a_cycle_is_made(world: World, runs: Runs) -> None:
+    async def drive(one: d.Daemon) -> None:
+        runs.during = lambda: one._tick("resync") if len(runs.orders) == 1 else None
+        await until(lambda: len(runs.orders) == 2)
 
-            monkeypatch.setattr(orders, "run", run)
-            worker = asyncio.create_task(one._work())
-            await asyncio.sleep(0.2)
-            assert one._failures.resting()
-            one._tick("resync")
-            await asyncio.sleep(0.2)
-            one._failures._until = 0.0
-            one._tick("cycle")
-            await asyncio.sleep(0.2)
-            one.stop()
-            await worker
+    worked(world, drive)
+    assert runs.resyncs == [False, True]
 
-    asyncio.run(go())
-    assert seen == [False, True], seen
+
+def test_a_resync_that_became_due_in_a_failure_pause_is_made_up(world: World, runs: Runs) -> None:
+    async def drive(one: d.Daemon) -> None:
+        await until(one._failures.resting)
+        one._tick("resync")
+        await until(lambda: not one._wake.is_set())
+        assert len(runs.orders) == 1
+        one._failures._until = 0.0
+        one._tick("cycle")
+        await until(lambda: len(runs.orders) == 2)
+
+    runs.failing = 1
+    worked(world, drive)
+    assert runs.resyncs == [False, True]
 
 
 def test_settings_that_are_read_again_often_leave_a_resync(world: World) -> None:
@@ -148,34 +172,21 @@ def test_the_pauses_grow_to_a_quarter_of_an_hour(monkeypatch: pytest.MonkeyPatch
 
 
 def test_after_a_pause_what_failed_is_tried_again_by_itself_and_nothing_is_before(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A resync that failed is made up for by a resync: a plain cycle that is good in between would be no recovery."""
+
+    async def drive(one: d.Daemon) -> None:
+        one._tick("resync")
+        while len(runs.orders) < 4:
+            one._tick("cycle")
+            await asyncio.sleep(0.02)
+        await until(lambda: one._failures.count == 0)
+
     monkeypatch.setattr(d, "LONGEST_PAUSE", timedelta(seconds=0.3))
-    seen: list[bool] = []
-
-    async def go() -> None:
-        with opened(world) as store:
-            one = a_daemon(world, store)
-
-            async def run(order: cycle.Order, _: object) -> cycle.Outcome:
-                seen.append(order.resync)
-                if len(seen) < 4:
-                    raise RuntimeError("Keeper takes the token no more")
-                one.stop()
-                return cycle.Outcome(1, EMPTY, "nothing")
-
-            monkeypatch.setattr(orders, "run", run)
-            one._tick("resync")
-            worker = asyncio.create_task(one._work())
-            while not worker.done():
-                one._tick("cycle")
-                await asyncio.sleep(0.02)
-            await worker
-            assert one._failures.count == 0
-
-    asyncio.run(go())
-    assert seen == [True] * 4
+    runs.failing = 3
+    worked(world, drive)
+    assert runs.resyncs == [True] * 4
 
 
 def test_the_intervals_have_their_jitter(world: World) -> None:
@@ -187,40 +198,29 @@ def test_the_intervals_have_their_jitter(world: World) -> None:
         assert one._scheduler.get_job("cycle").trigger.jitter == 30
 
 
-def test_what_is_next_is_kept_whatever_it_waits_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_next_is_kept_whatever_it_waits_for(world: World, runs: Runs) -> None:
     told: list[datetime] = []
 
-    async def go() -> None:
-        with opened(world) as store:
-            one = a_daemon(world, store)
+    async def drive(one: d.Daemon) -> None:
+        def tell() -> None:
+            told.append(datetime.fromisoformat(one.store.meta("next_cycle") or ""))
 
-            def next_one() -> datetime:
-                return datetime.fromisoformat(store.meta("next_cycle") or "")
+        runs.during = tell  # a cycle is under way
+        one._schedule()
+        one._scheduler.start()
+        await until(lambda: one._failures.resting() and not one._wake.is_set())
+        tell()  # the pause
+        one._failures.again()
+        one._wake.set()
+        await until(lambda: len(runs.orders) == 2 and not one._due and not one._wake.is_set())
+        tell()  # the schedule
+        one._scheduler.shutdown(wait=False)
 
-            async def run(*_: object) -> cycle.Outcome:
-                told.append(next_one())  # the first cycle is under way
-                if len(told) == 1:
-                    raise RuntimeError("down")
-                return cycle.Outcome(1, EMPTY, "nothing")
-
-            monkeypatch.setattr(orders, "run", run)
-            one._schedule()
-            one._scheduler.start()
-            worker = asyncio.create_task(one._work())
-            await asyncio.sleep(0.2)
-            told.append(next_one())  # the pause
-            one._failures.again()
-            one._wake.set()
-            await asyncio.sleep(0.2)
-            told.append(next_one())  # the schedule
-            one.stop()
-            await worker
-            one._scheduler.shutdown(wait=False)
-
+    runs.failing = 1
     world.schedule = {"interval": '"2h"', "jitter": '"0s"', "resync": '"7d"'}
     world.write_settings()
     began = datetime.now(UTC)
-    asyncio.run(go())
+    worked(world, drive)
     minutes = [round((at - began).total_seconds() / 60) for at in told]
     assert minutes[:2] == [0, 15], "at once, and after the pause"
     assert 15 < minutes[-1] <= 120
@@ -247,43 +247,31 @@ def served(world: World, settings: str | None = None, kind: str = "apply") -> or
     return asyncio.run(go())
 
 
-@pytest.fixture
-def carried_out(monkeypatch: pytest.MonkeyPatch) -> list[cycle.Order]:
-    seen: list[cycle.Order] = []
-
-    async def run(order: cycle.Order, _: object) -> cycle.Outcome:
-        seen.append(order)
-        return cycle.Outcome(1, EMPTY, "nothing")
-
-    monkeypatch.setattr(orders, "run", run)
-    return seen
-
-
-def test_an_order_with_the_settings_of_the_service_is_carried_out(world: World, carried_out: list[cycle.Order]) -> None:
+def test_an_order_with_the_settings_of_the_service_is_carried_out(world: World, runs: Runs) -> None:
     assert served(world).code == exits.DONE
-    assert len(carried_out) == 1
+    assert len(runs.orders) == 1
 
 
-def test_an_order_with_other_settings_is_refused(world: World, carried_out: list[cycle.Order]) -> None:
+def test_an_order_with_other_settings_is_refused(world: World, runs: Runs) -> None:
     answer = served(world, settings="those of another file")
     assert answer.code == exits.USAGE
     assert str(world.folder / "config.toml") in answer.error
-    assert carried_out == []
+    assert runs.orders == []
 
 
-def test_an_order_without_a_word_about_settings_is_refused(world: World, carried_out: list[cycle.Order]) -> None:
+def test_an_order_without_a_word_about_settings_is_refused(world: World, runs: Runs) -> None:
     assert served(world, settings="").code == exits.USAGE
-    assert carried_out == []
+    assert runs.orders == []
 
 
-def test_a_decision_asks_for_no_settings(world: World, carried_out: list[cycle.Order]) -> None:
+def test_a_decision_asks_for_no_settings(world: World, runs: Runs) -> None:
     assert served(world, settings="those of another file", kind="disown").code == exits.DONE
-    assert carried_out == []
+    assert runs.orders == []
 
 
 @pytest.mark.parametrize("good", [True, False])
 def test_settings_that_have_changed_are_read_before_an_order_is_carried_out(
-    world: World, carried_out: list[cycle.Order], good: bool
+    world: World, runs: Runs, good: bool
 ) -> None:
     async def go() -> orders.Answer:
         with opened(world) as store:
@@ -301,7 +289,7 @@ def test_settings_that_have_changed_are_read_before_an_order_is_carried_out(
     world.write_settings()
     answer = asyncio.run(go())
     assert answer.code == (exits.DONE if good else exits.USAGE)
-    assert len(carried_out) == good
+    assert len(runs.orders) == good
     if not good:
         assert "config.toml" in answer.error
 
@@ -321,7 +309,7 @@ def test_an_order_that_was_broken_off_before_anything_was_sent_is_kept(
 
 
 def test_an_answer_that_can_t_be_recorded_is_recorded_later_and_the_order_not_carried_out_again(
-    world: World, carried_out: list[cycle.Order], monkeypatch: pytest.MonkeyPatch
+    world: World, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with opened(world) as store:
         one = a_daemon(world, store)
@@ -337,19 +325,17 @@ def test_an_answer_that_can_t_be_recorded_is_recorded_later_and_the_order_not_ca
         asyncio.run(one._serve(request))
         one._answer()
         assert asked(store, request.id).state == "done"
-    assert len(carried_out) == 1
+    assert len(runs.orders) == 1
 
 
-def test_an_order_that_was_carried_out_ends_the_pause_and_is_no_recovery(
-    world: World, carried_out: list[cycle.Order]
-) -> None:
+def test_an_order_that_was_carried_out_ends_the_pause_and_is_no_recovery(world: World, runs: Runs) -> None:
     with opened(world) as store:
         one = a_daemon(world, store)
         one._failures.add(timedelta(minutes=5), "down")
         asyncio.run(one._serve(order(store, one.settings.digest)))
         assert not one._failures.resting()
         assert one._failures.count == 1
-    assert carried_out
+    assert runs.orders
 
 
 def test_giving_somebody_up_is_no_recovery(world: World) -> None:
@@ -380,7 +366,7 @@ def test_an_order_whose_cycle_failed_is_no_recovery(world: World, monkeypatch: p
     assert asyncio.run(go()) >= 1
 
 
-def test_what_is_agreed_to_counts_once_the_order_is_taken(world: World, carried_out: list[cycle.Order]) -> None:
+def test_what_is_agreed_to_counts_once_the_order_is_taken(world: World, runs: Runs) -> None:
     with opened(world) as store:
         one = a_daemon(world, store)
         agreed = {"agreed": orders.agreement("plan", frozenset({("lock", "j-ada", "")}), "looked at")}
@@ -390,7 +376,7 @@ def test_what_is_agreed_to_counts_once_the_order_is_taken(world: World, carried_
         asyncio.run(one._serve(request))
         [release] = store.open_requests(datetime.now(UTC), "release")
         assert (release.by, release.reason, release.arguments["plan"]) == ("ada", "looked at", "plan")
-    assert carried_out
+    assert runs.orders
 
 
 # -- the log ---------------------------------------------------------------------------------------------------------
@@ -491,3 +477,33 @@ def test_looking_whether_it_is_in_use_keeps_nobody_out(tmp_path: Path) -> None:
             o.kill()
             o.wait()
     assert refused == [], (len(refused), refused[0])
+
+
+def test_a_full_disk_is_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tries: list[Path] = []
+    really = Store.open
+
+    def once_there_is_room(path: Path, **options: bool) -> Store:
+        tries.append(path)
+        if len(tries) < 3:
+            raise NoRoom(path, "database or disk is full")
+        return really(path, **options)
+
+    monkeypatch.setattr(Store, "open", once_there_is_room)
+    monkeypatch.setattr(d, "LOOK_AGAIN", 0.0)
+    settings = load(world.folder / "config.toml")
+    log.to_stderr(settings, service=True)
+    d._opened(settings).close()
+    [line] = capfd.readouterr().err.splitlines()
+    assert "ERROR" in line and "is full. What was recorded before is kept" in line
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EACCES, False), (errno.EROFS, False)]
+)
+def test_only_a_full_disk_is(error: int, passes: bool) -> None:
+    with pytest.raises(Unusable) as raised, translated(Path("state.db")):
+        raise OSError(error, os.strerror(error))
+    assert isinstance(raised.value, NoRoom) is passes

@@ -1,6 +1,7 @@
 """What persons decide about who is managed, and what of it is on record."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from reconciler import decisions
 from reconciler.model import Account, Snapshot, Standing, Takeover
 from reconciler.store import Store
-from tests.world import NOW, account, group, snapshot, team, user
+from tests.world import NOW, account, decide, directory, group, snapshot, team, user
 
 ADA, ENG = user(1), group(9)
 STRANGER = account(user(2), standing=Standing.UNMANAGED, jumpcloud_id="", asked={}, settled={})
@@ -37,10 +38,14 @@ def test_adopting_only_marks_the_account_and_the_next_plan_takes_it_over(store: 
     assert after.takeover is Takeover.BY_ADDRESS and after.standing is Standing.UNMANAGED
 
 
-def test_a_disowned_account_is_nobodys_once_it_is_adopted_again(store: Store) -> None:
+def test_a_disowned_account_that_is_adopted_again_tells_whose_it_was_until_the_next_plan(store: Store) -> None:
     given_up = account(ADA, standing=Standing.DISOWNED)
-    after = adopt(store, snapshot([given_up]), email=ADA.email).accounts["k0001"]
-    assert after.standing is Standing.UNMANAGED and after.jumpcloud_id == "" and after.takeover is Takeover.BY_ADDRESS
+    held = adopt(store, snapshot([given_up]), email=ADA.email)
+    after = held.accounts["k0001"]
+    assert after.standing is Standing.UNMANAGED and after.takeover is Takeover.BY_ADDRESS
+    assert after.jumpcloud_id == ADA.id
+    conflict = [replace(user(number, direct=True), email=ADA.email) for number in (3, 4)]
+    assert decide(directory(conflict), held).snapshot.accounts["k0001"].jumpcloud_id == ""
 
 
 def test_ghosts_are_the_unmanaged_accounts_that_are_there(store: Store) -> None:

@@ -271,6 +271,18 @@ def test_a_team_that_was_never_shown_is_not_queued_again_and_one_that_was_is_dri
     assert (operation.kind, operation.cause) == (Kind.QUEUE_TEAM, "drift")
 
 
+def test_a_team_that_was_never_shown_gives_way_to_the_one_that_keeper_shows_under_the_groups_id() -> None:
+    g, u = group(9), user(1, 9)
+    waits = replace(MEMBER, seen=False, shown=False)
+    there = team(g, keeper_id="t0010", standing=Standing.UNMANAGED, jumpcloud_id="", queued_at=None)
+    held = snapshot([account(u, memberships={"t0009": waits})], [team(g, seen=False), there])
+    decision = decide(directory([u], [g]), held)
+    assert [t.keeper_id for t in only(decision).add] == ["t0010"]
+    assert set(decision.snapshot.teams) == {"t0010"} and notices(decision) == []
+    ours = snapshot([account(u, memberships={"t0009": MEMBER})], [team(g), there])
+    assert kinds(decide(directory([u], [g]), ours)) == []
+
+
 def test_a_renamed_group_renames_the_team_and_a_renamed_team_is_drift() -> None:
     g = group(9)
     renamed = only(decide(directory([], [group(9, "New")]), snapshot([], [team(g)])))

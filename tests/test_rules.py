@@ -9,7 +9,7 @@ from reconciler.confirm import confirm
 from reconciler.diff import Decision
 from reconciler.jumpcloud import JumpCloud, Paths
 from reconciler.model import Account, Group, KeeperUser, Membership, Standing, Status, Takeover
-from reconciler.plan import Kind, NoticeKind
+from reconciler.plan import Kind, NoticeKind, Rule
 from reconciler.policy import Drift, Limits, OutOfScope, Pilot, Policy, Reactivate, TeamOutOfScope, TeamPolicy
 from reconciler.safety import Consent, Judged, Release, judge
 from reconciler.snapshot import after_user
@@ -99,6 +99,22 @@ def test_takeover_mark_on_a_managed_account_does_not_link_a_later_hire_silently(
     hire = user(2, direct=True, email="u1@example.com")
     d = decide(directory([hire]), learnt, now=NOW + timedelta(days=200))
     assert not [op for op in d.plan.operations if op.subject.jumpcloud_id == hire.id], d.plan.operations
+
+
+def test_an_account_that_was_given_up_and_is_adopted_again_is_its_owners_under_a_new_address_too() -> None:
+    p = user(1, direct=True, email="new@example.com")
+    given_up = account(user(1), shown={"userName": "u1@example.com"}, asked={}, settled={})
+    marked = replace(given_up, standing=Standing.UNMANAGED, takeover=Takeover.BY_ADDRESS)
+    d = decide(directory([p]), snapshot([marked]))
+    assert kinds(d) == [Kind.UPDATE_USER] and d.snapshot.accounts["k0001"].jumpcloud_id == p.id
+    hire = user(2, direct=True, email="u1@example.com")
+    recycled = decide(directory([hire, user(1)]), snapshot([marked]))
+    assert recycled.snapshot.accounts["k0001"].jumpcloud_id == hire.id
+    suspended = decide(directory([replace(p, status=Status.SUSPENDED)]), snapshot([marked]))
+    assert [op.rule for op in suspended.plan.operations] == [Rule.SUSPENDED]
+    twice = decide(directory([p]), snapshot([marked, account(p, keeper_id="k0005")]))
+    assert twice.snapshot.accounts["k0005"].jumpcloud_id == p.id
+    assert twice.snapshot.accounts["k0001"].jumpcloud_id == ""
 
 
 def test_focus_does_not_lose_the_adoption_of_an_unmanaged_account() -> None:
@@ -278,7 +294,7 @@ def test_a_team_is_not_deleted_while_the_removal_of_its_members_is_in_doubt() ->
     d = decide(directory([u]), snapshot([account(u)], [team(g)]), policy)
     assert kinds(d) == [Kind.DELETE_TEAM]
     j = judged(d, consent=Consent((Release("release:1", d.plan.effects),)))
-    sure = asyncio.run(confirm(j, cast(JumpCloud, Own()), {}))
+    sure = asyncio.run(confirm(j, cast(JumpCloud, Own()), {}, {}))
     sent = [op.kind for op in sure.plan.operations if op.sent]
     assert Kind.DELETE_TEAM not in sent, sent
 
@@ -291,6 +307,30 @@ def test_a_team_is_the_one_group_s_whose_id_it_bears_whatever_its_name() -> None
     first = decide(directory([member, newcomer], [one, other]), snapshot([there], [held], reviewed=False))
     assert first.snapshot.teams[held.keeper_id].jumpcloud_id == other.id
     assert not [op for op in first.plan.operations if op.remove or (op.kind is Kind.CREATE_USER and op.add)]
+
+
+def test_a_group_that_comes_back_has_its_team_again_unless_its_namesake_has_it_by_then() -> None:
+    former, new = group(9, "IT"), group(5, "IT")
+    member = user(1, 9)
+    there = account(member, memberships={"t0009": MEMBER})
+    away = decide(directory([user(1, direct=True)], [new]), snapshot([there], [team(former)]))
+    assert kinds(away) == [Kind.RENAME_TEAM, Kind.UPDATE_USER] and away.plan.operations[1].remove
+    back = decide(directory([member], [new, former]), away.snapshot)
+    assert kinds(back) == [] and [n.kind for n in back.plan.notices] == [NoticeKind.CONFLICT]
+    assert back.snapshot.teams["t0009"].jumpcloud_id == former.id
+
+    renamed = replace(team(new), keeper_id="t0009")
+    late = decide(directory([member], [new, former]), snapshot([there], [renamed]))
+    assert late.snapshot.teams["t0009"].jumpcloud_id == new.id
+
+
+def test_a_team_stays_its_groups_though_somebody_gave_it_the_id_of_another() -> None:
+    one, other = group(9), group(5)
+    moved = replace(team(one), shown={"displayName": one.name, "externalId": other.id})
+    d = decide(directory([], [one]), snapshot([], [moved]))
+    assert d.snapshot.teams["t0009"].jumpcloud_id == one.id
+    both = decide(directory([], [one, other]), snapshot([], [moved]))
+    assert both.snapshot.teams["t0009"].jumpcloud_id == one.id
 
 
 def test_a_changed_address_makes_no_second_account_while_the_first_creation_is_open() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from reconciler.model import Inventory, InventoryTeam, KeeperUser, Snapshot, Standing
 from reconciler.plan import Change, Kind, Operation
 from reconciler.rows import State
-from reconciler.settle import Settled, settle
+from reconciler.settle import Settled, linked_to, settle
 from reconciler.snapshot import after_user, observed
 from tests.operations import op, ref, shown, shown_team, team_op
 from tests.world import MEMBER, NOW, account, group, listing, snapshot, team, user
@@ -93,13 +93,22 @@ def test_that_a_waiting_member_is_not_shown_proves_nothing_of_the_removal() -> N
     waits = account(ADA, memberships={T9: replace(MEMBER, seen=False, shown=False)})
     held = snapshot([waits], [team(ENG), team(SALES)])
     outcome, after = settled(op(Kind.UPDATE_USER, ADA, remove=(ref(ENG),)), held)
-    assert outcome.state is State.FAILED and "whether it arrived or not" in outcome.words and after == held
+    assert outcome.state is State.PUT_OFF and "whether it arrived or not" in outcome.words and after == held
     outcome, after = settled(op(Kind.UPDATE_USER, ADA, add=(ref(SALES),), remove=(ref(ENG),)), held)
-    assert outcome.state is State.FAILED and after == held, "nor of what was asked for with it"
+    assert outcome.state is State.PUT_OFF and after == held, "nor of what was asked for with it"
     named = snapshot([replace(waits, shown={**waits.shown, "displayName": "Ada"})], [team(ENG)])
     both = op(Kind.UPDATE_USER, ADA, changes=(Change("displayName", "", "Ada"),), remove=(ref(ENG),))
     outcome, after = settled(both, named)
     assert outcome.state is State.DONE and after.accounts["k0001"].memberships == {}
+
+
+def test_a_team_that_had_no_id_yet_was_left_out_of_what_arrived() -> None:
+    wanted = op(Kind.UPDATE_USER, ADA, add=(ref(SALES, ""), ref(ENG)))
+    held = snapshot([account(ADA, memberships={T9: MEMBER})], [team(ENG), team(SALES)])
+    outcome, after = settled(wanted, held)
+    assert outcome.state is State.DONE and set(after.accounts["k0001"].memberships) == {T9}
+    nothing = op(Kind.UPDATE_USER, ADA, add=(ref(SALES, ""),))
+    assert settled(nothing, held)[0].state is State.FAILED
 
 
 def test_a_removal_has_arrived_when_the_member_is_not_shown() -> None:
@@ -133,6 +142,12 @@ def test_an_account_that_is_somebody_elses_is_not_what_we_created() -> None:
     ):
         outcome, after = settled(op(Kind.CREATE_USER, ADA), held)
         assert outcome.state is State.FAILED and after == held
+
+
+def test_a_creation_that_met_somebody_elses_account_was_linked_to_it() -> None:
+    held = snapshot([account(EVE, shown={**account(EVE).shown, "userName": ADA.email, "externalId": ADA.id})])
+    outcome, after = settled(op(Kind.CREATE_USER, ADA), held)
+    assert outcome == Settled(State.FAILED, linked_to(held.accounts["k0002"])) and after == held
 
 
 def test_an_address_that_only_folds_to_ours_is_not_what_we_created() -> None:
@@ -169,6 +184,14 @@ def test_a_team_that_bears_our_id_is_the_one_that_we_queued() -> None:
     outcome, after = settled(team_op(Kind.QUEUE_TEAM, ENG), held)
     assert outcome.state is State.DONE and not after.unsettled_teams
     assert after.teams[T9].managed and after.teams[T9].queued_at == SENT and after.teams[T9].seen
+
+
+def test_a_team_that_the_group_took_over_is_not_what_its_queueing_made() -> None:
+    over = team(SALES, jumpcloud_id=ENG.id)
+    held = snapshot([], [over], unsettled_teams={ENG.id: SENT})
+    outcome, after = settled(team_op(Kind.QUEUE_TEAM, ENG), held)
+    assert outcome.state is State.DONE and not after.unsettled_teams
+    assert after.teams == held.teams, "it bears another group's id still, which is to be changed"
 
 
 def test_a_name_alone_tells_only_where_keeper_keeps_no_ids() -> None:

@@ -217,9 +217,9 @@ def _here(settings: "Settings", ask: "Ask", store: "Store", *, ask_person: bool)
     import signal
 
     from reconciler.after import After
-    from reconciler.cycle import Services
     from reconciler.orders import DECISIONS, Answer, Setting, carry_out, decide
     from reconciler.progress import shown
+    from reconciler.reading import Services
 
     if ask.kind in DECISIONS:
         return decide(ask, store, utc_now())
@@ -309,12 +309,13 @@ def _file(ask: "Ask", store: "Store", busy: "InUse", *, wait: bool) -> NoReturn:
 def _reviewed_beside(settings: "Settings", store: "Store", reason: str) -> dict[str, object] | None:
     """What a person lets through of a first plan that the daemon would hold; None where there is none, or nobody."""
     from reconciler import cycle
+    from reconciler.consent import first_held
     from reconciler.orders import agreement
 
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or store.snapshot().reviewed:
         return None
     made = with_services(settings, lambda both: cycle.plan(settings, both, store, cycle.Order(), utc_now()))
-    if not cycle.first_held(made) or not _review(made):
+    if not first_held(made) or not _review(made):
         return None
     return agreement(made.id, made.effects, reason or "the first plan was reviewed")
 

@@ -15,8 +15,8 @@ from reconciler import __version__
 
 if TYPE_CHECKING:
     from reconciler.config import Settings
-    from reconciler.cycle import Services
     from reconciler.plan import Plan
+    from reconciler.reading import Services
 
 T = TypeVar("T")
 

@@ -21,8 +21,8 @@ from reconciler.cli.base import (
 from reconciler.exits import CHANGES, HELD, USAGE
 
 if TYPE_CHECKING:
-    from reconciler.cycle import Services
     from reconciler.plan import Plan
+    from reconciler.reading import Services
 
 
 @cli.command()
@@ -91,6 +91,7 @@ def plan(
     from reconciler.progress import shown
     from reconciler.report import words
     from reconciler.report.document import to_json
+    from reconciler.report.status import in_force, not_in_force
     from reconciler.store import Store
 
     if schema:
@@ -104,6 +105,7 @@ def plan(
             settings,
             lambda both: cycle.plan(settings, both, store, cycle.Order(resync=resync), utc_now(), progress),
         )
+        in_the_service = in_force(store, settings)
     if save:
         _write(save, to_json(made))
     report = _report(made, form, settings.tenant, output)
@@ -114,6 +116,8 @@ def plan(
         click.echo(report, nl=False)
     if save:
         say(f"The plan is saved in {save}. To apply just this: reconciler apply --plan {shlex.quote(str(save))}")
+    if in_the_service is False:
+        say(not_in_force(settings.file))
     if detailed_exitcode and (made.held or made.operations or (resync and made.drifted)):
         raise Exit(HELD if made.held else CHANGES)
 

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 
 from reconciler import exits
-from reconciler.cycle import NobodyThere, Outcome, Stopped
+from reconciler.cycle import Outcome, Stopped
 from reconciler.plan import Cause
+from reconciler.reading import NobodyThere
 from reconciler.report import chart, files, html, teams, words
 from reconciler.report.document import to_document
 from reconciler.report.terminal import clean, clean_json

@@ -28,6 +28,20 @@ MOST = 20
 """Lines of one kind before the rest is a number."""
 
 
+def in_force(store: Store, settings: Settings) -> bool | None:
+    """Whether the service that is running has loaded these settings, None where none is running."""
+    loaded = store.meta("settings") if store.in_use else None
+    return loaded == settings.digest if loaded else None
+
+
+def not_in_force(file: Path | str) -> str:
+    """What is said where the service has loaded other settings than this file has."""
+    return (
+        f"The service has other settings than {clean(str(file), 300)} has now. To have it read the file: "
+        "systemctl reload reconciler"
+    )
+
+
 def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
     """The state of things as one JSON document; nothing is asked of either service."""
     snapshot = store.snapshot()
@@ -42,6 +56,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
     return {
         "tenant": settings.tenant,
         "mode": settings.policy().mode.value,
+        "settings": {"file": str(settings.file), "in_force": in_force(store, settings)},
         "first_plan_reviewed": snapshot.reviewed,
         "keeper_read_at": stamp(snapshot.read_at),
         "in_use": in_use,
@@ -220,6 +235,8 @@ def _headline(found: dict[str, Any], width: int, colour: bool) -> list[str]:
     elif (last := found["runs"][0])["result"] != UNDER_WAY:
         lines += wrapped(f"Last run: {_came_to(last)}, {spoken(last['started_at'])}.", width)
     lines += wrapped(_next(found), width)
+    if found["settings"]["in_force"] is False:
+        lines += wrapped(not_in_force(found["settings"]["file"]), width)
     if found["mode"] == "observe":
         lines += wrapped("Mode: observe; nothing is sent.", width)
     if found["runs"] and not found["first_plan_reviewed"]:

@@ -6,7 +6,7 @@ method raises `StateError` where the file can't be read or written.
 """
 
 from reconciler.rows import JournalRow, Request, Run, State
-from reconciler.statefile_errors import Damaged, Foreign, InUse, Newer, StateError, Unusable, WrongBinding
+from reconciler.statefile_errors import Damaged, Foreign, InUse, Newer, NoRoom, StateError, Unusable, WrongBinding
 from reconciler.store.journal import Journal
 from reconciler.store.requests import Requests
 from reconciler.store.snapshots import Binding
@@ -18,6 +18,7 @@ __all__ = [
     "InUse",
     "JournalRow",
     "Newer",
+    "NoRoom",
     "Request",
     "Run",
     "State",

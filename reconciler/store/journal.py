@@ -168,7 +168,7 @@ class Journal(Snapshots):
         """Write the operations to the journal before the first is sent; returns their ids, in order.
 
         `decisions`: by index, what a person decided to let an operation through. `left`: by Keeper id, since when a
-        person who is locked is known to be out of scope. Raises `Unusable` where the disk is nearly full: nothing is
+        person who is locked is known to be out of scope. Raises `NoRoom` where the disk is nearly full: nothing is
         sent whose outcome might not be recorded.
         """
         if operations:
@@ -258,7 +258,7 @@ class Journal(Snapshots):
         """Once a day: forget what is older than `history`, keep the file compact, and copy it beside itself, keeping
         `COPIES` copies.
 
-        Returns whether it was done. Raises `Unusable` where there is no room for the copy; the rest is done then.
+        Returns whether it was done. Raises `NoRoom` where there is no room for the copy; the rest is done then.
         """
         last = time_of(self.meta("house_kept_at"))
         if last is None:

@@ -3,12 +3,12 @@
 import json
 import random
 from collections.abc import Callable
-from copy import deepcopy
 from datetime import timedelta
 from typing import Any
 
 from reconciler import decisions
-from reconciler.cycle import Order, agree
+from reconciler.consent import agree
+from reconciler.cycle import Order
 from reconciler.plan import Plan
 from reconciler.report.document import held_effects, load_saved, read_saved, to_json
 from reconciler.store import StateError
@@ -323,9 +323,7 @@ def clock_jumps(world: World, draw: random.Random) -> str:
 def copied(world: World, _draw: random.Random) -> str:
     if not world.path.exists():
         return ""
-    world.copies.append(
-        (world.path.read_bytes(), deepcopy((world.observer.ledger.agreements, world.observer.ledger.disowned)))
-    )
+    world.copies.append((world.path.read_bytes(), world.observer.remembered()))
     return "the state file is copied"
 
 
@@ -345,10 +343,9 @@ def restored(world: World, draw: random.Random) -> str:
     if not world.copies:
         return ""
     _removed(world)
-    content, decided = draw.choice(world.copies)
+    content, known = draw.choice(world.copies)
     world.path.write_bytes(content)
-    # What was let through or given up by then is on record in the copy.
-    world.observer.ledger.agreements, world.observer.ledger.disowned = deepcopy(decided)
+    world.observer.remembers(known)
     return "the state file is restored from a copy"
 
 

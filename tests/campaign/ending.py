@@ -123,16 +123,25 @@ class _Equality:
         found = [a for a in self.accounts.values() if a.external_id == person]
         found += [a for a in self.accounts.values() if not a.external_id and ledger.owner.get(a.id) == person]
         found = [a for a in found if a.id not in ledger.disowned] or found
-        # Of several that bear the id, the other is in conflict: one that came back from another node, say.
+        # Of several that bear the id, the other is in conflict by itself: one that came back from another node, say.
         if len(found) > 1:
-            found = [a for a in found if "conflict" not in self.told(a.id)] or found
-        found.sort(key=lambda a: (a.id not in ledger.created, self.truth.address(person) not in a.addresses))
+            found = [a for a in found if not self._is_the_other(a, person)] or found
+        # Beside a conflict about the person, whoever came later under their address is not theirs.
+        age = ledger.known if "conflict" in self.told(person) else {}
+        address = self.truth.address(person)
+        found.sort(key=lambda a: (a.id not in ledger.created, age.get(a.id, 0), address not in a.addresses))
         return found[0] if found else None
+
+    def _is_the_other(self, account: Account, person: str) -> bool:
+        """Whether a conflict is told of the account alone; that of a person is theirs, whatever account they have."""
+        told = self.notices.get(account.id, ())
+        return any(one.kind.value == "conflict" and one.subject.jumpcloud_id != person for one in told)
 
     def _rivals(self, person: str) -> bool:
         """Whether the person's address is somebody else's too, in JumpCloud or in Keeper, or they have two accounts."""
         address = self.truth.address(person)
-        own = [a for a in self.accounts.values() if a.external_id == person]
+        met = self.world.observer.ledger.met
+        own = [a for a in self.accounts.values() if a.external_id == person and met.get(a.id, person) == person]
         others = [a for a in self.world.keeper.accounts().values() if address in a.addresses and a not in own]
         same = [one for one in self.truth.scope_since if one != person and self.truth.address(one) == address]
         return bool(others or same or len(own) > 1)
@@ -150,7 +159,7 @@ class _Equality:
             if not told and (account is None or account.locked):
                 self.wrong(f"{who} is protected, and nothing says so", person)
             return
-        if person in self.held or ("unmanaged" in told and {person, address} & ledger.given_up):
+        if "unmanaged" in told and {person, address} & ledger.given_up:
             return
         unknown = account is not None and not (account.external_id or address or account.id in ledger.created)
         if account is None or (unknown and "no_address" in told):
@@ -167,11 +176,10 @@ class _Equality:
                 self.wrong(f"{who} is in scope and has no account", person)
             return
         conflict = "conflict" in told and self._rivals(person)
-        twins = sum(one.external_id == person for one in self.accounts.values()) > 1
-        if conflict and (twins or account.external_id != person):
+        if conflict and account.external_id != person:
             return
         if account.locked:
-            somebody_else = account.id in ledger.touched or account.id in ledger.forgotten_locks
+            somebody_else = account.id not in ledger.own_locks
             if not conflict and not ("locked_in_keeper" in told and somebody_else):
                 self.wrong(f"{who} is in scope and locked", person, account.id)
             return
@@ -203,6 +211,7 @@ class _Equality:
                 self.wrong(f"{account.email} has the {field} {held!r}, not {wanted!r}", person, account.id)
 
     def _membership(self, person: str, account: Account, conflict: bool) -> None:
+        ledger = self.world.observer.ledger
         hidden = {t.external_id for t in self.teams.values() if not _shown(self.world, t.id)}
         wanted = {
             g for g in self.truth.teams_of(person) if self.world.rules.manages(self.truth.groups.get(g, ""))
@@ -213,14 +222,18 @@ class _Equality:
             name = self.truth.groups[group]
             waits = self.told(group) & {"conflict", "waiting_for_approval", "failing"} and not self._has_team(group)
             # Taken out by hand before it ever showed: that can't be told from waiting.
-            withdrawn = account.id in self.world.observer.ledger.touched and "waiting_for_approval" in self.told(group)
+            withdrawn = (account.id, group) in ledger.withdrawn and "waiting_for_approval" in self.told(group)
             if not (conflict or waits or withdrawn):
                 self.wrong(f"{account.email} is not in {name}", person, account.id, group)
         if not self.world.keeper.dialect.shows_pending_memberships:
-            has = {self.teams[t].external_id for t in account.teams if t in self.teams}
-        for group in {one or "" for one in has - wanted - hidden}:
-            twins = sum(team.external_id == group for team in self.teams.values()) > 1
-            if group in self.truth.groups and not twins and "given_by_hand" not in self.told(person, account.id):
+            teams = [*account.teams]
+        for team, group in ((t, self.teams[t].external_id or "") for t in teams if t in self.teams):
+            if group not in self.truth.groups or group in wanted | hidden:
+                continue
+            # Of two teams with one group's id only one is ours.
+            twins = any(t.external_id == group and t.id not in teams for t in self.teams.values())
+            by_hand = (account.id, team) in ledger.by_hand and "given_by_hand" in self.told(person, account.id)
+            if not twins and not by_hand:
                 self.wrong(f"{account.email} is in {self.truth.groups[group]} still", person, account.id, group)
 
     def _has_team(self, group: str) -> bool:
@@ -240,11 +253,6 @@ class _Equality:
                 return
         if self._protected(account):
             return
-        twins = [a for a in self.accounts.values() if account.external_id and a.external_id == account.external_id]
-        if len(twins) > 1 and "conflict" in self.told(account.id):
-            return
-        if {*people, account.id} & self.held:
-            return
         self.wrong(f"{account.email} has left and is not locked", account.id, *people)
 
     def _group(self, group: str, name: str) -> None:
@@ -256,10 +264,11 @@ class _Equality:
             excused = (told & {"conflict", "failing"} and (namesakes or twins)) or (
                 told & {"waiting_for_approval"} and (group in self.held or group in self.world.observer.ledger.touched)
             )
-            # Keeper says of an id that hid in its queue, and was rejected there, that there is no such team.
-            if not excused and not told >= {"failing", "waiting_for_approval"}:
+            # Keeper says of an id that it never showed, and that was rejected there, that there is no such team.
+            rejected = name in self.world.observer.ledger.rejected and told >= {"failing", "waiting_for_approval"}
+            if not excused and not rejected:
                 self.wrong(f"the group {name} has no team", group)
-        elif any(t.id in self.world.observer.ledger.touched for t in found):
+        elif any("name" in self.world.observer.ledger.overtaken.get(t.id, ()) for t in found):
             return  # renamed by hand before Keeper ever showed what it made of our wish
         elif all(team.name != name and _shown(self.world, team.id) for team in found) and not (
             namesakes and told & {"failing", "conflict"}

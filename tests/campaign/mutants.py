@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from reconciler import apply, cycle, diff, jumpcloud_lists, keeper, match, store
+from reconciler import apply, consent, cycle, diff, jumpcloud_lists, keeper, match, store
 from reconciler.match import Match
 from reconciler.safety import Judged
 
@@ -71,7 +71,7 @@ def unlock_whoever_is_locked() -> AbstractContextManager[Any]:
 
 def count_limits_per_cycle() -> AbstractContextManager[Any]:
     """What was done before this cycle is not counted."""
-    return patch.object(cycle, "_past", lambda *_: [])
+    return patch.object(consent, "window", lambda *_: [])
 
 
 # Beyond those that were asked for.

@@ -18,6 +18,8 @@ x  nothing ends in an error that was not foreseen, and nothing hangs
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -32,7 +34,7 @@ from tests.campaign.truth import Truth
 DEFAULTS = {"max_deactivations": "2%", "max_removals": "5%", "max_creations": "5%", "max_grants": "5%"}
 
 
-NAMES = ("display_name", "given_name", "family_name")
+NAMES = ("display_name", "given_name", "family_name", "name")
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class Sent:
     tick: int
     effects: list[Change] = field(default_factory=list)
     hidden: bool = False  # about a team that waits in a queue which Keeper does not show
+    undone: bool = False  # somebody else changed what it had made
+    closed: int | None = None  # the tick at which the journal had an outcome
 
 
 @dataclass
@@ -79,6 +83,7 @@ class Ledger:
         default_factory=set
     )  # accounts that a cycle came to its end with, so that it knows their owners
     created: set[str] = field(default_factory=set)  # accounts that must be: created by us, or adopted by a person
+    met: dict[str, str] = field(default_factory=dict)  # our accounts that a creation for another met: whose
     disowned: set[str] = field(default_factory=set)
     given_up: set[str] = field(default_factory=set)  # people, and addresses, whose account was disowned
     consented: set[str] = field(default_factory=set)  # addresses whose account a person adopted
@@ -94,10 +99,14 @@ class Ledger:
     marked: set[int] = field(default_factory=set)  # journal rows that were marked as sent
     known: dict[str, int] = field(default_factory=dict)  # every account there ever was: the tick at which it came
     shielded: dict[str, set[str]] = field(default_factory=dict)  # by account: the entries that protected it once
-    unseen: dict[str, tuple[int, set[str]]] = field(default_factory=dict)  # names that no answer showed, since when
+    unseen: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)  # names that no answer showed
     overtaken: dict[str, set[str]] = field(default_factory=dict)  # those that somebody else changed before they showed
     own_locks: set[str] = field(default_factory=set)  # accounts that are locked by us
     forgotten_locks: set[str] = field(default_factory=set)  # those of them of which the state file can't know
+    readdressed: dict[str, int] = field(default_factory=dict)  # accounts that somebody else made, moved or readdressed
+    by_hand: set[tuple[str, str]] = field(default_factory=set)  # memberships by account and team: not known as ours
+    rejected: set[str] = field(default_factory=set)  # names of teams that somebody else deleted
+    withdrawn: set[tuple[str, str]] = field(default_factory=set)  # by account and group: taken away by somebody else
 
 
 class Observer:
@@ -123,8 +132,12 @@ class Observer:
         self.asked = Request("GET", "/", {}, b"")
         self.forgotten = 0
         self.bound = ""
-        self.users_denied: Callable[[], bool] = lambda: False
+        self.users_lied: Callable[[], bool] = lambda: False
         """Whether Keeper's list of users lied in this cycle."""
+        self.users_shown: dict[str, set[str]] = {}
+        """The accounts that the pages of Keeper's list of users showed in this cycle, by their targets."""
+        self.left: dict[str, Account | Team] = {}
+        """Keeper as it was left by whatever changed it last."""
 
     def violated(self, letter: str, words: str) -> None:
         self.violations.append(Violation(letter, words))
@@ -137,11 +150,7 @@ class Observer:
         self.truth.look(self.tick)
         for subject in by_admin:
             self.ledger.touched[subject] = self.tick
-            for agreement in self.ledger.agreements:
-                # What an administrator undid may never have been seen as done, and is then let through still.
-                agreement.effects |= agreement.spent.pop(subject, set())
-            if subject in self.ledger.unseen:
-                self.ledger.overtaken.setdefault(subject, set()).update(self.ledger.unseen[subject][1])
+        self._by_administrator()
         for account in self.keeper.accounts().values():
             if account.node != self.rules.node and account.id not in self.ledger.seen:
                 self.ledger.created.discard(account.id)  # taken away before the answer to its creation was on record
@@ -149,6 +158,57 @@ class Observer:
             if account.external_id not in self.truth.ever and account.id not in self.ledger.linked:
                 self.ledger.owner.pop(account.id, None)
         self._eligible()
+
+    def _by_administrator(self) -> None:
+        """What of Keeper is not as it was left, and so by somebody else."""
+        now: dict[str, Account | Team] = {**self.keeper.accounts(), **self.keeper.teams()}
+        for subject in now.keys() | self.left.keys():
+            was, is_now = self.left.get(subject), now.get(subject)
+            if was != is_now:
+                self._meddled(subject, was, is_now)
+        self.left = now
+
+    def _meddled(self, subject: str, was: Account | Team | None, now: Account | Team | None) -> None:
+        ledger = self.ledger
+        for sent in ledger.sent.values():
+            sent.undone |= sent.subject == subject and not all(_stands(change, now) for change in sent.effects)
+        for agreement in ledger.agreements:
+            # What an administrator undid may never have been seen as done, and is then let through still.
+            spent = agreement.spent.get(subject, set())
+            undone = {effect for effect in spent if not self._holds(effect, now)}
+            agreement.effects |= undone
+            spent -= undone
+        _, unseen = ledger.unseen.get(subject, (0, {}))
+        changed = {name for name, value in unseen.items() if now is not None and _of(now, name) != value}
+        ledger.overtaken.setdefault(subject, set()).update(changed)
+        if isinstance(now, Account):
+            self._account_meddled(was, now)
+        if isinstance(was, Team) and now is None:
+            ledger.rejected.add(was.name)
+
+    def _account_meddled(self, was: Account | Team | None, now: Account) -> None:
+        ledger = self.ledger
+        former = was if isinstance(was, Account) else None
+        had, has = _memberships(former), _memberships(now)
+        if former is None or (former.node, former.email) != (now.node, now.email):
+            ledger.readdressed[now.id] = self.tick
+        # Who was away comes back with teams that nobody remembers.
+        came = former is None or former.node != now.node
+        ledger.by_hand |= {(now.id, team) for team in (has if came else has - had)}
+        ledger.withdrawn |= {(now.id, key) for team in had - has for key in self._team_keys(team)}
+        if not now.locked:
+            ledger.own_locks.discard(now.id)
+            ledger.forgotten_locks.discard(now.id)
+
+    def _holds(self, effect: tuple[str, ...], now: Account | Team | None) -> bool:
+        """Whether what a person let through is so still."""
+        if not isinstance(now, Account) or now.node != self.rules.node:
+            return False
+        kind, _, *teams = effect
+        keys = {key for team in _memberships(now) for key in self._team_keys(team)}
+        return {
+            "deactivate_user": now.locked, "add": bool(keys & {*teams}), "remove": not keys & {*teams}
+        }.get(kind, True)  # fmt: skip
 
     def _eligible(self) -> None:
         """Whoever the reconciler may take over by itself: somebody in scope whose id or whose address it bears."""
@@ -166,10 +226,19 @@ class Observer:
                 ledger.owner.setdefault(account.id, external)
                 if self.first and account.locked and external not in truth.scope_since:
                     ledger.locks.add(account.id)
-            elif external not in truth.ever:
-                for person in by_address.get(account.email.casefold(), ()):
-                    ledger.ours.add(account.id)
-                    ledger.owner.setdefault(account.id, person)
+            elif external not in truth.ever and (people := by_address.get(account.email.casefold())):
+                ledger.ours.add(account.id)
+                if len(people) == 1:  # an address that two people have ties an account to neither
+                    ledger.owner.setdefault(account.id, people[0])
+
+    def _link(self) -> None:
+        """The cycle has linked to their owners the accounts that Keeper listed, a resync of one person that person's
+        only; an account that it could give to nobody stays free."""
+        for account in self.keeper.accounts().values():
+            listed = self.ledger.known.get(account.id, self.tick) <= self.listed
+            concerned = not self.person or self._is_person(account)
+            if listed and concerned and account.id in self.ledger.ours and account.id in self.ledger.owner:
+                self.ledger.linked.add(account.id)
 
     def forgot(self) -> None:
         """The state file was lost, restored, or bound anew: counting starts anew, nothing before is in the journal."""
@@ -183,12 +252,27 @@ class Observer:
         ledger.marked.clear()
         self.forgotten = self.tick
         ledger.created.clear()
+        ledger.met.clear()
         ledger.ours |= ledger.disowned
         ledger.disowned.clear()
-        # Whoever we locked once may be thought of as locked by us again, or as locked by somebody else.
-        ledger.locks |= {one for one in ledger.known if one in ledger.ours}
+        # Of whoever is locked the next plan has to think anew: ours are leavers' locks only.
+        ledger.locks.clear()
         ledger.forgotten_locks |= ledger.own_locks
         ledger.own_locks.clear()
+        ledger.by_hand |= {(a.id, team) for a in self.keeper.accounts().values() for team in _memberships(a)}
+        self._eligible()
+
+    def remembered(self) -> tuple[Any, ...]:
+        """What a copy of the state file that is made now knows."""
+        ledger = self.ledger
+        return deepcopy((ledger.agreements, ledger.disowned, ledger.created, ledger.owner, ledger.locks))
+
+    def remembers(self, copy: tuple[Any, ...]) -> None:
+        """The state file is that copy: whom it manages it goes on managing, whose lock was ours by then is ours."""
+        ledger = self.ledger
+        ledger.agreements, ledger.disowned, created, owner, locks = deepcopy(copy)
+        ledger.created = {one for one in created if owner.get(one) == ledger.owner.get(one)}
+        ledger.locks |= locks
 
     def agreed(self, effects: Iterable[Sequence[str]]) -> None:
         """A person lets these effects through, for four hours."""
@@ -213,6 +297,7 @@ class Observer:
         self.unlock = unlock
         self.first = first
         self.began = self.now()
+        self.users_shown.clear()
         self.ledger.unlocked.clear()
         self._eligible()
         self._shield()
@@ -229,20 +314,42 @@ class Observer:
         self.ledger.locks -= self.ledger.unlocked
         self.ledger.seen |= {a.id for a in self.keeper.accounts().values() if a.node == self.rules.node}
         if whole:
-            self.ledger.unseen = {one: (at, wish) for one, (at, wish) in self.ledger.unseen.items() if at > self.since}
+            unseen = self.ledger.unseen.items()
+            self.ledger.unseen = {one: (at, wish) for one, (at, wish) in unseen if at > self.since or self._waits(one)}
         if linked:
-            self.ledger.linked |= self.ledger.ours
+            self._link()
         if whole and applied and self.first:
             told = {one for one, user in self.truth.people.items() if user.suspended or user.state != "STAGED"}
             shown = {one for one, tick in self.ledger.known.items() if tick <= self.listed}
             here = [a for a in self.keeper.accounts().values() if a.node == self.rules.node and a.id in shown]
             ids = [a.external_id for a in here]  # whose id two accounts bear, neither is adopted for a leaver
             self.ledger.created |= {a.id for a in here if a.external_id in told and ids.count(a.external_id) == 1}
+        elif whole and applied:
+            self._adopted()
         if whole:
             for account in self.keeper.accounts().values():
                 owner = self.ledger.owner.get(account.id, "")
                 if account.active and self.truth.throughout(owner, self.since):
                     self.ledger.locks.discard(account.id)
+
+    def _waits(self, subject: str) -> bool:
+        """Whether this is a team in a queue that Keeper does not show."""
+        team = self.keeper.teams().get(subject)
+        return team is not None and not team.approved and not self.keeper.dialect.shows_queued_teams
+
+    def _adopted(self) -> None:
+        """Who bears the id of somebody in scope, alone, and was listed, is adopted without a request."""
+        here = [a for a in self.keeper.accounts().values() if a.node == self.rules.node]
+        ids = [a.external_id for a in here]
+        for account in here:
+            owner, came = account.external_id or "", self.ledger.known.get(account.id, self.tick)
+            alone = ids.count(owner) == 1 and account.id not in self.ledger.disowned and not self._protected(account)
+            if alone and came <= self.since and self.truth.throughout(owner, self.since):
+                self.ledger.created.add(account.id)
+
+    def _protected(self, account: Account) -> bool:
+        once = self.ledger.shielded.get(account.id, set())
+        return bool({account.email.casefold(), *once} & self.rules.protected)
 
     # Requests.
 
@@ -257,8 +364,8 @@ class Observer:
             return
         self.asked = asked
         self._journalled(asked, answer, effects, row, store)
-        if store and store.value("reviewed") == "1":
-            self.ledger.linked |= self.ledger.ours  # what was learnt was saved before anything was sent
+        if store:
+            self._linked(store)
         written = (store.value("binding") or {}).get("keeper", "") if store else ""
         for bound in {written, self.bound or written}:
             if not bound or not f"{HOST}{asked.path}".startswith(f"{bound}/"):
@@ -273,7 +380,38 @@ class Observer:
                 self._user(change, lost)
             else:
                 self._team(change)
+        if effects:
+            self.left = {**self.keeper.accounts(), **self.keeper.teams()}
         self._eligible()
+
+    def answered(self, asked: Request, shown: Response) -> None:
+        """What the reconciler was shown, whatever Keeper had answered."""
+        if asked.method == "GET" and asked.path.endswith("/Users") and shown.status == 200:
+            with suppress(ValueError, TypeError, KeyError):
+                self.users_shown[asked.target] = {str(row["id"]) for row in json.loads(shown.body)["Resources"]}
+
+    def users_denied(self, account: str) -> bool:
+        """Whether Keeper's list of users lied in this cycle, and lacked this account."""
+        return self.users_lied() and not any(account in shown for shown in self.users_shown.values())
+
+    def closed(self, rows: Iterable[dict[str, Any]]) -> None:
+        """The journal as it is after a cycle."""
+        for row in rows:
+            sent = self.ledger.sent.get(row["id"])
+            if sent is not None and sent.closed is None and row["state"] not in ("sent", "unknown"):
+                sent.closed = self.tick
+
+    def _linked(self, store: CampaignStore) -> None:
+        """What was learnt was saved before anything was sent: of a first plan, whoever something is sent for."""
+        ledger, accounts = self.ledger, self.keeper.accounts()
+        concerned = {found["keeper_id"]: found["jumpcloud_id"] for found in reversed(store.journal_rows())}
+        if store.value("reviewed") == "1":
+            self._link()
+        ledger.linked |= ledger.ours & concerned.keys()
+        for one in ledger.linked & concerned.keys() & accounts.keys():
+            # Somebody whom a list that is behind shows in scope is linked too: it is theirs while it has their address.
+            if self.truth.address(concerned[one]) == accounts[one].email.casefold():
+                ledger.owner.setdefault(one, concerned[one])
 
     def _journalled(
         self, asked: Request, answer: Response, effects: Sequence[Change], row: int | None, store: CampaignStore | None
@@ -302,15 +440,19 @@ class Observer:
         if named:
             # What Keeper makes of a wish may be anything; where an answer does not show it, it is what it shows next.
             self.ledger.overtaken.get(subject, set()).difference_update(named)
-            _, unseen = self.ledger.unseen.pop(subject, (0, set()))
+            _, unseen = self.ledger.unseen.pop(subject, (0, {}))
             if not answer.body:
-                self.ledger.unseen[subject] = self.tick, unseen | named
+                made = {**self.keeper.accounts(), **self.keeper.teams()}.get(subject)
+                self.ledger.unseen[subject] = self.tick, {**unseen, **{name: _of(made, name) for name in named}}
         if found["kind"] == "deactivate_user" and answer.status < 300 and not effects:
             # Somebody else was faster: what we asked for is so, and nobody can tell the two locks apart.
             self.ledger.locks.add(target)
 
     def who(self, account: Account) -> set[str]:
         """Everybody whose account this is, as far as anything says so."""
+        met = self.ledger.met.get(account.id)
+        if met and account.email.casefold() not in self.ledger.consented:
+            return {met}  # nobody else got it by a creation that met it
         owner = self.ledger.owner.get(account.id, "")
         external = account.external_id or ""
         known = {one for one in (owner, external) if one in self.truth.ever}
@@ -332,7 +474,7 @@ class Observer:
         if before.active and (after is None or not after.active):
             for person in who:
                 # Who got somebody's address in Keeper after this cycle had begun was locked as who they were before.
-                new = self.ledger.touched.get(before.id, 0) > self.since and before.external_id != person
+                new = self.ledger.readdressed.get(before.id, 0) > self.since and before.external_id != person
                 if self.truth.throughout(person, self.since) and not new:
                     self.violated("a", f"{name} was locked, though in scope all the time")
             self.ledger.locks.add(before.id)
@@ -350,7 +492,9 @@ class Observer:
             self.ledger.unlocked.add(before.id)
             self.ledger.own_locks.discard(before.id)
             self.ledger.forgotten_locks.discard(before.id)
-        had, has = {*before.teams, *before.pending_teams}, {*after.teams, *after.pending_teams}
+        had, has = _memberships(before), _memberships(after)
+        self.ledger.by_hand -= {(before.id, team) for team in had - has}
+        self.ledger.withdrawn -= {(before.id, key) for team in has - had for key in self._team_keys(team)}
         for team in had - has:
             self._lost(before, who, team)
         # A team that is deleted takes its members with it; who they are was judged above.
@@ -388,7 +532,7 @@ class Observer:
         return {c.subject: c.before for c in self.keeper.changes[-40:] if isinstance(c.before, Team)}
 
     def _team_keys(self, team: str) -> tuple[str, ...]:
-        found = self.keeper.teams().get(team) or self._gone_teams.get(team)
+        found = self.keeper.teams().get(team) or self._gone_teams.get(team) or self.left.get(team)
         return (team, found.external_id) if found and found.external_id else (team,)
 
     def _created(self, account: Account) -> None:
@@ -401,7 +545,7 @@ class Observer:
                 other.external_id,
                 ledger.owner.get(other.id) if other.id in ledger.created else "",
             ):
-                if account.email.casefold() not in other.addresses and self.users_denied():
+                if account.email.casefold() not in other.addresses and self.users_denied(other.id):
                     continue  # one that Keeper's list lacked; under the same address Keeper would have linked them
                 self.violated("c", f"{account.email} got a second account beside {other.email}")
         if account.email.casefold() in self.rules.protected:
@@ -430,22 +574,30 @@ class Observer:
             return
         new, old = after.external_id or "", before.external_id or ""
         former = ledger.owner.get(before.id, "") if before.id in ledger.created else ""
-        if new in self.truth.ever and before.id not in ledger.disowned:
+        if new and new == ledger.met.get(before.id):
+            ledger.owner[before.id] = new  # given back
+        elif new in self.truth.ever and before.id not in ledger.disowned:
             for person in {old, former} & self.truth.ever.keys() - {new}:
-                if name.casefold() not in ledger.consented and not self._came_unseen(before):
+                if self._came_unseen(before):
+                    if before.id in ledger.linked:
+                        ledger.met[before.id] = ledger.owner[before.id]
+                elif name.casefold() not in ledger.consented:
                     words = f"{name}, the account of {self.truth.address(person)}, was given to"
                     self.violated("c", f"{words} {self.truth.address(new)}")
             for other in self.keeper.accounts().values():
                 if other.id == before.id or other.external_id != new or other.node != before.node:
                     continue
-                if not self._came_unseen(other):
+                # A cycle that creates nobody need not list Keeper: who came since the last list is known to none.
+                unlisted = self.asked.method == "PATCH" and ledger.known.get(other.id, 0) > self.listed
+                if not (unlisted or self._came_unseen(other)):
                     self.violated("c", f"{self.truth.address(new)} got {name} beside {other.email}")
             ledger.owner[before.id] = new
+            ledger.created.add(before.id)
 
     def _came_unseen(self, account: Account) -> bool:
         """Whether a creation met an account that came into the node after Keeper was listed for this cycle."""
         late = self.ledger.known.get(account.id, 0) > self.listed > self.since
-        return self.asked.method == "POST" and (late or (self.first and self.users_denied()))
+        return self.asked.method == "POST" and (late or (self.first and self.users_denied(account.id)))
 
     def _team(self, change: Change) -> None:
         after = change.after
@@ -503,7 +655,8 @@ class Observer:
     def _invisible(self, sent: Sent) -> bool:
         """Whether nothing could have shown that this took effect: a membership that waits for approval where Keeper
         hides that, be it asked for or taken back, or whatever Keeper's lists denied twice."""
-        if sum(tick >= sent.tick for tick in self.list_lied) > 1:
+        closed = self.tick if sent.closed is None else sent.closed
+        if sum(sent.tick <= tick <= closed for tick in self.list_lied) > 1:
             return True
         shows_pending = self.keeper.dialect.shows_pending_memberships
         if not shows_pending and sent.effects and all(_only_pending(change) for change in sent.effects):
@@ -523,16 +676,36 @@ class Observer:
                 self.violated("h", f"{sent.kind} of {sent.subject} is not in the journal any more")
                 continue
             name = row["subject_name"]
-            meddled = self.ledger.touched.get(sent.subject, 0) > sent.tick
-            if sent.effects and row["state"] != "done" and not meddled:
+            if sent.effects and row["state"] != "done" and not sent.undone:
                 if sent.kind == "queue_team" and row["state"] == "unknown" and not queued_shown(sent.subject):
                     continue
                 if row["outcome"] == "settled" and self._invisible(sent):
                     continue
+                if sent.kind == "create_user" and sent.subject in self.ledger.met and "linked it to" in row["error"]:
+                    continue  # it was somebody else's, and that is what became of it
                 if sent.kind == "rename_team" and row["outcome"] == "settled" and sent.hidden:
                     continue
                 words = f"{row['state']} ({row['outcome']}: {row['error']})"
                 self.violated("h", f"{sent.kind} of {name} took effect, and the journal says {words}")
+
+
+def _memberships(account: Account | None) -> set[str]:
+    return {*account.teams, *account.pending_teams} if account else set()
+
+
+def _stands(change: Change, now: Account | Team | None) -> bool:
+    """Whether an effect of ours is so still."""
+    before, after = change.before, change.after
+    if now is None or after is None or now.id != change.subject:
+        return now is after
+    names = ["node", "external_id", *(["email"] if isinstance(after, Account) else ["name"])]
+    if before is not None:
+        names = [name for name in (*names, *NAMES, "locked") if getattr(before, name, 0) != getattr(after, name, 0)]
+    if not (isinstance(after, Account) and isinstance(now, Account)):
+        return all(getattr(now, name, 0) == getattr(after, name, 0) for name in names)
+    had, has = _memberships(before if isinstance(before, Account) else None), _memberships(after)
+    kept = has - had <= _memberships(now) and not (had - has) & _memberships(now)
+    return kept and now.node == after.node and all(getattr(now, name, 0) == getattr(after, name, 0) for name in names)
 
 
 def _only_adds(change: Change) -> bool:

@@ -293,7 +293,9 @@ class ProcessWorld(World):
 
     def forgot(self) -> None:
         """The state file is another one, or bound anew: what is in it by now is nothing that was seen being done."""
+        locks = set(self.observer.ledger.locks)
         self.observer.forgot()
+        self.observer.ledger.locks |= locks  # a daily copy may know of any of them
         found = self._rows("SELECT max(id) FROM operations")
         self._known_rows = found[0][0] or 0 if found else 0
         self._run_id = self._newest().id

@@ -90,7 +90,8 @@ class Seam(httpx.AsyncBaseTransport):
     """The way from an HTTP client to a simulated service, through the weather.
 
     `deliver` hands a request to the service, with whatever must be looked at afterwards. `interrupt` is what Ctrl-C
-    does, `kill` what the end of the process does to the state file at once.
+    does, `kill` what the end of the process does to the state file at once,
+    `answered` gets what the client is shown.
     """
 
     def __init__(
@@ -100,10 +101,12 @@ class Seam(httpx.AsyncBaseTransport):
         weather: Callable[[], Weather],
         interrupt: Callable[[], object],
         kill: Callable[[], object],
+        answered: Callable[[Request, Response], object],
     ) -> None:
         self.name = name
         self._interrupt = interrupt
         self._kill = kill
+        self._answered = answered
         self._deliver = deliver
         self._weather = weather
         self._shown: dict[str, list[Response]] = {}
@@ -120,6 +123,7 @@ class Seam(httpx.AsyncBaseTransport):
         fault = self._fault(weather, draw, asked, name)
         response = await self._answer(fault, draw, asked)
         self._remember(asked, response)
+        self._answered(asked, response)
         return httpx.Response(response.status, headers=dict(response.headers), content=response.body)
 
     def _fault(self, weather: Weather, draw: random.Random, asked: Request, name: str) -> str:

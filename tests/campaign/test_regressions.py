@@ -1,5 +1,6 @@
 """What the campaign has found, each as the shortest history that shows it, in words that can be read."""
 
+import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,10 @@ import pytest
 from reconciler import decisions
 from reconciler.cycle import Order
 from reconciler.plan import Plan
+from reconciler.simulator.service import Request, Response
+from tests.campaign import decisions as campaign_decisions
+from tests.campaign.ending import ending
+from tests.campaign.rules import NODES
 from tests.campaign.seams import Weather
 from tests.campaign.world import World, silent
 
@@ -272,3 +277,192 @@ def test_first_run_apply_is_no_consent_to_locks(world: World) -> None:
     world.jumpcloud.suspend(people[1])
     world.admin_changed()
     assert "max_deactivations" in world.cycle(Order(by="root"), Weather(0))
+
+
+def test_an_account_under_the_new_address_of_somebody_is_the_other_one(world: World) -> None:
+    ada = person(world, "ada")
+    cycle(world)
+    world.jumpcloud.update_user(ada, email="eve@example.com")
+    world.admin_changed()
+    world.admin_changed(world.keeper.add_user("eve@example.com", external_id=ada))
+    assert "conflict" in cycle(world, resync=True)
+    ending(world, random.Random(0))
+
+
+@pytest.mark.parametrize("locked", [True, False])
+@pytest.mark.parametrize("fault", ["", "late_timeout"])
+def test_a_creation_that_meets_somebody_elses_account_says_so(
+    world: World, monkeypatch: pytest.MonkeyPatch, fault: str, locked: bool
+) -> None:
+    """The account of who had the address before comes back from another node just before the request."""
+    world.rules.policy["grace"] = "0s"
+    former = person(world, "ada")
+    person(world, "bob")
+    cycle(world)
+    account = world.keeper.account("ada@example.com").id
+    world.keeper.accept_invitation(account)
+    world.jumpcloud.delete_user(former)
+    world.admin_changed()
+    if locked:
+        cycle(world)
+    world.keeper.move_user_to_other_node(account, NODES[1])
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    person(world, "ada")
+    handle = world.keeper.handle
+
+    def comes_back(asked: Request) -> Response:
+        if asked.method == "POST" and world.keeper.accounts()[account].node != NODES[0]:
+            world.keeper.move_user_to_other_node(account, NODES[0])
+            world.admin_changed(account)
+            world.observer.ledger.known[account] = world.observer.tick
+        return handle(asked)
+
+    monkeypatch.setattr(world.keeper, "handle", comes_back)
+    cycle(world, {f"POST {SCIM}/Users": fault} if fault else {})
+    ending(world, random.Random(0))
+    row = next(row for row in world.open().journal_rows() if row["kind"] == "create_user")
+    world.close()
+    assert row["state"] == "failed" and "linked it to the account of ada@example.com" in row["error"]
+    assert world.keeper.accounts()[account].locked
+
+
+def test_a_team_that_an_old_copy_of_the_state_file_knows_gives_way_to_the_one_that_is_there(world: World) -> None:
+    person(world, "ada", group(world, "Sales"))
+    cycle(world)
+    copy = world.path.read_bytes()
+    (queued,) = world.keeper.teams()
+    cycle(world, resync=True)
+    world.keeper.delete_team(queued)
+    world.admin_changed(queued)
+    cycle(world, resync=True)
+    world.path.write_bytes(copy)
+    world.observer.forgot()
+    person(world, "bob", *world.truth.groups)
+    cycle(world, resync=True)
+    assert teams_of(world, "ada") == teams_of(world, "bob") == {"Sales"}
+
+
+def test_an_address_that_two_people_had_ties_the_account_to_neither(world: World) -> None:
+    world.rules.safety = {"max_creations": 2}
+    people = {name: person(world, name) for name in ("ada", "bob")}
+    for one in people.values():
+        world.jumpcloud.update_user(one, email="cleo@example.com")
+    world.admin_changed(world.keeper.add_user("cleo@example.com", locked=True))
+    cycle(world)
+    for name, one in people.items():
+        world.jumpcloud.update_user(one, email=f"{name}@example.com")
+    world.admin_changed()
+    cycle(world)
+    for name in people:
+        account = world.keeper.account(f"{name}@example.com").id
+        world.keeper.move_user_to_other_node(account, NODES[1])
+        world.admin_changed(account)
+    ending(world, random.Random(1))
+
+
+def test_a_conflict_about_a_persons_address_leaves_them_their_account(world: World) -> None:
+    ada = person(world, "ada")
+    bob = person(world, "bob")
+    cycle(world)
+    world.jumpcloud.update_user(ada, email="cleo@example.com")
+    world.jumpcloud.update_user(bob, email="ada@example.com")
+    world.admin_changed()
+    world.admin_changed(world.keeper.add_user("cleo@example.com", external_id=ada))
+    ending(world, random.Random(1))
+
+
+def test_a_resync_of_one_person_ties_nobody_else_to_an_account(world: World) -> None:
+    person(world, "ada")
+    person(world, "bob")
+    other = world.keeper.add_user("bob@example.com")
+    world.admin_changed(other)
+    cycle(world, person="ada@example.com", resync=True)
+    world.keeper.change_email(other, "cleo@example.com", keep_alias=True)
+    world.admin_changed(other)
+    ending(world, random.Random(1))
+
+
+def test_an_account_that_came_after_the_last_list_is_known_to_nobody(world: World) -> None:
+    ada = person(world, "ada")
+    world.admin_changed(world.keeper.add_user("ada@example.com"))
+    cycle(world, {f"PATCH {SCIM}/Users": "refused"})
+    world.jumpcloud.update_user(ada, email="bob@example.com")
+    world.admin_changed()
+    world.admin_changed(world.keeper.add_user("bob@example.com", external_id=ada))
+    cycle(world)
+    assert world.keeper.account("ada@example.com").external_id == ada
+    assert "conflict" in cycle(world, resync=True)
+
+
+def readdressed_by_hand(world: World, account: str, name: str) -> None:
+    world.keeper.change_email(account, f"{name}@example.com", keep_alias=False)
+    world.admin_changed(account)
+
+
+def test_who_was_linked_by_a_list_that_is_behind_stays_the_owner_under_whatever_address(world: World) -> None:
+    group(world, "Sales")
+    leaver = person(world, "bob")
+    account = settled_by_hand(world, "bob")
+    world.keeper.accept_invitation(account)
+    world.cycle(Order(by="root"), Weather(0))  # the first plan waits
+    world.jumpcloud.suspend(leaver)
+    world.admin_changed()
+    script = {"JumpCloud GET /api/systemusers?": "stale", f"Keeper POST {SCIM}/Groups": "death_after"}
+    world.cycle(Order(by="root", reviewed=lambda _: True), Weather(1, script=script))
+    person(world, "lars")
+    readdressed_by_hand(world, account, "lars")
+    cycle(world, resync=True, person="lars@example.com")
+    cycle(world, resync=True)
+    assert world.keeper.accounts()[account].locked
+
+
+def test_who_was_linked_before_the_first_plan_was_reviewed_stays_the_owner(world: World) -> None:
+    world.keeper.set_dialect(ignored_attributes=frozenset({"externalId"}))
+    leaver = person(world, "bob")
+    account = settled_by_hand(world, "bob")
+    world.keeper.accept_invitation(account)
+    world.cycle(Order(by="root"), Weather(0))
+    campaign_decisions.consent_to_held(world)
+    person(world, "zoe")
+    text = world.cycle(Order(by="root"), Weather(1, script={f"Keeper PATCH {SCIM}/Users/": "death_after"}))
+    assert "died" in text
+    person(world, "lars")
+    readdressed_by_hand(world, account, "lars")
+    world.jumpcloud.suspend(leaver)
+    world.admin_changed()
+    cycle(world)
+    assert world.keeper.accounts()[account].locked
+
+
+def test_a_group_that_is_back_in_scope_has_the_team_that_its_namesake_was_to_get(world: World) -> None:
+    world.rules.safety = {"max_removals": 0}
+    former = group(world, "Sales")
+    ada = person(world, "ada", former)
+    cycle(world)
+    world.jumpcloud.bind_user(world.application, ada)
+    world.jumpcloud.unbind_group(world.application, former)
+    group(world, "Sales")
+    assert "max_removals" in cycle(world)
+    world.jumpcloud.bind_group(world.application, former)
+    world.admin_changed()
+    cycle(world, person="ada@example.com", resync=True)
+    assert teams_of(world, "ada") == {"Sales"}
+
+
+def test_who_was_given_up_and_is_adopted_again_gets_no_second_account_under_a_new_address(world: World) -> None:
+    ada = person(world, "ada")
+    cycle(world)
+    account = world.keeper.account("ada@example.com").id
+    with world.open() as store:
+        decisions.disown(store, world.time.now(), "root", "", "ada@example.com")
+    world.observer.ledger.disowned.add(account)
+    world.jumpcloud.update_user(ada, email="zoe@example.com")
+    world.admin_changed()
+    cycle(world)
+    with world.open() as store:
+        decisions.adopt(store, world.time.now(), "root", "", email="ada@example.com")
+    world.store = None
+    world.observer.ledger.disowned.discard(account)
+    cycle(world, resync=True)
+    assert [one.external_id for one in world.keeper.accounts().values()] == [ada]

@@ -14,9 +14,10 @@ from loguru import logger
 from pydantic import SecretStr
 
 from reconciler import cycle, jumpcloud, keeper
-from reconciler.cycle import NobodyThere, Order, Outcome, Services
+from reconciler.cycle import Order, Outcome
 from reconciler.http import Clock, Http, HttpError, Pace
 from reconciler.plan import Plan
+from reconciler.reading import NobodyThere, Services
 from reconciler.report.document import SavedPlanError, to_json
 from reconciler.report.text import render
 from reconciler.simulator.jumpcloud import JumpCloud
@@ -25,7 +26,7 @@ from reconciler.simulator.keeper import Keeper
 from reconciler.simulator.service import Request, Response
 from reconciler.store import StateError
 from tests.campaign.clockwork import Hanging, Loop, Time
-from tests.campaign.observer import Agreement, Observer
+from tests.campaign.observer import Observer
 from tests.campaign.rules import NODES, Rules, scim_url
 from tests.campaign.seams import LISTS_LIE, CampaignStore, Died, Seam, Weather, row_in_hand
 from tests.campaign.truth import Truth
@@ -49,11 +50,11 @@ class World:
         self.keeper = Keeper(NODES, clock=self.time.monotonic)
         self.truth = Truth(self.jumpcloud, self.application)
         self.observer = Observer(self.truth, self.keeper, self.time.now)
-        self.observer.users_denied = self._users_denied
+        self.observer.users_lied = self._users_lied
         self.rules = Rules()
         self.tokens = {node: self.keeper.token(node) for node in NODES}
         self.secrets = {API_KEY, PRIVATE_KEY, *self.tokens.values()}
-        self.copies: list[tuple[bytes, tuple[list[Agreement], set[str]]]] = []
+        self.copies: list[tuple[bytes, tuple[Any, ...]]] = []
         self.weather = Weather(0)
         self.happened: list[str] = []
         self.interludes: list[tuple[int, Callable[[], str]]] = []
@@ -122,14 +123,14 @@ class World:
         return self._services
 
     def _seam(self, name: str, deliver: Callable[[Request], Response], weather: Callable[[], Weather]) -> Seam:
-        return Seam(name, deliver, weather, self._interrupt, self._pull_the_plug)
+        return Seam(name, deliver, weather, self._interrupt, self._pull_the_plug, self.observer.answered)
 
     def _interrupt(self) -> None:
         """Ctrl-C, as asyncio.run passes it on."""
         assert self._main is not None
         self._main.cancel()
 
-    def _users_denied(self) -> bool:
+    def _users_lied(self) -> bool:
         lies = ("stale Keeper", "shortened Keeper")
         return any(entry.startswith(lies) and "/Users?" in entry for entry in self.weather.happened)
 
@@ -263,10 +264,12 @@ class World:
             self.observer.violated("x", f"{error!r} at {Path(where.filename).name}:{where.lineno}")
             text = "".join(traceback.format_exception(error))
         finally:
-            self.close()
             self.happened = weather.happened
             if any(entry.startswith(("stale Keeper", "shortened Keeper")) for entry in weather.happened):
                 self.observer.list_lied.append(self.observer.tick)
+            if self.store is not None and not self.store.dead:
+                self.observer.closed(self.store.journal_rows())
+            self.close()
             self.faults.update(
                 entry.partition(" ")[0] for entry in weather.happened if not entry.startswith("meanwhile")
             )

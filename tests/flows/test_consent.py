@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from reconciler import cycle
+from reconciler import consent, cycle
 from tests.inside import Inside, accept, account, fill
 from tests.stage import World
 
@@ -36,8 +36,8 @@ def test_the_review_of_a_first_plan_releases_once(world: World) -> None:
     world.run("release")
     inside = Inside(world)
     with inside.store() as store:
-        consent = cycle._consent(store, [], cycle.Order(), datetime.now(UTC))
-    left = {r.id: len(r.effects) for r in consent.releases}
+        given = consent.given(store, [], "", datetime.now(UTC))
+    left = {r.id: len(r.effects) for r in given.releases}
     assert not any(left.values()), left
 
 
@@ -177,7 +177,7 @@ def test_a_released_grant_goes_though_the_name_changed_too(world: World) -> None
     held = inside.run()
     assert held.result == "held", held
     with inside.store(write=True) as store:
-        cycle.agree(store, held.plan.id, held.plan.effects, by="x", at=inside.now, reason="r")
+        consent.agree(store, held.plan.id, held.plan.effects, by="x", at=inside.now, reason="r")
     world.jumpcloud.update_user(people[0], displayname="Another Name")
     inside.run()
     a = account(world, people[0])
@@ -207,7 +207,7 @@ def test_two_operations_on_one_person_lose_nothing(world: World) -> None:
     held = inside.run()
     assert held.result == "held", held
     with inside.store(write=True) as store:
-        cycle.agree(store, held.plan.id, held.plan.effects, by="x", at=inside.now, reason="r")
+        consent.agree(store, held.plan.id, held.plan.effects, by="x", at=inside.now, reason="r")
     world.jumpcloud.remove_member(third, people[0])
     world.jumpcloud.settle_graph()
     outcome = inside.run()

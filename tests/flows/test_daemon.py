@@ -135,6 +135,31 @@ def test_settings_are_read_again_on_sighup_where_they_are_good(world: World, ser
     assert world.writes() == before
 
 
+def test_whoever_looks_hears_that_the_service_has_other_settings_than_the_file(world: World, service: Service) -> None:
+    def in_force() -> bool | None:
+        found: bool | None = json.loads(world.run("status", "--json").stdout)["settings"]["in_force"]
+        return found
+
+    def told() -> list[bool]:
+        shown = world.run("status").stdout, world.run("plan").stderr, world.run("plan", "--format", "json").stderr
+        return ["systemctl reload reconciler" in " ".join(text.split()) for text in shown]
+
+    fill(world)
+    service.start()
+    until(lambda: in_line(world))
+    assert (in_force(), told()) == (True, [False] * 3)
+    world.policy["protect"] = '["p1@example.com"]'
+    world.write_settings()
+    assert (in_force(), told()) == (False, [True] * 3)
+    service.send(signal.SIGHUP)
+    until(lambda: "read again" in service.said())
+    assert (in_force(), told()) == (True, [False] * 3)
+    service.end()
+    world.policy["protect"] = "[]"
+    world.write_settings()
+    assert (in_force(), told()) == (None, [False] * 3)
+
+
 def test_both_services_down_for_many_cycles_and_back_again(world: World, service: Service) -> None:
     groups, people = fill(world)
     service.start()

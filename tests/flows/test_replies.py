@@ -1,4 +1,5 @@
 from reconciler import cycle
+from reconciler.consent import agree
 from reconciler.simulator.faults import status
 from tests.inside import Inside, accept, account, fill
 from tests.stage import World
@@ -85,7 +86,7 @@ def test_a_released_creation_and_a_new_team_for_the_same_person(world: World) ->
     held = inside.run()
     assert held.result == "held"
     with inside.store(write=True) as store:
-        cycle.agree(store, held.plan.id, held.plan.effects, by="x", at=inside.now, reason="r")
+        agree(store, held.plan.id, held.plan.effects, by="x", at=inside.now, reason="r")
     world.jumpcloud.add_member(groups[1], late)
     world.jumpcloud.settle_graph()
     outcome = inside.run()

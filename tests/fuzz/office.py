@@ -20,8 +20,9 @@ from pydantic import SecretStr
 
 from reconciler import cycle, jumpcloud, keeper
 from reconciler.config import Settings
-from reconciler.cycle import Order, Services
+from reconciler.cycle import Order
 from reconciler.http import Clock, Http, Pace
+from reconciler.reading import Services
 from reconciler.simulator.jumpcloud import JumpCloud
 from reconciler.simulator.jumpcloud_v1 import PRIVATE_KEY
 from reconciler.simulator.keeper import Keeper

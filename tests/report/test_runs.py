@@ -13,8 +13,9 @@ from loguru import logger
 
 from reconciler import config
 from reconciler.apply import Result
-from reconciler.cycle import NobodyThere, Outcome, Stopped
+from reconciler.cycle import Outcome, Stopped
 from reconciler.plan import Plan
+from reconciler.reading import NobodyThere
 from reconciler.report import files, html, runs
 from reconciler.rows import State
 from reconciler.store import Store

@@ -1,24 +1,18 @@
 """What persons' decisions amount to: each counts once, and only for what it was about."""
 
-import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from reconciler.cycle import RELEASE_LASTS, Order, _consent, _Line, _past, agree
-from reconciler.jumpcloud import UnexpectedReply
-from reconciler.model import Application
-from reconciler.plan import Kind, Operation, Plan, Scope
-from reconciler.policy import Policy
+from reconciler.consent import RELEASE_LASTS, agree, drop_what_is_not_due, given, window
+from reconciler.plan import Effect, Kind, Operation
 from reconciler.rows import State
 from reconciler.safety import Allowance, Consent, Release
 from reconciler.store import Store
 from tests.operations import op, ref, team_op
-from tests.world import NOW, SOURCE, group, user
+from tests.world import NOW, group, user
 
 ADA, EVE = user(1), user(2)
 LOCK, OTHER = op(Kind.DEACTIVATE_USER, ADA), op(Kind.DEACTIVATE_USER, EVE)
@@ -33,8 +27,12 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
+def effects_of(operations: Iterable[Operation]) -> frozenset[Effect]:
+    return frozenset(effect for one in operations for effect in one.effects())
+
+
 def release(store: Store, *operations: Operation) -> str:
-    agree(store, "plan", frozenset().union(*(one.effects() for one in operations)), by="root", at=AGO, reason="")
+    agree(store, "plan", effects_of(operations), by="root", at=AGO, reason="")
     return f"release:{store.open_requests(AGO, 'release')[-1].id}"
 
 
@@ -47,49 +45,12 @@ def was(store: Store, state: State, one: Operation, decision: str = "") -> None:
 
 
 def consent(store: Store, person: str = "") -> Consent:
-    return _consent(store, _past(store, NOW - DAY), Order(person=person), NOW)
+    return given(store, window(store, NOW - DAY), person, NOW)
 
 
 def due(store: Store, *operations: Operation) -> None:
     """A cycle finds that just these operations are due."""
-    line: Any = SimpleNamespace(store=store, now=NOW)
-    _Line._drop_what_is_not_due(line, Plan("cycle", NOW, SOURCE, Scope(1, 1, 1), operations))
-
-
-# -- reading ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_read_that_fails_ends_the_others_and_is_the_one_error(store: Store) -> None:
-    """Else Keeper would be asked on, page after page, in the pause that follows a failed cycle."""
-    ended: list[str] = []
-
-    async def listing(*_: object) -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.append("the list of Keeper")
-
-    async def application() -> tuple[str, Application]:
-        return "o" * 24, Application("a" * 24, "Keeper")
-
-    async def read_scope(_: object) -> None:
-        raise UnexpectedReply("JumpCloud: the scope can't be read")
-
-    services: Any = SimpleNamespace(
-        jumpcloud=SimpleNamespace(application=application, read_scope=read_scope),
-        keeper=SimpleNamespace(listing=listing),
-        scim_url="https://keeper.example/1",
-        inventory=None,
-    )
-    settings: Any = SimpleNamespace(policy=Policy)
-    line = _Line(settings, services, store, Order(resync=True), NOW, None)
-
-    async def read() -> None:
-        with pytest.raises(UnexpectedReply, match="the scope can't be read"):
-            await line.read()
-        assert ended == ["the list of Keeper"]
-
-    asyncio.run(read())
+    drop_what_is_not_due(store, effects_of(operations), NOW)
 
 
 # -- what of the window counts --------------------------------------------------------------------------------------
@@ -98,32 +59,32 @@ def test_a_read_that_fails_ends_the_others_and_is_the_one_error(store: Store) ->
 @pytest.mark.parametrize("state", [State.SENT, State.DONE, State.UNKNOWN])
 def test_what_may_have_arrived_fills_the_window(store: Store, state: State) -> None:
     was(store, state, LOCK)
-    assert [(past.operation, past.counts) for past in _past(store, NOW - DAY)] == [(LOCK, True)]
+    assert [(past.operation, past.counts) for past in window(store, NOW - DAY)] == [(LOCK, True)]
 
 
 @pytest.mark.parametrize("state", [State.FAILED, State.PUT_OFF])
 def test_what_did_not_arrive_does_not_fill_the_window(store: Store, state: State) -> None:
     was(store, state, LOCK)
-    assert _past(store, NOW - DAY) == []
+    assert window(store, NOW - DAY) == []
 
 
 def test_what_was_released_or_announced_does_not_fill_the_window(store: Store) -> None:
     was(store, State.DONE, LOCK, release(store, LOCK))
     was(store, State.DONE, OTHER, "allow:9")
-    assert [past.counts for past in _past(store, NOW - DAY)] == [False, False]
+    assert [past.counts for past in window(store, NOW - DAY)] == [False, False]
 
 
 def test_of_what_was_released_in_part_the_rest_counts(store: Store) -> None:
     both = op(Kind.UPDATE_USER, ADA, remove=(ENG, SALES))
     was(store, State.DONE, both, release(store, op(Kind.UPDATE_USER, ADA, remove=(ENG,))))
-    (past,) = _past(store, NOW - DAY)
+    (past,) = window(store, NOW - DAY)
     assert past.counts and past.operation.remove == (SALES,)
 
 
 def test_what_a_release_let_through_once_counts_when_it_is_done_again(store: Store) -> None:
     was(store, State.DONE, LOCK, release(store, LOCK))
     was(store, State.DONE, LOCK)
-    assert [past.counts for past in _past(store, NOW - DAY)] == [False, True]
+    assert [past.counts for past in window(store, NOW - DAY)] == [False, True]
 
 
 # -- releases -------------------------------------------------------------------------------------------------------
@@ -132,7 +93,7 @@ def test_what_a_release_let_through_once_counts_when_it_is_done_again(store: Sto
 def test_a_release_lets_through_what_it_is_about_for_four_hours(store: Store) -> None:
     number = release(store, LOCK)
     assert consent(store).releases == (Release(number, LOCK.effects()),)
-    assert _consent(store, [], Order(), AGO + RELEASE_LASTS).releases == ()
+    assert given(store, [], "", AGO + RELEASE_LASTS).releases == ()
 
 
 def test_what_is_done_is_used_up_and_what_failed_is_not(store: Store) -> None:
@@ -169,7 +130,7 @@ def test_what_is_used_up_stays_on_record_while_the_rest_of_the_release_is_due(st
     number = release(store, LOCK, OTHER)
     was(store, State.DONE, LOCK, number)
     due(store, OTHER)
-    assert [past.counts for past in _past(store, NOW - DAY)] == [False]
+    assert [past.counts for past in window(store, NOW - DAY)] == [False]
     assert consent(store).releases == (Release(number, OTHER.effects()),)
 
 

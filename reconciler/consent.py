@@ -1,0 +1,88 @@
+"""What persons have let through, as it is on record: releases, announced lay-offs, `resync EMAIL`, and how much of each
+is used up. What it means for a plan is said in `safety`."""
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+
+from reconciler.model import fold
+from reconciler.plan import Effect, Kind, Plan
+from reconciler.safety import Allowance, Consent, Past, Release
+from reconciler.store import Request, State, Store
+
+RELEASE_LASTS = timedelta(hours=4)
+_MAY_BE_DONE = frozenset({State.SENT, State.DONE, State.UNKNOWN})
+
+
+def first_held(plan: Plan) -> bool:
+    """Whether the plan waits for a person since it is the first one for this Keeper node."""
+    return any(held.limit == "first_run" for held in plan.held)
+
+
+def agree(store: Store, plan_id: str, effects: Collection[Effect], *, by: str, at: datetime, reason: str) -> None:
+    """Put on record that a person lets these effects of a plan through, for four hours."""
+    arguments = {"plan": plan_id, "effects": sorted(list(effect) for effect in effects)}
+    store.add_request("release", arguments, by=by, at=at, reason=reason, until=at + RELEASE_LASTS)
+
+
+def agree_once(store: Store, plan_id: str, effects: Collection[Effect], *, by: str, at: datetime, reason: str) -> None:
+    """The same, without what an open release is about already."""
+    agreed = {effect for one in store.open_requests(at, "release") for effect in _effects_of(one)}
+    if news := frozenset(effects) - agreed:
+        agree(store, plan_id, news, by=by, at=at, reason=reason)
+
+
+def drop_what_is_not_due(store: Store, due: frozenset[Effect], now: datetime) -> None:
+    """A release is about what is due now: the same mistake made again later is a person's to look at again."""
+    for request in store.open_requests(now, "release"):
+        effects, used = _effects_of(request), _used(store, request)
+        kept = effects & (due | used)
+        if kept <= used:
+            store.close_request(request.id, "done", now)
+        elif kept != effects:
+            store.narrow(request.id, {**request.arguments, "effects": sorted(map(list, kept))})
+
+
+def window(store: Store, since: datetime) -> list[Past]:
+    """What of the window counts for the limits: without what a person had let through by then."""
+    releases = {f"release:{one.id}": _effects_of(one) for one in store.decisions("release", since - RELEASE_LASTS)}
+    past = []
+    for row in store.journal(since):
+        # What was sent before and settled only now was done when it was sent.
+        if row.state not in _MAY_BE_DONE or (row.sent_at or row.planned_at) < since:
+            continue
+        # Only what let this very operation through: what it let through once counts when it is done again.
+        released = releases.get(row.decision)
+        _, rest = row.operation.split(released) if released else (None, row.operation)
+        counts = rest is not None and not row.decision.startswith("allow:")
+        past.append(Past(rest or row.operation, row.decision, counts))
+    return past
+
+
+def given(store: Store, past: list[Past], person: str, now: datetime) -> Consent:
+    """What still counts of what persons let through. `person` is the address of a `resync EMAIL`, "" for all other
+    cycles."""
+    releases = [
+        Release(f"release:{request.id}", _effects_of(request) - _used(store, request))
+        for request in store.open_requests(now, "release")
+    ]
+    allowances = []
+    for request in store.open_requests(now, "allow"):
+        decision = f"allow:{request.id}"
+        used = sum(row.decision == decision and row.state in _MAY_BE_DONE for row in store.journal_after(request))
+        allowances.append(Allowance(decision, max(0, int(request.arguments["deactivations"]) - used)))
+    before = {entry.operation.subject.key for entry in past if entry.decision.startswith("person:")}
+    return Consent(tuple(releases), tuple(allowances), f"person:{fold(person)}" if person else "", frozenset(before))
+
+
+def _effects_of(release: Request) -> frozenset[Effect]:
+    return frozenset(tuple(effect) for effect in release.arguments["effects"])
+
+
+def _used(store: Store, release: Request) -> frozenset[Effect]:
+    """What of a release was used up by now. A team that may be queued is; what a crash left undone is not."""
+    return frozenset(
+        effect
+        for row in store.journal_after(release)
+        if row.state is State.DONE or (row.operation.kind is Kind.QUEUE_TEAM and row.state in _MAY_BE_DONE)
+        for effect in row.operation.effects()
+    )

@@ -1,0 +1,162 @@
+"""The first step of a cycle: what both services hold now, of everybody or of one person.
+
+It tells what became of operations of former runs whose outcome is not known.
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from reconciler.approval import INVENTORY, hook_failed, inventory_due
+from reconciler.http import Counters
+from reconciler.inventory import InventoryError
+from reconciler.jumpcloud import JumpCloud, Person
+from reconciler.keeper import Keeper, Progress
+from reconciler.model import EXTERNAL_ID, Application, Directory, Inventory, Listing, Snapshot
+from reconciler.person import InKeeper, around, in_jumpcloud, in_keeper, in_snapshot
+from reconciler.plan import Kind, Notice, Operation
+from reconciler.policy import TeamPolicy
+from reconciler.settle import Settled, settle
+from reconciler.snapshot import observed
+from reconciler.store import JournalRow, State
+from reconciler.tasks import siblings
+
+STALE = timedelta(days=1)
+"""A snapshot whose newest run is older than this is rebuilt from Keeper first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The clients of both services. `inventory` asks Keeper Commander, None where the settings name no command.
+    `traffic` counts the requests, by the name of the service."""
+
+    jumpcloud: JumpCloud
+    keeper: Keeper
+    scim_url: str
+    inventory: Callable[[datetime], Awaitable[Inventory]] | None = None
+    traffic: tuple[tuple[str, Counters], ...] = ()
+
+
+class NobodyThere(Exception):
+    """A `resync EMAIL` for an address that neither service knows; the text is for the administrator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Both sides as read. `before` is the snapshot as the state file has it; `snapshot` is rebuilt from Keeper where
+    this is a resync, and says what became of `unknown`, the operations of former runs without a known outcome;
+    `outcomes` has that by journal id. `focus` is the key of the person whom it is about, "" for everybody. `notices`
+    are of the reading itself."""
+
+    directory: Directory
+    before: Snapshot
+    snapshot: Snapshot
+    kind: str
+    focus: str = ""
+    unknown: Sequence[JournalRow] = ()
+    outcomes: Mapping[int, Settled] = field(default_factory=dict)
+    notices: tuple[Notice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads both sides on top of what the state file has: the snapshot `before`, and the operations `unknown`."""
+
+    services: Services
+    organization: str
+    application: Application
+    before: Snapshot
+    unknown: Sequence[JournalRow]
+    now: datetime
+    progress: Progress | None = None
+
+    def asks_keeper(self, last: datetime | None) -> bool:
+        """Whether the snapshot is not good enough and Keeper has to be listed. `last`: when a run last read all."""
+        return (
+            self.before.read_at is None
+            or any(row.state is not State.UNKNOWN or row.operation.kind is not Kind.QUEUE_TEAM for row in self.unknown)
+            or last is None
+            or self.now - last > STALE
+        )
+
+    async def everybody(self, teams: TeamPolicy, *, reviewed: bool, resync: bool) -> Read:
+        """Both sides as a whole; Keeper's only in a resync. `reviewed`: whether a review of the first plan counts."""
+        jumpcloud, keeper = self.services.jumpcloud, self.services.keeper
+        async with siblings() as group:
+            scope_read = group.create_task(jumpcloud.read_scope(self.progress))
+            listed = group.create_task(listing(keeper, self.before, self.progress)) if resync else None
+            told = group.create_task(self._inventory(teams, resync=resync))
+        scope, (inventory, notices) = scope_read.result(), told.result()
+        snapshot = replace(self.before, reviewed=reviewed, inventory=inventory)
+        if listed is not None:
+            snapshot = observed(snapshot, listed.result(), self.now)
+        directory = await jumpcloud.read_directory(scope, _ids_of_interest(snapshot), self.progress)
+        outcomes, snapshot = settle(_sent_rows(self.unknown), snapshot)
+        kind = "resync" if resync else "cycle"
+        return Read(directory, self.before, snapshot, kind, "", self.unknown, outcomes, notices)
+
+    async def one(self, address: str) -> Read:
+        """One person by point reads; Keeper is listed as a whole only where the snapshot does not know them. Raises
+        NobodyThere."""
+        person = await in_jumpcloud(self.services.jumpcloud, self.before, address)
+        user = person.user if person else None
+        if in_snapshot(self.before, address, user).snapshot.accounts:
+            held = await in_keeper(self.services.keeper, self.before, address, user, self.now)
+        else:
+            listed = await listing(self.services.keeper, self.before, None)
+            held = in_snapshot(observed(self.before, listed, self.now), address, user)
+        if not held.key:
+            raise NobodyThere(
+                f"{address} is neither a user in JumpCloud nor in this Keeper node; nothing was changed. "
+                "Check the address"
+            )
+        return await self.around(person, held)
+
+    async def around(self, person: Person | None, held: InKeeper) -> Read:
+        """Both sides, as far as they bear on one person."""
+        users, groups = await around(self.services.jumpcloud, person, held)
+        # What became of others can't be told from this one person: it stays open until the next whole cycle.
+        keys = (held.key, *held.snapshot.accounts)
+        mine = [row for row in self.unknown if row.operation.subject.key in keys and row.state is not State.PLANNED]
+        outcomes, settled = settle(_sent_rows(mine), held.snapshot)
+        directory = Directory(self.organization, self.application, users, groups)
+        return Read(directory, self.before, settled, "resync", held.key, mine, outcomes)
+
+    async def _inventory(self, teams: TeamPolicy, *, resync: bool) -> tuple[Inventory | None, tuple[Notice, ...]]:
+        """What Commander tells; the former where it fails or need not be asked. A failure of it fails no cycle."""
+        ask, former = self.services.inventory, self.before.inventory
+        if ask is None:
+            return None, ()
+        if not resync and not inventory_due(self.before, teams, self.now):
+            return former, ()
+        try:
+            return await ask(self.now), ()
+        except InventoryError as error:
+            return former, (hook_failed(INVENTORY, str(error)),)
+
+
+async def as_resync(keeper: Keeper, read: Read, now: datetime, progress: Progress | None) -> Read:
+    """What was read of everybody, with Keeper listed too. Raises KeeperError."""
+    listed = await listing(keeper, read.snapshot, progress)
+    outcomes, snapshot = settle(_sent_rows(read.unknown), observed(read.snapshot, listed, now))
+    return replace(read, kind="resync", snapshot=snapshot, outcomes=outcomes)
+
+
+async def listing(keeper: Keeper, snapshot: Snapshot, progress: Progress | None) -> Listing:
+    """Keeper as a whole; whom of the snapshot its lists lack is asked for one by one. Raises KeeperError."""
+    return await keeper.listing(
+        [k for k, account in snapshot.accounts.items() if not account.gone],
+        [k for k, team in snapshot.teams.items() if team.managed and not team.gone],
+        progress,
+    )
+
+
+def _ids_of_interest(snapshot: Snapshot) -> Collection[str]:
+    """JumpCloud ids of whom we manage, and of whom Keeper says that JumpCloud made them."""
+    ids = {account.jumpcloud_id for account in snapshot.accounts.values()}
+    ids |= {account.shown.get(EXTERNAL_ID, "") for account in snapshot.accounts.values()}
+    return ids
+
+
+def _sent_rows(rows: Iterable[JournalRow]) -> Iterator[tuple[int, Operation, datetime]]:
+    return ((row.id, row.operation, row.sent_at or row.planned_at) for row in rows if row.state is not State.PLANNED)
