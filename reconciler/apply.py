@@ -240,7 +240,7 @@ class _Run:
                 raise disagreement
             if canary and shown is not None:
                 self._tell_ignored(sent, shown)
-            reply = shown or reply
+            reply = _told(reply, shown)
         account = after_user(None if op.kind is Kind.CREATE_USER else self._account(op), sent, ids, reply, self.clock())
         self._keep(number, op, account, words, outcome)
         return disagreement or (canary and looked)
@@ -477,6 +477,14 @@ class _Run:
 
 def _same_teams(one: Operation, other: Operation) -> bool:
     return {*one.add} == {*other.add} and {*one.remove} == {*other.remove}
+
+
+def _told(reply: KeeperUser | None, shown: KeeperUser | None) -> KeeperUser | None:
+    """What Keeper made of a request: as it was read back, but for the attributes that the answer itself showed. What is
+    other by then was changed by somebody else, and shows as drift."""
+    if reply is None or shown is None:
+        return shown or reply
+    return replace(shown, attributes={**shown.attributes, **{a: v for a, v in reply.attributes.items() if v}})
 
 
 def _denied(op: Operation, shown: KeeperUser, removed: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ nowhere else.
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from reconciler.diff_teams import TeamRules, listed
 from reconciler.match import (
@@ -329,6 +330,14 @@ class _Diff(TeamRules):
             rule, reason = Rule.DELETED, "deleted in JumpCloud"
             if not account.jumpcloud_id:
                 reason = "taken over by a person, and unknown in JumpCloud"
+                if fold(account.email) in self._addresses:
+                    self.notice(
+                        NoticeKind.CONFLICT,
+                        subject,
+                        f"{reason}, but somebody in scope has this address: not locked. If they are the same person: "
+                        f"reconciler adopt {typed(account.email)}; else give one of the two another address",
+                    )
+                    return
         elif user.status is Status.SUSPENDED:
             rule, reason = Rule.SUSPENDED, "suspended in JumpCloud"
         else:
@@ -356,6 +365,11 @@ class _Diff(TeamRules):
         self.operations.append(
             Operation(Kind.DEACTIVATE_USER, subject, cause, rule, reason, (Change("active", "true", "false"),))
         )
+
+    @cached_property
+    def _addresses(self) -> set[str]:
+        """Of everybody who has not left; what JumpCloud knows nothing else of may be theirs."""
+        return {fold(user.email) for user in self.directory.users.values() if user.bound and not has_left(user)}
 
     def _gone(self, account: Account, user: User, subject: Subject) -> None:
         if user.id in self.match.conflicts:

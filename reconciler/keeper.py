@@ -256,18 +256,25 @@ class Keeper:
             raise UnexpectedReply(about.subject, about.done, problem="the reply is not a SCIM configuration")
 
     async def listing(
-        self, known_users: Collection[str] = (), known_teams: Collection[str] = (), progress: Progress | None = None
+        self,
+        known_users: Collection[str] = (),
+        known_teams: Collection[str] = (),
+        progress: Progress | None = None,
+        *,
+        locked: Collection[str] = (),
     ) -> Listing:
         """Everything in this node, memberships as users or teams show them.
 
         Known ids that the lists do not show are asked for one by one, since a list is no proof of absence: they
-        are in the result, or `absent` after a 404. Raises IncompleteRead for a list that does not add up.
+        are in the result, or `absent` after a 404. Nor is a list, which may be behind, proof that one of the `locked`
+        was unlocked: they are asked for too. Raises IncompleteRead for a list that does not add up.
         """
         users = await self._list(_USERS, progress)
         teams = await self._list(_TEAMS, progress)
         lost_users = sorted(set(known_users) - users.keys())
+        unlocked = [id for id in sorted(locked) if id in users and users[id].active]
         lost_teams = sorted(set(known_teams) - teams.keys())
-        more_users = await together(self.user(id) for id in lost_users)
+        more_users = await together(self.user(id) for id in (*lost_users, *unlocked))
         more_teams = await together(self.team(id) for id in lost_teams)
         users |= {user.id: user for user in more_users if user}
         teams |= {team.id: team for team in more_teams if team}

@@ -5,7 +5,7 @@ without giving one person another's vault is a conflict: it is reported and wait
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -191,20 +191,7 @@ def _match_users(result: Match, directory: Directory, snapshot: Snapshot, policy
                 f"open; {account.email} gets nothing more until the addresses are sorted out in JumpCloud or Keeper"
             )
 
-    belongs = {key for user in users if user.bound and not has_left(user) for key in (fold(user.email), user.id)} - {""}
-    for account in live:
-        if account.takeover is Takeover.NONE or account.managed or account.keeper_id in taken:
-            continue
-        # What belongs to somebody in scope and could not be linked is no leaver's: its conflict waits for a person.
-        former = "" if account.jumpcloud_id in result.account_of else account.jumpcloud_id
-        if {fold(account.email), account.shown.get(EXTERNAL_ID), former} & belongs:
-            continue
-        found_over = _taken_over(account, directory, {*known, *result.account_of}, now)
-        if not protection(policy, directory.users.get(found_over.jumpcloud_id), account):
-            result.accounts[account.keeper_id] = found_over
-            result.adopted.append(account.keeper_id)
-            if found_over.jumpcloud_id in directory.users:
-                result.account_of[found_over.jumpcloud_id] = account.keeper_id
+    _take_over(result, directory, live, known, taken, policy, now)
 
 
 def has_left(user: User) -> bool:
@@ -285,9 +272,9 @@ def _adopt(result: Match, user: User, account: Account, gone: Account | None, po
         settled={},
         takeover=Takeover.NONE,
         # An administrator's lock on somebody who should be locked anyway is as good as ours: it ends on return.
-        locked_by_us=account.locked_by_us or (not account.active and not user.in_scope),
-        left_at=None if user.in_scope else now,
-        review_lock=not user.in_scope,
+        locked_by_us=account.locked_by_us or (not account.active and has_left(user)),
+        left_at=now if has_left(user) else None,
+        review_lock=has_left(user),
     )
     if gone is not None:
         result.accounts.pop(gone.keeper_id, None)
@@ -313,6 +300,53 @@ def _adopt_again(
             continue
         taken.add(account.keeper_id)
         _adopt(result, user, account, known.get(user.id), policy, now)
+
+
+def _take_over(
+    result: Match,
+    directory: Directory,
+    live: Iterable[Account],
+    known: Mapping[str, Account],
+    taken: set[str],
+    policy: Policy,
+    now: datetime,
+) -> None:
+    """What a person asked for with `adopt`: whoever is nobody's is out of scope. Whose user is bound, but not active
+    yet, is linked to that user: JumpCloud does not say that they have left."""
+    belongs: dict[str, set[str]] = defaultdict(set)
+    for user in directory.users.values():
+        if user.bound and not has_left(user):
+            belongs[fold(user.email)].add(user.id)
+            belongs[user.id].add(user.id)
+    belongs.pop("", None)
+    asked = [a for a in live if a.takeover is not Takeover.NONE and not a.managed and a.keeper_id not in taken]
+    for account in sorted(asked, key=lambda a: a.shown.get(EXTERNAL_ID, "") not in directory.users):
+        former = "" if account.jumpcloud_id in result.account_of else account.jumpcloud_id
+        keys = (fold(account.email), account.shown.get(EXTERNAL_ID, ""), former)
+        owners = {one for key in keys for one in belongs.get(key, ())}
+        if len(owners) == 1:
+            _take_over_for(result, directory.users[min(owners)], account, policy, now)
+        # What belongs to several could be linked to none of them: that waits for a person.
+        if owners:
+            continue
+        found_over = _taken_over(account, directory, {*known, *result.account_of}, now)
+        if not protection(policy, directory.users.get(found_over.jumpcloud_id), account):
+            result.accounts[account.keeper_id] = found_over
+            result.adopted.append(account.keeper_id)
+            if found_over.jumpcloud_id in directory.users:
+                result.account_of[found_over.jumpcloud_id] = account.keeper_id
+
+
+def _take_over_for(result: Match, user: User, account: Account, policy: Policy, now: datetime) -> None:
+    # What belongs to somebody in scope was linked by now, or is a conflict that waits for a person.
+    if user.in_scope or user.id in result.disowned:
+        return
+    current = result.accounts.get(result.account_of.get(user.id, ""))
+    bears = user.id in (account.shown.get(EXTERNAL_ID), account.jumpcloud_id)
+    alike = bears or same_address(account.email, user.email)
+    tied = account.takeover is not Takeover.BY_ADDRESS and tied_to_another(account, user.id)
+    if alike and not tied and (current is None or current.gone):
+        _adopt(result, user, account, current, policy, now)
 
 
 def _taken_over(account: Account, directory: Directory, known: Collection[str], now: datetime) -> Account:

@@ -36,10 +36,10 @@ class Settled:
 
 
 _ARRIVED = Settled(State.DONE, "found in Keeper")
-_IN_PART = Settled(State.DONE, "found in Keeper in part; the rest is asked for again")
-_UNSEEN = Settled(State.PUT_OFF, "Keeper shows nothing of it, whether it arrived or not; it is asked for again")
 NEVER = Settled(State.FAILED, "Keeper shows that it did not arrive")
 """What one list alone says, which may be behind. Of a queued team no list says so, only the inventory."""
+_IN_PART = Settled(State.DONE, "found in Keeper in part; the rest is asked for again")
+_UNSEEN = Settled(State.PUT_OFF, "Keeper shows nothing of it, whether it arrived or not; it is asked for again")
 _QUEUED_PERHAPS = Settled(State.UNKNOWN, "not shown; it may be queued")
 
 
@@ -104,8 +104,8 @@ class _Settlement:
             sent = tuple(team for team in op.add if team.key in teams and (team.keeper_id or team in added))
             # One request arrives as a whole: what shows proves it also for a membership that waits and does not show.
             proved = bool(news) or len(removed) > len(waited)
-            asked = added == sent and (bool(sent) or not op.add) and not waited
-            arrived = arrived and removed == op.remove and (proved or asked)
+            shows_added = added == sent and (bool(sent) or not op.add)
+            arrived = arrived and removed == op.remove and (proved or (shows_added and not waited))
             added = sent if arrived else added
         if not arrived or op.kind is not Kind.UPDATE_USER:
             removed = tuple(team for team in removed if team not in waited)

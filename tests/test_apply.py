@@ -9,7 +9,7 @@ import pytest
 
 from reconciler import keeper as scim
 from reconciler.apply import Applied, apply
-from reconciler.model import Snapshot
+from reconciler.model import KeeperUser, Snapshot
 from reconciler.plan import Kind, NoticeKind, Operation
 from reconciler.rows import State
 from reconciler.store import Store
@@ -317,3 +317,18 @@ def test_an_attribute_that_keeper_ignores_and_a_team_that_does_not_show_are_noti
         NoticeKind.KEEPER_DISAGREES,
         NoticeKind.WAITING_FOR_APPROVAL,
     }
+
+
+def test_what_others_changed_before_the_canary_was_read_back_shows_as_drift(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = node()
+    made = keeper.shows["u7@example.com"] = shown(account(user(7)))
+    renamed = replace(made, attributes={**made.attributes, "displayName": "Boss"})
+
+    async def meddled(_: str) -> KeeperUser:
+        return renamed
+
+    monkeypatch.setattr(keeper, "user", meddled)
+    applied(store, keeper, op(Kind.CREATE_USER, user(7)), canaries=True)
+    assert store.snapshot().accounts[made.id].settled["displayName"] == made.attributes["displayName"]

@@ -846,6 +846,25 @@ class Lists:
         return Response.of_json(200, page(self.lists[request.path], len(self.lists[request.path])))
 
 
+class Behind(Lists):
+    """A service whose list is older than the records of each user: the first was locked meanwhile."""
+
+    def handle(self, request: Request) -> Response:
+        number = request.path.rpartition("/")[2]
+        return (
+            Response.of_json(200, person(int(number), active=number != "1"))
+            if number.isdigit()
+            else super().handle(request)
+        )
+
+
+def test_a_list_alone_does_not_prove_that_somebody_was_unlocked() -> None:
+    with world(Behind([*people(3), person(4, active=False)], [])) as stage:
+        found = stage.run(lambda keeper: keeper.listing(locked=["1", "2", "4", "5"]))
+        assert {target for _, target in stage.sent if "?" not in target} == {"/Users/1", "/Users/2"}
+    assert {id for id, user in found.users.items() if user.active} == {"2", "3"}
+
+
 def test_a_membership_counts_whichever_side_shows_it() -> None:
     users = [person(1, groups=[{"value": "t1"}, {"value": "elsewhere"}]), person(2), person(3, groups=None)]
     groups = [

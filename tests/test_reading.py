@@ -17,7 +17,7 @@ def test_a_read_that_fails_ends_the_others_and_is_the_one_error() -> None:
     """Else Keeper would be asked on, page after page, in the pause that follows a failed cycle."""
     ended: list[str] = []
 
-    async def listing(*_: object) -> None:
+    async def listing(*_: object, **__: object) -> None:
         try:
             await asyncio.Event().wait()
         finally:

@@ -76,6 +76,50 @@ def test_taking_over_the_account_of_a_staged_person_changes_nothing_about_access
         assert Kind.DEACTIVATE_USER not in kinds(d), d.plan.operations
 
 
+def test_the_account_of_a_staged_person_is_taken_over_for_them_and_locked_once_they_are_gone() -> None:
+    p = user(1, direct=True, status=Status.STAGED)
+    for asked in Takeover.BY_ADDRESS, Takeover.AS_GHOST:
+        for held in (unmanaged(1, takeover=asked), unmanaged(1, external=p.id, takeover=asked)):
+            learnt = decide(directory([p]), snapshot([held])).snapshot
+            assert learnt.accounts["k0001"].managed and learnt.accounts["k0001"].jumpcloud_id == p.id
+            assert kinds(decide(directory([]), learnt)) == [Kind.DEACTIVATE_USER]
+
+
+def test_a_staged_person_gets_no_vault_that_is_tied_to_another_but_by_name() -> None:
+    p = user(1, direct=True, status=Status.STAGED)
+    held = unmanaged(1, external=jc(77), takeover=Takeover.AS_GHOST)
+    assert not decide(directory([p]), snapshot([held])).snapshot.accounts["k0001"].managed
+    named = decide(directory([p]), snapshot([replace(held, takeover=Takeover.BY_ADDRESS)]))
+    assert named.snapshot.accounts["k0001"].jumpcloud_id == p.id
+
+
+def test_whoever_was_taken_over_as_unknown_is_not_locked_while_somebody_in_scope_has_the_address() -> None:
+    held = unmanaged(1, external=jc(77), takeover=Takeover.AS_GHOST)
+    learnt = decide(directory([]), snapshot([held])).snapshot
+    for status in Status.ACTIVE, Status.STAGED:
+        again = decide(directory([user(5, direct=True, email="U1@example.com", status=status)]), learnt)
+        assert kinds(again) == []
+        assert (NoticeKind.CONFLICT, "k0001") in {(n.kind, n.subject.keeper_id) for n in again.plan.notices}
+    assert kinds(decide(directory([]), learnt)) == [Kind.DEACTIVATE_USER]
+
+
+def test_of_two_accounts_a_staged_person_gets_the_one_that_bears_their_id() -> None:
+    p = user(1, direct=True, status=Status.STAGED)
+    other = unmanaged(1, takeover=Takeover.AS_GHOST)
+    bearing = unmanaged(5, external=p.id, takeover=Takeover.AS_GHOST)
+    learnt = decide(directory([p]), snapshot([other, bearing])).snapshot.accounts
+    assert [key for key, one in learnt.items() if one.managed] == ["k0005"]
+
+
+def test_an_administrators_lock_on_a_staged_person_stays_theirs() -> None:
+    p = user(1, direct=True, status=Status.STAGED)
+    held = unmanaged(1, active=False, takeover=Takeover.BY_ADDRESS)
+    learnt = decide(directory([p]), snapshot([held])).snapshot
+    active = decide(directory([replace(p, status=Status.ACTIVE)]), learnt).plan
+    assert learnt.accounts["k0001"].managed and not active.operations
+    assert [notice.kind for notice in active.notices] == [NoticeKind.LOCKED_IN_KEEPER]
+
+
 def test_taking_over_the_account_at_the_new_address_of_someone_in_scope() -> None:
     p = user(1, direct=True, email="new@example.com")
     old = account(user(1))

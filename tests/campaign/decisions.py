@@ -196,6 +196,8 @@ def adopts(world: World, draw: random.Random) -> str:
     for one in accounts:
         if one.id in named:
             ledger.ours.add(one.id)
+            if one.id not in ledger.created or one.id in ledger.disowned:
+                ledger.asked[one.id] = not ghosts
             ledger.disowned.discard(one.id)
             ledger.consented.add(one.email.casefold())
             ledger.created.add(one.id)

@@ -248,10 +248,15 @@ class _Equality:
         for user in (self.truth.people.get(person) for person in people):
             if user is not None and user.state not in ("ACTIVATED", "SUSPENDED") and not user.suspended:
                 return
-            bound = user is not None and user.id in self.world.jumpcloud.in_scope(self.world.application)
-            if user is not None and bound and not (user.suspended or user.state == "SUSPENDED"):
+            if user is not None and self.truth.stays(user.id):
                 return
         if self._protected(account):
+            return
+        # Taken over by a person as nobody whom JumpCloud knows, and then somebody else came to have the address.
+        address = account.email.casefold()
+        unknown = address in ledger.consented and not people & self.truth.people.keys()
+        rivals = any(self.truth.address(one) == address and self.truth.stays(one) for one in self.truth.people)
+        if unknown and rivals and "conflict" in self.told(account.id):
             return
         self.wrong(f"{account.email} has left and is not locked", account.id, *people)
 

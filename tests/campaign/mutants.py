@@ -16,7 +16,7 @@ Mutant = Callable[[], AbstractContextManager[Any]]
 def skip_the_confirming_read() -> AbstractContextManager[Any]:
     """What a list lacks is taken away without asking for the one person."""
 
-    async def believe(judged: Any, _jumpcloud: Any, _groups: Any) -> Any:
+    async def believe(judged: Any, *_: Any) -> Any:
         return judged
 
     return patch.object(cycle, "confirm", believe)

@@ -84,6 +84,8 @@ class Ledger:
     )  # accounts that a cycle came to its end with, so that it knows their owners
     created: set[str] = field(default_factory=set)  # accounts that must be: created by us, or adopted by a person
     met: dict[str, str] = field(default_factory=dict)  # our accounts that a creation for another met: whose
+    asked: dict[str, bool] = field(default_factory=dict)
+    """Accounts that a person adopted, by name or not, and that no cycle has come to its end with since."""
     disowned: set[str] = field(default_factory=set)
     given_up: set[str] = field(default_factory=set)  # people, and addresses, whose account was disowned
     consented: set[str] = field(default_factory=set)  # addresses whose account a person adopted
@@ -152,8 +154,10 @@ class Observer:
             self.ledger.touched[subject] = self.tick
         self._by_administrator()
         for account in self.keeper.accounts().values():
-            if account.node != self.rules.node and account.id not in self.ledger.seen:
-                self.ledger.created.discard(account.id)  # taken away before the answer to its creation was on record
+            unseen = account.id not in self.ledger.seen or account.id in self.ledger.asked
+            if account.node != self.rules.node and unseen:
+                # Taken away before the answer to its creation, or the plan that was to take it over.
+                self.ledger.created.discard(account.id)
             # An address alone ties nobody to an account that no cycle has linked yet: it may be somebody else's now.
             if account.external_id not in self.truth.ever and account.id not in self.ledger.linked:
                 self.ledger.owner.pop(account.id, None)
@@ -230,6 +234,18 @@ class Observer:
                 ledger.ours.add(account.id)
                 if len(people) == 1:  # an address that two people have ties an account to neither
                     ledger.owner.setdefault(account.id, people[0])
+        for account in self.keeper.accounts().values():
+            if account.id in ledger.asked and self._in_doubt(account):
+                ledger.created.discard(account.id)
+
+    def _in_doubt(self, account: Account) -> bool:
+        """Whether the account, which a person adopted, can't be taken over: it is that of several who have not left,
+        or of somebody else than it is tied to, and that one's name was not named."""
+        external = account.external_id or ""
+        alike = {one for one in self.truth.people if self.truth.address(one) == account.email.casefold()}
+        owners = {one for one in {external, *alike} & self.truth.people.keys() if self.truth.stays(one)}
+        tied = external in self.truth.ever and bool(owners - {external}) and not self.ledger.asked[account.id]
+        return len(owners) > 1 or tied
 
     def _link(self) -> None:
         """The cycle has linked to their owners the accounts that Keeper listed, a resync of one person that person's
@@ -253,6 +269,7 @@ class Observer:
         self.forgotten = self.tick
         ledger.created.clear()
         ledger.met.clear()
+        ledger.asked.clear()
         ledger.ours |= ledger.disowned
         ledger.disowned.clear()
         # Of whoever is locked the next plan has to think anew: ours are leavers' locks only.
@@ -265,12 +282,12 @@ class Observer:
     def remembered(self) -> tuple[Any, ...]:
         """What a copy of the state file that is made now knows."""
         ledger = self.ledger
-        return deepcopy((ledger.agreements, ledger.disowned, ledger.created, ledger.owner, ledger.locks))
+        return deepcopy((ledger.agreements, ledger.disowned, ledger.created, ledger.asked, ledger.owner, ledger.locks))
 
     def remembers(self, copy: tuple[Any, ...]) -> None:
         """The state file is that copy: whom it manages it goes on managing, whose lock was ours by then is ours."""
         ledger = self.ledger
-        ledger.agreements, ledger.disowned, created, owner, locks = deepcopy(copy)
+        ledger.agreements, ledger.disowned, created, ledger.asked, owner, locks = deepcopy(copy)
         ledger.created = {one for one in created if owner.get(one) == ledger.owner.get(one)}
         ledger.locks |= locks
 
@@ -318,6 +335,8 @@ class Observer:
             self.ledger.unseen = {one: (at, wish) for one, (at, wish) in unseen if at > self.since or self._waits(one)}
         if linked:
             self._link()
+            if not self.person:
+                self.ledger.asked.clear()
         if whole and applied and self.first:
             told = {one for one, user in self.truth.people.items() if user.suspended or user.state != "STAGED"}
             shown = {one for one, tick in self.ledger.known.items() if tick <= self.listed}
@@ -343,7 +362,8 @@ class Observer:
         ids = [a.external_id for a in here]
         for account in here:
             owner, came = account.external_id or "", self.ledger.known.get(account.id, self.tick)
-            alone = ids.count(owner) == 1 and account.id not in self.ledger.disowned and not self._protected(account)
+            given_up = account.id in self.ledger.disowned or account.id in self.ledger.met
+            alone = ids.count(owner) == 1 and not given_up and not self._protected(account)
             if alone and came <= self.since and self.truth.throughout(owner, self.since):
                 self.ledger.created.add(account.id)
 
@@ -592,7 +612,8 @@ class Observer:
                 if not (unlisted or self._came_unseen(other)):
                     self.violated("c", f"{self.truth.address(new)} got {name} beside {other.email}")
             ledger.owner[before.id] = new
-            ledger.created.add(before.id)
+            if self.asked.method == "PATCH":  # a creation may have met an account that it is not to have
+                ledger.created.add(before.id)
 
     def _came_unseen(self, account: Account) -> bool:
         """Whether a creation met an account that came into the node after Keeper was listed for this cycle."""

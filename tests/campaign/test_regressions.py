@@ -466,3 +466,21 @@ def test_who_was_given_up_and_is_adopted_again_gets_no_second_account_under_a_ne
     world.observer.ledger.disowned.discard(account)
     cycle(world, resync=True)
     assert [one.external_id for one in world.keeper.accounts().values()] == [ada]
+
+
+def test_a_list_that_is_behind_does_not_make_our_lock_somebody_elses(world: World) -> None:
+    ada = person(world, "ada")
+    cycle(world)
+    account = world.keeper.account("ada@example.com").id
+    world.keeper.accept_invitation(account)
+    for _ in range(5):
+        cycle(world, resync=True)  # what a list that is behind shows is one of these
+    world.jumpcloud.suspend(ada)
+    world.admin_changed()
+    cycle(world)
+    assert world.keeper.account(account).locked
+    world.jumpcloud.activate(ada)
+    world.admin_changed()
+    cycle(world, {f"GET {SCIM}/Users?": "stale"}, resync=True)
+    cycle(world, resync=True)
+    assert world.keeper.account(account).active

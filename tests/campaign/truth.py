@@ -35,6 +35,12 @@ class Truth:
         user = self.people.get(person)
         return user is not None and user.state == "ACTIVATED" and not user.suspended
 
+    def stays(self, person: str) -> bool:
+        """Whether the person is bound and has not left, though they may not be active yet."""
+        user = self.people.get(person)
+        bound = person in self.jumpcloud.in_scope(self.application)
+        return user is not None and bound and not user.suspended and user.state != "SUSPENDED"
+
     def throughout(self, person: str, since: int) -> bool:
         """Whether the person was in scope and active during the whole time since then."""
         return self.scope_since.get(person, since + 1) <= since
