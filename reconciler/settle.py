@@ -28,8 +28,8 @@ from reconciler.waiting import told_by_inventory
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The outcome of one operation, with words for the journal: done (be it in part), failed (it never arrived, or
-    nothing shows that it did and it can be asked for again), or still unknown."""
+    """The outcome of one operation, with words for the journal: done (be it in part), failed (it never arrived), put
+    off (nothing can show whether it arrived, and it may be asked for again at once), or still unknown."""
 
     state: State
     words: str
@@ -39,7 +39,7 @@ _ARRIVED = Settled(State.DONE, "found in Keeper")
 NEVER = Settled(State.FAILED, "Keeper shows that it did not arrive")
 """What one list alone says, which may be behind. Of a queued team no list says so, only the inventory."""
 _IN_PART = Settled(State.DONE, "found in Keeper in part; the rest is asked for again")
-_UNSEEN = Settled(State.FAILED, "Keeper shows nothing of it, whether it arrived or not; it is asked for again")
+_UNSEEN = Settled(State.PUT_OFF, "Keeper shows nothing of it, whether it arrived or not; it is asked for again")
 _QUEUED_PERHAPS = Settled(State.UNKNOWN, "not shown; it may be queued")
 
 
