@@ -9,8 +9,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from reconciler.jumpcloud import JumpCloud, JumpCloudError
-from reconciler.match import has_left, tied_to
+from reconciler.match import has_left
 from reconciler.model import EXTERNAL_ID, Status, Team
+from reconciler.pairs import tied_to
 from reconciler.plan import Kind, Notice, NoticeKind, Operation, Rule, Subject, TeamRef
 from reconciler.safety import Judged, divided
 

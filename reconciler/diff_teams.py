@@ -4,13 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 from datetime import datetime
 
-from reconciler.match import (
-    Match,
-    impossible_name,
-    in_pilot,
-    same,
-    wanted_team_attributes,
-)
+from reconciler.match import in_pilot, same
+from reconciler.match_teams import impossible_name, wanted_team_attributes
 from reconciler.model import (
     DISPLAY_NAME,
     USER_NAME,
@@ -21,6 +16,7 @@ from reconciler.model import (
     Team,
     typed,
 )
+from reconciler.pairs import Match
 from reconciler.plan import (
     Cause,
     Change,

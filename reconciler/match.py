@@ -5,17 +5,17 @@ without giving one person another's vault is a conflict: it is reported and wait
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 
+from reconciler.match_teams import match_teams, wanted_team_attributes
 from reconciler.model import (
     DISPLAY_NAME,
     EXTERNAL_ID,
     USER_NAME,
     Account,
     Directory,
-    Group,
     Membership,
     Snapshot,
     Standing,
@@ -24,36 +24,12 @@ from reconciler.model import (
     Team,
     User,
     fold,
-    is_jumpcloud_id,
     normal,
     same_address,
     typed,
 )
+from reconciler.pairs import Match, tied_to_another
 from reconciler.policy import Policy
-
-MAX_TEAM_NAME = 185
-"""Characters that a team's name may have. Assumed: Keeper's encrypted fields are refused at a little above that."""
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """The pairs, and what stood in the way of others.
-
-    `accounts` and `teams` are the snapshot's, linked as the pairs say. `account_of` and `team_of` lead from JumpCloud
-    ids to Keeper ids. `conflicts` and `team_conflicts` say in an administrator's words why a user or group was not
-    paired or must not be given anything more. `disowned` and `shielded` are users in scope whom we leave alone because
-    somebody gave them up, or protects them. `adopted` are the Keeper ids of the accounts taken over by this match.
-    """
-
-    accounts: dict[str, Account]
-    teams: dict[str, Team]
-    account_of: dict[str, str] = field(default_factory=dict)
-    team_of: dict[str, str] = field(default_factory=dict)
-    conflicts: dict[str, str] = field(default_factory=dict)
-    team_conflicts: dict[str, str] = field(default_factory=dict)
-    disowned: dict[str, str] = field(default_factory=dict)
-    shielded: set[str] = field(default_factory=set)
-    adopted: list[str] = field(default_factory=list)
 
 
 def protection(policy: Policy, user: User | None, account: Account | None) -> str:
@@ -87,11 +63,6 @@ def wanted_attributes(user: User) -> dict[str, str]:
     }
 
 
-def wanted_team_attributes(group: Group) -> dict[str, str]:
-    """The SCIM attributes that the team of a group should have."""
-    return {DISPLAY_NAME: group.name, EXTERNAL_ID: group.id}
-
-
 def same(attribute: str, left: str, right: str) -> bool:
     """Whether two values of an attribute are the same: addresses case-folded, everything else in NFC."""
     return fold(left) == fold(right) if attribute == USER_NAME else normal(left) == normal(right)
@@ -102,25 +73,9 @@ def match(directory: Directory, snapshot: Snapshot, policy: Policy, now: datetim
     somebody is out of scope, who is protected or in the pilot, and which memberships are JumpCloud's wish."""
     result = Match(dict(snapshot.accounts), dict(snapshot.teams))
     _match_users(result, directory, snapshot, policy, now)
-    _match_teams(result, directory, snapshot, policy)
+    match_teams(result, directory, snapshot, policy)
     _remember(result, directory, snapshot, policy, now)
     return result
-
-
-def tied_to_another(account: Account, user_id: str) -> bool:
-    """Whether the account is somebody else's: by what we know of it, or by the id that it shows."""
-    external = account.shown.get(EXTERNAL_ID, "")
-    owners = {account.jumpcloud_id} if account.managed else set()
-    if is_jumpcloud_id(external):
-        owners.add(external)
-    return bool(owners - {user_id, ""})
-
-
-def tied_to(team: Team) -> str:
-    """The JumpCloud id of the group whose team Keeper holds it for: as long as a tie to another one has not arrived,
-    that of the former."""
-    arrived = team.asked.get(EXTERNAL_ID) == team.jumpcloud_id
-    return team.jumpcloud_id if arrived else team.shown.get(EXTERNAL_ID) or team.jumpcloud_id
 
 
 def _match_users(result: Match, directory: Directory, snapshot: Snapshot, policy: Policy, now: datetime) -> None:
@@ -364,126 +319,6 @@ def _taken_over(account: Account, directory: Directory, known: Collection[str], 
         left_at=account.left_at or now,
         review_lock=True,
     )
-
-
-def _match_teams(result: Match, directory: Directory, snapshot: Snapshot, policy: Policy) -> None:
-    linked = {t.jumpcloud_id: t for t in snapshot.teams.values() if t.managed and t.jumpcloud_id}
-    _give_back(result, linked, directory, policy)
-    free = [t for _, t in sorted(snapshot.teams.items()) if not t.managed and not t.gone]
-    by_external: dict[str, list[Team]] = defaultdict(list)
-    by_name: dict[str, list[Team]] = defaultdict(list)
-    orphans: dict[str, list[Team]] = defaultdict(list)
-    for team in free:
-        by_external[team.shown.get(EXTERNAL_ID, "")].append(team)
-        by_name[normal(team.name)].append(team)
-    for _, team in sorted(snapshot.teams.items()):
-        if team.managed and not team.gone and team.jumpcloud_id not in directory.groups:
-            for name in {normal(team.name), normal(team.asked.get(DISPLAY_NAME))} - {""}:
-                orphans[name].append(team)
-
-    claimed: dict[str, str] = {}
-    for group in (directory.groups[group_id] for group_id in sorted(directory.groups)):
-        if not policy.teams.manages(group.name):
-            continue
-        old = linked.get(group.id)
-        # One that never showed may be gone, as after an old copy of the state file was restored; what Keeper shows
-        # under the group's id is there.
-        replaced = old is not None and not old.seen and len(by_external[group.id]) == 1
-        if old is not None and not old.gone and not replaced:
-            result.team_of[group.id] = old.keeper_id
-            claimed.setdefault(normal(group.name), group.id)
-    for group in _unpaired(directory, policy, result):
-        same_id = by_external.get(group.id, [])
-        if len(same_id) == 1:
-            _link_team(result, group, same_id[0], linked.get(group.id))
-            claimed.setdefault(normal(group.name), group.id)
-    for group in _unpaired(directory, policy, result):
-        old = linked.get(group.id)
-        if old is not None:
-            result.team_of[group.id] = old.keeper_id
-        elif len(left := [t for t in orphans.get(group.name, ()) if t.keeper_id not in result.team_of.values()]) == 1:
-            _link_team(result, group, left[0], None)
-        else:
-            # A team that bears the id of another group in scope is that group's, whatever its name.
-            namesakes = [t for t in by_name.get(group.name, []) if t.shown.get(EXTERNAL_ID) not in directory.groups]
-            _match_by_name(result, group, namesakes, claimed, snapshot, policy)
-        claimed.setdefault(group.name, group.id)
-    _keep_whom_they_hold(result, snapshot)
-
-
-def _give_back(result: Match, linked: dict[str, Team], directory: Directory, policy: Policy) -> None:
-    """A group that is back in scope has its team again, where no tie to the namesake that was to take it arrived."""
-    for group_id, team in sorted(linked.items()):
-        home = directory.groups.get(tied_to(team))
-        if team.gone or home is None or home.id in linked or not policy.teams.manages(home.name):
-            continue
-        del linked[group_id]
-        linked[home.id] = replace(team, jumpcloud_id=home.id, asked={}, settled={})
-        result.teams[team.keeper_id] = linked[home.id]
-
-
-def _keep_whom_they_hold(result: Match, snapshot: Snapshot) -> None:
-    """Whoever is in a team that is adopted by its name keeps what is shared with it."""
-    adopted = {
-        team_id
-        for group_id, team_id in result.team_of.items()
-        if not snapshot.teams[team_id].managed and snapshot.teams[team_id].shown.get(EXTERNAL_ID) != group_id
-    }
-    for keeper_id, account in result.accounts.items() if adopted else ():
-        kept = {t: replace(m, found=True) for t, m in account.memberships.items() if t in adopted and not m.ours}
-        if kept:
-            result.accounts[keeper_id] = replace(account, memberships={**account.memberships, **kept})
-
-
-def _unpaired(directory: Directory, policy: Policy, result: Match) -> Iterator[Group]:
-    for group_id in sorted(directory.groups):
-        group = directory.groups[group_id]
-        if policy.teams.manages(group.name) and group_id not in result.team_of:
-            yield group
-
-
-def _match_by_name(
-    result: Match,
-    group: Group,
-    namesakes: list[Team],
-    claimed: Mapping[str, str],
-    snapshot: Snapshot,
-    policy: Policy,
-) -> None:
-    adopt = policy.teams.adopt == "always" or (policy.teams.adopt == "first-run" and not snapshot.reviewed)
-    if impossible := impossible_name(group):
-        result.team_conflicts[group.id] = f"{impossible}; it was not queued"
-    elif claimed.get(group.name, group.id) != group.id:
-        result.team_conflicts[group.id] = (
-            "another JumpCloud group in scope has the same name; only one of them is a Keeper team. Rename one"
-        )
-    elif len(namesakes) == 1 and (adopt or namesakes[0].takeover):
-        _link_team(result, group, namesakes[0], None)
-    elif namesakes:
-        several = f"{len(namesakes)} Keeper teams have" if len(namesakes) > 1 else "a Keeper team that is not ours has"
-        result.team_conflicts[group.id] = (
-            f"{several} this name; nothing was queued and nobody added, since whatever is shared with that team would "
-            'become theirs. Rename the team or the group, or take it over: reconciler adopt --team "NAME"'
-        )
-
-
-def impossible_name(group: Group) -> str:
-    """Why no Keeper team can have the group's name, or ""."""
-    if 1 <= len(group.name) <= MAX_TEAM_NAME:
-        return ""
-    return (
-        f"its name has {len(group.name)} characters, a Keeper team's may have 1 to {MAX_TEAM_NAME}: shorten it in "
-        "JumpCloud, or exclude it (teams.exclude)"
-    )
-
-
-def _link_team(result: Match, group: Group, team: Team, old: Team | None) -> None:
-    result.teams[team.keeper_id] = replace(
-        team, standing=Standing.MANAGED, jumpcloud_id=group.id, asked={}, settled={}, takeover=False
-    )
-    if old is not None:
-        result.teams.pop(old.keeper_id, None)
-    result.team_of[group.id] = team.keeper_id
 
 
 def _remember(result: Match, directory: Directory, snapshot: Snapshot, policy: Policy, now: datetime) -> None:

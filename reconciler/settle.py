@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
 
-from reconciler.match import same, tied_to_another
+from reconciler.match import same
 from reconciler.model import (
     DISPLAY_NAME,
     EXTERNAL_ID,
@@ -20,6 +20,7 @@ from reconciler.model import (
     Team,
     same_address,
 )
+from reconciler.pairs import tied_to_another
 from reconciler.plan import Kind, Operation
 from reconciler.rows import State
 from reconciler.snapshot import after_team, after_user, gone

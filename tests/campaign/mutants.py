@@ -7,7 +7,7 @@ from typing import Any
 from unittest.mock import patch
 
 from reconciler import apply, consent, cycle, diff, jumpcloud_lists, keeper, match, store
-from reconciler.match import Match
+from reconciler.pairs import Match
 from reconciler.safety import Judged
 
 Mutant = Callable[[], AbstractContextManager[Any]]

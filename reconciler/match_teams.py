@@ -1,0 +1,138 @@
+"""Which team is whose group's: by id, by `externalId`, then by name. Pure."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from reconciler.model import DISPLAY_NAME, EXTERNAL_ID, Directory, Group, Snapshot, Standing, Team, normal
+from reconciler.pairs import Match, tied_to
+from reconciler.policy import Policy
+
+MAX_TEAM_NAME = 185
+"""Characters that a team's name may have. Assumed: Keeper's encrypted fields are refused at a little above that."""
+
+
+def wanted_team_attributes(group: Group) -> dict[str, str]:
+    """The SCIM attributes that the team of a group should have."""
+    return {DISPLAY_NAME: group.name, EXTERNAL_ID: group.id}
+
+
+def match_teams(result: Match, directory: Directory, snapshot: Snapshot, policy: Policy) -> None:
+    """Pair the groups; the accounts in the result learn which memberships came with a team that is adopted."""
+    linked = {t.jumpcloud_id: t for t in snapshot.teams.values() if t.managed and t.jumpcloud_id}
+    _give_back(result, linked, directory, policy)
+    free = [t for _, t in sorted(snapshot.teams.items()) if not t.managed and not t.gone]
+    by_external: dict[str, list[Team]] = defaultdict(list)
+    by_name: dict[str, list[Team]] = defaultdict(list)
+    orphans: dict[str, list[Team]] = defaultdict(list)
+    for team in free:
+        by_external[team.shown.get(EXTERNAL_ID, "")].append(team)
+        by_name[normal(team.name)].append(team)
+    for _, team in sorted(snapshot.teams.items()):
+        if team.managed and not team.gone and team.jumpcloud_id not in directory.groups:
+            for name in {normal(team.name), normal(team.asked.get(DISPLAY_NAME))} - {""}:
+                orphans[name].append(team)
+
+    claimed: dict[str, str] = {}
+    for group in (directory.groups[group_id] for group_id in sorted(directory.groups)):
+        if not policy.teams.manages(group.name):
+            continue
+        old = linked.get(group.id)
+        # One that never showed may be gone, as after an old copy of the state file was restored; what Keeper shows
+        # under the group's id is there.
+        replaced = old is not None and not old.seen and len(by_external[group.id]) == 1
+        if old is not None and not old.gone and not replaced:
+            result.team_of[group.id] = old.keeper_id
+            claimed.setdefault(normal(group.name), group.id)
+    for group in _unpaired(directory, policy, result):
+        same_id = by_external.get(group.id, [])
+        if len(same_id) == 1:
+            _link_team(result, group, same_id[0], linked.get(group.id))
+            claimed.setdefault(normal(group.name), group.id)
+    for group in _unpaired(directory, policy, result):
+        old = linked.get(group.id)
+        if old is not None:
+            result.team_of[group.id] = old.keeper_id
+        elif len(left := [t for t in orphans.get(group.name, ()) if t.keeper_id not in result.team_of.values()]) == 1:
+            _link_team(result, group, left[0], None)
+        else:
+            # A team that bears the id of another group in scope is that group's, whatever its name.
+            namesakes = [t for t in by_name.get(group.name, []) if t.shown.get(EXTERNAL_ID) not in directory.groups]
+            _match_by_name(result, group, namesakes, claimed, snapshot, policy)
+        claimed.setdefault(group.name, group.id)
+    _keep_whom_they_hold(result, snapshot)
+
+
+def _give_back(result: Match, linked: dict[str, Team], directory: Directory, policy: Policy) -> None:
+    """A group that is back in scope has its team again, where no tie to the namesake that was to take it arrived."""
+    for group_id, team in sorted(linked.items()):
+        home = directory.groups.get(tied_to(team))
+        if team.gone or home is None or home.id in linked or not policy.teams.manages(home.name):
+            continue
+        del linked[group_id]
+        linked[home.id] = replace(team, jumpcloud_id=home.id, asked={}, settled={})
+        result.teams[team.keeper_id] = linked[home.id]
+
+
+def _keep_whom_they_hold(result: Match, snapshot: Snapshot) -> None:
+    """Whoever is in a team that is adopted by its name keeps what is shared with it."""
+    adopted = {
+        team_id
+        for group_id, team_id in result.team_of.items()
+        if not snapshot.teams[team_id].managed and snapshot.teams[team_id].shown.get(EXTERNAL_ID) != group_id
+    }
+    for keeper_id, account in result.accounts.items() if adopted else ():
+        kept = {t: replace(m, found=True) for t, m in account.memberships.items() if t in adopted and not m.ours}
+        if kept:
+            result.accounts[keeper_id] = replace(account, memberships={**account.memberships, **kept})
+
+
+def _unpaired(directory: Directory, policy: Policy, result: Match) -> Iterator[Group]:
+    for group_id in sorted(directory.groups):
+        group = directory.groups[group_id]
+        if policy.teams.manages(group.name) and group_id not in result.team_of:
+            yield group
+
+
+def _match_by_name(
+    result: Match,
+    group: Group,
+    namesakes: list[Team],
+    claimed: Mapping[str, str],
+    snapshot: Snapshot,
+    policy: Policy,
+) -> None:
+    adopt = policy.teams.adopt == "always" or (policy.teams.adopt == "first-run" and not snapshot.reviewed)
+    if impossible := impossible_name(group):
+        result.team_conflicts[group.id] = f"{impossible}; it was not queued"
+    elif claimed.get(group.name, group.id) != group.id:
+        result.team_conflicts[group.id] = (
+            "another JumpCloud group in scope has the same name; only one of them is a Keeper team. Rename one"
+        )
+    elif len(namesakes) == 1 and (adopt or namesakes[0].takeover):
+        _link_team(result, group, namesakes[0], None)
+    elif namesakes:
+        several = f"{len(namesakes)} Keeper teams have" if len(namesakes) > 1 else "a Keeper team that is not ours has"
+        result.team_conflicts[group.id] = (
+            f"{several} this name; nothing was queued and nobody added, since whatever is shared with that team would "
+            'become theirs. Rename the team or the group, or take it over: reconciler adopt --team "NAME"'
+        )
+
+
+def impossible_name(group: Group) -> str:
+    """Why no Keeper team can have the group's name, or ""."""
+    if 1 <= len(group.name) <= MAX_TEAM_NAME:
+        return ""
+    return (
+        f"its name has {len(group.name)} characters, a Keeper team's may have 1 to {MAX_TEAM_NAME}: shorten it in "
+        "JumpCloud, or exclude it (teams.exclude)"
+    )
+
+
+def _link_team(result: Match, group: Group, team: Team, old: Team | None) -> None:
+    result.teams[team.keeper_id] = replace(
+        team, standing=Standing.MANAGED, jumpcloud_id=group.id, asked={}, settled={}, takeover=False
+    )
+    if old is not None:
+        result.teams.pop(old.keeper_id, None)
+    result.team_of[group.id] = team.keeper_id

@@ -1,0 +1,42 @@
+"""The pairs of JumpCloud's users and groups with Keeper's users and teams, and what ties them together. Pure."""
+
+from dataclasses import dataclass, field
+
+from reconciler.model import EXTERNAL_ID, Account, Team, is_jumpcloud_id
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The pairs, and what stood in the way of others.
+
+    `accounts` and `teams` are the snapshot's, linked as the pairs say. `account_of` and `team_of` lead from JumpCloud
+    ids to Keeper ids. `conflicts` and `team_conflicts` say in an administrator's words why a user or group was not
+    paired or must not be given anything more. `disowned` and `shielded` are users in scope whom we leave alone because
+    somebody gave them up, or protects them. `adopted` are the Keeper ids of the accounts taken over by this match.
+    """
+
+    accounts: dict[str, Account]
+    teams: dict[str, Team]
+    account_of: dict[str, str] = field(default_factory=dict)
+    team_of: dict[str, str] = field(default_factory=dict)
+    conflicts: dict[str, str] = field(default_factory=dict)
+    team_conflicts: dict[str, str] = field(default_factory=dict)
+    disowned: dict[str, str] = field(default_factory=dict)
+    shielded: set[str] = field(default_factory=set)
+    adopted: list[str] = field(default_factory=list)
+
+
+def tied_to_another(account: Account, user_id: str) -> bool:
+    """Whether the account is somebody else's: by what we know of it, or by the id that it shows."""
+    external = account.shown.get(EXTERNAL_ID, "")
+    owners = {account.jumpcloud_id} if account.managed else set()
+    if is_jumpcloud_id(external):
+        owners.add(external)
+    return bool(owners - {user_id, ""})
+
+
+def tied_to(team: Team) -> str:
+    """The JumpCloud id of the group whose team Keeper holds it for: as long as a tie to another one has not arrived,
+    that of the former."""
+    arrived = team.asked.get(EXTERNAL_ID) == team.jumpcloud_id
+    return team.jumpcloud_id if arrived else team.shown.get(EXTERNAL_ID) or team.jumpcloud_id
