@@ -108,7 +108,9 @@ class Ledger:
     readdressed: dict[str, int] = field(default_factory=dict)  # accounts that somebody else made, moved or readdressed
     by_hand: set[tuple[str, str]] = field(default_factory=set)  # memberships by account and team: not known as ours
     rejected: set[str] = field(default_factory=set)  # names of teams that somebody else deleted
-    withdrawn: set[tuple[str, str]] = field(default_factory=set)  # by account, and group or team: taken by somebody else
+    withdrawn: set[tuple[str, str]] = field(
+        default_factory=set
+    )  # by account and group or team: by somebody else
 
 
 class Observer:
