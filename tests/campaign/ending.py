@@ -221,7 +221,7 @@ class _Equality:
         for group in wanted - has:
             name = self.truth.groups[group]
             waits = self.told(group) & {"conflict", "waiting_for_approval", "failing"} and not self._has_team(group)
-            # Taken out by hand before it ever showed: that can't be told from waiting. The team may be taken over since.
+            # Taken out by hand before it ever showed: that can't be told from waiting. Its team may be another's.
             keys = {group, *(t.id for t in self.teams.values() if t.external_id == group)}
             taken_out = any((account.id, key) in ledger.withdrawn for key in keys)
             withdrawn = taken_out and "waiting_for_approval" in self.told(group)
