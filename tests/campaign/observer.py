@@ -108,9 +108,7 @@ class Ledger:
     readdressed: dict[str, int] = field(default_factory=dict)  # accounts that somebody else made, moved or readdressed
     by_hand: set[tuple[str, str]] = field(default_factory=set)  # memberships by account and team: not known as ours
     rejected: set[str] = field(default_factory=set)  # names of teams that somebody else deleted
-    withdrawn: set[tuple[str, str]] = field(
-        default_factory=set
-    )  # by account and group or team: by somebody else
+    withdrawn: set[tuple[str, str]] = field(default_factory=set)  # by account and group or team: by somebody else
 
 
 class Observer:
@@ -279,17 +277,26 @@ class Observer:
         ledger.forgotten_locks |= ledger.own_locks
         ledger.own_locks.clear()
         ledger.by_hand |= {(a.id, team) for a in self.keeper.accounts().values() for team in _memberships(a)}
+        # What bears neither the id nor the address of its owner is known as theirs by the file alone.
+        for account in self.keeper.accounts().values():
+            address = self.truth.address(ledger.owner.get(account.id, ""))
+            if account.external_id not in self.truth.ever and account.email.casefold() != address:
+                ledger.owner.pop(account.id, None)
+                ledger.linked.discard(account.id)
         self._eligible()
 
     def remembered(self) -> tuple[Any, ...]:
         """What a copy of the state file that is made now knows."""
         ledger = self.ledger
-        return deepcopy((ledger.agreements, ledger.disowned, ledger.created, ledger.asked, ledger.owner, ledger.locks))
+        known = ledger.created, ledger.asked, ledger.owner, ledger.linked, ledger.locks
+        return deepcopy((ledger.agreements, ledger.disowned, *known))
 
     def remembers(self, copy: tuple[Any, ...]) -> None:
         """The state file is that copy: whom it manages it goes on managing, whose lock was ours by then is ours."""
         ledger = self.ledger
-        ledger.agreements, ledger.disowned, created, ledger.asked, owner, locks = deepcopy(copy)
+        ledger.agreements, ledger.disowned, created, ledger.asked, owner, linked, locks = deepcopy(copy)
+        ledger.owner = {**{one: owner[one] for one in linked & owner.keys()}, **ledger.owner}
+        ledger.linked |= linked
         ledger.created = {one for one in created if owner.get(one) == ledger.owner.get(one)}
         ledger.locks |= locks
 
