@@ -34,7 +34,8 @@ from tests.campaign.truth import Truth
 DEFAULTS = {"max_deactivations": "2%", "max_removals": "5%", "max_creations": "5%", "max_grants": "5%"}
 
 
-NAMES = ("display_name", "given_name", "family_name", "name")
+NAMES = {"display_name": "displayName", "given_name": "givenName", "family_name": "familyName", "name": "displayName"}
+"""Names of users, and of teams, and what a request calls them."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Sent:
     hidden: bool = False  # about a team that waits in a queue which Keeper does not show
     undone: bool = False  # somebody else changed what it had made
     closed: int | None = None  # the tick at which the journal had an outcome
+    answered: set[str] = field(default_factory=set)  # names that the answer showed
 
 
 @dataclass
@@ -429,6 +431,10 @@ class Observer:
             sent = self.ledger.sent.get(row["id"])
             if sent is not None and sent.closed is None and row["state"] not in ("sent", "unknown"):
                 sent.closed = self.tick
+                if row["outcome"] == "done" and sent.subject in self.ledger.unseen:
+                    # The answer reached us, and it is on record.
+                    for name in sent.answered:
+                        self.ledger.unseen[sent.subject][1].pop(name, None)
 
     def _linked(self, store: CampaignStore) -> None:
         """What was learnt was saved before anything was sent: of a first plan, whoever something is sent for."""
@@ -458,21 +464,26 @@ class Observer:
             asked.method == "POST" and body.get("externalId") != found["jumpcloud_id"]
         ):
             self.violated("h", f"{what} is about somebody else than the journal says, {found['subject_name']}")
-        subject = effects[0].subject if effects and asked.method == "POST" else target
+        everything: dict[str, Account | Team] = {**self.keeper.accounts(), **self.keeper.teams()}
+        there = [
+            key for key, one in everything.items() if one.external_id and one.external_id == body.get("externalId")
+        ]
+        subject = effects[0].subject if effects and asked.method == "POST" else next(iter(there), target)
         sent = self.ledger.sent.setdefault(row, Sent(row, subject, found["kind"], self.tick))
         sent.subject, sent.tick = subject, self.tick
         sent.effects += effects
         pending = {team for c in effects if isinstance(c.after, Account) for team in c.after.pending_teams}
         teams = [team for one in (subject, *pending) if (team := self.keeper.teams().get(one)) is not None]
         sent.hidden = not self.keeper.dialect.shows_queued_teams and any(not team.approved for team in teams)
-        named = {name for change in effects for name in NAMES if _of(change.before, name) != _of(change.after, name)}
+        # Who is refused as already there is found there later, and taken for what became of the request.
+        made, asks = everything.get(subject), answer.status < 300 or asked.method == "POST"
+        named = {name for name, word in NAMES.items() if asks and hasattr(made, name) and word.encode() in asked.body}
         if named:
-            # What Keeper makes of a wish may be anything; where an answer does not show it, it is what it shows next.
+            # What Keeper makes of a wish may be anything; where no answer shows it, it is what Keeper shows next.
             self.ledger.overtaken.get(subject, set()).difference_update(named)
             _, unseen = self.ledger.unseen.pop(subject, (0, {}))
-            if not answer.body:
-                made = {**self.keeper.accounts(), **self.keeper.teams()}.get(subject)
-                self.ledger.unseen[subject] = self.tick, {**unseen, **{name: _of(made, name) for name in named}}
+            self.ledger.unseen[subject] = self.tick, {**unseen, **{name: _of(made, name) for name in named}}
+            sent.answered = named if answer.body else set()
         if found["kind"] == "deactivate_user" and answer.status < 300 and not effects:
             # Somebody else was faster: what we asked for is so, and nobody can tell the two locks apart.
             self.ledger.locks.add(target)
