@@ -279,6 +279,9 @@ class Observer:
         ledger.forgotten_locks |= ledger.own_locks
         ledger.own_locks.clear()
         ledger.by_hand |= {(a.id, team) for a in self.keeper.accounts().values() for team in _memberships(a)}
+        # What hides in the queue is found once it shows, and then taken for what Keeper made of the group.
+        hidden = {key: team for key, team in self.keeper.teams().items() if self._waits(key)}
+        ledger.unseen |= {key: (self.tick, {"name": team.name}) for key, team in hidden.items()}
         # What bears neither the id nor the address of its owner is known as theirs by the file alone.
         for account in self.keeper.accounts().values():
             address = self.truth.address(ledger.owner.get(account.id, ""))
