@@ -86,13 +86,12 @@ class _Settlement:
                 return NEVER
             self.accounts[account.keeper_id] = gone(account)
             return Settled(State.DONE, "not in this Keeper node any more: withdrawn by it, deleted or moved")
+        shows = tuple(c for c in op.changes if same(c.attribute, c.after, account.shown.get(c.attribute, "")))
         arrived = {
             Kind.CREATE_USER: True,
             Kind.DEACTIVATE_USER: not account.active,
             Kind.REACTIVATE_USER: account.active,
-        }.get(op.kind)
-        if arrived is None:
-            arrived = all(same(c.attribute, c.after, account.shown.get(c.attribute, "")) for c in op.changes)
+        }.get(op.kind, shows == op.changes)
         teams = {team.key: team_id for team in (*op.add, *op.remove) if (team_id := self._team_id(team.key))}
         shown = {team_id for team_id, membership in account.memberships.items() if membership.shown}
         added = tuple(team for team in op.add if teams.get(team.key) in shown)
@@ -100,20 +99,26 @@ class _Settlement:
         # What waits unseen is not shown in any case: that proves nothing of its removal.
         waited = tuple(team for team in removed if account.waits(teams[team.key]))
         news = [change for change in op.changes if not same(change.attribute, change.before, change.after)]
+        # A team without an id yet may have been left out of the request, for want of that.
+        sent = tuple(
+            team
+            for team in op.add
+            if team.key in teams and (team.keeper_id or team in added or self._had_id(teams[team.key], at))
+        )
+        # One request arrives as a whole: what shows proves it also for a membership that waits and does not show.
         if op.kind is Kind.UPDATE_USER:
-            # A team without an id yet may have been left out of the request, for want of that.
-            sent = tuple(team for team in op.add if team.key in teams and (team.keeper_id or team in added))
-            # One request arrives as a whole: what shows proves it also for a membership that waits and does not show.
             proved = bool(news) or len(removed) > len(waited)
             shows_added = added == sent and (bool(sent) or not op.add)
             arrived = arrived and removed == op.remove and (proved or (shows_added and not waited))
             added = sent if arrived else added
+        elif op.kind is Kind.CREATE_USER and shows == op.changes:
+            # Another account that Keeper linked instead would have kept its own names, and its teams.
+            added = sent
         if not arrived or op.kind is not Kind.UPDATE_USER:
             removed = tuple(team for team in removed if team not in waited)
         if arrived or added or removed:
             # Whatever of it shows is ours; the rest is to be asked for again. An account that is there, or open, may be
             # so by somebody else's doing, and then nothing else of the request arrived.
-            shows = tuple(c for c in op.changes if same(c.attribute, c.after, account.shown.get(c.attribute, "")))
             done = replace(op, changes=shows, add=added, remove=removed)
             if not arrived:
                 done = replace(done, kind=Kind.UPDATE_USER, changes=())
@@ -130,12 +135,16 @@ class _Settlement:
             return _ARRIVED
         if op.kind is Kind.UPDATE_USER:
             # What Keeper refused together was sent in parts: the changes without the teams, or each team by itself.
-            found = any(same(c.attribute, c.after, account.shown.get(c.attribute, "")) for c in news)
-            if found or (not op.changes and (added or removed)):
+            if {*shows} & {*news} or (not op.changes and (added or removed)):
                 return _IN_PART
             if waited and not op.changes:
                 return _UNSEEN
         return NEVER
+
+    def _had_id(self, team_id: str, at: datetime) -> bool:
+        """Whether the team's id was known when a request was sent: not where its own queueing is settled only now."""
+        team = self.before.teams.get(team_id)
+        return team is not None and team.queued_at is not None and team.queued_at < at
 
     def _account(self, op: Operation) -> Account | None:
         tied = [a for a in self.accounts.values() if a.jumpcloud_id and a.jumpcloud_id == op.subject.jumpcloud_id]
