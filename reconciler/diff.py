@@ -136,7 +136,8 @@ class _Diff(TeamRules):
         failure = self.before.failures.get(op.subject.key)
         if not self.pausing or failure is None or op.kind is Kind.DELETE_TEAM:
             return op
-        until = failure.last_at + pause_after(failure.count)
+        # A lock waits for nothing: what failed was perhaps something else, and the leaver can still log in.
+        until = self.now if op.kind is Kind.DEACTIVATE_USER else failure.last_at + pause_after(failure.count)
         how = "reconciler resync " + op.subject.name if op.subject.type == "user" else "the next cycle after that"
         self.notice(
             NoticeKind.FAILING,

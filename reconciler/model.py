@@ -231,7 +231,7 @@ class Account:
         """Whether a membership of theirs has never been shown since it was asked for: it may wait, unseen, for
         approval, so that not being shown says nothing of it."""
         membership = self.memberships.get(team_id)
-        return membership is not None and not membership.seen
+        return membership is not None and membership.waiting
 
     @property
     def email(self) -> str:

@@ -138,8 +138,10 @@ class Reader:
 async def as_resync(keeper: Keeper, read: Read, now: datetime, progress: Progress | None) -> Read:
     """What was read of everybody, with Keeper listed too. Raises KeeperError."""
     listed = await listing(keeper, read.snapshot, progress)
+    # What the first reading settled is in the snapshot by now, and would only be found there.
+    settled = {number: outcome for number, outcome in read.outcomes.items() if outcome.state is State.DONE}
     outcomes, snapshot = settle(_sent_rows(read.unknown), observed(read.snapshot, listed, now))
-    return replace(read, kind="resync", snapshot=snapshot, outcomes=outcomes)
+    return replace(read, kind="resync", snapshot=snapshot, outcomes={**outcomes, **settled})
 
 
 async def listing(keeper: Keeper, snapshot: Snapshot, progress: Progress | None) -> Listing:

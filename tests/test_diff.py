@@ -364,6 +364,13 @@ def test_a_failing_subject_rests_for_a_while_but_not_when_a_person_asks() -> Non
     assert only(decide(directory([u]), held, focus=u.id, pausing=False)).sent
 
 
+def test_a_leavers_lock_waits_for_no_pause_after_failures() -> None:
+    held = snapshot([account(user(1))], failures={user(1).id: Failure(8, NOW - timedelta(minutes=1), "refused")})
+    plan = decide(directory([user(1, direct=True, status=Status.SUSPENDED)]), held).plan
+    assert [(op.kind, op.sent) for op in plan.operations] == [(Kind.DEACTIVATE_USER, True)]
+    assert [notice.kind for notice in plan.notices] == [NoticeKind.FAILING]
+
+
 def test_the_order_of_the_input_does_not_matter() -> None:
     users, groups = [user(n, 8 + n % 2) for n in range(1, 7)], [group(8), group(9)]
     plans = {decide(directory(list(order), groups), Snapshot(reviewed=True)).plan for order in (users, users[::-1])}

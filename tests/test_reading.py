@@ -8,16 +8,20 @@ import pytest
 
 from reconciler.jumpcloud import UnexpectedReply
 from reconciler.model import Application, Snapshot
+from reconciler.plan import Kind
 from reconciler.policy import TeamPolicy
-from reconciler.reading import Reader
-from tests.world import NOW
+from reconciler.reading import Read, Reader, as_resync
+from reconciler.rows import State
+from reconciler.settle import Settled
+from tests.operations import team_op
+from tests.world import NOW, directory, group, listing, snapshot, team
 
 
 def test_a_read_that_fails_ends_the_others_and_is_the_one_error() -> None:
     """Else Keeper would be asked on, page after page, in the pause that follows a failed cycle."""
     ended: list[str] = []
 
-    async def listing(*_: object, **__: object) -> None:
+    async def listed(*_: object, **__: object) -> None:
         try:
             await asyncio.Event().wait()
         finally:
@@ -28,7 +32,7 @@ def test_a_read_that_fails_ends_the_others_and_is_the_one_error() -> None:
 
     services: Any = SimpleNamespace(
         jumpcloud=SimpleNamespace(read_scope=read_scope),
-        keeper=SimpleNamespace(listing=listing),
+        keeper=SimpleNamespace(listing=listed),
         scim_url="https://keeper.example/1",
         inventory=None,
     )
@@ -40,3 +44,18 @@ def test_a_read_that_fails_ends_the_others_and_is_the_one_error() -> None:
         assert ended == ["the list of Keeper"]
 
     asyncio.run(read())
+
+
+def test_what_only_the_inventory_told_is_said_so_also_where_keeper_is_listed_after_it() -> None:
+    told = Settled(State.DONE, "found queued in Keeper's inventory")
+    row: Any = SimpleNamespace(
+        id=1, operation=team_op(Kind.QUEUE_TEAM, group(9)), state=State.UNKNOWN, sent_at=NOW, planned_at=NOW
+    )
+    held = snapshot([], [team(group(9), seen=False)])
+    read = Read(directory([], [group(9)]), held, held, "cycle", unknown=[row], outcomes={1: told})
+
+    async def listed(*_: object, **__: object) -> Any:
+        return listing([])
+
+    after = asyncio.run(as_resync(SimpleNamespace(listing=listed), read, NOW, None))  # type: ignore[arg-type]
+    assert after.kind == "resync" and after.outcomes == {1: told}

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from reconciler.diff import pause_after
 from reconciler.history import Entry, Wanted
 from reconciler.model import Account, Snapshot, typed
 from reconciler.plan import Cause, Kind
@@ -153,8 +152,7 @@ def _why_not_yet(account: Account, key: str, snapshot: Snapshot, policy: Policy,
     if account.protected_as:
         return "protected (policy.protect)"
     if failure:
-        until = stamp(failure.last_at + pause_after(failure.count))
-        return f"failed {failure.count} times, paused until {spoken(until)}: {failure.error}"
+        return f"failed {failure.count} times, tried again with the next cycle: {failure.error}"
     if policy.only is not None and not account.pilot:
         return "outside the pilot (policy.only)"
     if policy.out_of_scope is OutOfScope.KEEP:

@@ -36,9 +36,12 @@ def in_force(store: Store, settings: Settings) -> bool | None:
 
 def not_in_force(file: Path | str) -> str:
     """What is said where the service has loaded other settings than this file has."""
+    path = Path(file)
+    of_a_tenant = path.parent == Path("/etc/reconciler") and path.stem != "config"
+    unit = f"reconciler@{path.stem}" if of_a_tenant else "reconciler"
     return (
         f"The service has other settings than {clean(str(file), 300)} has now. To have it read the file: "
-        "systemctl reload reconciler"
+        f"systemctl reload {clean(unit, 100)}"
     )
 
 

@@ -272,6 +272,6 @@ def test_a_leaver_whose_lock_fails_and_the_csv(world: World) -> None:
     (row,) = csv.DictReader(lines)
     assert row["email"] == "'=cmd@example.com"
     assert row["state"] == "not_yet"
-    assert row["because"].startswith("failed 1 times, paused until")
+    assert row["because"].startswith("failed 1 times, tried again")
     assert row["attempts"] == "1"
     assert row["command"] == "reconciler resync =cmd@example.com"
