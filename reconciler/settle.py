@@ -21,7 +21,7 @@ from reconciler.model import (
     same_address,
 )
 from reconciler.pairs import tied_to_another
-from reconciler.plan import Kind, Operation
+from reconciler.plan import Kind, Operation, TeamRef
 from reconciler.rows import State
 from reconciler.snapshot import after_team, after_user, gone
 from reconciler.waiting import told_by_inventory
@@ -80,6 +80,8 @@ class _Settlement:
             return NEVER if other is None else Settled(State.FAILED, linked_to(other))
         if op.kind is Kind.CREATE_USER and account.standing is not Standing.UNMANAGED:
             # A later request made it ours, or a person gave it up: what we know of it is newer than this one.
+            if account.managed:
+                self._own(account, op)
             return _ARRIVED
         if account.gone:
             if op.kind is not Kind.DEACTIVATE_USER:
@@ -92,7 +94,7 @@ class _Settlement:
             Kind.DEACTIVATE_USER: not account.active,
             Kind.REACTIVATE_USER: account.active,
         }.get(op.kind, shows == op.changes)
-        teams = {team.key: team_id for team in (*op.add, *op.remove) if (team_id := self._team_id(team.key))}
+        teams = {team.key: team_id for team in (*op.add, *op.remove) if (team_id := self._sent_as(team))}
         shown = {team_id for team_id, membership in account.memberships.items() if membership.shown}
         added = tuple(team for team in op.add if teams.get(team.key) in shown)
         removed = tuple(team for team in op.remove if team.key in teams and teams[team.key] not in shown)
@@ -140,6 +142,17 @@ class _Settlement:
             if waited and not op.changes:
                 return _UNSEEN
         return NEVER
+
+    def _sent_as(self, team: TeamRef) -> str | None:
+        """The team's Keeper id: as it was sent, since it may be another group's by now."""
+        return team.keeper_id if team.keeper_id in self.teams else self._team_id(team.key)
+
+    def _own(self, account: Account, op: Operation) -> None:
+        """Whatever shows of the memberships that were asked for is ours."""
+        wanted = {self._sent_as(team) for team in op.add}
+        found = {t: m for t, m in account.memberships.items() if t in wanted and m.shown and not (m.ours or m.found)}
+        owned = {team: replace(membership, ours=True) for team, membership in found.items()}
+        self.accounts[account.keeper_id] = replace(account, memberships={**account.memberships, **owned})
 
     def _had_id(self, team_id: str, at: datetime) -> bool:
         """Whether the team's id was known when a request was sent: not where its own queueing is settled only now."""

@@ -434,6 +434,10 @@ class Observer:
             sent = self.ledger.sent.get(row["id"])
             if sent is not None and sent.closed is None and row["state"] not in ("sent", "unknown"):
                 sent.closed = self.tick
+                if row["state"] != "done" and self._invisible(sent):
+                    # That it arrived can't be known: what shows of it once it is approved is thought of as by hand.
+                    accounts = [change.after for change in sent.effects if isinstance(change.after, Account)]
+                    self.ledger.by_hand |= {(one.id, team) for one in accounts for team in _memberships(one)}
                 if row["outcome"] == "done" and sent.subject in self.ledger.unseen:
                     # The answer reached us, and it is on record.
                     for name in sent.answered:
@@ -475,7 +479,8 @@ class Observer:
         sent = self.ledger.sent.setdefault(row, Sent(row, subject, found["kind"], self.tick))
         sent.subject, sent.tick = subject, self.tick
         sent.effects += effects
-        pending = {team for c in effects if isinstance(c.after, Account) for team in c.after.pending_teams}
+        sides = [one for change in effects for one in (change.before, change.after)]
+        pending = {team for one in sides if isinstance(one, Account) for team in one.pending_teams}
         teams = [team for one in (subject, *pending) if (team := self.keeper.teams().get(one)) is not None]
         sent.hidden = not self.keeper.dialect.shows_queued_teams and any(not team.approved for team in teams)
         # Who is refused as already there is found there later, and taken for what became of the request.
@@ -703,10 +708,9 @@ class Observer:
         closed = self.tick if sent.closed is None else sent.closed
         if sum(sent.tick <= tick <= closed for tick in self.list_lied) > 1:
             return True
-        shows_pending = self.keeper.dialect.shows_pending_memberships
-        if not shows_pending and sent.effects and all(_only_pending(change) for change in sent.effects):
+        hidden = sent.hidden or not self.keeper.dialect.shows_pending_memberships
+        if hidden and sent.effects and all(_only_pending(change) for change in sent.effects):
             return True
-        hidden = sent.hidden or not shows_pending
         return hidden and bool(sent.effects) and all(_only_adds(change) for change in sent.effects)
 
     def journal_tells_the_truth(self, rows: dict[int, dict[str, Any]], queued_shown: Callable[[str], bool]) -> None:
@@ -725,6 +729,9 @@ class Observer:
                 if sent.kind == "queue_team" and row["state"] == "unknown" and not queued_shown(sent.subject):
                     continue
                 if row["outcome"] == "settled" and self._invisible(sent):
+                    continue
+                # Of what waited and was taken back it says that nobody can tell whether that arrived.
+                if row["outcome"] == "settled" and row["state"] == "put_off" and all(map(_only_pending, sent.effects)):
                     continue
                 if sent.kind == "create_user" and sent.subject in self.ledger.met and "linked it to" in row["error"]:
                     continue  # it was somebody else's, and that is what became of it
