@@ -164,6 +164,29 @@ def test_who_was_created_anew_has_one_account_and_not_the_former_one_too() -> No
     assert list(after.accounts) == ["k0001"]
 
 
+def test_who_is_found_as_they_were_created_has_the_teams_that_wait_and_do_not_show() -> None:
+    """Who leaves the group before they show would else keep them, as given by hand."""
+    wanted = op(Kind.CREATE_USER, ADA, changes=(Change("userName", "", ADA.email),), add=(ref(ENG),))
+    queued = op(Kind.CREATE_USER, ADA, changes=wanted.changes, add=(ref(ENG, ""),))
+    for one in (wanted, queued):
+        _, after = settled(one, replace(stranger(), teams={T9: team(ENG, queued_at=SENT - timedelta(seconds=1))}))
+        assert after.accounts["k0001"].memberships[T9].waiting
+    _, late = settled(queued, replace(stranger(), teams={T9: team(ENG, queued_at=SENT + timedelta(seconds=1))}))
+    named = replace(wanted, changes=(Change("displayName", "", "Ada"),))
+    _, linked = settled(named, replace(stranger(), teams={T9: team(ENG)}))
+    for held in (late, linked):
+        assert not held.accounts["k0001"].memberships, "whether they were asked for, or given, is not known"
+
+
+def test_a_team_is_the_one_that_was_sent_also_where_another_group_has_it_by_now() -> None:
+    taken = replace(team(ENG), jumpcloud_id=SALES.id)
+    wanted = op(Kind.CREATE_USER, ADA, changes=(Change("userName", "", ADA.email),), add=(ref(ENG),))
+    there = {T9: replace(MEMBER, ours=False)}
+    for held in (stranger(memberships=there), snapshot([account(ADA, memberships=there)])):
+        _, after = settled(wanted, replace(held, teams={T9: taken}))
+        assert after.accounts["k0001"].memberships[T9].ours
+
+
 def test_who_was_created_and_locked_by_somebody_is_still_locked() -> None:
     _, after = settled(op(Kind.CREATE_USER, ADA), stranger(active=False))
     assert not after.accounts["k0001"].active and not after.accounts["k0001"].locked_by_us
