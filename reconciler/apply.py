@@ -219,7 +219,7 @@ class _Run:
         try:
             reply = await self._request(sent)
         except scim.Refused as refusal:
-            done, reply, arrived = await self._without_teams(sent, refusal)
+            done, reply, arrived = await self._without_teams(number, sent, refusal)
             if not arrived:
                 outcome, words = "already", f"so already, as far as Keeper shows: {refusal}"
             if not _same_teams(done, sent):
@@ -270,7 +270,9 @@ class _Run:
         values = {c.attribute: c.after == "true" if c.attribute == "active" else c.after for c in op.changes}
         return await self.client.patch_user(op.subject.keeper_id, values, add, [ids[team.key] for team in op.remove])
 
-    async def _without_teams(self, op: Operation, refusal: scim.Refused) -> tuple[Operation, KeeperUser | None, bool]:
+    async def _without_teams(
+        self, number: int, op: Operation, refusal: scim.Refused
+    ) -> tuple[Operation, KeeperUser | None, bool]:
         """What of a refused operation is done all the same, and Keeper's answer: a team that is not there (any more),
         or a membership that is as it should be already, must not stand in the way of the rest. The next plan asks for
         the teams by themselves. Besides, whether any of it was done by us: what is as it should be already was not.
@@ -296,6 +298,7 @@ class _Run:
                 refusal = error
         if op.changes:
             rest = replace(op, add=(), remove=())
+            self.journal.mark_without_teams(number)
             return rest, await self._request(rest), True
         return await self._team_by_team(op, rest, refusal)
 

@@ -435,11 +435,13 @@ async def _settle_now(
     services: Services, store: Store, applied: executor.Applied, clock: Callable[[], datetime]
 ) -> None:
     """Ask Keeper once what became of what had no clear answer, or of what its answers told of others."""
-    unknown = {number: result.operation for number, result in applied.results.items() if result.state is State.UNKNOWN}
+    open_now = {number for number, result in applied.results.items() if result.state is State.UNKNOWN}
     told = any(result.outcome in _TELLING for result in applied.results.values())
-    if not unknown and not told:
+    if not open_now and not told:
         return
     now = clock()
+    # As the journal has them: what was sent without its teams in the end is so there.
+    unknown = {row.id: row.operation for row in store.unfinished() if row.id in open_now}
     before = store.snapshot()
     try:
         listed = await listing(services.keeper, before, None)

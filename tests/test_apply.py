@@ -156,6 +156,16 @@ def test_a_team_that_keeper_refuses_does_not_stand_in_the_way_of_the_rest(store:
     assert store.snapshot().accounts["k0001"].memberships == {}
 
 
+def test_what_is_sent_without_its_teams_is_on_record_so_before(store: Store) -> None:
+    """What is found of it later must not prove that the teams came along: they would be waited for, for ever."""
+    keeper = node()
+    keeper.errors["u7@example.com"] = [refused(), scim.Unanswered("u7@example.com", "created", uncertain=True)]
+    applied(store, keeper, op(Kind.CREATE_USER, user(7), add=(ref(ENG),)))
+    assert keeper.sent == [(f"create {T9}", "u7@example.com"), ("create", "u7@example.com")]
+    [row] = store.unfinished()
+    assert row.operation.add == ()
+
+
 def test_of_several_teams_each_goes_by_itself_once_keeper_refused_them_together(store: Store) -> None:
     keeper = node()
     keeper.errors["k0001"] = [refused(), refused()]

@@ -199,6 +199,12 @@ class Journal(Snapshots):
             row = {"state": State.SENT.value, "sent_at": time_text(at)}
             self._update("operations", operation_id, row)
 
+    def mark_without_teams(self, operation_id: int) -> None:
+        """Record that an operation is sent once more without its teams, which Keeper refused: should the answer be
+        lost, what is found of the rest proves nothing about them."""
+        with self._tx():
+            self._update("operations", operation_id, {"teams_add": "[]", "teams_remove": "[]"})
+
     def record(
         self,
         operation_id: int,
