@@ -21,7 +21,7 @@ from reconciler.model import (
     same_address,
 )
 from reconciler.pairs import tied_to_another
-from reconciler.plan import Kind, Operation, TeamRef
+from reconciler.plan import Change, Kind, Operation, TeamRef
 from reconciler.rows import State
 from reconciler.snapshot import after_team, after_user, gone
 from reconciler.waiting import told_by_inventory
@@ -80,15 +80,15 @@ class _Settlement:
             return NEVER if other is None else Settled(State.FAILED, linked_to(other))
         if op.kind is Kind.CREATE_USER and account.standing is not Standing.UNMANAGED:
             # A later request made it ours, or a person gave it up: what we know of it is newer than this one.
-            if account.managed:
-                self._own(account, op)
+            if account.managed and _shows(account, op) == op.changes:
+                self._own(account, op, at)
             return _ARRIVED
         if account.gone:
             if op.kind is not Kind.DEACTIVATE_USER:
                 return NEVER
             self.accounts[account.keeper_id] = gone(account)
             return Settled(State.DONE, "not in this Keeper node any more: withdrawn by it, deleted or moved")
-        shows = tuple(c for c in op.changes if same(c.attribute, c.after, account.shown.get(c.attribute, "")))
+        shows = _shows(account, op)
         arrived = {
             Kind.CREATE_USER: True,
             Kind.DEACTIVATE_USER: not account.active,
@@ -147,9 +147,11 @@ class _Settlement:
         """The team's Keeper id: as it was sent, since it may be another group's by now."""
         return team.keeper_id if team.keeper_id in self.teams else self._team_id(team.key)
 
-    def _own(self, account: Account, op: Operation) -> None:
-        """Whatever shows of the memberships that were asked for is ours."""
-        wanted = {self._sent_as(team) for team in op.add}
+    def _own(self, account: Account, op: Operation, at: datetime) -> None:
+        """Whatever shows of the memberships that were asked for is ours: those in a team that had an id by then. The
+        account is as it was asked for: another that Keeper linked would have kept its own names, and its teams."""
+        ids = ((team, self._sent_as(team)) for team in op.add)
+        wanted = {team_id for team, team_id in ids if team_id and (team.keeper_id or self._had_id(team_id, at))}
         found = {t: m for t, m in account.memberships.items() if t in wanted and m.shown and not (m.ours or m.found)}
         owned = {team: replace(membership, ours=True) for team, membership in found.items()}
         self.accounts[account.keeper_id] = replace(account, memberships={**account.memberships, **owned})
@@ -239,6 +241,11 @@ class _Settlement:
         if key in self.teams:
             return key
         return next((k for k, t in self.teams.items() if t.managed and not t.gone and t.jumpcloud_id == key), None)
+
+
+def _shows(account: Account, op: Operation) -> tuple[Change, ...]:
+    """Those of the operation's changes that Keeper shows."""
+    return tuple(c for c in op.changes if same(c.attribute, c.after, account.shown.get(c.attribute, "")))
 
 
 def _keeps_ids(snapshot: Snapshot) -> bool:

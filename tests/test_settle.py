@@ -187,6 +187,19 @@ def test_a_team_is_the_one_that_was_sent_also_where_another_group_has_it_by_now(
         assert after.accounts["k0001"].memberships[T9].ours
 
 
+def test_what_a_later_creation_found_with_other_names_keeps_the_teams_that_were_given_by_hand() -> None:
+    wanted = op(Kind.CREATE_USER, ADA, changes=(Change("displayName", "", "Ada"),), add=(ref(ENG),))
+    there = account(
+        ADA, shown={**account(ADA).shown, "displayName": "Ada"}, memberships={T9: replace(MEMBER, ours=False)}
+    )
+    _, after = settled(wanted, snapshot([there], [team(ENG)]))
+    assert after.accounts["k0001"].memberships[T9].ours
+    linked = snapshot([replace(there, shown={**there.shown, "displayName": "Somebody"})], [team(ENG)])
+    assert settled(wanted, linked)[1] == linked
+    late, without = snapshot([there], [team(ENG, queued_at=NOW)]), replace(wanted, add=(ref(ENG, ""),))
+    assert settled(without, late)[1] == late, "a team that had no id yet was left out of the request"
+
+
 def test_who_was_created_and_locked_by_somebody_is_still_locked() -> None:
     _, after = settled(op(Kind.CREATE_USER, ADA), stranger(active=False))
     assert not after.accounts["k0001"].active and not after.accounts["k0001"].locked_by_us
