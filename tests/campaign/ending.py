@@ -272,7 +272,8 @@ class _Equality:
                 told & {"waiting_for_approval"} and (group in self.held or group in self.world.observer.ledger.touched)
             )
             # Keeper says of an id that it never showed, and that was rejected there, that there is no such team.
-            rejected = name in self.world.observer.ledger.rejected and told >= {"failing", "waiting_for_approval"}
+            known = {name, *(notice.subject.keeper_id for notice in self.notices.get(group, ()))}
+            rejected = known & self.world.observer.ledger.rejected and told >= {"failing", "waiting_for_approval"}
             if not excused and not rejected:
                 self.wrong(f"the group {name} has no team", group)
         elif any("name" in self.world.observer.ledger.overtaken.get(t.id, ()) for t in found):

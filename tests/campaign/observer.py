@@ -109,7 +109,7 @@ class Ledger:
     forgotten_locks: set[str] = field(default_factory=set)  # those of them of which the state file can't know
     readdressed: dict[str, int] = field(default_factory=dict)  # accounts that somebody else made, moved or readdressed
     by_hand: set[tuple[str, str]] = field(default_factory=set)  # memberships by account and team: not known as ours
-    rejected: set[str] = field(default_factory=set)  # names of teams that somebody else deleted
+    rejected: set[str] = field(default_factory=set)  # teams that somebody else deleted: names, ids
     withdrawn: set[tuple[str, str]] = field(default_factory=set)  # by account and group or team: by somebody else
 
 
@@ -190,7 +190,7 @@ class Observer:
         if isinstance(now, Account):
             self._account_meddled(was, now)
         if isinstance(was, Team) and now is None:
-            ledger.rejected.add(was.name)
+            ledger.rejected |= {was.name, was.id}
 
     def _account_meddled(self, was: Account | Team | None, now: Account) -> None:
         ledger = self.ledger
