@@ -155,7 +155,9 @@ class _Equality:
         if any(person in (a.external_id, ledger.owner.get(a.id)) or a.email.casefold() == address for a in disowned):
             return
         mine = [a for a in self.world.keeper.accounts().values() if person in (a.external_id, ledger.owner.get(a.id))]
-        if address in self.world.rules.protected or any(self._protected(one) for one in mine):
+        # An account that is gone protects whoever had it as one that is there does.
+        entries = (once for one, once in ledger.shielded.items() if ledger.owner.get(one) == person)
+        if self.world.rules.protected & {address}.union(*entries) or any(self._protected(one) for one in mine):
             if not told and (account is None or account.locked):
                 self.wrong(f"{who} is protected, and nothing says so", person)
             return
