@@ -102,11 +102,7 @@ class _Settlement:
         waited = tuple(team for team in removed if account.waits(teams[team.key]))
         news = [change for change in op.changes if not same(change.attribute, change.before, change.after)]
         # A team without an id yet may have been left out of the request, for want of that.
-        sent = tuple(
-            team
-            for team in op.add
-            if team.key in teams and (team.keeper_id or team in added or self._had_id(teams[team.key], at))
-        )
+        sent = tuple(team for team in op.add if team in added or self._was_sent(team, at))
         # One request arrives as a whole: what shows proves it also for a membership that waits and does not show.
         if op.kind is Kind.UPDATE_USER:
             proved = bool(news) or len(removed) > len(waited)
@@ -150,16 +146,18 @@ class _Settlement:
     def _own(self, account: Account, op: Operation, at: datetime) -> None:
         """Whatever shows of the memberships that were asked for is ours: those in a team that had an id by then. The
         account is as it was asked for: another that Keeper linked would have kept its own names, and its teams."""
-        ids = ((team, self._sent_as(team)) for team in op.add)
-        wanted = {team_id for team, team_id in ids if team_id and (team.keeper_id or self._had_id(team_id, at))}
+        wanted = {self._sent_as(team) for team in op.add if self._was_sent(team, at)}
         found = {t: m for t, m in account.memberships.items() if t in wanted and m.shown and not (m.ours or m.found)}
         owned = {team: replace(membership, ours=True) for team, membership in found.items()}
         self.accounts[account.keeper_id] = replace(account, memberships={**account.memberships, **owned})
 
-    def _had_id(self, team_id: str, at: datetime) -> bool:
+    def _was_sent(self, team: TeamRef, at: datetime) -> bool:
         """Whether the team's id was known when a request was sent: not where its own queueing is settled only now."""
-        team = self.before.teams.get(team_id)
-        return team is not None and team.queued_at is not None and team.queued_at < at
+        team_id = self._sent_as(team)
+        if team_id is None or team.keeper_id:
+            return team_id is not None
+        known = self.before.teams.get(team_id)
+        return known is not None and known.queued_at is not None and known.queued_at < at
 
     def _account(self, op: Operation) -> Account | None:
         tied = [a for a in self.accounts.values() if a.jumpcloud_id and a.jumpcloud_id == op.subject.jumpcloud_id]

@@ -481,8 +481,7 @@ class Observer:
         sent.effects += effects
         sides = [one for change in effects for one in (change.before, change.after)]
         pending = {team for one in sides if isinstance(one, Account) for team in one.pending_teams}
-        teams = [team for one in (subject, *pending) if (team := self.keeper.teams().get(one)) is not None]
-        sent.hidden = not self.keeper.dialect.shows_queued_teams and any(not team.approved for team in teams)
+        sent.hidden = any(self._waits(one) for one in (subject, *pending))
         # Who is refused as already there is found there later, and taken for what became of the request.
         made, asks = everything.get(subject), answer.status < 300 or asked.method == "POST"
         named = {name for name, word in NAMES.items() if asks and hasattr(made, name) and word.encode() in asked.body}

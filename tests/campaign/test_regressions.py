@@ -153,7 +153,8 @@ def test_what_a_review_let_through_once_counts_when_it_is_done_again(world: Worl
     assert "p0@example.com" in created and "late2@example.com" not in created
 
 
-def test_a_lock_that_one_list_does_not_show_is_not_given_up(world: World) -> None:
+def suspended(world: World) -> tuple[str, str]:
+    """A person who was just suspended, and their account, which any list that is behind shows as active."""
     ada = person(world, "ada")
     cycle(world)
     account = world.keeper.account("ada@example.com").id
@@ -162,6 +163,11 @@ def test_a_lock_that_one_list_does_not_show_is_not_given_up(world: World) -> Non
         cycle(world, resync=True)  # what a list that is behind shows is one of these
     world.jumpcloud.suspend(ada)
     world.admin_changed()
+    return ada, account
+
+
+def test_a_lock_that_one_list_does_not_show_is_not_given_up(world: World) -> None:
+    ada, account = suspended(world)
     cycle(world, {f"GET {SCIM}/Users/": "refused", f"GET {SCIM}/Users?": "stale"})
     cycle(world)
     world.jumpcloud.activate(ada)
@@ -469,14 +475,7 @@ def test_who_was_given_up_and_is_adopted_again_gets_no_second_account_under_a_ne
 
 
 def test_a_list_that_is_behind_does_not_make_our_lock_somebody_elses(world: World) -> None:
-    ada = person(world, "ada")
-    cycle(world)
-    account = world.keeper.account("ada@example.com").id
-    world.keeper.accept_invitation(account)
-    for _ in range(5):
-        cycle(world, resync=True)  # what a list that is behind shows is one of these
-    world.jumpcloud.suspend(ada)
-    world.admin_changed()
+    ada, account = suspended(world)
     cycle(world)
     assert world.keeper.account(account).locked
     world.jumpcloud.activate(ada)
