@@ -39,9 +39,9 @@ def manager(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager]:
 def test_it_is_ready_says_how_things_are_and_stops(world: World, service: Service, manager: Manager) -> None:
     fill(world)
     service.start()
-    until(lambda: manager.heard("are in line"))
+    until(lambda: manager.heard("STATUS=waiting; last cycle"))
+    assert manager.heard("are in line")
     assert manager.words.count("READY=1") == 1
-    assert [word for word in manager.words if word.startswith("STATUS=waiting; last cycle")]
     assert not manager.heard("WATCHDOG")
     service.end()
     assert manager.heard("STOPPING=1")
