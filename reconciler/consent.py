@@ -47,8 +47,10 @@ def window(store: Store, since: datetime) -> list[Past]:
     releases = {f"release:{one.id}": _effects_of(one) for one in store.decisions("release", since - RELEASE_LASTS)}
     past = []
     for row in store.journal(since):
+        # Of a settled change that is put off nobody can tell whether it arrived.
+        perhaps = row.operation.kind is Kind.UPDATE_USER and (row.state, row.outcome) == (State.PUT_OFF, "settled")
         # What was sent before and settled only now was done when it was sent.
-        if row.state not in _MAY_BE_DONE or (row.sent_at or row.planned_at) < since:
+        if not (perhaps or row.state in _MAY_BE_DONE) or (row.sent_at or row.planned_at) < since:
             continue
         # Only what let this very operation through: what it let through once counts when it is done again.
         released = releases.get(row.decision)

@@ -36,12 +36,12 @@ def release(store: Store, *operations: Operation) -> str:
     return f"release:{store.open_requests(AGO, 'release')[-1].id}"
 
 
-def was(store: Store, state: State, one: Operation, decision: str = "") -> None:
+def was(store: Store, state: State, one: Operation, decision: str = "", outcome: str = "") -> None:
     """An operation of a former run that has come to this."""
     (number,) = store.write_ahead(store.begin_run("cycle", AGO, by="root", reason=""), [one], {0: decision}, AGO)
     store.mark_sent(number, AGO)
     if state is not State.SENT:
-        store.record(number, state, AGO, "", "")
+        store.record(number, state, AGO, outcome, "")
 
 
 def consent(store: Store, person: str = "") -> Consent:
@@ -66,6 +66,12 @@ def test_what_may_have_arrived_fills_the_window(store: Store, state: State) -> N
 def test_what_did_not_arrive_does_not_fill_the_window(store: Store, state: State) -> None:
     was(store, state, LOCK)
     assert window(store, NOW - DAY) == []
+
+
+def test_what_nobody_can_tell_the_outcome_of_fills_the_window(store: Store) -> None:
+    taken = op(Kind.UPDATE_USER, ADA, remove=(ENG,))
+    was(store, State.PUT_OFF, taken, outcome="settled")
+    assert [past.operation for past in window(store, NOW - DAY)] == [taken]
 
 
 def test_what_was_released_or_announced_does_not_fill_the_window(store: Store) -> None:

@@ -138,6 +138,8 @@ class Observer:
         self.bound = ""
         self.users_lied: Callable[[], bool] = lambda: False
         """Whether Keeper's list of users lied in this cycle."""
+        self.scope_behind: Callable[[], bool] = lambda: False
+        """Whether JumpCloud showed in this cycle who was in scope before."""
         self.users_shown: dict[str, set[str]] = {}
         """The accounts that the pages of Keeper's list of users showed in this cycle, by their targets."""
         self.left: dict[str, Account | Team] = {}
@@ -230,13 +232,15 @@ class Observer:
             if external in truth.scope_since or (self.first and external in truth.ever):
                 ledger.ours.add(account.id)
                 ledger.owner.setdefault(account.id, external)
-                if self.first and account.locked and external not in truth.scope_since:
-                    ledger.locks.add(account.id)
             elif external not in truth.ever and (people := by_address.get(account.email.casefold())):
                 ledger.ours.add(account.id)
                 if len(people) == 1:  # an address that two people have ties an account to neither
                     ledger.owner.setdefault(account.id, people[0])
         for account in self.keeper.accounts().values():
+            owner = account.external_id or (ledger.owner.get(account.id) if account.id in ledger.linked else "")
+            ours = account.id in ledger.ours and owner in truth.ever and owner not in truth.scope_since
+            if self.first and account.locked and ours:
+                ledger.locks.add(account.id)  # before the first plan is through, a leaver's lock is taken for ours
             if account.id in ledger.asked and self._in_doubt(account):
                 ledger.created.discard(account.id)
 
@@ -293,17 +297,18 @@ class Observer:
     def remembered(self) -> tuple[Any, ...]:
         """What a copy of the state file that is made now knows."""
         ledger = self.ledger
-        known = ledger.created, ledger.asked, ledger.owner, ledger.linked, ledger.locks
+        known = ledger.created, ledger.asked, ledger.owner, ledger.linked, ledger.locks, ledger.allowances
         return deepcopy((ledger.agreements, ledger.disowned, *known))
 
     def remembers(self, copy: tuple[Any, ...]) -> None:
         """The state file is that copy: whom it manages it goes on managing, whose lock was ours by then is ours."""
         ledger = self.ledger
-        ledger.agreements, ledger.disowned, created, ledger.asked, owner, linked, locks = deepcopy(copy)
+        ledger.agreements, ledger.disowned, created, ledger.asked, owner, linked, locks, announced = deepcopy(copy)
         ledger.owner = {**{one: owner[one] for one in linked & owner.keys()}, **ledger.owner}
         ledger.linked |= linked
         ledger.created = {one for one in created if owner.get(one) == ledger.owner.get(one)}
         ledger.locks |= locks
+        ledger.allowances = announced
 
     def agreed(self, effects: Iterable[Sequence[str]]) -> None:
         """A person lets these effects through, for four hours."""
@@ -400,6 +405,7 @@ class Observer:
         self._journalled(asked, answer, effects, row, store)
         if store:
             self._linked(store)
+            self._found_locked(store.journal_rows())
         written = (store.value("binding") or {}).get("keeper", "") if store else ""
         for bound in {written, self.bound or written}:
             if not bound or not f"{HOST}{asked.path}".startswith(f"{bound}/"):
@@ -428,8 +434,18 @@ class Observer:
         """Whether Keeper's list of users lied in this cycle, and lacked this account."""
         return self.users_lied() and not any(account in shown for shown in self.users_shown.values())
 
-    def closed(self, rows: Iterable[dict[str, Any]]) -> None:
+    def _found_locked(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Whoever was to be locked when the process died, before that was sent, and is then found locked: nobody can
+        tell whose lock that is."""
+        lost = self.ledger.marked - self.ledger.sent.keys()
+        for row in rows:
+            found = row["kind"] == "deactivate_user" and row["state"] == "done" and row["outcome"] == "settled"
+            if found and row["id"] in lost:
+                self.ledger.locks.add(row["keeper_id"])
+
+    def closed(self, rows: Sequence[dict[str, Any]]) -> None:
         """The journal as it is after a cycle."""
+        self._found_locked(rows)
         for row in rows:
             sent = self.ledger.sent.get(row["id"])
             if sent is not None and sent.closed is None and row["state"] not in ("sent", "unknown"):
@@ -447,6 +463,9 @@ class Observer:
         """What was learnt was saved before anything was sent: of a first plan, whoever something is sent for."""
         ledger, accounts = self.ledger, self.keeper.accounts()
         concerned = {found["keeper_id"]: found["jumpcloud_id"] for found in reversed(store.journal_rows())}
+        if self.scope_behind():
+            there = concerned.keys() & accounts.keys()
+            ledger.ours |= {one for one in there if self._was_whose(accounts[one], concerned[one])}
         if store.value("reviewed") == "1":
             self._link()
         ledger.linked |= ledger.ours & concerned.keys()
@@ -454,6 +473,12 @@ class Observer:
             # Somebody whom a list that is behind shows in scope is linked too: it is theirs while it has their address.
             if self.truth.address(concerned[one]) == accounts[one].email.casefold():
                 ledger.owner.setdefault(one, concerned[one])
+
+    def _was_whose(self, account: Account, person: str) -> bool:
+        """Whether the reconciler would take this account over for that person, were they in scope as they were."""
+        given_up = account.id in self.ledger.disowned
+        bears = account.email.casefold() == self.truth.address(person) and account.external_id not in self.truth.ever
+        return person in self.truth.once and not given_up and (bears or account.external_id == person)
 
     def _journalled(
         self, asked: Request, answer: Response, effects: Sequence[Change], row: int | None, store: CampaignStore | None

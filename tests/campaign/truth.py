@@ -18,6 +18,8 @@ class Truth:
     groups: dict[str, str] = field(default_factory=dict)
     ever: dict[str, User] = field(default_factory=dict)
     """Everybody there ever was, as last seen."""
+    once: set[str] = field(default_factory=set)
+    """Everybody who ever was in scope."""
 
     def look(self, tick: int) -> None:
         """Take note of how things are now; to be called after everything that may have changed them."""
@@ -29,6 +31,7 @@ class Truth:
         active = {one for one in bound if self.active(one)}
         members = {(one, group) for one in active for group in bound[one]}
         self.scope_since = {one: self.scope_since.get(one, tick) for one in active}
+        self.once |= active
         self.member_since = {pair: self.member_since.get(pair, tick) for pair in members}
 
     def active(self, person: str) -> bool:

@@ -51,6 +51,7 @@ class World:
         self.truth = Truth(self.jumpcloud, self.application)
         self.observer = Observer(self.truth, self.keeper, self.time.now)
         self.observer.users_lied = self._users_lied
+        self.observer.scope_behind = self._scope_behind
         self.rules = Rules()
         self.tokens = {node: self.keeper.token(node) for node in NODES}
         self.secrets = {API_KEY, PRIVATE_KEY, *self.tokens.values()}
@@ -133,6 +134,9 @@ class World:
     def _users_lied(self) -> bool:
         lies = ("stale Keeper", "shortened Keeper")
         return any(entry.startswith(lies) and "/Users?" in entry for entry in self.weather.happened)
+
+    def _scope_behind(self) -> bool:
+        return any(entry.startswith("stale JumpCloud") for entry in self.weather.happened)
 
     def _pull_the_plug(self) -> None:
         if self.store is not None:
