@@ -448,7 +448,7 @@ class _Diff(TeamRules):
             if team is None:
                 continue
             membership = account.memberships.get(team.keeper_id)
-            if membership is None or not (membership.ours or membership.shown):
+            if membership is None or membership.doubtful or not (membership.ours or membership.shown):
                 lost = account.memberships.get(self.deleted.get(group_id, ""))
                 yield team, Cause.DRIFT if lost is not None and lost.seen else Cause.JUMPCLOUD
             elif membership.seen and not membership.shown:

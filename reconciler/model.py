@@ -182,8 +182,9 @@ class Membership:
     """What is known of one user's membership in one team.
 
     `ours`: JumpCloud wanted it, at some time, and so we may take it away. `seen`: Keeper has shown it at some
-    time. `shown`: Keeper showed it when last asked. Asked for and never seen means: waiting for approval. `found`: it
-    was there when the team was adopted, and is kept.
+    time. `shown`: Keeper showed it when last asked. Asked for and never seen means: waiting for approval. `asked_at`:
+    when Keeper took our request for it, None where no answer and no list says whether it did, or whether it took a
+    later one to take it away. `found`: it was there when the team was adopted, and is kept.
     """
 
     ours: bool
@@ -196,6 +197,11 @@ class Membership:
     def waiting(self) -> bool:
         """Whether it was asked for and Keeper has not shown it yet: its approval is not visible."""
         return self.ours and not self.seen
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether it may wait unseen, or not be there at all: whoever is to have it has to be given it once more."""
+        return self.waiting and self.asked_at is None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from reconciler.model import (
     Account,
     KeeperTeam,
     KeeperUser,
+    Membership,
     Snapshot,
     Standing,
     Team,
@@ -109,11 +110,14 @@ class _Settlement:
             shows_added = added == sent and (bool(sent) or not op.add)
             arrived = arrived and removed == op.remove and (proved or (shows_added and not waited))
             added = sent if arrived else added
-        elif op.kind is Kind.CREATE_USER and shows == op.changes:
-            # Another account that Keeper linked instead would have kept its own names, and its teams.
-            added = sent
+        doubted: tuple[TeamRef, ...] = ()
         if not arrived or op.kind is not Kind.UPDATE_USER:
             removed = tuple(team for team in removed if team not in waited)
+            doubted = waited
+        if op.kind is Kind.CREATE_USER and shows == op.changes:
+            # Another account that Keeper linked instead would have kept its own names, and its teams; one that we had
+            # made before, of which a lost state file knew, has them without the teams.
+            doubted = tuple(team for team in sent if team not in added)
         if arrived or added or removed:
             # Whatever of it shows is ours; the rest is to be asked for again. An account that is there, or open, may be
             # so by somebody else's doing, and then nothing else of the request arrived.
@@ -129,6 +133,7 @@ class _Settlement:
             self.accounts[account.keeper_id] = replace(
                 after, memberships=kept, protected_as=account.protected_as, active=account.active
             )
+        self._doubt(account.keeper_id, [teams[team.key] for team in doubted])
         if arrived:
             return _ARRIVED
         if op.kind is Kind.UPDATE_USER:
@@ -138,6 +143,13 @@ class _Settlement:
             if waited and not op.changes:
                 return _UNSEEN
         return NEVER
+
+    def _doubt(self, keeper_id: str, teams: Iterable[str]) -> None:
+        """Nothing tells whether these memberships wait, unseen: they are ours, and not counted on."""
+        account = self.accounts[keeper_id]
+        doubtful = {team: Membership(ours=True, seen=False, shown=False) for team in teams}
+        if doubtful:
+            self.accounts[keeper_id] = replace(account, memberships={**account.memberships, **doubtful})
 
     def _sent_as(self, team: TeamRef) -> str | None:
         """The team's Keeper id: as it was sent, since it may be another group's by now."""

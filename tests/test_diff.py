@@ -262,6 +262,9 @@ def test_waiting_is_not_drift() -> None:
     missing = replace(asked, seen=True)
     taken = snapshot([account(u, memberships={"t0009": missing})], [team(g)])
     assert only(decide(directory([u], [g]), taken)).cause == "drift"
+    doubtful = snapshot([account(u, memberships={"t0009": replace(asked, asked_at=None)})], [team(g)])
+    again = only(decide(directory([u], [g]), doubtful))
+    assert again.cause == "jumpcloud" and [one.keeper_id for one in again.add] == ["t0009"]
 
 
 def test_a_team_that_was_never_shown_is_not_queued_again_and_one_that_was_is_drift() -> None:

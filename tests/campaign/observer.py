@@ -186,13 +186,17 @@ class Observer:
             undone = {effect for effect in spent if not self._holds(effect, now)}
             agreement.effects |= undone
             spent -= undone
-        _, unseen = ledger.unseen.get(subject, (0, {}))
-        changed = {name for name, value in unseen.items() if now is not None and _of(now, name) != value}
-        ledger.overtaken.setdefault(subject, set()).update(changed)
+        self._overtake(subject, now)
         if isinstance(now, Account):
             self._account_meddled(was, now)
         if isinstance(was, Team) and now is None:
             ledger.rejected |= {was.name, was.id}
+
+    def _overtake(self, subject: str, now: Account | Team | None) -> None:
+        """Names that are not what Keeper made of our wish any more, before it showed that."""
+        _, unseen = self.ledger.unseen.get(subject, (0, {}))
+        changed = {name for name, value in unseen.items() if now is not None and _of(now, name) != value}
+        self.ledger.overtaken.setdefault(subject, set()).update(changed)
 
     def _account_meddled(self, was: Account | Team | None, now: Account) -> None:
         ledger = self.ledger
@@ -246,12 +250,14 @@ class Observer:
 
     def _in_doubt(self, account: Account) -> bool:
         """Whether the account, which a person adopted, can't be taken over: it is that of several who have not left,
-        or of somebody else than it is tied to, and that one's name was not named."""
+        or of somebody else than it is tied to, and that one's name was not named, or they have another account."""
         external = account.external_id or ""
         alike = {one for one in self.truth.people if self.truth.address(one) == account.email.casefold()}
         owners = {one for one in {external, *alike} & self.truth.people.keys() if self.truth.stays(one)}
-        tied = external in self.truth.ever and bool(owners - {external}) and not self.ledger.asked[account.id]
-        return len(owners) > 1 or tied
+        others = owners - {external}
+        tied = external in self.truth.ever and bool(others) and not self.ledger.asked[account.id]
+        here = (a for a in self.keeper.accounts().values() if a.node == account.node and a.id != account.id)
+        return len(owners) > 1 or tied or any(one.external_id in others for one in here)
 
     def _link(self) -> None:
         """The cycle has linked to their owners the accounts that Keeper listed, a resync of one person that person's
@@ -297,18 +303,23 @@ class Observer:
     def remembered(self) -> tuple[Any, ...]:
         """What a copy of the state file that is made now knows."""
         ledger = self.ledger
-        known = ledger.created, ledger.asked, ledger.owner, ledger.linked, ledger.locks, ledger.allowances
-        return deepcopy((ledger.agreements, ledger.disowned, *known))
+        known = ledger.created, ledger.asked, ledger.owner, ledger.linked, ledger.locks
+        return deepcopy((ledger.agreements, ledger.disowned, ledger.allowances, ledger.unseen, *known))
 
     def remembers(self, copy: tuple[Any, ...]) -> None:
         """The state file is that copy: whom it manages it goes on managing, whose lock was ours by then is ours."""
         ledger = self.ledger
-        ledger.agreements, ledger.disowned, created, ledger.asked, owner, linked, locks, announced = deepcopy(copy)
+        ledger.agreements, ledger.disowned, ledger.allowances, unseen, *known = deepcopy(copy)
+        created, ledger.asked, owner, linked, locks = known
         ledger.owner = {**{one: owner[one] for one in linked & owner.keys()}, **ledger.owner}
         ledger.linked |= linked
         ledger.created = {one for one in created if owner.get(one) == ledger.owner.get(one)}
         ledger.locks |= locks
-        ledger.allowances = announced
+        # What Keeper had not shown by then, it shows now, and as somebody else may have changed it since.
+        ledger.unseen = {**unseen, **ledger.unseen}
+        now: dict[str, Account | Team] = {**self.keeper.accounts(), **self.keeper.teams()}
+        for subject in unseen:
+            self._overtake(subject, now.get(subject))
 
     def agreed(self, effects: Iterable[Sequence[str]]) -> None:
         """A person lets these effects through, for four hours."""
