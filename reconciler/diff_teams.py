@@ -8,6 +8,7 @@ from reconciler.match import in_pilot, same
 from reconciler.match_teams import impossible_name, wanted_team_attributes
 from reconciler.model import (
     DISPLAY_NAME,
+    EXTERNAL_ID,
     USER_NAME,
     Account,
     Directory,
@@ -85,6 +86,8 @@ class TeamRules:
         for team in (self.match.teams[team_id] for team_id in sorted(self.match.teams)):
             if team.managed and team.keeper_id not in self.group_of:
                 self._team_without_group(team)
+            elif not team.managed and not team.gone:
+                self._twin(team)
         self._waiting()
 
     def _pilot_groups(self) -> set[str] | None:
@@ -178,6 +181,17 @@ class TeamRules:
                         "its group left the scope, and nobody else is in the team",
                     )
                 )
+
+    def _twin(self, team: Team) -> None:
+        """A team that is not ours, and bears the id of a group that has another one."""
+        group = self.directory.groups.get(team.shown.get(EXTERNAL_ID, ""))
+        if group is not None and group.id in self.match.team_of and self.policy.teams.manages(group.name):
+            self.notice(
+                NoticeKind.CONFLICT,
+                Subject("team", team.name, "", team.keeper_id),
+                f"carries the JumpCloud id of the group {group.name}, which has another Keeper team; nothing is done "
+                "with it. Delete the wrong one in Keeper's Admin Console",
+            )
 
     def _holds_only_ours(self, team: Team) -> bool:
         """Whoever is left in it is ours and locked: the others are taken out first, and a doubt about one keeps it."""

@@ -1,6 +1,6 @@
 """Which team is whose group's: by id, by `externalId`, then by name. Pure."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -40,14 +40,13 @@ def match_teams(result: Match, directory: Directory, snapshot: Snapshot, policy:
         old = linked.get(group.id)
         # One that never showed may be gone, as after an old copy of the state file was restored; what Keeper shows
         # under the group's id is there.
-        replaced = old is not None and not old.seen and len(by_external[group.id]) == 1
+        replaced = old is not None and not old.seen and group.id in by_external
         if old is not None and not old.gone and not replaced:
             result.team_of[group.id] = old.keeper_id
             claimed.setdefault(normal(group.name), group.id)
     for group in _unpaired(directory, policy, result):
-        same_id = by_external.get(group.id, [])
-        if len(same_id) == 1:
-            _link_team(result, group, same_id[0], linked.get(group.id))
+        if same_id := by_external.get(group.id, []):
+            _link_team(result, group, _most_held(same_id, result), linked.get(group.id))
             claimed.setdefault(normal(group.name), group.id)
     for group in _unpaired(directory, policy, result):
         old = linked.get(group.id)
@@ -72,6 +71,15 @@ def _give_back(result: Match, linked: dict[str, Team], directory: Directory, pol
         del linked[group_id]
         linked[home.id] = replace(team, jumpcloud_id=home.id, asked={}, settled={})
         result.teams[team.keeper_id] = linked[home.id]
+
+
+def _most_held(teams: list[Team], result: Match) -> Team:
+    """Of the teams that bear one group's id, as several do after a lost state file, the one that gives most people what
+    is shared with it. Each was asked for on the group's behalf, and to queue yet another would help nobody."""
+    if len(teams) == 1:
+        return teams[0]
+    held = Counter(t for a in result.accounts.values() for t, m in a.memberships.items() if m.shown)
+    return max(teams, key=lambda team: held[team.keeper_id])
 
 
 def _keep_whom_they_hold(result: Match, snapshot: Snapshot) -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from reconciler.diff import Decision
-from reconciler.model import Account, Failure, Membership, Snapshot, Standing, Status, Takeover
+from reconciler.model import Account, Failure, Membership, Snapshot, Standing, Status, Takeover, Team
 from reconciler.plan import Cause, Kind, NoticeKind, Operation
 from reconciler.policy import (
     AddressChange,
@@ -284,6 +284,34 @@ def test_a_team_that_was_never_shown_gives_way_to_the_one_that_keeper_shows_unde
     assert set(decision.snapshot.teams) == {"t0010"} and notices(decision) == []
     ours = snapshot([account(u, memberships={"t0009": MEMBER})], [team(g), there])
     assert kinds(decide(directory([u], [g]), ours)) == []
+
+
+def twin(number: int) -> Team:
+    """Another team that bears the id of group 9, which we do not know for ours."""
+    return team(group(9), keeper_id=f"t{number:04}", standing=Standing.UNMANAGED, jumpcloud_id="", queued_at=None)
+
+
+def test_of_several_teams_that_bear_the_groups_id_it_has_the_one_with_the_most_members_and_the_rest_is_told() -> None:
+    g, namesake = group(9), group(5, "Group 9")
+    held_there = replace(MEMBER, ours=False)
+    bob = account(user(2, 9), memberships={"t0011": held_there})
+    for teams in ([twin(10), twin(11)], [twin(10), twin(11), team(g, gone=True)]):
+        decision = decide(directory([user(1, 9), user(2, 9)], [g, namesake]), snapshot([account(user(1)), bob], teams))
+        assert [(op.kind, [t.keeper_id for t in op.add]) for op in decision.plan.operations if op.add] == [
+            (Kind.UPDATE_USER, ["t0011"])
+        ]
+        assert Kind.QUEUE_TEAM not in kinds(decision)
+        told = [n.subject.key for n in decision.plan.notices if n.kind is NoticeKind.CONFLICT]
+        assert sorted(told) == sorted([namesake.id, "t0010"])
+
+
+def test_a_team_beside_the_one_of_its_group_is_told_and_left_alone() -> None:
+    g = group(9)
+    decision = decide(directory([], [g]), snapshot([], [team(g), twin(10)]))
+    (notice,) = decision.plan.notices
+    assert kinds(decision) == [] and notice.kind is NoticeKind.CONFLICT and notice.subject.keeper_id == "t0010"
+    unmanaged_group = Policy(teams=TeamPolicy(exclude=("Group *",)))
+    assert decide(directory([], [g]), snapshot([], [twin(10)]), unmanaged_group).plan.notices == ()
 
 
 def test_a_renamed_group_renames_the_team_and_a_renamed_team_is_drift() -> None:

@@ -483,3 +483,25 @@ def test_a_list_that_is_behind_does_not_make_our_lock_somebody_elses(world: Worl
     cycle(world, {f"GET {SCIM}/Users?": "stale"}, resync=True)
     cycle(world, resync=True)
     assert world.keeper.account(account).active
+
+
+def test_of_two_teams_that_were_queued_for_a_group_one_is_its_own_and_no_third_is_queued(world: World) -> None:
+    world.keeper.set_dialect(shows_queued_teams=False)
+    sales = group(world, "Sales")
+    person(world, "ada", sales)
+    cycle(world)
+    campaign_decisions.lost(world, random.Random(1))
+    cycle(world, resync=True)
+    world.keeper.approve_all()
+    world.admin_changed()
+    assert len(world.keeper.teams()) == 2
+    campaign_decisions.lost(world, random.Random(1))
+    person(world, "bob", sales)
+    cycle(world, resync=True)
+    assert teams_of(world, "bob") == {"Sales"} and len(world.keeper.teams()) == 2
+    account = world.keeper.account("bob@example.com")
+    (mine,) = {*account.teams, *account.pending_teams}
+    world.keeper.delete_team(mine)
+    world.admin_changed(mine)
+    cycle(world, resync=True)
+    assert teams_of(world, "bob") == {"Sales"} and len(world.keeper.teams()) == 1
