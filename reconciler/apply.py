@@ -167,7 +167,7 @@ class _Run:
             self._record(number, Result(op, State.PUT_OFF, "put_off", reason))
             return False
         try:
-            self.journal.mark_sent(number, self.clock())
+            self.journal.mark_sent(number, self.clock(), self._known(op.add))
             self.begun.add(number)
         except Exception as error:
             self.broken = self.broken or error
@@ -204,6 +204,9 @@ class _Run:
 
     def _team_id(self, team: TeamRef) -> str | None:
         return team.keeper_id or self.team_of.get(team.jumpcloud_id)
+
+    def _known(self, teams: Sequence[TeamRef]) -> list[TeamRef]:
+        return [replace(team, keeper_id=self._team_id(team) or "") for team in teams]
 
     async def _send(self, number: int, op: Operation, canary: bool) -> bool | _Disagreement:
         if op.subject.type == "team":

@@ -274,13 +274,14 @@ def operation_row(operation: Operation) -> dict[str, Any]:
         "rule": operation.rule.value,
         "reason": operation.reason,
         "changes": json_text([[change.attribute, change.before, change.after] for change in operation.changes]),
-        "teams_add": _teams_text(operation.add),
-        "teams_remove": _teams_text(operation.remove),
+        "teams_add": teams_text(operation.add),
+        "teams_remove": teams_text(operation.remove),
         "due": int(operation.sent),
     }
 
 
-def _teams_text(teams: Iterable[TeamRef]) -> str:
+def teams_text(teams: Iterable[TeamRef]) -> str:
+    """Teams as the journal has them."""
     return json_text([[team.name, team.jumpcloud_id, team.keeper_id] for team in teams])
 
 

@@ -82,7 +82,7 @@ class _Settlement:
         if op.kind is Kind.CREATE_USER and account.standing is not Standing.UNMANAGED:
             # A later request made it ours, or a person gave it up: what we know of it is newer than this one.
             if account.managed and _shows(account, op) == op.changes:
-                self._own(account, op, at)
+                self._own(account, op)
             return _ARRIVED
         if account.gone:
             if op.kind is not Kind.DEACTIVATE_USER:
@@ -103,7 +103,7 @@ class _Settlement:
         waited = tuple(team for team in removed if account.waits(teams[team.key]))
         news = [change for change in op.changes if not same(change.attribute, change.before, change.after)]
         # A team without an id yet may have been left out of the request, for want of that.
-        sent = tuple(team for team in op.add if team in added or self._was_sent(team, at))
+        sent = tuple(team for team in op.add if team in added or self._was_sent(team))
         # One request arrives as a whole: what shows proves it also for a membership that waits and does not show.
         if op.kind is Kind.UPDATE_USER:
             proved = bool(news) or len(removed) > len(waited)
@@ -155,21 +155,17 @@ class _Settlement:
         """The team's Keeper id: as it was sent, since it may be another group's by now."""
         return team.keeper_id if team.keeper_id in self.teams else self._team_id(team.key)
 
-    def _own(self, account: Account, op: Operation, at: datetime) -> None:
+    def _own(self, account: Account, op: Operation) -> None:
         """Whatever shows of the memberships that were asked for is ours: those in a team that had an id by then. The
         account is as it was asked for: another that Keeper linked would have kept its own names, and its teams."""
-        wanted = {self._sent_as(team) for team in op.add if self._was_sent(team, at)}
+        wanted = {self._sent_as(team) for team in op.add if self._was_sent(team)}
         found = {t: m for t, m in account.memberships.items() if t in wanted and m.shown and not (m.ours or m.found)}
         owned = {team: replace(membership, ours=True) for team, membership in found.items()}
         self.accounts[account.keeper_id] = replace(account, memberships={**account.memberships, **owned})
 
-    def _was_sent(self, team: TeamRef, at: datetime) -> bool:
-        """Whether the team's id was known when a request was sent: not where its own queueing is settled only now."""
-        team_id = self._sent_as(team)
-        if team_id is None or team.keeper_id:
-            return team_id is not None
-        known = self.before.teams.get(team_id)
-        return known is not None and known.queued_at is not None and known.queued_at < at
+    def _was_sent(self, team: TeamRef) -> bool:
+        """Whether the team's id was known when a request was sent: not where its own queueing was settled later."""
+        return bool(team.keeper_id) and self._sent_as(team) is not None
 
     def _account(self, op: Operation) -> Account | None:
         tied = [a for a in self.accounts.values() if a.jumpcloud_id and a.jumpcloud_id == op.subject.jumpcloud_id]

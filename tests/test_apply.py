@@ -68,6 +68,17 @@ def test_leavers_go_first_then_teams_then_everybody_else(store: Store) -> None:
     ]
 
 
+def test_the_journal_says_which_teams_are_in_a_request_before_it_is_sent(store: Store) -> None:
+    keeper = node()
+    keeper.errors["Group 7"] = [scim.Unanswered("Group 7", "queued", uncertain=True)]
+    keeper.errors["u7@example.com"] = [scim.Unanswered("u7@example.com", "created", uncertain=True)]
+    joins = op(Kind.CREATE_USER, user(7), add=(ref(group(7), ""), ref(group(8), ""), ref(ENG)))
+    applied(store, keeper, joins, team_op(Kind.QUEUE_TEAM, group(7)), team_op(Kind.QUEUE_TEAM, group(8)))
+    (row,) = (row for row in store.journal(NOW) if row.operation.kind is Kind.CREATE_USER)
+    assert row.state is State.UNKNOWN
+    assert [team.keeper_id for team in row.operation.add] == ["", "new-Group 8", T9]
+
+
 def test_what_was_done_is_in_the_journal_and_in_the_snapshot(store: Store) -> None:
     assert applied(store, node(), LOCKS[0]).done == 1
     assert states(store) == [State.DONE]

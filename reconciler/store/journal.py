@@ -8,7 +8,7 @@ from reconciler import statefile
 from reconciler.history import RUN_COLUMNS, Found, Wanted, find
 from reconciler.migrations import LAST_CHANGE
 from reconciler.model import Account, Team
-from reconciler.plan import Kind, Operation
+from reconciler.plan import Kind, Operation, TeamRef
 from reconciler.rows import (
     JournalRow,
     Request,
@@ -18,6 +18,7 @@ from reconciler.rows import (
     json_text,
     operation_row,
     run_of,
+    teams_text,
     time_of,
     time_text,
 )
@@ -193,10 +194,11 @@ class Journal(Snapshots):
             self._replace("operations", rows)
             return ids
 
-    def mark_sent(self, operation_id: int, at: datetime) -> None:
-        """Record that an operation is about to be sent: from now on its outcome is unknown."""
+    def mark_sent(self, operation_id: int, at: datetime, add: Sequence[TeamRef]) -> None:
+        """Record that an operation is about to be sent: from now on its outcome is unknown. `add`: the teams to be
+        given, as they are known by now; one that still has no Keeper id is left out of the request."""
         with self._tx():
-            row = {"state": State.SENT.value, "sent_at": time_text(at)}
+            row = {"state": State.SENT.value, "sent_at": time_text(at), "teams_add": teams_text(add)}
             self._update("operations", operation_id, row)
 
     def mark_without_teams(self, operation_id: int) -> None:

@@ -11,7 +11,7 @@ import os
 import random
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 import httpx
 
+from reconciler.plan import TeamRef
 from reconciler.simulator.faults import rewrite_rows
 from reconciler.simulator.service import Request, Response
 from reconciler.store import Binding, Store, Unusable
@@ -274,8 +275,8 @@ class CampaignStore(Store):
             raise
         self.rebound()
 
-    def mark_sent(self, operation_id: int, at: datetime) -> None:
-        super().mark_sent(operation_id, at)
+    def mark_sent(self, operation_id: int, at: datetime, add: Sequence[TeamRef]) -> None:
+        super().mark_sent(operation_id, at, add)
         row_in_hand.set(operation_id)
         self.marked(operation_id)
 
