@@ -483,3 +483,14 @@ def test_a_list_that_is_behind_does_not_make_our_lock_somebody_elses(world: Worl
     cycle(world, {f"GET {SCIM}/Users?": "stale"}, resync=True)
     cycle(world, resync=True)
     assert world.keeper.account(account).active
+
+
+def test_who_was_linked_before_the_process_died_over_its_first_request_keeps_the_account(world: World) -> None:
+    ada, bob = person(world, "ada"), person(world, "bob")
+    world.admin_changed(world.keeper.add_user("ada@example.com", locked=True))
+    world.admin_changed(world.keeper.add_user("bob@example.com"))
+    cycle(world, {f"PATCH {SCIM}/Users": "death_before"})
+    world.jumpcloud.update_user(ada, email="cleo@example.com")
+    world.jumpcloud.update_user(bob, email="ada@example.com")
+    world.admin_changed()
+    ending(world, random.Random(1))
