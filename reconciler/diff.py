@@ -237,6 +237,14 @@ class _Diff(TeamRules):
                 "has shown what became of that, which every resync asks",
             )
             return
+        if any(fold(one) == fold(user.email) for key, one in self.before.unsettled_users.items() if key != user.id):
+            self.notice(
+                NoticeKind.CONFLICT,
+                Subject("user", user.email, user.id),
+                f"{user.email} was asked for without an answer for somebody else, whose account would be linked: not "
+                "created until Keeper has shown what became of that, which every resync asks",
+            )
+            return
         wanted = {attribute: value for attribute, value in wanted_attributes(user).items() if value}
         self.operations.append(
             Operation(

@@ -266,14 +266,15 @@ class Keeper:
         """Everything in this node, memberships as users or teams show them.
 
         Known ids that the lists do not show are asked for one by one, since a list is no proof of absence: they
-        are in the result, or `absent` after a 404. Nor is a list, which may be behind, proof that one of the `locked`
-        was unlocked: they are asked for too. Raises IncompleteRead for a list that does not add up.
+        are in the result, or `absent` after a 404. Likewise whatever a reading that did not add up showed: overlooked,
+        it would get a second account or team. Nor is a list, which may be behind, proof that one of the `locked` was
+        unlocked: they are asked for too. Raises IncompleteRead for a list that does not add up.
         """
-        users = await self._list(_USERS, progress)
-        teams = await self._list(_TEAMS, progress)
-        lost_users = sorted(set(known_users) - users.keys())
+        users, glimpsed_users = await self._list(_USERS, progress)
+        teams, glimpsed_teams = await self._list(_TEAMS, progress)
+        lost_users = sorted(glimpsed_users.union(known_users) - users.keys())
         unlocked = [id for id in sorted(locked) if id in users and users[id].active]
-        lost_teams = sorted(set(known_teams) - teams.keys())
+        lost_teams = sorted(glimpsed_teams.union(known_teams) - teams.keys())
         more_users = await together(self.user(id) for id in (*lost_users, *unlocked))
         more_teams = await together(self.team(id) for id in lost_teams)
         users |= {user.id: user for user in more_users if user}
@@ -346,14 +347,15 @@ class Keeper:
         except NotFound:
             logger.debug("Keeper team {} was gone before it was deleted", id)
 
-    async def _list(self, kind: _Kind[_R], progress: Progress | None) -> dict[str, _R]:
-        """A whole list that adds up, or that two readings in a row agree on."""
+    async def _list(self, kind: _Kind[_R], progress: Progress | None) -> tuple[dict[str, _R], set[str]]:
+        """A whole list that adds up, or that two readings in a row agree on; and the ids that the others showed."""
         before: _Read[_R] | None = None
+        glimpsed: set[str] = set()
         for number in range(READS):
             # Pages of uneven length fall through a parallel reading, so only the first one is.
             read = await self._read(kind, progress, parallel=number == 0)
             if read.adds_up:
-                return read.found
+                return read.found, glimpsed
             if before and before.ended and read.ended and before.found.keys() == read.found.keys():
                 logger.warning(
                     "Keeper announces {} {}s and lists {}, twice the same: going on with these",
@@ -361,8 +363,9 @@ class Keeper:
                     kind.word,
                     len(read.found),
                 )
-                return read.found
+                return read.found, glimpsed
             before = read
+            glimpsed |= read.found.keys()
         raise IncompleteRead(
             *_list_of(kind),
             problem=f"Keeper announces {_numbers(read.totals)} {kind.word}s and lists {len(read.found)}, which "

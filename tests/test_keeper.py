@@ -737,6 +737,26 @@ def test_a_list_that_changes_under_way_is_read_again() -> None:
         assert len([target for _, target in stage.sent if target.startswith("/Users")]) == 4
 
 
+def test_whatever_a_reading_that_did_not_add_up_showed_is_asked_for_by_itself() -> None:
+    class Forgetful:
+        """Its lists show two of three with a total of three, then one, as if that were all. The third is nowhere."""
+
+        def __init__(self) -> None:
+            self.pages = iter([page([person(2), person(3)], 3), page([], 3), page([], 3), page([person(1)], 1)])
+
+        def handle(self, request: Request) -> Response:
+            if "count" not in request.query:
+                id = request.path.rpartition("/")[2]
+                return Response.of_json(200, person(2)) if id == "2" else Response.of_json(404, {})
+            if request.path != "/Users":
+                return Response.of_json(200, page([], 0))
+            return Response.of_json(200, next(self.pages))
+
+    with world(Forgetful()) as stage:
+        found = stage.run(listing)
+    assert (set(found.users), set(found.absent)) == ({"1", "2"}, {"3"})
+
+
 @pytest.mark.parametrize("total", [2, 4, 9])
 def test_a_total_that_is_always_wrong_is_no_matter_where_the_list_stays_the_same(
     total: int, warnings: list[str]

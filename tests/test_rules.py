@@ -386,6 +386,16 @@ def test_a_changed_address_makes_no_second_account_while_the_first_creation_is_o
     assert kinds(same) == [Kind.CREATE_USER]
 
 
+def test_nobody_is_created_under_an_address_for_which_somebody_elses_creation_is_open() -> None:
+    p = user(1, direct=True, email="Ada@example.com")
+    open_ = snapshot([], unsettled_users={jc(2): "ada@example.com"})
+    waits = decide(directory([p]), open_)
+    assert kinds(waits) == [] and [n.kind for n in waits.plan.notices] == [NoticeKind.CONFLICT]
+    assert kinds(decide(directory([p]), replace(open_, unsettled_users={jc(2): "bob@example.com"}))) == [
+        Kind.CREATE_USER
+    ]
+
+
 def test_the_pilot_covers_who_was_created_in_it_and_left_before_the_next_read() -> None:
 
     policy = Policy(only=Pilot(groups=frozenset({"IT"})), grace=timedelta(0))

@@ -415,7 +415,7 @@ class Observer:
         self.asked = asked
         self._journalled(asked, answer, effects, row, store)
         if store:
-            self._linked(store)
+            self.linked(store)
             self._found_locked(store.journal_rows())
         written = (store.value("binding") or {}).get("keeper", "") if store else ""
         for bound in {written, self.bound or written}:
@@ -470,8 +470,8 @@ class Observer:
                     for name in sent.answered:
                         self.ledger.unseen[sent.subject][1].pop(name, None)
 
-    def _linked(self, store: CampaignStore) -> None:
-        """What was learnt was saved before anything was sent: of a first plan, whoever something is sent for."""
+    def linked(self, store: CampaignStore) -> None:
+        """What was learnt is saved once anything is marked as sent: of a first plan, whoever something is sent for."""
         ledger, accounts = self.ledger, self.keeper.accounts()
         concerned = {found["keeper_id"]: found["jumpcloud_id"] for found in reversed(store.journal_rows())}
         if self.scope_behind():

@@ -505,3 +505,14 @@ def test_of_two_teams_that_were_queued_for_a_group_one_is_its_own_and_no_third_i
     world.admin_changed(mine)
     cycle(world, resync=True)
     assert teams_of(world, "bob") == {"Sales"} and len(world.keeper.teams()) == 1
+
+
+def test_who_was_linked_before_the_process_died_over_its_first_request_keeps_the_account(world: World) -> None:
+    ada, bob = person(world, "ada"), person(world, "bob")
+    world.admin_changed(world.keeper.add_user("ada@example.com", locked=True))
+    world.admin_changed(world.keeper.add_user("bob@example.com"))
+    cycle(world, {f"PATCH {SCIM}/Users": "death_before"})
+    world.jumpcloud.update_user(ada, email="cleo@example.com")
+    world.jumpcloud.update_user(bob, email="ada@example.com")
+    world.admin_changed()
+    ending(world, random.Random(1))

@@ -169,9 +169,15 @@ class World:
         store = CampaignStore.open(self.path, write=True)
         store.weather = lambda: self.weather
         store.rebound = self.observer.forgot
-        store.marked = self.observer.ledger.marked.add
+        store.marked = self._marked
         self.store = store
         return store
+
+    def _marked(self, row: int) -> None:
+        """A row is marked as sent; whether its request will arrive or not, what the cycle learnt is in the file."""
+        assert self.store is not None
+        self.observer.ledger.marked.add(row)
+        self.observer.linked(self.store)
 
     def close(self) -> None:
         if self.store is not None:
