@@ -338,9 +338,10 @@ class _Run:
             else:
                 arrived = True
             done = replace(done, add=(*done.add, *part.add), remove=(*done.remove, *part.remove))
-        if not (done.add or done.remove or refusal.uncertain):
+        # Where nothing is certain to be our doing, the journal must not say so of what may have been: Keeper tells.
+        if not arrived and (refusal.uncertain or not (done.add or done.remove)):
             raise refusal
-        return done, reply, arrived or refusal.uncertain
+        return done, reply, arrived
 
     def _tell_ignored(self, op: Operation, shown: KeeperUser) -> None:
         """An attribute that Keeper makes something else of is no failure, but nobody should have to guess."""

@@ -104,11 +104,11 @@ class _Settlement:
         news = [change for change in op.changes if not same(change.attribute, change.before, change.after)]
         # A team without an id yet may have been left out of the request, for want of that.
         sent = tuple(team for team in op.add if team in added or self._was_sent(team))
-        # One request arrives as a whole: what shows proves it also for a membership that waits and does not show.
+        # One request arrives as a whole: what shows proves it also for a membership that waits and does not show. Only
+        # of a change of names: nothing but teams may have gone team by team, where Keeper refused them together.
         if op.kind is Kind.UPDATE_USER:
-            proved = bool(news) or len(removed) > len(waited)
             shows_added = added == sent and (bool(sent) or not op.add)
-            arrived = arrived and removed == op.remove and (proved or (shows_added and not waited))
+            arrived = arrived and removed == op.remove and (bool(news) or (shows_added and not waited))
             added = sent if arrived else added
         doubted: tuple[TeamRef, ...] = ()
         if not arrived or op.kind is not Kind.UPDATE_USER:

@@ -212,6 +212,23 @@ def test_what_keeper_refuses_to_take_away_twice_and_does_not_show_is_not_there(s
     assert store.snapshot().accounts["k0001"].memberships == {}
 
 
+@pytest.mark.parametrize("last", [scim.UnexpectedReply, scim.Refused])
+def test_of_several_teams_none_of_which_was_answered_nobody_knows(store: Store, last: type[scim.KeeperError]) -> None:
+    """Be it that Keeper refused the others."""
+    keeper = node()
+    keeper.errors["k0001"] = [refused(), last("Ada", "changed", uncertain=True), refused()]
+    applied(store, keeper, op(Kind.UPDATE_USER, ADA, add=(ref(ENG), ref(group(8)))))
+    assert states(store) == [State.UNKNOWN] and store.snapshot().accounts["k0001"].memberships == {}
+
+
+def test_that_one_of_several_teams_was_not_answered_takes_nothing_from_the_others(store: Store) -> None:
+    keeper = node()
+    keeper.errors["k0001"] = [refused(), scim.Refused("Ada", "changed", uncertain=True)]
+    applied(store, keeper, op(Kind.UPDATE_USER, ADA, add=(ref(ENG), ref(group(8)))))
+    assert outcomes(store) == [(State.DONE, "done")]
+    assert set(store.snapshot().accounts["k0001"].memberships) == {"t0008"}
+
+
 def test_what_somebody_else_took_away_before_is_not_what_we_did(store: Store) -> None:
     member = account(ADA, memberships={T9: MEMBER})
     keeper = Keeper([shown(account(ADA))], [shown_team(ENG)])

@@ -123,6 +123,21 @@ def test_a_team_that_had_no_id_yet_was_left_out_of_what_arrived() -> None:
     assert settled(nothing, held)[0].state is State.FAILED
 
 
+def test_that_one_team_changed_proves_nothing_of_another_which_may_have_gone_by_itself() -> None:
+    """Keeper refused them together, and the reconciler ended in between."""
+    moves = op(Kind.UPDATE_USER, ADA, add=(ref(SALES),), remove=(ref(ENG),))
+    left = account(ADA, memberships={T9: replace(MEMBER, shown=False)})
+    outcome, after = settled(moves, snapshot([left], [team(ENG), team(SALES)]))
+    assert outcome.state is State.DONE and "in part" in outcome.words and not after.accounts["k0001"].memberships
+    waits = replace(MEMBER, seen=False, shown=False)
+    both = op(Kind.UPDATE_USER, ADA, remove=(ref(SALES), ref(ENG)))
+    outcome, after = settled(
+        both, snapshot([replace(left, memberships={**left.memberships, T8: waits})], [team(ENG), team(SALES)])
+    )
+    assert outcome.state is State.DONE and "in part" in outcome.words
+    assert after.accounts["k0001"].memberships == {T8: waits}
+
+
 def test_a_removal_has_arrived_when_the_member_is_not_shown() -> None:
     wanted = op(Kind.UPDATE_USER, ADA, remove=(ref(ENG),))
     missing = account(ADA, memberships={T9: replace(MEMBER, shown=False)})

@@ -105,6 +105,29 @@ def test_a_team_that_keeper_refuses_keeps_nobody_in_another(world: World) -> Non
     assert teams_of(world, "ada") == set()
 
 
+@pytest.mark.parametrize("faults", [{"#2": "", "#3": "death_before"}, {"": "late_timeout"}])
+def test_what_was_sent_team_by_team_proves_nothing_of_the_team_that_was_not_sent(
+    world: World, faults: dict[str, str]
+) -> None:
+    """Else it would be waited for, for ever."""
+    world.keeper.set_dialect(queues_every_membership=True, shows_pending_memberships=False)
+    sales, legal = group(world, "Sales"), group(world, "Legal")
+    ada = person(world, "ada", sales)
+    cycle(world)
+    account = world.keeper.account("ada@example.com").id
+    world.keeper.accept_invitation(account)
+    world.keeper.approve_all()
+    world.jumpcloud.add_member(legal, ada)
+    world.jumpcloud.remove_member(sales, ada)
+    world.admin_changed(account)
+    patch = f"PATCH {SCIM}/Users/{account}"
+    cycle(world, {f"{patch}#1": "refused", **{patch + which: fault for which, fault in faults.items()}}, resync=True)
+    assert teams_of(world, "ada") == set()
+    cycle(world)
+    cycle(world)
+    assert teams_of(world, "ada") == {"Legal"}
+
+
 @pytest.mark.parametrize("fault", ["refused", "timeout"])
 def test_a_membership_that_waits_unseen_is_not_gone_since_nothing_shows_it(world: World, fault: str) -> None:
     world.keeper.set_dialect(queues_every_membership=True, shows_pending_memberships=False)
