@@ -67,13 +67,16 @@ def given(store: Store, past: list[Past], person: str, now: datetime) -> Consent
         Release(f"release:{request.id}", _effects_of(request) - _used(store, request))
         for request in store.open_requests(now, "release")
     ]
-    allowances = []
-    for request in store.open_requests(now, "allow"):
-        decision = f"allow:{request.id}"
-        used = sum(row.decision == decision and row.state in _MAY_BE_DONE for row in store.journal_after(request))
-        allowances.append(Allowance(decision, max(0, int(request.arguments["deactivations"]) - used)))
+    allowances = tuple(allowance(store, request) for request in store.open_requests(now, "allow"))
     before = {entry.operation.subject.key for entry in past if entry.decision.startswith("person:")}
-    return Consent(tuple(releases), tuple(allowances), f"person:{fold(person)}" if person else "", frozenset(before))
+    return Consent(tuple(releases), allowances, f"person:{fold(person)}" if person else "", frozenset(before))
+
+
+def allowance(store: Store, request: Request) -> Allowance:
+    """What is left of an announced lay-off: a lock that may have arrived uses it up, one that failed does not."""
+    decision = f"allow:{request.id}"
+    used = sum(row.decision == decision and row.state in _MAY_BE_DONE for row in store.journal_after(request))
+    return Allowance(decision, max(0, int(request.arguments["deactivations"]) - used))
 
 
 def _effects_of(release: Request) -> frozenset[Effect]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from reconciler import standing
 from reconciler.config import Settings
+from reconciler.consent import allowance
 from reconciler.diff import pause_after
 from reconciler.model import Snapshot
 from reconciler.report import teams
@@ -153,9 +154,8 @@ def _decision(store: Store, request: Request) -> dict[str, Any]:
         "reason": request.reason,
     }
     if request.kind == "allow":
-        # As the limits count it: whatever was let through by this announcement.
-        used = sum(row.decision == f"allow:{request.id}" for row in store.journal_after(request))
-        found |= {"deactivations": request.arguments.get("deactivations"), "used": used}
+        announced, left = int(request.arguments["deactivations"]), allowance(store, request).deactivations
+        found |= {"deactivations": announced, "used": announced - left, "left": left}
     elif request.kind == "release":
         found["plan"] = request.arguments.get("plan")
     return found
@@ -288,7 +288,7 @@ def _failure(entry: dict[str, Any]) -> str:
 
 def _decided(entry: dict[str, Any]) -> str:
     what = {
-        "allow": f"up to {entry.get('deactivations')} more people may be locked, {entry.get('used')} were",
+        "allow": f"up to {entry.get('left')} more people may be locked, {entry.get('used')} were",
         "release": f"plan {clean(str(entry.get('plan')), 40)}, as far as it is still due",
     }.get(entry["kind"], "not dealt with yet")
     until = f" until {spoken(entry['until'])}" if entry["until"] else ""

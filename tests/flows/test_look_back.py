@@ -124,6 +124,20 @@ def test_status_names_who_fails_and_what_is_open(world: World) -> None:
     assert "\\x1b[31mEvil\\u202e" in text
 
 
+def test_status_counts_of_an_announced_lay_off_what_may_have_arrived_as_the_limits_do(world: World) -> None:
+    people = fill(world)
+    world.run("apply")
+    world.run("allow", "--deactivations", "7", "--reason", "reorganisation")
+    for one in people[:7]:
+        world.jumpcloud.delete_user(one)
+    world.jumpcloud.settle_graph()
+    world.back.faults.add(status(400), method="PATCH", target="/Users", times=1)
+    world.run("apply", expect=5)
+    (allow,) = document(world, "status", "--json")["decisions"]
+    assert (allow["used"], allow["left"]) == (6, 1)
+    assert "up to 1 more people may be locked, 6 were" in flat(world.run("status").stdout)
+
+
 def test_teams_with_their_members_and_what_waits(world: World) -> None:
     world.keeper.set_dialect(shows_queued_teams=False, shows_pending_memberships=False)
     people = fill(world, 4)
