@@ -178,7 +178,7 @@ class _Diff(TeamRules):
             if account_id is not None:
                 self._pilot(user, self.match.accounts[account_id])
                 self._account(self.match.accounts[account_id], user)
-            elif user.bound and user.status is not Status.SUSPENDED:
+            elif user.belongs:
                 self._pilot(user, None)
                 self._nobody(user)
         paired = set(self.match.account_of.values())
@@ -263,7 +263,7 @@ class _Diff(TeamRules):
         if account.protected_as:
             return
         owner = self.directory.users.get(account.shown.get(EXTERNAL_ID, ""))
-        if owner is not None and owner.bound and not has_left(owner):
+        if owner is not None and owner.belongs:
             self.notice(
                 NoticeKind.CONFLICT,
                 subject,
@@ -378,7 +378,7 @@ class _Diff(TeamRules):
     @cached_property
     def _addresses(self) -> set[str]:
         """Of everybody who has not left; what JumpCloud knows nothing else of may be theirs."""
-        return {fold(user.email) for user in self.directory.users.values() if user.bound and not has_left(user)}
+        return {fold(user.email) for user in self.directory.users.values() if user.belongs}
 
     def _gone(self, account: Account, user: User, subject: Subject) -> None:
         if user.id in self.match.conflicts:

@@ -270,7 +270,7 @@ def _take_over(
     yet, is linked to that user: JumpCloud does not say that they have left."""
     belongs: dict[str, set[str]] = defaultdict(set)
     for user in directory.users.values():
-        if user.bound and not has_left(user):
+        if user.belongs:
             belongs[fold(user.email)].add(user.id)
             belongs[user.id].add(user.id)
     belongs.pop("", None)
@@ -332,18 +332,18 @@ def _remember(result: Match, directory: Directory, snapshot: Snapshot, policy: P
             if learnt != account:
                 result.accounts[keeper_id] = learnt
             continue
-        bound = user is not None and user.bound and user.status is not Status.SUSPENDED
+        belongs = user is not None and user.belongs
         in_scope = user is not None and user.in_scope
         learnt = replace(
             account,
-            left_at=None if bound else account.left_at or now,
+            left_at=None if belongs else account.left_at or now,
             protected_as=protected_as,
             takeover=Takeover.NONE,
             pilot=in_pilot(policy, directory, user, account) if policy.only else account.pilot,
             # Before the first plan is through, a leaver's lock is taken for ours: we may have forgotten it.
             locked_by_us=(account.locked_by_us and not (in_scope and account.active))
             or (not snapshot.reviewed and not account.active and not account.gone and (user is None or has_left(user))),
-            review_lock=account.review_lock and not bound,
+            review_lock=account.review_lock and not belongs,
         )
         if in_scope and account.active and not account.gone:
             assert user is not None

@@ -98,6 +98,12 @@ class User:
         """Whether the user should be able to use Keeper."""
         return self.bound and self.status is Status.ACTIVE
 
+    @property
+    def belongs(self) -> bool:
+        """Whether the user is in scope or may come to be without a new binding: staged, or in a state that we don't
+        know."""
+        return self.bound and self.status is not Status.SUSPENDED
+
 
 @dataclass(frozen=True, slots=True)
 class Group:

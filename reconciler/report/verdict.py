@@ -179,7 +179,7 @@ def _waits(settings: Settings, plan: Plan, held: Mapping[str, Any] | None) -> Ve
 def _as_it_is(settings: Settings, look: Look, plan: Plan) -> Verdict:
     """Nothing is to be done: why it is as it is."""
     account, user = own(look), look.user
-    if user is None or not user.bound or user.status is Status.SUSPENDED:
+    if user is None or not user.belongs:
         gone = account is None or not account.active
         what = "Not in scope"
         if user is None:
