@@ -15,12 +15,12 @@ from loguru import logger
 from reconciler import approval, exits, hooks, metrics, notify, standing
 from reconciler.alerts import HISTORY, Key, Situation, merely_left
 from reconciler.config import Settings
-from reconciler.cycle import Order, Outcome, Stopped
+from reconciler.cycle import Order, Outcome
 from reconciler.http import Counters
 from reconciler.model import Snapshot
 from reconciler.plan import Kind, Notice, NoticeKind
 from reconciler.policy import Mode
-from reconciler.reading import NobodyThere
+from reconciler.reading import NobodyThere, Stopped
 from reconciler.standing import Standing
 from reconciler.store import State, StateError, Store
 

@@ -24,7 +24,7 @@ from reconciler.model import Group, Snapshot, User
 from reconciler.person import in_jumpcloud, in_keeper, in_snapshot
 from reconciler.plan import Effect, Kind, Notice, NoticeKind, Plan, Source, Subject
 from reconciler.policy import Mode
-from reconciler.reading import Read, Reader, Services, as_resync, listing
+from reconciler.reading import Read, Reader, Services, Stopped, as_resync, listing
 from reconciler.report.document import SavedPlan, to_json
 from reconciler.safety import HOLDS_ALL, Judged, judge, only, paused
 from reconciler.settle import NEVER, settle
@@ -74,10 +74,6 @@ class Outcome:
             and all(held.limit == "teams.review" for held in self.plan.held)
             and not any(notice.kind is NoticeKind.UNCONFIRMED for notice in self.plan.notices)
         )
-
-
-class Stopped(Exception):
-    """The cycle was asked to stop while it was reading; nothing was sent."""
 
 
 async def plan(

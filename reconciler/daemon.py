@@ -27,7 +27,7 @@ from reconciler.health import Told, serving
 from reconciler.http import HttpError
 from reconciler.orders import DECISIONS, Answer, Ask, Setting
 from reconciler.plan import SCHEDULE
-from reconciler.reading import Services
+from reconciler.reading import Services, Stopped
 from reconciler.rows import Request
 from reconciler.secrets import SecretError
 from reconciler.settings_fields import Listen
@@ -234,7 +234,7 @@ class Daemon:
         began = self.clock()
         try:
             outcome = await orders.run(cycle.Order(resync=resync, by=SCHEDULE), self._where())
-        except cycle.Stopped:
+        except Stopped:
             return True
         except Exception as error:
             with orders.lines_of_run(self.store, began):
@@ -292,7 +292,7 @@ class Daemon:
             self._tell(f"{ask.kind} {ask.arguments.get('person', '')}, ordered by {ask.by}")
             logger.info("{} ordered by {}{}", ask.kind, ask.by, f": {ask.reason}" if ask.reason else "")
             answer = await self._other_settings(ask) or await orders.carry_out(ask, self._where())
-        except cycle.Stopped:
+        except Stopped:
             with suppress(StateError):
                 self.store.put_back(request.id)
             return

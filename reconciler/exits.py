@@ -17,11 +17,10 @@ def explained(error: Exception) -> tuple[int, str] | None:
 
     if isinstance(error, StateError):
         return FAILED if isinstance(error, WrongBinding) else STATE, clean(str(error), width=4000)
-    from reconciler.cycle import Stopped
     from reconciler.http import HttpError
     from reconciler.jumpcloud import JumpCloudError
     from reconciler.keeper import KeeperError
-    from reconciler.reading import NobodyThere
+    from reconciler.reading import NobodyThere, Stopped
     from reconciler.report.document import SavedPlanError
 
     if isinstance(error, SavedPlanError):

@@ -41,6 +41,10 @@ class NobodyThere(Exception):
     """A `resync EMAIL` for an address that neither service knows; the text is for the administrator."""
 
 
+class Stopped(Exception):
+    """The cycle was asked to stop while it was reading; nothing was sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Read:
     """Both sides as read. `before` is the snapshot as the state file has it; `snapshot` is rebuilt from Keeper where

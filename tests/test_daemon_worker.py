@@ -21,7 +21,7 @@ from reconciler import cycle, exits, log, orders
 from reconciler import daemon as d
 from reconciler.config import load
 from reconciler.plan import Plan, Scope
-from reconciler.reading import Services
+from reconciler.reading import Services, Stopped
 from reconciler.rows import Request
 from reconciler.statefile_errors import translated
 from reconciler.store import InUse, NoRoom, Store, Unusable
@@ -298,7 +298,7 @@ def test_an_order_that_was_broken_off_before_anything_was_sent_is_kept(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def run(*_: object) -> cycle.Outcome:
-        raise cycle.Stopped
+        raise Stopped
 
     monkeypatch.setattr(orders, "run", run)
     with opened(world) as store:

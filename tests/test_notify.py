@@ -19,11 +19,11 @@ from reconciler.after import After, words_of
 from reconciler.alert_text import TEXT_BYTES, document
 from reconciler.alerts import Alert, AlertKind, Fact, Failing, Key, Refusal, Situation
 from reconciler.config import Settings, load
-from reconciler.cycle import Order, Outcome, Stopped
+from reconciler.cycle import Order, Outcome
 from reconciler.health import Told, serving
 from reconciler.plan import Plan, Scope
 from reconciler.policy import Policy
-from reconciler.reading import NobodyThere
+from reconciler.reading import NobodyThere, Stopped
 from reconciler.settings_fields import Listen
 from reconciler.store import StateError, Store, Unusable
 from tests.receiver import Receiver, secret

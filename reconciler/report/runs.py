@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 
 from reconciler import exits
-from reconciler.cycle import Outcome, Stopped
+from reconciler.cycle import Outcome
 from reconciler.plan import Cause
-from reconciler.reading import NobodyThere
+from reconciler.reading import NobodyThere, Stopped
 from reconciler.report import chart, files, html, teams, words
 from reconciler.report.document import to_document
 from reconciler.report.terminal import clean, clean_json

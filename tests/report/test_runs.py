@@ -13,9 +13,9 @@ from loguru import logger
 
 from reconciler import config
 from reconciler.apply import Result
-from reconciler.cycle import Outcome, Stopped
+from reconciler.cycle import Outcome
 from reconciler.plan import Plan
-from reconciler.reading import NobodyThere
+from reconciler.reading import NobodyThere, Stopped
 from reconciler.report import files, html, runs
 from reconciler.rows import State
 from reconciler.store import Store
