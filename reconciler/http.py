@@ -8,7 +8,6 @@ import asyncio
 import functools
 import json
 import logging
-import math
 import os
 import re
 import socket
@@ -17,8 +16,7 @@ import urllib.parse
 import urllib.request
 import zlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from email.utils import parsedate_to_datetime
+from dataclasses import dataclass, replace
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import Any, Self
@@ -36,10 +34,12 @@ from reconciler.http_errors import (
     Unanswered,
     Unreachable,
 )
+from reconciler.http_replies import BACKOFF, MAX_PARTS, Failure, Reply, judge, redirected_to
 from reconciler.pace import Clock, Pace
 from reconciler.urls import is_loopback, service_url
 
 __all__ = [
+    "MAX_PARTS",
     "BadReply",
     "Call",
     "Clock",
@@ -60,74 +60,11 @@ __all__ = [
 logging.getLogger("httpx").setLevel(logging.WARNING)
 logging.getLogger("httpcore").setLevel(logging.WARNING)
 
-MAX_WAIT = 300.0
-"""The longest wait that a service may ask of us, in seconds."""
-
-BACKOFF = (1.0, 30.0)
-"""The shortest and the longest wait before a retry where the service names none, in seconds."""
-
-MAX_PARTS = 5_000_000
-"""The most objects, lists and commas in a reply, since "[]," takes twenty times as much memory as bytes. Teams with two
-million members on one page are below."""
-
 # No empty segment and no dot segment: no id taken from a reply turns a path into that of something else.
 _PATH = re.compile(r"(?:/(?!(?:\.|%2e){1,2}(?:/|$))[\w.~!$&'()*+,;=:@%-]+)+", re.ASCII | re.IGNORECASE)
 _HEADER_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
-_THROTTLED_FOR = re.compile(r"([0-9]{1,6})\s*(second|minute)", re.IGNORECASE)
 
 Headers = Mapping[str, str] | Callable[[], Awaitable[Mapping[str, str]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A definite answer: any status but 3xx, 429, a throttling 403, and 5xx other than 501."""
-
-    status: int
-    headers: Mapping[str, str] = field(repr=False)
-    """Looked up without regard to case."""
-    body: bytes = field(repr=False)
-    call: Call
-    doubtful: bool = False
-    """An attempt before this one got no answer, and may have taken effect."""
-
-    def json(self) -> Any:
-        """The body as JSON; BadReply where it isn't, is nested too deep or holds a non-finite number."""
-        if not self.body:
-            problem = "the reply is empty where JSON was expected"
-        elif sum(map(self.body.count, (b"{", b"[", b","))) > MAX_PARTS:
-            problem = "the reply holds more values than any answer of this service should"
-        else:
-            try:
-                return json.loads(self.body.decode("utf-8-sig"), parse_constant=_not_finite, parse_float=_finite_float)
-            except UnicodeDecodeError:
-                problem = "the reply is not valid UTF-8"
-            except RecursionError:
-                problem = "the reply is JSON nested too deep"
-            except json.JSONDecodeError as error:
-                kind = self.headers.get("content-type", "")
-                page = " but a web page" if "html" in kind.lower() else ""
-                problem = f"the reply is not JSON{page} (line {error.lineno}, column {error.colno})"
-            except ValueError:
-                problem = "the reply holds a number that cannot be represented"
-        # Raised out here so that the body does not hang on the error as the context of a JSONDecodeError.
-        raise BadReply(
-            self.call,
-            f"{problem}, with status {self.status}",
-            "Check the address in the settings, and whether a proxy answers in place of the service.",
-            attempts=1,
-            status=self.status,
-        )
-
-
-def _not_finite(literal: str) -> float:
-    raise ValueError(literal)
-
-
-def _finite_float(literal: str) -> float:
-    value = float(literal)
-    if not math.isfinite(value):
-        raise ValueError(literal)
-    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,19 +89,6 @@ class Counters:
     requests: int = 0
     retries: int = 0
     throttled: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """What became of one attempt that brought no definite answer."""
-
-    error: type[HttpError]
-    problem: str
-    advice: str
-    status: int | None = None
-    again: bool = True
-    slow_down: bool = False
-    wait: float | None = None
 
 
 class Http:
@@ -267,7 +191,7 @@ class Http:
 
     async def _attempt(
         self, call: Call, params: Mapping[str, str | int] | None, content: bytes | None, kind: str
-    ) -> tuple[float, Reply | _Failure]:
+    ) -> tuple[float, Reply | Failure]:
         """One attempt and when it began. Nothing that httpx raises leaves, as it holds the credentials."""
         client = await self._idle.get()
         try:
@@ -282,7 +206,7 @@ class Http:
             if not await self._authorise(request):
                 return began, _BAD_CREDENTIALS
             self.counters.requests += 1
-            outcome: Reply | _Failure
+            outcome: Reply | Failure
             try:
                 async with asyncio.timeout(self._limits.reply):
                     outcome = await self._exchange(client, request, call)
@@ -291,7 +215,7 @@ class Http:
         finally:
             self._idle.put_nowait(client)
         if isinstance(outcome, Reply):
-            outcome = self._judge(outcome) or outcome
+            outcome = judge(outcome, self._clock.wall()) or outcome
         if isinstance(outcome, Reply):
             self._pace.answered()
         took = 1000 * (self._clock.monotonic() - began)
@@ -307,37 +231,17 @@ class Http:
         request.headers.update(headers)
         return True
 
-    async def _exchange(self, client: httpx.AsyncClient, request: httpx.Request, call: Call) -> Reply | _Failure:
+    async def _exchange(self, client: httpx.AsyncClient, request: httpx.Request, call: Call) -> Reply | Failure:
         response = await client.send(request, stream=True, follow_redirects=False)
         try:
             body = await _read(response, self._limits.reply_bytes)
         finally:
             await response.aclose()
-        if isinstance(body, _Failure):
+        if isinstance(body, Failure):
             return body
         return Reply(response.status_code, response.headers, body, call)
 
-    def _judge(self, reply: Reply) -> _Failure | None:
-        """What a status stands for; None for a definite answer."""
-        if 300 <= reply.status < 400:
-            return _redirected(reply)
-        told = _retry_after(reply.headers, self._clock.wall())
-        pause = _throttled_for(reply)
-        if reply.status == 429 or pause is not None:
-            return _throttled(reply.status, Throttled, told if pause is None else pause)
-        # 501 is a definite answer: RFC 7644 section 3.12 has it for "does not support the request operation".
-        if reply.status < 500 or reply.status == 501:
-            return None
-        if told is not None:
-            return _throttled(reply.status, Unanswered, told)
-        return _Failure(
-            Unanswered,
-            f"the service failed with status {reply.status}",
-            f"Try again later; see the service status page of {self.service}.",
-            reply.status,
-        )
-
-    def _explain(self, error: Exception) -> _Failure:
+    def _explain(self, error: Exception) -> Failure:
         """Put what httpx raised into words; httpx's own text and the error itself are not kept."""
         if isinstance(error, httpx.ProxyError):
             return _proxy_failure(error)
@@ -345,7 +249,7 @@ class Http:
             return self._no_connection(error)
         if isinstance(error, httpx.InvalidURL | ValueError):
             # httpx looks at where a redirect leads though it is not to follow it, and stumbles over what is no address.
-            return _redirected_to("")
+            return redirected_to("")
         if isinstance(error, httpx.TimeoutException):
             problem = f"no answer within {self._limits.read:g} s"
         elif isinstance(error, TimeoutError):
@@ -353,28 +257,28 @@ class Http:
         else:
             problem = "the connection broke before the answer was complete"
         advice = f"Check the network and the service status page of {self.service}, then try again."
-        return _Failure(Unanswered, problem, advice)
+        return Failure(Unanswered, problem, advice)
 
-    def _no_connection(self, error: httpx.ConnectError | httpx.ConnectTimeout) -> _Failure:
+    def _no_connection(self, error: httpx.ConnectError | httpx.ConnectTimeout) -> Failure:
         peer = f"{self._host} or the proxy in HTTPS_PROXY" if self._proxied else self._host
         problem = f"no connection to {peer}"
         advice = "Check the network, the firewall and, where one is needed, HTTPS_PROXY and NO_PROXY."
         if isinstance(error, httpx.ConnectTimeout):
-            return _Failure(Unreachable, f"{problem} within {self._limits.connect:g} s", advice)
+            return Failure(Unreachable, f"{problem} within {self._limits.connect:g} s", advice)
         for cause in _causes(error):
             if isinstance(cause, ssl.SSLCertVerificationError):
                 return _untrusted(self._host, cause.verify_message)
             if isinstance(cause, ssl.SSLError):
-                return _Failure(Unreachable, f"no TLS connection to {peer} ({cause.reason or 'cut'})", advice)
+                return Failure(Unreachable, f"no TLS connection to {peer} ({cause.reason or 'cut'})", advice)
             if isinstance(cause, socket.gaierror):
                 advice = "Check the address in the settings and the name service (DNS) of this machine."
-                return _Failure(Unreachable, f"the host name of {peer} cannot be resolved", advice)
+                return Failure(Unreachable, f"the host name of {peer} cannot be resolved", advice)
             if isinstance(cause, OSError) and cause.errno:
                 problem += f" ({os.strerror(cause.errno)})"
                 break
-        return _Failure(Unreachable, problem, advice)
+        return Failure(Unreachable, problem, advice)
 
-    def _slow_down(self, failure: _Failure, began: float, wait: float) -> None:
+    def _slow_down(self, failure: Failure, began: float, wait: float) -> None:
         self.counters.throttled += 1
         # Too long a wait ends this request; the others shall find that out now, not after waiting.
         if self._pace.throttled(began, wait if failure.again else 0.0):
@@ -392,7 +296,7 @@ class Http:
         bound = min(most, least * 2.0 ** min(attempts, 10))
         return least + self._clock.random() * (bound - least)
 
-    def _error(self, call: Call, failure: _Failure, attempts: int, *, doubtful: bool) -> HttpError:
+    def _error(self, call: Call, failure: Failure, attempts: int, *, doubtful: bool) -> HttpError:
         """Once an attempt may have arrived, that is what counts, whatever became of the later ones."""
         kind = Unanswered if doubtful else failure.error
         problem = failure.problem
@@ -427,7 +331,7 @@ class Http:
         raise Unreachable(Call(self.service, "", ""), problem, advice)
 
 
-_BAD_CREDENTIALS = _Failure(
+_BAD_CREDENTIALS = Failure(
     Unreachable,
     "the credential holds a character that cannot be sent",
     "Look for a line break, a space or a letter beyond ASCII in the file or variable it is from.",
@@ -455,10 +359,10 @@ def _body(document: Any, form: Mapping[str, str] | None) -> tuple[bytes | None, 
     return json.dumps(document, allow_nan=False).encode(), "application/json"
 
 
-async def _read(response: httpx.Response, limit: int) -> bytes | _Failure:
+async def _read(response: httpx.Response, limit: int) -> bytes | Failure:
     """The body, decompressed here so that the limit holds for what comes out of it, and stops early."""
     coding = response.headers.get("content-encoding", "identity").strip().lower()
-    damaged = _Failure(
+    damaged = Failure(
         Unanswered,
         "the answer is damaged or in an encoding that was not asked for",
         "Check whether a proxy alters replies, then try again.",
@@ -476,7 +380,7 @@ async def _read(response: httpx.Response, limit: int) -> bytes | _Failure:
         except zlib.error:
             return damaged
         if len(body) > limit or received > limit:
-            return _Failure(
+            return Failure(
                 Unanswered,
                 f"the answer is larger than {limit} bytes",
                 "Check the address in the settings; no answer of this service should be as large.",
@@ -488,91 +392,11 @@ async def _read(response: httpx.Response, limit: int) -> bytes | _Failure:
     return bytes(body)
 
 
-def _redirected(reply: Reply) -> _Failure:
-    try:
-        host = httpx.URL(reply.headers.get("location", "")).host
-    except (httpx.InvalidURL, ValueError):  # idna's own errors pass through httpx
-        host = ""
-    return _redirected_to(host, reply.status)
-
-
-def _redirected_to(host: str, status: int | None = None) -> _Failure:
-    where = f" to {host}" if re.fullmatch(r"[\w.:-]{1,253}", host, re.ASCII) else ""
-    told = f" (status {status})" if status else ""
-    return _Failure(
-        Redirected,
-        f"the service redirects{where}{told}, which is never followed with credentials",
-        "Check the address in the settings: the region's host, and no path too many or too few.",
-        status,
-        again=False,
-    )
-
-
-def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """The wait in seconds that Retry-After asks for (RFC 9110 section 10.2.3); None where it does not."""
-    value = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"[0-9]+", value, re.ASCII):
-        return max(BACKOFF[0], float(value))
-    until = _date(value)
-    if until is None:
-        return None
-    # The service's own clock where it shows it: ours may differ.
-    return max(BACKOFF[0], until - (_date(headers.get("date", "")) or now))
-
-
-def _date(value: str) -> float | None:
-    try:
-        return parsedate_to_datetime(value).timestamp()
-    except (ValueError, OverflowError):
-        return None
-
-
-def _throttled_for(reply: Reply) -> float | None:
-    """The wait in seconds of Keeper's way to throttle; None where this is none.
-
-    Assumed for SCIM from Keeper's other interfaces, as its open-source Commander handles them: status 403,
-    `{"error": "throttled", "message": "… 30 seconds …"}`, 60 s where none is named, never more than 300.
-    """
-    if reply.status != 403:
-        return None
-    try:
-        document = reply.json()
-    except BadReply:
-        return None
-    if not isinstance(document, dict) or document.get("error") != "throttled":
-        return None
-    named = _THROTTLED_FOR.search(str(document.get("message", "")))
-    if named is None:
-        return 60.0
-    seconds = int(named[1]) * (60 if named[2].lower() == "minute" else 1)
-    return min(MAX_WAIT, max(BACKOFF[0], float(seconds)))
-
-
-def _throttled(status: int, error: type[HttpError], wait: float | None) -> _Failure:
-    if wait is not None and wait > MAX_WAIT:
-        return _Failure(
-            error,
-            f"the service asks to wait {wait:.0f} s (status {status}), more than {MAX_WAIT:.0f} s",
-            "Try again after that time; see whether another program uses the same credential.",
-            status,
-            again=False,
-            slow_down=True,
-        )
-    return _Failure(
-        error,
-        f"the service asks to slow down (status {status})",
-        "Try again later; see whether another program uses the same credential.",
-        status,
-        slow_down=True,
-        wait=wait,
-    )
-
-
-def _proxy_failure(error: httpx.ProxyError) -> _Failure:
+def _proxy_failure(error: httpx.ProxyError) -> Failure:
     """The tunnel was not made, so nothing arrived. A 4xx of the proxy (407: its password) will not heal."""
     status = re.match(r"[0-9]{3}\b", str(error))
     answer = f" with status {status[0]}" if status else ""
-    return _Failure(
+    return Failure(
         Unreachable,
         f"the proxy refused the connection{answer}",
         "Check HTTPS_PROXY with its user name and password, and what the proxy permits.",
@@ -580,8 +404,8 @@ def _proxy_failure(error: httpx.ProxyError) -> _Failure:
     )
 
 
-def _untrusted(host: str, reason: str) -> _Failure:
-    return _Failure(
+def _untrusted(host: str, reason: str) -> Failure:
+    return Failure(
         Unreachable,
         f"the TLS certificate of {host} is not trusted ({reason})",
         "If a proxy of your own inspects TLS, name the file with its authority (PEM) in SSL_CERT_FILE; "

@@ -1,0 +1,192 @@
+"""What a reply means: a definite answer, or a failure, and then whether the request may be sent again and when."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+
+from reconciler.http_errors import BadReply, Call, HttpError, Redirected, Throttled, Unanswered
+
+MAX_WAIT = 300.0
+"""The longest wait that a service may ask of us, in seconds."""
+
+BACKOFF = (1.0, 30.0)
+"""The shortest and the longest wait before a retry where the service names none, in seconds."""
+
+MAX_PARTS = 5_000_000
+"""The most objects, lists and commas in a reply, since "[]," takes twenty times as much memory as bytes. Teams with two
+million members on one page are below."""
+
+_THROTTLED_FOR = re.compile(r"([0-9]{1,6})\s*(second|minute)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A definite answer: any status but 3xx, 429, a throttling 403, and 5xx other than 501."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    """Looked up without regard to case."""
+    body: bytes = field(repr=False)
+    call: Call
+    doubtful: bool = False
+    """An attempt before this one got no answer, and may have taken effect."""
+
+    def json(self) -> Any:
+        """The body as JSON; BadReply where it isn't, is nested too deep or holds a non-finite number."""
+        if not self.body:
+            problem = "the reply is empty where JSON was expected"
+        elif sum(map(self.body.count, (b"{", b"[", b","))) > MAX_PARTS:
+            problem = "the reply holds more values than any answer of this service should"
+        else:
+            try:
+                return json.loads(self.body.decode("utf-8-sig"), parse_constant=_not_finite, parse_float=_finite_float)
+            except UnicodeDecodeError:
+                problem = "the reply is not valid UTF-8"
+            except RecursionError:
+                problem = "the reply is JSON nested too deep"
+            except json.JSONDecodeError as error:
+                kind = self.headers.get("content-type", "")
+                page = " but a web page" if "html" in kind.lower() else ""
+                problem = f"the reply is not JSON{page} (line {error.lineno}, column {error.colno})"
+            except ValueError:
+                problem = "the reply holds a number that cannot be represented"
+        # Raised out here so that the body does not hang on the error as the context of a JSONDecodeError.
+        raise BadReply(
+            self.call,
+            f"{problem}, with status {self.status}",
+            "Check the address in the settings, and whether a proxy answers in place of the service.",
+            attempts=1,
+            status=self.status,
+        )
+
+
+def _not_finite(literal: str) -> float:
+    raise ValueError(literal)
+
+
+def _finite_float(literal: str) -> float:
+    value = float(literal)
+    if not math.isfinite(value):
+        raise ValueError(literal)
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What became of one attempt that brought no definite answer."""
+
+    error: type[HttpError]
+    problem: str
+    advice: str
+    status: int | None = None
+    again: bool = True
+    slow_down: bool = False
+    wait: float | None = None
+
+
+def judge(reply: Reply, now: float) -> Failure | None:
+    """What a reply stands for; None for a definite answer. `now` is our clock, in seconds since 1970."""
+    if 300 <= reply.status < 400:
+        return _redirected(reply)
+    told = _retry_after(reply.headers, now)
+    pause = _throttled_for(reply)
+    if reply.status == 429 or pause is not None:
+        return _throttled(reply.status, Throttled, told if pause is None else pause)
+    # 501 is a definite answer: RFC 7644 section 3.12 has it for "does not support the request operation".
+    if reply.status < 500 or reply.status == 501:
+        return None
+    if told is not None:
+        return _throttled(reply.status, Unanswered, told)
+    return Failure(
+        Unanswered,
+        f"the service failed with status {reply.status}",
+        f"Try again later; see the service status page of {reply.call.service}.",
+        reply.status,
+    )
+
+
+def _redirected(reply: Reply) -> Failure:
+    try:
+        host = httpx.URL(reply.headers.get("location", "")).host
+    except (httpx.InvalidURL, ValueError):  # idna's own errors pass through httpx
+        host = ""
+    return redirected_to(host, reply.status)
+
+
+def redirected_to(host: str, status: int | None = None) -> Failure:
+    """A redirect, of which `host` is where it leads, or empty."""
+    where = f" to {host}" if re.fullmatch(r"[\w.:-]{1,253}", host, re.ASCII) else ""
+    told = f" (status {status})" if status else ""
+    return Failure(
+        Redirected,
+        f"the service redirects{where}{told}, which is never followed with credentials",
+        "Check the address in the settings: the region's host, and no path too many or too few.",
+        status,
+        again=False,
+    )
+
+
+def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """The wait in seconds that Retry-After asks for (RFC 9110 section 10.2.3); None where it does not."""
+    value = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]+", value, re.ASCII):
+        return max(BACKOFF[0], float(value))
+    until = _date(value)
+    if until is None:
+        return None
+    # The service's own clock where it shows it: ours may differ.
+    return max(BACKOFF[0], until - (_date(headers.get("date", "")) or now))
+
+
+def _date(value: str) -> float | None:
+    try:
+        return parsedate_to_datetime(value).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _throttled_for(reply: Reply) -> float | None:
+    """The wait in seconds of Keeper's way to throttle; None where this is none.
+
+    Assumed for SCIM from Keeper's other interfaces, as its open-source Commander handles them: status 403,
+    `{"error": "throttled", "message": "… 30 seconds …"}`, 60 s where none is named, never more than 300.
+    """
+    if reply.status != 403:
+        return None
+    try:
+        document = reply.json()
+    except BadReply:
+        return None
+    if not isinstance(document, dict) or document.get("error") != "throttled":
+        return None
+    named = _THROTTLED_FOR.search(str(document.get("message", "")))
+    if named is None:
+        return 60.0
+    seconds = int(named[1]) * (60 if named[2].lower() == "minute" else 1)
+    return min(MAX_WAIT, max(BACKOFF[0], float(seconds)))
+
+
+def _throttled(status: int, error: type[HttpError], wait: float | None) -> Failure:
+    if wait is not None and wait > MAX_WAIT:
+        return Failure(
+            error,
+            f"the service asks to wait {wait:.0f} s (status {status}), more than {MAX_WAIT:.0f} s",
+            "Try again after that time; see whether another program uses the same credential.",
+            status,
+            again=False,
+            slow_down=True,
+        )
+    return Failure(
+        error,
+        f"the service asks to slow down (status {status})",
+        "Try again later; see whether another program uses the same credential.",
+        status,
+        slow_down=True,
+        wait=wait,
+    )
