@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from reconciler.jumpcloud import JumpCloud, JumpCloudError
-from reconciler.match import has_left
 from reconciler.model import EXTERNAL_ID, Status, Team
 from reconciler.pairs import tied_to
 from reconciler.plan import Kind, Notice, NoticeKind, Operation, Rule, Subject, TeamRef
@@ -102,7 +101,7 @@ async def _why_not_lock(subject: Subject, rule: Rule, jumpcloud: JumpCloud) -> s
     if not subject.jumpcloud_id:
         # Taken over by a person as somebody whom JumpCloud does not know.
         person = await jumpcloud.person(email=subject.name)
-        there = person is not None and person.user.bound and not has_left(person.user)
+        there = person is not None and person.user.belongs
         return "somebody in scope has this address when it is looked for alone" if there else ""
     status = await jumpcloud.status_of(subject.jumpcloud_id)
     if rule is Rule.SUSPENDED:
