@@ -227,29 +227,23 @@ class _Diff(TeamRules):
         return f"through {listed(names)}" if names else "by a direct binding"
 
     def _create(self, user: User, rule: Rule, cause: Cause, reason: str) -> None:
+        subject = Subject("user", user.email, user.id)
         asked = self.before.unsettled_users.get(user.id, user.email)
+        until = "created until Keeper has shown what became of that, which every resync asks"
         if fold(asked) != fold(user.email):
             # Under the same address Keeper would link the two; under another one the person would have two accounts.
-            self.notice(
-                NoticeKind.ADDRESS_CHANGE,
-                Subject("user", user.email, user.id),
-                f"was asked for as {asked} without an answer, and has another address now: not created until Keeper "
-                "has shown what became of that, which every resync asks",
-            )
+            words = f"was asked for as {asked} without an answer, and has another address now: not {until}"
+            self.notice(NoticeKind.ADDRESS_CHANGE, subject, words)
             return
-        if any(fold(one) == fold(user.email) for key, one in self.before.unsettled_users.items() if key != user.id):
-            self.notice(
-                NoticeKind.CONFLICT,
-                Subject("user", user.email, user.id),
-                f"{user.email} was asked for without an answer for somebody else, whose account would be linked: not "
-                "created until Keeper has shown what became of that, which every resync asks",
-            )
+        if self._asked_for.get(fold(user.email), set()) - {user.id}:
+            words = f"{user.email} was asked for without an answer for somebody else, whose account would be linked"
+            self.notice(NoticeKind.CONFLICT, subject, f"{words}: not {until}")
             return
         wanted = {attribute: value for attribute, value in wanted_attributes(user).items() if value}
         self.operations.append(
             Operation(
                 Kind.CREATE_USER,
-                Subject("user", user.email, user.id),
+                subject,
                 cause,
                 rule,
                 reason,
@@ -257,6 +251,14 @@ class _Diff(TeamRules):
                 add=_ordered(self.addable[g] for g in user.groups if g in self.addable),
             )
         )
+
+    @cached_property
+    def _asked_for(self) -> dict[str, set[str]]:
+        """By address, whose creation was sent under it and has no answer."""
+        found: dict[str, set[str]] = {}
+        for user_id, address in self.before.unsettled_users.items():
+            found.setdefault(fold(address), set()).add(user_id)
+        return found
 
     def _unmanaged(self, account: Account) -> None:
         subject = self.subject(account)
