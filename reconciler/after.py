@@ -43,6 +43,7 @@ class After:
         self.standing = standing.from_json(store.meta(standing.KEY))
         self._unsaved: dict[str, dict[Key, datetime]] = {}
         self._measured = metrics.Measured()
+        self._following = asyncio.Lock()
 
     async def follow(
         self,
@@ -63,12 +64,22 @@ class After:
         except Exception as error:
             if not isinstance(error, NobodyThere | Stopped):
                 seconds = monotonic() - began
-                await _unless(stopping, self.failed(settings, order, words_of(error), clock(), seconds, traffic))
+                failed = self.failed(settings, order, words_of(error), clock(), seconds, traffic)
+                await _unless(stopping, self._one_by_one(failed))
             raise
         seconds = monotonic() - began
-        notices = await _unless(stopping, self.ran(settings, order, outcome, at, clock(), seconds, traffic))
+        ran = self.ran(settings, order, outcome, at, clock(), seconds, traffic)
+        notices = await _unless(stopping, self._one_by_one(ran))
         outcome.plan = replace(outcome.plan, notices=(*outcome.plan.notices, *(notices or ())))
         return outcome
+
+    async def _one_by_one(self, work: Coroutine[Any, Any, T]) -> T:
+        """Follow one run at a time: a partial cycle may end while a whole one is followed."""
+        try:
+            async with self._following:
+                return await work
+        finally:
+            work.close()
 
     async def ran(
         self,
@@ -81,7 +92,7 @@ class After:
         traffic: Iterable[tuple[str, Counters]] = (),
     ) -> list[Notice]:
         """After a run that came to an outcome; gives the notices of what followed it. Seconds: how long it took."""
-        whole = not order.person
+        whole = not order.partial
         # A cycle without anything to send does not show that all writes are paused.
         good = whole and outcome.good and self.store.pause() is None
         after = self.standing.counted(outcome.result, seconds, outcome.results.values(), traffic)
@@ -111,9 +122,9 @@ class After:
     ) -> None:
         """After a run that raised; `words` tell a person why (see `words_of`)."""
         after = self.standing.counted("failed", seconds, (), traffic)
-        self._keep(after if order.person else after.failed(words, now, resync=order.resync))
+        self._keep(after if order.partial else after.failed(words, now, resync=order.resync))
         snapshot = self._snapshot(settings)
-        await self._tell(settings, snapshot, None, whole=not order.person, began=now, now=now)
+        await self._tell(settings, snapshot, None, whole=not order.partial, began=now, now=now)
         self._measure(settings, snapshot, now)
 
     def ready(self, settings: Settings, now: datetime) -> bool:

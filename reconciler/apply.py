@@ -1,7 +1,8 @@
-"""The journalled executor: sends the operations of a plan to Keeper and settles what became of each.
+"""The journalled executor: confirms and sends the operations of a plan, and settles what became of each.
 
 Each operation is in the journal before it is sent, and its outcome, with what it means for the snapshot, after. What
-we believe about Keeper's dialect is tried on one subject first: see `Canaries`.
+changes access is confirmed by the worker that sends it, right before. What we believe about Keeper's dialect is tried
+on one subject first.
 """
 
 import asyncio
@@ -11,17 +12,26 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from reconciler import http, log
 from reconciler import keeper as scim
-from reconciler import log
+from reconciler.confirm import Confirmation, Finding, put_off_words
 from reconciler.match import same
 from reconciler.model import DISPLAY_NAME, USER_NAME, Account, KeeperTeam, KeeperUser, Snapshot, Team, fold
 from reconciler.plan import PHASES, Kind, Notice, NoticeKind, Operation, TeamRef
-from reconciler.rows import State
+from reconciler.rows import UNCONFIRMED, State
 from reconciler.settle import linked_to
 from reconciler.snapshot import after_team, after_user, gone
 
 if TYPE_CHECKING:
     from reconciler.store import Store
+
+TIME_BOX = 300.0
+"""Seconds after which an apply begins nothing new that gives: what the plan was made from is too old by then."""
+TIME = "time"
+OVERTAKEN = "overtaken"
+NO_FAULT = frozenset({TIME, OVERTAKEN, scim.Expired.name})
+"""Outcomes of what was put off although nothing went wrong: the next cycle, which follows at once, decides anew."""
+_TAKING = frozenset({Kind.DEACTIVATE_USER, Kind.DELETE_TEAM})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +57,11 @@ class Applied:
         """How many operations Keeper has carried out."""
         return sum(result.state is State.DONE for result in self.results.values())
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether something was put off only because the time was up or somebody else was faster."""
+        return any(result.state is State.PUT_OFF and result.outcome in NO_FAULT for result in self.results.values())
+
 
 class _Disagreement(Exception):
     """Keeper did not do what the operation was for."""
@@ -64,16 +79,19 @@ async def apply(
     *,
     clock: Callable[[], datetime],
     in_flight: int,
+    confirmation: Confirmation,
+    mark: int,
     progress: Callable[[int, int], None] | None = None,
     stopping: Callable[[], str] = lambda: "",
 ) -> Applied:
     """Send the operations, each given with its journal id; leavers first, then teams, then everybody else.
 
-    One failed operation never stops the others, but for a refused token and a journal that can't be written: then
-    whatever was not begun is put off. `stopping` is asked before each operation, and says why no more is begun. Raises
-    what the journal raises, once all operations in flight have ended.
+    `confirmation` reads again what each rests on. `mark` is the moment at which the snapshot was read: whoever was
+    changed by another cycle since is put off. One failed operation never stops the others, but for a refused token and
+    a journal that can't be written: then whatever was not begun is put off. `stopping` is asked before each operation,
+    and says why no more is begun. Raises what the journal raises, once all operations in flight have ended.
     """
-    run = _Run(operations, snapshot, client, journal, clock, in_flight, progress, stopping)
+    run = _Run(operations, snapshot, client, journal, clock, in_flight, confirmation, mark, progress, stopping)
     try:
         await run.all()
     finally:
@@ -90,6 +108,8 @@ class _Run:
         journal: "Store",
         clock: Callable[[], datetime],
         in_flight: int,
+        confirmation: Confirmation,
+        mark: int,
         progress: Callable[[int, int], None] | None,
         stopping: Callable[[], str],
     ) -> None:
@@ -98,13 +118,15 @@ class _Run:
         self.journal = journal
         self.clock = clock
         self.in_flight = in_flight
+        self.confirmation = confirmation
+        self.mark = mark
         self.progress = progress
         self.stopping = stopping
         self.applied = Applied()
-        self.accounts = dict(snapshot.accounts)
-        self.teams = dict(snapshot.teams)
-        self.account_of = {a.jumpcloud_id: k for k, a in self.accounts.items() if a.jumpcloud_id}
-        self.team_of = {t.jumpcloud_id: k for k, t in self.teams.items() if t.managed and not t.gone}
+        self.began = asyncio.get_running_loop().time()
+        self.account_of = {a.jumpcloud_id: k for k, a in snapshot.accounts.items() if a.jumpcloud_id}
+        self.former_team_of = {t.jumpcloud_id: k for k, t in snapshot.teams.items() if t.managed and t.jumpcloud_id}
+        self.team_of = {group: k for group, k in self.former_team_of.items() if not snapshot.teams[k].gone}
         self.passed = set(journal.passed_canaries())
         self.put_off_kinds: dict[Kind, str] = {}
         self.begun: set[int] = set()
@@ -162,31 +184,69 @@ class _Run:
 
     async def _carry_out(self, number: int, op: Operation, *, canary: bool) -> bool | _Disagreement:
         """True: done as asked. False: not done, or nothing can be said of the dialect."""
-        reason = self._reason_to_wait(op)
-        if reason:
-            self._record(number, Result(op, State.PUT_OFF, "put_off", reason))
-            return False
+        ids = (op.subject.jumpcloud_id, op.subject.keeper_id)
+        async with self.journal.hands.hold([op.subject.key]):
+            verdict: bool | _Disagreement = False
+            if reason := self._reason_to_wait(op):
+                self._record(number, Result(op, State.PUT_OFF, "put_off", reason))
+            elif outcome := self._too_late_for(op, ids):
+                self._record(number, Result(op, State.PUT_OFF, *outcome))
+            else:
+                # Evidence would only grow old while Keeper asks everybody to wait.
+                await self.client.calm()
+                finding = await self.confirmation.of(op)
+                if reason := self._reason_to_wait(op):
+                    self._record(number, Result(op, State.PUT_OFF, "put_off", reason))
+                elif (sent := self._begun(number, op, finding)) is not None:
+                    self.journal.hands.changed(ids)
+                    with http.last_moment(finding.stamp):
+                        verdict = await self._sent(number, sent, canary)
+        if self.progress:
+            self.progress(len(self.applied.results), len(self.operations))
+        return verdict
+
+    def _too_late_for(self, op: Operation, ids: tuple[str, ...]) -> tuple[str, str] | None:
+        """The outcome, and words for it, of an operation that is put off although nothing went wrong."""
+        if self.journal.hands.changed_since(self.mark, ids):
+            return OVERTAKEN, "another run has changed this user or team meanwhile; the next cycle decides anew"
+        gives = op.kind not in _TAKING and (op.kind is not Kind.UPDATE_USER or not op.remove)
+        if gives and asyncio.get_running_loop().time() - self.began > TIME_BOX:
+            return TIME, "the run has lasted long enough; the next one follows at once and goes on"
+        return None
+
+    def _begun(self, number: int, op: Operation, finding: Finding) -> Operation | None:
+        """Mark the confirmed part as sent in the journal, and put the rest off; None where nothing is to be sent."""
+        doubt = finding.doubt
+        sent, rest = doubt.divide(op) if doubt is not None else (op, None)
+        words = put_off_words(doubt) if doubt is not None else ""
+        if doubt is not None:
+            self.applied.notices.append(Notice(NoticeKind.UNCONFIRMED, op.subject, words))
+        if sent is None:
+            self._record(number, Result(op, State.PUT_OFF, UNCONFIRMED, words))
+            return None
         try:
-            self.journal.mark_sent(number, self.clock(), self._known(op.add))
-            self.begun.add(number)
+            part = self.journal.mark_sent(number, self.clock(), replace(sent, add=self._known(sent.add)), rest, words)
         except Exception as error:
             self.broken = self.broken or error
-            return False
-        verdict: bool | _Disagreement = False
+            return None
+        self.begun.add(number)
+        if rest is not None:
+            self.applied.results[part] = Result(rest, State.PUT_OFF, UNCONFIRMED, words)
+        return sent
+
+    async def _sent(self, number: int, op: Operation, canary: bool) -> bool | _Disagreement:
         try:
-            verdict = await self._send(number, op, canary)
+            return await self._send(number, op, canary)
         except scim.KeeperError as error:
             self._refused(number, op, error)
         except _Disagreement as error:
             # What was read back may be older than the change: a list of the node decides.
             self._record(number, Result(op, State.UNKNOWN, "keeper_disagrees", str(error)))
-            verdict = error
+            return error
         except Exception as error:
             # Nobody knows what became of it: it stays sent in the journal, and the next start asks Keeper.
             self.broken = self.broken or error
-        if self.progress:
-            self.progress(len(self.applied.results), len(self.operations))
-        return verdict
+        return False
 
     def _reason_to_wait(self, op: Operation) -> str:
         if self.broken is not None or self.applied.stopped:
@@ -205,8 +265,8 @@ class _Run:
     def _team_id(self, team: TeamRef) -> str | None:
         return team.keeper_id or self.team_of.get(team.jumpcloud_id)
 
-    def _known(self, teams: Sequence[TeamRef]) -> list[TeamRef]:
-        return [replace(team, keeper_id=self._team_id(team) or "") for team in teams]
+    def _known(self, teams: Sequence[TeamRef]) -> tuple[TeamRef, ...]:
+        return tuple(replace(team, keeper_id=self._team_id(team) or "") for team in teams)
 
     async def _send(self, number: int, op: Operation, canary: bool) -> bool | _Disagreement:
         if op.subject.type == "team":
@@ -355,25 +415,22 @@ class _Run:
 
     def _check_twin(self, op: Operation, reply: KeeperUser | None) -> None:
         """A creation that Keeper answers with somebody else's account must not make it this person's."""
-        other = self.accounts.get(reply.id) if reply else None
+        other = self.journal.account(reply.id) if reply else None
         if other is not None and other.managed and other.jumpcloud_id not in ("", op.subject.jumpcloud_id):
             raise scim.LinkedToAnother(op.subject.name, "created", problem=linked_to(other))
 
     def _account(self, op: Operation) -> Account | None:
-        return self.accounts.get(op.subject.keeper_id)
+        return self.journal.account(op.subject.keeper_id) if op.subject.keeper_id else None
 
     def _keep(self, number: int, op: Operation, account: Account, words: str, outcome: str) -> None:
         former = self.account_of.get(account.jumpcloud_id) if account.jumpcloud_id else None
         drop = [former] if former and former != account.keeper_id else []
-        self.accounts[account.keeper_id] = account
         self._record(number, Result(op, State.DONE, outcome, words), accounts=[account], drop_accounts=drop)
 
     def _gone(self, number: int, op: Operation, words: str) -> None:
         account = self._account(op)
-        if account is not None:
-            account = gone(account)
-            self.accounts[account.keeper_id] = account
-        self._record(number, Result(op, State.DONE, "gone", words), accounts=[account] if account else [])
+        accounts = [gone(account)] if account is not None else []
+        self._record(number, Result(op, State.DONE, "gone", words), accounts=accounts)
 
     async def _send_team(self, number: int, op: Operation, canary: bool) -> bool:
         reply: KeeperTeam | None
@@ -388,22 +445,20 @@ class _Run:
                     advice="Take them out in the Admin Console, or keep the team (teams.out_of_scope).",
                 )
             await self.client.delete_team(op.subject.keeper_id)
-            self.teams.pop(op.subject.keeper_id, None)
             self._record(number, Result(op, State.DONE, "done"), drop_teams=[op.subject.keeper_id])
             return True
         values = {change.attribute: change.after for change in op.changes}
         drop: list[str] = []
         if op.kind is Kind.QUEUE_TEAM:
             reply = await self.client.queue_team(values["displayName"], values["externalId"])
-            drop = [t.keeper_id for t in self.teams.values() if t.managed and t.jumpcloud_id == op.subject.jumpcloud_id]
+            drop = [self.former_team_of[group]] if (group := op.subject.jumpcloud_id) in self.former_team_of else []
             team = after_team(None, op, reply, self.clock())
         else:
             reply = await self.client.patch_team(op.subject.keeper_id, values)
-            team = after_team(self.teams[op.subject.keeper_id], op, reply, self.clock())
+            team = after_team(self.journal.team(op.subject.keeper_id), op, reply, self.clock())
         if canary:
             await self._look_at_team(op, team.keeper_id, values.get(DISPLAY_NAME, ""))
-        self.teams[team.keeper_id] = team
-        self.team_of[team.jumpcloud_id] = team.keeper_id
+        self.team_of[team.jumpcloud_id] = self.former_team_of[team.jumpcloud_id] = team.keeper_id
         self._record(
             number, Result(op, State.DONE, "done"), teams=[team], drop_teams=[i for i in drop if i != team.keeper_id]
         )
@@ -423,7 +478,7 @@ class _Run:
             self._notice(op, f"Keeper took the name {name}, but shows {have}")
 
     def _is_ours(self, keeper_id: str) -> bool:
-        account = self.accounts.get(keeper_id)
+        account = self.journal.account(keeper_id)
         return account is not None and account.managed
 
     # -- what went wrong --------------------------------------------------------------------------------------------
@@ -441,7 +496,7 @@ class _Run:
         # Whether a leaver is really not there is told by a list of the node, not by one 404.
         doubtful = error.uncertain or (isinstance(error, scim.NotFound) and op.kind is Kind.DEACTIVATE_USER)
         # Where the service as a whole refuses or is not there, nobody is at fault: no pause may follow for the person.
-        nobodys = error.stops_apply or isinstance(error, scim.Unavailable | scim.Throttled)
+        nobodys = error.stops_apply or isinstance(error, scim.Unavailable | scim.Throttled | scim.Expired)
         state = State.UNKNOWN if doubtful else State.PUT_OFF if nobodys else State.FAILED
         self._record(number, Result(op, state, error.name, str(error)))
 

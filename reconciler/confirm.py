@@ -1,81 +1,223 @@
-"""The confirming reads: nobody loses anything because they are *missing* from a list.
+"""The confirming reads: what changes access is read singly right before it is sent.
 
-Before anyone is deactivated or taken out of a team, a point read of that one person must say so. Where it disagrees or
-fails, that part is put off and reported; everything else goes on.
+Nobody loses anything because they are *missing* from a list, and nobody is given anything because a list is stale.
+Where the single read disagrees or fails, that part is put off and reported; everything else goes on.
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+from reconciler.evidence_age import Stamp
 from reconciler.jumpcloud import JumpCloud, JumpCloudError
 from reconciler.model import EXTERNAL_ID, Status, Team
+from reconciler.pace import Clock
 from reconciler.pairs import tied_to
 from reconciler.plan import Kind, Notice, NoticeKind, Operation, Rule, Subject, TeamRef
 from reconciler.safety import Judged, divided
 
+MOST_IN_DRY_RUN = 100
+"""Operations that a dry run confirms at most."""
+SEARCHED = 99
+"""Creations that share one search. JumpCloud answers at most 100 rows a page, and one place is for a witness."""
+FEW = 10
+"""Up to so many creations, each is confirmed by its own record."""
+SEARCH_LASTS = 20.0
+"""Seconds for which a shared search serves: the rest of the age that evidence may have is for sending."""
+
 
 @dataclass(frozen=True, slots=True)
-class _Doubt:
-    """What of an operation was not confirmed, and why."""
+class Doubt:
+    """The part of an operation that was not confirmed, and why: the operation as a `whole`, or these team changes."""
 
     whole: bool
-    teams: tuple[TeamRef, ...]
     words: str
+    add: tuple[TeamRef, ...] = ()
+    remove: tuple[TeamRef, ...] = ()
+
+    def divide(self, op: Operation) -> tuple[Operation | None, Operation | None]:
+        """The part that may go, and the part that is put off."""
+        return (None, op) if self.whole else op.divided(self.add, self.remove)
 
 
-async def confirm(judged: Judged, jumpcloud: JumpCloud, groups: Collection[str], teams: Mapping[str, Team]) -> Judged:
-    """The plan with everything put off that takes something away and was not confirmed.
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the confirming reads of one operation told, and when they began. Without a stamp nothing was to be read."""
+
+    stamp: Stamp | None = None
+    doubt: Doubt | None = None
+
+
+NOTHING_TO_READ = Finding()
+
+
+@dataclass(slots=True)
+class Confirmation:
+    """Confirms the operations of one plan.
 
     `groups` are the ids of the groups in scope, as the plan has them; `teams` stand as they did before the plan.
+    `queued_lately` are the JumpCloud ids of groups whose team was queued within the window of the limits: nothing is
+    shared with such a team yet, so that joining it gives no access. `creations` are the ids of the people whom the plan
+    creates, in the order of applying.
     """
-    plan = judged.plan
-    taking = [
-        (number, op)
-        for number, op in enumerate(plan.operations)
-        if op.sent and (op.kind in (Kind.DEACTIVATE_USER, Kind.DELETE_TEAM) or op.remove or _left(op, groups, teams))
-    ]
-    if not taking:
-        return judged
-    doubts = dict(
-        zip(
-            (number for number, _ in taking),
-            await asyncio.gather(*(_doubt(op, jumpcloud, groups, teams) for _, op in taking)),
-            strict=True,
+
+    jumpcloud: JumpCloud
+    groups: Collection[str]
+    teams: Mapping[str, Team]
+    queued_lately: Collection[str] = ()
+    creations: Sequence[str] = ()
+    clock: Clock = field(default_factory=Clock)
+    _searched: dict[str, tuple[Stamp, Status | None]] = field(default_factory=dict)
+    _searching: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def concerns(self, op: Operation) -> bool:
+        """Whether an operation changes access, so that it has to be confirmed."""
+        return (
+            op.kind in (Kind.DEACTIVATE_USER, Kind.REACTIVATE_USER, Kind.CREATE_USER, Kind.DELETE_TEAM)
+            or bool(op.remove)
+            or bool(self._granted(op))
+            or bool(self._left(op))
         )
-    )
-    return _put_off(judged, {number: doubt for number, doubt in doubts.items() if doubt is not None})
 
+    def takes_or_unlocks(self, op: Operation) -> bool:
+        """Whether a dry run confirms an operation too."""
+        return (
+            op.kind is not Kind.CREATE_USER
+            and self.concerns(op)
+            and (op.kind is not Kind.UPDATE_USER or bool(op.remove))
+        )
 
-def _left(op: Operation, groups: Collection[str], teams: Mapping[str, Team]) -> str:
-    """The id of the group that loses its team by the operation, since it is in scope no more; else ""."""
-    if op.kind is Kind.DELETE_TEAM:
-        return op.subject.jumpcloud_id
-    if op.kind is not Kind.RENAME_TEAM or not teams[op.subject.keeper_id].managed:
-        return ""
-    former = next((change.before for change in op.changes if change.attribute == EXTERNAL_ID), "")
-    return former if former not in groups else ""
+    async def of(self, op: Operation) -> Finding:
+        """Read again what the operation rests on. Raises nothing: a read that fails is a doubt."""
+        if not self.concerns(op):
+            return NOTHING_TO_READ
+        stamp = Stamp.now(self.clock)
+        try:
+            if op.kind is Kind.CREATE_USER:
+                return await self._creation(op)
+            return Finding(stamp, await self._doubt(op))
+        except JumpCloudError as error:
+            whole = op.kind is not Kind.UPDATE_USER
+            return Finding(stamp, Doubt(whole, f"the confirming read failed: {error}", self._granted(op), op.remove))
 
+    def _granted(self, op: Operation) -> tuple[TeamRef, ...]:
+        """The additions that give access at once: to teams that were there before."""
+        if op.kind is Kind.CREATE_USER:
+            return ()
+        return tuple(team for team in op.add if team.jumpcloud_id not in self.queued_lately)
 
-async def _doubt(
-    op: Operation, jumpcloud: JumpCloud, groups: Collection[str], teams: Mapping[str, Team]
-) -> _Doubt | None:
-    try:
+    def _left(self, op: Operation) -> str:
+        """The id of the group that loses its team by the operation, since it is in scope no more; else ""."""
+        if op.kind is Kind.DELETE_TEAM:
+            return op.subject.jumpcloud_id
+        if op.kind is not Kind.RENAME_TEAM or not self.teams[op.subject.keeper_id].managed:
+            return ""
+        former = next((change.before for change in op.changes if change.attribute == EXTERNAL_ID), "")
+        return former if former not in self.groups else ""
+
+    async def _doubt(self, op: Operation) -> Doubt | None:
         if op.kind is Kind.DEACTIVATE_USER:
-            words = await _why_not_lock(op.subject, op.rule, jumpcloud)
-            return _Doubt(True, (), words) if words else None
-        if left := _left(op, groups, teams):
-            there = left in await jumpcloud.groups_in_scope()
+            words = await why_not_lock(op.subject, op.rule, self.jumpcloud)
+            return Doubt(True, words) if words else None
+        if left := self._left(op):
+            there = left in await self.jumpcloud.groups_in_scope()
             words = "missing from the groups in scope, but there when they are read again"
-            return _Doubt(True, (), words) if there else None
-        return await _teams_in_doubt(op, jumpcloud, groups, teams)
-    except JumpCloudError as error:
-        return _Doubt(op.kind is not Kind.UPDATE_USER, op.remove, f"the confirming read failed: {error}")
+            return Doubt(True, words) if there else None
+        if op.kind is Kind.REACTIVATE_USER and (words := await self._why_not_unlock(op.subject)):
+            return Doubt(True, words)
+        return await self._teams_in_doubt(op)
+
+    # -- giving -----------------------------------------------------------------------------------------------------
+
+    async def _why_not_unlock(self, subject: Subject) -> str:
+        user_id = subject.jumpcloud_id
+        status, paths = await asyncio.gather(
+            self.jumpcloud.status_of(user_id), self.jumpcloud.application_paths(user_id)
+        )
+        if status is not Status.ACTIVE:
+            return "in scope by the lists, but the own record, read again, does not say active: not unlocked"
+        return (
+            ""
+            if paths.bound
+            else "in scope by the lists, but not bound to the application when read alone: not unlocked"
+        )
+
+    async def _creation(self, op: Operation) -> Finding:
+        stamp, status = await self._status_for_creation(op.subject.jumpcloud_id)
+        words = "in scope by the lists, but the own record, read again, does not say active: not created"
+        return Finding(stamp, None if status is Status.ACTIVE else Doubt(True, words))
+
+    async def _status_for_creation(self, user_id: str) -> tuple[Stamp, Status | None]:
+        if len(self.creations) <= FEW or user_id not in self.creations:
+            stamp = Stamp.now(self.clock)
+            return stamp, await self.jumpcloud.status_of(user_id)
+        async with self._searching:
+            if (known := self._searched.get(user_id)) is None or known[0].age(self.clock) > SEARCH_LASTS:
+                place = self.creations.index(user_id)
+                wanted = self.creations[place : place + SEARCHED]
+                stamp = Stamp.now(self.clock)
+                found = await self.jumpcloud.statuses(wanted)
+                self._searched = {one: (stamp, found.get(one)) for one in wanted}
+                known = self._searched[user_id]
+        return known
+
+    # -- taking away ------------------------------------------------------------------------------------------------
+
+    async def _teams_in_doubt(self, op: Operation) -> Doubt | None:
+        granted = self._granted(op)
+        if not (granted or op.remove):
+            return None
+        user_id = op.subject.jumpcloud_id
+        if not op.remove:
+            member_of, through = await self.jumpcloud.groups_of(user_id), frozenset[str]()
+        else:
+            member_of, paths = await asyncio.gather(
+                self.jumpcloud.groups_of(user_id), self.jumpcloud.application_paths(user_id)
+            )
+            through = paths.groups
+        # A list of paths may be cut, so a missing path tells something of a group that left the scope only: whoever is
+        # a member of a group in scope stays in its team. A team that a namesake takes over is its former group's.
+        kept = {group for group in member_of if group in self.groups or group in through}
+        still = tuple(t for t in op.remove if kept & {t.jumpcloud_id, tied_to(self.teams[t.keeper_id])})
+        absent = tuple(team for team in granted if team.jumpcloud_id not in member_of)
+        words = []
+        if still:
+            names = ", ".join(team.name for team in still)
+            words.append(f"missing from {names} in the list, but a member when read alone")
+        if absent:
+            names = ", ".join(team.name for team in absent)
+            words.append(f"a member of {names} in the list, but not when read alone")
+        return Doubt(False, "; ".join(words), absent, still) if words else None
+
+
+async def why_not_lock(subject: Subject, rule: Rule, jumpcloud: JumpCloud) -> str:
+    """Why a single read does not bear out that this user has to be locked; "" where it does. Raises JumpCloudError."""
+    if not subject.jumpcloud_id:
+        # Taken over by a person as somebody whom JumpCloud does not know.
+        person = await jumpcloud.person(email=subject.name)
+        there = person is not None and person.user.belongs
+        return "somebody in scope has this address when it is looked for alone" if there else ""
+    status = await jumpcloud.status_of(subject.jumpcloud_id)
+    if status is Status.SUSPENDED:
+        return ""
+    if rule is Rule.SUSPENDED:
+        return "read again, the own record does not say suspended"
+    paths = await jumpcloud.application_paths(subject.jumpcloud_id)
+    if paths.bound:
+        return "missing from the list, but bound to the application when read alone"
+    if status is None:
+        return ""
+    if rule is Rule.DELETED:
+        return "missing from the list of users, but there when read alone"
+    return "" if status is Status.ACTIVE else "read again, the own record is in a state that says nothing about access"
 
 
 async def unconfirmed_locks(leavers: Iterable[Subject], jumpcloud: JumpCloud) -> tuple[Notice, ...]:
-    """Of the users whose lock in Keeper a first plan takes for ours, since the lists say that they have left, those for
-    whom a point read does not say so too: an administrator may have locked them, and their lock must stay."""
+    """Confirm that users really left before a first plan records their existing lock as ours.
+
+    Returns a notice for each user for whom that is in doubt: an administrator may have locked them, and their lock must
+    stay.
+    """
     leavers = tuple(leavers)
     found = await asyncio.gather(*(_lock_in_doubt(subject, jumpcloud) for subject in leavers))
     return tuple(
@@ -92,57 +234,44 @@ async def unconfirmed_locks(leavers: Iterable[Subject], jumpcloud: JumpCloud) ->
 
 async def _lock_in_doubt(subject: Subject, jumpcloud: JumpCloud) -> str:
     try:
-        return await _why_not_lock(subject, Rule.LEFT, jumpcloud)
+        return await why_not_lock(subject, Rule.LEFT, jumpcloud)
     except JumpCloudError as error:
         return f"the read that should confirm that they have left failed: {error}"
 
 
-async def _why_not_lock(subject: Subject, rule: Rule, jumpcloud: JumpCloud) -> str:
-    if not subject.jumpcloud_id:
-        # Taken over by a person as somebody whom JumpCloud does not know.
-        person = await jumpcloud.person(email=subject.name)
-        there = person is not None and person.user.belongs
-        return "somebody in scope has this address when it is looked for alone" if there else ""
-    status = await jumpcloud.status_of(subject.jumpcloud_id)
-    if rule is Rule.SUSPENDED:
-        return "" if status is Status.SUSPENDED else "read again, the own record does not say suspended"
-    if status is None or status is Status.SUSPENDED:
-        return ""
-    if rule is Rule.DELETED:
-        return "missing from the list of users, but there when read alone"
-    paths = await jumpcloud.application_paths(subject.jumpcloud_id)
-    return "missing from the scope, but bound to the application when read alone" if paths.bound else ""
+def put_off_words(doubt: Doubt) -> str:
+    """The message of a notice about an unconfirmed part."""
+    return f"{doubt.words}; put off until the next cycle"
 
 
-async def _teams_in_doubt(
-    op: Operation, jumpcloud: JumpCloud, groups: Collection[str], teams: Mapping[str, Team]
-) -> _Doubt | None:
-    user_id = op.subject.jumpcloud_id
-    member_of, paths = await asyncio.gather(jumpcloud.groups_of(user_id), jumpcloud.application_paths(user_id))
-    # A list of paths may be cut, so a missing path tells something of a group that left the scope only: whoever is a
-    # member of a group that is in scope stays in its team. A team that a namesake takes over is its former group's too.
-    kept = {group for group in member_of if group in groups or group in paths.groups}
-    still = tuple(team for team in op.remove if kept & {team.jumpcloud_id, tied_to(teams[team.keeper_id])})
-    if not still:
-        return None
-    names = ", ".join(team.name for team in still)
-    return _Doubt(False, still, f"missing from {names} in the list, but a member when read alone")
+async def preview(judged: Judged, confirmation: Confirmation) -> Judged:
+    """The plan of a dry run, with the unconfirmed parts not to be sent.
 
-
-def _put_off(judged: Judged, doubts: Mapping[int, _Doubt]) -> Judged:
-    if not doubts:
+    At most `MOST_IN_DRY_RUN` operations are confirmed; a notice tells how many were left.
+    """
+    concerned = [
+        (number, op)
+        for number, op in enumerate(judged.plan.operations)
+        if op.sent and confirmation.takes_or_unlocks(op)
+    ]
+    asked = concerned[:MOST_IN_DRY_RUN]
+    findings = await asyncio.gather(*(confirmation.of(op) for _, op in asked))
+    doubts = {number: f.doubt for (number, _), f in zip(asked, findings, strict=True) if f.doubt is not None}
+    notices = [
+        Notice(NoticeKind.UNCONFIRMED, judged.plan.operations[number].subject, put_off_words(doubt))
+        for number, doubt in doubts.items()
+    ]
+    if left := len(concerned) - len(asked):
+        words = (
+            f"a dry run confirms {MOST_IN_DRY_RUN} operations that take away or unlock; {left} more were not read again"
+        )
+        notices.append(Notice(NoticeKind.UNCONFIRMED, Subject("command", "reconciler plan"), words))
+    if not notices:
         return judged
 
     def divide(number: int, op: Operation) -> tuple[Operation | None, Operation | None]:
         doubt = doubts.get(number)
-        if doubt is None:
-            return op, None
-        return (None, op) if doubt.whole else op.divided((), doubt.teams)
+        return (op, None) if doubt is None else doubt.divide(op)
 
-    found = [(judged.plan.operations[number].subject, doubt) for number, doubt in doubts.items()]
-    notices = tuple(
-        Notice(NoticeKind.UNCONFIRMED, subject, f"{doubt.words}; put off until the next cycle")
-        for subject, doubt in found
-    )
     sure = divided(judged, divide)
     return replace(sure, plan=replace(sure.plan, notices=(*sure.plan.notices, *notices)))

@@ -42,15 +42,27 @@ def drop_what_is_not_due(store: Store, due: frozenset[Effect], now: datetime) ->
             store.narrow(request.id, {**request.arguments, "effects": sorted(map(list, kept))})
 
 
+def prolong(store: Store, decisions: Collection[str], now: datetime) -> None:
+    """Give the releases of which a cycle has sent a part four more hours for the rest."""
+    for request in store.open_requests(now, "release"):
+        if f"release:{request.id}" in decisions:
+            store.prolong(request.id, now + RELEASE_LASTS)
+
+
 def window(store: Store, since: datetime) -> list[Past]:
-    """What of the window counts for the limits: without what a person had let through by then."""
+    """List what of the window counts for the limits: without what a person had let through by then.
+
+    What another run of this process is about to send counts as sent.
+    """
     releases = {f"release:{one.id}": _effects_of(one) for one in store.decisions("release", since - RELEASE_LASTS)}
     past = []
+    in_hand = {row.id for row in store.in_hand()}
     for row in store.journal(since):
         # Of a settled change that is put off nobody can tell whether it arrived.
         perhaps = row.operation.kind is Kind.UPDATE_USER and (row.state, row.outcome) == (State.PUT_OFF, "settled")
         # What was sent before and settled only now was done when it was sent.
-        if not (perhaps or row.state in _MAY_BE_DONE) or (row.sent_at or row.planned_at) < since:
+        counted = perhaps or row.state in _MAY_BE_DONE or row.id in in_hand
+        if not counted or (row.sent_at or row.planned_at) < since:
             continue
         # Only what let this very operation through: what it let through once counts when it is done again.
         released = releases.get(row.decision)

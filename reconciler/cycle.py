@@ -5,7 +5,7 @@ A dry run is the same line without its last two steps: it takes no lock and writ
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -13,16 +13,16 @@ from typing import Any, TypeVar
 from loguru import logger
 
 from reconciler import apply as executor
-from reconciler import consent, exits
+from reconciler import consent, exits, pace
 from reconciler.config import Settings
-from reconciler.confirm import confirm, unconfirmed_locks
+from reconciler.confirm import Confirmation, preview, unconfirmed_locks
 from reconciler.consent import first_held
 from reconciler.diff import Decision, diff
-from reconciler.jumpcloud import JumpCloudError, PersonAmbiguous
+from reconciler.jumpcloud import JumpCloudError, Person, PersonAmbiguous
 from reconciler.keeper import KeeperError, Progress
 from reconciler.model import Group, Snapshot, User
 from reconciler.person import in_jumpcloud, in_keeper, in_snapshot
-from reconciler.plan import Effect, Kind, Notice, NoticeKind, Plan, Source, Subject
+from reconciler.plan import SCHEDULE, Effect, Kind, Notice, NoticeKind, Plan, Source, Subject
 from reconciler.policy import Mode
 from reconciler.reading import Read, Reader, Services, Stopped, as_resync, listing
 from reconciler.report.document import SavedPlan, to_json
@@ -31,6 +31,8 @@ from reconciler.settle import NEVER, settle
 from reconciler.snapshot import observed
 from reconciler.store import Binding, State, StateError, Store
 
+LANE_HOLD = "lane_hold"
+"""Under which the state file keeps the id of the plan that the leaver lane held last."""
 _GIVING = frozenset({Kind.CREATE_USER.value, "add"})
 
 T = TypeVar("T")
@@ -40,23 +42,36 @@ T = TypeVar("T")
 class Order:
     """What a person or the schedule asks of a cycle.
 
-    `person` is the address that a `resync EMAIL` is about. `reviewed` is asked with the first plan where a person sits
-    at a terminal; it returns whether that person agreed.
+    `person` is the address that a `resync EMAIL` is about; `leavers` are the JumpCloud ids of the suspended people whom
+    the leaver lane has found. Either makes it a partial cycle. `already` is what earlier cycles have done of the
+    `saved` plan. `reviewed` is asked with the first plan where a person
+    sits at a terminal; it returns whether that person agreed.
     """
 
     resync: bool = False
     person: str = ""
+    leavers: frozenset[str] = frozenset()
     unlock: bool = False
     rebind: bool = False
     saved: SavedPlan | None = None
     reviewed: Callable[[Plan], bool] | None = None
     by: str = ""
     reason: str = ""
+    already: frozenset[Effect] = frozenset()
+
+    @property
+    def partial(self) -> bool:
+        """Whether it is about a few people only."""
+        return bool(self.person or self.leavers)
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a cycle came to. `result` is done, nothing, held, partial, failed or observed."""
+    """What a cycle came to. `result` is done, nothing, held, partial, failed or observed.
+
+    `unfinished`: something was put off only because the time was up or another run was faster; the next cycle, which
+    should follow at once, goes on.
+    """
 
     run_id: int
     plan: Plan
@@ -64,6 +79,13 @@ class Outcome:
     results: Mapping[int, executor.Result] = field(default_factory=dict)
     not_due: frozenset[Effect] = frozenset()
     stopped: str = ""
+    unfinished: bool = False
+
+    @property
+    def done(self) -> frozenset[Effect]:
+        """The effects that Keeper has carried out."""
+        done = [result.operation for result in self.results.values() if result.state is State.DONE]
+        return frozenset(effect for op in done for effect in op.effects())
 
     @property
     def good(self) -> bool:
@@ -81,8 +103,9 @@ async def plan(
 ) -> Plan:
     """A dry run: what the next cycle would do, in full even when it is held. Writes nothing."""
     line = _Line(settings, services, store, order, now, progress)
-    read, decision = await line.considered()
-    return (await line.confirmed(line.limited(decision), read)).plan
+    found = await line.found()
+    read, decision = await line.considered(found)
+    return (await line.previewed(line.limited(decision), read)).plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +165,7 @@ async def look(settings: Settings, services: Services, store: Store, address: st
             read = await Reader(services, *found, snapshot, store.unfinished(), now).around(person, held)
             groups = read.directory.groups
             if held.key:
-                made = (await line.confirmed(line.limited(line.decided(read)), read)).plan
+                made = (await line.previewed(line.limited(line.decided(read)), read)).plan
     except JumpCloudError as error:
         unread["jumpcloud"] = str(error)
     return Look(user, groups, held.snapshot, held.key, made, unread, ambiguous)
@@ -166,24 +189,68 @@ async def run(
     now = clock()
     stopping = stopping or asyncio.Event()
     line = _Line(settings, services, store, order, now, progress)
-    run_id = store.begin_run("person" if order.person else "cycle", now, by=order.by, reason=order.reason)
-    with logger.contextualize(run=run_id):
+    run_id = store.begin_run("person" if order.partial else "cycle", now, by=order.by, reason=order.reason)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(logger.contextualize(run=run_id))
+        if order.partial:
+            stack.enter_context(pace.urgent())
         try:
-            read, decision = await _unless(stopping, line.considered())
-            judged = await _unless(stopping, line.confirmed(line.agreed(decision), read))
+            found = await _unless(stopping, line.found())
+            # By this task, which everything below is a part of: what a subtask holds, only that one holds.
+            await stack.enter_async_context(store.hands.hold(found.keys))
+            read, decision = await _unless(stopping, line.considered(found))
+            await stack.enter_async_context(deciding := AsyncExitStack())
+            await deciding.enter_async_context(store.hands.deciding)
+            judged = line.agreed(decision)
             learnt = line.learnt(decision, judged.plan, read)
             judged, learnt = await _unless(stopping, line.own_locks(judged, learnt, read))
             store.save(learnt, read.before)
-            if not order.person and read.snapshot.inventory != read.before.inventory:
+            if not order.partial and read.snapshot.inventory != read.before.inventory:
                 store.keep_inventory(read.snapshot.inventory)
             # Only now: had we closed the journal before and died, whose lock was ours would be forgotten.
             _note_unknown(store, read, now)
-            return await line.applied(run_id, judged, learnt, clock, stopping)
+            planned = line.written_ahead(run_id, judged, learnt)
+            await deciding.aclose()
+            return await line.applied(run_id, judged, learnt, planned, read, clock, stopping)
         except Exception as error:
             with suppress(StateError):
                 result = "stopped" if isinstance(error, Stopped) else "failed"
                 store.finish_run(run_id, clock(), result, error=exits.recorded(error))
             raise
+
+
+async def leavers(settings: Settings, services: Services, store: Store, now: datetime) -> Order | None:
+    """Look for suspended people who are still active in Keeper; writes nothing.
+
+    Returns the order of the partial cycle that locks them. None where there are none, where nothing may be sent, or
+    where all of them wait as they did when the lane ran last. Raises JumpCloudError and what the store raises.
+    """
+    if settings.policy().mode is not Mode.ENFORCE or not store.reviewed() or store.pause() is not None:
+        return None
+    active, locked = store.managed_ids()
+    with pace.urgent():
+        found = active & await services.jumpcloud.suspended(active, locked)
+        if not found:
+            return None
+        order = Order(leavers=found, by=SCHEDULE, reason="suspended in JumpCloud")
+        line = _Line(settings, services, store, order, now, None)
+        _, decision = await line.considered(await line.found())
+    plan = line.limited(decision).plan
+    if not any(op.sent for op in plan.operations) and _hold_of(plan) == (store.meta(LANE_HOLD) or ""):
+        return None
+    return order
+
+
+def _hold_of(plan: Plan) -> str:
+    return plan.id if plan.held else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The people of a partial cycle: their keys, and of a `resync EMAIL` what JumpCloud shows."""
+
+    keys: frozenset[str] = frozenset()
+    person: Person | None = None
 
 
 async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
@@ -213,21 +280,35 @@ class _Line:
 
     # -- read -------------------------------------------------------------------------------------------------------
 
-    async def read(self) -> Read:
+    async def found(self) -> _Found:
+        """The people whom a partial cycle is about; nobody for all other cycles."""
+        order, before = self.order, self.store.snapshot() if self.order.person else Snapshot()
+        if not order.person:
+            return _Found(order.leavers)
+        person = await in_jumpcloud(self.services.jumpcloud, before, order.person)
+        held = in_snapshot(before, order.person, person.user if person else None)
+        keys = {a.jumpcloud_id or k for k, a in held.snapshot.accounts.items()}
+        return _Found(frozenset(keys | {held.key} - {""}), person)
+
+    async def read(self, found: _Found) -> Read:
         order, store, policy = self.order, self.store, self.settings.policy()
         organization, application = await self.services.jumpcloud.application()
         bound_to = Binding(organization, application.id, self.services.scim_url)
         if order.rebind and store.writable:
             store.rebind(bound_to, self.now)
-        before = store.snapshot()
+        mark, before = store.hands.mark(), store.snapshot()
         store.check(bound_to)
         if order.saved is not None:
             order.saved.check(organization, application.id, self.services.scim_url)
         if store.writable:
             store.bind(bound_to)
-        reader = Reader(self.services, organization, application, before, store.unfinished(), self.now, self.progress)
+        reader = Reader(
+            self.services, organization, application, before, store.unfinished(), self.now, self.progress, mark
+        )
         if order.person:
-            return await reader.one(order.person)
+            return await reader.one(order.person, found.person)
+        if order.leavers:
+            return await reader.suspended(order.leavers)
         # Whoever enforces after observing begins with a plan that a person reviews.
         reviewed = before.reviewed and policy.mode is Mode.ENFORCE
         resync = order.resync or not reviewed or reader.asks_keeper(store.last_good_read())
@@ -235,10 +316,13 @@ class _Line:
 
     # -- decide -----------------------------------------------------------------------------------------------------
 
-    async def considered(self) -> tuple[Read, Decision]:
-        """Both sides as read, and what is to be done. Keeper links a creation to whatever account has the address, so
-        before anybody is created it is listed, if that was not done anyway."""
-        read = await self.read()
+    async def considered(self, found: _Found) -> tuple[Read, Decision]:
+        """Read both sides, and decide what is to be done.
+
+        Keeper links a creation to whatever account has the address, so before anybody is created it is listed, if that
+        was not done anyway.
+        """
+        read = await self.read(found)
         decision = self.decided(read)
         if read.kind != "cycle" or not any(op.sent and op.kind is Kind.CREATE_USER for op in decision.plan.operations):
             return read, decision
@@ -255,8 +339,8 @@ class _Line:
             kind=read.kind,
             source=Source(read.directory.organization, application.id, application.label, self.services.scim_url),
             focus=read.focus,
-            pausing=not self.order.person,
-            unlock=frozenset({read.focus}) if self.order.unlock and read.focus else frozenset(),
+            pausing=not self.order.partial,
+            unlock=read.focus if self.order.unlock else frozenset(),
         )
         decision = replace(decision, plan=replace(decision.plan, notices=(*read.notices, *decision.plan.notices)))
         if not read.focus:
@@ -282,7 +366,7 @@ class _Line:
         order = self.order
         if order.saved is not None:
             self._agree(order.saved.id, order.saved.effects, f"the saved plan {order.saved.id} was applied")
-        if not order.person:
+        if not order.partial:
             consent.drop_what_is_not_due(self.store, decision.plan.effects, self.now)
         judged = self.limited(decision)
         if first_held(judged.plan) and order.reviewed is not None and order.reviewed(judged.plan):
@@ -305,10 +389,24 @@ class _Line:
     def _is_review(self, plan: Plan) -> bool:
         """Whether this cycle, once it is through, was the review of the first plan for this node."""
         enforced = self.settings.policy().mode is Mode.ENFORCE
-        return enforced and not self.order.person and not any(held.limit in HOLDS_ALL for held in plan.held)
+        return enforced and not self.order.partial and not any(held.limit in HOLDS_ALL for held in plan.held)
 
-    async def confirmed(self, judged: Judged, read: Read) -> Judged:
-        return await confirm(judged, self.services.jumpcloud, read.directory.groups, read.snapshot.teams)
+    async def previewed(self, judged: Judged, read: Read) -> Judged:
+        """The plan of a dry run, with what its confirming reads told."""
+        return await preview(judged, self.confirmation(judged.plan, read))
+
+    def confirmation(self, plan: Plan, read: Read) -> Confirmation:
+        """Confirm what this plan does."""
+        teams = self.settings.policy().teams
+        past = consent.window(self.store, self.now - self.settings.limits().window)
+        queued = [op.subject for op in (*(p.operation for p in past), *plan.operations) if op.kind is Kind.QUEUE_TEAM]
+        return Confirmation(
+            self.services.jumpcloud,
+            read.directory.groups,
+            read.snapshot.teams,
+            frozenset(subject.jumpcloud_id for subject in queued if not teams.is_role(subject.name)),
+            [op.subject.jumpcloud_id for op in plan.operations if op.sent and op.kind is Kind.CREATE_USER],
+        )
 
     async def own_locks(self, judged: Judged, learnt: Snapshot, read: Read) -> tuple[Judged, Snapshot]:
         """What a lock that is newly taken for ours rests on is confirmed: on somebody's return it would be undone."""
@@ -331,7 +429,7 @@ class _Line:
         if first_held(plan) or not enforced:
             # Nothing is linked yet. What was read of one person is no whole snapshot, and must not be saved as one.
             seen = replace(before, accounts={**before.accounts, **read.snapshot.accounts})
-            seen = seen if self.order.person else read.snapshot
+            seen = seen if self.order.partial else read.snapshot
             # But whoever something is sent for all the same, since a person let that through, is linked.
             concerned = {op.subject.keeper_id for op in plan.operations if op.sent}
             learnt = replace(
@@ -343,45 +441,62 @@ class _Line:
 
     # -- apply ------------------------------------------------------------------------------------------------------
 
-    async def applied(
-        self, run_id: int, judged: Judged, learnt: Snapshot, clock: Callable[[], datetime], stopping: asyncio.Event
-    ) -> Outcome:
-        settings, store, progress = self.settings, self.store, self.progress
+    def written_ahead(self, run_id: int, judged: Judged, learnt: Snapshot) -> dict[int, int]:
+        """Write what is to be sent to the journal; returns the journal ids by the index in the plan."""
         sent = [(number, op) for number, op in enumerate(judged.plan.operations) if op.sent]
         decisions = {place: judged.decisions.get(number, "") for place, (number, _) in enumerate(sent)}
         left = {keeper_id: a.left_at for keeper_id, a in learnt.accounts.items() if a.left_at}
-        ids = store.write_ahead(run_id, [op for _, op in sent], decisions, self.now, left)
+        ids = self.store.write_ahead(run_id, [op for _, op in sent], decisions, self.now, left)
+        return {number: journal_id for (number, _), journal_id in zip(sent, ids, strict=True)}
+
+    async def applied(
+        self,
+        run_id: int,
+        judged: Judged,
+        learnt: Snapshot,
+        planned: Mapping[int, int],
+        read: Read,
+        clock: Callable[[], datetime],
+        stopping: asyncio.Event,
+    ) -> Outcome:
+        settings, store, progress = self.settings, self.store, self.progress
         applied = await executor.apply(
-            [(journal_id, op) for journal_id, (_, op) in zip(ids, sent, strict=True)],
+            [(journal_id, judged.plan.operations[number]) for number, journal_id in planned.items()],
             learnt,
             self.services.keeper,
             store,
             clock=clock,
             in_flight=settings.keeper.in_flight,
+            confirmation=self.confirmation(judged.plan, read),
+            mark=read.mark,
             progress=(lambda done, total: progress("Keeper", done, total)) if progress else None,
             stopping=lambda: self._why_stop(stopping),
         )
-        await _settle_now(self.services, store, applied, clock)
-        if not self.order.person:
+        await _settle_now(self.services, store, run_id, applied, clock)
+        if not self.order.partial:
             consent.drop_what_is_not_due(self.store, judged.plan.effects, self.now)  # what is used up by now
+        consent.prolong(store, {judged.decisions.get(n, "") for n, j in planned.items() if _done(applied, j)}, clock())
         final = replace(judged.plan, notices=(*judged.plan.notices, *applied.notices))
         outcome = Outcome(
             run_id,
             final,
             _result(settings, final, applied),
-            {number: applied.results[journal_id] for journal_id, (number, _) in zip(ids, sent, strict=True)},
-            self.order.saved.effects - final.effects if self.order.saved else frozenset(),
+            {number: applied.results[journal_id] for number, journal_id in planned.items()},
+            self.order.saved.effects - final.effects - self.order.already if self.order.saved else frozenset(),
             applied.stopped,
+            applied.unfinished,
         )
+        if self.order.leavers:
+            store.set_meta(LANE_HOLD, _hold_of(final))
         store.finish_run(
             run_id,
             clock(),
             outcome.result,
-            kind="person" if self.order.person else final.kind,
+            kind="person" if self.order.partial else final.kind,
             plan_id=final.id,
             held=len(final.held_indices),
             counts=executor.counts(applied.results),
-            document=to_json(final) if final.held or sent else None,
+            document=to_json(final) if final.held or planned else None,
         )
         return outcome
 
@@ -395,7 +510,8 @@ class _Line:
 def _result(settings: Settings, plan: Plan, applied: executor.Applied) -> str:
     if settings.policy().mode is Mode.OBSERVE:
         return "observed"
-    if any(result.state is not State.DONE for result in applied.results.values()):
+    missed = [r for r in applied.results.values() if r.state is not State.DONE and r.outcome not in executor.NO_FAULT]
+    if missed:
         return "failed" if applied.stopped and not applied.done else "partial"
     if any(notice.kind is NoticeKind.UNCONFIRMED for notice in plan.notices):
         return "partial"
@@ -404,13 +520,21 @@ def _result(settings: Settings, plan: Plan, applied: executor.Applied) -> str:
     return "done" if applied.results else "nothing"
 
 
+def _done(applied: executor.Applied, journal_id: int) -> bool:
+    return applied.results[journal_id].state is State.DONE
+
+
 # -- settle ---------------------------------------------------------------------------------------------------------
 
 
 def _note_unknown(store: Store, read: Read, now: datetime) -> None:
     """Close the journal of a run that was cut off: what was never sent is put off, of the rest Keeper has told."""
     outcomes = read.outcomes
+    # A partial cycle may have found out meanwhile.
+    open_still = {(row.id, row.state) for row in store.unfinished()}
     for row in read.unknown:
+        if (row.id, row.state) not in open_still:
+            continue
         if row.state is State.PLANNED:
             store.record(row.id, State.PUT_OFF, now, "put_off", "the run was cut off before it was sent")
         elif row.id in outcomes and outcomes[row.id] == NEVER and row.outcome != "settled":
@@ -428,7 +552,7 @@ _TELLING = ("address_taken", "linked_to_another", "not_found")
 
 
 async def _settle_now(
-    services: Services, store: Store, applied: executor.Applied, clock: Callable[[], datetime]
+    services: Services, store: Store, run_id: int, applied: executor.Applied, clock: Callable[[], datetime]
 ) -> None:
     """Ask Keeper once what became of what had no clear answer, or of what its answers told of others."""
     open_now = {number for number, result in applied.results.items() if result.state is State.UNKNOWN}
@@ -437,7 +561,7 @@ async def _settle_now(
         return
     now = clock()
     # As the journal has them: what was sent without its teams in the end is so there.
-    unknown = {row.id: row.operation for row in store.unfinished() if row.id in open_now}
+    unknown = {row.id: row.operation for row in store.unfinished(run_id) if row.id in open_now}
     before = store.snapshot()
     try:
         listed = await listing(services.keeper, before, None)

@@ -33,6 +33,10 @@ from reconciler.secrets import SecretError
 from reconciler.settings_fields import Listen
 from reconciler.store import InUse, NoRoom, StateError, Store
 
+LANE = 60.0
+"""Seconds between two looks for suspended people who are still active in Keeper."""
+LANE_SHARE = 10
+"""So many times its own last duration the leaver lane rests at least."""
 PULSE = 0.5
 """Seconds between two looks for orders, and between two words to the watchdog."""
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -59,6 +63,10 @@ class Daemon:
         self.stopping = asyncio.Event()
         self._due: set[str] = set()
         self._wake = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._partial = asyncio.Lock()
+        """Held while a partial cycle runs, beside a whole one: neither settings nor clients change under it."""
+        self._lane_failed = ""
         self._reload = False
         self._failures = Failures()
         self._after = After(store)
@@ -87,18 +95,20 @@ class Daemon:
             orders.lapse(self.store, self.clock())
             self._schedule()
             self._scheduler.start()
-            self._tasks = [asyncio.create_task(self._work()), asyncio.create_task(self._pulse())]
-            worker = self._tasks[0]
+            work = (self._work(), self._pulse(), self._work_urgently())
+            self._tasks = [asyncio.create_task(one) for one in work]
+            workers = {self._tasks[0], self._tasks[2]}
             await self._serve_metrics()
             self._note_settings()
             systemd.notify(READY="1")
             try:
-                await asyncio.wait({worker, asyncio.create_task(self.stopping.wait())}, return_when="FIRST_COMPLETED")
+                await asyncio.wait({*workers, asyncio.create_task(self.stopping.wait())}, return_when="FIRST_COMPLETED")
                 systemd.notify(STOPPING="1", STATUS="finishing the requests that are on their way")
                 with suppress(StateError):
                     self.store.take_no_more_requests()
-                if not worker.done():
-                    await asyncio.wait({worker}, timeout=STOP_PATIENCE)
+                # Not before it was told to: a worker that has ended by itself has failed.
+                if self.stopping.is_set():
+                    await asyncio.wait(workers, timeout=STOP_PATIENCE)
             finally:
                 self._scheduler.shutdown(wait=False)
                 for task in self._tasks:
@@ -143,6 +153,7 @@ class Daemon:
         logger.info("told to stop")
         self.stopping.set()
         self._wake.set()
+        self._hurry.set()
 
     # -- what is due ------------------------------------------------------------------------------------------------
 
@@ -186,6 +197,7 @@ class Daemon:
                 if found != version:
                     version = found
                     self._wake.set()
+                    self._hurry.set()
             passed, now = time.monotonic() - steady, time.time()
             if abs(now - wall - passed) > JUMP:
                 logger.info("the clock was put by {:.0f} s, or the machine slept: a cycle is due", now - wall - passed)
@@ -205,7 +217,7 @@ class Daemon:
             self._answer()
             if self._reload:
                 await self._read_settings()
-            for request in self._orders():
+            for request in self._orders(urgent=False):
                 if self.stopping.is_set():
                     return
                 await self._serve(request)
@@ -216,6 +228,42 @@ class Daemon:
                     self._due |= due
                     asyncio.get_running_loop().call_later(self._failures.rest(), self._wake.set)
             self._tell("; ".join(filter(None, ["waiting", self._refused, self._last])))
+
+    async def _work_urgently(self) -> None:
+        """Carry out partial cycles, whatever whole cycles do: those that people order, and the leaver lane."""
+        loop = asyncio.get_running_loop()
+        look_at = loop.time()
+        while not self.stopping.is_set():
+            self._hurry.clear()
+            for request in self._orders(urgent=True):
+                async with self._partial:
+                    await self._serve(request)
+                if self.stopping.is_set():
+                    return
+            if loop.time() >= look_at:
+                began = loop.time()
+                async with self._partial:
+                    await self._lock_leavers()
+                look_at = loop.time() + max(LANE, LANE_SHARE * (loop.time() - began))
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(look_at):
+                    await self._hurry.wait()
+
+    async def _lock_leavers(self) -> None:
+        """Lock who is suspended in JumpCloud, at once."""
+        try:
+            order = await cycle.leavers(self.settings, self._services, self.store, self.clock())
+            if order is not None and not self.stopping.is_set():
+                outcome = await orders.run(order, self._where())
+                logger.info("suspended people: {}", _summary(outcome))
+            self._lane_failed = ""
+        except Stopped:
+            return
+        except Exception as error:
+            _, words = _words(error)
+            if words != self._lane_failed:
+                logger.warning("The look for suspended people failed; it is repeated every minute. {}", words)
+            self._lane_failed = words
 
     def _tell_next(self) -> None:
         """Keep for `status` when the next cycle is due: on schedule, or once the pause after a failure is over."""
@@ -250,6 +298,8 @@ class Daemon:
                 logger.error("the cycle has failed: {}", outcome.stopped)
         else:
             self._recovered()
+        if outcome.unfinished:
+            self._tick("cycle")
         self._last = f"last {outcome.plan.kind} {self.clock():%Y-%m-%d %H:%M} UTC: {_summary(outcome)}"
         held = outcome.plan.id if outcome.plan.held else ""
         news = outcome.result in ("partial", "failed") or held not in ("", self._held)
@@ -275,12 +325,18 @@ class Daemon:
 
     # -- orders -----------------------------------------------------------------------------------------------------
 
-    def _orders(self) -> list[Request]:
+    def _orders(self, *, urgent: bool) -> list[Request]:
+        """The orders that wait for this worker: a `resync EMAIL` does not wait for an apply to end."""
         try:
-            return self.store.orders()
+            return [request for request in self.store.orders() if self._is_urgent(request) is urgent]
         except StateError as error:
             self._failed(error)
             return []
+
+    def _is_urgent(self, request: Request) -> bool:
+        ask = orders.filed(request)
+        # Settings are read again by the worker of the whole cycles only.
+        return bool(ask.arguments.get("person")) and ask.settings == self.settings.digest
 
     async def _serve(self, request: Request) -> None:
         """Carry out an order that was filed, once, and leave the answer for whoever waits for it."""
@@ -305,6 +361,7 @@ class Daemon:
             self._failures.again()
         self._answers.append((request, answer))
         self._answer()
+        self._wake.set()
 
     def _answer(self) -> None:
         """Record what came of orders; what can't be recorded now, on a full disk for instance, is tried again."""
@@ -356,8 +413,9 @@ class Daemon:
             self._refused = "the new settings can't be used, the old ones are in force (see the log)"
             logger.error("The settings can't be used; the old ones are kept.\n{}", problem)
         else:
-            await self._clients.aclose()
-            self._clients, self._services, self.settings = clients, services, settings
+            async with self._partial:
+                await self._clients.aclose()
+                self._clients, self._services, self.settings = clients, services, settings
             self._refused = ""
             self._note_settings()
             log.to_stderr(settings, service=True)

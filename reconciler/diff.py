@@ -81,21 +81,21 @@ def diff(
     *,
     kind: str,
     source: Source,
-    focus: str = "",
+    focus: frozenset[str] = frozenset(),
     pausing: bool = True,
     unlock: Set[str] = frozenset(),
 ) -> Decision:
     """Compare both sides and decide.
 
-    `focus` is the key of the one person whom a `resync EMAIL` is about: directory and snapshot then hold just what
-    concerns that person, and only operations on that person are planned. `pausing`: who keeps failing rests for a
-    while. `unlock` are the keys of people whose lock a person asked to undo, whoever set it.
+    `focus` are the keys of the people whom a partial cycle is about: directory and snapshot then hold just what
+    concerns them, and only operations on them are planned. Empty: it is about everybody. `pausing`: who keeps failing
+    rests for a while. `unlock` are the keys of people whose lock a person asked to undo, whoever set it.
     """
     work = _Diff(directory, match(directory, snapshot, policy, now), snapshot, policy, now, focus, pausing, unlock)
     work.teams()
     work.users()
-    operations = [work.judged(op) for op in work.operations if focus in ("", op.subject.key)]
-    notices = {notice for notice in work.notices if focus in ("", notice.subject.key)}
+    operations = [work.judged(op) for op in work.operations if work.concerns(op.subject.key)]
+    notices = {notice for notice in work.notices if work.concerns(notice.subject.key)}
     in_scope = [user for user in directory.users.values() if user.in_scope]
     plan = Plan(
         kind=kind,
@@ -154,15 +154,19 @@ class _Diff(TeamRules):
     def adopted(self) -> Iterator[Subject]:
         for keeper_id in sorted(self.match.adopted, key=lambda i: fold(self.match.accounts[i].email)):
             subject = self.subject(self.match.accounts[keeper_id])
-            if self.focus in ("", subject.key):
+            if self.concerns(subject.key):
                 yield subject
 
+    def concerns(self, key: str) -> bool:
+        """Whether the diff is about this subject."""
+        return not self.focus or key in self.focus
+
     def learnt(self) -> Snapshot:
-        """The snapshot to record; a focused diff learns of one person only."""
+        """The snapshot to record; a focused diff learns of its people only."""
         if not self.focus:
             return replace(self.before, accounts=self.match.accounts, teams=self.match.teams)
-        mine = {k: a for k, a in self.match.accounts.items() if self.focus in (a.jumpcloud_id, k)}
-        others = {k: a for k, a in self.before.accounts.items() if self.focus not in (a.jumpcloud_id, k)}
+        mine = {k: a for k, a in self.match.accounts.items() if not self.focus.isdisjoint((a.jumpcloud_id, k))}
+        others = {k: a for k, a in self.before.accounts.items() if self.focus.isdisjoint((a.jumpcloud_id, k))}
         return replace(self.before, accounts={**others, **mine})
 
     def subject(self, account: Account, user: User | None = None) -> Subject:

@@ -50,7 +50,7 @@ class TeamRules:
         before: Snapshot,
         policy: Policy,
         now: datetime,
-        focus: str,
+        focus: frozenset[str],
         pausing: bool,
         unlock: Set[str],
     ) -> None:

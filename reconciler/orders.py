@@ -5,9 +5,9 @@ at most, and soon or not at all: whoever ordered it has looked at how things sto
 """
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -161,8 +161,17 @@ async def carry_out(ask: Ask, where: Setting) -> Answer:
 
         effects = {tuple(effect) for effect in agreed["effects"]}
         agree(where.store, agreed["plan"], effects, by=ask.by, at=where.clock(), reason=agreed["reason"])
-    outcome = await run(as_order(ask, where.reviewed), where)
-    return answer(outcome, width=where.width, colour=where.colour)
+    outcomes = await run_to_the_end(as_order(ask, where.reviewed), where)
+    return answer(outcomes, width=where.width, colour=where.colour)
+
+
+async def run_to_the_end(order: "Order", where: Setting) -> "list[Outcome]":
+    """Run cycles until nothing is left that was only put off for time. Raises what a cycle raises."""
+    outcomes = [await run(order, where)]
+    while outcomes[-1].unfinished and not where.stopping.is_set():
+        order = replace(order, resync=False, rebind=False, already=order.already | outcomes[-1].done)
+        outcomes.append(await run(order, where))
+    return outcomes
 
 
 async def run(order: "Order", where: Setting) -> "Outcome":
@@ -224,22 +233,25 @@ def refusal(settings: "Settings") -> Answer | None:
     return Answer(exits.USAGE, error=OBSERVING) if settings.policy().mode is Mode.OBSERVE else None
 
 
-def answer(outcome: "Outcome", *, width: int, colour: bool) -> Answer:
-    """What a person is told of a cycle that they ordered, and its exit code."""
+def answer(outcomes: "Sequence[Outcome]", *, width: int, colour: bool) -> Answer:
+    """The words and the exit code for the cycles that a person has ordered."""
     from reconciler.report.text import render_run
 
-    results = {number: (result.state.value, result.error) for number, result in outcome.results.items()}
-    parts = [render_run(outcome.plan, results, width=width, colour=colour)]
-    if outcome.not_due:
-        parts.append(f"{len(outcome.not_due)} changes of the saved plan are no longer due and were dropped.")
-    return Answer(_code(outcome), "\n".join(parts), outcome.stopped)
+    last, parts = outcomes[-1], []
+    for outcome in outcomes:
+        results = {number: (result.state.value, result.error) for number, result in outcome.results.items()}
+        parts.append(render_run(outcome.plan, results, width=width, colour=colour))
+    if last.not_due:
+        parts.append(f"{len(last.not_due)} changes of the saved plan are no longer due and were dropped.")
+    return Answer(_code(outcomes), "\n".join(parts), last.stopped)
 
 
-def _code(outcome: "Outcome") -> int:
-    if outcome.result == "failed":
-        return exits.FAILED
-    if outcome.result == "partial":
+def _code(outcomes: "Sequence[Outcome]") -> int:
+    last = outcomes[-1]
+    if last.result == "failed":
+        return exits.PARTIAL if any(outcome.done for outcome in outcomes) else exits.FAILED
+    if last.unfinished or any(outcome.result == "partial" for outcome in outcomes):
         return exits.PARTIAL
-    if outcome.not_due:
+    if last.not_due:
         return exits.CHANGES
-    return exits.HELD if outcome.plan.held else exits.DONE
+    return exits.HELD if last.plan.held else exits.DONE

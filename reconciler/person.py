@@ -1,6 +1,6 @@
-"""One person by point reads of both services: what `resync EMAIL` decides from, and what `explain` shows."""
+"""A few people by point reads of both services: what partial cycles decide from, and what `explain` shows."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -68,16 +68,18 @@ async def _keeper_user(keeper: Keeper, account: Account) -> KeeperUser | None:
 
 
 async def around(
-    jumpcloud: JumpCloud, person: Person | None, held: InKeeper
+    jumpcloud: JumpCloud, people: Iterable[Person], held: Snapshot
 ) -> tuple[Mapping[str, User], Mapping[str, Group]]:
-    """The users and groups of JumpCloud that bear on this person. Raises JumpCloudError."""
-    groups = await jumpcloud.groups_in_scope()
-    users = {person.user.id: person.user} if person else {}
+    """The users and groups of JumpCloud that bear on these people and on their accounts. Raises JumpCloudError."""
+    groups = dict(await jumpcloud.groups_in_scope())
+    users: dict[str, User] = {}
+    for person in people:
+        users[person.user.id] = person.user
+        groups = {**person.groups, **groups}
     # Whose account it is now decides whether it may become this person's.
-    accounts = held.snapshot.accounts.values()
-    holders = {owner for a in accounts for owner in (a.jumpcloud_id, a.shown.get(EXTERNAL_ID, ""))}
+    holders = {owner for a in held.accounts.values() for owner in (a.jumpcloud_id, a.shown.get(EXTERNAL_ID, ""))}
     for owner in sorted(filter(is_jumpcloud_id, holders - users.keys())):
         holder = await jumpcloud.person(id=owner)
         if holder is not None:
             users[owner] = holder.user
-    return users, {**person.groups, **groups} if person else groups
+    return users, groups

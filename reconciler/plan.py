@@ -271,7 +271,8 @@ class Scope:
 class Plan:
     """The ordered list of operations with everything that was decided about them.
 
-    `focus` is the key of the one person whom the plan is about; it then says nothing of the scope as a whole.
+    `focus` are the keys of the people whom the plan is about; it then says nothing of the scope as a whole. Empty: it
+    is about everybody.
     """
 
     kind: str  # "cycle" or "resync"
@@ -283,7 +284,7 @@ class Plan:
     held: tuple[Held, ...] = ()
     limits: tuple[LimitUse, ...] = ()
     notices: tuple[Notice, ...] = field(default=())
-    focus: str = ""
+    focus: frozenset[str] = frozenset()
 
     @cached_property
     def id(self) -> str:

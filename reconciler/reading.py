@@ -7,20 +7,34 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator,
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from loguru import logger
+
 from reconciler.approval import INVENTORY, hook_failed, inventory_due
 from reconciler.http import Counters
 from reconciler.inventory import InventoryError
-from reconciler.jumpcloud import JumpCloud, Person
-from reconciler.keeper import Keeper, Progress
-from reconciler.model import EXTERNAL_ID, Application, Directory, Inventory, Listing, Snapshot
-from reconciler.person import InKeeper, around, in_jumpcloud, in_keeper, in_snapshot
+from reconciler.jumpcloud import JumpCloud, Person, Unauthorized, Unavailable, UnexpectedReply
+from reconciler.keeper import Keeper, KeeperError, Progress
+from reconciler.model import (
+    EXTERNAL_ID,
+    Account,
+    Application,
+    Directory,
+    Group,
+    Inventory,
+    Listing,
+    Snapshot,
+    Status,
+    User,
+)
+from reconciler.person import InKeeper, around, in_keeper, in_snapshot
 from reconciler.plan import Kind, Notice, Operation
 from reconciler.policy import TeamPolicy
 from reconciler.settle import Settled, settle
 from reconciler.snapshot import observed
 from reconciler.store import JournalRow, State
-from reconciler.tasks import siblings
+from reconciler.tasks import siblings, together
 
+UNAUTHORIZED = 401
 STALE = timedelta(days=1)
 """A snapshot whose newest run is older than this is rebuilt from Keeper first."""
 
@@ -49,22 +63,24 @@ class Stopped(Exception):
 class Read:
     """Both sides as read. `before` is the snapshot as the state file has it; `snapshot` is rebuilt from Keeper where
     this is a resync, and says what became of `unknown`, the operations of former runs without a known outcome;
-    `outcomes` has that by journal id. `focus` is the key of the person whom it is about, "" for everybody. `notices`
-    are of the reading itself."""
+    `outcomes` has that by journal id. `focus` are the keys of the people whom it is about, empty for everybody.
+    `notices` are of the reading itself. `mark` is the moment at which `before` was read (see `Hands`)."""
 
     directory: Directory
     before: Snapshot
     snapshot: Snapshot
     kind: str
-    focus: str = ""
+    focus: frozenset[str] = frozenset()
     unknown: Sequence[JournalRow] = ()
     outcomes: Mapping[int, Settled] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
+    mark: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Reads both sides on top of what the state file has: the snapshot `before`, and the operations `unknown`."""
+    """Reads both sides on top of what the state file has: the snapshot `before`, as of the `mark`, and the operations
+    `unknown`."""
 
     services: Services
     organization: str
@@ -73,6 +89,7 @@ class Reader:
     unknown: Sequence[JournalRow]
     now: datetime
     progress: Progress | None = None
+    mark: int = 0
 
     def asks_keeper(self, last: datetime | None) -> bool:
         """Whether the snapshot is not good enough and Keeper has to be listed. `last`: when a run last read all."""
@@ -97,12 +114,13 @@ class Reader:
         directory = await jumpcloud.read_directory(scope, _ids_of_interest(snapshot), self.progress)
         outcomes, snapshot = settle(_sent_rows(self.unknown), snapshot)
         kind = "resync" if resync else "cycle"
-        return Read(directory, self.before, snapshot, kind, "", self.unknown, outcomes, notices)
+        return Read(
+            directory, self.before, snapshot, kind, frozenset(), self.unknown, outcomes, notices, mark=self.mark
+        )
 
-    async def one(self, address: str) -> Read:
-        """One person by point reads; Keeper is listed as a whole only where the snapshot does not know them. Raises
-        NobodyThere."""
-        person = await in_jumpcloud(self.services.jumpcloud, self.before, address)
+    async def one(self, address: str, person: Person | None) -> Read:
+        """One person by point reads, as JumpCloud has shown them; Keeper is listed as a whole only where the snapshot
+        does not know them. Raises NobodyThere."""
         user = person.user if person else None
         if in_snapshot(self.before, address, user).snapshot.accounts:
             held = await in_keeper(self.services.keeper, self.before, address, user, self.now)
@@ -118,13 +136,49 @@ class Reader:
 
     async def around(self, person: Person | None, held: InKeeper) -> Read:
         """Both sides, as far as they bear on one person."""
-        users, groups = await around(self.services.jumpcloud, person, held)
-        # What became of others can't be told from this one person: it stays open until the next whole cycle.
-        keys = (held.key, *held.snapshot.accounts)
+        people = [person] if person else []
+        users, groups = await around(self.services.jumpcloud, people, held.snapshot)
+        return self._of(users, groups, held.snapshot, frozenset({held.key} - {""}))
+
+    async def suspended(self, ids: Collection[str]) -> Read:
+        """The users of these JumpCloud ids whose own record says suspended.
+
+        No list and no group is read: a lock needs neither, and suspended people do not wait for what cannot be read. An
+        account that Keeper does not show now stands as in the snapshot.
+        """
+        found = await together(self._record(one) for one in sorted(ids))
+        users = {user.id: user for user in found if user is not None and user.status is Status.SUSPENDED}
+        accounts: dict[str, Account] = {}
+        for held in await together(self._as_far_as_shown(user) for user in users.values()):
+            accounts |= held.accounts
+        return self._of(users, {}, replace(self.before, accounts=accounts), frozenset(users))
+
+    async def _record(self, user_id: str) -> User | None:
+        try:
+            return await self.services.jumpcloud.record(user_id)
+        except (Unavailable, Unauthorized, UnexpectedReply) as error:
+            if isinstance(error, Unauthorized) and error.status == UNAUTHORIZED:
+                raise
+            logger.warning("The leaver lane could not read the JumpCloud user {}: {}", user_id, error)
+            return None
+
+    async def _as_far_as_shown(self, user: User) -> Snapshot:
+        known = in_snapshot(self.before, "", user)
+        try:
+            return (await in_keeper(self.services.keeper, self.before, "", user, self.now)).snapshot
+        except KeeperError as error:
+            logger.debug("the account of {} was not read again: {}", user.id, error)
+            return known.snapshot
+
+    def _of(
+        self, users: Mapping[str, User], groups: Mapping[str, Group], held: Snapshot, focus: frozenset[str]
+    ) -> Read:
+        # What became of others can't be told from these people: it stays open until the next whole cycle.
+        keys = {*focus, *held.accounts}
         mine = [row for row in self.unknown if row.operation.subject.key in keys and row.state is not State.PLANNED]
-        outcomes, settled = settle(_sent_rows(mine), held.snapshot)
+        outcomes, settled = settle(_sent_rows(mine), held)
         directory = Directory(self.organization, self.application, users, groups)
-        return Read(directory, self.before, settled, "resync", held.key, mine, outcomes)
+        return Read(directory, self.before, settled, "resync", focus, mine, outcomes, mark=self.mark)
 
     async def _inventory(self, teams: TeamPolicy, *, resync: bool) -> tuple[Inventory | None, tuple[Notice, ...]]:
         """What Commander tells; the former where it fails or need not be asked. A failure of it fails no cycle."""

@@ -25,6 +25,10 @@ _ID = re.compile(r"(?!\.+$)[A-Za-z0-9_.-]{1,128}")
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
+UNCONFIRMED = "unconfirmed"
+"""The outcome of an operation that a confirming read did not bear out."""
+
+
 class State(StrEnum):
     """How far an operation in the journal has come; the last four are outcomes."""
 

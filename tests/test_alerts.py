@@ -165,7 +165,7 @@ def test_a_leaver_who_is_active_an_hour_past_grace_is_told_of_while_cycles_work_
 def test_who_merely_left_is_known_of_the_others_after_a_look_at_one_person() -> None:
     everybody = merely_left(plan(lock(1), lock(2), lock(3, Rule.SUSPENDED)))
     assert everybody == {lock(1).subject.keeper_id, lock(2).subject.keeper_id}
-    one = replace(plan(lock(2, Rule.SUSPENDED)), focus=lock(2).subject.key)
+    one = replace(plan(lock(2, Rule.SUSPENDED)), focus=frozenset({lock(2).subject.key}))
     assert merely_left(one, everybody) == {lock(1).subject.keeper_id}
     assert merely_left(plan(), everybody) == set()
 

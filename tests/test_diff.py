@@ -392,7 +392,7 @@ def test_a_failing_subject_rests_for_a_while_but_not_when_a_person_asks() -> Non
     held = snapshot([], failures={u.id: Failure(2, NOW - timedelta(minutes=9), "refused")})
     assert not only(decide(directory([u]), held)).sent
     assert only(decide(directory([u]), held, now=NOW + timedelta(minutes=1))).sent
-    assert only(decide(directory([u]), held, focus=u.id, pausing=False)).sent
+    assert only(decide(directory([u]), held, focus=frozenset({u.id}), pausing=False)).sent
 
 
 def test_a_leavers_lock_waits_for_no_pause_after_failures() -> None:

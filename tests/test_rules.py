@@ -164,7 +164,7 @@ def test_an_account_that_was_given_up_and_is_adopted_again_is_its_owners_under_a
 def test_focus_does_not_lose_the_adoption_of_an_unmanaged_account() -> None:
     p = user(1, direct=True)
     held = snapshot([unmanaged(1)])
-    d = decide(directory([p]), held, focus=p.id)
+    d = decide(directory([p]), held, focus=frozenset({p.id}))
     assert d.plan.operations
     assert d.snapshot.accounts["k0001"].managed
 
@@ -180,7 +180,7 @@ def test_resync_of_one_before_the_review_adopts_no_team_by_name() -> None:
         settled={},
         queued_at=None,
     )
-    d = decide(directory([p], [g]), snapshot([account(p)], [namesake], reviewed=False), focus=p.id)
+    d = decide(directory([p], [g]), snapshot([account(p)], [namesake], reviewed=False), focus=frozenset({p.id}))
     j = judged(d, consent=Consent(person="person:u1"))
     given = [t.keeper_id for op in j.plan.operations if op.sent for t in op.add]
     assert not given, (given, d.snapshot.teams[namesake.keeper_id].standing)
@@ -226,7 +226,7 @@ def test_a_released_grant_goes_though_a_name_changed_meanwhile() -> None:
 def test_resync_of_one_person_more_is_judged_by_the_ordinary_limits() -> None:
     people = [user(n, direct=True) for n in range(1, 1001)]
     whole = snapshot([account(p) for p in people])
-    d = decide(directory([]), snapshot([whole.accounts["k0001"]]), focus=jc(1))  # deleted, read alone
+    d = decide(directory([]), snapshot([whole.accounts["k0001"]]), focus=frozenset({jc(1)}))  # deleted, read alone
     d = replace(d, snapshot=replace(whole, accounts={**whole.accounts, **d.snapshot.accounts}))
     j = judged(d, consent=Consent(person="person:u1", persons_before=frozenset({jc(7), jc(8), jc(9)})))
     assert [op for op in j.plan.operations if op.sent], j.plan.held  # 1 of 20 allowed
@@ -413,7 +413,7 @@ def test_the_pilot_covers_who_was_created_in_it_and_left_before_the_next_read() 
 def test_the_former_external_id_survives_a_resync_of_one() -> None:
 
     u = user(1, direct=True)
-    d = decide(directory([u]), snapshot([unmanaged(1, external="okta-1")]), focus=u.id)
+    d = decide(directory([u]), snapshot([unmanaged(1, external="okta-1")]), focus=frozenset({u.id}))
     (op,) = d.plan.operations
     row = d.snapshot.accounts["k0001"]
     after = after_user(row, op, {}, None, NOW)

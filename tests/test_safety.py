@@ -184,5 +184,5 @@ def test_a_hold_keeps_every_operation_in_the_plan() -> None:
 def test_a_plan_for_one_person_says_nothing_of_the_scope_as_a_whole() -> None:
     leaver, other = user(1), user(2, direct=True)
     held = snapshot([account(leaver), account(other)])
-    decision = decide(directory([leaver]), held, Policy(grace=timedelta(0)), focus=leaver.id)
+    decision = decide(directory([leaver]), held, Policy(grace=timedelta(0)), focus=frozenset({leaver.id}))
     assert sent(judged(decision)) == [leaver.email]

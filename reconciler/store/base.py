@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from reconciler import statefile
+from reconciler.hands import Hands
 from reconciler.plan import Kind
 from reconciler.rows import json_text
 from reconciler.statefile_errors import Damaged, translated
@@ -24,6 +25,9 @@ class OpenFile:
         self._connection = connection
         self._lock = lock
         self._beside = beside
+        self.hands = Hands()
+        self._live: set[int] = set()
+        """The runs that this process has begun and not ended: what they have in hand was not cut off."""
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, write: bool, takes_requests: bool = False) -> Self:

@@ -8,8 +8,9 @@ from reconciler import statefile
 from reconciler.history import RUN_COLUMNS, Found, Wanted, find
 from reconciler.migrations import LAST_CHANGE
 from reconciler.model import Account, Team
-from reconciler.plan import Kind, Operation, TeamRef
+from reconciler.plan import Kind, Operation
 from reconciler.rows import (
+    UNCONFIRMED,
     JournalRow,
     Request,
     Run,
@@ -55,7 +56,9 @@ class Journal(Snapshots):
                 "held": 0,
                 "counts": "{}",
             }
-            return self._insert("runs", row)
+            run_id = self._insert("runs", row)
+        self._live.add(run_id)
+        return run_id
 
     def finish_run(
         self,
@@ -75,6 +78,7 @@ class Journal(Snapshots):
         `kind` is what it turned out to be, `error` why it failed. Of runs with the same plan only the newest keeps the
         document: a plan may be held for days. No more than `DOCUMENTS` are kept.
         """
+        self._live.discard(run_id)
         with self._tx() as connection:
             if document is not None:
                 # What was held stays to be released as long as nothing came of it: `held_run` knows only such runs.
@@ -194,12 +198,40 @@ class Journal(Snapshots):
             self._replace("operations", rows)
             return ids
 
-    def mark_sent(self, operation_id: int, at: datetime, add: Sequence[TeamRef]) -> None:
-        """Record that an operation is about to be sent: from now on its outcome is unknown. `add`: the teams to be
-        given, as they are known by now; one that still has no Keeper id is left out of the request."""
-        with self._tx():
-            row = {"state": State.SENT.value, "sent_at": time_text(at), "teams_add": teams_text(add)}
+    def mark_sent(
+        self, operation_id: int, at: datetime, sent: Operation, rest: Operation | None = None, why: str = ""
+    ) -> int:
+        """Record that an operation is about to be sent: from now on its outcome is unknown.
+
+        `sent` is the operation with its teams as they are known by now; a team that still has no Keeper id is left out
+        of the request. `rest` is the part that was not confirmed, and `why`: it gets a row of its own, which is put
+        off. Returns the id of that row, 0 where there is none.
+        """
+        with self._tx() as connection:
+            row = {
+                "state": State.SENT.value,
+                "sent_at": time_text(at),
+                "teams_add": teams_text(sent.add),
+                "teams_remove": teams_text(sent.remove),
+            }
             self._update("operations", operation_id, row)
+            if rest is None:
+                return 0
+            sql = "SELECT run_id, decision, planned_at, (SELECT max(id) FROM operations) FROM operations WHERE id = ?"
+            run_id, decision, planned_at, last = connection.execute(sql, (operation_id,)).fetchone()
+            part = {
+                "id": last + 1,
+                "run_id": run_id,
+                "state": State.PUT_OFF.value,
+                **operation_row(rest),
+                "decision": decision,
+                "planned_at": planned_at,
+                "finished_at": time_text(at),
+                "outcome": UNCONFIRMED,
+                "error": why,
+            }
+            self._insert("operations", part)
+            return int(last) + 1
 
     def mark_without_teams(self, operation_id: int) -> None:
         """Record that an operation is sent once more without its teams, which Keeper refused: should the answer be
@@ -226,12 +258,26 @@ class Journal(Snapshots):
             self._update("operations", operation_id, row)
             self._put(accounts, teams, drop_accounts, drop_teams)
 
-    def unfinished(self) -> list[JournalRow]:
+    def unfinished(self, run_id: int = 0) -> list[JournalRow]:
         """The operations whose outcome is not known: those that a crash left planned or sent, and those that are
-        unknown since Keeper was asked last. The oldest first."""
+        unknown since Keeper was asked last. The oldest first.
+
+        What another run of this process has in hand is left out; `run_id` is the run that asks.
+        """
         with self._reading() as connection:
             sql = "SELECT * FROM operations WHERE state IN ('planned', 'sent', 'unknown') AND id > ? ORDER BY id"
-            return [journal_row(row) for row in rows(connection, sql, former_operations(connection))]
+            found = [journal_row(row) for row in rows(connection, sql, former_operations(connection))]
+        others = self._live - {run_id}
+        return [row for row in found if row.run_id not in others]
+
+    def in_hand(self) -> list[JournalRow]:
+        """The operations that a run of this process is about to send."""
+        if not self._live:
+            return []
+        with self._reading() as connection:
+            places = ", ".join("?" * len(self._live))
+            sql = f"SELECT * FROM operations WHERE state = 'planned' AND run_id IN ({places}) ORDER BY id"
+            return [journal_row(row) for row in rows(connection, sql, *sorted(self._live))]
 
     def journal(self, since: datetime) -> list[JournalRow]:
         """The operations whose state changed at this time or later, the oldest first."""

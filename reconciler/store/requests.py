@@ -94,6 +94,11 @@ class Requests(OpenFile):
         with self._tx():
             self._update("requests", int(request_id), {"arguments": json_text(dict(arguments))})
 
+    def prolong(self, request_id: str, until: datetime) -> None:
+        """Let an open decision count longer."""
+        with self._tx():
+            self._update("requests", int(request_id), {"until": time_text(until)})
+
     def pause(self) -> Request | None:
         """The decision that stops all writes, if one is open."""
         with self._reading() as connection:

@@ -2,12 +2,13 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
 from reconciler.inventory import from_json, to_json
+from reconciler.merge import merged
 from reconciler.model import Account, Failure, Inventory, Snapshot, Team
 from reconciler.rows import (
     ACCOUNT_COLUMNS,
@@ -24,7 +25,10 @@ from reconciler.rows import (
 from reconciler.statefile_errors import WrongBinding
 from reconciler.store.base import OpenFile, former_operations, meta, rows
 
-T = TypeVar("T")
+R = TypeVar("R", Account, Team)
+_MEMBERSHIPS = '"user", team, ours, seen, shown, asked_at, found'
+_PORTION = 500
+"""Rows that one query asks for by their ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,7 @@ class Snapshots(OpenFile):
             return Snapshot(
                 accounts=accounts_of(
                     connection.execute(f"SELECT {ACCOUNT_COLUMNS} FROM users"),
-                    connection.execute('SELECT "user", team, ours, seen, shown, asked_at, found FROM memberships'),
+                    connection.execute(f"SELECT {_MEMBERSHIPS} FROM memberships"),
                 ),
                 teams={team.keeper_id: team for team in teams},
                 unsettled_teams=_unsettled_teams(connection, former),
@@ -117,6 +121,17 @@ class Snapshots(OpenFile):
                 inventory=from_json(kept) if (kept := meta(connection, "inventory")) else None,
             )
 
+    def reviewed(self) -> bool:
+        """Whether a person has looked at the first plan for this node."""
+        return self.meta("reviewed") == "1"
+
+    def managed_ids(self) -> tuple[frozenset[str], frozenset[str]]:
+        """The JumpCloud ids of managed people: those active in Keeper, and those locked."""
+        sql = "SELECT jumpcloud_id, active FROM users WHERE standing = 'managed' AND gone = 0 AND jumpcloud_id <> ''"
+        with self._reading() as connection:
+            found = connection.execute(sql).fetchall()
+        return frozenset(i for i, active in found if active), frozenset(i for i, active in found if not active)
+
     def keep_inventory(self, inventory: Inventory | None) -> None:
         """Keep what the inventory command printed last, or forget it."""
         with self._tx() as connection:
@@ -126,19 +141,53 @@ class Snapshots(OpenFile):
                 self._set_meta("inventory", to_json(inventory))
 
     def save(self, snapshot: Snapshot, before: Snapshot) -> None:
-        """Write what differs between the two; `before` is what the file holds, as `snapshot` gave it or `save` got it.
+        """Write what differs between the two; `before` is what the file held, as `snapshot` gave it or `save` got it.
 
-        What is unsettled and the `failures` come from the journal and are not written, nor is the inventory.
+        What was written since, by a cycle beside this one, stays field by field. What is unsettled and the `failures`
+        come from the journal and are not written, nor is the inventory.
         """
         with self._tx():
-            self._put_accounts(_differing(snapshot.accounts, before.accounts), before.accounts)
-            self._drop_accounts(before.accounts.keys() - snapshot.accounts.keys())
-            self._put_teams(_differing(snapshot.teams, before.teams))
-            self._drop_teams(before.teams.keys() - snapshot.teams.keys())
+            accounts = _differing(snapshot.accounts, before.accounts)
+            teams = _differing(snapshot.teams, before.teams)
+            lost_accounts = before.accounts.keys() - snapshot.accounts.keys()
+            lost_teams = before.teams.keys() - snapshot.teams.keys()
+            there = self._accounts([*(row.keeper_id for row in accounts), *lost_accounts])
+            self._put_accounts(_merged(accounts, before.accounts, there), there)
+            self._drop_accounts(k for k in lost_accounts if there.get(k) == before.accounts[k])
+            teams_there = self._teams([*(row.keeper_id for row in teams), *lost_teams])
+            self._put_teams(_merged(teams, before.teams, teams_there))
+            self._drop_teams(k for k in lost_teams if teams_there.get(k) == before.teams[k])
             if snapshot.reviewed != before.reviewed:
                 self._set_meta("reviewed", "1" if snapshot.reviewed else "0")
             if snapshot.read_at != before.read_at and snapshot.read_at is not None:
                 self._set_meta("read_at", time_text(snapshot.read_at))
+
+    def account(self, keeper_id: str) -> Account | None:
+        """One account as it is now."""
+        with self._reading():
+            return self._accounts([keeper_id]).get(keeper_id)
+
+    def team(self, keeper_id: str) -> Team | None:
+        """One team as it is now."""
+        with self._reading():
+            return self._teams([keeper_id]).get(keeper_id)
+
+    def _accounts(self, keeper_ids: Sequence[str]) -> dict[str, Account]:
+        found: dict[str, Account] = {}
+        for ids in _portions(keeper_ids):
+            places = ", ".join("?" * len(ids))
+            found |= accounts_of(
+                self._connection.execute(f"SELECT {ACCOUNT_COLUMNS} FROM users WHERE keeper_id IN ({places})", ids),
+                self._connection.execute(f'SELECT {_MEMBERSHIPS} FROM memberships WHERE "user" IN ({places})', ids),
+            )
+        return found
+
+    def _teams(self, keeper_ids: Sequence[str]) -> dict[str, Team]:
+        found: dict[str, Team] = {}
+        for ids in _portions(keeper_ids):
+            sql = f"SELECT * FROM teams WHERE keeper_id IN ({', '.join('?' * len(ids))})"
+            found |= {team.keeper_id: team for team in map(team_of, rows(self._connection, sql, *ids))}
+        return found
 
     def put(
         self,
@@ -196,9 +245,18 @@ class Snapshots(OpenFile):
         self._connection.executemany("DELETE FROM teams WHERE keeper_id = ?", [(i,) for i in keeper_ids])
 
 
-def _differing(rows: Mapping[str, T], before: Mapping[str, T]) -> list[T]:
+def _differing(rows: Mapping[str, R], before: Mapping[str, R]) -> list[R]:
     # Identity first: what nobody touched is the same object, and there may be 100,000 of them.
     return [row for key, row in rows.items() if (old := before.get(key)) is not row and old != row]
+
+
+def _merged(wanted: Iterable[R], before: Mapping[str, R], current: Mapping[str, R]) -> list[R]:
+    rows = (merged(row, before.get(row.keeper_id), current.get(row.keeper_id)) for row in wanted)
+    return [row for row in rows if row is not None]
+
+
+def _portions(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (ids[start : start + _PORTION] for start in range(0, len(ids), _PORTION))
 
 
 def _failures(connection: sqlite3.Connection, former: int) -> dict[str, Failure]:

@@ -1,0 +1,67 @@
+"""One subject, one hand: what keeps two cycles from working on one user or team at the same time.
+
+A whole cycle, the leaver lane and a `resync EMAIL` run beside each other in one process. Each holds a subject from the
+confirming read until the outcome is recorded. Whoever planned before the subject was changed plans anew.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import ContextVar
+
+_held: ContextVar[frozenset[str]] = ContextVar("held", default=frozenset())
+
+
+class Hands:
+    """The subjects that are held now, and when each was changed last. One object for each open state file."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._waiting: dict[str, int] = {}
+        self._changed: dict[str, int] = {}
+        self._changes = 0
+        self.deciding = asyncio.Lock()
+        """Held from the judgement of a plan until its operations are in the journal, so that limits count both."""
+
+    @asynccontextmanager
+    async def hold(self, keys: Iterable[str]) -> AsyncIterator[None]:
+        """Hold these subjects (see `plan.Subject.key`); whatever the present task holds already is not waited for.
+
+        Whoever holds one must not ask for more: the order of the keys is all that prevents a deadlock.
+        """
+        mine = _held.get()
+        wanted = sorted(set(keys) - mine - {""})
+        async with AsyncExitStack() as stack:
+            for key in wanted:
+                await stack.enter_async_context(self._one(key))
+            token = _held.set(mine.union(wanted))
+            try:
+                yield
+            finally:
+                _held.reset(token)
+
+    @asynccontextmanager
+    async def _one(self, key: str) -> AsyncIterator[None]:
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        self._waiting[key] = self._waiting.get(key, 0) + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            self._waiting[key] -= 1
+            if not self._waiting[key]:
+                del self._waiting[key], self._locks[key]
+
+    def mark(self) -> int:
+        """The moment at which a snapshot is read, for `changed_since`."""
+        return self._changes
+
+    def changed(self, ids: Iterable[str]) -> None:
+        """Note that an operation on the subject with these ids begins: what others planned about it is void."""
+        self._changes += 1
+        for one in ids:
+            self._changed[one] = self._changes
+
+    def changed_since(self, mark: int, ids: Iterable[str]) -> bool:
+        """Whether an operation on the subject with these ids has begun since the mark."""
+        return any(self._changed.get(one, 0) > mark for one in ids if one)

@@ -1,0 +1,39 @@
+"""Merge a row that was computed from an older copy of the snapshot with the row as it is now. Pure.
+
+Several cycles work on one state file at the same time: a whole one, and partial ones about a few people. Each knows the
+snapshot as it was when it began. A field that somebody else has changed since then keeps the newer value.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any, TypeVar
+
+from reconciler.model import Account, Team
+
+R = TypeVar("R", Account, Team)
+
+
+def merged(wanted: R, before: R | None, current: R | None) -> R | None:
+    """The row to write: `wanted` was made from `before`, and `current` is what is there now.
+
+    None where somebody else has deleted the row meanwhile.
+    """
+    if current in (before, wanted):
+        return wanted
+    if current is None or before is None:
+        return current
+    values: dict[str, Any] = {}
+    for name in (field.name for field in fields(wanted)):
+        new, old, now = (getattr(row, name) for row in (wanted, before, current))
+        values[name] = _entries(new, old, now) if isinstance(now, Mapping) else new if now == old else now
+    return replace(current, **values)
+
+
+def _entries(wanted: Mapping[str, Any], before: Mapping[str, Any], current: Mapping[str, Any]) -> Mapping[str, Any]:
+    if current == before:
+        return wanted
+    kept = {key for key in current.keys() | before.keys() if current.get(key) != before.get(key)}
+    return {
+        **{key: value for key, value in wanted.items() if key not in kept},
+        **{key: value for key, value in current.items() if key in kept},
+    }
