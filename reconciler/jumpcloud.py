@@ -60,6 +60,9 @@ NEAR = 3
 """How many labels an error suggests."""
 
 _USERS = {"fields": UserRow.FIELDS}
+_SUSPENDED = {"filter[or][0]": "state:$eq:SUSPENDED", "filter[or][1]": "suspended:$eq:true"}
+_REFUSED = (400, 403, 404)
+"""Statuses with which a filter or a search is refused, not the reader."""
 _NOWHERE = Ways(direct=False, groups=frozenset())
 
 
@@ -389,6 +392,72 @@ class JumpCloud:
         if len(rows) > 1:
             raise PersonAmbiguous(address, tuple(sorted(row.id for row in rows)))
         return rows[0] if rows else None
+
+    # -- many people, for the evidence of one operation or of the leavers ----------------------------------------------
+
+    async def suspended(self, active: Collection[str], witness: Collection[str]) -> frozenset[str]:
+        """The ids of users that JumpCloud says are suspended; of others than `active` it may say nothing.
+
+        One filter by state is asked for, and each row's own state decides, since that V1 lists heed filters on these
+        fields is assumed. The filter is not believed where it is refused, where it needs more pages than a search of
+        the ids in `active` would, or where it lacks everybody in `witness` (people who were suspended when last read)
+        though the own record of one of them still says so. Then the ids in `active` are searched for.
+        """
+        pages = max(1, -(-len(active) // PAGE))
+        found = await self._filtered_by_suspension(pages)
+        if found is not None and not found.isdisjoint(witness):
+            return found
+        if found is not None:
+            probe = min(filter(is_jumpcloud_id, witness), default=None)
+            if probe is None or await self.status_of(probe) is not Status.SUSPENDED:
+                return found
+        wanted = frozenset(filter(is_jumpcloud_id, active))
+        users = await self._search(wanted, "", None)
+        if users is None:
+            users = await self._listed(wanted, None, None)
+        return frozenset(user.id for user in users.values() if user.status is Status.SUSPENDED)
+
+    async def _filtered_by_suspension(self, most: int) -> frozenset[str] | None:
+        """Whom the filter finds, read to the empty page; None where it is refused or needs more pages than `most`."""
+        params = {**_USERS, **_SUSPENDED, "sort": "_id", "limit": PAGE}
+        found: set[str] = set()
+        skip = 0
+        for _ in range(most + 1):
+            reply = await self._lists.send("GET", "/api/systemusers", {**params, "skip": skip}, also=_REFUSED)
+            if reply.status != 200:
+                return None
+            page = envelope(reply, UserRow, "suspended users")
+            if not page.length:
+                return frozenset(found)
+            if (page.total or 0) > most * PAGE:
+                return None
+            found.update(row.id for row in page.rows if row.status is Status.SUSPENDED)
+            skip += page.length
+        return None
+
+    async def statuses(self, ids: Collection[str]) -> Mapping[str, Status]:
+        """The status of each of these users, by searches of a hundred ids; who is gone is missing.
+
+        Who is missing from a search is read alone, so that a search never says that somebody is gone. The status of
+        somebody whose own record gives no clear answer is unknown.
+        """
+        wanted = frozenset(map(checked_id, ids))
+        found = (await self._search(wanted, "", None) if wanted else {}) or {}
+        missing = sorted(wanted - found.keys())
+
+        async def alone(user_id: str) -> Status | None:
+            try:
+                return await self.status_of(user_id)
+            except Unauthorized as error:
+                if error.status == 401:
+                    raise
+                return Status.UNKNOWN
+            except JumpCloudError:
+                return Status.UNKNOWN
+
+        own = dict(zip(missing, await together(map(alone, missing)), strict=True))
+        known = {user_id: user.status for user_id, user in found.items()}
+        return known | {user_id: status for user_id, status in own.items() if status is not None}
 
     async def status_of(self, user_id: str, /) -> Status | None:
         """The status in the user's own record; None where JumpCloud says that there is no such user."""

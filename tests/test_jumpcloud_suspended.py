@@ -1,0 +1,110 @@
+"""Who is suspended, without a list of everybody: what the leaver lane and a creation's evidence ask."""
+
+from typing import Any
+
+import pytest
+
+from reconciler.jumpcloud import JumpCloud
+from reconciler.model import Status
+from reconciler.simulator.faults import Rewrite, status
+from reconciler.simulator.jumpcloud import JumpCloud as Simulator
+from tests.test_jumpcloud import Edit, ask, requests, served, small
+
+FILTERED = r"/api/systemusers\?.*filter"
+
+
+def with_suspended(inside: int = 250, outside: int = 0) -> tuple[Simulator, list[str], set[str]]:
+    """An organisation in which three of those in scope are suspended, each as one of the fields says it."""
+    simulator, application = small(inside, outside)
+    active = sorted(simulator.in_scope(application))
+    for one, values in zip(
+        active[::100], ({"state": "SUSPENDED"}, {"suspended": True}, {"state": "SUSPENDED"}), strict=True
+    ):
+        simulator.update_user(one, **values)
+    return simulator, active, set(active[::100])
+
+
+def test_one_filter_finds_the_suspended() -> None:
+    simulator, active, suspended = with_suspended()
+    with served(simulator) as server:
+        assert ask(server, lambda client: client.suspended(active, suspended)) == suspended
+        assert len(requests(server)) == 2
+
+
+REFUSALS: dict[str, Any] = {
+    "400": status(400, b'{"message":"Bad Request"}'),
+    "403": status(403),
+    "404": status(404),
+    "finds nobody": Rewrite(keep=0, total=0),
+}
+
+
+@pytest.mark.parametrize("way", REFUSALS)
+def test_a_filter_that_is_refused_or_lacks_the_witness_gives_way_to_a_search(way: str) -> None:
+    simulator, active, suspended = with_suspended()
+    with served(simulator) as server:
+        server.faults.add(REFUSALS[way], target=FILTERED)
+        assert ask(server, lambda client: client.suspended(active, suspended)) == suspended
+        assert len(requests(server, "/api/search/")) == 3
+
+
+@pytest.mark.parametrize("total", [True, False])
+def test_a_filter_that_is_ignored_does_no_harm_and_costs_no_more_than_the_search(total: bool) -> None:
+    simulator, active, suspended = with_suspended(250, 900)
+
+    def everybody(rows: list[Any]) -> list[Any]:
+        return [
+            {"_id": one.id, "email": one.email, "state": one.state, "suspended": one.suspended}
+            for one in simulator.organization().users.values()
+        ][:100]
+
+    with served(simulator) as server:
+        server.faults.add(Edit(everybody, 1150 if total else None), target=FILTERED)
+        assert ask(server, lambda client: client.suspended(active, suspended)) == suspended
+        assert len(requests(server, "filter")) == (1 if total else 4)
+
+
+def test_a_witness_who_is_suspended_no_more_proves_nothing_against_the_filter() -> None:
+    simulator, active, suspended = with_suspended()
+    former = next(one for one in active if one not in suspended)
+    with served(simulator) as server:
+        assert ask(server, lambda client: client.suspended(active, {former, "no id"})) == suspended
+        assert not requests(server, "/api/search/")
+
+
+def test_a_search_that_is_not_to_be_relied_on_gives_way_to_the_whole_list() -> None:
+    simulator, active, suspended = with_suspended()
+    with served(simulator) as server:
+        server.faults.add(status(400), target=FILTERED)
+        server.faults.add(status(400), target="/api/search/")
+        assert ask(server, lambda client: client.suspended(active, ())) == suspended
+
+
+def test_the_states_of_many_by_one_search_and_of_who_is_missing_by_the_own_record() -> None:
+    simulator, active, suspended = with_suspended()
+    gone, refused = active[1], active[2]
+    wanted = active[:101]
+    simulator.delete_user(gone)
+
+    async def work(client: JumpCloud) -> Any:
+        return await client.statuses(wanted)
+
+    with served(simulator) as server:
+        server.faults.add(status(403), target=f"/api/systemusers/{refused}")
+        server.faults.add(Rewrite(drop=[refused]), target="/api/search/")
+        found = ask(server, work)
+        assert len(requests(server, "/api/search/")) == 2
+    assert found == {
+        one: Status.SUSPENDED if one in suspended else Status.UNKNOWN if one == refused else Status.ACTIVE
+        for one in wanted
+        if one != gone
+    }
+
+
+@pytest.mark.parametrize("fault", [status(400), Rewrite(keep=0, total=0)])
+def test_a_search_that_is_refused_or_finds_nobody_gives_way_to_own_records(fault: Any) -> None:
+    simulator, active, _ = with_suspended()
+    with served(simulator) as server:
+        server.faults.add(fault, target="/api/search/")
+        assert set(ask(server, lambda client: client.statuses(active[:3]))) == set(active[:3])
+        assert len(requests(server, "/api/systemusers/")) == 3
