@@ -25,6 +25,7 @@ import certifi
 import httpx
 from loguru import logger
 
+from reconciler.http_clock import ServiceClock
 from reconciler.http_errors import (
     BadReply,
     Call,
@@ -119,6 +120,7 @@ class Http:
         self._pace = pace
         self._limits = limits or Limits()
         self._clock = clock or Clock()
+        self._service_clock = ServiceClock(self._clock)
         self._host = urllib.parse.urlsplit(self.base_url).netloc
         local = is_loopback(self.base_url)
         if local:
@@ -142,6 +144,13 @@ class Http:
     ) -> None:
         for client in self._clients:
             await client.aclose()
+
+    def clock_offset(self) -> float | None:
+        """Seconds by which the service's clock is ahead of this machine's wall clock as it is now.
+
+        None until the three newest definite JSON replies with a `Date` agree; see `ServiceClock`.
+        """
+        return self._service_clock.offset()
 
     async def request(
         self,
@@ -218,6 +227,7 @@ class Http:
             outcome = judge(outcome, self._clock.wall()) or outcome
         if isinstance(outcome, Reply):
             self._pace.answered()
+            self._service_clock.learn(outcome.headers, outcome.received)
         took = 1000 * (self._clock.monotonic() - began)
         result = outcome.status if outcome.status is not None else outcome.problem
         logger.debug("{}: {} in {:.0f} ms", call, result, took)
@@ -233,13 +243,14 @@ class Http:
 
     async def _exchange(self, client: httpx.AsyncClient, request: httpx.Request, call: Call) -> Reply | Failure:
         response = await client.send(request, stream=True, follow_redirects=False)
+        received = self._clock.boottime()
         try:
             body = await _read(response, self._limits.reply_bytes)
         finally:
             await response.aclose()
         if isinstance(body, Failure):
             return body
-        return Reply(response.status_code, response.headers, body, call)
+        return Reply(response.status_code, response.headers, body, call, received=received)
 
     def _explain(self, error: Exception) -> Failure:
         """Put what httpx raised into words; httpx's own text and the error itself are not kept."""

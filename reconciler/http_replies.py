@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -36,6 +37,8 @@ class Reply:
     call: Call
     doubtful: bool = False
     """An attempt before this one got no answer, and may have taken effect."""
+    received: float = 0.0
+    """The boot time (`Clock.boottime`) at which its head was there."""
 
     def json(self) -> Any:
         """The body as JSON; BadReply where it isn't, is nested too deep or holds a non-finite number."""
@@ -137,16 +140,19 @@ def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
     value = headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]+", value, re.ASCII):
         return max(BACKOFF[0], float(value))
-    until = _date(value)
+    until = http_date(value)
     if until is None:
         return None
     # The service's own clock where it shows it: ours may differ.
-    return max(BACKOFF[0], until - (_date(headers.get("date", "")) or now))
+    return max(BACKOFF[0], until - (http_date(headers.get("date", "")) or now))
 
 
-def _date(value: str) -> float | None:
+def http_date(value: str) -> float | None:
+    """The seconds since 1970 of a date in a header (RFC 9110 section 5.6.7); None for what is no date."""
     try:
-        return parsedate_to_datetime(value).timestamp()
+        date = parsedate_to_datetime(value)
+        # The obsolete form of C's asctime() names no zone; it is UTC too.
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
 

@@ -12,6 +12,14 @@ PACE_GROWTH = 0.1
 """Requests a second gained by every second of answered requests at full pace."""
 
 
+def boottime() -> float:
+    """Seconds since the machine was started, the time that it slept included (clock_gettime(2), CLOCK_BOOTTIME).
+
+    Where there is no such clock it is CLOCK_MONOTONIC, which counts sleep on some systems only.
+    """
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 @dataclass(frozen=True, slots=True)
 class Clock:
     """Time and chance, to be replaced in tests. Seconds throughout; `random` gives 0 up to 1."""
@@ -20,6 +28,7 @@ class Clock:
     wall: Callable[[], float] = time.time
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     random: Callable[[], float] = random.random
+    boottime: Callable[[], float] = boottime
 
 
 class Pace:

@@ -50,7 +50,9 @@ class Time:
 
     @property
     def clock(self) -> Clock:
-        return Clock(lambda: self.now, lambda: 1_800_000_000.0, self.sleep, lambda: self._chance)
+        return Clock(
+            lambda: self.now, lambda: 1_800_000_000.0, self.sleep, lambda: self._chance, boottime=lambda: self.now
+        )
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(round(seconds, 3))

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
-from reconciler import cli, pace
+from reconciler import cli, http, pace
 from reconciler.cli import base
 from tests.campaign import process_time
 
@@ -27,6 +27,7 @@ def main() -> None:
     with (
         patch.object(asyncio, "run", process_time.run),
         patch.object(pace, "Clock", process_time.Clock),
+        patch.object(http, "Clock", process_time.Clock),
         patch.object(base, "datetime", SimpleNamespace(now=lambda _zone: process_time.now(clock))),
         fault,
     ):

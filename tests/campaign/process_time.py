@@ -47,6 +47,7 @@ class Clock(pace.Clock):
     """The clock of the HTTP clients."""
 
     monotonic: Callable[[], float] = lambda: time.monotonic() * HURRY
+    boottime: Callable[[], float] = lambda: pace.boottime() * HURRY
 
 
 def put(path: Path, wall: float) -> None:

@@ -100,7 +100,7 @@ class World:
         node = self.rules.node
         if self._services is None or self._services.scim_url != scim_url(node):
             chance = random.Random("jitter").random
-            clock = Clock(self.time.monotonic, self.time.wall, random=chance)
+            clock = Clock(self.time.monotonic, self.time.wall, random=chance, boottime=self.time.monotonic)
             weather = lambda: self.weather  # noqa: E731
             console = Http(
                 service="JumpCloud",

@@ -207,7 +207,8 @@ class Office:
         return (self.jumpcloud if service == "JumpCloud" else self.keeper).handle(asked)
 
     def services(self, scene: Scene) -> Services:
-        clock = Clock(self.time.monotonic, self.time.wall, random=random.Random(1).random)
+        chance = random.Random(1).random
+        clock = Clock(self.time.monotonic, self.time.wall, random=chance, boottime=self.time.monotonic)
 
         def client(service: str, url: str, headers: Any, most: float) -> Http:
             return Http(
