@@ -8,13 +8,15 @@ on one subject first.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from reconciler import http, log
 from reconciler import keeper as scim
+from reconciler import log
 from reconciler.confirm import Confirmation, Finding, put_off_words
+from reconciler.evidence_age import last_moment
 from reconciler.match import same
 from reconciler.model import DISPLAY_NAME, USER_NAME, Account, KeeperTeam, KeeperUser, Snapshot, Team, fold
 from reconciler.plan import PHASES, Kind, Notice, NoticeKind, Operation, TeamRef
@@ -199,7 +201,7 @@ class _Run:
                     self._record(number, Result(op, State.PUT_OFF, "put_off", reason))
                 elif (sent := self._begun(number, op, finding)) is not None:
                     self.journal.hands.changed(ids)
-                    with http.last_moment(finding.stamp):
+                    with last_moment(finding.stamp) if finding.stamp else nullcontext():
                         verdict = await self._sent(number, sent, canary)
         if self.progress:
             self.progress(len(self.applied.results), len(self.operations))

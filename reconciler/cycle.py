@@ -227,9 +227,9 @@ async def leavers(settings: Settings, services: Services, store: Store, now: dat
     """
     if settings.policy().mode is not Mode.ENFORCE or not store.reviewed() or store.pause() is not None:
         return None
-    active, locked = store.managed_ids()
+    active = store.active_ids()
     with pace.urgent():
-        found = active & await services.jumpcloud.suspended(active, locked)
+        found = active & await services.jumpcloud.suspended(active, store.suspended_ids())
         if not found:
             return None
         order = Order(leavers=found, by=SCHEDULE, reason="suspended in JumpCloud")
@@ -300,7 +300,7 @@ class _Line:
         store.check(bound_to)
         if order.saved is not None:
             order.saved.check(organization, application.id, self.services.scim_url)
-        if store.writable:
+        if store.writable and store.binding() is None:
             store.bind(bound_to)
         reader = Reader(
             self.services, organization, application, before, store.unfinished(), self.now, self.progress, mark

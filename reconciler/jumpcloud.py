@@ -459,6 +459,11 @@ class JumpCloud:
         known = {user_id: user.status for user_id, user in found.items()}
         return known | {user_id: status for user_id, status in own.items() if status is not None}
 
+    async def record(self, user_id: str, /) -> User | None:
+        """The user's own record, bound to nothing; None where JumpCloud says that there is no such user."""
+        row = await self._user(user_id)
+        return None if row is None else row.user()
+
     async def status_of(self, user_id: str, /) -> Status | None:
         """The status in the user's own record; None where JumpCloud says that there is no such user."""
         row = await self._user(user_id)

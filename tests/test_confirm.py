@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.confirm import confirm
+from reconciler.confirm import MOST_IN_DRY_RUN, Confirmation, Finding, preview
 from reconciler.model import Status
 from reconciler.plan import Change, Kind, NoticeKind, Operation, Plan, Rule, Scope, Subject, TeamRef
 from reconciler.safety import Judged
@@ -20,7 +20,14 @@ def confirmed(jumpcloud: JumpCloud, *operations: Operation, unlisted: frozenset[
     plan = Plan("cycle", NOW, SOURCE, Scope(1, 1, 1), operations)
     teams = {held.keeper_id: held for held in (team(ENG), team(SALES))}
     listed = jumpcloud.groups.keys() - unlisted
-    return asyncio.run(confirm(Judged(plan), jumpcloud, listed, teams)).plan
+    return asyncio.run(preview(Judged(plan), Confirmation(jumpcloud, listed, teams))).plan
+
+
+def finding(jumpcloud: JumpCloud, operation: Operation, **more: object) -> Finding:
+    """The evidence for one operation, as the worker that sends it gets it."""
+    teams = {held.keeper_id: held for held in (team(ENG), team(SALES))}
+    made = Confirmation(jumpcloud, jumpcloud.groups.keys(), teams, **more)  # type: ignore[arg-type]
+    return asyncio.run(made.of(operation))
 
 
 def lock(rule: Rule) -> Operation:
@@ -129,8 +136,78 @@ def test_a_tie_that_somebody_moved_to_another_group_in_scope_is_restored() -> No
     assert sent(confirmed(JumpCloud([], [ENG, SALES]), restores)) == [restores]
 
 
-def test_nothing_is_read_for_what_only_gives_or_is_not_sent() -> None:
+def test_a_dry_run_reads_nothing_for_what_only_gives_or_is_not_sent() -> None:
     service = JumpCloud([ADA])
     held = replace(lock(Rule.DELETED), sent=False)
     plan = confirmed(service, held, op(Kind.UPDATE_USER, user(2), add=(ref(ENG),)), op(Kind.CREATE_USER, user(3)))
     assert service.asked == [] and plan.notices == ()
+
+
+def test_a_dry_run_says_how_many_locks_it_did_not_confirm() -> None:
+    locks = [op(Kind.DEACTIVATE_USER, user(n), rule=Rule.LEFT) for n in range(10, 10 + MOST_IN_DRY_RUN + 7)]
+    service = JumpCloud([user(n) for n in range(10, 10 + MOST_IN_DRY_RUN + 7)])
+    plan = confirmed(service, *locks)
+    assert len(sent(plan)) == len(locks)
+    assert len({*service.asked}) == MOST_IN_DRY_RUN
+    assert [notice.message.split(";")[1] for notice in plan.notices] == [" 7 more were not confirmed"]
+
+
+# -- giving ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("own_record", "goes"),
+    [
+        (ADA, True),
+        (user(1, direct=True), True),
+        (user(1), False),
+        (replace(ADA, status=Status.SUSPENDED), False),
+        (replace(ADA, status=Status.STAGED), False),
+        (replace(ADA, status=Status.UNKNOWN), False),
+        (None, False),
+    ],
+)
+def test_an_unlock_goes_when_the_own_record_is_active_and_bound(own_record: object, goes: bool) -> None:
+    service = JumpCloud([own_record] if own_record else [], [ENG])  # type: ignore[list-item]
+    found = finding(service, op(Kind.REACTIVATE_USER, ADA))
+    assert (found.doubt is None) is goes
+    assert found.doubt is None or found.doubt.whole
+
+
+@pytest.mark.parametrize(("status", "goes"), [(Status.ACTIVE, True), (Status.SUSPENDED, False), (Status.UNKNOWN, False)])
+def test_a_creation_goes_when_the_own_record_is_active(status: Status, goes: bool) -> None:
+    found = finding(JumpCloud([replace(ADA, status=status)]), op(Kind.CREATE_USER, ADA))
+    assert (found.doubt is None) is goes
+
+
+def test_nobody_is_created_whose_record_is_gone() -> None:
+    found = finding(JumpCloud(), op(Kind.CREATE_USER, ADA))
+    assert found.doubt is not None and found.doubt.whole
+
+
+def test_an_addition_to_a_team_that_was_there_goes_when_the_person_is_a_member() -> None:
+    addition = op(Kind.UPDATE_USER, ADA, add=(ref(ENG), ref(SALES)))
+    found = finding(JumpCloud([ADA], [ENG, SALES]), addition)
+    assert found.doubt is not None
+    assert (found.doubt.whole, found.doubt.add, found.doubt.remove) == (False, (ref(SALES),), ())
+
+
+def test_joining_a_team_that_was_queued_lately_gives_no_access_and_is_not_read() -> None:
+    service = JumpCloud([ADA])
+    found = finding(service, op(Kind.UPDATE_USER, ADA, add=(ref(SALES),)), queued_lately={SALES.id})
+    assert (found.stamp, found.doubt, service.asked) == (None, None, [])
+
+
+def test_many_creations_share_one_search_and_few_are_read_alone() -> None:
+    people = [user(n) for n in range(100, 130)]
+    service = JumpCloud(people)
+
+    async def all_of(confirmation: Confirmation) -> list[Finding]:
+        return [await confirmation.of(op(Kind.CREATE_USER, person)) for person in people]
+
+    found = asyncio.run(all_of(Confirmation(service, (), {}, creations=[person.id for person in people])))
+    assert [one.doubt for one in found] == [None] * 30
+    assert service.asked == ["search for 30"]
+    few = JumpCloud(people)
+    asyncio.run(Confirmation(few, (), {}, creations=[people[0].id]).of(op(Kind.CREATE_USER, people[0])))
+    assert few.asked == [people[0].id]

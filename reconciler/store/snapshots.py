@@ -125,12 +125,24 @@ class Snapshots(OpenFile):
         """Whether a person has looked at the first plan for this node."""
         return self.meta("reviewed") == "1"
 
-    def managed_ids(self) -> tuple[frozenset[str], frozenset[str]]:
-        """The JumpCloud ids of managed people: those active in Keeper, and those locked."""
-        sql = "SELECT jumpcloud_id, active FROM users WHERE standing = 'managed' AND gone = 0 AND jumpcloud_id <> ''"
+    def active_ids(self) -> frozenset[str]:
+        """The JumpCloud ids of managed people who are active in Keeper."""
+        sql = """
+            SELECT jumpcloud_id FROM users
+            WHERE standing = 'managed' AND active = 1 AND gone = 0 AND jumpcloud_id <> ''
+        """
         with self._reading() as connection:
-            found = connection.execute(sql).fetchall()
-        return frozenset(i for i, active in found if active), frozenset(i for i, active in found if not active)
+            return frozenset(user_id for (user_id,) in connection.execute(sql))
+
+    def suspended_ids(self) -> frozenset[str]:
+        """The JumpCloud ids of managed people who were locked since they were suspended, and still are."""
+        sql = """
+            SELECT jumpcloud_id FROM users WHERE active = 0 AND locked_by_us = 1 AND jumpcloud_id IN (
+                SELECT jumpcloud_id FROM operations
+                WHERE state = 'done' AND kind = 'deactivate_user' AND rule = 'suspended')
+        """
+        with self._reading() as connection:
+            return frozenset(user_id for (user_id,) in connection.execute(sql))
 
     def keep_inventory(self, inventory: Inventory | None) -> None:
         """Keep what the inventory command printed last, or forget it."""

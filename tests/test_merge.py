@@ -1,0 +1,65 @@
+"""Rows that several cycles write: nothing newer is lost to an older copy."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.merge import merged
+from reconciler.model import Account, Membership
+from tests.world import MEMBER, NOW, account, user
+
+BEFORE = account(user(1), memberships={"t1": MEMBER})
+
+
+def test_a_row_that_nobody_changed_meanwhile_is_written_as_it_is() -> None:
+    wanted = replace(BEFORE, left_at=NOW)
+    assert merged(wanted, BEFORE, BEFORE) == wanted
+    assert merged(BEFORE, None, None) == BEFORE
+
+
+def test_a_lock_by_the_lane_outlives_the_copy_of_a_whole_cycle() -> None:
+    locked = replace(BEFORE, active=False, locked_by_us=True)
+    wanted = replace(BEFORE, pilot=True, shown={**BEFORE.shown, "displayName": "New"})
+    assert merged(wanted, BEFORE, locked) == replace(wanted, active=False, locked_by_us=True)
+
+
+def test_memberships_and_names_are_merged_entry_by_entry() -> None:
+    other = Membership(ours=True, seen=False, shown=False, asked_at=NOW)
+    wanted = replace(BEFORE, memberships={"t1": MEMBER, "t2": other})
+    current = replace(BEFORE, memberships={"t3": other})  # t1 taken away, t3 given
+    found = merged(wanted, BEFORE, current)
+    assert found is not None and found.memberships == {"t2": other, "t3": other}
+
+
+def test_a_row_that_was_deleted_meanwhile_stays_so_and_one_that_came_stays() -> None:
+    assert merged(replace(BEFORE, pilot=True), BEFORE, None) is None
+    came = replace(BEFORE, active=False)
+    assert merged(BEFORE, None, came) == came
+
+
+rows = st.builds(
+    lambda active, pilot, left, teams: replace(
+        BEFORE,
+        active=active,
+        pilot=pilot,
+        left_at=NOW if left else None,
+        memberships={team: MEMBER for team in teams},
+    ),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    st.frozensets(st.sampled_from(["t1", "t2", "t3"])),
+)
+
+
+@given(rows, rows, rows)
+def test_what_changed_since_is_kept_and_the_rest_is_as_wanted(wanted: Account, before: Account, current: Account) -> None:
+    found = merged(wanted, before, current)
+    assert found is not None
+    for name in ("active", "pilot", "left_at"):
+        new, old, now = (getattr(row, name) for row in (wanted, before, current))
+        assert getattr(found, name) == (new if now == old else now)
+    for team in ("t1", "t2", "t3"):
+        new, old, now = (row.memberships.get(team) for row in (wanted, before, current))
+        assert found.memberships.get(team) == (new if now == old else now)
