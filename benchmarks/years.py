@@ -116,7 +116,7 @@ def _operation(held: Snapshot, number: int) -> Operation:
 
 def _apply(store: Store, run: int, operations: tuple[Operation, ...], held: Snapshot, now: datetime) -> None:
     for operation, journal_id in zip(operations, store.write_ahead(run, operations, {}, now), strict=True):
-        store.mark_sent(journal_id, now, operation.add)
+        store.mark_sent(journal_id, now, operation)
         store.record(journal_id, State.DONE, now, "done", accounts=[held.accounts[operation.subject.keeper_id]])
 
 

@@ -122,6 +122,7 @@ class _Run:
         self.in_flight = in_flight
         self.confirmation = confirmation
         self.mark = mark
+        self.marks: dict[str, int] = {}  # by id, of what this run has changed itself
         self.progress = progress
         self.stopping = stopping
         self.applied = Applied()
@@ -200,7 +201,7 @@ class _Run:
                 if reason := self._reason_to_wait(op):
                     self._record(number, Result(op, State.PUT_OFF, "put_off", reason))
                 elif (sent := self._begun(number, op, finding)) is not None:
-                    self.journal.hands.changed(ids)
+                    self.marks |= dict.fromkeys(ids, self.journal.hands.changed(ids))
                     with last_moment(finding.stamp) if finding.stamp else nullcontext():
                         verdict = await self._sent(number, sent, canary)
         if self.progress:
@@ -209,7 +210,7 @@ class _Run:
 
     def _too_late_for(self, op: Operation, ids: tuple[str, ...]) -> tuple[str, str] | None:
         """The outcome, and words for it, of an operation that is put off although nothing went wrong."""
-        if self.journal.hands.changed_since(self.mark, ids):
+        if any(self.journal.hands.changed_since(self.marks.get(one, self.mark), one) for one in ids):
             return OVERTAKEN, "another run has changed this user or team meanwhile; the next cycle decides anew"
         gives = op.kind not in _TAKING and (op.kind is not Kind.UPDATE_USER or not op.remove)
         if gives and asyncio.get_running_loop().time() - self.began > TIME_BOX:

@@ -56,12 +56,15 @@ class Hands:
         """The moment at which a snapshot is read, for `changed_since`."""
         return self._changes
 
-    def changed(self, ids: Iterable[str]) -> None:
-        """Note that an operation on the subject with these ids begins: what others planned about it is void."""
-        self._changes += 1
-        for one in ids:
-            self._changed[one] = self._changes
+    def changed(self, ids: Iterable[str]) -> int:
+        """Note that an operation on the subject with these ids begins: what others planned about it is void.
 
-    def changed_since(self, mark: int, ids: Iterable[str]) -> bool:
-        """Whether an operation on the subject with these ids has begun since the mark."""
-        return any(self._changed.get(one, 0) > mark for one in ids if one)
+        Returns the mark by which whoever notes it goes on planning.
+        """
+        self._changes += 1
+        self._changed |= dict.fromkeys(filter(None, ids), self._changes)
+        return self._changes
+
+    def changed_since(self, mark: int, one: str) -> bool:
+        """Whether an operation on the subject with this id has begun since the mark."""
+        return self._changed.get(one, 0) > mark

@@ -9,11 +9,12 @@ import pytest
 
 from reconciler import keeper as scim
 from reconciler.apply import Applied, apply
+from reconciler.confirm import Confirmation
 from reconciler.model import KeeperUser, Snapshot
 from reconciler.plan import Kind, NoticeKind, Operation
 from reconciler.rows import State
 from reconciler.store import Store
-from tests.fakes import Keeper
+from tests.fakes import JumpCloud, Keeper, Sure
 from tests.operations import op, ref, shown, shown_team, team_op
 from tests.world import MEMBER, NOW, account, group, snapshot, team, user
 
@@ -35,7 +36,12 @@ def node() -> Keeper:
 
 
 def applied(
-    store: Store, keeper: Keeper, *operations: Operation, held: Snapshot = PEOPLE, canaries: bool = False
+    store: Store,
+    keeper: Keeper,
+    *operations: Operation,
+    held: Snapshot = PEOPLE,
+    canaries: bool = False,
+    jumpcloud: JumpCloud | None = None,
 ) -> Applied:
     """The operations, applied; unless it is about `canaries`, these have all passed."""
     store.save(held, store.snapshot())
@@ -43,7 +49,23 @@ def applied(
         store.pass_canary(kind)
     ids = store.write_ahead(store.begin_run("cycle", NOW, by="root", reason=""), operations, {}, NOW)
     numbered = list(zip(ids, operations, strict=True))
-    return asyncio.run(apply(numbered, held, keeper, store, clock=lambda: NOW, in_flight=2))
+    return asyncio.run(_apply(numbered, held, keeper, store, jumpcloud))
+
+
+async def _apply(
+    numbered: list[tuple[int, Operation]], held: Snapshot, keeper: Keeper, store: Store, jumpcloud: JumpCloud | None
+) -> Applied:
+    confirmation = Confirmation(jumpcloud, jumpcloud.groups.keys(), held.teams) if jumpcloud else Sure()
+    return await apply(
+        numbered,
+        held,
+        keeper,
+        store,
+        clock=lambda: NOW,
+        in_flight=2,
+        confirmation=confirmation,
+        mark=store.hands.mark(),
+    )
 
 
 def states(store: Store) -> list[State]:
@@ -173,7 +195,7 @@ def test_what_is_sent_without_its_teams_is_on_record_so_before(store: Store) -> 
     keeper.errors["u7@example.com"] = [refused(), scim.Unanswered("u7@example.com", "created", uncertain=True)]
     applied(store, keeper, op(Kind.CREATE_USER, user(7), add=(ref(ENG),)))
     assert keeper.sent == [(f"create {T9}", "u7@example.com"), ("create", "u7@example.com")]
-    [row] = store.unfinished()
+    [row] = store.unfinished(1)
     assert row.operation.add == ()
 
 

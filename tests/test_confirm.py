@@ -92,7 +92,9 @@ def test_a_member_of_a_group_in_scope_stays_also_when_the_list_of_paths_is_cut()
 
 def test_only_what_is_in_doubt_is_put_off_and_the_rest_goes() -> None:
     both = op(Kind.UPDATE_USER, ADA, add=(ref(group(7)),), remove=(ref(ENG), ref(SALES)))
-    plan = confirmed(JumpCloud([ADA], [ENG, SALES]), both)
+    service = JumpCloud([ADA], [ENG, SALES])
+    service.member_of[ADA.id] |= {jc(7)}
+    plan = confirmed(service, both)
     (goes,) = sent(plan)
     assert (goes.add, goes.remove) == (both.add, (ref(SALES),))
     assert [one.remove for one in plan.operations if not one.sent] == [(ref(ENG),)]
@@ -109,11 +111,12 @@ def test_a_read_that_fails_puts_that_person_off_and_nobody_else() -> None:
     assert [notice.subject.name for notice in plan.notices] == [ADA.email] and "no answer" in plan.notices[0].message
 
 
-def test_a_read_that_fails_puts_the_removals_off_and_what_is_given_goes() -> None:
+def test_a_read_that_fails_puts_team_changes_off_and_the_new_name_goes() -> None:
     service = JumpCloud([ADA])
     service.fails.add(ADA.id)
-    (goes,) = sent(confirmed(service, op(Kind.UPDATE_USER, ADA, add=(ref(SALES),), remove=(ref(ENG),))))
-    assert (goes.add, goes.remove) == ((ref(SALES),), ())
+    names = (Change("displayName", "A", "Ada"),)
+    (goes,) = sent(confirmed(service, op(Kind.UPDATE_USER, ADA, changes=names, add=(ref(SALES),), remove=(ref(ENG),))))
+    assert (goes.changes, goes.add, goes.remove) == (names, (), ())
 
 
 def test_a_team_is_deleted_when_its_group_is_still_out_of_scope() -> None:
@@ -149,7 +152,7 @@ def test_a_dry_run_says_how_many_locks_it_did_not_confirm() -> None:
     plan = confirmed(service, *locks)
     assert len(sent(plan)) == len(locks)
     assert len({*service.asked}) == MOST_IN_DRY_RUN
-    assert [notice.message.split(";")[1] for notice in plan.notices] == [" 7 more were not confirmed"]
+    assert [notice.message.split(";")[1] for notice in plan.notices] == [" 7 more were not read again"]
 
 
 # -- giving ---------------------------------------------------------------------------------------------------------

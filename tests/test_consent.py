@@ -39,7 +39,7 @@ def release(store: Store, *operations: Operation) -> str:
 def was(store: Store, state: State, one: Operation, decision: str = "", outcome: str = "") -> None:
     """An operation of a former run that has come to this."""
     (number,) = store.write_ahead(store.begin_run("cycle", AGO, by="root", reason=""), [one], {0: decision}, AGO)
-    store.mark_sent(number, AGO, one.add)
+    store.mark_sent(number, AGO, one)
     if state is not State.SENT:
         store.record(number, state, AGO, outcome, "")
 

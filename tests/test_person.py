@@ -61,6 +61,7 @@ def test_a_membership_that_only_the_team_shows_is_not_missing() -> None:
 def test_whose_account_it_is_now_is_read_too() -> None:
     service = JumpCloud([ADA, EVE], [ENG])
     person = asyncio.run(service.person(id=ADA.id))
+    assert person is not None
     taken = in_snapshot(snapshot([account(EVE, shown=account(ADA).shown)]), ADA.email, ADA)
-    users, groups = asyncio.run(around(service, person, taken))
+    users, groups = asyncio.run(around(service, [person], taken.snapshot))
     assert users == {ADA.id: ADA, EVE.id: EVE} and groups == {ENG.id: ENG}

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import cast
 
-from reconciler.confirm import confirm
+from reconciler.confirm import Confirmation, preview
 from reconciler.diff import Decision
 from reconciler.jumpcloud import JumpCloud, Paths
 from reconciler.model import Account, Group, KeeperUser, Membership, Standing, Status, Takeover
@@ -338,7 +338,7 @@ def test_a_team_is_not_deleted_while_the_removal_of_its_members_is_in_doubt() ->
     d = decide(directory([u]), snapshot([account(u)], [team(g)]), policy)
     assert kinds(d) == [Kind.DELETE_TEAM]
     j = judged(d, consent=Consent((Release("release:1", d.plan.effects),)))
-    sure = asyncio.run(confirm(j, cast(JumpCloud, Own()), {}, {}))
+    sure = asyncio.run(preview(j, Confirmation(cast(JumpCloud, Own()), {}, {})))
     sent = [op.kind for op in sure.plan.operations if op.sent]
     assert Kind.DELETE_TEAM not in sent, sent
 

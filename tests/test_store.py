@@ -208,7 +208,7 @@ def test_rebinding_forgets_the_node_and_keeps_the_history(store: Store) -> None:
     )
     store.record(failed, State.FAILED, NOW, "failed", "no")
     store.record(queued, State.UNKNOWN, NOW, "timeout")
-    store.mark_sent(sent, NOW, [])
+    store.mark_sent(sent, NOW, operation())
     release = store.add_request("release", {"effects": []}, "ada", NOW, "", NOW + MINUTE)
     pause = store.add_request("pause", {}, "ada", NOW, "")
 
@@ -262,7 +262,7 @@ def test_an_operation_goes_through_the_journal_as_it_is(store: Store) -> None:
     )
     run = store.begin_run("cycle", NOW, by="root", reason="asked")
     bare, full = store.write_ahead(run, [operation(Kind.QUEUE_TEAM, "g1"), whole], {1: "release:7"}, NOW)
-    store.mark_sent(full, NOW + MINUTE, whole.add)
+    store.mark_sent(full, NOW + MINUTE, whole)
     store.record(full, State.FAILED, NOW + 2 * MINUTE, "refused", "Keeper says no")
     first, second = store.journal(NOW)
     assert (first.id, first.run_id, first.state, first.decision) == (bare, run, State.PLANNED, "")
@@ -284,14 +284,14 @@ def test_an_outcome_and_its_effect_are_recorded_together_or_not_at_all(store: St
     with pytest.raises(KeyboardInterrupt):
         store.record(broken, State.DONE, NOW, "done", accounts=[BOB], teams=interrupted())
     assert store.snapshot().accounts == accounts(ADA)
-    assert [row.id for row in store.unfinished()] == [broken]
+    assert [row.id for row in store.unfinished(1)] == [broken]
 
 
 def test_the_window_holds_what_changed_within_it_oldest_first(store: Store) -> None:
     early, late, fresh = journalled(store, *(operation(key=key) for key in ("a", "b", "c")), at=NOW - 10 * MINUTE)
     store.record(early, State.DONE, NOW - 5 * MINUTE, "done")
     store.record(late, State.DONE, NOW, "done")
-    store.mark_sent(fresh, NOW - MINUTE, [])
+    store.mark_sent(fresh, NOW - MINUTE, operation())
     assert [row.id for row in store.journal(NOW - MINUTE)] == [fresh, late]
     assert [row.id for row in store.journal(NOW - 6 * MINUTE)] == [early, fresh, late]
 
@@ -326,10 +326,10 @@ def test_the_history_of_one_subject_is_newest_first(store: Store) -> None:
 def test_unfinished_is_what_has_no_known_outcome(store: Store) -> None:
     states = (State.DONE, State.FAILED, State.PUT_OFF, State.UNKNOWN)
     planned, sent, *others = journalled(store, *(operation(key=str(n)) for n in range(6)))
-    store.mark_sent(sent, NOW, [])
+    store.mark_sent(sent, NOW, operation())
     for number, state in zip(others, states, strict=True):
         store.record(number, state, NOW, "")
-    assert [row.id for row in store.unfinished()] == [planned, sent, others[3]]
+    assert [row.id for row in store.unfinished(1)] == [planned, sent, others[3]]
 
 
 def test_failures_count_since_the_last_success_of_the_subject(store: Store) -> None:
@@ -357,7 +357,7 @@ def test_a_team_is_unsettled_while_its_newest_queueing_has_no_known_outcome(stor
         for state in states:
             (number,) = journalled(store, operation(Kind.QUEUE_TEAM, key))
             if state is not State.PLANNED:
-                store.mark_sent(number, NOW + MINUTE, [])
+                store.mark_sent(number, NOW + MINUTE, operation())
             if state not in (State.PLANNED, State.SENT):
                 store.record(number, state, NOW + 2 * MINUTE, "")
 

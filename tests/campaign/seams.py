@@ -11,7 +11,7 @@ import os
 import random
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 import httpx
 
-from reconciler.plan import TeamRef
+from reconciler.plan import Operation
 from reconciler.simulator.faults import rewrite_rows
 from reconciler.simulator.service import Request, Response
 from reconciler.store import Binding, Store, Unusable
@@ -275,10 +275,13 @@ class CampaignStore(Store):
             raise
         self.rebound()
 
-    def mark_sent(self, operation_id: int, at: datetime, add: Sequence[TeamRef]) -> None:
-        super().mark_sent(operation_id, at, add)
+    def mark_sent(
+        self, operation_id: int, at: datetime, sent: Operation, rest: Operation | None = None, why: str = ""
+    ) -> int:
+        part = super().mark_sent(operation_id, at, sent, rest, why)
         row_in_hand.set(operation_id)
         self.marked(operation_id)
+        return part
 
     def journal_row(self, operation_id: int) -> Mapping[str, Any] | None:
         """A row as it stands in the file, read past all of the store's own code."""

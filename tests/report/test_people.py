@@ -86,7 +86,7 @@ def lock(store: Store, person: int, state: State = State.DONE, cause: Cause = Ca
     )
     run = store.begin_run("cycle", LEFT, by="", reason="")
     (number,) = store.write_ahead(run, [op], {}, LEFT, {one.keeper_id: LEFT})
-    store.mark_sent(number, LEFT + after * MINUTE, [])
+    store.mark_sent(number, LEFT + after * MINUTE, op)
     store.record(number, state, LEFT + (after + 1) * MINUTE, state.value, "no" if state is State.FAILED else "")
 
 

@@ -125,7 +125,7 @@ def test_a_cycle_that_failed_half_way_counts_what_was_done(stage: Stage) -> None
     run_id = stage.store.begin_run("cycle", AT, by="ann", reason="")
     ids = stage.store.write_ahead(run_id, list(takeover().operations), {}, AT)
     stage.store.record(ids[0], State.DONE, AT, "")
-    stage.store.mark_sent(ids[1], AT, [])
+    stage.store.mark_sent(ids[1], AT, takeover().operations[1])
     stage.store.finish_run(run_id, AT, "failed", error="the disk is full")
     runs.keep(stage.settings, stage.store, RuntimeError("the disk is full"), AT)
     assert "1 operation done" in stage.page()
