@@ -16,7 +16,7 @@ import urllib.parse
 import urllib.request
 import zlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import Any, Self
@@ -25,6 +25,9 @@ import certifi
 import httpx
 from loguru import logger
 
+from reconciler import evidence_age
+from reconciler.evidence_age import MAX_AGE, last_moment
+from reconciler.http_clients import Clients, Loan
 from reconciler.http_clock import ServiceClock
 from reconciler.http_errors import (
     BadReply,
@@ -32,11 +35,12 @@ from reconciler.http_errors import (
     HttpError,
     Redirected,
     Throttled,
+    TooLate,
     Unanswered,
     Unreachable,
 )
 from reconciler.http_replies import BACKOFF, MAX_PARTS, Failure, Reply, judge, redirected_to
-from reconciler.pace import Clock, Pace
+from reconciler.pace import Clock, NoTurn, Pace, no_end
 from reconciler.urls import is_loopback, service_url
 
 __all__ = [
@@ -53,8 +57,10 @@ __all__ = [
     "Redirected",
     "Reply",
     "Throttled",
+    "TooLate",
     "Unanswered",
     "Unreachable",
+    "last_moment",
 ]
 
 # httpx logs whole addresses at INFO, query values included; httpcore logs reply headers at DEBUG.
@@ -98,7 +104,8 @@ class Http:
     `headers` are the credentials: a mapping, or a function asked before every attempt. `base_url` must be fit
     for them, see `service_url` (ValueError). Proxies come from HTTPS_PROXY, ALL_PROXY and NO_PROXY (never for
     loopback), trusted authorities from SSL_CERT_FILE, REQUESTS_CA_BUNDLE and SSL_CERT_DIR, else from the
-    system; Unreachable where those can't be used.
+    system; Unreachable where those can't be used. `reads_only`: no request changes anything there, so that a POST
+    may have been a search too; `last_moment` holds for changes.
     """
 
     def __init__(
@@ -109,6 +116,7 @@ class Http:
         headers: Headers,
         pace: Pace,
         in_flight: int,
+        reads_only: bool = False,
         limits: Limits | None = None,
         clock: Clock | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
@@ -118,6 +126,7 @@ class Http:
         self.counters = Counters()
         self._headers = _asked(headers)
         self._pace = pace
+        self._reads_only = reads_only
         self._limits = limits or Limits()
         self._clock = clock or Clock()
         self._service_clock = ServiceClock(self._clock)
@@ -126,12 +135,10 @@ class Http:
         if local:
             pace.lift()
         self._proxied = not local and bool({"https", "all"} & urllib.request.getproxies().keys())
-        # Each client has one connection: one client with a pool of 16 takes more than twice the time. Idle
-        # clients are the free places; the one used last comes first since its connection is still open.
-        self._clients = [self._client(transport, trust_env=not local) for _ in range(in_flight)]
-        self._idle: asyncio.LifoQueue[httpx.AsyncClient] = asyncio.LifoQueue()
-        for client in self._clients:
-            self._idle.put_nowait(client)
+        pace.limit(in_flight)
+        tls = self._tls_of_this_process()
+        # Each client has one connection: one client with a pool of 16 takes more than twice the time.
+        self._clients = Clients(lambda: self._client(tls, transport, trust_env=not local))
 
     def __repr__(self) -> str:
         return f"<Http {self.service} {self.base_url}>"
@@ -142,8 +149,7 @@ class Http:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for client in self._clients:
-            await client.aclose()
+        await self._clients.close()
 
     def clock_offset(self) -> float | None:
         """Seconds by which the service's clock is ahead of this machine's wall clock as it is now.
@@ -173,13 +179,21 @@ class Http:
             raise ValueError(f"not a path that can be requested: {path!r}")
         call = Call(self.service, method, path)
         content, kind = _body(json, form)
+        changes = method != "GET" and not self._reads_only
+        time_left = functools.partial(evidence_age.time_left, self._clock) if changes else no_end
+        wanted = _Wanted(call, params, content, kind, changes, time_left)
         attempts, doubtful = 0, False
         first: float | None = None
+        failed: Failure | None = None
         while True:
+            try:
+                began, outcome = await self._attempt(wanted)
+            except NoTurn:
+                raise self._too_late(wanted, failed, attempts, doubtful=doubtful) from None
             attempts += 1
-            began, outcome = await self._attempt(call, params, content, kind)
             if isinstance(outcome, Reply):
                 return replace(outcome, doubtful=doubtful)
+            failed = outcome
             first = began if first is None else first
             lost = outcome.error is Unanswered
             doubtful = doubtful or lost
@@ -192,37 +206,26 @@ class Http:
                 or attempts >= self._limits.attempts
                 or self._clock.monotonic() + wait - first > self._limits.total
             ):
-                raise self._error(call, outcome, attempts, doubtful=doubtful)
+                raise self._error(wanted, outcome, attempts, doubtful=doubtful)
+            if wait > time_left():
+                raise self._too_late(wanted, outcome, attempts, doubtful=doubtful)
             self.counters.retries += 1
             logger.debug("{}: {}; again in {:.1f} s", call, outcome.problem, wait)
             if not outcome.slow_down:
                 await self._clock.sleep(wait)
 
-    async def _attempt(
-        self, call: Call, params: Mapping[str, str | int] | None, content: bytes | None, kind: str
-    ) -> tuple[float, Reply | Failure]:
-        """One attempt and when it began. Nothing that httpx raises leaves, as it holds the credentials."""
-        client = await self._idle.get()
+    async def _attempt(self, wanted: "_Wanted") -> tuple[float, Reply | Failure]:
+        """One attempt and when it began. Nothing that httpx raises leaves, as it holds the credentials.
+
+        Raises NoTurn where it would begin after the last moment. Whatever ends it, cancellation at any await
+        included, its place in the pace is free again, and a connection in doubt is thrown away.
+        """
+        began = await self._pace.turn(wanted.time_left)
         try:
-            began = await self._pace.turn()
-            request = client.build_request(
-                call.method,
-                self.base_url + call.path,
-                params=params,
-                content=content,
-                headers={"content-type": kind} if content is not None else None,
-            )
-            if not await self._authorise(request):
-                return began, _BAD_CREDENTIALS
-            self.counters.requests += 1
-            outcome: Reply | Failure
-            try:
-                async with asyncio.timeout(self._limits.reply):
-                    outcome = await self._exchange(client, request, call)
-            except (httpx.HTTPError, httpx.InvalidURL, OSError, RuntimeError, ValueError) as error:
-                outcome = self._explain(error)
+            with self._clients.lend() as loan:
+                outcome = await self._send(loan, wanted)
         finally:
-            self._idle.put_nowait(client)
+            self._pace.done()
         if isinstance(outcome, Reply):
             outcome = judge(outcome, self._clock.wall()) or outcome
         if isinstance(outcome, Reply):
@@ -230,8 +233,28 @@ class Http:
             self._service_clock.learn(outcome.headers, outcome.received)
         took = 1000 * (self._clock.monotonic() - began)
         result = outcome.status if outcome.status is not None else outcome.problem
-        logger.debug("{}: {} in {:.0f} ms", call, result, took)
+        logger.debug("{}: {} in {:.0f} ms", wanted.call, result, took)
         return began, outcome
+
+    async def _send(self, loan: Loan, wanted: "_Wanted") -> Reply | Failure:
+        request = loan.client.build_request(
+            wanted.call.method,
+            self.base_url + wanted.call.path,
+            params=wanted.params,
+            content=wanted.content,
+            headers={"content-type": wanted.kind} if wanted.content is not None else None,
+            extensions={"trace": loan.trace},
+        )
+        if not await self._authorise(request):
+            return _BAD_CREDENTIALS
+        if wanted.time_left() < 0:
+            raise NoTurn
+        self.counters.requests += 1
+        try:
+            async with asyncio.timeout(self._limits.reply):
+                return await self._exchange(loan, request, wanted.call)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, RuntimeError, ValueError) as error:
+            return self._explain(error)
 
     async def _authorise(self, request: httpx.Request) -> bool:
         """Put the credentials in; False where they can't be sent. No frame that can fail later holds them."""
@@ -241,8 +264,9 @@ class Http:
         request.headers.update(headers)
         return True
 
-    async def _exchange(self, client: httpx.AsyncClient, request: httpx.Request, call: Call) -> Reply | Failure:
-        response = await client.send(request, stream=True, follow_redirects=False)
+    async def _exchange(self, loan: Loan, request: httpx.Request, call: Call) -> Reply | Failure:
+        loan.clean = False
+        response = await loan.client.send(request, stream=True, follow_redirects=False)
         received = self._clock.boottime()
         try:
             body = await _read(response, self._limits.reply_bytes)
@@ -250,6 +274,7 @@ class Http:
             await response.aclose()
         if isinstance(body, Failure):
             return body
+        loan.clean = True
         return Reply(response.status_code, response.headers, body, call, received=received)
 
     def _explain(self, error: Exception) -> Failure:
@@ -307,21 +332,39 @@ class Http:
         bound = min(most, least * 2.0 ** min(attempts, 10))
         return least + self._clock.random() * (bound - least)
 
-    def _error(self, call: Call, failure: Failure, attempts: int, *, doubtful: bool) -> HttpError:
+    def _error(self, wanted: "_Wanted", failure: Failure, attempts: int, *, doubtful: bool) -> HttpError:
         """Once an attempt may have arrived, that is what counts, whatever became of the later ones."""
         kind = Unanswered if doubtful else failure.error
         problem = failure.problem
-        if doubtful and call.method != "GET":
+        if doubtful and wanted.changes:
             problem += "; the request may have taken effect"
-        return kind(call, problem, failure.advice, attempts=attempts, status=failure.status)
+        return kind(wanted.call, problem, failure.advice, attempts=attempts, status=failure.status)
 
-    def _client(self, transport: httpx.AsyncBaseTransport | None, *, trust_env: bool) -> httpx.AsyncClient:
+    def _too_late(self, wanted: "_Wanted", failed: Failure | None, attempts: int, *, doubtful: bool) -> HttpError:
+        """The error of a request whose next attempt would begin too late; `failed` is the attempt before."""
+        if doubtful and failed is not None:
+            return self._error(wanted, failed, attempts, doubtful=True)
+        problem = f"its confirmation is older than {MAX_AGE:g} s, or would be when it is sent"
+        if failed is not None:
+            problem = f"{failed.problem}, and {problem}"
+        advice = "Nothing was changed. The next cycle confirms it anew and sends it."
+        return TooLate(wanted.call, problem, advice, attempts=attempts, status=failed.status if failed else None)
+
+    def _tls_of_this_process(self) -> ssl.SSLContext:
+        try:
+            return tls_from_environment()
+        except OSError as error:
+            problem = f"the certificates named in the environment cannot be used ({error.strerror or error})"
+        advice = "Check SSL_CERT_FILE, REQUESTS_CA_BUNDLE and SSL_CERT_DIR: readable files in PEM format."
+        raise Unreachable(Call(self.service, "", ""), problem, advice)
+
+    def _client(
+        self, tls: ssl.SSLContext, transport: httpx.AsyncBaseTransport | None, *, trust_env: bool
+    ) -> httpx.AsyncClient:
         limits = self._limits
-        problem = "the proxy named in the environment cannot be used"
-        advice = "Check HTTPS_PROXY and ALL_PROXY: an address such as http://proxy.example:3128."
         try:
             return httpx.AsyncClient(
-                verify=tls_from_environment(),
+                verify=tls,
                 trust_env=trust_env,
                 transport=transport,
                 timeout=httpx.Timeout(limits.read, connect=limits.connect),
@@ -334,12 +377,23 @@ class Http:
                 },
                 cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             )
-        except OSError as error:
-            problem = f"the certificates named in the environment cannot be used ({error.strerror or error})"
-            advice = "Check SSL_CERT_FILE, REQUESTS_CA_BUNDLE and SSL_CERT_DIR: readable files in PEM format."
         except (ValueError, ImportError, httpx.InvalidURL):
-            pass
+            problem = "the proxy named in the environment cannot be used"
+        advice = "Check HTTPS_PROXY and ALL_PROXY: an address such as http://proxy.example:3128."
         raise Unreachable(Call(self.service, "", ""), problem, advice)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """One request as the caller wants it. No repr tells its query or its body."""
+
+    call: Call
+    params: Mapping[str, str | int] | None = field(repr=False)
+    content: bytes | None = field(repr=False)
+    kind: str
+    changes: bool
+    time_left: Callable[[], float]
+    """Seconds within which an attempt has to begin."""
 
 
 _BAD_CREDENTIALS = Failure(

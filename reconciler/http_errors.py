@@ -42,6 +42,10 @@ class Throttled(HttpError):
     """The service refused the request for its rate: it has not taken effect. Stop for now."""
 
 
+class TooLate(HttpError):
+    """The last moment for sending it has passed, or would pass before its next attempt: it has not taken effect."""
+
+
 class Redirected(HttpError):
     """The service answered with a redirect, which is never followed: the request has not taken effect."""
 

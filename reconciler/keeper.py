@@ -18,6 +18,7 @@ from reconciler import http, model
 from reconciler.keeper_errors import (
     AddressTaken,
     BadToken,
+    Expired,
     Forbidden,
     IncompleteRead,
     KeeperError,
@@ -38,6 +39,7 @@ from reconciler.tasks import together
 __all__ = [
     "AddressTaken",
     "BadToken",
+    "Expired",
     "Forbidden",
     "IncompleteRead",
     "Keeper",
@@ -508,6 +510,8 @@ def _failure(about: _About, error: http.HttpError) -> KeeperError:
     outcome: type[KeeperError] = Unavailable
     if isinstance(error, http.Throttled):
         outcome = Throttled
+    elif isinstance(error, http.TooLate):
+        outcome = Expired
     elif isinstance(error, http.Redirected | http.BadReply):
         outcome = UnexpectedReply
     elif uncertain:

@@ -157,6 +157,12 @@ class Unavailable(KeeperError):
     name = "unavailable"
 
 
+class Expired(KeeperError):
+    """The change was not sent, since its confirmation became too old meanwhile: nothing has taken effect."""
+
+    name = "expired"
+
+
 class Unanswered(KeeperError):
     """A change was sent and not answered, or answered by a 5xx: it may have taken effect."""
 

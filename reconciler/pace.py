@@ -4,7 +4,10 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 PACE_FLOOR = 0.5
@@ -31,11 +34,38 @@ class Clock:
     boottime: Callable[[], float] = boottime
 
 
+_URGENT: ContextVar[bool] = ContextVar("urgent", default=False)
+
+
+@contextmanager
+def urgent() -> Iterator[None]:
+    """Let the requests made inside start before all that are not urgent, in tasks that are created inside too.
+
+    Each of the two groups keeps its order. Nothing else is kept for those that are not urgent: they wait as long as
+    urgent ones come, so this is for the few requests about one person, or about the leavers of a minute.
+    """
+    token = _URGENT.set(True)
+    try:
+        yield
+    finally:
+        _URGENT.reset(token)
+
+
+class NoTurn(Exception):
+    """The request may not start any more once its turn comes."""
+
+
+def no_end() -> float:
+    """The seconds that are left where no moment is the last."""
+    return math.inf
+
+
 class Pace:
     """One pace for all workers of one service, in requests a second, finding its level below `ceiling`.
 
     It halves when the service throttles, once for all requests that were under way by then, and grows slowly
-    with every answer. Neither service publishes its rates, so a start well below the ceiling is advisable.
+    with every answer. Neither service publishes its rates, so a start well below the ceiling is advisable. At most
+    `in_flight` requests are under way at once.
     """
 
     def __init__(self, start: float, ceiling: float, *, clock: Clock | None = None) -> None:
@@ -46,20 +76,57 @@ class Pace:
         self._next = -math.inf
         self._resume = -math.inf
         self._halved = -math.inf
-        self._turn = asyncio.Lock()
+        self._free = math.inf
+        self._urgent: OrderedDict[asyncio.Event, None] = OrderedDict()
+        self._others: OrderedDict[asyncio.Event, None] = OrderedDict()
 
     def lift(self) -> None:
         """Set no pace until throttled, and again once the ceiling is regained: for loopback addresses."""
         self.rate = self._top = math.inf
 
-    async def turn(self) -> float:
-        """Wait until the next request may start; returns the time of the start."""
-        async with self._turn:
-            while (wait := max(self._next, self._resume) - self._clock.monotonic()) > 0:
-                await self._clock.sleep(wait)
+    def limit(self, in_flight: int) -> None:
+        """Let at most so many requests be under way at once; without this it is any number."""
+        self._free = in_flight
+
+    async def turn(self, time_left: Callable[[], float] = no_end) -> float:
+        """Wait until the next request may start, urgent ones first; returns the time of the start.
+
+        It is under way until `done`. `time_left` tells the seconds within which it has to start. Raises NoTurn, at
+        once where the pace alone is known to take longer.
+        """
+        woken = asyncio.Event()
+        line = self._urgent if _URGENT.get() else self._others
+        ahead = len(self._urgent) + (len(self._others) if line is self._others else 0)
+        line[woken] = None
+        try:
+            if self._wait() + ahead / self.rate > time_left():
+                raise NoTurn
+            while True:
+                wait, left = self._wait(), time_left()
+                if left < wait:
+                    raise NoTurn
+                if self._first() is not woken or self._free < 1:
+                    woken.clear()
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(None if left == math.inf else left):
+                            await woken.wait()
+                elif wait > 0:
+                    await self._clock.sleep(wait)
+                else:
+                    break
             now = self._clock.monotonic()
+            self._free -= 1
             self._next = now + 1 / self.rate
             return now
+        finally:
+            # Nothing is awaited from here on: a cancelled request leaves the line, and takes no place with it.
+            del line[woken]
+            self._wake()
+
+    def done(self) -> None:
+        """A request that had its turn is not under way any more, whatever became of it."""
+        self._free += 1
+        self._wake()
 
     def answered(self) -> None:
         """A request was answered and not throttled: grow a little."""
@@ -77,3 +144,15 @@ class Pace:
         self._halved = now
         self.rate = max(PACE_FLOOR, min(self.rate, self._ceiling) / 2)
         return True
+
+    def _wait(self) -> float:
+        """Seconds until the first in line may start."""
+        return max(0.0, max(self._next, self._resume) - self._clock.monotonic())
+
+    def _first(self) -> asyncio.Event | None:
+        """The one whose turn is next."""
+        return next(iter(self._urgent or self._others), None)
+
+    def _wake(self) -> None:
+        if (first := self._first()) is not None:
+            first.set()

@@ -30,6 +30,7 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
                 headers=credentials,
                 pace=Pace(*JUMPCLOUD_PACE),
                 in_flight=section.in_flight,
+                reads_only=True,
             )
         )
         endpoint = await stack.enter_async_context(
@@ -64,6 +65,7 @@ async def _credentials(stack: AsyncExitStack, settings: Settings) -> tuple[_Head
             headers=login,
             pace=Pace(*JUMPCLOUD_PACE),
             in_flight=1,
+            reads_only=True,
         )
     )
     account = jc.ServiceAccount(oauth, section.organization)

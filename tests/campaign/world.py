@@ -108,6 +108,7 @@ class World:
                 headers=jumpcloud.key_headers(SecretStr(API_KEY), None),
                 pace=Pace(5.0, 10.0, clock=clock),
                 in_flight=3,
+                reads_only=True,
                 clock=clock,
                 transport=self._seam("JumpCloud", self._to_jumpcloud, weather),
             )
