@@ -49,6 +49,7 @@ class Finding:
 
 
 NOTHING_TO_READ = Finding()
+CLOCK = Clock()
 
 
 @dataclass(slots=True)
@@ -66,7 +67,7 @@ class Confirmation:
     teams: Mapping[str, Team]
     queued_lately: Collection[str] = ()
     creations: Sequence[str] = ()
-    clock: Clock = field(default_factory=Clock)
+    clock: Clock = CLOCK
     _searched: dict[str, tuple[Stamp, Status | None]] = field(default_factory=dict)
     _searching: asyncio.Lock = field(default_factory=asyncio.Lock)
 

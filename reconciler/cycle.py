@@ -406,6 +406,7 @@ class _Line:
             read.snapshot.teams,
             frozenset(subject.jumpcloud_id for subject in queued if not teams.is_role(subject.name)),
             [op.subject.jumpcloud_id for op in plan.operations if op.sent and op.kind is Kind.CREATE_USER],
+            self.services.keeper.clock,
         )
 
     async def own_locks(self, judged: Judged, learnt: Snapshot, read: Read) -> tuple[Judged, Snapshot]:

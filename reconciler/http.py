@@ -158,6 +158,15 @@ class Http:
         """
         return self._service_clock.offset()
 
+    async def calm(self) -> None:
+        """Wait as long as the service has asked everybody to wait."""
+        await self._pace.calm()
+
+    @property
+    def clock(self) -> Clock:
+        """The clock by which the age of evidence is measured."""
+        return self._clock
+
     async def request(
         self,
         method: str,

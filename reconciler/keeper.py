@@ -257,6 +257,15 @@ class Keeper:
         if not isinstance(document, dict):
             raise UnexpectedReply(about.subject, about.done, problem="the reply is not a SCIM configuration")
 
+    async def calm(self) -> None:
+        """Wait as long as Keeper has asked everybody to wait; asks Keeper nothing."""
+        await self._http.calm()
+
+    @property
+    def clock(self) -> http.Clock:
+        """The clock by which the age of evidence is measured."""
+        return self._http.clock
+
     async def listing(
         self,
         known_users: Collection[str] = (),

@@ -128,6 +128,11 @@ class Pace:
         self._free += 1
         self._wake()
 
+    async def calm(self) -> None:
+        """Wait as long as the service has asked everybody to wait."""
+        while (wait := self._resume - self._clock.monotonic()) > 0:
+            await self._clock.sleep(wait)
+
     def answered(self) -> None:
         """A request was answered and not throttled: grow a little."""
         if self.rate < self._ceiling:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from reconciler import jumpcloud, keeper
 from reconciler.confirm import Confirmation, Finding
 from reconciler.evidence_age import Stamp
+from reconciler.http import Clock
 from reconciler.jumpcloud import JumpCloudError, Paths, Person
 from reconciler.model import USER_NAME, Group, KeeperTeam, KeeperUser, Status, User
 from reconciler.plan import Operation
@@ -32,6 +33,10 @@ class Keeper(keeper.Keeper):
 
     async def calm(self) -> None:
         """It never asks to wait."""
+
+    @property
+    def clock(self) -> Clock:
+        return Clock()
 
     async def user(self, id: str) -> KeeperUser | None:
         if self.errors.get(f"read {id}"):
@@ -90,7 +95,7 @@ class Sure(Confirmation):
     def __init__(self) -> None:
         super().__init__(JumpCloud(), (), {})
 
-    async def of(self, op: Operation) -> Finding:
+    async def of(self, _: Operation) -> Finding:
         return Finding(Stamp.now(self.clock))
 
 

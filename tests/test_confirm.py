@@ -177,7 +177,9 @@ def test_an_unlock_goes_when_the_own_record_is_active_and_bound(own_record: obje
     assert found.doubt is None or found.doubt.whole
 
 
-@pytest.mark.parametrize(("status", "goes"), [(Status.ACTIVE, True), (Status.SUSPENDED, False), (Status.UNKNOWN, False)])
+@pytest.mark.parametrize(
+    ("status", "goes"), [(Status.ACTIVE, True), (Status.SUSPENDED, False), (Status.UNKNOWN, False)]
+)
 def test_a_creation_goes_when_the_own_record_is_active(status: Status, goes: bool) -> None:
     found = finding(JumpCloud([replace(ADA, status=status)]), op(Kind.CREATE_USER, ADA))
     assert (found.doubt is None) is goes

@@ -44,7 +44,7 @@ rows = st.builds(
         active=active,
         pilot=pilot,
         left_at=NOW if left else None,
-        memberships={team: MEMBER for team in teams},
+        memberships=dict.fromkeys(teams, MEMBER),
     ),
     st.booleans(),
     st.booleans(),
@@ -54,7 +54,9 @@ rows = st.builds(
 
 
 @given(rows, rows, rows)
-def test_what_changed_since_is_kept_and_the_rest_is_as_wanted(wanted: Account, before: Account, current: Account) -> None:
+def test_what_changed_since_is_kept_and_the_rest_is_as_wanted(
+    wanted: Account, before: Account, current: Account
+) -> None:
     found = merged(wanted, before, current)
     assert found is not None
     for name in ("active", "pilot", "left_at"):
