@@ -104,11 +104,13 @@ async def _why_not_lock(subject: Subject, rule: Rule, jumpcloud: JumpCloud) -> s
         there = person is not None and person.user.belongs
         return "somebody in scope has this address when it is looked for alone" if there else ""
     status = await jumpcloud.status_of(subject.jumpcloud_id)
+    if rule is Rule.HIDDEN:
+        return "" if status is None else "without a record before, but there when read alone"
     if rule is Rule.SUSPENDED:
         return "" if status is Status.SUSPENDED else "read again, the own record does not say suspended"
-    if status is None or status is Status.SUSPENDED:
+    if status is Status.SUSPENDED:
         return ""
-    if rule is Rule.DELETED:
+    if rule is Rule.DELETED and status is not None:
         return "missing from the list of users, but there when read alone"
     paths = await jumpcloud.application_paths(subject.jumpcloud_id)
     return "missing from the scope, but bound to the application when read alone" if paths.bound else ""
@@ -121,7 +123,7 @@ async def _teams_in_doubt(
     member_of, paths = await asyncio.gather(jumpcloud.groups_of(user_id), jumpcloud.application_paths(user_id))
     # A list of paths may be cut, so a missing path tells something of a group that left the scope only: whoever is a
     # member of a group that is in scope stays in its team. A team that a namesake takes over is its former group's too.
-    kept = {group for group in member_of if group in groups or group in paths.groups}
+    kept = {group for group in member_of if group in groups or group in paths.groups or paths.unclear}
     still = tuple(team for team in op.remove if kept & {team.jumpcloud_id, tied_to(teams[team.keeper_id])})
     if not still:
         return None

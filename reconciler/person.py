@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from reconciler.jumpcloud import JumpCloud, Person
+from reconciler.jumpcloud import GroupScope, JumpCloud, Person
 from reconciler.keeper import Keeper
-from reconciler.model import EXTERNAL_ID, Account, Group, KeeperUser, Listing, Snapshot, User, fold, is_jumpcloud_id
+from reconciler.model import EXTERNAL_ID, Account, KeeperUser, Listing, Snapshot, User, fold, is_jumpcloud_id
 from reconciler.snapshot import observed
 from reconciler.tasks import together
 
@@ -67,11 +67,9 @@ async def _keeper_user(keeper: Keeper, account: Account) -> KeeperUser | None:
     return replace(user, teams=frozenset(team.id for team in teams if team and user.id in team.members))
 
 
-async def around(
-    jumpcloud: JumpCloud, person: Person | None, held: InKeeper
-) -> tuple[Mapping[str, User], Mapping[str, Group]]:
+async def around(jumpcloud: JumpCloud, person: Person | None, held: InKeeper) -> tuple[Mapping[str, User], GroupScope]:
     """The users and groups of JumpCloud that bear on this person. Raises JumpCloudError."""
-    groups = await jumpcloud.groups_in_scope()
+    scope = await jumpcloud.group_scope(person.user.groups if person else (), held.snapshot.groups_with_teams)
     users = {person.user.id: person.user} if person else {}
     # Whose account it is now decides whether it may become this person's.
     accounts = held.snapshot.accounts.values()
@@ -80,4 +78,4 @@ async def around(
         holder = await jumpcloud.person(id=owner)
         if holder is not None:
             users[owner] = holder.user
-    return users, {**person.groups, **groups} if person else groups
+    return users, scope

@@ -87,7 +87,7 @@ class Reader:
         """Both sides as a whole; Keeper's only in a resync. `reviewed`: whether a review of the first plan counts."""
         jumpcloud, keeper = self.services.jumpcloud, self.services.keeper
         async with siblings() as group:
-            scope_read = group.create_task(jumpcloud.read_scope(self.progress))
+            scope_read = group.create_task(jumpcloud.read_scope(self.progress, self.before.groups_with_teams))
             listed = group.create_task(listing(keeper, self.before, self.progress)) if resync else None
             told = group.create_task(self._inventory(teams, resync=resync))
         scope, (inventory, notices) = scope_read.result(), told.result()
@@ -118,12 +118,20 @@ class Reader:
 
     async def around(self, person: Person | None, held: InKeeper) -> Read:
         """Both sides, as far as they bear on one person."""
-        users, groups = await around(self.services.jumpcloud, person, held)
+        users, scope = await around(self.services.jumpcloud, person, held)
         # What became of others can't be told from this one person: it stays open until the next whole cycle.
         keys = (held.key, *held.snapshot.accounts)
         mine = [row for row in self.unknown if row.operation.subject.key in keys and row.state is not State.PLANNED]
         outcomes, settled = settle(_sent_rows(mine), held.snapshot)
-        directory = Directory(self.organization, self.application, users, groups)
+        directory = Directory(
+            self.organization,
+            self.application,
+            users,
+            scope.groups,
+            scope.unclear,
+            scope.gone,
+            (*scope.quarantined, *(person.quarantined if person else ())),
+        )
         return Read(directory, self.before, settled, "resync", held.key, mine, outcomes)
 
     async def _inventory(self, teams: TeamPolicy, *, resync: bool) -> tuple[Inventory | None, tuple[Notice, ...]]:

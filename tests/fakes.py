@@ -2,9 +2,10 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from reconciler import jumpcloud, keeper
-from reconciler.jumpcloud import JumpCloudError, Paths, Person
+from reconciler.jumpcloud import GroupScope, JumpCloudError, Paths, Person
 from reconciler.model import USER_NAME, Group, KeeperTeam, KeeperUser, Status, User
 
 NOBODY = Paths(bound=False, direct=False, groups=frozenset())
@@ -111,5 +112,8 @@ class JumpCloud(jumpcloud.JumpCloud):
         self._read(user_id)
         return self.member_of.get(user_id, frozenset())
 
-    async def groups_in_scope(self) -> dict[str, Group]:
-        return self.groups
+    async def groups_in_scope(self) -> frozenset[str]:
+        return frozenset(self.groups)
+
+    async def group_scope(self, *_: Any) -> GroupScope:
+        return GroupScope(self.groups)

@@ -63,4 +63,4 @@ def test_whose_account_it_is_now_is_read_too() -> None:
     person = asyncio.run(service.person(id=ADA.id))
     taken = in_snapshot(snapshot([account(EVE, shown=account(ADA).shown)]), ADA.email, ADA)
     users, groups = asyncio.run(around(service, person, taken))
-    assert users == {ADA.id: ADA, EVE.id: EVE} and groups == {ENG.id: ENG}
+    assert users == {ADA.id: ADA, EVE.id: EVE} and groups.groups == {ENG.id: ENG}
