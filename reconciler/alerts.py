@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 EVERY = timedelta(hours=4)
 """How often holds and active leavers are told again."""
 TOO_LONG = timedelta(hours=1)
-"""How long after the end of their grace leavers may be active before that is told."""
+"""How long after the end of their grace leavers may be active before that is told, and how long something may be
+unreadable."""
 HISTORY = timedelta(days=7)
 """How long a receiver may be away and still be told of what was done."""
 FIRST_PAUSE = timedelta(minutes=5)
@@ -46,6 +47,7 @@ class AlertKind(StrEnum):
     PROTECTED = "protected"
     STUCK = "stuck"
     ADDRESS_CONFLICT = "address_conflict"
+    QUARANTINED = "quarantined"
     DEACTIVATED = "deactivated"
     ADDRESS_CHANGE = "address_change"
     WAITING = "waiting_for_approval"
@@ -154,6 +156,7 @@ class Situation:
 def facts(now: Situation) -> list[Fact]:
     """Everything that people are to know, told before or not."""
     found = [*_leavers(now), *_failing(now), *_stuck(now), *_protected(now), *_done(now), *_waiting(now)]
+    found += _quarantined(now)
     found += [Fact(AlertKind.HOOK_FAILED, name, name, words, now.at) for name, words in sorted(now.hooks.items())]
     return [*found, *(_of_plan(now, now.plan) if now.plan else ())]
 
@@ -198,7 +201,7 @@ def _can_tell(key: Key, now: Situation) -> bool:
     if subject.startswith(_DONE):
         return True  # it fell out of the history
     match kind:
-        case AlertKind.PROTECTED | AlertKind.STUCK | AlertKind.WAITING | AlertKind.HOOK_FAILED:
+        case AlertKind.PROTECTED | AlertKind.STUCK | AlertKind.WAITING | AlertKind.HOOK_FAILED | AlertKind.QUARANTINED:
             return True
         case AlertKind.FAILING:
             return whole and now.failing is None
@@ -273,6 +276,12 @@ def _stuck(now: Situation) -> Iterator[Fact]:
         if failure.count >= ATTEMPTS and due_now:
             text = f"failed {failure.count} times in a row, last at {_time(failure.last_at)}: {failure.error}"
             yield Fact(AlertKind.STUCK, key, names.get(key, key), text, failure.last_at)
+
+
+def _quarantined(now: Situation) -> Iterator[Fact]:
+    for key, one in sorted(now.snapshot.unclear.items()):
+        if now.at - one.since >= TOO_LONG:
+            yield Fact(AlertKind.QUARANTINED, key, one.name, f"since {_time(one.since)}: {one.words}", one.since)
 
 
 def _protected(now: Situation) -> Iterator[Fact]:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from reconciler.evidence_age import Stamp
-from reconciler.jumpcloud import JumpCloud, JumpCloudError
+from reconciler.jumpcloud import JumpCloud, JumpCloudError, Paths
 from reconciler.model import EXTERNAL_ID, Status, Team
 from reconciler.pace import Clock
 from reconciler.pairs import tied_to
@@ -49,6 +49,7 @@ class Finding:
 
 
 NOTHING_TO_READ = Finding()
+_NO_PATHS = Paths(bound=False, direct=False, groups=frozenset())
 CLOCK = Clock()
 
 
@@ -170,15 +171,14 @@ class Confirmation:
             return None
         user_id = op.subject.jumpcloud_id
         if not op.remove:
-            member_of, through = await self.jumpcloud.groups_of(user_id), frozenset[str]()
+            member_of, paths = await self.jumpcloud.groups_of(user_id), _NO_PATHS
         else:
             member_of, paths = await asyncio.gather(
                 self.jumpcloud.groups_of(user_id), self.jumpcloud.application_paths(user_id)
             )
-            through = paths.groups
         # A list of paths may be cut, so a missing path tells something of a group that left the scope only: whoever is
         # a member of a group in scope stays in its team. A team that a namesake takes over is its former group's.
-        kept = {group for group in member_of if group in self.groups or group in through}
+        kept = {group for group in member_of if group in self.groups or group in paths.groups or paths.unclear}
         still = tuple(t for t in op.remove if kept & {t.jumpcloud_id, tied_to(self.teams[t.keeper_id])})
         absent = tuple(team for team in granted if team.jumpcloud_id not in member_of)
         words = []
@@ -199,6 +199,8 @@ async def why_not_lock(subject: Subject, rule: Rule, jumpcloud: JumpCloud) -> st
         there = person is not None and person.user.belongs
         return "somebody in scope has this address when it is looked for alone" if there else ""
     status = await jumpcloud.status_of(subject.jumpcloud_id)
+    if rule is Rule.HIDDEN:
+        return "" if status is None else "without a record before, but there when read alone"
     if status is Status.SUSPENDED:
         return ""
     if rule is Rule.SUSPENDED:

@@ -437,6 +437,7 @@ class _Line:
                 seen,
                 accounts={**seen.accounts, **{k: a for k, a in learnt.accounts.items() if k in concerned}},
                 teams={**seen.teams, **{k: t for k, t in learnt.teams.items() if k in concerned}},
+                unclear=learnt.unclear,
             )
         return replace(learnt, reviewed=enforced and (before.reviewed or self._is_review(plan)))
 

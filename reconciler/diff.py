@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
+from reconciler.diff_quarantine import HIDDEN_FOR, hidden_since, notice, relevant, remembered, users_unread
 from reconciler.diff_teams import TeamRules, listed
 from reconciler.match import (
     has_left,
@@ -94,6 +95,7 @@ def diff(
     work = _Diff(directory, match(directory, snapshot, policy, now), snapshot, policy, now, focus, pausing, unlock)
     work.teams()
     work.users()
+    work.quarantine()
     operations = [work.judged(op) for op in work.operations if work.concerns(op.subject.key)]
     notices = {notice for notice in work.notices if work.concerns(notice.subject.key)}
     in_scope = [user for user in directory.users.values() if user.in_scope]
@@ -164,7 +166,8 @@ class _Diff(TeamRules):
     def learnt(self) -> Snapshot:
         """The snapshot to record; a focused diff learns of its people only."""
         if not self.focus:
-            return replace(self.before, accounts=self.match.accounts, teams=self.match.teams)
+            unclear = remembered(self.before.unclear, self.quarantined, self.now)
+            return replace(self.before, accounts=self.match.accounts, teams=self.match.teams, unclear=unclear)
         mine = {k: a for k, a in self.match.accounts.items() if not self.focus.isdisjoint((a.jumpcloud_id, k))}
         others = {k: a for k, a in self.before.accounts.items() if self.focus.isdisjoint((a.jumpcloud_id, k))}
         return replace(self.before, accounts={**others, **mine})
@@ -172,6 +175,35 @@ class _Diff(TeamRules):
     def subject(self, account: Account, user: User | None = None) -> Subject:
         name = account.email or (user.email if user else "") or account.keeper_id
         return Subject("user", name, account.jumpcloud_id or (user.id if user else ""), account.keeper_id)
+
+    # -- quarantine ----------------------------------------------------------------------------------------------
+
+    def quarantine(self) -> None:
+        """Tell what could not be read, about whom, and what is not done for it."""
+        for one, subject in relevant(self.directory, self.match, self.policy.teams):
+            self.quarantined[one.key] = notice(one, subject)
+        self.notices += self.quarantined.values()
+
+    @cached_property
+    def _hidden_since(self) -> dict[str, datetime]:
+        return hidden_since(self.directory, self.before.unclear, self.now)
+
+    def _unknown(self, account: Account, user: User, subject: Subject) -> None:
+        """The state of somebody is not known, or whether they are in scope."""
+        if account.active or user.bound:
+            self._tell_state(user, subject, "nothing about their access is changed")
+        since = self._hidden_since.get(user.id)
+        if since is None or self.now - since < HIDDEN_FOR or not account.active:
+            self._update(account, user, subject, access=False)
+            return
+        reason = f"JumpCloud shows no record of them since {since:%Y-%m-%d %H:%M} UTC, and still binds them"
+        lock = (Change("active", "true", "false"),)
+        self.operations.append(Operation(Kind.DEACTIVATE_USER, subject, Cause.JUMPCLOUD, Rule.HIDDEN, reason, lock))
+
+    def _tell_state(self, user: User, subject: Subject, effect: str) -> None:
+        # Of a list that can't be had one notice is enough.
+        if user.status is not Status.UNKNOWN or not users_unread(self.directory):
+            self.notice(NoticeKind.STATE_UNKNOWN, subject, f"{_state_words(user)}; {effect}")
 
     # -- users ---------------------------------------------------------------------------------------------------
 
@@ -215,8 +247,8 @@ class _Diff(TeamRules):
             self.notice(NoticeKind.CONFLICT, subject, self.match.conflicts[user.id])
         elif user.id in self.match.shielded or protection(self.policy, user, None):
             self.notice(NoticeKind.PROTECTED, subject, "protected (policy.protect): neither created nor taken over")
-        elif user.status is not Status.ACTIVE:
-            self.notice(NoticeKind.STATE_UNKNOWN, subject, _state_words(user) + "; not created")
+        elif not user.in_scope:
+            self._tell_state(user, subject, "not created")
         elif not user.email:
             self.notice(
                 NoticeKind.NO_ADDRESS,
@@ -228,6 +260,8 @@ class _Diff(TeamRules):
 
     def _path(self, user: User) -> str:
         names = [self.directory.groups[g].name for g in user.groups if g in self.directory.groups]
+        if not names and (user.groups or user.teams_unknown):
+            return "through a group that can't be read"
         return f"through {listed(names)}" if names else "by a direct binding"
 
     def _create(self, user: User, rule: Rule, cause: Cause, reason: str) -> None:
@@ -252,7 +286,7 @@ class _Diff(TeamRules):
                 rule,
                 reason,
                 tuple(Change(attribute, "", value) for attribute, value in wanted.items()),
-                add=_ordered(self.addable[g] for g in user.groups if g in self.addable),
+                add=_ordered(self.addable[g] for g in user.groups if g in self.addable and not user.teams_unknown),
             )
         )
 
@@ -315,11 +349,8 @@ class _Diff(TeamRules):
             self._out_of_scope(account, user, subject)
         elif account.gone:
             self._gone(account, user, subject)
-        elif user.status is not Status.ACTIVE:
-            self.notice(
-                NoticeKind.STATE_UNKNOWN, subject, _state_words(user) + "; nothing about their access is changed"
-            )
-            self._update(account, user, subject, access=False)
+        elif not user.in_scope:
+            self._unknown(account, user, subject)
         elif not account.active:
             self._locked(account, user, subject)
         else:
@@ -391,8 +422,8 @@ class _Diff(TeamRules):
             self.notice(NoticeKind.CONFLICT, subject, self.match.conflicts[user.id])
         elif not user.email:
             self.notice(NoticeKind.NO_ADDRESS, subject, "is gone from Keeper and has no usable e-mail address")
-        elif user.status is not Status.ACTIVE:
-            self.notice(NoticeKind.STATE_UNKNOWN, subject, _state_words(user) + "; not created anew")
+        elif not user.in_scope:
+            self._tell_state(user, subject, "not created anew")
         elif account.locked_by_us:
             self._create(user, Rule.RETURNED, Cause.JUMPCLOUD, f"back in scope {self._path(user)}")
         elif self.policy.drift is Drift.REPORT:
@@ -459,7 +490,7 @@ class _Diff(TeamRules):
     def _added(self, account: Account, user: User, subject: Subject) -> Iterator[tuple[TeamRef, Cause]]:
         for group_id in user.groups:
             team = self.addable.get(group_id)
-            if team is None:
+            if team is None or user.teams_unknown:
                 continue
             membership = account.memberships.get(team.keeper_id)
             if membership is None or membership.doubtful or not (membership.ours or membership.shown):
@@ -474,7 +505,7 @@ class _Diff(TeamRules):
     def _removed(self, account: Account, user: User, subject: Subject) -> Iterator[tuple[TeamRef, Cause]]:
         for team_id in sorted(account.memberships):
             membership, team = account.memberships[team_id], self.match.teams.get(team_id)
-            if team is None or not team.managed or team.gone:
+            if team is None or not team.managed or team.gone or user.teams_unknown or self.stays(team):
                 continue
             group = self.directory.groups.get(team.jumpcloud_id)
             if group is not None and group.id in user.groups:
@@ -506,4 +537,6 @@ def _ordered(teams: Iterable[TeamRef]) -> tuple[TeamRef, ...]:
 def _state_words(user: User) -> str:
     if user.status is Status.STAGED:
         return "still staged in JumpCloud"
+    if user.unsure and user.status is Status.ACTIVE:
+        return "bound to the application in one of two readings of JumpCloud"
     return "in a JumpCloud state that we do not know"

@@ -17,7 +17,7 @@ from reconciler.model import (
     Team,
     typed,
 )
-from reconciler.pairs import Match
+from reconciler.pairs import Match, tied_to
 from reconciler.plan import (
     Cause,
     Change,
@@ -66,6 +66,7 @@ class TeamRules:
         self.notices: list[Notice] = []
         self.pilots: set[str] = set()  # keys of subjects whose operations are sent
         self.addable: dict[str, TeamRef] = {}  # by group id: the teams that members can be added to
+        self.quarantined: dict[str, Notice] = {}  # by key: what is told of what can't be read
         self.deleted: dict[str, str] = {}  # by group id: the team that somebody deleted in Keeper
         self.group_of = {team_id: group_id for group_id, team_id in matched.team_of.items()}
 
@@ -84,11 +85,17 @@ class TeamRules:
             if self.policy.teams.manages(group.name):
                 self._group(group)
         for team in (self.match.teams[team_id] for team_id in sorted(self.match.teams)):
+            if self.stays(team):
+                continue
             if team.managed and team.keeper_id not in self.group_of:
                 self._team_without_group(team)
             elif not team.managed and not team.gone:
                 self._twin(team)
         self._waiting()
+
+    def stays(self, team: Team) -> bool:
+        """Whether the team stays as it is, with everybody in it, since its group is unclear."""
+        return not self.directory.unclear_groups.isdisjoint((team.jumpcloud_id, tied_to(team)))
 
     def _pilot_groups(self) -> set[str] | None:
         if self.policy.only is None:

@@ -5,12 +5,14 @@ Sources: JumpCloud's API descriptions (V1 and V2) and its support pages; where n
 """
 
 import difflib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
+from reconciler import jumpcloud_quarantine as quarantine
 from reconciler.http import Http
 from reconciler.jumpcloud_access import ServiceAccount, key_headers, login_headers
-from reconciler.jumpcloud_lists import PAGE, Lists, Page, Progress, envelope, whole
+from reconciler.jumpcloud_lists import PAGE, Lists, Page, Progress, Whole, envelope, whole
 from reconciler.jumpcloud_replies import (
     ApplicationAmbiguous,
     ApplicationInactive,
@@ -29,16 +31,17 @@ from reconciler.jumpcloud_replies import (
     Ways,
     checked_id,
     document,
-    parsed,
+    record,
     usable_address,
 )
-from reconciler.model import Application, Directory, Group, Status, User, is_jumpcloud_id, normal
+from reconciler.model import Application, Directory, Group, Quarantined, Status, User, is_jumpcloud_id, normal
 from reconciler.tasks import siblings, together
 
 __all__ = [
     "ApplicationAmbiguous",
     "ApplicationInactive",
     "ApplicationNotFound",
+    "GroupScope",
     "IncompleteRead",
     "JumpCloud",
     "JumpCloudError",
@@ -59,39 +62,66 @@ __all__ = [
 NEAR = 3
 """How many labels an error suggests."""
 
+ALONE = 20
+"""How many records that a list lacks are read one by one."""
+
 _USERS = {"fields": UserRow.FIELDS}
 _SUSPENDED = {"filter[or][0]": "state:$eq:SUSPENDED", "filter[or][1]": "suspended:$eq:true"}
 _REFUSED = (400, 403, 404)
 """Statuses with which a filter or a search is refused, not the reader."""
+_GONE = (404, 410)
+"""Statuses for a record that is not there: 404 is assumed, 410 is in JumpCloud's list of codes."""
 _NOWHERE = Ways(direct=False, groups=frozenset())
+
+T = TypeVar("T")
+_Known = tuple[User, frozenset[str]]
+"""A user's record as far as it can be read, and the fields that can't."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupScope:
+    """The groups in scope, see `Directory`."""
+
+    groups: Mapping[str, Group]
+    unclear: frozenset[str] = frozenset()
+    gone: frozenset[str] = frozenset()
+    quarantined: tuple[Quarantined, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Who is bound to the application: how each user is, and the groups."""
+    """The users bound to the application, how each is, and the groups. The scope changed while it was read where
+    some users are `unsure`."""
 
     organization: str
     application: Application
     users: Mapping[str, Ways]
-    groups: Mapping[str, Group]
+    groups: GroupScope
+    unsure: frozenset[str] = frozenset()
+    quarantined: tuple[Quarantined, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """How one user is bound to the application, by the user's own list of applications."""
+    """How one user is bound to the application, by the user's own list of applications. `unclear`: perhaps through
+    other groups too, since a path can't be read."""
 
     bound: bool
     direct: bool
     groups: frozenset[str]
+    unclear: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One user by point reads: `groups` are those that lead from the application to the user, `member_of` all."""
+    """One user by point reads: `groups` are those that lead from the application to the user, without those in
+    `unclear_groups`, which have no usable name; `member_of` are all. `quarantined` says what can't be read."""
 
     user: User
     groups: Mapping[str, Group]
     member_of: frozenset[str]
+    unclear_groups: frozenset[str] = frozenset()
+    quarantined: tuple[Quarantined, ...] = ()
 
 
 class JumpCloud:
@@ -114,10 +144,11 @@ class JumpCloud:
 
         Asks the list for named fields only: the record of a single application holds the SAML signing key.
         """
-        by_id = await self._applications({"filter": f"_id:$eq:{self._wanted}"}) if is_jumpcloud_id(self._wanted) else {}
-        found = [row for row in by_id.values() if row.id == self._wanted]
+        self._search_works = True
+        one = await self._application_by_id(self._wanted) if is_jumpcloud_id(self._wanted) else None
+        found = [one] if one else []
         if not found:
-            rows = await self._applications({})
+            rows = (await self._applications({})).values
             found = [row for row in rows.values() if row.label == self._wanted]
             if not found:
                 raise _not_found(self._wanted, {row.label for row in rows.values()})
@@ -133,21 +164,31 @@ class JumpCloud:
     async def _still_there(self) -> None:
         """Raises unless the application can be read now: then a 404, or a list without rows, speaks for itself."""
         _, application = await self._application()
-        rows = await self._applications({"filter": f"_id:$eq:{application.id}"})
-        if application.id not in rows:
+        row = await self._application_by_id(application.id)
+        if row is None:
             raise IncompleteRead(f"the JumpCloud application {application.id}, there at first, is gone")
-        await self._usable(rows[application.id])
+        await self._usable(row)
 
-    async def _applications(self, params: Mapping[str, str]) -> dict[str, ApplicationRow]:
+    async def _application_by_id(self, application_id: str) -> ApplicationRow | None:
+        rows = (await self._applications({"filter": f"_id:$eq:{application_id}"}, application_id)).values
+        return rows.get(application_id)
+
+    async def _applications(self, params: Mapping[str, str], wanted: str = "") -> Whole[ApplicationRow]:
+        """The applications; only the first page of them where that has the one that is `wanted`."""
         fields = {"fields": ApplicationRow.FIELDS, **params}
 
         async def page(skip: int) -> Page[ApplicationRow]:
             return await self._lists.v1("/api/applications", ApplicationRow, fields, skip, "applications")
 
-        return await whole(page, lambda row: row, "applications")
+        first = await page(0)
+        if here := {row.id: row for row in first.rows if row.id == wanted}:
+            return Whole(here)
+        return await whole(page, lambda row: row, "applications", first=first)
 
     async def _usable(self, row: ApplicationRow) -> tuple[str, Application]:
         application = Application(row.id, row.label)
+        if "active" in row.unreadable:
+            raise UnexpectedReply(f"JumpCloud's reply about the application {row.id} is not as documented, at active")
         if row.active is False:
             raise ApplicationInactive(application)
         return row.organization or await self._organization(), application
@@ -158,7 +199,7 @@ class JumpCloud:
         async def page(skip: int) -> Page[Row]:
             return await self._lists.v1("/api/organizations", Row, {"fields": "_id"}, skip, "organisations")
 
-        found = await whole(page, lambda row: row.id, "organisations")
+        found = (await whole(page, lambda row: row.id, "organisations")).values
         if len(found) != 1:
             raise UnexpectedReply(
                 f"JumpCloud names {len(found)} organisations for these credentials",
@@ -168,128 +209,237 @@ class JumpCloud:
 
     # -- the scope ----------------------------------------------------------------------------------------------------
 
-    async def read_scope(self, progress: Progress | None) -> Scope:
+    async def read_scope(self, progress: Progress | None, teams: Mapping[str, Collection[str]] | None = None) -> Scope:
         """Everybody bound to the application, with the groups that lead there, and all groups bound to it.
 
         A group on a path is bound, whether the application's list of groups has it or not: where the two disagree they
-        are read again, and then both believed, since a membership must not be lost for it. A group without a name is
-        read again, then IncompleteRead. Nobody in scope is an answer only while the application is there.
+        are read again, and then both believed, since a membership must not be lost for it. Nobody in scope is an
+        answer only while the application is there. `teams`: see `group_scope`. Raises JumpCloudError where the
+        application or its users can't be read; what else can't be had makes groups unclear.
         """
         organization, application = await self.application()
-        for last in (False, True):
+        for _ in range(2):
             async with siblings() as group:
                 users_read = group.create_task(self._users_in_scope(application, progress))
-                groups_read = group.create_task(self._bound_groups(application))
-            users, bound = users_read.result(), groups_read.result()
-            through = frozenset[str]().union(*(ways.groups for ways in users.values()))
-            groups = await self._named(bound | through)
-            unnamed = (bound | through) - groups.keys()
-            if not unnamed and through <= bound:
+                groups_read = group.create_task(_attempted(self._bound_groups(application)))
+            users, (bound, problem) = users_read.result(), groups_read.result()
+            through = frozenset[str]().union(*(ways.groups for ways in users.values.values()))
+            if bound is None or through <= bound.values.keys():
                 break
-            if last and unnamed:
-                raise _without_name(unnamed)
-        if not users:
+        if not users.values:
             await self._still_there()
-        return Scope(organization, application, users, groups)
+        groups = await self._group_scope(bound, problem, through, teams or {})
+        records = [*quarantine.rows(users.odd, "users in scope"), *quarantine.scope(users.values, users.unsure)]
+        return Scope(organization, application, users.values, groups, users.unsure, tuple(records))
 
-    async def groups_in_scope(self) -> dict[str, Group]:
-        """The groups in the application's own list of groups, by id, with their names."""
+    async def group_scope(self, through: Collection[str], teams: Mapping[str, Collection[str]]) -> GroupScope:
+        """The groups in the application's own list of groups and those in `through`, with their names.
+
+        A group without a usable name, and all groups where their names can't be had, are unclear. Where the
+        application's list can't be had, so are the groups of `teams` that are not in `through`. `teams` leads from the
+        ids of groups that have a team of ours to the names of that team. Such a group that is missing from the scope
+        is looked up where another group in scope has one of these names: it is gone if its record is.
+        """
         _, application = await self._application()
-        for _ in range(2):
-            bound = await self._bound_groups(application)
-            groups = await self._named(bound)
-            if bound <= groups.keys():
-                return groups
-        raise _without_name(bound - groups.keys())
+        bound, problem = await _attempted(self._bound_groups(application))
+        return await self._group_scope(bound, problem, frozenset(through), teams)
 
-    async def _users_in_scope(self, application: Application, progress: Progress | None) -> dict[str, Ways]:
+    async def _group_scope(
+        self, bound: Whole[str] | None, problem: str, through: frozenset[str], teams: Mapping[str, Collection[str]]
+    ) -> GroupScope:
+        ids = through.union(bound.values if bound else ())
+        named, records = await self._with_names(ids)
+        missing = teams.keys() - ids
+        if bound is None:
+            records.append(quarantine.unreadable_list("groups in scope", problem))
+            return GroupScope(named, frozenset(ids - named.keys() | missing), frozenset(), tuple(records))
+        records += quarantine.rows(bound.odd, "groups in scope")
+        unsure = bound.unsure - through
+        unclear = (ids - named.keys()) | unsure | (missing if bound.odd else frozenset())
+        groups = {group_id: group for group_id, group in named.items() if group_id not in unsure}
+        gone = await self._gone(missing - unclear, groups, teams)
+        return GroupScope(groups, frozenset(unclear), gone, tuple(records))
+
+    async def _with_names(self, ids: frozenset[str]) -> tuple[dict[str, Group], list[Quarantined]]:
+        """Those of these groups that have a usable name, and what is wrong with the others."""
+        if not ids:
+            return {}, []
+        listed, problem = await _attempted(self._named(ids))
+        if listed is None:
+            return {}, [quarantine.unreadable_list("user groups", problem)]
+        absent = sorted(ids - listed.values.keys())
+        alone = await together(_attempted(self._group(group_id)) for group_id in absent[:ALONE])
+        found = listed.values | {group.id: group for group, _ in alone if group is not None}
+        named = {group_id: group for group_id, group in sorted(found.items()) if group.name}
+        records = [quarantine.nameless(group_id, listed=group_id in found) for group_id in sorted(ids - named.keys())]
+        return named, records
+
+    async def _gone(
+        self, missing: Iterable[str], groups: Mapping[str, Group], teams: Mapping[str, Collection[str]]
+    ) -> frozenset[str]:
+        """Whoever bears the name of a group's team may be to take it over, which asks for the group's end."""
+        names = {normal(group.name).casefold() for group in groups.values()}
+        asked = sorted(one for one in missing if is_jumpcloud_id(one) and _named_in(teams[one], names))[:ALONE]
+
+        async def is_gone(group_id: str) -> bool:
+            return await self._group(group_id) is None
+
+        answers = await together(_attempted(is_gone(group_id)) for group_id in asked)
+        return frozenset(group_id for group_id, (gone, _) in zip(asked, answers, strict=True) if gone)
+
+    async def groups_in_scope(self) -> frozenset[str]:
+        """The ids of the groups in the application's own list; raises JumpCloudError where a row of it can't be read,
+        so that it proves the absence of any other."""
+        _, application = await self._application()
+        bound = await self._bound_groups(application)
+        if bound.odd:
+            raise IncompleteRead("a row in JumpCloud's list of groups in scope can't be read")
+        return frozenset(bound.values)
+
+    async def _users_in_scope(self, application: Application, progress: Progress | None) -> Whole[Ways]:
         """Direct and indirect bindings come in one list, each with its paths: no request per group."""
         path = f"/api/v2/applications/{application.id}/users"
         shared: dict[Ways, Ways] = {}
 
         async def page(skip: int) -> Page[GraphRow]:
-            return await self._lists.v2(path, GraphRow, {}, skip, "users in scope")
+            return await self._lists.v2(path, GraphRow, {}, skip, "users in scope", "user")
 
         def keep(row: GraphRow) -> Ways:
-            ways = _of_type(row, "user").ways()
-            return shared.setdefault(ways, ways)  # few of them differ
+            return shared.setdefault(row.ways, row.ways)  # few of them differ
 
         return await whole(page, keep, "users in scope", merge=lambda old, new: old | new, progress=progress)
 
-    async def _bound_groups(self, application: Application) -> frozenset[str]:
+    async def _bound_groups(self, application: Application) -> Whole[str]:
         path = f"/api/v2/applications/{application.id}/usergroups"
         return await self._group_ids(path, "groups in scope")
 
-    async def _group_ids(self, path: str, what: str) -> frozenset[str]:
+    async def _group_ids(self, path: str, what: str) -> Whole[str]:
         async def page(skip: int) -> Page[GraphRow]:
-            return await self._lists.v2(path, GraphRow, {}, skip, what)
+            return await self._lists.v2(path, GraphRow, {}, skip, what, "user_group")
 
-        return frozenset(await whole(page, lambda row: _of_type(row, "user_group").id, what))
+        # The paths of these rows are not read.
+        return await whole(page, lambda row: row.id, what, unusable=None)
 
-    async def _named(self, ids: Collection[str]) -> dict[str, Group]:
-        """Those of these groups that have a name. The list takes no filter by id, so it is read whole."""
-        if not ids:
-            return {}
+    async def _named(self, ids: Collection[str]) -> Whole[Group]:
+        """These groups, as far as they are listed. The list takes no filter by id, so it is read whole."""
 
         async def page(skip: int) -> Page[GroupRow]:
             params = {"fields": "id,name", "sort": "name"}
             return await self._lists.v2("/api/v2/usergroups", GroupRow, params, skip, "groups")
 
-        groups = await whole(page, lambda row: row.group() if row.id in ids else None, "groups")
-        return dict(sorted(groups.items()))
+        return await whole(page, lambda row: row.group() if row.id in ids else None, "groups")
 
     # -- the users' attributes ----------------------------------------------------------------------------------------
 
     async def read_directory(self, scope: Scope, also: Collection[str], progress: Progress | None) -> Directory:
         """Everybody in scope and those in `also`, with their attributes; what can't be a JumpCloud id is ignored.
 
-        Whom the users' list lacks is asked for once more, then left out: deleted, and still in the graph.
+        Whoever the application lists and the users' list lacks is read alone: deleted, and left out, only if the
+        record is not there and the graph does not bind them; else their state is unknown. Where the attributes can't
+        be had at all, the state of everybody is unknown whom no search finds.
         """
         wanted = frozenset(scope.users).union(user_id for user_id in also if is_jumpcloud_id(user_id))
-        found = await self._attributes(wanted, scope, progress) if wanted else {}
+        records = [*scope.quarantined, *scope.groups.quarantined]
+        found, problem = await self._attributes(wanted, scope, records, progress) if wanted else ({}, "")
+        lacking = wanted - found.keys()
+        unknown: frozenset[str] = frozenset()
+        if problem:
+            records.append(quarantine.unreadable_list("users", problem))
+            unknown = lacking
+        elif hidden := sorted(lacking.intersection(scope.users)):
+            alone = await together(map(self._unlisted, hidden[:ALONE]))
+            found |= {known[0].id: known for known in alone if known is not None and known is not _HIDDEN}
+            deleted = {user_id for user_id, known in zip(hidden, alone, strict=False) if known is None}
+            unknown = frozenset(hidden) - found.keys() - deleted
+            records += [quarantine.hidden(user_id) for user_id in sorted(unknown)]
         users = {}
-        for user_id in sorted(found):
+        for user_id in sorted({*found, *unknown}):
             ways = scope.users.get(user_id, _NOWHERE)
-            users[user_id] = replace(found[user_id], direct=ways.direct, groups=ways.groups)
-        return Directory(scope.organization, scope.application, users, scope.groups)
+            user, unreadable = found.get(user_id) or (User(user_id, "", Status.UNKNOWN), frozenset[str]())
+            users[user_id] = _bound(user, ways, unsure=user_id in scope.unsure)
+            records += quarantine.fields(user_id, unreadable)
+        return Directory(
+            scope.organization,
+            scope.application,
+            users,
+            scope.groups.groups,
+            scope.groups.unclear,
+            scope.groups.gone,
+            tuple(sorted(set(records))),
+        )
 
-    async def _attributes(self, wanted: frozenset[str], scope: Scope, progress: Progress | None) -> dict[str, User]:
-        """The cheaper way, by requests: the rest of the whole list, or searches for just these ids."""
-        first = await self._page_of_users(0)
-        if scope.users and not first.length:
-            raise IncompleteRead(f"JumpCloud has {len(scope.users)} users in scope, and its list of users is empty")
-        found = {row.id: row.user() for row in first.rows if row.id in wanted}
+    async def _unlisted(self, user_id: str) -> _Known | None:
+        """Somebody whom the application lists and the users' list lacks: the own record; None for somebody deleted,
+        `_HIDDEN` where neither can be said."""
+        try:
+            row = await self._user(user_id)
+            if row is not None:
+                return row.user(), row.unreadable
+            return _HIDDEN if (await self.application_paths(user_id)).bound else None
+        except JumpCloudError as error:
+            _unless_refused(error)
+            return _HIDDEN
+
+    async def _attributes(
+        self, wanted: frozenset[str], scope: Scope, records: list[Quarantined], progress: Progress | None
+    ) -> tuple[dict[str, _Known], str]:
+        """The cheaper way, by requests: the rest of the whole list, or searches for just these ids. Where the list
+        can't be had, searches; then it says why, unless the searches can be relied on."""
+        first, problem = await _attempted(self._page_of_users(0))
+        found = {row.id: _known(row) for row in first.rows if row.id in wanted} if first else {}
+        if first and scope.users and not first.length:
+            problem = f"it is empty, and {len(scope.users)} users are in scope"
         lacking = wanted - found.keys()
         if not lacking:
-            return found
-        witness = first.rows[-1].id if first.rows else ""
+            return found, ""
+        witness = first.rows[-1].id if first and first.rows else ""
+        if first is None or problem:
+            return await self._without_list(found, lacking, problem, progress)
         if first.total is not None and -(-len(lacking) // PAGE) < -(-first.total // PAGE) - 1:
-            searched = await self._search_twice(lacking, witness, progress)
+            searched, _ = await _attempted(self._search_twice(lacking, witness, progress))
             if searched is not None:
-                return found | searched
-        found |= await self._listed(wanted, progress, first)
+                return found | searched, ""
+        listed, problem = await _attempted(self._listed(wanted, progress, first))
+        if listed is None:
+            return await self._without_list(found, lacking, problem, progress)
+        records += quarantine.rows(listed.odd, "users")
+        found |= listed.values
         lacking = wanted - found.keys()
         if lacking and witness:
-            again = await self._search(lacking, witness, None)
+            again, _ = await _attempted(self._search(lacking, witness, None))
             if again is None and not lacking.isdisjoint(scope.users):
-                again = await self._listed(lacking, None, None)
+                relisted, _ = await _attempted(self._listed(lacking, None, None))
+                again = relisted.values if relisted else None
             found |= again or {}
-        return found
+        return found, ""
+
+    async def _without_list(
+        self, found: dict[str, _Known], lacking: frozenset[str], problem: str, progress: Progress | None
+    ) -> tuple[dict[str, _Known], str]:
+        """Searches where the list can't be had; the problem lasts unless they find everybody, or somebody whom they
+        found before bears witness that they lack nobody else."""
+        searched, _ = await _attempted(self._search(lacking, "", progress))
+        found = found | (searched or {})
+        lacking = lacking - found.keys()
+        if searched is None or not lacking:
+            return found, problem if lacking else ""
+        again, _ = await _attempted(self._search(lacking, min(found), None)) if found else (None, "")
+        return found | (again or {}), "" if again is not None else problem
 
     async def _page_of_users(self, skip: int) -> Page[UserRow]:
         return await self._lists.v1("/api/systemusers", UserRow, _USERS, skip, "users")
 
     async def _listed(
         self, wanted: Collection[str], progress: Progress | None, first: Page[UserRow] | None
-    ) -> dict[str, User]:
-        def keep(row: UserRow) -> User | None:
-            return row.user() if row.id in wanted else None
+    ) -> Whole[_Known]:
+        def keep(row: UserRow) -> _Known | None:
+            return _known(row) if row.id in wanted else None
 
         return await whole(self._page_of_users, keep, "users", progress=progress, first=first)
 
     async def _search_twice(
         self, wanted: frozenset[str], witness: str, progress: Progress | None
-    ) -> dict[str, User] | None:
+    ) -> dict[str, _Known] | None:
         """Searches for these ids, and again for whom the first ones lack; None where they are not to be relied on."""
         found = await self._search(wanted, "", progress)
         lacking = wanted - found.keys() if found is not None else frozenset()
@@ -298,7 +448,9 @@ class JumpCloud:
         # A search that finds now whom it lacked before, or that does not find the witness, has missed people.
         return found if await self._search(lacking, witness, None) == {} else None
 
-    async def _search(self, wanted: Collection[str], witness: str, progress: Progress | None) -> dict[str, User] | None:
+    async def _search(
+        self, wanted: Collection[str], witness: str, progress: Progress | None
+    ) -> dict[str, _Known] | None:
         """Users by their ids, a hundred a request; None where the search does not do as it is asked.
 
         That ids may be joined by "or" is described for other fields only; so an answer is believed only if it adds up,
@@ -307,7 +459,7 @@ class JumpCloud:
         ids = sorted(wanted)
         size = PAGE - 1 if witness else PAGE
         chunks = [[*ids[start : start + size], *filter(None, [witness])] for start in range(0, len(ids), size)]
-        found: dict[str, User] = {}
+        found: dict[str, _Known] = {}
 
         async def one(chunk: list[str]) -> None:
             if not self._search_works:
@@ -315,11 +467,11 @@ class JumpCloud:
             expressions = [{"_id": user_id} for user_id in chunk]
             page = await self._searched({"filter": {"or": expressions}, "sort": "_id"})
             seen = {row.id for row in page.rows} if page else set()
-            odd = page is None or page.total not in (None, len(seen)) or not seen <= set(chunk)
+            odd = page is None or page.odd or page.total not in (None, len(seen)) or not seen <= set(chunk)
             if odd or (witness and witness not in seen):
                 self._search_works = False
                 return
-            found.update({row.id: row.user() for row in page.rows if row.id in wanted} if page else {})
+            found.update({row.id: _known(row) for row in page.rows if row.id in wanted} if page else {})
             if progress:
                 progress("users", len(found), len(ids))
 
@@ -333,62 +485,95 @@ class JumpCloud:
         """
         paging = {"limit": PAGE, "skip": 0}
         body = {**what, "fields": UserRow.FIELDS, **paging}
-        reply = await self._lists.send("POST", "/api/search/systemusers", paging, body=body, also=(400, 404))
+        reply = await self._lists.send("POST", "/api/search/systemusers", paging, body=body, also=_REFUSED)
         return envelope(reply, UserRow, "users found") if reply.status == 200 else None
 
     # -- one person ---------------------------------------------------------------------------------------------------
 
     async def person(self, *, id: str | None = None, email: str | None = None) -> Person | None:
-        """One user by id or by address; None where nobody has it. Raises PersonAmbiguous for an address of several."""
+        """One user by id or by address; None where nobody has it. Raises PersonAmbiguous for an address of several.
+
+        Somebody with this id whose record is missing, and whom the graph binds, has an unknown state.
+        """
         row = await (self._user(id) if id is not None else self._by_address(email or ""))
         if row is None:
-            return None
+            paths = await self.application_paths(id) if id is not None else _UNBOUND
+            if id is None or not paths.bound:
+                return None
+            return await self._person(User(id, "", Status.UNKNOWN), paths, frozenset(), [quarantine.hidden(id)])
         async with siblings() as group:
             paths_read = group.create_task(self.application_paths(row.id))
             groups_read = group.create_task(self.groups_of(row.id))
-        paths = paths_read.result()
-        names = await together(self._group(group_id) for group_id in sorted(paths.groups))
-        user = replace(row.user(), direct=paths.direct, groups=paths.groups)
-        return Person(user, {named.id: named for named in names}, groups_read.result())
+        records = quarantine.fields(row.id, row.unreadable)
+        return await self._person(row.user(), paths_read.result(), groups_read.result(), records)
+
+    async def _person(self, user: User, paths: Paths, member_of: frozenset[str], records: list[Quarantined]) -> Person:
+        ways = Ways(paths.direct, paths.groups, paths.unclear)
+        ids = sorted(paths.groups)
+        found = [group for group, _ in await together(_attempted(self._group(group_id)) for group_id in ids)]
+        groups = {group.id: group for group in found if group is not None and group.name}
+        records = [
+            *records,
+            *quarantine.scope({user.id: ways}, ()),
+            *(
+                quarantine.nameless(group_id, listed=group is not None)
+                for group_id, group in zip(ids, found, strict=True)
+                if group_id not in groups
+            ),
+        ]
+        return Person(
+            _bound(user, ways, unsure=False), groups, member_of, frozenset(ids) - groups.keys(), tuple(sorted(records))
+        )
 
     async def _user(self, user_id: str) -> UserRow | None:
         """A user's own record; None where it is gone, which only counts while the application can still be read."""
         path = f"/api/systemusers/{checked_id(user_id)}"
-        reply = await self._lists.send("GET", path, _USERS, also=(404,))
-        if reply.status == 404:
+        reply = await self._lists.send("GET", path, _USERS, also=_GONE)
+        if reply.status in _GONE:
             await self._still_there()
             return None
-        row = parsed(UserRow, document(reply), "a user")
+        row = record(UserRow, document(reply), "a user")
         if row.id != user_id:
             raise UnexpectedReply(f"JumpCloud answered with another user than {user_id}")
         return row
 
-    async def _group(self, group_id: str) -> Group:
-        reply = await self._lists.send("GET", f"/api/v2/usergroups/{group_id}", {}, also=(404,))
-        group = parsed(GroupRow, document(reply), "a group").group() if reply.status == 200 else None
-        if group is None or group.id != group_id:
-            raise _without_name([group_id])
+    async def _group(self, group_id: str) -> Group | None:
+        """A group, with an empty name where it has none that can be used; None where its record is gone."""
+        reply = await self._lists.send("GET", f"/api/v2/usergroups/{checked_id(group_id)}", {}, also=_GONE)
+        if reply.status in _GONE:
+            return None
+        group = record(GroupRow, document(reply), "a group").group()
+        if group.id != group_id:
+            raise UnexpectedReply(f"JumpCloud answered with another group than {group_id}")
         return group
 
     async def _by_address(self, email: str) -> UserRow | None:
         """The user with this address: by a filter, which may heed the case; then by a text search; then in the list.
 
-        The text search is documented to find parts of an address, and assumed not to heed the case.
+        The text search is documented to find parts of an address, and assumed not to heed the case. That it finds
+        nobody proves nothing: only the whole list says that nobody has an address.
         """
         address = usable_address(email)
         if not address:
             return None
-        filtered = {**_USERS, "filter": f"email:$eq:{address}"}
-        page = await self._lists.v1("/api/systemusers", UserRow, filtered, 0, "users")
-        rows = [row for row in page.rows if row.has_address(address)]
+        filtered: dict[str, str | int] = {
+            **_USERS,
+            "filter": f"email:$eq:{address}",
+            "sort": "_id",
+            "limit": PAGE,
+            "skip": 0,
+        }
+        reply = await self._lists.send("GET", "/api/systemusers", filtered, also=_REFUSED)
+        page = envelope(reply, UserRow, "users") if reply.status == 200 else None
+        rows = [row for row in page.rows if row.has_address(address)] if page else []
         if not rows:
             terms = {"searchTerm": address, "fields": ["email"]}
             searched = await self._searched({"searchFilter": terms, "sort": "_id"})
-            if searched is None or searched.total not in (None, len(searched.rows)):
-                every = await whole(self._page_of_users, lambda row: row if row.has_address(address) else None, "users")
-                rows = list(every.values())
-            else:
+            if searched is not None and searched.total in (None, len(searched.rows)):
                 rows = [row for row in searched.rows if row.has_address(address)]
+        if not rows:
+            every = await whole(self._page_of_users, lambda row: row if row.has_address(address) else None, "users")
+            rows = list(every.values.values())
         if len(rows) > 1:
             raise PersonAmbiguous(address, tuple(sorted(row.id for row in rows)))
         return rows[0] if rows else None
@@ -414,12 +599,12 @@ class JumpCloud:
         wanted = frozenset(filter(is_jumpcloud_id, active))
         users = await self._search(wanted, "", None)
         if users is None:
-            users = await self._listed(wanted, None, None)
-        return frozenset(user.id for user in users.values() if user.status is Status.SUSPENDED)
+            users = (await self._listed(wanted, None, None)).values
+        return frozenset(user.id for user, _ in users.values() if user.status is Status.SUSPENDED)
 
     async def _filtered_by_suspension(self, most: int) -> frozenset[str] | None:
         """Whom the filter finds, read to the empty page; None where it is refused or needs more pages than `most`."""
-        params = {**_USERS, **_SUSPENDED, "sort": "_id", "limit": PAGE}
+        params: dict[str, str | int] = {**_USERS, **_SUSPENDED, "sort": "_id", "limit": PAGE}
         found: set[str] = set()
         skip = 0
         for _ in range(most + 1):
@@ -448,15 +633,12 @@ class JumpCloud:
         async def alone(user_id: str) -> Status | None:
             try:
                 return await self.status_of(user_id)
-            except Unauthorized as error:
-                if error.status == 401:
-                    raise
-                return Status.UNKNOWN
-            except JumpCloudError:
+            except JumpCloudError as error:
+                _unless_refused(error)
                 return Status.UNKNOWN
 
         own = dict(zip(missing, await together(map(alone, missing)), strict=True))
-        known = {user_id: user.status for user_id, user in found.items()}
+        known = {user_id: user.status for user_id, (user, _) in found.items()}
         return known | {user_id: status for user_id, status in own.items() if status is not None}
 
     async def record(self, user_id: str, /) -> User | None:
@@ -469,30 +651,84 @@ class JumpCloud:
         row = await self._user(user_id)
         return None if row is None else row.status
 
+    async def is_deleted(self, user_id: str, /) -> bool:
+        """Whether the user is gone: there is no record, and the graph does not bind them to the application.
+
+        A record that is missing while the graph binds them may be hidden from the role that asks.
+        """
+        return await self._user(user_id) is None and not (await self.application_paths(user_id)).bound
+
     async def application_paths(self, user_id: str, /) -> Paths:
-        """How the user is bound to the application, by the user's own list of applications."""
+        """How the user is bound to the application, by the user's own list of applications.
+
+        That the application is not in it is said only by the whole list, read to its end, each row of it, or by 404 or
+        410 for a user whose own record is gone too.
+        """
         _, application = await self._application()
         path = f"/api/v2/users/{checked_id(user_id)}/applications"
 
         async def page(skip: int) -> Page[GraphRow]:
-            return await self._lists.v2(path, GraphRow, {}, skip, "applications of a user")
+            return await self._lists.v2(path, GraphRow, {}, skip, "applications of a user", "application")
 
-        def keep(row: GraphRow) -> Ways | None:
-            return _of_type(row, "application").ways() if row.id == application.id else None
-
-        found = await whole(page, keep, "applications of a user", merge=lambda old, new: old | new)
-        ways = found.get(application.id)
-        return Paths(False, False, frozenset()) if ways is None else Paths(True, ways.direct, ways.groups)
+        try:
+            first = await page(0)
+        except UnexpectedReply as error:
+            if error.status in _GONE and await self._user(user_id) is None:
+                return _UNBOUND
+            raise
+        ways = next((row.ways for row in first.rows if row.id == application.id), None)
+        if ways is None:
+            # What leads to other applications is not read.
+            found = await whole(
+                page,
+                lambda row: row.ways if row.id == application.id else None,
+                "applications of a user",
+                merge=lambda old, new: old | new,
+                first=first,
+            )
+            ways = found.values.get(application.id)
+            if ways is None and found.odd:
+                raise UnexpectedReply(f"JumpCloud lists an application of user {user_id} that can't be read")
+        return _UNBOUND if ways is None else Paths(True, ways.direct, ways.groups, ways.unclear)
 
     async def groups_of(self, user_id: str, /) -> frozenset[str]:
-        """The ids of all groups that the user is a member of."""
-        return await self._group_ids(f"/api/v2/users/{checked_id(user_id)}/memberof", "groups of a user")
+        """The ids of all groups that the user is a member of. Raises JumpCloudError where a row can't be read."""
+        found = await self._group_ids(f"/api/v2/users/{checked_id(user_id)}/memberof", "groups of a user")
+        if found.odd:
+            raise UnexpectedReply(f"JumpCloud lists a group of user {user_id} that can't be read")
+        return frozenset(found.values)
 
 
-def _of_type(row: GraphRow, kind: str) -> GraphRow:
-    if row.type != kind:
-        raise UnexpectedReply(f"JumpCloud lists {row.id} as {row.type[:40]!r} where a {kind} belongs")
-    return row
+_UNBOUND = Paths(bound=False, direct=False, groups=frozenset())
+_HIDDEN: _Known = (User("", "", Status.UNKNOWN), frozenset())
+
+
+async def _attempted(work: Awaitable[T]) -> tuple[T | None, str]:
+    """What a read gives; None, and why, where JumpCloud gives no clear answer. Raises where the credentials are not
+    accepted, as then nothing can be read."""
+    try:
+        return await work, ""
+    except JumpCloudError as error:
+        _unless_refused(error)
+        return None, error.problem
+
+
+def _unless_refused(error: JumpCloudError) -> None:
+    """Raise the error again where it says that the credentials are not accepted."""
+    if isinstance(error, Unauthorized) and error.status == 401:
+        raise error
+
+
+def _known(row: UserRow) -> _Known:
+    return row.user(), row.unreadable
+
+
+def _bound(user: User, ways: Ways, *, unsure: bool) -> User:
+    return replace(user, direct=ways.direct, groups=ways.groups, teams_unknown=ways.unclear, unsure=unsure)
+
+
+def _named_in(names: Iterable[str], folded: Collection[str]) -> bool:
+    return any(normal(name).casefold() in folded for name in names)
 
 
 def _not_found(wanted: str, labels: Iterable[str]) -> ApplicationNotFound:
@@ -501,9 +737,3 @@ def _not_found(wanted: str, labels: Iterable[str]) -> ApplicationNotFound:
     alike = [label for fold, label in folded.items() if wanted.casefold() in fold]
     close = [folded[fold] for fold in difflib.get_close_matches(wanted.casefold(), folded, NEAR)]
     return ApplicationNotFound(wanted, tuple(dict.fromkeys([*alike, *close]))[:NEAR], known)
-
-
-def _without_name(ids: Iterable[str]) -> IncompleteRead:
-    first, *others = sorted(ids)
-    more = f" and {len(others)} more" if others else ""
-    return IncompleteRead(f"JumpCloud's application leads through group {first}{more}, for which it has no name")

@@ -1,7 +1,8 @@
 """Requests to JumpCloud, and whole lists out of pages that may shift while they are read.
 
 Both versions of the API answer at most 100 rows a page. Neither gives a snapshot: a change while a list is read shifts
-its rows, so that some come twice and others not at all. What is read is therefore counted against the total.
+its rows, so that some come twice and others not at all. What is read is therefore counted against the total. The total
+itself proves no end: it may be missing, or count the page. A list ends with the empty page after its last row.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -25,12 +26,17 @@ from reconciler.tasks import together
 
 PAGE = 100
 """Rows asked for in a page: more are refused by the V2 lists, and were by some of V1."""
-READS = 4
+READS = 3
 """How often a list is read that does not add up."""
 WAVE = 4
 """How many pages are asked for at once, at most, where nobody says how many there are."""
 MAX_ROWS = 2_000_000
 """No organisation has more; the bound keeps a nonsensical total from being paged."""
+KNOWN_PAGES = 3
+"""So many pages in a row that show nothing new make a list without end."""
+ODD_ROWS = 10
+ODD_SHARE = 0.05
+"""A list of which more rows than both can't be read is no list: its form has changed, or somebody alters replies."""
 
 Progress = Callable[[str, int, int], None]
 """Told after each page: what is read, how many rows so far, how many are announced."""
@@ -42,16 +48,28 @@ V = TypeVar("V")
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[R]):
-    """One page: its rows, and how many of its places hold a deleted object. `total` is None where nobody says it."""
+    """One page: its rows, and the places on it that hold a deleted object, or a row that can't be used. `total` is
+    None where nobody says it."""
 
     rows: list[R]
-    dead: int
+    dead: tuple[int, ...]
+    odd: tuple[int, ...]
     total: int | None
 
     @property
     def length(self) -> int:
-        """The places that are taken, dead ones included."""
-        return len(self.rows) + self.dead
+        """The places that are taken."""
+        return len(self.rows) + len(self.dead) + len(self.odd)
+
+
+@dataclass(frozen=True, slots=True)
+class Whole(Generic[V]):
+    """A whole list: what is kept of its rows, by id; how many could not be used; and the ids of rows of which it is
+    not sure whether they belong to it, since the list changed while it was read."""
+
+    values: dict[str, V]
+    odd: int = 0
+    unsure: frozenset[str] = frozenset()
 
 
 class _Envelope(BaseModel):
@@ -63,25 +81,32 @@ class _Envelope(BaseModel):
 
 @dataclass(slots=True)
 class _Reading(Generic[V]):
-    """One reading of a list, page by page; `values` are what is kept of its rows."""
+    """One reading of a list, page by page; `values` are what is kept of its rows. `dead` and `odd` are places in the
+    list, `unusable` the ids of rows that are kept and can't tell what they are read for."""
 
     ids: set[str] = field(default_factory=set)
     values: dict[str, V] = field(default_factory=dict)
     totals: set[int | None] = field(default_factory=set)
-    dead: int = 0
+    dead: set[int] = field(default_factory=set)
+    odd: set[int] = field(default_factory=set)
+    unusable: set[str] = field(default_factory=set)
     repeated: bool = False
-    first: int = 0
-    """The length of the first page."""
 
     @property
     def size(self) -> int:
         """The rows accounted for."""
-        return len(self.ids) + self.dead
+        return len(self.ids) + len(self.dead) + len(self.odd)
 
     @property
     def sound(self) -> bool:
         """Whether nothing speaks against it: the rows are as many as announced, or, unannounced, none came twice."""
         return not self.repeated if self.totals == {None} else self.totals == {self.size}
+
+    def check(self, what: str) -> None:
+        """Raise IncompleteRead where too many rows can't be read."""
+        odd = len(self.odd) + len(self.unusable)
+        if odd > max(ODD_ROWS, ODD_SHARE * self.size):
+            raise IncompleteRead(f"{odd} of {self.size} rows in JumpCloud's list of {what} can't be read")
 
 
 class Lists:
@@ -129,26 +154,39 @@ class Lists:
         reply = await self.send("GET", path, {**params, "sort": "_id", "limit": PAGE, "skip": skip})
         return envelope(reply, model, what)
 
-    async def v2(self, path: str, model: type[R], params: Mapping[str, str], skip: int, what: str) -> Page[R]:
+    async def v2(
+        self, path: str, model: type[R], params: Mapping[str, str], skip: int, what: str, kind: str = ""
+    ) -> Page[R]:
         """One page of a V2 list. The total is in a header that live replies carry and the API description lacks.
 
-        A deleted object may leave a null, or a shorter page, behind.
+        A deleted object may leave a null, or a shorter page, behind. Rows of another type than `kind` are odd.
         """
         reply = await self.send("GET", path, {**params, "limit": PAGE, "skip": skip})
         rows = document(reply)
         if not isinstance(rows, list):
             raise UnexpectedReply(f"JumpCloud's list of {what} is not a list")
         total = reply.headers.get("x-total-count", "").strip()
-        live = [parsed(model, row, f"one of the {what}") for row in rows if row is not None]
         # More digits than these are too many rows as well, and Python refuses to make a number of thousands of them.
         announced = int(total[:19]) if total.isascii() and total.isdigit() else None
-        return Page(live, len(rows) - len(live), announced)
+        dead = tuple(place for place, row in enumerate(rows) if row is None)
+        typed = [row.get("type") if isinstance(row, dict) else None for row in rows]
+        mistyped = [place for place, found in enumerate(typed) if kind and found != kind]
+        return _page(rows, model, announced, dead, mistyped)
 
 
 def envelope(reply: Reply, model: type[R], what: str) -> Page[R]:
     """One page of a V1 list out of its reply."""
     found = parsed(_Envelope, document(reply), f"the {what}")
-    return Page([parsed(model, row, f"one of the {what}") for row in found.results], 0, found.totalCount)
+    return _page(found.results, model, found.totalCount)
+
+
+def _page(
+    rows: list[Any], model: type[R], total: int | None, dead: tuple[int, ...] = (), mistyped: Iterable[int] = ()
+) -> Page[R]:
+    out = {*dead, *mistyped}
+    live = [(place, None if place in out else model.read(row)) for place, row in enumerate(rows)]
+    odd = tuple(place for place, row in live if row is None and place not in dead)
+    return Page([row for _, row in live if row is not None], dead, odd, total)
 
 
 async def whole(
@@ -159,95 +197,128 @@ async def whole(
     merge: Callable[[V, V], V] = lambda _, new: new,
     progress: Progress | None = None,
     first: Page[R] | None = None,
-) -> dict[str, V]:
+    unusable: Callable[[R], bool] | None = lambda row: row.unusable,
+) -> Whole[V]:
     """The whole list: what `keep` makes of each row, by id; rows for which that is None are only counted.
 
     `page` reads the page that begins at a row, `merge` joins two rows of one id, `first` is page 0 where it was read
-    already. A list that does not add up is read again. Two readings in a row with the same ids are taken as they are,
-    since totals may count deleted objects (assumed). Raises IncompleteRead where no two agree.
+    already, `unusable` says of a row that is kept whether what it is read for can't be told from it.
+
+    A list that does not add up is read again. Two readings in a row with the same ids are taken as they are, since
+    totals may count deleted objects (assumed). Where no two agree, since the list changes all the time, the last two
+    are taken together, and what is in only one of them is `unsure`. Raises IncompleteRead where too many rows can't be
+    read, UnexpectedReply where the list has no end.
     """
-    before: set[str] | None = None
-    for _ in range(READS):
+    before: _Reading[V] | None = None
+    for number in range(READS):
         reading: _Reading[V] = _Reading()
-        await _read(reading, page, _taker(reading, keep, merge, what, progress), what, first)
-        if reading.sound:
-            return reading.values
-        if reading.ids == before:
-            if await _capped(reading, page):
-                raise IncompleteRead(f"JumpCloud's list of {what} has pages of fewer rows than were asked for")
-            return reading.values
-        before, first = reading.ids, None
-    announced = ", ".join(str(total) for total in sorted(total for total in reading.totals if total is not None))
-    raise IncompleteRead(
-        f"JumpCloud's list of {what} does not add up: {reading.size} read, {announced or 'no total'} announced, and no "
-        f"two of {READS} readings agree"
-    )
+        await _Reader(page, keep, what, merge, progress, unusable, reading).read(first)
+        reading.check(what)
+        if reading.sound or (before is not None and reading.ids == before.ids):
+            break
+        if number < READS - 1:
+            before, first = reading, None
+    else:
+        assert before is not None
+        unsure = frozenset(before.ids ^ reading.ids)
+        return Whole({**before.values, **reading.values}, len(reading.odd), unsure)
+    return Whole(reading.values, len(reading.odd))
 
 
-def _taker(
-    reading: _Reading[V],
-    keep: Callable[[R], V | None],
-    merge: Callable[[V, V], V],
-    what: str,
-    progress: Progress | None,
-) -> Callable[[Page[R]], None]:
-    def take(page: Page[R]) -> None:
-        reading.totals.add(page.total)
-        reading.dead += page.dead
+@dataclass(frozen=True, slots=True)
+class _Reader(Generic[R, V]):
+    """How one reading of a list is made."""
+
+    page: Callable[[int], Awaitable[Page[R]]]
+    keep: Callable[[R], V | None]
+    what: str
+    merge: Callable[[V, V], V]
+    progress: Progress | None
+    unusable: Callable[[R], bool] | None
+    reading: _Reading[V]
+
+    async def read(self, first: Page[R] | None) -> None:
+        """Read every page up to the total at once, then on to an empty page.
+
+        A page that is not full has the next row right behind its last one where pages hold fewer rows than were asked
+        for, and at the next hundred where deleted objects shorten it: both places are asked for. Reading begins again
+        behind the last row that came, so that no row is passed over.
+        """
+        first = first or await self.page(0)
+        if (first.total or 0) > MAX_ROWS:
+            raise UnexpectedReply(f"JumpCloud announces {first.total} rows in the list of {self.what}")
+        self._take(0, first, again=False)
+        rest = list(range(PAGE, first.total or 0, PAGE))
+        lengths = [first.length, *(length for length, _ in await self._pages(rest))]
+        end = await self._fill([0, *rest], lengths)
+        if end is None:
+            return
+        wave, known, again = 1, 0, end % PAGE != 0
+        while True:
+            starts = [end + PAGE * number for number in range(wave)]
+            found = await self._pages(starts, again=again)
+            lengths, fresh = [length for length, _ in found], sum(new for _, new in found)
+            if not any(lengths):
+                return
+            known = 0 if fresh else known + 1
+            if known >= KNOWN_PAGES:
+                raise UnexpectedReply(f"JumpCloud's list of {self.what} has no end: the same rows come again and again")
+            after = await self._fill(starts, lengths)
+            if after is None:
+                return
+            # A page of known rows was read from within them, where dead objects had shortened the one before.
+            again = (after - end) % PAGE != 0
+            end = after if fresh else end + PAGE * wave
+            wave = 1 if again else min(WAVE, 2 * wave)
+
+    async def _pages(self, starts: Iterable[int], *, again: bool = False) -> list[tuple[int, int]]:
+        """Read the pages that begin at these rows; how many places each takes, and how many new ids it shows."""
+
+        async def one(start: int) -> tuple[int, int]:
+            found = await self.page(start)
+            return found.length, self._take(start, found, again=again)
+
+        return await together(map(one, starts))
+
+    async def _fill(self, starts: list[int], lengths: list[int]) -> int | None:
+        """Read what lies between pages that are not full and the next ones; where the rows end. None where an empty
+        page has shown already that they end there."""
+        last = max((number for number, length in enumerate(lengths) if length), default=-1)
+
+        async def between(start: int, length: int) -> None:
+            position, until = start + length, start + PAGE
+            while position < until:
+                [(found, fresh)] = await self._pages([position], again=True)
+                if not fresh:
+                    return
+                position += found
+
+        short = [(starts[i], lengths[i]) for i in range(last) if 0 < lengths[i] < PAGE]
+        await together(between(start, length) for start, length in short)
+        if last < 0 or (lengths[last] >= PAGE and last + 1 < len(lengths)):
+            return None
+        return starts[last] + lengths[last]
+
+    def _take(self, start: int, page: Page[R], *, again: bool) -> int:
+        """Keep a page; how many ids it shows that were not known. `again`: its rows may have come before."""
+        reading, known = self.reading, len(self.reading.ids)
+        # An empty page that announces no rows says that it is empty, not that the list is.
+        if not start or page.length or page.total:
+            reading.totals.add(page.total)
+        reading.dead.update(start + place for place in page.dead)
+        reading.odd.update(start + place for place in page.odd)
         for row in page.rows:
-            reading.repeated |= row.id in reading.ids
+            reading.repeated |= not again and row.id in reading.ids
             reading.ids.add(row.id)
-            value = keep(row)
+            value = self.keep(row)
             if value is not None:
-                known = reading.values.get(row.id)
-                reading.values[row.id] = value if known is None else merge(known, value)
-        if progress:
-            progress(what, reading.size, max(page.total or 0, reading.size))
-
-    return take
-
-
-async def _read(
-    reading: _Reading[V],
-    page: Callable[[int], Awaitable[Page[R]]],
-    take: Callable[[Page[R]], None],
-    what: str,
-    first: Page[R] | None,
-) -> None:
-    """Read every page up to the total at once, then, unless that was clearly all, on to an empty page.
-
-    A short page is not the end: deleted objects may shorten it, and may or may not be counted.
-    """
-
-    async def one(skip: int) -> int:
-        found = await page(skip)
-        take(found)
-        return found.length
-
-    first = first or await page(0)
-    reading.first = first.length
-    take(first)
-    total = first.total
-    if (total or 0) > MAX_ROWS:
-        raise UnexpectedReply(f"JumpCloud announces {total} rows in the list of {what}")
-    lengths = [first.length, *await together(one(skip) for skip in range(PAGE, total or 0, PAGE))]
-    follows, wave = PAGE * len(lengths), 1
-    more = lengths[-1] > 0 if total is None else lengths[-1] >= PAGE or reading.size < total
-    while more:
-        size = reading.size
-        more = (await together(one(follows + PAGE * number) for number in range(wave)))[-1] > 0
-        if more and reading.size == size:
-            raise UnexpectedReply(f"JumpCloud's list of {what} has no end: the same rows come again and again")
-        follows, wave = follows + PAGE * wave, min(WAVE, 2 * wave)
-
-
-async def _capped(reading: _Reading[V], page: Callable[[int], Awaitable[Page[R]]]) -> bool:
-    """Whether pages hold fewer rows than asked for, so that there are rows between them that were never read.
-
-    Dead objects take a place on a page: what follows a shortened one is known from the next.
-    """
-    between = await page(reading.first)
-    return any(row.id not in reading.ids for row in between.rows)
+                former = reading.values.get(row.id)
+                reading.values[row.id] = value if former is None else self.merge(former, value)
+                if self.unusable is not None and self.unusable(row):
+                    reading.unusable.add(row.id)
+        if self.progress:
+            self.progress(self.what, reading.size, max(page.total or 0, reading.size))
+        return len(reading.ids) - known
 
 
 _CREDENTIALS = (

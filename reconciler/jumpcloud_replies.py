@@ -8,9 +8,10 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, TypeVar
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
 
 from reconciler.http import HttpError, Reply
 from reconciler.model import Application, Group, Status, User, fold, is_jumpcloud_id, normal
@@ -139,10 +140,44 @@ class _Reply(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
 
+R = TypeVar("R", bound="Row")
+
+
 class Row(_Reply):
-    """A record of a list: V1 calls its id `_id`, V2 `id`."""
+    """A record of a list: V1 calls its id `_id`, V2 `id`.
+
+    A field in `LENIENT` that can't be read counts as not set; `unreadable` names it. Any other makes the row unusable.
+    """
 
     id: ObjectId = Field(validation_alias=AliasChoices("_id", "id"))
+
+    LENIENT: ClassVar[frozenset[str]] = frozenset()
+
+    _unreadable: frozenset[str] = PrivateAttr(default=frozenset())
+
+    @property
+    def unreadable(self) -> frozenset[str]:
+        """The fields whose value is not as documented."""
+        return self._unreadable
+
+    @property
+    def unusable(self) -> bool:
+        """Whether what the row is read for can't be told from it."""
+        return False
+
+    @classmethod
+    def read(cls, row: Any) -> Self | None:
+        """The row with what can be read of it; None where that is not enough."""
+        try:
+            return cls.model_validate(row)
+        except ValidationError as error:
+            found = error.errors(include_input=False, include_url=False, include_context=False)
+        names = frozenset(str(one["loc"][0]) if one["loc"] else "" for one in found)
+        if not names <= cls.LENIENT:
+            return None
+        rest = cls.model_validate({name: value for name, value in row.items() if name not in names})
+        rest._unreadable = names
+        return rest
 
 
 class UserRow(Row):
@@ -156,18 +191,33 @@ class UserRow(Row):
     suspended: bool | None = None
 
     FIELDS: ClassVar[str] = "email firstname lastname displayname state suspended"
+    LENIENT: ClassVar[frozenset[str]] = frozenset(FIELDS.split())
+
+    @property
+    def unreadable(self) -> frozenset[str]:
+        """The fields whose value is not as documented, a state that nobody knows among them."""
+        known = not self.state or self.state in _STATES
+        return self._unreadable if known else self._unreadable | {"state"}
+
+    @property
+    def unusable(self) -> bool:
+        """Whether the state can't be read; a state of an unknown name can."""
+        return not self._unreadable.isdisjoint(("state", "suspended"))
 
     @property
     def status(self) -> Status:
         """The state as far as access depends on it; `account_locked` and `activated` have no effect.
 
-        Replies without `state` exist: then `suspended` decides. Where neither is there, nothing is known.
+        Replies without `state` exist: then `suspended` decides. Where neither is there, or one can't be read and the
+        other does not say suspended, nothing is known.
         """
         if self.suspended or self.state == "SUSPENDED":
             return Status.SUSPENDED
+        if self.unusable:
+            return Status.UNKNOWN
         if not self.state:
             return Status.UNKNOWN if self.suspended is None else Status.ACTIVE
-        return {"ACTIVATED": Status.ACTIVE, "STAGED": Status.STAGED}.get(self.state, Status.UNKNOWN)
+        return _STATES.get(self.state, Status.UNKNOWN)
 
     def user(self) -> User:
         """The user, normalised, bound to nothing."""
@@ -185,6 +235,9 @@ class UserRow(Row):
         return bool(self.email) and fold(self.email or "") == fold(email)
 
 
+_STATES = {"ACTIVATED": Status.ACTIVE, "STAGED": Status.STAGED, "SUSPENDED": Status.SUSPENDED}
+
+
 class ApplicationRow(Row):
     """An application. `displayLabel` is what the administrator typed, `displayName` the template's name."""
 
@@ -196,22 +249,32 @@ class ApplicationRow(Row):
     organization: str | None = Field(default=None, pattern=r"^(?:[0-9a-f]{24})?$")
 
     FIELDS: ClassVar[str] = "name displayName displayLabel active organization"
+    LENIENT: ClassVar[frozenset[str]] = frozenset(FIELDS.split())
 
     @property
     def label(self) -> str:
-        """The label that the console shows: the typed one, else the template's name."""
+        """The label that the console shows: the typed one, else the template's name; empty where the typed one can't
+        be read."""
+        if "displayLabel" in self._unreadable:
+            return ""
         return normal(self.displayLabel) or normal(self.displayName) or normal(self.name)
 
 
 class GroupRow(Row):
     """A user group."""
 
-    name: str
+    name: str | None = None
 
-    def group(self) -> Group | None:
-        """The group; None where its name is empty, as no team can be called that."""
-        name = normal(self.name)
-        return Group(self.id, name) if name else None
+    LENIENT: ClassVar[frozenset[str]] = frozenset({"name"})
+
+    @property
+    def unusable(self) -> bool:
+        """Whether the name can't be read; an empty one can."""
+        return bool(self._unreadable)
+
+    def group(self) -> Group:
+        """The group; its name is empty where it has none that can be used, as no team can be called that."""
+        return Group(self.id, normal(self.name))
 
 
 class _Node(_Reply):
@@ -223,24 +286,52 @@ class _Edge(_Reply):
     to: _Node
 
 
+class _Path(_Reply):
+    edges: list[_Edge] = Field(min_length=1)
+
+
 class GraphRow(Row):
     """An object of the graph, with the paths that lead to it from the object asked about."""
 
     type: str
-    paths: list[list[_Edge]] | None = None
+    paths: list[Any] | None = None
 
+    LENIENT: ClassVar[frozenset[str]] = frozenset({"paths"})
+
+    @property
+    def unusable(self) -> bool:
+        """Whether one of the paths can't be read."""
+        return self.ways.unclear
+
+    @cached_property
     def ways(self) -> "Ways":
         """How the two ends are tied to each other.
 
         A path leaves its start out and ends at this object: of length one it is direct, otherwise it leads through a
         group. Paths through more than one group have not been seen; every user group on them counts, so that no
-        membership is dropped. Where no path can be read the tie itself still stands, and counts as direct.
+        membership is dropped. Where no path can be read the tie itself still stands, and counts as direct; a path that
+        can't be read, ends elsewhere or leads through something else makes the groups `unclear`.
         """
-        groups = {edge.to.id for path in self.paths or () for edge in path[:-1] if edge.to.type == "user_group"}
-        if any(path and path[-1].to.id != self.id for path in self.paths or ()):
-            raise UnexpectedReply(f"JumpCloud shows a path to {self.type} {self.id} that ends elsewhere")
-        direct = any(len(path) == 1 for path in self.paths or ())
-        return Ways(direct or not groups, frozenset(groups))
+        groups: set[str] = set()
+        direct, unclear = False, bool(self._unreadable)
+        for path in self.paths or ():
+            nodes = _nodes(path)
+            if nodes is None or nodes[-1].id != self.id:
+                unclear = True
+                continue
+            through = [node.id for node in nodes[:-1] if node.type == "user_group"]
+            unclear |= len(through) < len(nodes) - 1
+            groups.update(through)
+            direct |= len(nodes) == 1
+        return Ways(direct or not groups, frozenset(groups), unclear)
+
+
+def _nodes(path: Any) -> list[_Node] | None:
+    """The nodes of a path; None where it can't be read."""
+    try:
+        return [edge.to for edge in _Path.model_validate({"edges": path}).edges]
+    except ValidationError:
+        return None
 
 
 class TokenReply(_Reply):
@@ -252,13 +343,15 @@ class TokenReply(_Reply):
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """How a user is bound to the application: without a group, and through which groups."""
+    """How a user is bound to the application: without a group, and through which groups. `unclear`: it may be through
+    others too, since a path can't be read."""
 
     direct: bool
     groups: frozenset[str]
+    unclear: bool = False
 
     def __or__(self, other: "Ways") -> "Ways":
-        return Ways(self.direct or other.direct, self.groups | other.groups)
+        return Ways(self.direct or other.direct, self.groups | other.groups, self.unclear or other.unclear)
 
 
 def usable_address(text: str | None) -> str:
@@ -270,7 +363,7 @@ def usable_address(text: str | None) -> str:
 
 
 def parsed(model: type[M], row: Any, what: str) -> M:
-    """One record of a reply; UnexpectedReply names it by its id and where it is wrong."""
+    """One document of a reply; UnexpectedReply names it by its id and where it is wrong."""
     try:
         return model.model_validate(row)
     except ValidationError as error:
@@ -280,6 +373,11 @@ def parsed(model: type[M], row: Any, what: str) -> M:
     who = f" {known}" if isinstance(known, str) and is_jumpcloud_id(known) else ""
     # Raised out here so that the record does not hang on the error as the context of a ValidationError.
     raise UnexpectedReply(f"JumpCloud's reply about {what}{who} is not as documented, at {where}")
+
+
+def record(model: type[R], row: Any, what: str) -> R:
+    """One record of a reply, with what can be read of it; UnexpectedReply as for `parsed` where that is too little."""
+    return model.read(row) or parsed(model, row, what)
 
 
 def document(reply: Reply) -> Any:

@@ -45,8 +45,11 @@ def in_pilot(policy: Policy, directory: Directory, user: User | None, account: A
     last in scope."""
     if policy.only is None:
         return True
+    was = account is not None and account.pilot
     if user is None or not user.bound:
-        return account is not None and account.pilot
+        return was
+    if was and (user.teams_unknown or not directory.unclear_groups.isdisjoint(user.groups)):
+        return True
     names = {directory.groups[group].name for group in user.groups if group in directory.groups}
     return bool(names & policy.only.groups) or fold(user.email) in policy.only.users
 
@@ -336,7 +339,11 @@ def _remember(result: Match, directory: Directory, snapshot: Snapshot, policy: P
         in_scope = user is not None and user.in_scope
         learnt = replace(
             account,
-            left_at=None if belongs else account.left_at or now,
+            left_at=account.left_at
+            if user is not None and user.unsure
+            else None
+            if belongs
+            else account.left_at or now,
             protected_as=protected_as,
             takeover=Takeover.NONE,
             pilot=in_pilot(policy, directory, user, account) if policy.only else account.pilot,

@@ -28,12 +28,16 @@ def match_teams(result: Match, directory: Directory, snapshot: Snapshot, policy:
     for team in free:
         by_external[team.shown.get(EXTERNAL_ID, "")].append(team)
         by_name[normal(team.name)].append(team)
+    known = {*directory.groups, *directory.unclear_groups}
     for _, team in sorted(snapshot.teams.items()):
-        if team.managed and not team.gone and team.jumpcloud_id not in directory.groups:
+        if team.managed and not team.gone and known.isdisjoint((team.jumpcloud_id, tied_to(team))):
             for name in {normal(team.name), normal(team.asked.get(DISPLAY_NAME))} - {""}:
                 orphans[name].append(team)
 
     claimed: dict[str, str] = {}
+    for team in linked.values():
+        if team.jumpcloud_id in directory.unclear_groups:
+            claimed[normal(team.name)] = team.jumpcloud_id
     for group in (directory.groups[group_id] for group_id in sorted(directory.groups)):
         if not policy.teams.manages(group.name):
             continue
@@ -56,7 +60,7 @@ def match_teams(result: Match, directory: Directory, snapshot: Snapshot, policy:
             _link_team(result, group, left[0], None)
         else:
             # A team that bears the id of another group in scope is that group's, whatever its name.
-            namesakes = [t for t in by_name.get(group.name, []) if t.shown.get(EXTERNAL_ID) not in directory.groups]
+            namesakes = [t for t in by_name.get(group.name, []) if t.shown.get(EXTERNAL_ID) not in known]
             _match_by_name(result, group, namesakes, claimed, snapshot, policy)
         claimed.setdefault(group.name, group.id)
     _keep_whom_they_hold(result, snapshot)

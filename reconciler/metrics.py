@@ -31,6 +31,7 @@ class Measured:
     tenant: str = ""
     standing: Standing = field(default_factory=Standing)
     held: int = 0
+    quarantined: int = 0
     users: dict[str, int] = field(default_factory=dict)
     teams: dict[str, int] = field(default_factory=dict)
     waiting: dict[str, int] = field(default_factory=dict)
@@ -49,6 +50,7 @@ def measure(tenant: str, snapshot: Snapshot, standing: Standing, policy: Policy,
         tenant,
         standing,
         held,
+        len(snapshot.unclear),
         dict.fromkeys(("active", "locked_by_us", "locked", "unmanaged"), 0) | Counter(map(_user_state, accounts)),
         dict.fromkeys(("managed", "queued", "unmanaged"), 0)
         | Counter(
@@ -133,6 +135,7 @@ def _families(measured: Measured, now: datetime) -> "Iterator[Metric]":
     yield gauge("users", "Keeper users of the node by state.", measured.users, "state")
     yield gauge("teams", "Keeper teams of the node by state.", measured.teams, "state")
     yield gauge("held_operations", "Operations of the newest plan that wait for a person.", {"": measured.held})
+    yield gauge("quarantined", "Records, fields and lists of JumpCloud that can't be read.", {"": measured.quarantined})
     leaver = age(measured.leaver_since)
     yield gauge("oldest_leaver_seconds", "Since the oldest leaver left who is not locked; 0: none.", {"": leaver})
     yield gauge("waiting", "What waits for approval in Keeper.", measured.waiting, "what")

@@ -76,7 +76,9 @@ class User:
     """A JumpCloud user who is bound to the application, or who was asked for by id.
 
     `email` is empty where JumpCloud holds no usable address. `groups` are the ids of the bound groups that
-    bring the user into scope; `direct` says that the user is bound without a group.
+    bring the user into scope; `direct` says that the user is bound without a group. `teams_unknown`: there may be other
+    groups, or fewer, since how the user is bound can't be read. `unsure`: the scope changed while it was read, so that
+    it is not known whether the user is bound.
     """
 
     id: str
@@ -87,6 +89,8 @@ class User:
     family_name: str = ""
     direct: bool = False
     groups: frozenset[str] = frozenset()
+    teams_unknown: bool = False
+    unsure: bool = False
 
     @property
     def bound(self) -> bool:
@@ -96,12 +100,12 @@ class User:
     @property
     def in_scope(self) -> bool:
         """Whether the user should be able to use Keeper."""
-        return self.bound and self.status is Status.ACTIVE
+        return self.bound and self.status is Status.ACTIVE and not self.unsure
 
     @property
     def belongs(self) -> bool:
-        """Whether the user is in scope or may come to be without a new binding: staged, or in a state that we don't
-        know."""
+        """Whether the user is in scope or may come to be without a new binding: staged, in a state that we don't know,
+        or shown in one of two readings."""
         return self.bound and self.status is not Status.SUSPENDED
 
 
@@ -121,18 +125,55 @@ class Application:
     label: str
 
 
+HIDDEN = "record"
+"""The field of a `Quarantined` for somebody whose record is missing though the application lists them."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Quarantined:
+    """What could not be read of one subject, so that nothing is concluded from it.
+
+    `type` is "user", "team" (a group) or "list"; `id` the JumpCloud id, of a list its name. `problem` says in an
+    administrator's words what is wrong with the `field`, and never repeats what stands there.
+    """
+
+    type: str
+    id: str
+    field: str
+    problem: str
+
+    @property
+    def key(self) -> str:
+        """What identifies it over time."""
+        return f"{self.id} {self.field}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unclear:
+    """Since when something is quarantined without a break: of whom or what (a name), and the words that say it."""
+
+    since: datetime
+    name: str
+    words: str
+
+
 @dataclass(frozen=True, slots=True)
 class Directory:
     """The desired state, from one complete read of JumpCloud.
 
     `users` holds everybody bound to the application, and whoever else was asked for and exists. An id that was
-    asked for and is not in it belongs to nobody in this organisation (any more).
+    asked for and is not in it belongs to nobody in this organisation (any more). `groups` are those in scope that have
+    a name. Of `unclear_groups` (ids) it is not known what they are called, or whether they are in scope: their teams
+    stay as they are. `gone_groups` are ids of groups that were deleted. `quarantined` says what could not be read.
     """
 
     organization: str
     application: Application
     users: Mapping[str, User] = field(default_factory=lambda: MappingProxyType({}))
     groups: Mapping[str, Group] = field(default_factory=lambda: MappingProxyType({}))
+    unclear_groups: frozenset[str] = frozenset()
+    gone_groups: frozenset[str] = frozenset()
+    quarantined: tuple[Quarantined, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +373,8 @@ class Snapshot:
     queueing had an unknown outcome that nothing has settled since, with the time; `unsettled_users` those of people
     whose creation had, with the address that was asked for. `failures` is keyed by the subject's key (see
     `plan.Subject.key`). `reviewed`: a person has looked at the first plan for this node. `read_at`: when Keeper was
-    last listed. `inventory`: what `keeper.inventory_command` printed last, if there is one.
+    last listed. `inventory`: what `keeper.inventory_command` printed last, if there is one. `unclear`: what is in
+    quarantine, by `Quarantined.key`.
     """
 
     accounts: Mapping[str, Account] = field(default_factory=dict)
@@ -343,3 +385,13 @@ class Snapshot:
     reviewed: bool = False
     read_at: datetime | None = None
     inventory: Inventory | None = None
+    unclear: Mapping[str, Unclear] = field(default_factory=dict)
+
+    @property
+    def groups_with_teams(self) -> dict[str, frozenset[str]]:
+        """The names of our teams, by the id of the JumpCloud group."""
+        return {
+            team.jumpcloud_id: frozenset({team.name, team.asked.get(DISPLAY_NAME, "")} - {""})
+            for team in self.teams.values()
+            if team.managed and not team.gone and team.jumpcloud_id
+        }

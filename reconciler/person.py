@@ -1,12 +1,12 @@
 """A few people by point reads of both services: what partial cycles decide from, and what `explain` shows."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from reconciler.jumpcloud import JumpCloud, Person
+from reconciler.jumpcloud import GroupScope, JumpCloud, Person
 from reconciler.keeper import Keeper
-from reconciler.model import EXTERNAL_ID, Account, Group, KeeperUser, Listing, Snapshot, User, fold, is_jumpcloud_id
+from reconciler.model import EXTERNAL_ID, Account, KeeperUser, Listing, Snapshot, User, fold, is_jumpcloud_id
 from reconciler.snapshot import observed
 from reconciler.tasks import together
 
@@ -68,18 +68,16 @@ async def _keeper_user(keeper: Keeper, account: Account) -> KeeperUser | None:
 
 
 async def around(
-    jumpcloud: JumpCloud, people: Iterable[Person], held: Snapshot
-) -> tuple[Mapping[str, User], Mapping[str, Group]]:
+    jumpcloud: JumpCloud, people: Sequence[Person], held: Snapshot
+) -> tuple[Mapping[str, User], GroupScope]:
     """The users and groups of JumpCloud that bear on these people and on their accounts. Raises JumpCloudError."""
-    groups = dict(await jumpcloud.groups_in_scope())
-    users: dict[str, User] = {}
-    for person in people:
-        users[person.user.id] = person.user
-        groups = {**person.groups, **groups}
+    through = frozenset[str]().union(*(person.user.groups for person in people))
+    scope = await jumpcloud.group_scope(through, held.groups_with_teams)
+    users = {person.user.id: person.user for person in people}
     # Whose account it is now decides whether it may become this person's.
     holders = {owner for a in held.accounts.values() for owner in (a.jumpcloud_id, a.shown.get(EXTERNAL_ID, ""))}
     for owner in sorted(filter(is_jumpcloud_id, holders - users.keys())):
         holder = await jumpcloud.person(id=owner)
         if holder is not None:
             users[owner] = holder.user
-    return users, groups
+    return users, scope

@@ -56,6 +56,7 @@ class Rule(StrEnum):
     SUSPENDED = "suspended"
     DELETED = "deleted"
     LEFT = "left"
+    HIDDEN = "hidden"
     GROUP_IN_SCOPE = "group_in_scope"
     GROUP_RENAMED = "group_renamed"
     GROUP_LEFT = "group_left"
@@ -90,6 +91,7 @@ class NoticeKind(StrEnum):
     GHOST = "ghost"
     GIVEN_BY_HAND = "given_by_hand"
     KEEPER_DISAGREES = "keeper_disagrees"
+    QUARANTINED = "quarantined"
 
 
 DRIFT_NOTICES = frozenset({NoticeKind.DRIFT, NoticeKind.GIVEN_BY_HAND, NoticeKind.LOCKED_IN_KEEPER})
@@ -100,7 +102,7 @@ DRIFT_NOTICES = frozenset({NoticeKind.DRIFT, NoticeKind.GIVEN_BY_HAND, NoticeKin
 class Subject:
     """Whom or what an operation or a notice is about; ids are empty where there is none (yet)."""
 
-    type: str  # "user" or "team"; of a notice also "command", a program that the settings name
+    type: str  # "user" or "team"; of a notice also "command", a program that the settings name, or "list"
     name: str
     jumpcloud_id: str = ""
     keeper_id: str = ""

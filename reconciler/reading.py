@@ -12,16 +12,16 @@ from loguru import logger
 from reconciler.approval import INVENTORY, hook_failed, inventory_due
 from reconciler.http import Counters
 from reconciler.inventory import InventoryError
-from reconciler.jumpcloud import JumpCloud, Person, Unauthorized, Unavailable, UnexpectedReply
+from reconciler.jumpcloud import GroupScope, JumpCloud, Person, Unauthorized, Unavailable, UnexpectedReply
 from reconciler.keeper import Keeper, KeeperError, Progress
 from reconciler.model import (
     EXTERNAL_ID,
     Account,
     Application,
     Directory,
-    Group,
     Inventory,
     Listing,
+    Quarantined,
     Snapshot,
     Status,
     User,
@@ -104,7 +104,7 @@ class Reader:
         """Both sides as a whole; Keeper's only in a resync. `reviewed`: whether a review of the first plan counts."""
         jumpcloud, keeper = self.services.jumpcloud, self.services.keeper
         async with siblings() as group:
-            scope_read = group.create_task(jumpcloud.read_scope(self.progress))
+            scope_read = group.create_task(jumpcloud.read_scope(self.progress, self.before.groups_with_teams))
             listed = group.create_task(listing(keeper, self.before, self.progress)) if resync else None
             told = group.create_task(self._inventory(teams, resync=resync))
         scope, (inventory, notices) = scope_read.result(), told.result()
@@ -137,8 +137,9 @@ class Reader:
     async def around(self, person: Person | None, held: InKeeper) -> Read:
         """Both sides, as far as they bear on one person."""
         people = [person] if person else []
-        users, groups = await around(self.services.jumpcloud, people, held.snapshot)
-        return self._of(users, groups, held.snapshot, frozenset({held.key} - {""}))
+        users, scope = await around(self.services.jumpcloud, people, held.snapshot)
+        odd = tuple(one for each in people for one in each.quarantined)
+        return self._of(users, scope, held.snapshot, frozenset({held.key} - {""}), odd)
 
     async def suspended(self, ids: Collection[str]) -> Read:
         """The users of these JumpCloud ids whose own record says suspended.
@@ -151,7 +152,7 @@ class Reader:
         accounts: dict[str, Account] = {}
         for held in await together(self._as_far_as_shown(user) for user in users.values()):
             accounts |= held.accounts
-        return self._of(users, {}, replace(self.before, accounts=accounts), frozenset(users))
+        return self._of(users, GroupScope({}), replace(self.before, accounts=accounts), frozenset(users))
 
     async def _record(self, user_id: str) -> User | None:
         try:
@@ -171,13 +172,26 @@ class Reader:
             return known.snapshot
 
     def _of(
-        self, users: Mapping[str, User], groups: Mapping[str, Group], held: Snapshot, focus: frozenset[str]
+        self,
+        users: Mapping[str, User],
+        scope: GroupScope,
+        held: Snapshot,
+        focus: frozenset[str],
+        odd: tuple[Quarantined, ...] = (),
     ) -> Read:
         # What became of others can't be told from these people: it stays open until the next whole cycle.
         keys = {*focus, *held.accounts}
         mine = [row for row in self.unknown if row.operation.subject.key in keys and row.state is not State.PLANNED]
         outcomes, settled = settle(_sent_rows(mine), held)
-        directory = Directory(self.organization, self.application, users, groups)
+        directory = Directory(
+            self.organization,
+            self.application,
+            users,
+            scope.groups,
+            scope.unclear,
+            scope.gone,
+            (*scope.quarantined, *odd),
+        )
         return Read(directory, self.before, settled, "resync", focus, mine, outcomes, mark=self.mark)
 
     async def _inventory(self, teams: TeamPolicy, *, resync: bool) -> tuple[Inventory | None, tuple[Notice, ...]]:

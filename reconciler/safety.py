@@ -229,7 +229,7 @@ class _Judge:
 
     def _always_waiting(self, operations: Iterable[Operation]) -> tuple[list[Operation], list[Operation]]:
         """What waits for `release` whatever the limits: `teams.review` and a new name that would end it, deleted teams,
-        teams asked for already, the locks of people who were adopted out of scope."""
+        teams asked for already, the locks of people who were adopted out of scope or have no record in JumpCloud."""
         rest: list[Operation] = []
         waiting: dict[str, list[Operation]] = defaultdict(list)
         for op in operations:
@@ -239,6 +239,8 @@ class _Judge:
                 waiting["unsettled"].append(op)
             elif op.kind is Kind.DEACTIVATE_USER and self._adopted_leaver(op):
                 waiting["adopted"].append(op)
+            elif op.rule is Rule.HIDDEN:
+                waiting["hidden"].append(op)
             elif op.rule is Rule.GROUP_RENAMED and self._ends_review(op):
                 waiting["teams.review"].append(op)
             else:
@@ -418,6 +420,7 @@ _WAITING = {
     "delete_team": "a team is only ever deleted when a person has agreed",
     "unsettled": "these teams were asked for before without an answer; they may wait in the Pending Queue",
     "adopted": "these people were taken over when they were out of scope already; a person agrees to their lock",
+    "hidden": "JumpCloud's application lists these people, but shows no record of them; a person decides on their lock",
 }
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from reconciler import jumpcloud, keeper
 from reconciler.confirm import Confirmation, Finding
 from reconciler.evidence_age import Stamp
 from reconciler.http import Clock
-from reconciler.jumpcloud import JumpCloudError, Paths, Person
+from reconciler.jumpcloud import GroupScope, JumpCloudError, Paths, Person
 from reconciler.model import USER_NAME, Group, KeeperTeam, KeeperUser, Status, User
 from reconciler.plan import Operation
 
@@ -139,5 +140,8 @@ class JumpCloud(jumpcloud.JumpCloud):
         self._read(user_id)
         return self.member_of.get(user_id, frozenset())
 
-    async def groups_in_scope(self) -> dict[str, Group]:
-        return self.groups
+    async def groups_in_scope(self) -> frozenset[str]:
+        return frozenset(self.groups)
+
+    async def group_scope(self, *_: Any) -> GroupScope:
+        return GroupScope(self.groups)

@@ -17,9 +17,8 @@ def with_suspended(inside: int = 250, outside: int = 0) -> tuple[Simulator, list
     """An organisation in which three of those in scope are suspended, each as one of the fields says it."""
     simulator, application = small(inside, outside)
     active = sorted(simulator.in_scope(application))
-    for one, values in zip(
-        active[::100], ({"state": "SUSPENDED"}, {"suspended": True}, {"state": "SUSPENDED"}), strict=True
-    ):
+    said: list[dict[str, Any]] = [{"state": "SUSPENDED"}, {"suspended": True}, {"state": "SUSPENDED"}]
+    for one, values in zip(active[::100], said, strict=True):
         simulator.update_user(one, **values)
     return simulator, active, set(active[::100])
 
@@ -52,7 +51,7 @@ def test_a_filter_that_is_refused_or_lacks_the_witness_gives_way_to_a_search(way
 def test_a_filter_that_is_ignored_does_no_harm_and_costs_no_more_than_the_search(total: bool) -> None:
     simulator, active, suspended = with_suspended(250, 900)
 
-    def everybody(rows: list[Any]) -> list[Any]:
+    def everybody(_: list[Any]) -> list[Any]:
         return [
             {"_id": one.id, "email": one.email, "state": one.state, "suspended": one.suspended}
             for one in simulator.organization().users.values()

@@ -63,5 +63,5 @@ def test_whose_account_it_is_now_is_read_too() -> None:
     person = asyncio.run(service.person(id=ADA.id))
     assert person is not None
     taken = in_snapshot(snapshot([account(EVE, shown=account(ADA).shown)]), ADA.email, ADA)
-    users, groups = asyncio.run(around(service, [person], taken.snapshot))
-    assert users == {ADA.id: ADA, EVE.id: EVE} and groups == {ENG.id: ENG}
+    users, scope = asyncio.run(around(service, [person], taken.snapshot))
+    assert users == {ADA.id: ADA, EVE.id: EVE} and scope.groups == {ENG.id: ENG}

@@ -27,7 +27,7 @@ def test_a_read_that_fails_ends_the_others_and_is_the_one_error() -> None:
         finally:
             ended.append("the list of Keeper")
 
-    async def read_scope(_: object) -> None:
+    async def read_scope(*_: object) -> None:
         raise UnexpectedReply("JumpCloud: the scope can't be read")
 
     services: Any = SimpleNamespace(

@@ -26,7 +26,7 @@ ALIKE = 0.75
 """How much alike they are, as difflib counts it: one letter of three or four may differ."""
 
 # What no `resync EMAIL` passes, whatever the limits: a release is needed.
-_FOR_RELEASE = frozenset({"teams.review", "adopted", "unsettled", "delete_team"})
+_FOR_RELEASE = frozenset({"teams.review", "adopted", "hidden", "unsettled", "delete_team"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +117,7 @@ def _decided_otherwise(settings: Settings, look: Look, plan: Plan) -> Verdict | 
             f"If that is wrong, take them out of policy.protect in {settings.file}.",
         )
     kinds: tuple[tuple[NoticeKind, str, str], ...] = (
+        (NoticeKind.QUARANTINED, "Look at the record in JumpCloud, and at what the administrator's role may read.", ""),
         (NoticeKind.STATE_UNKNOWN, "In JumpCloud: Users, the person, Activate.", ""),
         (NoticeKind.NO_ADDRESS, "In JumpCloud: enter an e-mail address.", ""),
         (

@@ -32,6 +32,7 @@ NOTICES = {
     NoticeKind.ELSEWHERE: "Address taken elsewhere",
     NoticeKind.NO_LICENCE: "No licence free",
     NoticeKind.FAILING: "Failing",
+    NoticeKind.QUARANTINED: "Not readable in JumpCloud",
     NoticeKind.HOOK_FAILED: "Hooks that failed",
     NoticeKind.LOCKED_IN_KEEPER: "Drift: locked in Keeper by somebody else",
     NoticeKind.GIVEN_BY_HAND: "Drift: given by hand in Keeper",
@@ -74,6 +75,7 @@ HOLDS = {
     "delete_team": (_PART, "that the groups of these teams are really gone from the scope."),
     "unsettled": (_PART, "that the groups are still wanted; in Keeper, whether the Pending Queue shows the teams."),
     "adopted": (_PART, _LEFT),
+    "hidden": (_PART, "whether these people are still there, and whether the administrator's role may read them."),
 }
 """By limit: what the hold means, and what to check in JumpCloud, if anything."""
 
@@ -143,6 +145,7 @@ RULES = {
     Rule.LEFT: "no longer bound to the application in JumpCloud",
     Rule.SUSPENDED: "suspended in JumpCloud",
     Rule.DELETED: "deleted in JumpCloud",
+    Rule.HIDDEN: "without a record in JumpCloud",
 }
 """What JumpCloud says of those who would be locked."""
 
@@ -270,7 +273,11 @@ class Told:
     def number(self) -> str:
         """How many there are, in words."""
         nouns = {subject.type for subject in self.subjects}
-        noun = {"user": "person", "command": "program"}.get(next(iter(nouns)), "team") if len(nouns) == 1 else "subject"
+        noun = (
+            {"user": "person", "command": "program", "list": "list"}.get(next(iter(nouns)), "team")
+            if len(nouns) == 1
+            else "subject"
+        )
         return count(len(self.subjects), noun)
 
 

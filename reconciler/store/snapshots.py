@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from reconciler.inventory import from_json, to_json
 from reconciler.merge import merged
-from reconciler.model import Account, Failure, Inventory, Snapshot, Team
+from reconciler.model import Account, Failure, Inventory, Snapshot, Team, Unclear
 from reconciler.rows import (
     ACCOUNT_COLUMNS,
     State,
@@ -85,7 +85,9 @@ class Snapshots(OpenFile):
         with self._tx() as connection:
             for table in ("users", "teams", "memberships"):
                 connection.execute(f"DELETE FROM {table}")
-            connection.execute("DELETE FROM meta WHERE key IN ('canaries', 'reviewed', 'read_at', 'inventory')")
+            connection.execute(
+                "DELETE FROM meta WHERE key IN ('canaries', 'reviewed', 'read_at', 'inventory', 'unclear')"
+            )
             for former, state in ((State.PLANNED, State.PUT_OFF), (State.SENT, State.UNKNOWN)):
                 connection.execute(
                     "UPDATE operations SET state = ?, finished_at = ?, outcome = ?, error = ? WHERE state = ?",
@@ -118,6 +120,7 @@ class Snapshots(OpenFile):
                 failures=_failures(connection, former),
                 reviewed=meta(connection, "reviewed") == "1",
                 read_at=time_of(meta(connection, "read_at")),
+                unclear=_unclear(meta(connection, "unclear")),
                 inventory=from_json(kept) if (kept := meta(connection, "inventory")) else None,
             )
 
@@ -171,6 +174,9 @@ class Snapshots(OpenFile):
             self._drop_teams(k for k in lost_teams if teams_there.get(k) == before.teams[k])
             if snapshot.reviewed != before.reviewed:
                 self._set_meta("reviewed", "1" if snapshot.reviewed else "0")
+            if snapshot.unclear != before.unclear:
+                kept = {key: [time_text(one.since), one.name, one.words] for key, one in snapshot.unclear.items()}
+                self._set_meta("unclear", json_text(kept))
             if snapshot.read_at != before.read_at and snapshot.read_at is not None:
                 self._set_meta("read_at", time_text(snapshot.read_at))
 
@@ -269,6 +275,12 @@ def _merged(wanted: Iterable[R], before: Mapping[str, R], current: Mapping[str, 
 
 def _portions(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     return (ids[start : start + _PORTION] for start in range(0, len(ids), _PORTION))
+
+
+def _unclear(text: str | None) -> dict[str, Unclear]:
+    """What is in quarantine, by its key."""
+    found: dict[str, list[str]] = json.loads(text or "{}")
+    return {key: Unclear(datetime.fromisoformat(since), name, words) for key, (since, name, words) in found.items()}
 
 
 def _failures(connection: sqlite3.Connection, former: int) -> dict[str, Failure]:

@@ -1,0 +1,91 @@
+"""The rules of quarantine: which unreadable parts matter to whom, what is not done for them, and since when. Pure."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+
+from reconciler.model import HIDDEN, Account, Directory, Quarantined, Unclear
+from reconciler.pairs import Match
+from reconciler.plan import Notice, NoticeKind, Subject
+from reconciler.policy import TeamPolicy
+
+HIDDEN_FOR = timedelta(days=1)
+"""After this time the lock of somebody whose record is missing, and whom the application lists, waits for a person."""
+
+_CORRECT = "Correct the record in JumpCloud"
+_ROLE = "Let the administrator's role read all users and groups, or look at the record in JumpCloud"
+_AGAIN = "The next cycle reads again; look in JumpCloud if it lasts"
+_EFFECTS: Mapping[tuple[str, str], tuple[str, str]] = {
+    ("user", "email"): ("it counts as none, so nobody is created under it and Keeper's is left as it is", _CORRECT),
+    ("user", "state"): ("nothing about their access is changed", _CORRECT),
+    ("user", "suspended"): ("nothing about their access is changed", _CORRECT),
+    ("user", "paths"): ("their teams stay as they are", _AGAIN),
+    ("user", "scope"): ("nothing about their access is changed", _AGAIN),
+    ("user", HIDDEN): (
+        "nothing about their access is changed. If that lasts for a day, their lock waits for a person",
+        _ROLE,
+    ),
+    ("team", "name"): ("its team and its members' places in it stay as they are", _CORRECT + ", or unbind the group"),
+    ("list", "id"): ("whoever they are about may be missing; nobody loses anything without being read alone", _AGAIN),
+    ("groups in scope", "list"): (
+        "groups without members get no team, and the teams of groups that nobody is in stay as they are",
+        _AGAIN,
+    ),
+    ("user groups", "list"): ("all teams and everybody's places in them stay as they are", _AGAIN),
+    ("users", "list"): (
+        "nothing about the access of those is changed who could not be read otherwise; nobody is created without a "
+        "record",
+        _AGAIN,
+    ),
+}
+_NAMES = ("Keeper keeps the value that it has", _CORRECT)
+
+
+def relevant(directory: Directory, match: Match, teams: TeamPolicy) -> Iterator[tuple[Quarantined, Subject]]:
+    """What of the quarantine is about somebody in scope, a managed account, a group that may have a team, or a list."""
+    for one in directory.quarantined:
+        if one.type == "list":
+            yield one, Subject("list", one.id)
+        elif one.type == "user":
+            account_id = match.account_of.get(one.id)
+            account = match.accounts[account_id] if account_id else None
+            user = directory.users.get(one.id)
+            if (user is not None and user.belongs) or (account is not None and not account.gone):
+                yield one, Subject("user", _name(directory, account, one.id), one.id, account_id or "")
+        else:
+            team = next((t for t in match.teams.values() if t.managed and t.jumpcloud_id == one.id), None)
+            if teams.manage and (team is None or teams.manages(team.name)):
+                yield one, Subject("team", team.name if team else one.id, one.id, team.keeper_id if team else "")
+
+
+def _name(directory: Directory, account: Account | None, user_id: str) -> str:
+    user = directory.users.get(user_id)
+    found = ((account.email if account else ""), user.email if user else "", user.display_name if user else "")
+    return next(filter(None, found), user_id)
+
+
+def notice(one: Quarantined, subject: Subject) -> Notice:
+    """What could not be read, what is not done because of it, and what to do."""
+    effect, way = _EFFECTS.get((one.type, one.field)) or _EFFECTS.get((one.id, one.field)) or _NAMES
+    return Notice(NoticeKind.QUARANTINED, subject, f"{one.problem}: {effect}. {way}")
+
+
+def remembered(before: Mapping[str, Unclear], found: Mapping[str, Notice], now: datetime) -> Mapping[str, Unclear]:
+    """What is in quarantine now, by `Quarantined.key`, each since it began; what is over is forgotten."""
+    return {
+        key: Unclear(before[key].since if key in before else now, said.subject.name, said.message)
+        for key, said in sorted(found.items())
+    }
+
+
+def hidden_since(directory: Directory, before: Mapping[str, Unclear], now: datetime) -> dict[str, datetime]:
+    """By JumpCloud id, since when the record of somebody is missing whom the application lists."""
+    return {
+        one.id: before[one.key].since if one.key in before else now
+        for one in directory.quarantined
+        if one.type == "user" and one.field == HIDDEN
+    }
+
+
+def users_unread(directory: Directory) -> bool:
+    """Whether the list of users could not be had, so that an unknown state says nothing of the person."""
+    return any((one.type, one.id, one.field) == ("list", "users", "list") for one in directory.quarantined)
