@@ -15,12 +15,16 @@ from typing import TextIO, cast
 
 import click
 
+_LOG_PATIENCE = 1.0
+"""Seconds that a service waits once for a reader of its log."""
+
 
 class Stream(io.TextIOBase):
     """An unbuffered standard stream. Characters that its encoding lacks are written as escapes (`\\xeb`).
 
     A write that fails drops its text; `failure` keeps the first error. The next write tries again, since a full disk
-    may have room later.
+    may have room later. `patience` is how many seconds a write waits for a reader that does not read, None for ever.
+    After one such wait, text is dropped at once until the reader goes on.
     """
 
     # click takes an ASCII stream for misconfigured and writes UTF-8 to its `buffer`: there is none here.
@@ -28,6 +32,8 @@ class Stream(io.TextIOBase):
 
     def __init__(self, descriptor: int, encoding: str) -> None:
         self.failure: OSError | None = None
+        self.patience: float | None = None
+        self._stuck = False
         self._descriptor = descriptor
         self._encoding = encoding
         self._encoder = codecs.getincrementalencoder(encoding)(self.errors)
@@ -48,13 +54,21 @@ class Stream(io.TextIOBase):
         return len(text)
 
     def _write_some(self, content: memoryview) -> int:
+        if self.patience is not None:
+            self._stuck = not self._has_room(0.0 if self._stuck else self.patience)
+            if self._stuck:
+                raise TimeoutError(errno.ETIMEDOUT, "its reader does not read")
+            content = content[: select.PIPE_BUF]  # a pipe that has room takes as much without blocking
         try:
             return os.write(self._descriptor, content)
         except BlockingIOError:  # another process has made the pipe or terminal that it shares non-blocking
-            waiting = select.poll()
-            waiting.register(self._descriptor, select.POLLOUT)
-            waiting.poll()
+            self._has_room(None)
             return 0
+
+    def _has_room(self, seconds: float | None) -> bool:
+        waiting = select.poll()
+        waiting.register(self._descriptor, select.POLLOUT)
+        return bool(waiting.poll(None if seconds is None else seconds * 1000))
 
     def writable(self) -> bool:
         """Whether every write so far has succeeded."""
@@ -86,6 +100,12 @@ def own() -> None:
 
 def _encoding(stream: TextIO | None) -> str:
     return stream.encoding if stream is not None else "utf-8"
+
+
+def never_wait_for_log_readers() -> None:
+    """Let the log lose lines rather than stop a service: a stopped terminal or a stuck reader must not delay a lock."""
+    if isinstance(sys.stderr, Stream):
+        sys.stderr.patience = _LOG_PATIENCE
 
 
 def take_problem() -> str:

@@ -193,15 +193,17 @@ def test_progress_on_a_terminal_that_goes_away(filled: World) -> None:
     assert filled.differences() == []
 
 
-@pytest.mark.parametrize("sink", ["2>/dev/full", "2>GONE", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("sink", ["2>/dev/full", "2>GONE", "2>STUCK", "<&- >&- 2>&-"])
 def test_the_daemon_goes_on_without_a_log(filled: World, sink: str) -> None:
     filled.schedule = {"interval": '"1s"', "jitter": '"0s"'}
     filled.write_settings()
     reader, writer = os.pipe()
+    stuck, full = os.pipe()
     os.close(reader)
-    command = ["bash", "-c", f'exec "$@" {sink.replace("GONE", f"&{writer}")}', "bash", *filled.command, "run"]
-    process = subprocess.Popen(command, cwd=filled.folder, pass_fds=[writer])
-    os.close(writer)
+    os.write(full, b"x" * fcntl.fcntl(full, fcntl.F_GETPIPE_SZ))
+    redirection = sink.replace("GONE", f"&{writer}").replace("STUCK", f"&{full}")
+    command = ["bash", "-c", f'exec "$@" {redirection}', "bash", *filled.command, "run"]
+    process = subprocess.Popen(command, cwd=filled.folder, pass_fds=[writer, full])
     try:
         until(lambda: filled.differences() == [])
         filled.person("late", next(iter(filled.jumpcloud.groups_in_scope(filled.application))))
@@ -211,6 +213,8 @@ def test_the_daemon_goes_on_without_a_log(filled: World, sink: str) -> None:
     finally:
         process.kill()
         process.wait()
+        for descriptor in (writer, full, stuck):
+            os.close(descriptor)
     assert account(filled, next(iter(filled.jumpcloud.in_scope(filled.application)))).active
     filled.run("status")
 
