@@ -44,7 +44,7 @@ def check(config: Path | None, offline: bool) -> None:
     if offline:
         return
 
-    from reconciler.named import nowhere
+    from reconciler.named import empty_pilot, nowhere
     from reconciler.report.terminal import clean
 
     async def look(both: "Services") -> None:
@@ -58,6 +58,9 @@ def check(config: Path | None, offline: bool) -> None:
         report(f"Keeper: {both.scim_url} answers and takes the token.")
         for problem in await nowhere(settings.policy(), directory, both.jumpcloud, both.keeper):
             report(f"Look again at {clean(problem, 300)}.")
+        if problem := empty_pilot(settings.policy(), directory):
+            say(f"{clean(problem, 1000)}.")
+            raise Exit(FAILED)
 
     with_services(settings, look)
 
