@@ -22,6 +22,10 @@ class _Wrong(Exception):
     """A step did not do what it says."""
 
 
+class _Unread(Exception):
+    """Standard output takes no more: nobody sees the rest of the story."""
+
+
 @dataclass(slots=True)
 class _Stage:
     """Both services, and the folder with settings and state."""
@@ -40,13 +44,15 @@ class _Stage:
     def run(self, *arguments: str, expect: int, lines: int = 12) -> str:
         """Run a command, show the beginning of what it prints, and see that it ends as expected."""
         click.secho(f"   $ reconciler {' '.join(arguments)}", fg="cyan")
-        environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "110"}
+        if not sys.stdout.writable():
+            raise _Unread
+        environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "110", "PYTHONIOENCODING": "utf-8"}
         done = subprocess.run(
             [sys.executable, "-m", "reconciler", *arguments],
             cwd=self.folder,
             env=environment,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=120,
             stdin=subprocess.DEVNULL,
         )
@@ -74,9 +80,13 @@ class _Stage:
 
 
 def tell(users: int, groups: int, keep: Path | None) -> int:
-    """Tell the story; returns 0, or 1 where a step did not do what it says."""
-    folder = keep or Path(tempfile.mkdtemp(prefix="reconciler-demo-"))
-    folder.mkdir(parents=True, exist_ok=True)
+    """Tell the story, as long as standard output takes it; returns 0, or 1 where a step did not do what it says.
+    Raises ClickException where the folder cannot be made."""
+    try:
+        folder = keep or Path(tempfile.mkdtemp(prefix="reconciler-demo-"))
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.ClickException(f"the folder {keep or tempfile.gettempdir()} can't be made: {error}") from None
     jumpcloud, keeper = JumpCloud(), Keeper()
     jumpcloud.load(organisation(users, groups))
     started = time.monotonic()
@@ -91,6 +101,8 @@ def tell(users: int, groups: int, keep: Path | None) -> int:
     except _Wrong as error:
         click.secho(f"   ✗ {error}", fg="red")
         return 1
+    except _Unread:
+        return 0
     finally:
         if keep is None:
             shutil.rmtree(folder, ignore_errors=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 
 from reconciler import exits, systemd
-from reconciler.report.terminal import clean, clean_json
+from reconciler.report.terminal import ascii_json, clean, clean_json
 
 if TYPE_CHECKING:
     from loguru import Message, Record
@@ -94,4 +94,5 @@ def _write_json(message: "Message") -> None:
         "message": record["message"],
         **record["extra"],
     }
-    sys.stderr.write(clean_json(json.dumps(line, ensure_ascii=False)) + "\n")
+    text = clean_json(json.dumps(line, ensure_ascii=False))
+    sys.stderr.write((text if sys.stderr.encoding == "utf-8" else ascii_json(text)) + "\n")

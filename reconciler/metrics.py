@@ -149,4 +149,4 @@ def _families(measured: Measured, now: datetime) -> "Iterator[Metric]":
 def write_textfile(path: Path, text: bytes) -> None:
     """Write the file for the node exporter's textfile collector, which takes names in .prom only, whole or not at
     all. Raises OSError."""
-    files.write(path, text.decode(), READ_BY_ALL)
+    files.write(path, text.decode(), READ_BY_ALL, ours=True)

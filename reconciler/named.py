@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from reconciler.jumpcloud import JumpCloud, PersonAmbiguous
 from reconciler.keeper import Keeper
+from reconciler.match import in_pilot
 from reconciler.model import USER_NAME, Directory, fold
 from reconciler.policy import Policy, TeamPolicy
 
@@ -31,6 +32,22 @@ async def nowhere(policy: Policy, directory: Directory, jumpcloud: JumpCloud, ke
         ),
         *_patterns(policy.teams, names),
     ]
+
+
+def empty_pilot(policy: Policy, directory: Directory) -> str:
+    """Say that `policy.only` matches nobody in scope; "" where it matches somebody, or is not set."""
+    only = policy.only
+    if only is None or any(
+        user.in_scope and in_pilot(policy, directory, user, None) for user in directory.users.values()
+    ):
+        return ""
+    named = [f"the group {name}" for name in sorted(only.groups)] + [
+        f"the address {name}" for name in sorted(only.users)
+    ]
+    return (
+        f"policy.only matches nobody in scope, so nothing is sent for anybody. It names {', '.join(named)}. Correct "
+        "it, or bind the group to the application; without the key there is no pilot"
+    )
 
 
 async def _known(jumpcloud: JumpCloud, address: str) -> bool:

@@ -19,7 +19,6 @@ from reconciler.cli.base import (
     config_option,
     duration,
     reason_option,
-    say,
     settings_of,
     show,
     utc_now,
@@ -27,6 +26,7 @@ from reconciler.cli.base import (
     width,
     with_services,
 )
+from reconciler.cli.output import done, say
 from reconciler.exits import DONE, FAILED, USAGE
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def allow(config: Path | None, deactivations: int, lasting: str, reason: str) ->
     until = now + duration("--for", lasting)
     with _deciding(settings) as store:
         store.add_request("allow", {"deactivations": deactivations}, by=who(), at=now, reason=reason, until=until)
-    click.echo(f"Up to {deactivations} more people may be locked until {until:%Y-%m-%d %H:%M} UTC.")
+    done(f"Up to {deactivations} more people may be locked until {until:%Y-%m-%d %H:%M} UTC.")
 
 
 @cli.command()
@@ -120,7 +120,7 @@ def pause(config: Path | None, reason: str) -> None:
     settings = settings_of(config)
     with _deciding(settings) as store:
         store.add_request("pause", {}, by=who(), at=utc_now(), reason=reason)
-    click.echo("Paused: nothing is sent to Keeper until: reconciler resume")
+    done("Paused: nothing is sent to Keeper until: reconciler resume")
 
 
 @cli.command()
@@ -131,7 +131,7 @@ def resume(config: Path | None, reason: str) -> None:
     settings = settings_of(config)
     with _deciding(settings) as store:
         ended = store.resume(who(), utc_now(), reason)
-    click.echo("Resumed: the next cycle sends what is due." if ended else "There was no pause; nothing was changed.")
+    done("Resumed: the next cycle sends what is due." if ended else "There was no pause; nothing was changed.")
 
 
 @cli.command()
@@ -167,7 +167,7 @@ def restore(config: Path | None, copy: Path) -> None:
 
     former = Store.restore(settings_of(config).state_path(), copy)
     kept = f" The former one is kept as {former}." if former else ""
-    click.echo(
+    done(
         f"Restored.{kept}\nWhat was done since then is found out by a resync, and its plan is a person's to review: "
         "reconciler plan --resync"
     )
@@ -255,7 +255,7 @@ def _here(settings: "Settings", ask: "Ask", store: "Store", *, ask_person: bool)
 
 def _end(answer: "Answer") -> NoReturn:
     if answer.text:
-        click.echo(answer.text)
+        done(answer.text)
     if answer.error:
         say(answer.error)
     raise Exit(answer.code)
@@ -293,7 +293,7 @@ def _file(ask: "Ask", store: "Store", busy: "InUse", *, wait: bool) -> NoReturn:
 
     number = file(ask, store, utc_now())
     if not wait:
-        click.echo(
+        done(
             f"Filed as request {number} with the reconciler that is running ({busy.holder}); it is taken at once. "
             "--wait follows it to its end, `reconciler status` shows the last runs."
         )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from reconciler import __version__
+from reconciler.cli.output import report
 
 if TYPE_CHECKING:
     from reconciler.config import Settings
@@ -49,11 +50,6 @@ def cli() -> None:
     Exit codes: 0 done, 1 failed and nothing was applied, 2 wrong usage or settings, 3 there are changes or a saved
     plan no longer holds, 4 held, 5 applied in part, 6 the state file is in use or not usable.
     """
-
-
-def say(text: str) -> None:
-    """A line for the person, beside the results: on standard error."""
-    click.echo(text, err=True)
 
 
 def settings_of(config: Path | None) -> "Settings":
@@ -113,7 +109,7 @@ def show(plan: "Plan") -> None:
     """Print a plan."""
     from reconciler.report.text import render
 
-    click.echo(render(plan, width=width(), colour=colour()))
+    report(render(plan, width=width(), colour=colour()))
 
 
 def colour() -> bool:

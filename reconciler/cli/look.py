@@ -1,5 +1,6 @@
 """The commands that only look: they take no lock and write nothing but the files they are told to."""
 
+import errno
 import json
 import shlex
 from pathlib import Path
@@ -12,17 +13,20 @@ from reconciler.cli.base import (
     cli,
     colour,
     config_option,
-    say,
     settings_of,
     utc_now,
     width,
     with_services,
 )
-from reconciler.exits import CHANGES, HELD, USAGE
+from reconciler.cli.output import report, say
+from reconciler.exits import CHANGES, FAILED, HELD, USAGE
 
 if TYPE_CHECKING:
     from reconciler.plan import Plan
     from reconciler.reading import Services
+
+STDOUT = 1
+_WHILE_WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE})
 
 
 @cli.command()
@@ -36,11 +40,11 @@ def check(config: Path | None, offline: bool) -> None:
         say(str(problem))
     if problems:
         raise Exit(USAGE)
-    click.echo(f"Settings: {settings.file} is in order.")
+    report(f"Settings: {settings.file} is in order.")
     if offline:
         return
 
-    from reconciler.named import nowhere
+    from reconciler.named import empty_pilot, nowhere
     from reconciler.report.terminal import clean
 
     async def look(both: "Services") -> None:
@@ -48,12 +52,15 @@ def check(config: Path | None, offline: bool) -> None:
         scope = await both.jumpcloud.read_scope(None)
         directory = await both.jumpcloud.read_directory(scope, (), None)
         people = sum(user.in_scope for user in directory.users.values())
-        click.echo(f"JumpCloud: organisation {organization}, application {application.label} ({application.id}).")
-        click.echo(f"In scope: {people} people, {len(directory.groups)} groups.")
+        report(f"JumpCloud: organisation {organization}, application {application.label} ({application.id}).")
+        report(f"In scope: {people} people, {len(directory.groups)} groups.")
         await both.keeper.probe()
-        click.echo(f"Keeper: {both.scim_url} answers and takes the token.")
+        report(f"Keeper: {both.scim_url} answers and takes the token.")
         for problem in await nowhere(settings.policy(), directory, both.jumpcloud, both.keeper):
-            click.echo(f"Look again at {clean(problem, 300)}.")
+            report(f"Look again at {clean(problem, 300)}.")
+        if problem := empty_pilot(settings.policy(), directory):
+            say(f"{clean(problem, 1000)}.")
+            raise Exit(FAILED)
 
     with_services(settings, look)
 
@@ -89,7 +96,7 @@ def plan(
     """Show what the next cycle would do, with the limits. Changes nothing."""
     from reconciler import cycle
     from reconciler.progress import shown
-    from reconciler.report import words
+    from reconciler.report import files, words
     from reconciler.report.document import to_json
     from reconciler.report.status import in_force, not_in_force
     from reconciler.store import Store
@@ -97,7 +104,7 @@ def plan(
     if schema:
         from reconciler.report.schema import SCHEMA
 
-        click.echo(json.dumps(SCHEMA, indent=2))
+        report(json.dumps(SCHEMA, indent=2), "json")
         return
     settings = settings_of(config)
     with Store.open(settings.state_path(), write=False) as store, shown() as progress:
@@ -108,13 +115,15 @@ def plan(
         in_the_service = in_force(store, settings)
     if save:
         _write(save, to_json(made))
-    report = _report(made, form, settings.tenant, output)
+    if output and files.descriptor(output) == STDOUT:
+        output = None
+    rendered = _rendered(made, form, settings.tenant, output)
     if output:
-        _write(output, report)
+        _write(output, rendered)
         say(f"{words.verdict(made)}\nThe report is in {output}.")
     else:
-        click.echo(report, nl=False)
-    if save:
+        report(rendered, form, nl=False)
+    if save and save.is_file():
         say(f"The plan is saved in {save}. To apply just this: reconciler apply --plan {shlex.quote(str(save))}")
     if in_the_service is False:
         say(not_in_force(settings.file))
@@ -122,7 +131,7 @@ def plan(
         raise Exit(HELD if made.held else CHANGES)
 
 
-def _report(made: "Plan", form: str, tenant: str, output: Path | None) -> str:
+def _rendered(made: "Plan", form: str, tenant: str, output: Path | None) -> str:
     """The plan in the form that was asked for."""
     if form == "json":
         from reconciler.report.document import to_json
@@ -142,9 +151,16 @@ def _report(made: "Plan", form: str, tenant: str, output: Path | None) -> str:
 
 
 def _write(path: Path, text: str) -> None:
+    """Write a file that was asked for. Ends with 2 where the path can't be used, with 1 where writing itself fails."""
     from reconciler.report import files
 
     try:
         files.write(path, text, files.OWNER)
+    except FileNotFoundError:
+        raise click.ClickException(f"{path} could not be written: its directory does not exist.") from None
     except OSError as error:
-        raise click.ClickException(f"{path} could not be written: {error.strerror}") from None
+        problem = f"{path} could not be written: {error.strerror}. Nothing was changed in Keeper."
+        if error.errno not in _WHILE_WRITING:
+            raise click.ClickException(problem) from None
+        say(problem)
+        raise Exit(FAILED) from None

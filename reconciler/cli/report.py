@@ -7,6 +7,7 @@ from typing import TypeVar
 import click
 
 from reconciler.cli.base import cli, colour, config_option, duration, settings_of, utc_now, width, with_services
+from reconciler.cli.output import report
 
 _E = TypeVar("_E", bound=StrEnum)
 
@@ -25,7 +26,10 @@ def status(config: Path | None, as_json: bool) -> None:
     settings = settings_of(config)
     with Store.open(settings.state_path(), write=False) as store:
         found = document(store, settings, utc_now())
-    click.echo(json_document(found) if as_json else render(found, width=width(), colour=colour()))
+    if as_json:
+        report(json_document(found), "json")
+    else:
+        report(render(found, width=width(), colour=colour()))
 
 
 @cli.command()
@@ -40,7 +44,10 @@ def teams(config: Path | None, as_json: bool) -> None:
     settings = settings_of(config)
     with Store.open(settings.state_path(), write=False) as store:
         found = document(store.snapshot(), settings.policy().teams, utc_now())
-    click.echo(json_document(found) if as_json else render(found, width=width(), colour=colour()))
+    if as_json:
+        report(json_document(found), "json")
+    else:
+        report(render(found, width=width(), colour=colour()))
 
 
 @cli.command()
@@ -81,7 +88,10 @@ def history(
     )
     with Store.open(settings.state_path(), write=False) as store:
         found = document(store.history(wanted, MOST_IN_JSON if as_json else MOST), now)
-    click.echo(json_document(found) if as_json else render(found, width=width()))
+    if as_json:
+        report(json_document(found), "json")
+    else:
+        report(render(found, width=width()))
 
 
 def _one_of(option: str, values: type[_E], text: str | None) -> _E | None:
@@ -108,9 +118,11 @@ def leavers(config: Path | None, since: str, form: str) -> None:
     with Store.open(settings.state_path(), write=False) as store:
         found = document(store, settings.policy(), now - duration("--since", since), now)
     if form == "csv":
-        click.echo(to_csv(found), nl=False)
+        report(to_csv(found), form, nl=False)
+    elif form == "json":
+        report(json_document(found), form)
     else:
-        click.echo(json_document(found) if form == "json" else render(found, width=width(), colour=colour()))
+        report(render(found, width=width(), colour=colour()))
 
 
 @cli.command()
@@ -133,4 +145,7 @@ def explain(config: Path | None, email: str, offline: bool, as_json: bool) -> No
         else:
             look = with_services(settings, lambda both: cycle.look(settings, both, store, email, now))
         found = document(store, settings, look, email, now)
-    click.echo(json_document(found) if as_json else render(found, width=width(), colour=colour()))
+    if as_json:
+        report(json_document(found), "json")
+    else:
+        report(render(found, width=width(), colour=colour()))

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from reconciler.cli.base import cli, config_option, settings_of, utc_now
+from reconciler.cli.output import never_wait_for_log_readers
 
 
 @cli.command()
@@ -14,4 +15,5 @@ def run(config: Path | None) -> None:
     sys.modules["httpx._main"] = None  # type: ignore[assignment]
     from reconciler.daemon import serve
 
+    never_wait_for_log_readers()
     serve(settings_of(config), utc_now)

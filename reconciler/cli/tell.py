@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.base import Exit, cli, config_option, say, settings_of, utc_now
+from reconciler.cli.base import Exit, cli, config_option, settings_of, utc_now
+from reconciler.cli.output import done, say
 from reconciler.exits import FAILED, USAGE
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def notify(config: Path | None, test: bool) -> None:  # noqa: ARG001 - the flag 
     log.to_stderr(settings, service=False)
     problems = asyncio.run(_try(settings))
     for name, problem in problems.items():
-        click.echo(f"{name}: {f'not taken: {problem}' if problem else 'taken'}")
+        done(f"{name}: {f'not taken: {problem}' if problem else 'taken'}")
     if any(problems.values()):
         raise Exit(FAILED)
 

@@ -81,8 +81,10 @@ def keep(settings: "Settings", store: "Store", ended: "Outcome | Exception", beg
         else:
             entries = _finished(settings, run, ended, at, directory, entries)
         entries = _prune(directory, entries, at - settings.report.keep, at)
-        files.write(directory / "index.json", json.dumps([asdict(entry) for entry in entries]) + "\n", files.GROUP)
-        files.write(directory / "index.html", _index(settings, store, entries, run, at), files.GROUP)
+        files.write(
+            directory / "index.json", json.dumps([asdict(entry) for entry in entries]) + "\n", files.GROUP, ours=True
+        )
+        files.write(directory / "index.html", _index(settings, store, entries, run, at), files.GROUP, ours=True)
     except Exception as error:  # whatever it is, a report must not fail a cycle
         why = error.strerror if isinstance(error, OSError) else None
         logger.warning(
@@ -209,8 +211,8 @@ def _write(directory: Path, entry: Entry, page: str, document: Mapping[str, Any]
         **document,
     }
     text = clean_json(json.dumps(told, ensure_ascii=False, indent=2)) + "\n"
-    files.write(directory / f"{entry.name}.json", text, files.GROUP)
-    files.write(directory / f"{entry.name}.html", page, files.GROUP)
+    files.write(directory / f"{entry.name}.json", text, files.GROUP, ours=True)
+    files.write(directory / f"{entry.name}.html", page, files.GROUP, ours=True)
 
 
 def _again(entries: Sequence[Entry], entry: Entry) -> list[Entry] | None:

@@ -25,6 +25,8 @@ _IN_JSON = re.compile(
     "\U000e0000-\U000e0fff]"
 )
 
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
+
 
 def clean(text: str, width: int = 200) -> str:
     """The text on one line, with control characters, escapes, bidirectional marks and other invisible characters made
@@ -41,6 +43,11 @@ def clean_json(document: str) -> str:
     """JSON text with the characters that could steer a terminal, and unpaired surrogates, as JSON escapes; it means
     the same."""
     return _IN_JSON.sub(lambda found: json.dumps(found[0])[1:-1], document)
+
+
+def ascii_json(document: str) -> str:
+    """JSON text with every character beyond ASCII as a JSON escape; it means the same."""
+    return _BEYOND_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], document)
 
 
 def wrapped(text: str, width: int, indent: str = "") -> list[str]:

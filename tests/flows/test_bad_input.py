@@ -67,6 +67,26 @@ def test_what_the_settings_name_and_nobody_is_called_is_told_by_check(filled: Wo
     assert filled.writes() == 0
 
 
+def test_a_pilot_that_matches_nobody_is_an_error_of_check(filled: World) -> None:
+    ada = next(iter(filled.jumpcloud.in_scope(filled.application)))
+    filled.person("outside", filled.jumpcloud.add_group("Not bound"))
+    for only, code in (
+        ('{ groups = ["Engineering"] }', 0),
+        ('{ users = ["ADA@example.com"] }', 0),
+        ('{ groups = ["Renamed"], users = ["ada@example.com"] }', 0),
+        ('{ groups = ["Renamed", "Not bound"], users = ["outside@example.com"] }', 1),
+    ):
+        filled.policy["only"] = only
+        filled.write_settings()
+        said = filled.run("check", expect=code).stderr
+        assert ("policy.only matches nobody in scope" in said) == bool(code), only
+    assert "It names the group Not bound, the group Renamed, the address outside@example.com." in said
+    filled.policy["only"] = '{ groups = ["Engineering"] }'
+    filled.write_settings()
+    filled.jumpcloud.suspend(ada)
+    assert "policy.only matches nobody" in filled.run("check", expect=1).stderr
+
+
 def test_a_wrong_api_key(filled: World) -> None:
     filled.jumpcloud.revoke_api_key("jca_" + "5" * 40)
     refused(filled, 1, "JumpCloud")

@@ -1,0 +1,304 @@
+"""An output that fails is no failed work: full, closed, broken or ASCII standard streams, with real processes."""
+
+import fcntl
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.devices import FULL, NULL, device
+from tests.flows.service import PATIENCE, until
+from tests.inside import account
+from tests.stage import World
+
+NAME = "Zoë Łukasz 日本"
+LOOKS = (
+    ("plan",),
+    ("plan", "--format", "json"),
+    ("status",),
+    ("history",),
+    ("explain", "zoe@example.com"),
+    ("leavers",),
+    ("teams", "--json"),
+    ("check",),
+    ("--help",),
+)
+SINKS = (">/dev/full", ">&-", ">GONE", "2>/dev/full", "2>&-", "2>GONE", "<&- >&- 2>&-", ">/dev/full 2>&1", ">GONE 2>&1")
+"""Redirections of a shell; GONE is a pipe that nobody reads any more."""
+
+
+@pytest.fixture
+def filled(world: World) -> World:
+    group = world.group("Team 日本")
+    zoe = world.jumpcloud.add_user(
+        "zoe@example.com", firstname="Zoë", lastname="Łukasz 日本", displayname=NAME, state="ACTIVATED"
+    )
+    world.jumpcloud.add_member(group, zoe)
+    world.jumpcloud.settle_graph()
+    return world
+
+
+def redirected(
+    world: World, sink: str, *arguments: str, encoding: str = "utf-8", **environment: str
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command with its streams redirected; what it still prints elsewhere is captured."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            ["bash", "-c", f'"$@" {sink.replace("GONE", f"&{writer}")}', "bash", *world.command, *arguments],
+            cwd=world.folder,
+            env={**os.environ, "NO_COLOR": "1", "COLUMNS": "110", **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding=encoding,
+            pass_fds=[writer],
+            timeout=120,
+        )
+    finally:
+        os.close(writer)
+    printed = done.stdout + done.stderr
+    for word in ("Traceback", "should not happen", "Exception ignored", "Broken", "Logging error", "rror: "):
+        assert word not in printed
+    return done
+
+
+@pytest.mark.parametrize("sink", SINKS)
+def test_apply_ends_as_its_work_ends(filled: World, sink: str) -> None:
+    done = redirected(filled, sink, "apply")
+    assert done.returncode == 0, done.stderr
+    assert filled.differences() == []
+    assert ("could not be written" in done.stderr) == (sink in (">/dev/full", ">&-"))
+    assert "create_user" in filled.run("history", "--json").stdout
+
+
+def test_the_exit_code_of_work_stays_what_it_is(filled: World) -> None:
+    """Held, released, decided, paused: none of it becomes a failure, or is told as one."""
+    filled.safety["first_run"] = '"review"'
+    filled.write_settings()
+    assert redirected(filled, ">/dev/full", "apply").returncode == 4
+    assert redirected(filled, ">&-", "release", "--reason", "seen").returncode == 0
+    assert filled.differences() == []
+    for arguments in (
+        ("resync",),
+        ("pause", "--reason", "test"),
+        ("resume",),
+        ("allow", "--deactivations", "1", "--reason", "test"),
+        ("disown", "zoe@example.com"),
+        ("adopt", "zoe@example.com"),
+    ):
+        done = redirected(filled, ">/dev/full", *arguments)
+        assert done.returncode == 0, (arguments, done.stderr)
+        assert "The work is not affected" in done.stderr, arguments
+
+
+@pytest.mark.parametrize("arguments", LOOKS, ids=" ".join)
+def test_a_result_that_can_not_be_written_is_an_error_unless_its_reader_went_away(
+    filled: World, arguments: tuple[str, ...]
+) -> None:
+    done = redirected(filled, ">/dev/full", *arguments)
+    assert done.returncode == 1, done.stderr
+    assert "could not be written to standard output: No space left on device" in done.stderr
+    for sink in (">GONE", "2>GONE"):
+        done = redirected(filled, sink, *arguments)
+        assert (done.returncode, done.stderr) == (0, ""), sink
+
+
+def test_a_result_with_closed_streams(filled: World) -> None:
+    done = redirected(filled, ">&-", "plan")
+    assert (done.returncode, "could not be written to standard output: it is closed" in done.stderr) == (1, True)
+    assert redirected(filled, "<&- >&- 2>&-", "plan").returncode == 1
+    for sink in ("2>/dev/full", "2>&-"):
+        assert redirected(filled, sink, "plan").returncode == 0
+
+
+def test_a_detailed_exit_code_does_not_hide_that_the_plan_was_not_shown(filled: World) -> None:
+    assert redirected(filled, ">/dev/full", "plan", "--detailed-exitcode").returncode == 1
+    assert redirected(filled, ">GONE", "plan", "--detailed-exitcode").returncode == 3
+
+
+def test_a_terminal_that_can_not_encode_a_name_gets_escapes(filled: World) -> None:
+    done = redirected(filled, "", "apply", LC_ALL="C", PYTHONIOENCODING="ascii")
+    assert (done.returncode, r"Zo\xeb \u0141ukasz" in done.stdout) == (0, True)
+    for arguments in LOOKS:
+        done = redirected(filled, "", *arguments, LC_ALL="C", PYTHONIOENCODING="ascii:strict")
+        assert (done.returncode, done.stdout.isascii()) == (0, True), arguments
+    teams = json.loads(redirected(filled, "", "teams", "--json", PYTHONIOENCODING="latin-1").stdout)
+    assert teams["teams"][0]["name"] == "Team 日本"
+
+
+def test_a_terminal_in_latin_1_gets_what_it_can_encode(filled: World) -> None:
+    done = redirected(filled, "", "apply", encoding="latin-1", PYTHONIOENCODING="latin-1")
+    assert done.returncode == 0
+    assert r"Zoë \u0141ukasz \u65e5\u672c" in done.stdout
+
+
+def test_escapes_are_those_of_the_format(filled: World) -> None:
+    plain = redirected(filled, "", "plan", PYTHONIOENCODING="ascii").stdout
+    assert r"Team \u65e5\u672c" in plain
+    html = redirected(filled, "", "plan", "--format", "html", PYTHONIOENCODING="ascii").stdout
+    assert "Team &#26085;&#26412;" in html
+    read = json.loads(redirected(filled, "", "plan", "--format", "json", PYTHONIOENCODING="latin-1").stdout)
+    names = [change["to"] for op in read["operations"] for change in op["changes"] if change["attribute"] != "active"]
+    assert NAME in names
+
+
+def test_logs_are_escaped_too(filled: World) -> None:
+    filled.write_settings(log='[log]\nlevel = "DEBUG"\nformat = "json"\n')
+    done = redirected(filled, ">/dev/null", "apply", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert any("Team 日本" in line["message"] for line in lines)
+    assert done.stderr.isascii()
+
+
+def test_a_pipe_that_somebody_made_non_blocking_gets_everything(filled: World) -> None:
+    """Programs that share a terminal or a pipe may do that; the reader is slower than we are."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(writer, False)
+    process = subprocess.Popen([*filled.command, "plan", "--schema"], cwd=filled.folder, stdout=writer)
+    os.close(writer)
+    with open(reader, encoding="utf-8") as file:
+        first = file.read(1)
+        time.sleep(0.1)
+        document = first + file.read()
+    assert process.wait(PATIENCE) == 0
+    assert len(document) > 4096
+    assert json.loads(document)["title"]
+
+
+def test_progress_on_a_terminal_that_goes_away(filled: World) -> None:
+    theirs, ours = pty.openpty()
+    still_there = [theirs]
+    filled.keeper.on_change = lambda _: os.close(still_there.pop()) if still_there else None
+    process = subprocess.Popen(
+        [*filled.command, "apply"],
+        cwd=filled.folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=ours,
+        start_new_session=True,
+    )
+    os.close(ours)
+    out, _ = process.communicate(timeout=120)
+    assert (process.returncode, still_there) == (0, [])
+    assert b"Done" in out
+    assert filled.differences() == []
+
+
+@pytest.mark.parametrize("sink", ["2>/dev/full", "2>GONE", "2>STUCK", "<&- >&- 2>&-"])
+def test_the_daemon_goes_on_without_a_log(filled: World, sink: str) -> None:
+    filled.schedule = {"interval": '"1s"', "jitter": '"0s"'}
+    filled.write_settings()
+    reader, writer = os.pipe()
+    stuck, full = os.pipe()
+    os.close(reader)
+    os.write(full, b"x" * fcntl.fcntl(full, fcntl.F_GETPIPE_SZ))
+    redirection = sink.replace("GONE", f"&{writer}").replace("STUCK", f"&{full}")
+    command = ["bash", "-c", f'exec "$@" {redirection}', "bash", *filled.command, "run"]
+    process = subprocess.Popen(command, cwd=filled.folder, pass_fds=[writer, full])
+    try:
+        until(lambda: filled.differences() == [])
+        filled.person("late", next(iter(filled.jumpcloud.groups_in_scope(filled.application))))
+        until(lambda: filled.differences() == [])
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+    finally:
+        process.kill()
+        process.wait()
+        for descriptor in (writer, full, stuck):
+            os.close(descriptor)
+    assert account(filled, next(iter(filled.jumpcloud.in_scope(filled.application)))).active
+    filled.run("status")
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_report_goes_where_a_device_a_descriptor_or_a_link_leads(filled: World) -> None:
+    (filled.folder / "stdout").symlink_to("/proc/self/fd/1")  # what /dev/stdout is
+    printed = redirected(filled, "", "plan", "--format", "json", "--output", "stdout")
+    assert (json.loads(printed.stdout)["version"], printed.stderr) == (1, "")
+    target = filled.folder / "target"
+    target.write_text("before\n")
+    assert redirected(filled, ">>target", "plan", "--output", "/dev/fd/1").returncode == 0
+    assert target.read_text().startswith("before\n")
+    assert "Team 日本" in target.read_text()
+    (filled.folder / "link").symlink_to("saved/plan.json")
+    (filled.folder / "saved").mkdir()
+    null = device(filled.folder, NULL)
+    assert redirected(filled, "", "plan", "--save", "link", "--output", str(null)).stdout == ""
+    assert (filled.folder / "link").is_symlink()
+    assert json.loads((filled.folder / "saved" / "plan.json").read_text())["version"] == 1
+    assert (filled.folder / "saved" / "plan.json").stat().st_mode & 0o777 == 0o600
+    assert null.is_char_device()
+    assert redirected(filled, ">GONE", "plan", "--output", "stdout").returncode == 0
+
+
+def test_a_file_that_can_not_be_written_is_an_error_of_its_kind(filled: World) -> None:
+    full = str(device(filled.folder, FULL))
+    for option, name, code, words in (
+        ("--output", ".", 2, "Is a directory"),
+        ("--save", "no/where.json", 2, "its directory does not exist"),
+        ("--output", "config.toml/x", 2, "Not a directory"),
+        ("--save", full, 1, "No space left on device"),
+        ("--output", full, 1, "No space left on device"),
+    ):
+        done = filled.run("plan", option, name, expect=code)
+        assert f"{name} could not be written: " in done.stderr
+        assert words in done.stderr
+    before = set(filled.folder.iterdir())
+    reader, writer = os.pipe()
+    os.close(reader)
+    gone = subprocess.run(
+        [*filled.command, "plan", "--output", f"/dev/fd/{writer}"],
+        cwd=filled.folder,
+        capture_output=True,
+        text=True,
+        pass_fds=[writer],
+    )
+    os.close(writer)
+    assert (gone.returncode, "could not be written: Broken pipe" in gone.stderr) == (1, True)
+    assert set(filled.folder.iterdir()) == before
+
+
+def test_metrics_and_reports_follow_links_and_wait_for_nobody(filled: World) -> None:
+    (filled.folder / "metrics").mkdir()
+    (filled.folder / "ours.prom").symlink_to("metrics/real.prom")
+    filled.write_settings(metrics='[metrics]\ntextfile = "ours.prom"\n', report='[report]\ndirectory = "reports"\n')
+    (filled.folder / "reports").mkdir()
+    os.mkfifo(filled.folder / "reports" / "index.html")
+    done = filled.run("apply")
+    assert "The report of this run could not be written" in done.stderr
+    assert "reconciler_cycles_total" in (filled.folder / "metrics" / "real.prom").read_text()
+    assert (filled.folder / "ours.prom").is_symlink()
+    assert (filled.folder / "reports" / "index.html").is_fifo()
+
+
+def test_the_demo(tmp_path: Path) -> None:
+    def demo(**more: object) -> "subprocess.CompletedProcess[bytes]":
+        command = [sys.executable, "-m", "reconciler", "demo", "--users", "20", "--groups", "4"]
+        environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+        return subprocess.run(command, cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, timeout=120, **more)  # type: ignore[call-overload,no-any-return]
+
+    reader, writer = os.pipe()
+    os.close(reader)
+    gone = demo(stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (gone.returncode, gone.stderr) == (0, b"")
+    whole = demo(capture_output=True)
+    assert whole.returncode == 0, whole.stdout
+    assert whole.stdout.isascii()
+    (tmp_path / "file").touch()
+    refused = subprocess.run(
+        [sys.executable, "-m", "reconciler", "demo", "--keep", "file/demo"], cwd=tmp_path, capture_output=True
+    )
+    assert refused.returncode == 2
+    assert b"can't be made" in refused.stderr
