@@ -9,7 +9,7 @@ import pytest
 
 from reconciler import keeper as scim
 from reconciler.apply import Applied, apply
-from reconciler.confirm import Confirmation
+from reconciler.confirm import Confirmation, Finding
 from reconciler.model import KeeperUser, Snapshot
 from reconciler.plan import Kind, NoticeKind, Operation
 from reconciler.rows import State
@@ -392,3 +392,90 @@ def test_what_others_changed_before_the_canary_was_read_back_shows_as_drift(
     monkeypatch.setattr(keeper, "user", meddled)
     applied(store, keeper, op(Kind.CREATE_USER, user(7)), canaries=True)
     assert store.snapshot().accounts[made.id].settled["displayName"] == made.attributes["displayName"]
+
+
+# -- beside others, and for a bounded time ---------------------------------------------------------------------------
+
+
+def test_somebody_whom_another_run_has_changed_meanwhile_is_put_off_without_a_fault(store: Store) -> None:
+    keeper = node()
+    mark_before = store.hands.mark()
+    store.hands.changed([ADA.id, account(ADA).keeper_id])
+    store.save(PEOPLE, store.snapshot())
+    ids = store.write_ahead(store.begin_run("cycle", NOW, by="root", reason=""), LOCKS, {}, NOW)
+
+    async def go() -> Applied:
+        return await apply(
+            list(zip(ids, LOCKS, strict=True)),
+            PEOPLE,
+            keeper,
+            store,
+            clock=lambda: NOW,
+            in_flight=2,
+            confirmation=Sure(),
+            mark=mark_before,
+        )
+
+    done = asyncio.run(go())
+    assert [done.results[one].outcome for one in ids] == ["overtaken", "done", "done"]
+    assert done.unfinished
+    assert account(ADA).keeper_id not in {subject for _, subject in keeper.sent}
+
+
+def test_an_outcome_is_built_on_the_row_as_it_is_by_then(store: Store) -> None:
+    """What was recorded beside the run is not lost to the copy that the run began with."""
+    keeper = node()
+    moved = replace(PEOPLE.accounts[account(ADA).keeper_id], left_at=NOW, review_lock=True, pilot=True)
+
+    class Meanwhile(Sure):
+        async def of(self, op: Operation) -> Finding:
+            store.put(accounts=[moved])
+            return await super().of(op)
+
+    store.save(PEOPLE, store.snapshot())
+    ids = store.write_ahead(store.begin_run("cycle", NOW, by="root", reason=""), LOCKS[:1], {}, NOW)
+
+    async def go() -> Applied:
+        return await apply(
+            list(zip(ids, LOCKS, strict=False)),
+            PEOPLE,
+            keeper,
+            store,
+            clock=lambda: NOW,
+            in_flight=2,
+            confirmation=Meanwhile(),
+            mark=store.hands.mark(),
+        )
+
+    asyncio.run(go())
+    kept = store.account(moved.keeper_id)
+    assert kept is not None and (kept.active, kept.left_at, kept.pilot) == (False, NOW, True)
+
+
+def test_nothing_that_gives_is_begun_once_the_time_is_up_and_locks_go_on(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reconciler.apply.TIME_BOX", -1.0)
+    done = applied(store, node(), LOCKS[0], op(Kind.CREATE_USER, user(7)), team_op(Kind.QUEUE_TEAM, group(8)))
+    assert sorted(result.outcome for result in done.results.values()) == ["done", "time", "time"]
+    assert done.unfinished
+
+
+def test_the_unconfirmed_part_gets_a_row_of_its_own_and_the_rest_goes(store: Store) -> None:
+    service = JumpCloud([user(1, 9, 8)], [ENG, group(8)])
+    held = snapshot(
+        [account(ADA, memberships={T9: MEMBER, team(group(8)).keeper_id: MEMBER})], [team(ENG), team(group(8))]
+    )
+    keeper = Keeper([shown(account(ADA), ENG, group(8))], [shown_team(ENG), shown_team(group(8))])
+    service.member_of[ADA.id] = frozenset({group(8).id})
+    both = op(Kind.UPDATE_USER, ADA, remove=(ref(ENG), ref(group(8))))
+    done = applied(store, keeper, both, held=held, jumpcloud=service)
+    assert keeper.sent == [(f"-{T9}", account(ADA).keeper_id)]
+    first, second = sorted(store.journal(NOW), key=lambda row: row.id)
+    assert (first.state, first.operation.remove) == (State.DONE, (ref(ENG),))
+    assert (second.state, second.outcome, second.operation.remove) == (
+        State.PUT_OFF,
+        "unconfirmed",
+        (ref(group(8)),),
+    )
+    assert [notice.kind for notice in done.notices] == [NoticeKind.UNCONFIRMED]

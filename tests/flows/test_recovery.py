@@ -82,7 +82,7 @@ def test_a_crash_after_settling_and_before_saving_locks_nobody_out(
     async def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cycle, "confirm", killed)
+    monkeypatch.setattr(cycle._Line, "own_locks", killed)
     with pytest.raises(KeyboardInterrupt):
         inside.run()
     monkeypatch.undo()

@@ -1,0 +1,130 @@
+"""Suspended people do not wait for lists: the leaver lane, through the real service and in this process."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+
+from reconciler import cycle
+from reconciler.config import load
+from reconciler.simulator.faults import Latency, status
+from reconciler.wiring import services
+from tests.flows.service import Service, until
+from tests.inside import Inside, accept, account, fill
+from tests.stage import World
+
+
+@pytest.fixture
+def filled(world: World) -> tuple[World, list[str]]:
+    _, people = fill(world)
+    world.run("apply")
+    accept(world)
+    return world, people
+
+
+def found(world: World) -> cycle.Order | None:
+    """The order that the lane would carry out now."""
+    settings = load(world.folder / "config.toml")
+
+    async def go() -> cycle.Order | None:
+        async with services(settings) as both:
+            with Inside(world).store(write=True) as store:
+                return await cycle.leavers(settings, both, store, datetime.now(UTC))
+
+    return asyncio.run(go())
+
+
+def test_a_suspended_person_is_locked_while_every_list_is_down(
+    filled: tuple[World, list[str]], service: Service
+) -> None:
+    world, people = filled
+    world.jumpcloud.suspend(people[0])
+    world.front.faults.add(status(503), target="/(applications/[0-9a-f]+/users|usergroups|associations)")
+    world.back.faults.add(status(500), method="GET", target=r"/(Users|Groups)\?")
+    service.start()
+    until(lambda: not account(world, people[0]).active)
+    assert all(account(world, one).active for one in people[1:])
+    world.run("history", "p0@example.com")
+
+
+def test_a_lane_that_finds_nobody_leaves_no_run_behind(filled: tuple[World, list[str]]) -> None:
+    world, people = filled
+    assert found(world) is None
+    world.jumpcloud.suspend(people[0])
+    order = found(world)
+    assert order is not None and order.leavers == {people[0]}
+    outcome = Inside(world).run(order)
+    assert outcome.result == "done" and not account(world, people[0]).active
+    runs = len(Inside(world).store().runs(50))
+    assert found(world) is None
+    assert len(Inside(world).store().runs(50)) == runs
+
+
+def test_nothing_is_sent_that_a_person_has_yet_to_decide(world: World) -> None:
+    _, people = fill(world)
+    world.safety.clear()
+    world.write_settings()
+    world.run("apply", expect=4)  # the first plan waits
+    world.jumpcloud.suspend(people[0])
+    assert found(world) is None
+    world.run("plan", "--save", "plan.json")
+    world.run("apply", "--plan", "plan.json")
+    accept(world)
+    world.jumpcloud.suspend(people[1])
+    assert found(world) is not None
+    world.run("pause", "--reason", "a test")
+    assert found(world) is None
+    world.run("resume", "--reason", "a test")
+    world.policy["mode"] = '"observe"'
+    world.write_settings()
+    assert found(world) is None
+
+
+def test_what_the_limits_hold_is_recorded_once(filled: tuple[World, list[str]]) -> None:
+    world, people = filled
+    world.safety |= {"max_deactivations": "1", "always_allow": "1"}
+    world.write_settings()
+    world.jumpcloud.suspend(people[0])
+    world.jumpcloud.suspend(people[1])
+    order = found(world)
+    assert order is not None
+    assert Inside(world).run(order).result == "held"
+    assert found(world) is None  # as before: it waits for a person
+    world.jumpcloud.suspend(people[2])
+    assert found(world) is not None
+
+
+def test_a_person_who_is_protected_stays_unlocked(filled: tuple[World, list[str]]) -> None:
+    world, people = filled
+    world.policy["protect"] = '["p0@example.com"]'
+    world.write_settings()
+    world.jumpcloud.suspend(people[0])
+    assert found(world) is None
+
+
+def test_somebody_whose_record_cannot_be_read_keeps_no_other_back(filled: tuple[World, list[str]]) -> None:
+    world, people = filled
+    for one in people[:2]:
+        world.jumpcloud.suspend(one)
+    world.front.faults.add(status(403), target=f"/api/systemusers/{people[0]}")
+    order = found(world)
+    assert order is not None
+    Inside(world).run(order)
+    assert [account(world, one).active for one in people[:3]] == [True, False, True]
+
+
+def test_one_person_is_resynced_while_a_long_apply_runs(filled: tuple[World, list[str]], service: Service) -> None:
+    world, people = filled
+    world.safety["max_creations"] = "100"
+    world.write_settings()
+    group = world.group("Newcomers")
+    newcomers = [world.person(f"new{n}", group) for n in range(24)]
+    slow = world.back.faults.add(Latency(3.0), method="POST", target="/Users")
+    service.start()
+    until(lambda: len(world.keeper.accounts()) > len(people))
+    world.jumpcloud.suspend(people[0])
+    world.run("resync", "p0@example.com", "--wait")
+    assert not account(world, people[0]).active
+    assert len(world.keeper.accounts()) < len(people) + len(newcomers)
+    world.back.faults.remove(slow)
+    until(lambda: world.differences() == [])
