@@ -207,7 +207,9 @@ class SafetySection(_Section):
     max_team_loss: kinds.LimitField = _LIMITS.max_team_loss
     max_creations: kinds.LimitField = _LIMITS.max_creations
     max_grants: kinds.LimitField = _LIMITS.max_grants
+    max_reactivations: kinds.LimitField = _LIMITS.max_reactivations
     always_allow: Annotated[int, kinds.whole(0, 1_000_000)] = _LIMITS.always_allow
+    at_most: Annotated[int, kinds.whole(1, 1_000_000)] = _LIMITS.at_most
 
 
 class StateSection(_Section):

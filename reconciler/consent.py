@@ -8,6 +8,7 @@ from reconciler.model import fold
 from reconciler.plan import Effect, Kind, Plan
 from reconciler.safety import Allowance, Consent, Past, Release
 from reconciler.store import Request, State, Store
+from reconciler.undoing import gives_access, undoing
 
 RELEASE_LASTS = timedelta(hours=4)
 _MAY_BE_DONE = frozenset({State.SENT, State.DONE, State.UNKNOWN})
@@ -49,26 +50,33 @@ def prolong(store: Store, decisions: Collection[str], now: datetime) -> None:
             store.prolong(request.id, now + RELEASE_LASTS)
 
 
-def window(store: Store, since: datetime) -> list[Past]:
+def window(store: Store, now: datetime, length: timedelta) -> list[Past]:
     """List what of the window counts for the limits: without what a person had let through by then.
 
     What another run of this process is about to send counts as sent.
     """
+    since = now - length
     releases = {f"release:{one.id}": _effects_of(one) for one in store.decisions("release", since - RELEASE_LASTS)}
     past = []
+    sent = []
     in_hand = {row.id for row in store.in_hand()}
-    for row in store.journal(since):
+    # What undid a change counted for nothing then, and does not begin to count when that change leaves the window.
+    for row in sorted(store.journal(since - length), key=lambda row: row.id):
         # Of a settled change that is put off nobody can tell whether it arrived.
         perhaps = row.operation.kind is Kind.UPDATE_USER and (row.state, row.outcome) == (State.PUT_OFF, "settled")
         # What was sent before and settled only now was done when it was sent.
-        counted = perhaps or row.state in _MAY_BE_DONE or row.id in in_hand
-        if not counted or (row.sent_at or row.planned_at) < since:
+        if perhaps or row.state in _MAY_BE_DONE or row.id in in_hand:
+            sent.append((row.sent_at or row.planned_at, row))
+    undid = undoing([(at, row.operation) for at, row in sent], length)
+    for (at, row), undoes in zip(sent, undid, strict=True):
+        if at < since:
             continue
         # Only what let this very operation through: what it let through once counts when it is done again.
         released = releases.get(row.decision)
         _, rest = row.operation.split(released) if released else (None, row.operation)
         counts = rest is not None and not row.decision.startswith("allow:")
-        past.append(Past(rest or row.operation, row.decision, counts))
+        gave = gives_access(row.operation)
+        past.append(Past(rest or row.operation, row.decision, counts, undoes, gave, at))
     return past
 
 

@@ -33,7 +33,7 @@ from reconciler.store import Binding, State, StateError, Store
 
 LANE_HOLD = "lane_hold"
 """Under which the state file keeps the id of the plan that the leaver lane held last."""
-_GIVING = frozenset({Kind.CREATE_USER.value, "add"})
+_GIVING = frozenset({Kind.CREATE_USER.value, Kind.REACTIVATE_USER.value, "add"})
 
 T = TypeVar("T")
 
@@ -351,7 +351,7 @@ class _Line:
     def limited(self, decision: Decision) -> Judged:
         """The plan with the limits, and with what persons have decided."""
         settings, order = self.settings, self.order
-        past = consent.window(self.store, self.now - settings.limits().window)
+        past = consent.window(self.store, self.now, settings.limits().window)
         given = consent.given(self.store, past, order.person, self.now)
         judged = judge(decision.plan, decision.snapshot, past, settings.limits(), settings.policy().teams, given)
         if order.saved is not None:

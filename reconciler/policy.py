@@ -72,7 +72,8 @@ class FirstRun(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """How many people something may happen to: a percentage of the managed people, or a count."""
+    """How many people something may happen to: a percentage (of the managed people who are active in Keeper, or of the
+    members of one team), or a count."""
 
     percent: float | None = None
     count: int | None = None
@@ -96,7 +97,8 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The safety limits. `window` is the time over which they count; `always_allow` passes whatever the percentage."""
+    """The safety limits. `window` is the time over which they count. `always_allow` people pass whatever the
+    percentage. `at_most` people are the most that any percentage allows."""
 
     window: timedelta = timedelta(hours=24)
     first_run: FirstRun = FirstRun.REVIEW
@@ -105,7 +107,9 @@ class Limits:
     max_team_loss: Limit = Limit(percent=50)
     max_creations: Limit = Limit(percent=5)
     max_grants: Limit = Limit(percent=5)
+    max_reactivations: Limit = Limit(percent=5)
     always_allow: int = 3
+    at_most: int = 100
 
 
 @dataclass(frozen=True, slots=True)

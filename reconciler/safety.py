@@ -12,6 +12,7 @@ from datetime import datetime
 from reconciler.model import DISPLAY_NAME, Snapshot
 from reconciler.plan import Effect, Held, Kind, LimitUse, Operation, Plan, Rule, TeamRef, in_order
 from reconciler.policy import FirstRun, Limit, Limits, TeamPolicy
+from reconciler.undoing import undoes
 
 HOLDS_ALL = frozenset({"first_run", "paused", "empty_scope", "max_deactivations", "max_removals", "max_team_loss"})
 """The limits that hold the whole plan."""
@@ -25,11 +26,15 @@ _TAKING = frozenset({Kind.DEACTIVATE_USER, Kind.DELETE_TEAM})
 class Past:
     """One operation of the window that was sent to Keeper, without what of it was released. `decision` is the id of
     what a person decided about it, "" where the limits let it through by themselves; `counts` is False for what was
-    released as a whole or announced."""
+    released as a whole or announced. `undoes`: it took back a recent change of access (see `undoing`). `gave_access`
+    is about the whole operation, as from `gives_access`. `at`: when it was sent."""
 
     operation: Operation
     decision: str = ""
     counts: bool = True
+    undoes: bool = False
+    gave_access: bool | None = None
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +145,9 @@ class _Judge:
         self.first = not snapshot.reviewed
         self.released = frozenset(effect for release in consent.releases for effect in release.effects)
         self.fresh_teams = self._fresh_teams()
+        self.last_access = {
+            entry.operation.subject.key: entry.gave_access for entry in past if entry.gave_access is not None
+        }
         self.uses: list[LimitUse] = []
         self.holds: dict[str, tuple[list[Operation], int, int, str]] = {}
         self.covered: dict[str, str] = {}  # by person's key: the allowance that covers the deactivation
@@ -151,6 +159,7 @@ class _Judge:
         waiting, open_ops = self._always_waiting(open_ops)
         self._cover(open_ops)
         reasons = self._taking_limits(open_ops)
+        unlocks = self._unlock_limit(open_ops)
         passing: list[Operation] = []
         by_person = self._person_passes()
         if by_person:
@@ -167,13 +176,14 @@ class _Judge:
             suspended_pass = self._suspended_alone_within(open_ops)
             held: list[Operation] = []
             for op in open_ops:
-                gone, kept = self._passing_a_hold(op, suspended_pass)
+                gone, kept = self._passing_a_hold(op, suspended_pass, unlocks_pass=not unlocks)
                 passing += gone
                 held += kept
             for limit, allowed, planned, reason in reasons:
                 self._hold(limit, held, allowed, planned, reason)
+            self._hold_unlocks(unlocks, [op for op in held if self._counted_unlock(op)])
         else:
-            passing = self._giving_limits(open_ops)
+            passing = self._giving_limits(open_ops, unlocks)
         return self._result([*released, *passing], waiting, resting)
 
     def _result(self, sent: list[Operation], waiting: Iterable[Operation], resting: Iterable[Operation]) -> Judged:
@@ -268,10 +278,23 @@ class _Judge:
         account = self.snapshot.accounts.get(op.subject.keeper_id)
         return not self.first and account is not None and account.review_lock
 
+    # -- access that was changed within the window ------------------------------------------------------------------
+
+    def _counted_lock(self, op: Operation) -> bool:
+        return op.kind is Kind.DEACTIVATE_USER and not undoes(op, self.last_access.get(op.subject.key))
+
+    def _counted_unlock(self, op: Operation) -> bool:
+        return op.kind is Kind.REACTIVATE_USER and not undoes(op, self.last_access.get(op.subject.key))
+
+    def _changed(self, kind: Kind) -> set[str]:
+        """List the people who were locked, or unlocked, within the window, without changes that undid a recent one."""
+        counted = (entry.operation for entry in self.past if entry.counts and not entry.undoes)
+        return {op.subject.key for op in counted if op.kind is kind}
+
     # -- taking away ------------------------------------------------------------------------------------------------
 
     def _cover(self, operations: Iterable[Operation]) -> None:
-        leavers = iter([op.subject.key for op in operations if op.kind is Kind.DEACTIVATE_USER])
+        leavers = iter([op.subject.key for op in operations if self._counted_lock(op)])
         for allowance in self.consent.allowances:
             for _ in range(allowance.deactivations):
                 key = next(leavers, None)
@@ -285,13 +308,13 @@ class _Judge:
     def _taking_limits(self, operations: Sequence[Operation]) -> list[tuple[str, int, int, str]]:
         """The limits on taking away that this plan is over."""
         over: list[tuple[str, int, int, str]] = []
-        leaving = {op.subject.key for op in operations if op.kind is Kind.DEACTIVATE_USER} - set(self.covered)
+        leaving = {op.subject.key for op in operations if self._counted_lock(op)} - set(self.covered)
         emptied = not self.plan.scope.users and not self.plan.focus
         if self.people and emptied and any(_takes(op) for op in operations):
             over.append(
                 ("empty_scope", 0, len(leaving), "nobody at all is in scope any more, which is more likely a mistake")
             )
-        used = self._counted(lambda op: op.kind is Kind.DEACTIVATE_USER)
+        used = self._changed(Kind.DEACTIVATE_USER)
         over += self._over("max_deactivations", self.limits.max_deactivations, used, leaving, "would be locked")
         losing = {op.subject.key for op in operations if op.remove}
         used = self._counted(lambda op: bool(op.remove))
@@ -300,8 +323,12 @@ class _Judge:
         return over
 
     def _allowed(self, limit: Limit, people: int) -> int:
+        """How many people a limit allows. A first plan is not capped: a person looks at it, or chose not to."""
         allowed = limit.allowed(people)
-        return max(allowed, self.always) if limit.percent is not None else allowed
+        if limit.percent is None:
+            return allowed
+        capped = allowed if self.first else min(allowed, self.limits.at_most)
+        return max(capped, self.always)
 
     def _over(
         self, name: str, limit: Limit, used: set[str], planned: set[str], words: str
@@ -357,19 +384,23 @@ class _Judge:
                 )
         return over[:1]
 
-    def _passing_a_hold(self, op: Operation, suspended_pass: bool) -> tuple[list[Operation], list[Operation]]:
-        """What of an operation passes a hold of the whole plan, and what does not."""
-        if _is_suspension(op) and suspended_pass:
+    def _passing_a_hold(
+        self, op: Operation, suspended_pass: bool, *, unlocks_pass: bool
+    ) -> tuple[list[Operation], list[Operation]]:
+        """Divide an operation into the part that passes a hold of the whole plan, and the rest."""
+        if _is_suspension(op) and (suspended_pass or not self._counted_lock(op)):
             return [op], []
         account = self.snapshot.accounts.get(op.subject.keeper_id)
-        if op.kind is Kind.REACTIVATE_USER and account is not None and account.locked_by_us:
+        ours = op.kind is Kind.REACTIVATE_USER and account is not None and account.locked_by_us
+        if ours and (unlocks_pass or not self._counted_unlock(op)):
             main, part = op.divided(op.add, op.remove)
             return [main] if main else [], [part] if part else []
         return [], [op]
 
     def _suspended_alone_within(self, operations: Sequence[Operation]) -> bool:
-        suspended = {op.subject.key for op in operations if _is_suspension(op)} - set(self.covered)
-        used = self._counted(lambda op: op.kind is Kind.DEACTIVATE_USER)
+        suspensions = (op for op in operations if _is_suspension(op) and self._counted_lock(op))
+        suspended = {op.subject.key for op in suspensions} - set(self.covered)
+        used = self._changed(Kind.DEACTIVATE_USER)
         return len(used | suspended) <= self._allowed(self.limits.max_deactivations, self.people)
 
     # -- giving -----------------------------------------------------------------------------------------------------
@@ -379,14 +410,34 @@ class _Judge:
         return fresh | {op.subject.key for op in self.plan.operations if op.kind is Kind.QUEUE_TEAM}
 
     def _granted(self, op: Operation) -> list[TeamRef]:
-        if op.kind is Kind.CREATE_USER:
-            return []
-        return [team for team in op.add if team.key not in self.fresh_teams]
+        """List the teams that `max_grants` counts. A role takes effect at once, so it always counts."""
+        counted = () if op.kind is Kind.CREATE_USER else [t for t in op.add if t.key not in self.fresh_teams]
+        return [team for team in op.add if team in counted or self._is_role(team)]
 
-    def _giving_limits(self, operations: list[Operation]) -> list[Operation]:
+    def _is_role(self, team: TeamRef) -> bool:
+        """Decide by the name of the group and of the team: a new name of the group does not end the role."""
+        known = self.snapshot.teams.get(team.keeper_id)
+        return self.team_policy.is_role(team.name) or (known is not None and self.team_policy.is_role(known.name))
+
+    def _unlock_limit(self, operations: Sequence[Operation]) -> list[tuple[str, int, int, str]]:
+        """Return the limit on unlocks if this plan is over it."""
+        if self.first:
+            return []
+        unlocked = {op.subject.key for op in operations if self._counted_unlock(op)}
+        used = self._changed(Kind.REACTIVATE_USER)
+        return self._over("max_reactivations", self.limits.max_reactivations, used, unlocked, "would be unlocked")
+
+    def _hold_unlocks(self, over: list[tuple[str, int, int, str]], held: list[Operation]) -> None:
+        for limit, allowed, planned, reason in over:
+            self._hold(limit, held, allowed, planned, reason)
+
+    def _giving_limits(self, operations: list[Operation], unlocks: list[tuple[str, int, int, str]]) -> list[Operation]:
         """What may go: over a limit on giving, all of that kind of giving waits, and nothing else."""
         if self.first:
             return operations
+        if unlocks:
+            self._hold_unlocks(unlocks, [op for op in operations if self._counted_unlock(op)])
+            operations = [op for op in operations if not self._counted_unlock(op)]
         joining = {op.subject.key for op in operations if op.kind is Kind.CREATE_USER}
         used = self._counted(lambda op: op.kind is Kind.CREATE_USER)
         creations = self._over(

@@ -136,7 +136,9 @@ def test_every_key_of_the_policy_arrives_in_the_core(file: Path) -> None:
         max_team_loss = "100%"
         max_creations = 0
         max_grants = "0%"
+        max_reactivations = 4
         always_allow = 0
+        at_most = 7
         """,
     )
     policy, limits = settings.policy(), settings.limits()
@@ -160,7 +162,9 @@ def test_every_key_of_the_policy_arrives_in_the_core(file: Path) -> None:
         Limit(percent=100),
         Limit(count=0),
         Limit(percent=0),
+        Limit(count=4),
         0,
+        7,
     )
     assert limits.first_run == "apply"
 

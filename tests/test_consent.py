@@ -1,7 +1,7 @@
 """What persons' decisions amount to: each counts once, and only for what it was about."""
 
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -36,16 +36,16 @@ def release(store: Store, *operations: Operation) -> str:
     return f"release:{store.open_requests(AGO, 'release')[-1].id}"
 
 
-def was(store: Store, state: State, one: Operation, decision: str = "", outcome: str = "") -> None:
+def was(store: Store, state: State, one: Operation, decision: str = "", outcome: str = "", at: datetime = AGO) -> None:
     """An operation of a former run that has come to this."""
-    (number,) = store.write_ahead(store.begin_run("cycle", AGO, by="root", reason=""), [one], {0: decision}, AGO)
-    store.mark_sent(number, AGO, one)
+    (number,) = store.write_ahead(store.begin_run("cycle", at, by="root", reason=""), [one], {0: decision}, at)
+    store.mark_sent(number, at, one)
     if state is not State.SENT:
-        store.record(number, state, AGO, outcome, "")
+        store.record(number, state, at, outcome, "")
 
 
 def consent(store: Store, person: str = "") -> Consent:
-    return given(store, window(store, NOW - DAY), person, NOW)
+    return given(store, window(store, NOW, DAY), person, NOW)
 
 
 def due(store: Store, *operations: Operation) -> None:
@@ -59,38 +59,54 @@ def due(store: Store, *operations: Operation) -> None:
 @pytest.mark.parametrize("state", [State.SENT, State.DONE, State.UNKNOWN])
 def test_what_may_have_arrived_fills_the_window(store: Store, state: State) -> None:
     was(store, state, LOCK)
-    assert [(past.operation, past.counts) for past in window(store, NOW - DAY)] == [(LOCK, True)]
+    assert [(past.operation, past.counts) for past in window(store, NOW, DAY)] == [(LOCK, True)]
 
 
 @pytest.mark.parametrize("state", [State.FAILED, State.PUT_OFF])
 def test_what_did_not_arrive_does_not_fill_the_window(store: Store, state: State) -> None:
     was(store, state, LOCK)
-    assert window(store, NOW - DAY) == []
+    assert window(store, NOW, DAY) == []
 
 
 def test_what_nobody_can_tell_the_outcome_of_fills_the_window(store: Store) -> None:
     taken = op(Kind.UPDATE_USER, ADA, remove=(ENG,))
     was(store, State.PUT_OFF, taken, outcome="settled")
-    assert [past.operation for past in window(store, NOW - DAY)] == [taken]
+    assert [past.operation for past in window(store, NOW, DAY)] == [taken]
+
+
+def test_an_unlock_that_undid_a_recent_lock_does_not_begin_to_count_when_that_lock_is_old(store: Store) -> None:
+    back = op(Kind.REACTIVATE_USER, ADA)
+    was(store, State.DONE, LOCK, at=NOW - timedelta(hours=30))
+    was(store, State.DONE, back, at=NOW - timedelta(hours=20))
+    (past,) = window(store, NOW, DAY)
+    assert (past.operation, past.undoes, past.gave_access) == (back, True, True)
+
+
+def test_an_unlock_counts_whose_lock_was_older_than_the_window(store: Store) -> None:
+    back = op(Kind.REACTIVATE_USER, ADA)
+    was(store, State.DONE, LOCK, at=NOW - timedelta(hours=45))
+    was(store, State.FAILED, LOCK, at=NOW - timedelta(hours=21))  # never arrived
+    was(store, State.DONE, back, at=NOW - timedelta(hours=20))
+    assert [past.undoes for past in window(store, NOW, DAY)] == [False]
 
 
 def test_what_was_released_or_announced_does_not_fill_the_window(store: Store) -> None:
     was(store, State.DONE, LOCK, release(store, LOCK))
     was(store, State.DONE, OTHER, "allow:9")
-    assert [past.counts for past in window(store, NOW - DAY)] == [False, False]
+    assert [past.counts for past in window(store, NOW, DAY)] == [False, False]
 
 
 def test_of_what_was_released_in_part_the_rest_counts(store: Store) -> None:
     both = op(Kind.UPDATE_USER, ADA, remove=(ENG, SALES))
     was(store, State.DONE, both, release(store, op(Kind.UPDATE_USER, ADA, remove=(ENG,))))
-    (past,) = window(store, NOW - DAY)
+    (past,) = window(store, NOW, DAY)
     assert past.counts and past.operation.remove == (SALES,)
 
 
 def test_what_a_release_let_through_once_counts_when_it_is_done_again(store: Store) -> None:
     was(store, State.DONE, LOCK, release(store, LOCK))
     was(store, State.DONE, LOCK)
-    assert [past.counts for past in window(store, NOW - DAY)] == [False, True]
+    assert [past.counts for past in window(store, NOW, DAY)] == [False, True]
 
 
 # -- releases -------------------------------------------------------------------------------------------------------
@@ -136,7 +152,7 @@ def test_what_is_used_up_stays_on_record_while_the_rest_of_the_release_is_due(st
     number = release(store, LOCK, OTHER)
     was(store, State.DONE, LOCK, number)
     due(store, OTHER)
-    assert [past.counts for past in window(store, NOW - DAY)] == [False]
+    assert [past.counts for past in window(store, NOW, DAY)] == [False]
     assert consent(store).releases == (Release(number, OTHER.effects()),)
 
 

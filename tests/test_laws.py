@@ -20,10 +20,11 @@ from reconciler.model import (
     Status,
     User,
 )
-from reconciler.plan import Kind, Operation, Plan
+from reconciler.plan import Cause, Kind, Operation, Plan, Rule
 from reconciler.policy import Limits, Policy
 from reconciler.safety import Consent, Past, Release, always_allowed, judge
 from reconciler.snapshot import after_team, after_user, observed
+from reconciler.undoing import gives_access, undoing
 from tests.world import NOW, SOURCE, account, directory, group, jc, user
 
 PEOPLE = range(1, 9)
@@ -91,7 +92,7 @@ class History(RuleBasedStateMachine):
         self.groups: dict[int, Group] = {n: group(n) for n in GROUPS}
         self.keeper = Enterprise()
         self.snapshot = Snapshot()
-        self.past: list[tuple[datetime, Past]] = []
+        self.sent: list[tuple[datetime, Operation, bool]] = []
         self.by_hand: set[str] = set()
 
     # -- the organisation changes -----------------------------------------------------------------------------------
@@ -191,7 +192,15 @@ class History(RuleBasedStateMachine):
                 twins = [k for k, a in accounts.items() if a.jumpcloud_id == after.jumpcloud_id != ""]
                 accounts = {k: a for k, a in accounts.items() if k not in twins} | {after.keeper_id: after}
             self.snapshot = replace(self.snapshot, accounts=accounts, teams=teams)
-            self.past.append((self.now, Past(op, counts=counts)))
+            self.sent.append((self.now, op, counts))
+
+    def past(self) -> list[Past]:
+        undid = undoing([(at, op) for at, op, _ in self.sent], LIMITS.window)
+        return [
+            Past(op, counts=counts, undoes=undoes, gave_access=gives_access(op), at=at)
+            for (at, op, counts), undoes in zip(self.sent, undid, strict=True)
+            if at > self.now - LIMITS.window
+        ]
 
     def team_of(self, group_id: str) -> str:
         return next(
@@ -230,15 +239,37 @@ class History(RuleBasedStateMachine):
     @rule()
     def a_cycle(self) -> None:
         plan = self.plan()
-        past = [entry for at, entry in self.past if at > self.now - LIMITS.window]
+        past = self.past()
         judged = judge(plan, self.snapshot, past, LIMITS, POLICY.teams, Consent())
         assert judged.plan.effects == plan.effects
         managed = [a for a in self.snapshot.accounts.values() if a.managed and not a.gone]
-        locked = {e.operation.subject.key for e in past if e.counts and e.operation.kind is Kind.DEACTIVATE_USER}
-        newly = {op.subject.key for op in judged.plan.operations if op.sent and op.kind is Kind.DEACTIVATE_USER}
-        allowed = max(sum(a.active for a in managed) // 50, always_allowed(LIMITS, len(managed)))
-        assert not newly or len(locked | newly) <= allowed
+        active = sum(a.active for a in managed)
+        for kind, percent in ((Kind.DEACTIVATE_USER, 2), (Kind.REACTIVATE_USER, 5)):
+            if kind is Kind.REACTIVATE_USER and not self.snapshot.reviewed:
+                continue
+            before = {e.operation.subject.key for e in past if e.counts and not e.undoes and e.operation.kind is kind}
+            newly = {op.subject.key for op in judged.plan.operations if op.sent and self.counts(op, kind)}
+            allowed = max(active * percent // 100, always_allowed(LIMITS, len(managed)))
+            assert not newly or len(before | newly) <= allowed
+        for op in judged.plan.operations:
+            free = op.kind in (Kind.DEACTIVATE_USER, Kind.REACTIVATE_USER) and not self.counts(op, op.kind)
+            on_return = op.kind is Kind.REACTIVATE_USER or op.rule is Rule.SUSPENDED
+            assert op.sent or not (free and on_return and self.snapshot.reviewed), "an undoing change is held"
         self.send(judged.plan, counts=True)
+
+    def counts(self, op: Operation, kind: Kind) -> bool:
+        """Whether a change of access is neither back to what it was at some time of the window, nor a lock restored."""
+        if op.kind is not kind:
+            return False
+        changes = [
+            sent.kind is Kind.DEACTIVATE_USER
+            for at, sent, _ in self.sent
+            if at > self.now - LIMITS.window
+            and sent.subject.key == op.subject.key
+            and (sent.kind in (Kind.DEACTIVATE_USER, Kind.REACTIVATE_USER) or sent.rule is Rule.RETURNED)
+        ]
+        restores = op.kind is Kind.DEACTIVATE_USER and op.cause is Cause.DRIFT
+        return not restores and (not changes or changes[-1] == (kind is Kind.DEACTIVATE_USER))
 
     @invariant()
     def nobody_has_two_accounts(self) -> None:

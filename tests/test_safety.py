@@ -6,8 +6,9 @@ from datetime import timedelta
 from reconciler.diff import Decision
 from reconciler.model import Status
 from reconciler.plan import Kind
-from reconciler.policy import FirstRun, Limits, Policy, TeamOutOfScope, TeamPolicy
+from reconciler.policy import FirstRun, Limit, Limits, Policy, TeamOutOfScope, TeamPolicy
 from reconciler.safety import Allowance, Consent, Judged, Past, Release, always_allowed, judge
+from reconciler.undoing import gives_access
 from tests.world import MEMBER, account, decide, directory, group, jc, snapshot, team, user
 
 LIMITS = Limits()
@@ -111,6 +112,111 @@ def test_half_of_a_team_may_not_go_at_once() -> None:
     wanted = [replace(p, groups=frozenset({jc(9)})) if n in (0, 1, 2) else p for n, p in enumerate(people)]
     result = judged(decide(directory(wanted, [group(9)]), snapshot([*members, *rest], [team(group(9))])))
     assert result.plan.held[0].limit == "max_team_loss" and not sent(result)
+
+
+def unlocked(count: int, of: int = 100, **held: object) -> Decision:
+    """So many people return whom we have locked."""
+    people = [user(n, direct=True) for n in range(1, of + 1)]
+    accounts = [account(p, active=n >= count, locked_by_us=n < count) for n, p in enumerate(people)]
+    return decide(directory(people), snapshot(accounts, **held))  # type: ignore[arg-type]
+
+
+def earlier(decision: Decision, **values: object) -> tuple[Past, ...]:
+    """The operations of a plan, sent within the window."""
+    return tuple(Past(op, gave_access=gives_access(op), **values) for op in decision.plan.operations)  # type: ignore[arg-type]
+
+
+def test_unlocks_over_the_limit_wait_alone() -> None:
+    held = unlocked(20)
+    changed = decide(
+        directory([user(n, direct=True, given_name="Ada" if n == 50 else "User") for n in range(1, 101)]), held.snapshot
+    )
+    result = judged(changed)
+    assert sent(result) == ["u50@example.com"]
+    (hold,) = result.plan.held
+    assert (hold.limit, hold.allowed, hold.planned, len(hold.operations)) == ("max_reactivations", 4, 20, 20)
+    assert "20 people would be unlocked of 80 active" in hold.reason
+    assert len(sent(judged(unlocked(4, of=84)))) == 4
+    slowly = earlier(unlocked(3))
+    assert len(sent(judged(unlocked(2, of=90), slowly))) == 2  # the same people again
+
+
+def test_undoing_our_own_lock_of_the_window_counts_for_nothing_and_passes_every_hold() -> None:
+    locks = earlier(suspended(20), counts=False)  # released by a person, and wrong all the same
+    assert len(sent(judged(unlocked(20), locks))) == 20
+    assert not judged(unlocked(20), locks).plan.held
+    gone = decide(
+        directory([user(n, direct=True) for n in range(1, 51)]),
+        unlocked(20).snapshot,
+    )
+    result = judged(gone, locks)
+    assert len(sent(result)) == 20  # while 50 others who would be locked are held
+    assert {hold.limit for hold in result.plan.held} == {"max_deactivations"}
+
+
+def test_unlocks_pass_a_hold_within_their_limit_only() -> None:
+    gone = decide(directory([user(n, direct=True) for n in range(1, 51)]), unlocked(20).snapshot)
+    result = judged(gone)
+    assert sent(result) == []
+    assert {hold.limit: len(hold.operations) for hold in result.plan.held} == {
+        "max_deactivations": 70,
+        "max_reactivations": 20,
+    }
+    few = decide(directory([user(n, direct=True) for n in range(1, 51)]), unlocked(3).snapshot)
+    assert sent(judged(few)) == ["u1@example.com", "u2@example.com", "u3@example.com"]
+
+
+def test_locking_again_the_people_we_unlocked_within_the_window_is_never_held() -> None:
+    unlocks = earlier(unlocked(30), counts=False)
+    assert len(sent(judged(suspended(30), unlocks))) == 30
+    # Others are over the limit: the whole plan is held, but not those.
+    result = judged(suspended(50), unlocks)
+    assert len(sent(result)) == 30
+    assert result.plan.held[0].planned == 20
+
+
+def test_locking_again_somebody_who_was_unlocked_by_hand_counts_for_nothing() -> None:
+    people = [user(n, direct=True, status=Status.SUSPENDED) for n in range(1, 31)]
+    rest = [user(n, direct=True) for n in range(31, 101)]
+    held = snapshot([account(p, locked_by_us=True) for p in people] + [account(p) for p in rest])
+    again = decide(directory(people + rest), held)
+    result = judged(again)
+    assert len(sent(result)) == 30
+    assert next(use for use in result.plan.limits if use.limit == "max_deactivations").planned == 0
+    announced = judged(again, consent=Consent(allowances=(Allowance("allow:1", 8),)))
+    assert not announced.decisions  # nor do they use up what was announced
+
+
+def test_a_percentage_never_allows_more_than_at_most() -> None:
+    limits = replace(LIMITS, at_most=5)
+    assert len(sent(judged(suspended(5, of=400), limits=limits))) == 5
+    (hold,) = judged(suspended(6, of=400), limits=limits).plan.held
+    assert (hold.limit, hold.allowed) == ("max_deactivations", 5)
+    counted = replace(limits, max_deactivations=Limit(count=20))
+    assert len(sent(judged(suspended(20, of=400), limits=counted))) == 20
+    announced = Consent(allowances=(Allowance("allow:1", 8),))
+    assert len(sent(judged(suspended(13, of=400), limits=limits, consent=announced))) == 13
+    generous = replace(LIMITS, at_most=1, always_allow=4)
+    assert len(sent(judged(suspended(4, of=400), limits=generous))) == 4
+    first = suspended(8, of=400)
+    first = replace(first, snapshot=replace(first.snapshot, reviewed=False))
+    assert len(sent(judged(first, limits=replace(limits, first_run=FirstRun.APPLY)))) == 8
+
+
+def test_a_role_is_never_new_enough_to_escape_the_limit_on_grants() -> None:
+    teams, limits = TeamPolicy(role_prefix="Role "), replace(LIMITS, max_grants=Limit(count=0))
+    present = snapshot([account(user(1))])
+    joined = decide(directory([user(1, 9), user(2, 9)], [group(9, "Role Admin")]), present, Policy(teams=teams))
+    result = judged(joined, limits=limits, teams=teams)
+    assert sent(result) == ["Role Admin", "u2@example.com"]
+    assert not any(op.add for op in result.plan.operations if op.sent)
+    assert [hold.limit for hold in result.plan.held] == ["max_grants"]
+    # A new name of the group is no way around it either.
+    role = team(group(9, "Role Admin"))
+    renamed = decide(directory([user(1, 9)], [group(9, "Admin")]), snapshot([account(user(1))], [role]))
+    queued = Past(next(op for op in joined.plan.operations if op.kind is Kind.QUEUE_TEAM))
+    result = judged(renamed, (queued,), limits=limits, teams=teams)
+    assert [hold.limit for hold in result.plan.held] == ["max_grants"]
 
 
 def test_review_teams_and_deleted_teams_always_wait() -> None:

@@ -58,6 +58,7 @@ _LEFT = (
 )
 _SCOPE = "that the scope is what you expect."
 _LOST = "the members of the groups, and what manages them: imports, group rules, a person."
+_BACK = "that these people really came back: who activated them in JumpCloud, or bound their groups again, and why."
 _GAINED = "who was added to the groups and by whom: a team opens whatever is shared with it."
 HOLDS = {
     "first_run": (
@@ -71,6 +72,7 @@ HOLDS = {
     "max_team_loss": (_WHOLE, _LOST),
     "max_creations": (_PART, "whether a large group was bound to the Keeper application; each creation is a licence."),
     "max_grants": (_PART, _GAINED),
+    "max_reactivations": (_PART, _BACK),
     "teams.review": (_PART, _GAINED),
     "delete_team": (_PART, "that the groups of these teams are really gone from the scope."),
     "unsettled": (_PART, "that the groups are still wanted; in Keeper, whether the Pending Queue shows the teams."),
@@ -109,6 +111,7 @@ LIMITS = {
     "max_removals": "People who lose a team",
     "max_creations": "People created",
     "max_grants": "People who gain an existing team",
+    "max_reactivations": "People unlocked",
 }
 """What the limits count."""
 
