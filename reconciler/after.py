@@ -100,7 +100,9 @@ class After:
         if whole and outcome.result == "failed":
             after = after.failed(outcome.stopped, now, resync=resync)
         elif whole:
-            after = replace(after.succeeded(resync=resync), last_good=now if good else after.last_good)
+            alarms = sum(notice.kind is NoticeKind.WILL_BE_HELD for notice in outcome.plan.notices)
+            last_good = now if good else after.last_good
+            after = replace(after.succeeded(resync=resync), last_good=last_good, will_be_held=alarms)
         after = replace(after, merely_left=merely_left(outcome.plan, after.merely_left))
         snapshot = self._snapshot(settings)
         self._keep(_inventoried(after, settings, outcome, snapshot, began))

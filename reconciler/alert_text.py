@@ -32,6 +32,10 @@ _HEADS = {
         "{} people left the scope and are still active in Keeper",
     ),
     AlertKind.HELD: ("HELD: changes wait for a person", "HELD: changes wait for a person, by {} limits"),
+    AlertKind.WILL_BE_HELD: (
+        "WILL BE HELD when grace ends",
+        "WILL BE HELD when grace ends, by {} limits",
+    ),
     AlertKind.FAILING: ("Cycles fail",) * 2,
     AlertKind.KIND_STOPPED: (
         "Keeper does not do what is asked: 1 kind of operation was stopped",

@@ -42,6 +42,7 @@ class AlertKind(StrEnum):
 
     LEAVER_ACTIVE = "leaver_active"
     HELD = "held"
+    WILL_BE_HELD = "will_be_held"
     FAILING = "failing"
     KIND_STOPPED = "kind_stopped"
     PROTECTED = "protected"
@@ -56,7 +57,7 @@ class AlertKind(StrEnum):
     TEST = "test"
 
 
-REPEATED = frozenset({AlertKind.HELD, AlertKind.LEAVER_ACTIVE})
+REPEATED = frozenset({AlertKind.HELD, AlertKind.WILL_BE_HELD, AlertKind.LEAVER_ACTIVE})
 _RECOVERIES = {
     AlertKind.HELD: "nothing is held any more",
     AlertKind.FAILING: "cycles work again",
@@ -220,7 +221,7 @@ def merely_left(plan: Plan, before: Collection[str] = ()) -> frozenset[str]:
     """The Keeper ids of those who left the scope and are neither suspended nor deleted: grace and
     `policy.out_of_scope` are for them alone. After a plan about one person the others are as they were `before`."""
     found = {op.subject.keeper_id for op in plan.operations if op.rule is Rule.LEFT}
-    found |= {notice.subject.keeper_id for notice in plan.notices if notice.kind in _SPARED}
+    found |= {one.subject.keeper_id for one in plan.notices if one.kind in _SPARED and one.subject.type == "user"}
     if plan.focus:
         about = {op.subject.keeper_id for op in plan.operations} | {one.subject.keeper_id for one in plan.notices}
         found |= set(before) - about
@@ -333,6 +334,8 @@ def _of_plan(now: Situation, plan: Plan) -> Iterator[Fact]:
         text = f"{held.reason}. {len(held.operations)} operations wait; if it is right: {way}"
         yield Fact(AlertKind.HELD, held.limit, held.limit, text, now.at)
     for notice in plan.notices:
+        if notice.kind is NoticeKind.WILL_BE_HELD:
+            yield Fact(AlertKind.WILL_BE_HELD, notice.subject.name, notice.subject.name, notice.message, now.at)
         yield from _of_notice(now, notice)
 
 

@@ -96,7 +96,7 @@ def allowance(store: Store, request: Request) -> Allowance:
     """What is left of an announced lay-off: a lock that may have arrived uses it up, one that failed does not."""
     decision = f"allow:{request.id}"
     used = sum(row.decision == decision and row.state in _MAY_BE_DONE for row in store.journal_after(request))
-    return Allowance(decision, max(0, int(request.arguments["deactivations"]) - used))
+    return Allowance(decision, max(0, int(request.arguments["deactivations"]) - used), request.until)
 
 
 def _effects_of(release: Request) -> frozenset[Effect]:

@@ -18,6 +18,7 @@ from reconciler.config import Settings
 from reconciler.confirm import Confirmation, preview, unconfirmed_locks
 from reconciler.consent import first_held
 from reconciler.diff import Decision, diff
+from reconciler.foresight import foresee
 from reconciler.jumpcloud import JumpCloudError, Person, PersonAmbiguous
 from reconciler.keeper import KeeperError, Progress
 from reconciler.model import Group, Snapshot, User
@@ -34,6 +35,8 @@ from reconciler.store import Binding, State, StateError, Store
 LANE_HOLD = "lane_hold"
 """Under which the state file keeps the id of the plan that the leaver lane held last."""
 _GIVING = frozenset({Kind.CREATE_USER.value, Kind.REACTIVATE_USER.value, "add"})
+
+_NOT_GOOD = frozenset({NoticeKind.UNCONFIRMED, NoticeKind.WILL_BE_HELD})
 
 T = TypeVar("T")
 
@@ -90,11 +93,12 @@ class Outcome:
     @property
     def good(self) -> bool:
         """Whether this was a good cycle, once it has run: everything read, nothing held, paused or stopped, nothing
-        attempted failed or was put off. Subjects in their failure pause and `teams.review` don't count."""
+        attempted failed or was put off, and no limit will hold the plan when grace ends. Subjects in their failure
+        pause and `teams.review` don't count."""
         return (
             self.result in ("done", "nothing", "observed", "held")
             and all(held.limit == "teams.review" for held in self.plan.held)
-            and not any(notice.kind is NoticeKind.UNCONFIRMED for notice in self.plan.notices)
+            and not any(notice.kind in _NOT_GOOD for notice in self.plan.notices)
         )
 
 
@@ -353,7 +357,9 @@ class _Line:
         settings, order = self.settings, self.order
         past = consent.window(self.store, self.now, settings.limits().window)
         given = consent.given(self.store, past, order.person, self.now)
-        judged = judge(decision.plan, decision.snapshot, past, settings.limits(), settings.policy().teams, given)
+        limits, teams = settings.limits(), settings.policy().teams
+        judged = judge(decision.plan, decision.snapshot, past, limits, teams, given)
+        judged = foresee(judged, decision.upcoming, decision.snapshot, past, limits, teams, given)
         if order.saved is not None:
             judged = only(judged, order.saved.effects)
         pause = self.store.pause()

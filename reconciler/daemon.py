@@ -28,6 +28,7 @@ from reconciler.http import HttpError
 from reconciler.orders import DECISIONS, Answer, Ask, Setting
 from reconciler.plan import SCHEDULE
 from reconciler.reading import Services, Stopped
+from reconciler.report.words import warnings
 from reconciler.rows import Request
 from reconciler.secrets import SecretError
 from reconciler.settings_fields import Listen
@@ -75,6 +76,7 @@ class Daemon:
         )
         self._last = ""
         self._held = ""
+        self._alarms: set[str] = set()
         self._refused = ""
         self._services: Services
         self._clients = AsyncExitStack()
@@ -302,8 +304,9 @@ class Daemon:
             self._tick("cycle")
         self._last = f"last {outcome.plan.kind} {self.clock():%Y-%m-%d %H:%M} UTC: {_summary(outcome)}"
         held = outcome.plan.id if outcome.plan.held else ""
-        news = outcome.result in ("partial", "failed") or held not in ("", self._held)
-        self._held = held
+        alarms = warnings(outcome.plan)
+        news = outcome.result in ("partial", "failed") or held not in ("", self._held) or set(alarms) - self._alarms
+        self._held, self._alarms = held, set(alarms)
         logger.bind(result=outcome.result).log("WARNING" if news else "INFO", "{}", _summary(outcome))
 
     def _failed(self, error: Exception) -> None:
@@ -485,6 +488,12 @@ def _words(error: Exception) -> tuple[int, str]:
 
 
 def _summary(outcome: cycle.Outcome) -> str:
+    alarms = " ".join(warnings(outcome.plan))
+    summary = _work(outcome)
+    return f"WILL BE HELD when grace ends: {alarms} Now: {summary}" if alarms else summary
+
+
+def _work(outcome: cycle.Outcome) -> str:
     plan, results = outcome.plan, outcome.results.values()
     if outcome.result == "nothing":
         return f"nothing to do: {plan.scope.users} people and {plan.scope.teams} teams in scope are in line"

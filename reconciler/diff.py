@@ -44,6 +44,7 @@ from reconciler.plan import (
     Source,
     Subject,
     TeamRef,
+    Upcoming,
     in_order,
 )
 from reconciler.policy import Drift, Mode, OutOfScope, Policy, Reactivate, TeamOutOfScope
@@ -63,10 +64,12 @@ class Decision:
     """The Plan, and the snapshot with what the read taught: who is linked to whom, who left when.
 
     Nothing in `snapshot` needed a request to Keeper; recording it is part of a real cycle, never of a dry run.
+    `upcoming` is what will be sent when grace ends, if everything stays as it is.
     """
 
     plan: Plan
     snapshot: Snapshot
+    upcoming: tuple[Upcoming, ...] = ()
 
 
 def pause_after(failures: int) -> timedelta:
@@ -95,6 +98,7 @@ def diff(
     work = _Diff(directory, match(directory, snapshot, policy, now), snapshot, policy, now, focus, pausing, unlock)
     work.teams()
     work.users()
+    work.team_grace()
     work.quarantine()
     operations = [work.judged(op) for op in work.operations if work.concerns(op.subject.key)]
     notices = {notice for notice in work.notices if work.concerns(notice.subject.key)}
@@ -113,7 +117,8 @@ def diff(
         notices=tuple(sorted(notices, key=_notice_order)),
         focus=focus,
     )
-    return Decision(plan, work.learnt())
+    upcoming = () if focus else tuple(one for one in work.upcoming if work.would_send(one.operation))
+    return Decision(plan, work.learnt(), upcoming)
 
 
 def _notice_order(notice: Notice) -> tuple[int, str, str, str]:
@@ -152,6 +157,10 @@ class _Diff(TeamRules):
             ),
         )
         return replace(op, sent=False) if until > self.now else op
+
+    def would_send(self, op: Operation) -> bool:
+        """Whether mode and pilot let an operation be sent once it is due."""
+        return self.policy.mode is not Mode.OBSERVE and op.subject.key in self.pilots
 
     def adopted(self) -> Iterator[Subject]:
         for keeper_id in sorted(self.match.adopted, key=lambda i: fold(self.match.accounts[i].email)):
@@ -344,7 +353,7 @@ class _Diff(TeamRules):
     def _account(self, account: Account, user: User | None) -> None:
         subject = self.subject(account, user)
         protected = protection(self.policy, user, account)
-        first_operation = len(self.operations)
+        first_operation, first_upcoming = len(self.operations), len(self.upcoming)
         if user is None or has_left(user):
             self._out_of_scope(account, user, subject)
         elif account.gone:
@@ -356,6 +365,7 @@ class _Diff(TeamRules):
         else:
             self._update(account, user, subject, access=True)
         if protected:
+            del self.upcoming[first_upcoming:]
             self._spare(subject, first_operation, account)
 
     def _spare(self, subject: Subject, first: int, account: Account) -> None:
@@ -400,6 +410,7 @@ class _Diff(TeamRules):
                     f"left the scope at {account.left_at or self.now:%Y-%m-%d %H:%M} UTC; will be locked after "
                     f"{until:%Y-%m-%d %H:%M} UTC unless they come back (policy.grace)",
                 )
+                self.upcoming.append(Upcoming(until, _lock(subject, Cause.JUMPCLOUD, rule, reason)))
                 return
         cause = Cause.JUMPCLOUD
         if account.locked_by_us:
@@ -408,9 +419,7 @@ class _Diff(TeamRules):
             if self.policy.drift is Drift.REPORT:
                 self.notice(NoticeKind.DRIFT, subject, f"{reason}; not locked again (policy.drift)")
                 return
-        self.operations.append(
-            Operation(Kind.DEACTIVATE_USER, subject, cause, rule, reason, (Change("active", "true", "false"),))
-        )
+        self.operations.append(_lock(subject, cause, rule, reason))
 
     @cached_property
     def _addresses(self) -> set[str]:
@@ -455,6 +464,7 @@ class _Diff(TeamRules):
         drifted = [change.attribute for change, cause in found if cause is Cause.DRIFT]
         add: list[TeamRef] = []
         remove: list[TeamRef] = []
+        unbound: list[TeamRef] = []
         if access:
             for team, cause in self._added(account, user, subject) if not conflict else ():
                 add.append(team)
@@ -462,6 +472,7 @@ class _Diff(TeamRules):
                 drifted += [f"team {team.name}"] if cause is Cause.DRIFT else []
             for team, cause in self._removed(account, user, subject):
                 remove.append(team)
+                unbound += [team] if team.jumpcloud_id not in self.directory.groups else []
                 causes.append(cause)
                 drifted += [f"team {team.name}"] if cause is Cause.DRIFT else []
         drift = bool(causes) and all(cause is Cause.DRIFT for cause in causes)
@@ -475,6 +486,9 @@ class _Diff(TeamRules):
             changes = (Change("active", "false", "true"), *changes)
         elif account.keeper_id in self.match.adopted:
             rule, drift, reason = Rule.ADOPTED, False, f"already in Keeper, in scope {self._path(user)}: adopted"
+        if unbound:
+            alone = rule is Rule.CHANGED and len(causes) == len(unbound)
+            reason = _unbound(unbound) if alone else f"{reason}; {_unbound(unbound)}"
         if drifted and not drift and kind is Kind.UPDATE_USER:
             self.notice(
                 NoticeKind.DRIFT,
@@ -516,13 +530,18 @@ class _Diff(TeamRules):
             if group is None and self.policy.teams.out_of_scope is TeamOutOfScope.KEEP:
                 continue
             ref = TeamRef(name, team.jumpcloud_id, team_id)
-            if membership.ours:
-                # Keeper showed it once and does not any more: somebody was faster.
-                if membership.shown or not membership.seen:
-                    yield ref, Cause.JUMPCLOUD
-            elif membership.shown and self.policy.drift is Drift.REPAIR and not membership.found:
-                yield ref, Cause.DRIFT
-            elif membership.shown:
+            # Keeper showed it once and does not any more: somebody was faster.
+            wanted_once = membership.ours and (membership.shown or not membership.seen)
+            repaired = membership.shown and self.policy.drift is Drift.REPAIR and not membership.found
+            if wanted_once or (repaired and not membership.ours):
+                cause = Cause.JUMPCLOUD if wanted_once else Cause.DRIFT
+                until = self.now if group else self.team_stays_until(team)
+                if until > self.now:
+                    removal = Operation(Kind.UPDATE_USER, subject, cause, Rule.CHANGED, _unbound([ref]), remove=(ref,))
+                    self.upcoming.append(Upcoming(until, removal))
+                else:
+                    yield ref, cause
+            elif membership.shown and not membership.ours:
                 self.notice(
                     NoticeKind.GIVEN_BY_HAND,
                     subject,
@@ -532,6 +551,15 @@ class _Diff(TeamRules):
 
 def _ordered(teams: Iterable[TeamRef]) -> tuple[TeamRef, ...]:
     return tuple(sorted(teams, key=lambda team: (team.name.casefold(), team.key)))
+
+
+def _lock(subject: Subject, cause: Cause, rule: Rule, reason: str) -> Operation:
+    return Operation(Kind.DEACTIVATE_USER, subject, cause, rule, reason, (Change("active", "true", "false"),))
+
+
+def _unbound(teams: Iterable[TeamRef]) -> str:
+    names = [team.name for team in teams]
+    return f"{listed(names)} {'is' if len(names) == 1 else 'are'} no longer bound to the application"
 
 
 def _state_words(user: User) -> str:

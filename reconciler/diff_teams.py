@@ -1,5 +1,6 @@
 """The rules of the diff about teams, and what both halves of the diff share. Pure."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 from datetime import datetime
@@ -28,6 +29,7 @@ from reconciler.plan import (
     Rule,
     Subject,
     TeamRef,
+    Upcoming,
 )
 from reconciler.policy import AddressChange, Drift, Policy, TeamOutOfScope
 from reconciler.waiting import waiting, words
@@ -68,6 +70,8 @@ class TeamRules:
         self.addable: dict[str, TeamRef] = {}  # by group id: the teams that members can be added to
         self.quarantined: dict[str, Notice] = {}  # by key: what is told of what can't be read
         self.deleted: dict[str, str] = {}  # by group id: the team that somebody deleted in Keeper
+        self.teams_in_grace: list[Team] = []
+        self.upcoming: list[Upcoming] = []  # what is due once grace ends
         self.group_of = {team_id: group_id for group_id, team_id in matched.team_of.items()}
 
     def notice(self, kind: NoticeKind, subject: Subject, message: str) -> None:
@@ -177,6 +181,8 @@ class TeamRules:
             # Whom it still holds is taken out with each member's own operation; here only the team itself.
             if self.policy.teams.out_of_scope is TeamOutOfScope.KEEP:
                 self.notice(NoticeKind.KEPT, subject, "its group left the scope; the team is kept (teams.out_of_scope)")
+            elif self.team_stays_until(team) > self.now:
+                self.teams_in_grace.append(team)
             elif self.policy.teams.out_of_scope is TeamOutOfScope.DELETE and self._holds_only_ours(team):
                 self.pilots.add(subject.key)
                 self.operations.append(
@@ -188,6 +194,28 @@ class TeamRules:
                         "its group left the scope, and nobody else is in the team",
                     )
                 )
+
+    def team_stays_until(self, team: Team) -> datetime:
+        """Return the end of the grace of a team whose group left the scope: until then its members stay."""
+        return (team.left_at or self.now) + self.policy.grace
+
+    def team_grace(self) -> None:
+        """Tell of each team in grace how many people it will lose; call it when the rules about people are applied."""
+        losing = Counter(ref.keeper_id for later in self.upcoming for ref in later.operation.remove)
+        for team in self.teams_in_grace:
+            number = losing[team.keeper_id]
+            until = f"{self.team_stays_until(team):%Y-%m-%d %H:%M} UTC"
+            will = (
+                f"after {until} {number} {'person is' if number == 1 else 'people are'} taken out of the team"
+                if number
+                else f"nobody would be taken out of the team after {until}"
+            )
+            self.notice(
+                NoticeKind.IN_GRACE,
+                Subject("team", team.name, team.jumpcloud_id, team.keeper_id),
+                f"{team.name} is no longer bound to the application since {team.left_at or self.now:%Y-%m-%d %H:%M} "
+                f"UTC; {will}, unless it is bound again (policy.grace). Nobody is added meanwhile",
+            )
 
     def _twin(self, team: Team) -> None:
         """A team that is not ours, and bears the id of a group that has another one."""

@@ -73,7 +73,7 @@ def same(attribute: str, left: str, right: str) -> bool:
 
 def match(directory: Directory, snapshot: Snapshot, policy: Policy, now: datetime) -> Match:
     """Pair both sides. The accounts and teams in the result also carry what every completed read teaches: since when
-    somebody is out of scope, who is protected or in the pilot, and which memberships are JumpCloud's wish."""
+    a person or a group is out of scope, who is protected or in the pilot, which memberships are JumpCloud's wish."""
     result = Match(dict(snapshot.accounts), dict(snapshot.teams))
     _match_users(result, directory, snapshot, policy, now)
     match_teams(result, directory, snapshot, policy)
@@ -359,6 +359,10 @@ def _remember(result: Match, directory: Directory, snapshot: Snapshot, policy: P
             learnt = replace(learnt, memberships=memberships, asked=asked, settled=settled)
         if learnt != account:
             result.accounts[keeper_id] = learnt
+    for team_id, team in result.teams.items():
+        left_at = None if not team.managed or team.jumpcloud_id in directory.groups else team.left_at or now
+        if left_at != team.left_at:
+            result.teams[team_id] = replace(team, left_at=left_at)
     for group_id, team_id in result.team_of.items():
         team = result.teams[team_id]
         if not team.gone:

@@ -183,6 +183,11 @@ def _alerts(db: "Database") -> None:
     )
 
 
+def _teams_that_left(db: "Database") -> None:
+    """A team knows since when its group is out of scope."""
+    db.table("teams").add_column("left_at", str)
+
+
 def _create(
     db: "Database",
     name: str,
@@ -194,14 +199,21 @@ def _create(
     db.create_table(name, columns, pk=pk, not_null=[c for c in columns if c in required], strict=True)
 
 
-STEPS: tuple[Callable[["Database"], None], ...] = (_first_schema, _errors_of_runs, _members_found, _departures, _alerts)
+STEPS: tuple[Callable[["Database"], None], ...] = (
+    _first_schema,
+    _errors_of_runs,
+    _members_found,
+    _departures,
+    _alerts,
+    _teams_that_left,
+)
 """The steps in order; the version of a file is how many of them it has taken."""
 
 TABLES = {
     "meta": "key value",
     "users": "keeper_id standing active jumpcloud_id shown asked settled gone locked_by_us left_at protected_as pilot "
     "former_external_id takeover review_lock",
-    "teams": "keeper_id standing jumpcloud_id shown asked settled queued_at seen gone takeover",
+    "teams": "keeper_id standing jumpcloud_id shown asked settled queued_at seen gone takeover left_at",
     "memberships": "user team ours seen shown asked_at found",
     "runs": "id kind started_at started_by reason finished_at result plan_id held counts document error",
     "operations": "id run_id state kind subject_key subject_type subject_name jumpcloud_id keeper_id cause rule reason "

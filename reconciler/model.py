@@ -303,7 +303,8 @@ class Team:
 
     `asked`, `settled` and `shown` as for an Account. `queued_at`: when we queued it, None for an adopted one.
     `seen`: Keeper has listed it at some time; a team of ours that was never seen waits in the Pending Queue.
-    `takeover`: a person asked with `adopt --team` to take the team over.
+    `takeover`: a person asked with `adopt --team` to take the team over. `left_at`: since when its group is known to
+    be out of the application's scope.
     """
 
     keeper_id: str
@@ -316,6 +317,7 @@ class Team:
     seen: bool = False
     gone: bool = False
     takeover: bool = False
+    left_at: datetime | None = None
 
     @property
     def name(self) -> str:

@@ -92,6 +92,7 @@ class NoticeKind(StrEnum):
     GIVEN_BY_HAND = "given_by_hand"
     KEEPER_DISAGREES = "keeper_disagrees"
     QUARANTINED = "quarantined"
+    WILL_BE_HELD = "will_be_held"
 
 
 DRIFT_NOTICES = frozenset({NoticeKind.DRIFT, NoticeKind.GIVEN_BY_HAND, NoticeKind.LOCKED_IN_KEEPER})
@@ -102,7 +103,8 @@ DRIFT_NOTICES = frozenset({NoticeKind.DRIFT, NoticeKind.GIVEN_BY_HAND, NoticeKin
 class Subject:
     """Whom or what an operation or a notice is about; ids are empty where there is none (yet)."""
 
-    type: str  # "user" or "team"; of a notice also "command", a program that the settings name, or "list"
+    # "user" or "team"; of a notice also "command" (a program that the settings name), "list", "limit", "setting"
+    type: str
     name: str
     jumpcloud_id: str = ""
     keeper_id: str = ""
@@ -218,6 +220,14 @@ class Operation:
         )
         empty = rest.kind is Kind.UPDATE_USER and not (rest.changes or rest.add or rest.remove)
         return None if empty else rest, part
+
+
+@dataclass(frozen=True, slots=True)
+class Upcoming:
+    """An operation that grace puts off, and when it is due if nobody comes back."""
+
+    at: datetime
+    operation: Operation
 
 
 @dataclass(frozen=True, slots=True)

@@ -245,6 +245,7 @@ def team_row(team: Team) -> dict[str, Any]:
         "seen": int(team.seen),
         "gone": int(team.gone),
         "takeover": int(team.takeover),
+        "left_at": time_text(team.left_at) if team.left_at else None,
     }
 
 
@@ -261,6 +262,7 @@ def team_of(row: Row) -> Team:
         seen=bool(row["seen"]),
         gone=bool(row["gone"]),
         takeover=bool(row["takeover"]),
+        left_at=time_of(row["left_at"]),
     )
 
 

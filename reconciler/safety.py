@@ -47,10 +47,12 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """So many deactivations that a person announced and that are left, and the id under which that is on record."""
+    """So many deactivations that a person announced and that are left, the id under which that is on record, and when
+    it ends."""
 
     id: str
     deactivations: int
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

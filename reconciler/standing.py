@@ -31,7 +31,8 @@ class Standing:
     one did not (see `succeeded`). `merely_left`: who did, as last read (see `alerts.merely_left`). `approvals`: the
     attempts since something was queued last. `hooks`: the programs that failed when last run, with what went wrong.
     `untold`: the receivers that did not take what they were sent last, since when and why; `refused`: what each refuses
-    for now. `duration`: seconds that the last cycle took.
+    for now. `duration`: seconds that the last cycle took. `will_be_held`: the number of limits that will hold the plan
+    when grace ends, as the last cycle over everybody found.
     """
 
     last_good: datetime | None = None
@@ -42,6 +43,7 @@ class Standing:
     untold: Mapping[str, tuple[datetime, str]] = field(default_factory=dict)
     refused: Mapping[str, Mapping[Key, Refusal]] = field(default_factory=dict)
     duration: float = 0.0
+    will_be_held: int = 0
     totals: Totals = field(default_factory=dict)
 
     def failed(self, words: str, at: datetime, *, resync: bool) -> "Standing":
@@ -106,6 +108,7 @@ def to_json(standing: Standing) -> str:
                 for name, mine in standing.refused.items()
             },
             "duration": round(standing.duration, 3),
+            "will_be_held": standing.will_be_held,
             "totals": {key: round(number, 3) for key, number in standing.totals.items()},
         },
         ensure_ascii=False,
@@ -138,6 +141,7 @@ def from_json(text: str | None) -> Standing:
                 for name, mine in found.get("refused", {}).items()
             },
             duration=float(found.get("duration", 0)),
+            will_be_held=int(found.get("will_be_held", 0)),
             totals={str(key): float(number) for key, number in found.get("totals", {}).items()},
         )
     except (ValueError, TypeError, LookupError, AttributeError):

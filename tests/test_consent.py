@@ -171,14 +171,14 @@ def test_an_announced_lay_off_is_used_up_by_what_may_have_arrived(store: Store) 
     was(store, State.UNKNOWN, OTHER, f"allow:{number}")
     was(store, State.FAILED, op(Kind.DEACTIVATE_USER, user(3)), f"allow:{number}")
     was(store, State.DONE, op(Kind.DEACTIVATE_USER, user(4)))
-    assert consent(store).allowances == (Allowance(f"allow:{number}", 1),)
+    assert consent(store).allowances == (Allowance(f"allow:{number}", 1, NOW + DAY),)
 
 
 def test_an_announcement_never_becomes_less_than_nothing(store: Store) -> None:
     number = store.add_request("allow", {"deactivations": 1}, by="root", at=AGO, reason="", until=NOW + DAY)
     for one in (LOCK, OTHER):
         was(store, State.DONE, one, f"allow:{number}")
-    assert consent(store).allowances == (Allowance(f"allow:{number}", 0),)
+    assert consent(store).allowances == (Allowance(f"allow:{number}", 0, NOW + DAY),)
 
 
 def test_for_whom_resync_was_used_within_the_window_is_known(store: Store) -> None:

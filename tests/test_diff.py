@@ -325,14 +325,50 @@ def test_a_renamed_group_renames_the_team_and_a_renamed_team_is_drift() -> None:
 def test_a_group_that_left_the_scope_empties_its_team() -> None:
     g, u = group(9), user(1, direct=True)
     held = snapshot([account(u, memberships={"t0009": MEMBER})], [team(g)])
-    assert [t.name for t in only(decide(directory([u]), held)).remove] == ["Group 9"]
-    keep = Policy(teams=TeamPolicy(out_of_scope=TeamOutOfScope.KEEP))
+    none = timedelta(0)
+    removal = only(decide(directory([u]), held, Policy(grace=none)))
+    assert [t.name for t in removal.remove] == ["Group 9"]
+    assert removal.reason == "Group 9 is no longer bound to the application"
+    keep = Policy(teams=TeamPolicy(out_of_scope=TeamOutOfScope.KEEP), grace=none)
     assert kinds(decide(directory([u]), held, keep)) == []
-    delete = Policy(teams=TeamPolicy(out_of_scope=TeamOutOfScope.DELETE))
+    delete = Policy(teams=TeamPolicy(out_of_scope=TeamOutOfScope.DELETE), grace=none)
     assert kinds(decide(directory([u]), held, delete)) == [Kind.UPDATE_USER]  # first it is emptied
     locked = account(user(2), active=False, locked_by_us=True, memberships={"t0009": MEMBER})
     emptied = snapshot([account(u), locked], [team(g)])
     assert kinds(decide(directory([u]), emptied, delete)) == [Kind.DELETE_TEAM]
+
+
+def test_the_team_of_a_group_that_left_keeps_its_members_until_grace_ends() -> None:
+    g, here, elsewhere = group(9, "Sales"), user(1, direct=True), user(2, 8)
+    held = snapshot(
+        [account(here, memberships={"t0009": MEMBER}), account(elsewhere, memberships={"t0008": MEMBER})],
+        [team(g), team(group(8))],
+    )
+    wanted = directory([here, elsewhere], [group(8)])
+    first = decide(wanted, held)
+    assert kinds(first) == []
+    (notice,) = first.plan.notices
+    assert (notice.kind, notice.subject.type, notice.subject.name) == (NoticeKind.IN_GRACE, "team", "Sales")
+    assert "Sales is no longer bound to the application since 2026-11-24 12:00 UTC" in notice.message
+    assert "after 2026-11-24 12:30 UTC 1 person is taken out of the team" in notice.message
+    assert first.snapshot.teams["t0009"].left_at == NOW and first.snapshot.teams["t0008"].left_at is None
+    assert [(one.at, one.operation.remove[0].name) for one in first.upcoming] == [
+        (NOW + timedelta(minutes=30), "Sales")
+    ]
+    # Nothing was recorded by a dry run: grace has not begun for the next one.
+    assert kinds(decide(wanted, held, now=NOW + timedelta(minutes=29))) == []
+    assert kinds(decide(wanted, held, now=NOW + timedelta(days=1))) == []
+    assert kinds(decide(wanted, first.snapshot, now=NOW + timedelta(minutes=29))) == []
+    later = decide(wanted, first.snapshot, now=NOW + timedelta(minutes=30))
+    assert [t.name for t in only(later).remove] == ["Sales"] and later.upcoming == ()
+    back = decide(directory([replace(here, groups=frozenset({jc(9)})), elsewhere], [group(8), g]), first.snapshot)
+    assert kinds(back) == [] and back.snapshot.teams["t0009"].left_at is None
+
+
+def test_members_who_left_a_group_that_stays_in_scope_lose_its_team_at_once() -> None:
+    g, u = group(9), user(1, direct=True)
+    held = snapshot([account(u, memberships={"t0009": MEMBER})], [team(g)])
+    assert [t.name for t in only(decide(directory([u], [g]), held)).remove] == ["Group 9"]
 
 
 def test_a_group_left_out_by_the_settings_is_let_go() -> None:

@@ -332,7 +332,7 @@ def test_a_team_is_not_deleted_while_the_removal_of_its_members_is_in_doubt() ->
             return Status.ACTIVE
 
     u, g = user(1, direct=True), group(9)
-    policy = Policy(teams=TeamPolicy(out_of_scope=TeamOutOfScope.DELETE))
+    policy = Policy(teams=TeamPolicy(out_of_scope=TeamOutOfScope.DELETE), grace=timedelta(0))
     member = snapshot([account(u, memberships={"t0009": MEMBER})], [team(g)])
     assert Kind.DELETE_TEAM not in kinds(decide(directory([u]), member, policy))
     d = decide(directory([u]), snapshot([account(u)], [team(g)]), policy)

@@ -225,7 +225,7 @@ def test_review_teams_and_deleted_teams_always_wait() -> None:
     result = judged(decision, teams=teams)
     assert sent(result) == ["u1@example.com"] and result.plan.operations[0].add == ()
     assert result.plan.held[0].limit == "teams.review"
-    policy = Policy(teams=TeamPolicy(out_of_scope=TeamOutOfScope.DELETE))
+    policy = Policy(teams=TeamPolicy(out_of_scope=TeamOutOfScope.DELETE), grace=timedelta(0))
     deletion = judged(decide(directory([user(1, direct=True)]), snapshot([], [team(group(9))]), policy))
     assert deletion.plan.held[0].limit == "delete_team"
 

@@ -26,6 +26,7 @@ TEAMS = {
 VERBS = {**PEOPLE, **TEAMS}
 
 NOTICES = {
+    NoticeKind.WILL_BE_HELD: "Will be held when grace ends",
     NoticeKind.KEEPER_DISAGREES: "Keeper did not do what was asked",
     NoticeKind.UNCONFIRMED: "Put off: not confirmed by a second look",
     NoticeKind.CONFLICT: "Conflicts",
@@ -183,20 +184,45 @@ class Verdict:
 def verdict(plan: Plan, *, past: bool = False) -> Verdict:
     """What a plan comes to; `past`: what it came to, where nothing of it was sent."""
     found = _verdict(plan, past=past)
-    return replace(found, rest=" ".join(filter(None, (_leaving(plan), found.rest))))
+    return _warned(replace(found, rest=" ".join(filter(None, (_leaving(plan), found.rest)))), plan)
 
 
 def _leaving(plan: Plan) -> str:
-    """Who is about to be locked: nobody should learn of it from a list further down."""
-    number = sum(notice.kind is NoticeKind.IN_GRACE for notice in plan.notices)
-    if not number:
-        return ""
-    allowed = next((use.allowed for use in plan.limits if use.limit == "max_deactivations"), number)
-    over = f", which is over the limit of {allowed} and will be held then" if number > allowed else ""
-    have, are = ("has", "is") if number == 1 else ("have", "are")
-    return (
-        f"{count(number, 'person')} {have} left the scope and {are} locked when their grace ends{over} (policy.grace)."
-    )
+    """The people who are about to be locked and the teams that are about to be emptied: nobody should learn of it from
+    a list further down."""
+    grace = [notice.subject.type for notice in plan.notices if notice.kind is NoticeKind.IN_GRACE]
+    people, teams = grace.count("user"), grace.count("team")
+    said = []
+    if people:
+        have, are = ("has", "is") if people == 1 else ("have", "are")
+        said.append(
+            f"{count(people, 'person')} {have} left the scope and {are} locked when their grace ends (policy.grace)."
+        )
+    if teams:
+        groups, loses = ("The group of 1 team", "loses") if teams == 1 else (f"The groups of {teams} teams", "lose")
+        said.append(
+            f"{groups} left the scope; the team{'' if teams == 1 else 's'} {loses} the members when grace ends "
+            "(policy.grace)."
+        )
+    return " ".join(said)
+
+
+def warnings(plan: Plan) -> list[str]:
+    """The sentences about limits that will hold the plan when grace ends."""
+    found = (n for n in plan.notices if n.kind is NoticeKind.WILL_BE_HELD)
+    return [f"{sentence(clean(n.message, 600))[:-1]} [{clean(n.subject.name, 40)}]." for n in found]
+
+
+def _warned(found: Verdict, plan: Plan) -> Verdict:
+    """The verdict, with what will be held as the first sentence; a hold and a failure that are there come before it."""
+    alarms = warnings(plan)
+    if not alarms:
+        return found
+    if found.tone in (Tone.QUIET, Tone.GOING):
+        return Verdict(
+            Tone.PART, "WILL BE HELD when grace ends.", " ".join(filter(None, (*alarms, found.head, found.rest)))
+        )
+    return replace(found, rest=" ".join(filter(None, (found.rest, "WILL BE HELD when grace ends:", *alarms))))
 
 
 def _verdict(plan: Plan, *, past: bool) -> Verdict:
@@ -243,8 +269,10 @@ def result_verdict(states: Collection[str]) -> Verdict:
 
 def run_verdict(plan: Plan, states: Collection[str]) -> Verdict:
     """What a run came to: its plan, and the states of the operations that were sent."""
-    if not states:
-        return verdict(plan, past=True)
+    return _warned(_run_verdict(plan, states), plan) if states else verdict(plan, past=True)
+
+
+def _run_verdict(plan: Plan, states: Collection[str]) -> Verdict:
     result = result_verdict(states)
     sent = " ".join(filter(None, (sentence(amounts([op for op in plan.operations if op.sent])), _leaving(plan))))
     if not plan.held:
@@ -265,6 +293,9 @@ def amounts(operations: Sequence[Operation]) -> str:
     return ", ".join(parts)
 
 
+_NOUNS = {"user": "person", "team": "team", "command": "program", "list": "list", "limit": "limit", "setting": "setting"}
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """One message and all whom it is about."""
@@ -276,11 +307,7 @@ class Told:
     def number(self) -> str:
         """How many there are, in words."""
         nouns = {subject.type for subject in self.subjects}
-        noun = (
-            {"user": "person", "command": "program", "list": "list"}.get(next(iter(nouns)), "team")
-            if len(nouns) == 1
-            else "subject"
-        )
+        noun = _NOUNS[next(iter(nouns))] if len(nouns) == 1 else "subject"
         return count(len(self.subjects), noun)
 
 
