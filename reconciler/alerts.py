@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from reconciler.model import USER_NAME, Account, Snapshot
+from reconciler.pilot import left_outside
 from reconciler.plan import Kind, Notice, NoticeKind, Operation, Plan, Rule
 from reconciler.policy import OutOfScope, Policy
 from reconciler.rows import JournalRow
@@ -238,7 +239,12 @@ def _leavers(now: Situation) -> Iterator[Fact]:
     }
     for account in _by_address(now.snapshot):
         merely = account.keeper_id in now.merely_left
-        if account.protected_as or account.left_at is None or (merely and now.policy.out_of_scope is OutOfScope.KEEP):
+        if (
+            account.protected_as
+            or account.left_at is None
+            or left_outside(now.policy, account)
+            or (merely and now.policy.out_of_scope is OutOfScope.KEEP)
+        ):
             continue
         grace = now.policy.grace if merely else timedelta()
         if now.at - account.left_at >= grace + TOO_LONG:

@@ -11,13 +11,7 @@ from functools import cached_property
 
 from reconciler.diff_quarantine import HIDDEN_FOR, hidden_since, notice, relevant, remembered, users_unread
 from reconciler.diff_teams import TeamRules, listed
-from reconciler.match import (
-    has_left,
-    in_pilot,
-    match,
-    protection,
-    wanted_attributes,
-)
+from reconciler.match import has_left, match, protection, wanted_attributes
 from reconciler.model import (
     DISPLAY_NAME,
     EXTERNAL_ID,
@@ -31,6 +25,7 @@ from reconciler.model import (
     normal,
     typed,
 )
+from reconciler.pilot import entries_for, in_pilot, names_nobody, unmatched
 from reconciler.plan import (
     Cause,
     Change,
@@ -99,6 +94,7 @@ def diff(
     work.teams()
     work.users()
     work.team_grace()
+    work.pilot_entries()
     work.quarantine()
     operations = [work.judged(op) for op in work.operations if work.concerns(op.subject.key)]
     notices = {notice for notice in work.notices if work.concerns(notice.subject.key)}
@@ -242,6 +238,20 @@ class _Diff(TeamRules):
         if in_pilot(self.policy, self.directory, user, account):
             self.pilots.add(self.subject(account, user).key if account else user.id if user else "")
 
+    def pilot_entries(self) -> None:
+        """Tell of a pilot that names nobody, or of entries that do: a group that was renamed ends the pilot."""
+        wrong, subject = unmatched(self.policy, self.directory), Subject("setting", "policy.only")
+        if names_nobody(self.policy, self.directory):
+            because = f" ({wrong})" if wrong else ""
+            self.notice(
+                NoticeKind.OUTSIDE_PILOT,
+                subject,
+                f"the pilot names nobody in scope{because}: nothing is sent to Keeper for anybody in scope. "
+                "Correct the names in policy.only",
+            )
+        elif wrong:
+            self.notice(NoticeKind.OUTSIDE_PILOT, subject, f"{wrong}: correct the names in policy.only")
+
     def _nobody(self, user: User) -> None:
         """A user in scope without an account that is ours."""
         subject = Subject("user", user.email or user.display_name or user.id, user.id)
@@ -296,6 +306,7 @@ class _Diff(TeamRules):
                 reason,
                 tuple(Change(attribute, "", value) for attribute, value in wanted.items()),
                 add=_ordered(self.addable[g] for g in user.groups if g in self.addable and not user.teams_unknown),
+                pilot=tuple(sorted(entries_for(self.policy, self.directory, user))),
             )
         )
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 from datetime import datetime
 
-from reconciler.match import in_pilot, same
+from reconciler.match import same
 from reconciler.match_teams import impossible_name, wanted_team_attributes
 from reconciler.model import (
     DISPLAY_NAME,
@@ -19,6 +19,7 @@ from reconciler.model import (
     typed,
 )
 from reconciler.pairs import Match, tied_to
+from reconciler.pilot import in_pilot
 from reconciler.plan import (
     Cause,
     Change,

@@ -29,6 +29,7 @@ from reconciler.model import (
     typed,
 )
 from reconciler.pairs import Match, tied_to_another
+from reconciler.pilot import entries_for
 from reconciler.policy import Policy
 
 
@@ -38,20 +39,6 @@ def protection(policy: Policy, user: User | None, account: Account | None) -> st
     if account:
         addresses += [fold(account.email), account.protected_as]
     return next((address for address in addresses if address and address in policy.protect), "")
-
-
-def in_pilot(policy: Policy, directory: Directory, user: User | None, account: Account | None) -> bool:
-    """Whether operations on this person are sent: everybody without a pilot, else whoever is in it now, or was when
-    last in scope."""
-    if policy.only is None:
-        return True
-    was = account is not None and account.pilot
-    if user is None or not user.bound:
-        return was
-    if was and (user.teams_unknown or not directory.unclear_groups.isdisjoint(user.groups)):
-        return True
-    names = {directory.groups[group].name for group in user.groups if group in directory.groups}
-    return bool(names & policy.only.groups) or fold(user.email) in policy.only.users
 
 
 def wanted_attributes(user: User) -> dict[str, str]:
@@ -346,7 +333,7 @@ def _remember(result: Match, directory: Directory, snapshot: Snapshot, policy: P
             else account.left_at or now,
             protected_as=protected_as,
             takeover=Takeover.NONE,
-            pilot=in_pilot(policy, directory, user, account) if policy.only else account.pilot,
+            pilot=entries_for(policy, directory, user) if user is not None and user.bound else account.pilot,
             # Before the first plan is through, a leaver's lock is taken for ours: we may have forgotten it.
             locked_by_us=(account.locked_by_us and not (in_scope and account.active))
             or (not snapshot.reviewed and not account.active and not account.gone and (user is None or has_left(user))),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.approval import APPROVE, INVENTORY
 from reconciler.model import Account, Snapshot
+from reconciler.pilot import left_outside
 from reconciler.policy import Policy
 from reconciler.report import files
 from reconciler.standing import Standing
@@ -45,7 +46,11 @@ def measure(tenant: str, snapshot: Snapshot, standing: Standing, policy: Policy,
     waits = waiting(snapshot, policy.teams)
     queued = {found.team.keeper_id for found in waits if found.queued}
     teams = [team for team in snapshot.teams.values() if not team.gone]
-    leavers = [a.left_at for a in accounts if a.managed and a.active and a.left_at and not a.protected_as]
+    leavers = [
+        a.left_at
+        for a in accounts
+        if a.managed and a.active and a.left_at and not a.protected_as and not left_outside(policy, a)
+    ]
     return Measured(
         tenant,
         standing,

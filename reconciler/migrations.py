@@ -188,6 +188,14 @@ def _teams_that_left(db: "Database") -> None:
     db.table("teams").add_column("left_at", str)
 
 
+def _pilot_entries(db: "Database") -> None:
+    """A person in the pilot is so by some of its entries. The former mark did not say by which, and was on everybody
+    who was ever created: whoever is in scope is marked anew by the next read."""
+    for table in ("users", "operations"):
+        db.table(table).add_column("pilot_entries", str, not_null_default="")
+    db.execute("ALTER TABLE users DROP COLUMN pilot")
+
+
 def _create(
     db: "Database",
     name: str,
@@ -206,18 +214,19 @@ STEPS: tuple[Callable[["Database"], None], ...] = (
     _departures,
     _alerts,
     _teams_that_left,
+    _pilot_entries,
 )
 """The steps in order; the version of a file is how many of them it has taken."""
 
 TABLES = {
     "meta": "key value",
-    "users": "keeper_id standing active jumpcloud_id shown asked settled gone locked_by_us left_at protected_as pilot "
-    "former_external_id takeover review_lock",
+    "users": "keeper_id standing active jumpcloud_id shown asked settled gone locked_by_us left_at protected_as "
+    "pilot_entries former_external_id takeover review_lock",
     "teams": "keeper_id standing jumpcloud_id shown asked settled queued_at seen gone takeover left_at",
     "memberships": "user team ours seen shown asked_at found",
     "runs": "id kind started_at started_by reason finished_at result plan_id held counts document error",
     "operations": "id run_id state kind subject_key subject_type subject_name jumpcloud_id keeper_id cause rule reason "
-    "changes teams_add teams_remove due decision planned_at sent_at finished_at outcome error left_at",
+    "changes teams_add teams_remove due decision planned_at sent_at finished_at outcome error left_at pilot_entries",
     "requests": "id kind arguments requested_by at reason until state closed_at result",
     "alerts": "receiver kind key at",
 }

@@ -258,9 +258,10 @@ class Account:
     For each attribute, `asked` is what we last sent, `settled` what Keeper showed after that, `shown` what it showed
     when last asked. `gone`: Keeper answered 404 for the id. `locked_by_us`: the account is locked because we
     deactivated it (or found a leaver locked when we adopted them). `left_at`: since when the user is known to be out of
-    scope. `protected_as`: the entry of `policy.protect` that matched. `pilot`: whether the user was in the pilot
-    when last in scope. `former_external_id`: what to restore on `disown`. `takeover`: what a person asked for with
-    `adopt`. `review_lock`: adopted while out of scope, so the lock needs a person's consent.
+    scope. `protected_as`: the entry of `policy.protect` that matched. `pilot`: the entries of `policy.only` that
+    named the user when last in scope (see `pilot.entries_for`). `former_external_id`: what to restore on `disown`.
+    `takeover`: what a person asked for with `adopt`. `review_lock`: adopted while out of scope, so the lock needs a
+    person's consent.
     """
 
     keeper_id: str
@@ -275,7 +276,7 @@ class Account:
     locked_by_us: bool = False
     left_at: datetime | None = None
     protected_as: str = ""
-    pilot: bool = False
+    pilot: frozenset[str] = frozenset()
     former_external_id: str = ""
     takeover: Takeover = Takeover.NONE
     review_lock: bool = False

@@ -141,7 +141,7 @@ class TeamRef:
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One request to Keeper, with its reason. `sent` is False for what is only reported: held, put off, paused, or
-    outside the pilot."""
+    outside the pilot. `pilot`: the entries of `policy.only` that name a person who is created."""
 
     kind: Kind
     subject: Subject
@@ -152,6 +152,7 @@ class Operation:
     add: tuple[TeamRef, ...] = ()
     remove: tuple[TeamRef, ...] = ()
     sent: bool = True
+    pilot: tuple[str, ...] = ()
 
     def effects(self) -> frozenset[Effect]:
         """What the operation does to whom, apart from names, reasons and what was there before."""

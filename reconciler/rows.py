@@ -17,7 +17,7 @@ Row = sqlite3.Row
 
 ACCOUNT_COLUMNS = (
     "keeper_id, standing, active, jumpcloud_id, shown, asked, settled, gone, locked_by_us, left_at, protected_as, "
-    "pilot, former_external_id, takeover, review_lock"
+    "pilot_entries, former_external_id, takeover, review_lock"
 )
 """The columns of `users`, in the order in which `accounts_of` takes them."""
 _BATCH = 2000
@@ -152,7 +152,7 @@ def account_row(account: Account) -> dict[str, Any]:
         "locked_by_us": int(account.locked_by_us),
         "left_at": time_text(account.left_at) if account.left_at else None,
         "protected_as": account.protected_as,
-        "pilot": int(account.pilot),
+        "pilot_entries": json_text(sorted(account.pilot)) if account.pilot else "",
         "former_external_id": account.former_external_id,
         "takeover": int(account.takeover),
         "review_lock": int(account.review_lock),
@@ -178,6 +178,7 @@ def accounts_of(users: Iterable[tuple[Any, ...]], memberships: Iterable[tuple[An
     Written for 100,000 accounts: JSON is parsed in batches, and alike memberships are one object.
     """
     by_user: dict[str, dict[str, Membership]] = {}
+    pilots: dict[str, frozenset[str]] = {"": frozenset()}
     alike: dict[tuple[Any, ...], Membership] = {}
     for user, team, ours, seen, shown, asked_at, found_there in memberships:
         key = (ours, seen, shown, asked_at, found_there)
@@ -197,6 +198,8 @@ def accounts_of(users: Iterable[tuple[Any, ...]], memberships: Iterable[tuple[An
     while batch := list(islice(rows, _BATCH)):
         values = _parsed(batch)
         for row in batch:
+            if row[11] not in pilots:
+                pilots[row[11]] = frozenset(_text_list(row[11]))
             accounts[row[0]] = Account(
                 _keeper_id(row[0]),
                 standings[row[1]],
@@ -210,7 +213,7 @@ def accounts_of(users: Iterable[tuple[Any, ...]], memberships: Iterable[tuple[An
                 row[8] == 1,
                 time_of(row[9]),
                 row[10],
-                row[11] == 1,
+                pilots[row[11]],
                 row[12],
                 Takeover(row[13]),
                 row[14] == 1,
@@ -283,12 +286,19 @@ def operation_row(operation: Operation) -> dict[str, Any]:
         "teams_add": teams_text(operation.add),
         "teams_remove": teams_text(operation.remove),
         "due": int(operation.sent),
+        "pilot_entries": json_text(list(operation.pilot)) if operation.pilot else "",
     }
 
 
 def teams_text(teams: Iterable[TeamRef]) -> str:
     """Teams as the journal has them."""
     return json_text([[team.name, team.jumpcloud_id, team.keeper_id] for team in teams])
+
+
+def _text_list(text: str) -> list[str]:
+    found: list[str] = json.loads(text)
+    _texts(found)
+    return found
 
 
 def _lists(text: str) -> list[list[str]]:
@@ -309,6 +319,7 @@ def _operation_of(row: Row) -> Operation:
         add=tuple(TeamRef(*team) for team in _lists(row["teams_add"])),
         remove=tuple(TeamRef(*team) for team in _lists(row["teams_remove"])),
         sent=bool(row["due"]),
+        pilot=tuple(_text_list(row["pilot_entries"])) if row["pilot_entries"] else (),
     )
 
 

@@ -85,8 +85,7 @@ def after_user(
     if op.kind is Kind.CREATE_USER:
         if reply is None:
             raise ValueError("a created user has no id without Keeper's reply")
-        # Whoever is created while there is a pilot is in it.
-        account = Account(reply.id, Standing.MANAGED, reply.active, op.subject.jumpcloud_id, pilot=True)
+        account = Account(reply.id, Standing.MANAGED, reply.active, op.subject.jumpcloud_id, pilot=frozenset(op.pilot))
     if account is None:
         raise ValueError("only a creation starts without an account")
     asked = {change.attribute: change.after for change in op.changes if change.attribute != "active"}

@@ -148,18 +148,43 @@ def test_a_lock_of_an_older_version_learns_since_when_the_person_was_out_of_scop
     with monkeypatch.context() as before:
         before.setattr(migrations, "STEPS", migrations.STEPS[:3])
         before.setattr(migrations, "TABLES", {})
-        with Store.open(path, write=True) as store:
-            store.put(accounts=[Account("k-ada", Standing.MANAGED, active=False, left_at=left)])
+        Store.open(path, write=True).close()
     lock = Operation(
         Kind.DEACTIVATE_USER, Subject("user", "ada", "j", "k-ada"), Cause.JUMPCLOUD, Rule.LEFT, "left the scope"
     )
     rest = {"run_id": 1, "state": "done", "decision": "", "outcome": "done", "error": ""}
+    row = {key: value for key, value in operation_row(lock).items() if key != "pilot_entries"} | rest
     with contextlib.closing(sqlite3.connect(path)) as connection:
+        Database(connection).table("users").insert(older_account("k-ada", left_at=time_text(left)))
         for at in (earlier, left):
-            Database(connection).table("operations").insert(operation_row(lock) | rest | {"planned_at": time_text(at)})
+            Database(connection).table("operations").insert(row | {"planned_at": time_text(at)})
         connection.commit()
     with Store.open(path, write=True) as store:
         assert [row.left_at for row in store.journal(earlier)] == [None, left]
+
+
+def older_account(keeper_id: str, **values: object) -> dict[str, object]:
+    """A row of `users` as the first version had it."""
+    texts = dict.fromkeys(("shown", "asked", "settled"), "{}") | dict.fromkeys(
+        ("jumpcloud_id", "protected_as", "former_external_id"), ""
+    )
+    numbers = dict.fromkeys(("active", "gone", "locked_by_us", "pilot", "takeover", "review_lock"), 0)
+    return {"keeper_id": keeper_id, "standing": "managed", **texts, **numbers, **values}
+
+
+def test_the_former_mark_of_the_pilot_is_dropped_since_everybody_who_was_created_had_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "reconciler.db"
+    with monkeypatch.context() as before:
+        before.setattr(migrations, "STEPS", migrations.STEPS[:5])
+        before.setattr(migrations, "TABLES", {})
+        Store.open(path, write=True).close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        Database(connection).table("users").insert(older_account("k-ada", pilot=1, active=1))
+        connection.commit()
+    with Store.open(path, write=True) as store:
+        assert store.snapshot().accounts == {"k-ada": Account("k-ada", Standing.MANAGED, active=True)}
 
 
 def test_the_tables_that_a_file_has_to_have_are_those_that_the_steps_make(older: Path) -> None:

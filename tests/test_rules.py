@@ -5,10 +5,12 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import cast
 
+import pytest
+
 from reconciler.confirm import Confirmation, preview
 from reconciler.diff import Decision
 from reconciler.jumpcloud import JumpCloud, Paths
-from reconciler.model import Account, Group, KeeperUser, Membership, Standing, Status, Takeover
+from reconciler.model import Account, Directory, Group, KeeperUser, Membership, Snapshot, Standing, Status, Takeover
 from reconciler.plan import Kind, NoticeKind, Rule
 from reconciler.policy import Drift, Limits, OutOfScope, Pilot, Policy, Reactivate, TeamOutOfScope, TeamPolicy
 from reconciler.safety import Consent, Judged, Release, judge
@@ -394,6 +396,81 @@ def test_nobody_is_created_under_an_address_for_which_somebody_elses_creation_is
     assert kinds(decide(directory([p]), replace(open_, unsettled_users={jc(2): "bob@example.com"}))) == [
         Kind.CREATE_USER
     ]
+
+
+IT = Policy(only=Pilot(groups=frozenset({"IT"})), grace=timedelta(0))
+SALES = replace(IT, only=Pilot(groups=frozenset({"Sales"})))
+PILOTS = [group(9, "IT"), group(8, "Sales")]
+
+
+def locks(wanted: Directory, held: Snapshot, policy: Policy) -> dict[str, bool]:
+    """Who would be locked, and whether that is sent."""
+    operations = decide(wanted, held, policy).plan.operations
+    return {op.subject.name: op.sent for op in operations if op.kind is Kind.DEACTIVATE_USER}
+
+
+def test_nobody_is_in_a_pilot_because_we_created_them() -> None:
+    u = user(1, 8)
+    (op,) = decide(directory([u], PILOTS), snapshot([], [team(g) for g in PILOTS])).plan.operations
+    reply = KeeperUser("k1", {c.attribute: c.after for c in op.changes}, True)
+    made = after_user(None, op, {jc(8): "t0008"}, reply, NOW)
+    held = snapshot([made], [team(g) for g in PILOTS])
+    assert locks(directory([user(1)], PILOTS), held, IT) == {u.email: False}
+    # Nor by a read that found them outside it.
+    read = decide(directory([u], PILOTS), held, IT).snapshot
+    assert locks(directory([user(1)], PILOTS), read, IT) == {u.email: False}
+
+
+def test_a_leaver_of_one_pilot_is_not_in_another_one_but_in_a_larger_one() -> None:
+    u = user(1, 9)
+    read = decide(directory([u], PILOTS), snapshot([account(u)]), IT).snapshot
+    gone = directory([user(1)], PILOTS)
+    assert locks(gone, read, IT) == {u.email: True}
+    assert locks(gone, read, SALES) == {u.email: False}
+    both = replace(IT, only=Pilot(groups=frozenset({"IT", "Sales"})))
+    assert locks(gone, read, both) == {u.email: True}
+    # Who was read in scope without that pilot, or under another one, was not in it when last in scope.
+    for policy in (Policy(), SALES):
+        assert locks(gone, decide(directory([u], PILOTS), read, policy).snapshot, IT) == {u.email: False}
+    back = decide(directory([u], PILOTS), decide(gone, read, IT).snapshot, SALES).snapshot
+    assert locks(gone, back, IT) == {u.email: False}
+
+
+def test_a_pilot_lists_people_by_address_also_once_they_have_left() -> None:
+    u = user(1)
+    ada = Policy(only=Pilot(users=frozenset({u.email})), grace=timedelta(0))
+    assert locks(directory([u]), snapshot([account(u)]), ada) == {u.email: True}
+    assert locks(directory([]), snapshot([account(u)]), ada) == {u.email: True}
+    assert locks(directory([]), snapshot([account(user(2))]), ada) == {"u2@example.com": False}
+
+
+@pytest.mark.parametrize(
+    ("groups", "said"),
+    [
+        (
+            [group(9, "I T"), group(8, "Sales")],
+            "names nobody in scope (no group in scope is named IT): nothing is sent",
+        ),
+        ([group(9, "IT"), group(8, "Sales")], "names nobody in scope: nothing is sent"),
+    ],
+)
+def test_a_pilot_that_names_nobody_is_told(groups: list[Group], said: str) -> None:
+    plan = decide(directory([user(1, 8)], groups), snapshot([account(user(1))]), IT).plan
+    (notice,) = [n for n in plan.notices if n.subject.type == "setting"]
+    assert (notice.kind, notice.subject.name) == (NoticeKind.OUTSIDE_PILOT, "policy.only")
+    assert said in notice.message
+    assert all(not op.sent for op in plan.operations)
+
+
+def test_an_entry_of_the_pilot_that_names_nobody_is_told_beside_others() -> None:
+    policy = replace(IT, only=Pilot(frozenset({"IT", "Ops"}), frozenset({"nobody@example.com"})))
+    plan = decide(directory([user(1, 9)], PILOTS), snapshot([account(user(1))]), policy).plan
+    (notice,) = [n for n in plan.notices if n.subject.type == "setting"]
+    assert notice.message == (
+        "no group in scope is named Ops, nobody in scope has the address nobody@example.com: "
+        "correct the names in policy.only"
+    )
+    assert not [n for n in decide(directory([user(1, 9)], PILOTS), snapshot([]), IT).plan.notices if not n.subject.key]
 
 
 def test_the_pilot_covers_who_was_created_in_it_and_left_before_the_next_read() -> None:

@@ -344,9 +344,8 @@ def test_settling_what_arrived_gives_the_account_that_the_answer_would_have_give
     held, one, reply = case
     answered = after_user(held.accounts.get(one.subject.keeper_id), one, IDS, reply, SENT)
     outcome, after = settled(one, observed(held, listing([reply], [shown_team(of) for of in GROUPS]), NOW))
-    created = one.kind is Kind.CREATE_USER
     assert outcome.state is State.DONE
-    assert after.accounts == {reply.id: replace(answered, pilot=answered.pilot if created else False)}
+    assert after.accounts == {reply.id: answered}
 
 
 @given(taken())

@@ -85,7 +85,9 @@ def test_what_keeper_first_made_of_an_attribute_stays_on_record_when_it_moves_la
 
 
 def test_what_we_decided_is_kept_over_a_listing() -> None:
-    mine = account(ADA, locked_by_us=True, left_at=NOW, protected_as="ada", pilot=True, former_external_id="x")
+    mine = account(
+        ADA, locked_by_us=True, left_at=NOW, protected_as="ada", pilot=frozenset({"group:IT"}), former_external_id="x"
+    )
     assert observed(snapshot([mine]), listing([shown(mine)]), NOW).accounts["k0001"] == mine
 
 
@@ -94,7 +96,7 @@ def test_what_we_decided_is_kept_over_a_listing() -> None:
 
 def test_a_created_user_is_managed_and_has_the_id_that_keeper_gave() -> None:
     made = after_user(None, op(Kind.CREATE_USER, ADA, add=(ref(ENG),)), IDS, shown(account(ADA), id="k77"), NOW)
-    assert (made.keeper_id, made.managed, made.jumpcloud_id, made.pilot) == ("k77", True, ADA.id, True)
+    assert (made.keeper_id, made.managed, made.jumpcloud_id, made.pilot) == ("k77", True, ADA.id, frozenset())
     assert made.asked == made.settled == made.shown == account(ADA).shown
     assert made.memberships == {T9: ASKED}
 

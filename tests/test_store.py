@@ -35,7 +35,7 @@ ADA = Account(
     locked_by_us=True,
     left_at=NOW - MINUTE,
     protected_as="ada@*",
-    pilot=True,
+    pilot=frozenset({"group:IT", "user:ada@example.com"}),
     former_external_id="was",
 )
 BOB = Account("k-bob", Standing.UNMANAGED, active=False, gone=True, takeover=Takeover.AS_GHOST, review_lock=True)
@@ -49,6 +49,7 @@ ENG = Team(
     queued_at=NOW,
     seen=True,
     takeover=True,
+    left_at=NOW,
 )
 OPS = Team("t-ops", Standing.DISOWNED, gone=True)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from reconciler.history import Entry, Wanted
 from reconciler.model import Account, Snapshot, typed
+from reconciler.pilot import left_outside
 from reconciler.plan import Cause, Kind
 from reconciler.policy import OutOfScope, Policy
 from reconciler.report.terminal import clean, spoken, stamp, styled, wrapped
@@ -153,7 +154,7 @@ def _why_not_yet(account: Account, key: str, snapshot: Snapshot, policy: Policy,
         return "protected (policy.protect)"
     if failure:
         return f"failed {failure.count} times, tried again with the next cycle: {failure.error}"
-    if policy.only is not None and not account.pilot:
+    if left_outside(policy, account):
         return "outside the pilot (policy.only)"
     if policy.out_of_scope is OutOfScope.KEEP:
         return "kept, unless suspended or deleted (policy.out_of_scope)"

@@ -14,6 +14,7 @@ from reconciler.config import Settings
 from reconciler.consent import allowance
 from reconciler.diff import pause_after
 from reconciler.model import Snapshot
+from reconciler.pilot import left_outside
 from reconciler.report import teams
 from reconciler.report.terminal import clean, names, spoken, stamp, styled, wrapped
 from reconciler.report.words import RESULTS
@@ -53,7 +54,8 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
     runs = store.runs(RUNS)
     accounts = [account for account in snapshot.accounts.values() if not account.gone]
     managed = [account for account in accounts if account.managed]
-    leaving = [account for account in managed if account.left_at is not None and account.active]
+    left = [account for account in managed if account.left_at is not None and account.active]
+    leaving = [account for account in left if not left_outside(settings.policy(), account)]
     oldest = min(leaving, key=lambda account: account.left_at or now, default=None)
     stands = standing.from_json(store.meta(standing.KEY))
     waiting = teams.waiting(snapshot, settings.policy().teams)
@@ -71,6 +73,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
             "locked_by_us": sum(account.locked_by_us for account in managed),
             "unmanaged": len(accounts) - len(managed),
             "leaving": len(leaving),
+            "left_outside_pilot": len(left) - len(leaving),
             "oldest_leaver": {"email": oldest.email, "left_at": stamp(oldest.left_at)} if oldest else None,
         },
         "teams": {
@@ -189,6 +192,9 @@ def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
         f"{users['leaving']} leaving), {users['unmanaged']} in Keeper not managed."
     )
     lines += wrapped(people, width)
+    if users["left_outside_pilot"]:
+        words = f"{users['left_outside_pilot']} outside the pilot left the scope and are still active"
+        lines += wrapped(f"{words}: nothing is sent for them (policy.only).", width)
     if users["oldest_leaver"]:
         who = users["oldest_leaver"]
         words = f"{clean(who['email'], 80)} left the scope on {spoken(who['left_at'])} and is still active"

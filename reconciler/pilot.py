@@ -1,0 +1,58 @@
+"""The pilot (`policy.only`): the people for whom operations are sent. Pure.
+
+A person who left the scope is in the pilot if one of its entries named them when they were last in scope, and stands in
+the settings still. So a leaver of the pilot is locked, and another pilot later is not about those of the first.
+"""
+
+from reconciler.model import Account, Directory, User, fold
+from reconciler.policy import Pilot, Policy
+
+
+def entries_for(policy: Policy, directory: Directory, user: User | None) -> frozenset[str]:
+    """List the entries of the pilot that name a user who is bound, as they are stored (`group:NAME`, `user:ADDRESS`);
+    none without a pilot."""
+    if policy.only is None or user is None or not user.bound:
+        return frozenset()
+    names = {directory.groups[group].name for group in user.groups if group in directory.groups}
+    found = {f"group:{name}" for name in names}
+    return frozenset(found | {f"user:{fold(user.email)}"}) & _entries(policy.only)
+
+
+def in_pilot(policy: Policy, directory: Directory, user: User | None, account: Account | None) -> bool:
+    """Whether operations on this person are sent: everybody without a pilot, else whoever is in it now, or was when
+    last in scope."""
+    if policy.only is None:
+        return True
+    if user is not None and user.bound:
+        return bool(entries_for(policy, directory, user))
+    if user is not None and fold(user.email) in policy.only.users:
+        return True
+    return account is not None and not left_outside(policy, account)
+
+
+def left_outside(policy: Policy, account: Account) -> bool:
+    """Whether a person who left the scope is outside the pilot, by the account alone."""
+    if policy.only is None:
+        return False
+    return fold(account.email) not in policy.only.users and not account.pilot & _entries(policy.only)
+
+
+def names_nobody(policy: Policy, directory: Directory) -> bool:
+    """Whether there is a pilot and nobody in scope is in it."""
+    return policy.only is not None and not any(
+        entries_for(policy, directory, user) for user in directory.users.values()
+    )
+
+
+def unmatched(policy: Policy, directory: Directory) -> str:
+    """Say which entries of the pilot name no group in scope, or no user; "" if each names one."""
+    if policy.only is None:
+        return ""
+    groups = policy.only.groups - {group.name for group in directory.groups.values()}
+    users = policy.only.users - {fold(user.email) for user in directory.users.values()}
+    said = [f"no group in scope is named {name}" for name in sorted(groups)]
+    return ", ".join([*said, *(f"nobody in scope has the address {address}" for address in sorted(users))])
+
+
+def _entries(pilot: Pilot) -> frozenset[str]:
+    return frozenset({f"group:{name}" for name in pilot.groups} | {f"user:{address}" for address in pilot.users})
