@@ -24,7 +24,7 @@ from reconciler.keeper import KeeperError, Progress
 from reconciler.model import Group, Snapshot, User
 from reconciler.person import in_jumpcloud, in_keeper, in_snapshot
 from reconciler.plan import SCHEDULE, Effect, Kind, Notice, NoticeKind, Plan, Source, Subject
-from reconciler.policy import Mode
+from reconciler.policy import FirstRun, Mode
 from reconciler.reading import Read, Reader, Services, Stopped, as_resync, listing
 from reconciler.report.document import SavedPlan, to_json
 from reconciler.safety import HOLDS_ALL, Judged, judge, only, paused
@@ -378,7 +378,7 @@ class _Line:
         if first_held(judged.plan) and order.reviewed is not None and order.reviewed(judged.plan):
             self._agree(judged.plan.id, judged.plan.effects, "the first plan was reviewed")
             judged = self.limited(decision)
-        if self._is_review(judged.plan) and not decision.snapshot.reviewed:
+        if self._is_review(judged.plan, decision) and not decision.snapshot.reviewed:
             # The limits on giving do not count for a first plan: neither for what a crash leaves undone of it, nor
             # does it fill their window.
             given = {
@@ -392,10 +392,19 @@ class _Line:
         order = self.order
         consent.agree_once(self.store, plan_id, effects, by=order.by, at=self.now, reason=order.reason or why)
 
-    def _is_review(self, plan: Plan) -> bool:
-        """Whether this cycle, once it is through, was the review of the first plan for this node."""
-        enforced = self.settings.policy().mode is Mode.ENFORCE
-        return enforced and not self.order.partial and not any(held.limit in HOLDS_ALL for held in plan.held)
+    def _is_review(self, plan: Plan, decision: Decision) -> bool:
+        """Whether this cycle, once it is through, was the review of the first plan for this node.
+
+        Of a plan that waits for a person, only what a person let through is sent. With `first_run = "apply"`, a plan
+        for nobody was no first plan: an empty scope, or a pilot that names nobody.
+        """
+        if self.settings.policy().mode is not Mode.ENFORCE or self.order.partial:
+            return False
+        if any(held.limit in HOLDS_ALL for held in plan.held):
+            return False
+        if self.settings.limits().first_run is FirstRun.REVIEW:
+            return any(op.sent for op in plan.operations)
+        return plan.scope.users > 0 and not decision.pilot_names_nobody
 
     async def previewed(self, judged: Judged, read: Read) -> Judged:
         """The plan of a dry run, with what its confirming reads told."""
@@ -404,7 +413,7 @@ class _Line:
     def confirmation(self, plan: Plan, read: Read) -> Confirmation:
         """Confirm what this plan does."""
         teams = self.settings.policy().teams
-        past = consent.window(self.store, self.now - self.settings.limits().window)
+        past = consent.window(self.store, self.now, self.settings.limits().window)
         queued = [op.subject for op in (*(p.operation for p in past), *plan.operations) if op.kind is Kind.QUEUE_TEAM]
         return Confirmation(
             self.services.jumpcloud,
@@ -433,7 +442,10 @@ class _Line:
         """What is known of Keeper before anything is sent."""
         enforced = self.settings.policy().mode is Mode.ENFORCE
         before, learnt = read.before, decision.snapshot
-        if first_held(plan) or not enforced:
+        reviewed = before.reviewed or self._is_review(plan, decision)
+        held = any(hold.limit in HOLDS_ALL for hold in plan.held)
+        nothing_to_review = not (reviewed or held or self.order.partial)
+        if first_held(plan) or not enforced or nothing_to_review:
             # Nothing is linked yet. What was read of one person is no whole snapshot, and must not be saved as one.
             seen = replace(before, accounts={**before.accounts, **read.snapshot.accounts})
             seen = seen if self.order.partial else read.snapshot
@@ -445,7 +457,7 @@ class _Line:
                 teams={**seen.teams, **{k: t for k, t in learnt.teams.items() if k in concerned}},
                 unclear=learnt.unclear,
             )
-        return replace(learnt, reviewed=enforced and (before.reviewed or self._is_review(plan)))
+        return replace(learnt, reviewed=enforced and reviewed)
 
     # -- apply ------------------------------------------------------------------------------------------------------
 

@@ -59,12 +59,14 @@ class Decision:
     """The Plan, and the snapshot with what the read taught: who is linked to whom, who left when.
 
     Nothing in `snapshot` needed a request to Keeper; recording it is part of a real cycle, never of a dry run.
-    `upcoming` is what will be sent when grace ends, if everything stays as it is.
+    `upcoming` is what will be sent when grace ends, if everything stays as it is. `pilot_names_nobody`: there is a
+    pilot, and nobody in scope is in it.
     """
 
     plan: Plan
     snapshot: Snapshot
     upcoming: tuple[Upcoming, ...] = ()
+    pilot_names_nobody: bool = False
 
 
 def pause_after(failures: int) -> timedelta:
@@ -114,7 +116,7 @@ def diff(
         focus=focus,
     )
     upcoming = () if focus else tuple(one for one in work.upcoming if work.would_send(one.operation))
-    return Decision(plan, work.learnt(), upcoming)
+    return Decision(plan, work.learnt(), upcoming, names_nobody(policy, directory))
 
 
 def _notice_order(notice: Notice) -> tuple[int, str, str, str]:
