@@ -333,7 +333,7 @@ def _remember(result: Match, directory: Directory, snapshot: Snapshot, policy: P
             else account.left_at or now,
             protected_as=protected_as,
             takeover=Takeover.NONE,
-            pilot=entries_for(policy, directory, user) if user is not None and user.bound else account.pilot,
+            pilot=entries_for(policy, directory, user) if belongs else account.pilot,
             # Before the first plan is through, a leaver's lock is taken for ours: we may have forgotten it.
             locked_by_us=(account.locked_by_us and not (in_scope and account.active))
             or (not snapshot.reviewed and not account.active and not account.gone and (user is None or has_left(user))),

@@ -21,13 +21,12 @@ def entries_for(policy: Policy, directory: Directory, user: User | None) -> froz
 def in_pilot(policy: Policy, directory: Directory, user: User | None, account: Account | None) -> bool:
     """Whether operations on this person are sent: everybody without a pilot, else whoever is in it now, or was when
     last in scope."""
-    if policy.only is None:
+    if policy.only is None or entries_for(policy, directory, user):
         return True
-    if user is not None and user.bound:
-        return bool(entries_for(policy, directory, user))
-    if user is not None and fold(user.email) in policy.only.users:
-        return True
-    return account is not None and not left_outside(policy, account)
+    if user is not None and user.belongs:
+        return False
+    listed = user is not None and fold(user.email) in policy.only.users
+    return listed or (account is not None and not left_outside(policy, account))
 
 
 def left_outside(policy: Policy, account: Account) -> bool:
@@ -40,7 +39,7 @@ def left_outside(policy: Policy, account: Account) -> bool:
 def names_nobody(policy: Policy, directory: Directory) -> bool:
     """Whether there is a pilot and nobody in scope is in it."""
     return policy.only is not None and not any(
-        entries_for(policy, directory, user) for user in directory.users.values()
+        user.in_scope and entries_for(policy, directory, user) for user in directory.users.values()
     )
 
 

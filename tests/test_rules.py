@@ -432,6 +432,8 @@ def test_a_leaver_of_one_pilot_is_not_in_another_one_but_in_a_larger_one() -> No
     # Who was read in scope without that pilot, or under another one, was not in it when last in scope.
     for policy in (Policy(), SALES):
         assert locks(gone, decide(directory([u], PILOTS), read, policy).snapshot, IT) == {u.email: False}
+    suspended = directory([user(1, 8, status=Status.SUSPENDED)], PILOTS)  # and moved to another group meanwhile
+    assert locks(suspended, decide(suspended, read, IT).snapshot, IT) == {u.email: True}
     back = decide(directory([u], PILOTS), decide(gone, read, IT).snapshot, SALES).snapshot
     assert locks(gone, back, IT) == {u.email: False}
 

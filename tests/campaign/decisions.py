@@ -245,6 +245,7 @@ def limits(world: World, draw: random.Random) -> str:
             "max_removals": ("5%", 3, "100%"),
             "max_creations": ("5%", 2, "100%"),
             "max_grants": ("5%", 2, "100%"),
+            "max_reactivations": ("5%", 1, "100%"),
             "always_allow": (0, 1, 3, 5),
             "first_run": ("review", "review", "apply"),
         }.items()

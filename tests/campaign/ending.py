@@ -17,7 +17,7 @@ def ending(world: World, draw: random.Random) -> None:
     world.say("-- the end: no more faults")
     decisions.back(world, draw)
     roomy = {"max_deactivations": "100%", "max_removals": "100%", "max_creations": "100%", "max_grants": "100%"}
-    world.rules.safety = {**roomy, "max_team_loss": "100%", "always_allow": 30}
+    world.rules.safety = {**roomy, "max_reactivations": "100%", "max_team_loss": "100%", "always_allow": 30}
     meddling.told(world, draw)
     world.keeper.set_seats(None)
     world.time.offset = max(world.time.offset, 0.0)

@@ -32,6 +32,7 @@ from tests.campaign.seams import CampaignStore
 from tests.campaign.truth import Truth
 
 DEFAULTS = {"max_deactivations": "2%", "max_removals": "5%", "max_creations": "5%", "max_grants": "5%"}
+DEFAULTS["max_reactivations"] = "5%"
 
 
 NAMES = {"display_name": "displayName", "given_name": "givenName", "family_name": "familyName", "name": "displayName"}
@@ -92,6 +93,9 @@ class Ledger:
     given_up: set[str] = field(default_factory=set)  # people, and addresses, whose account was disowned
     consented: set[str] = field(default_factory=set)  # addresses whose account a person adopted
     locks: set[str] = field(default_factory=set)  # accounts whose lock may be ours
+    access: dict[str, tuple[datetime, bool]] = field(default_factory=dict)
+    """By person and account: when a request of ours changed their access last, and whether it gave it."""
+    locked_once: set[str] = field(default_factory=set)  # people and accounts that a request of ours has ever locked
     unlocked: set[str] = field(default_factory=set)  # accounts that this cycle has unlocked
     touched: dict[str, int] = field(default_factory=dict)  # users and teams: the tick at which somebody else did
     taken: list[tuple[datetime, str, str]] = field(default_factory=list)  # time, limit, person: without consent
@@ -560,9 +564,12 @@ class Observer:
                 new = self.ledger.readdressed.get(before.id, 0) > self.since and before.external_id != person
                 if self.truth.throughout(person, self.since) and not new:
                     self.violated("a", f"{name} was locked, though in scope all the time")
+            # A lock that may be ours, and that somebody undid by hand, is restored.
+            free = before.id in self.ledger.locks or self._recently(who | {before.id}, gave=True)
             self.ledger.locks.add(before.id)
             self.ledger.own_locks.add(before.id)
-            self._count("max_deactivations", who | {before.id}, ("deactivate_user",))
+            self._count("max_deactivations", who | {before.id}, ("deactivate_user",), free=free)
+            self._changed_access(who | {before.id}, gave=False)
         if after is None:
             return
         if after.active and not before.active:
@@ -572,6 +579,9 @@ class Observer:
                 and not (self.unlock and self._is_person(before))
             ):
                 self.violated("b", f"{name} was unlocked, though locked by somebody else")
+            free = self._recently(who | {before.id}, gave=False)
+            self._count("max_reactivations", who | {before.id}, ("reactivate_user",), free=free)
+            self._changed_access(who | {before.id}, gave=True)
             self.ledger.unlocked.add(before.id)
             self.ledger.own_locks.discard(before.id)
             self.ledger.forgotten_locks.discard(before.id)
@@ -639,6 +649,8 @@ class Observer:
         ledger.created.add(account.id)
         ledger.known.setdefault(account.id, self.tick)
         self._count("max_creations", {person, account.id}, ("create_user",))
+        if person in ledger.locked_once:
+            self._changed_access({person, account.id}, gave=True)
 
     def _touched(self, before: Account, after: Account | None) -> None:
         """Whether this account may be touched at all, and whose it is afterwards."""
@@ -699,8 +711,20 @@ class Observer:
 
     # Limits.
 
-    def _count(self, limit: str, keys: set[str], effect: tuple[str, ...]) -> None:
-        """Something that a limit counts was done to a person; unless somebody agreed, it has to be within."""
+    def _changed_access(self, keys: set[str], *, gave: bool) -> None:
+        self.ledger.access |= dict.fromkeys(keys, (self.now(), gave))
+        if not gave:
+            self.ledger.locked_once |= keys
+
+    def _recently(self, keys: set[str], *, gave: bool) -> bool:
+        """Whether our last change of somebody's access was this one, and is of the window."""
+        oldest = self.began - self.rules.window - timedelta(minutes=30)
+        known = [self.ledger.access[key] for key in keys if key in self.ledger.access]
+        return any(at > oldest and given is gave for at, given in known)
+
+    def _count(self, limit: str, keys: set[str], effect: tuple[str, ...], *, free: bool = False) -> None:
+        """Something that a limit counts was done to a person; unless somebody agreed, it has to be within. `free`: it
+        undoes what we did within the window, or restores a lock."""
         ledger = self.ledger
         kind, *teams = effect
         wanted = {(kind, who, *([team] if team else [])) for who in keys for team in (teams or [""])}
@@ -710,7 +734,7 @@ class Observer:
                     agreement.spent.setdefault(account, set()).update(agreement.effects & wanted)
                 agreement.effects -= wanted
                 return
-        if self.first and limit in ("max_creations", "max_grants"):
+        if free or (self.first and limit in ("max_creations", "max_grants", "max_reactivations")):
             return
         if self.person:
             ledger.persons.append((self.now(), min(keys)))
