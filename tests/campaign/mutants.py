@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from reconciler import apply, consent, cycle, diff, jumpcloud_lists, keeper, match, store
+from reconciler import apply, consent, cycle, diff, jumpcloud_lists, keeper, match, safety, store
 from reconciler.pairs import Match
 from reconciler.safety import Judged
 
@@ -82,6 +82,11 @@ def ignore_the_limits() -> AbstractContextManager[Any]:
     return patch.object(cycle, "judge", lambda plan, *_: Judged(plan))
 
 
+def unlock_without_a_limit() -> AbstractContextManager[Any]:
+    """However many people are unlocked, none of it is held."""
+    return patch.object(safety._Judge, "_unlock_limit", lambda *_: [])
+
+
 def forget_who_is_protected() -> AbstractContextManager[Any]:
     """policy.protect is not looked at."""
 
@@ -140,6 +145,7 @@ ASKED_FOR: tuple[Mutant, ...] = (
 )
 FURTHER: tuple[Mutant, ...] = (
     ignore_the_limits,
+    unlock_without_a_limit,
     forget_who_is_protected,
     send_to_whatever_node,
     believe_an_address,

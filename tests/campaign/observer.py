@@ -31,8 +31,13 @@ from tests.campaign.rules import HOST, Rules
 from tests.campaign.seams import CampaignStore
 from tests.campaign.truth import Truth
 
-DEFAULTS = {"max_deactivations": "2%", "max_removals": "5%", "max_creations": "5%", "max_grants": "5%"}
-DEFAULTS["max_reactivations"] = "5%"
+DEFAULTS = {
+    "max_deactivations": "2%",
+    "max_removals": "5%",
+    "max_creations": "5%",
+    "max_grants": "5%",
+    "max_reactivations": "5%",
+}
 
 
 NAMES = {"display_name": "displayName", "given_name": "givenName", "family_name": "familyName", "name": "displayName"}
