@@ -29,7 +29,7 @@ from reconciler.model import (
     typed,
 )
 from reconciler.pairs import Match, tied_to_another
-from reconciler.pilot import entries_for
+from reconciler.pilot import remembered
 from reconciler.policy import Policy
 
 
@@ -333,7 +333,7 @@ def _remember(result: Match, directory: Directory, snapshot: Snapshot, policy: P
             else account.left_at or now,
             protected_as=protected_as,
             takeover=Takeover.NONE,
-            pilot=entries_for(policy, directory, user) if belongs else account.pilot,
+            pilot=remembered(policy, directory, user, account),
             # Before the first plan is through, a leaver's lock is taken for ours: we may have forgotten it.
             locked_by_us=(account.locked_by_us and not (in_scope and account.active))
             or (not snapshot.reviewed and not account.active and not account.gone and (user is None or has_left(user))),
@@ -347,6 +347,8 @@ def _remember(result: Match, directory: Directory, snapshot: Snapshot, policy: P
         if learnt != account:
             result.accounts[keeper_id] = learnt
     for team_id, team in result.teams.items():
+        if team.jumpcloud_id in directory.unclear_groups:
+            continue
         left_at = None if not team.managed or team.jumpcloud_id in directory.groups else team.left_at or now
         if left_at != team.left_at:
             result.teams[team_id] = replace(team, left_at=left_at)

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from reconciler.jumpcloud import JumpCloud, PersonAmbiguous
 from reconciler.keeper import Keeper
-from reconciler.match import in_pilot
 from reconciler.model import USER_NAME, Directory, fold
+from reconciler.pilot import in_pilot
 from reconciler.policy import Policy, TeamPolicy
 
 

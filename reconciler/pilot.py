@@ -18,12 +18,21 @@ def entries_for(policy: Policy, directory: Directory, user: User | None) -> froz
     return frozenset(found | {f"user:{fold(user.email)}"}) & _entries(policy.only)
 
 
+def remembered(policy: Policy, directory: Directory, user: User | None, account: Account) -> frozenset[str]:
+    """Return the entries to store for an account: those of now for a user in scope, else those of when last in scope.
+    What JumpCloud does not say clearly takes none away."""
+    if user is None or not user.belongs:
+        return account.pilot
+    now = entries_for(policy, directory, user)
+    return account.pilot | now if _unclear(directory, user) else now
+
+
 def in_pilot(policy: Policy, directory: Directory, user: User | None, account: Account | None) -> bool:
     """Whether operations on this person are sent: everybody without a pilot, else whoever is in it now, or was when
     last in scope."""
     if policy.only is None or entries_for(policy, directory, user):
         return True
-    if user is not None and user.belongs:
+    if user is not None and user.belongs and not _unclear(directory, user):
         return False
     listed = user is not None and fold(user.email) in policy.only.users
     return listed or (account is not None and not left_outside(policy, account))
@@ -51,6 +60,11 @@ def unmatched(policy: Policy, directory: Directory) -> str:
     users = policy.only.users - {fold(user.email) for user in directory.users.values()}
     said = [f"no group in scope is named {name}" for name in sorted(groups)]
     return ", ".join([*said, *(f"nobody in scope has the address {address}" for address in sorted(users))])
+
+
+def _unclear(directory: Directory, user: User) -> bool:
+    """Whether it is not known in which groups in scope a user is, or how these are called."""
+    return user.teams_unknown or user.unsure or not directory.unclear_groups.isdisjoint(user.groups)
 
 
 def _entries(pilot: Pilot) -> frozenset[str]:

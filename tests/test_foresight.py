@@ -125,5 +125,5 @@ def test_a_first_plan_that_is_sent_tells_what_the_limits_will_hold_later(first_r
 def test_a_plan_about_one_person_raises_no_alarm() -> None:
     people = [user(1)]
     held = snapshot([account(people[0])])
-    decision = decide(directory(people), held, focus=people[0].id)
+    decision = decide(directory(people), held, focus=frozenset({people[0].id}))
     assert decision.upcoming == () and not alarms(told(decision))

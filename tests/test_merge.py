@@ -9,6 +9,7 @@ from reconciler.merge import merged
 from reconciler.model import Account, Membership
 from tests.world import MEMBER, NOW, account, user
 
+IT = frozenset({"group:IT"})
 BEFORE = account(user(1), memberships={"t1": MEMBER})
 
 
@@ -20,7 +21,7 @@ def test_a_row_that_nobody_changed_meanwhile_is_written_as_it_is() -> None:
 
 def test_a_lock_by_the_lane_outlives_the_copy_of_a_whole_cycle() -> None:
     locked = replace(BEFORE, active=False, locked_by_us=True)
-    wanted = replace(BEFORE, pilot=True, shown={**BEFORE.shown, "displayName": "New"})
+    wanted = replace(BEFORE, pilot=IT, shown={**BEFORE.shown, "displayName": "New"})
     assert merged(wanted, BEFORE, locked) == replace(wanted, active=False, locked_by_us=True)
 
 
@@ -33,7 +34,7 @@ def test_memberships_and_names_are_merged_entry_by_entry() -> None:
 
 
 def test_a_row_that_was_deleted_meanwhile_stays_so_and_one_that_came_stays() -> None:
-    assert merged(replace(BEFORE, pilot=True), BEFORE, None) is None
+    assert merged(replace(BEFORE, pilot=IT), BEFORE, None) is None
     came = replace(BEFORE, active=False)
     assert merged(BEFORE, None, came) == came
 
@@ -42,7 +43,7 @@ rows = st.builds(
     lambda active, pilot, left, teams: replace(
         BEFORE,
         active=active,
-        pilot=pilot,
+        pilot=IT if pilot else frozenset(),
         left_at=NOW if left else None,
         memberships=dict.fromkeys(teams, MEMBER),
     ),

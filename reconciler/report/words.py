@@ -293,7 +293,14 @@ def amounts(operations: Sequence[Operation]) -> str:
     return ", ".join(parts)
 
 
-_NOUNS = {"user": "person", "team": "team", "command": "program", "list": "list", "limit": "limit", "setting": "setting"}
+_NOUNS = {
+    "user": "person",
+    "team": "team",
+    "command": "program",
+    "list": "list",
+    "limit": "limit",
+    "setting": "setting",
+}
 
 
 @dataclass(frozen=True, slots=True)
