@@ -425,7 +425,9 @@ def test_somebody_whom_another_run_has_changed_meanwhile_is_put_off_without_a_fa
 def test_an_outcome_is_built_on_the_row_as_it_is_by_then(store: Store) -> None:
     """What was recorded beside the run is not lost to the copy that the run began with."""
     keeper = node()
-    moved = replace(PEOPLE.accounts[account(ADA).keeper_id], left_at=NOW, review_lock=True, pilot=True)
+    moved = replace(
+        PEOPLE.accounts[account(ADA).keeper_id], left_at=NOW, review_lock=True, pilot=frozenset({"group:IT"})
+    )
 
     class Meanwhile(Sure):
         async def of(self, op: Operation) -> Finding:
@@ -449,7 +451,7 @@ def test_an_outcome_is_built_on_the_row_as_it_is_by_then(store: Store) -> None:
 
     asyncio.run(go())
     kept = store.account(moved.keeper_id)
-    assert kept is not None and (kept.active, kept.left_at, kept.pilot) == (False, NOW, True)
+    assert kept is not None and (kept.active, kept.left_at, kept.pilot) == (False, NOW, moved.pilot)
 
 
 def test_nothing_that_gives_is_begun_once_the_time_is_up_and_locks_go_on(
