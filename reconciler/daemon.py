@@ -23,7 +23,7 @@ from tzlocal import get_localzone
 from reconciler import cycle, exits, log, orders, systemd, wiring
 from reconciler.after import After
 from reconciler.config import Settings, SettingsError, load
-from reconciler.health import Told, serving
+from reconciler.health import INTERVALS, Told, serving, silent
 from reconciler.http import HttpError
 from reconciler.orders import DECISIONS, Answer, Ask, Setting
 from reconciler.plan import SCHEDULE
@@ -70,6 +70,8 @@ class Daemon:
         self._lane_failed = ""
         self._reload = False
         self._failures = Failures()
+        self._cycle_over = time.monotonic()
+        self._silent = False
         self._after = After(store)
         self._scheduler = AsyncIOScheduler(
             timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
@@ -138,7 +140,7 @@ class Daemon:
             return
         told = Told(
             lambda: self._after.metrics(self.clock()),
-            lambda: not any(task.done() for task in self._tasks),
+            self._alive,
             lambda: self._after.ready(self.settings, self.clock()),
         )
         try:
@@ -149,6 +151,18 @@ class Daemon:
             return
         self._listening = listen
         logger.info("metrics and health at http://{}:{}", listen.host, port)
+
+    def _alive(self) -> bool:
+        """Whether the workers live, and make requests when some are due."""
+        schedule = self.settings.schedule
+        interval = schedule.interval.total_seconds()
+        # The scheduler is not asked: that it has come to a standstill is to be seen too.
+        due = max(self._cycle_over + interval + schedule.jitter.total_seconds(), self._failures.until)
+        silence = silent(time.monotonic(), due, interval, (counters for _, counters in self._services.traffic))
+        if silence and not self._silent:
+            logger.error("No request was made for {} intervals, though some were due. Restart the service.", INTERVALS)
+        self._silent = silence
+        return not silence and not any(task.done() for task in self._tasks)
 
     def stop(self) -> None:
         """Begin no new operation; what is on its way is finished and recorded."""
@@ -225,7 +239,9 @@ class Daemon:
                 await self._serve(request)
             if self._due and not self.stopping.is_set() and not self._failures.resting():
                 due, self._due = self._due, set()
-                if not await self._cycle(resync="resync" in due):
+                succeeded = await self._cycle(resync="resync" in due)
+                self._cycle_over = time.monotonic()
+                if not succeeded:
                     # What failed is made up for, a resync by a resync, once the pause is over.
                     self._due |= due
                     asyncio.get_running_loop().call_later(self._failures.rest(), self._wake.set)
@@ -448,6 +464,11 @@ class Failures:
         self._words: str | None = None
         self._pause = timedelta(0)
         self._until = 0.0
+
+    @property
+    def until(self) -> float:
+        """The monotonic time at which the pause ends, or ended."""
+        return self._until
 
     def add(self, interval: timedelta, words: str = "") -> bool:
         """One more; returns whether these words are new. The pauses double, up to `LONGEST_PAUSE`."""

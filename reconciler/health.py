@@ -1,16 +1,17 @@
 """A small HTTP server in the daemon's own loop: `/metrics`, `/healthz`, `/readyz`.
 
 It only tells, takes no orders, and is bounded: so many connections, so many bytes, so many seconds. That it answers
-at all says that the loop lives.
+at all says that the loop lives; `silent` says whether it does what it is there for.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 
 from loguru import logger
 
+from reconciler.http import Counters
 from reconciler.settings_fields import Listen
 
 MOST_CONNECTIONS = 16
@@ -19,17 +20,36 @@ MOST_BYTES = 8192
 PATIENCE = 5.0
 """Seconds for a request to arrive, and again for the answer to be taken."""
 
+INTERVALS = 3
+"""Intervals for which requests may be due while no connection is attempted or answered."""
+SHORTEST_SILENCE = 600.0
+"""Seconds of silence that are no sign of anything, however short the interval: a service may ask for a pause of five
+minutes, and a program that approves teams may take two."""
+
 _TEXT = "text/plain; charset=utf-8"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the server tells, asked anew for each request: the metrics, whether the loop lives, whether it is ready."""
+    """The answers of the server, made anew for each request: the metrics, whether it works, whether it is ready."""
 
     metrics: Callable[[], bytes]
     alive: Callable[[], bool]
     ready: Callable[[], bool]
+
+
+def silent(now: float, due: float, interval: float, traffic: Iterable[Counters]) -> bool:
+    """Whether requests have been due for three intervals while no connection was attempted or answered.
+
+    They are due from `due` on, when a cycle should have begun, and at a service as soon as one waits there. A failed
+    attempt is a sign of life like any other: an outage of a service makes nothing silent. `now` and `due` are
+    monotonic times, all in seconds.
+    """
+    patience = max(INTERVALS * interval, SHORTEST_SILENCE)
+    counters = list(traffic)
+    stuck = any(one.waiting and now - one.sign > patience for one in counters)
+    return stuck or now - max(due, *(one.sign for one in counters)) > patience
 
 
 @contextlib.asynccontextmanager

@@ -8,6 +8,7 @@ import asyncio
 import functools
 import json
 import logging
+import math
 import os
 import re
 import socket
@@ -91,11 +92,15 @@ class Limits:
 
 @dataclass(slots=True)
 class Counters:
-    """What one client has done so far: attempts sent, attempts repeated, replies that said to slow down."""
+    """What the clients of one service have done so far: attempts sent, attempts repeated, replies that said to slow
+    down. `waiting` are the requests without an answer yet; `sign` is the monotonic time of the last sign of life: an
+    attempt that began or ended, or a request while there was no other."""
 
     requests: int = 0
     retries: int = 0
     throttled: int = 0
+    waiting: int = 0
+    sign: float = -math.inf
 
 
 class Http:
@@ -105,7 +110,8 @@ class Http:
     for them, see `service_url` (ValueError). Proxies come from HTTPS_PROXY, ALL_PROXY and NO_PROXY (never for
     loopback), trusted authorities from SSL_CERT_FILE, REQUESTS_CA_BUNDLE and SSL_CERT_DIR, else from the
     system; Unreachable where those can't be used. `reads_only`: no request changes anything there, so that a POST
-    may have been a search too; `last_moment` holds for changes.
+    may have been a search too; `last_moment` holds for changes. `counters` may be those of another client of the same
+    service.
     """
 
     def __init__(
@@ -119,11 +125,12 @@ class Http:
         reads_only: bool = False,
         limits: Limits | None = None,
         clock: Clock | None = None,
+        counters: Counters | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.service = service
         self.base_url = service_url(base_url)
-        self.counters = Counters()
+        self.counters = counters or Counters()
         self._headers = _asked(headers)
         self._pace = pace
         self._reads_only = reads_only
@@ -191,6 +198,16 @@ class Http:
         changes = method != "GET" and not self._reads_only
         time_left = functools.partial(evidence_age.time_left, self._clock) if changes else no_end
         wanted = _Wanted(call, params, content, kind, changes, time_left)
+        if not self.counters.waiting:
+            self._sign()
+        self.counters.waiting += 1
+        try:
+            return await self._answer(wanted, repeatable=repeatable)
+        finally:
+            self.counters.waiting -= 1
+
+    async def _answer(self, wanted: "_Wanted", *, repeatable: bool) -> Reply:
+        """Make attempts until there is a definite answer, or none is to be expected."""
         attempts, doubtful = 0, False
         first: float | None = None
         failed: Failure | None = None
@@ -216,10 +233,10 @@ class Http:
                 or self._clock.monotonic() + wait - first > self._limits.total
             ):
                 raise self._error(wanted, outcome, attempts, doubtful=doubtful)
-            if wait > time_left():
+            if wait > wanted.time_left():
                 raise self._too_late(wanted, outcome, attempts, doubtful=doubtful)
             self.counters.retries += 1
-            logger.debug("{}: {}; again in {:.1f} s", call, outcome.problem, wait)
+            logger.debug("{}: {}; again in {:.1f} s", wanted.call, outcome.problem, wait)
             if not outcome.slow_down:
                 await self._clock.sleep(wait)
 
@@ -259,11 +276,17 @@ class Http:
         if wanted.time_left() < 0:
             raise NoTurn
         self.counters.requests += 1
+        self._sign()
         try:
             async with asyncio.timeout(self._limits.reply):
                 return await self._exchange(loan, request, wanted.call)
         except (httpx.HTTPError, httpx.InvalidURL, OSError, RuntimeError, ValueError) as error:
             return self._explain(error)
+        finally:
+            self._sign()
+
+    def _sign(self) -> None:
+        self.counters.sign = self._clock.monotonic()
 
     async def _authorise(self, request: httpx.Request) -> bool:
         """Put the credentials in; False where they can't be sent. No frame that can fail later holds them."""

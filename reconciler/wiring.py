@@ -7,7 +7,7 @@ from reconciler import jumpcloud as jc
 from reconciler import keeper as scim
 from reconciler.config import Settings
 from reconciler.hooks import read_inventory
-from reconciler.http import Http, Pace
+from reconciler.http import Counters, Http, Pace
 from reconciler.reading import Services
 from reconciler.urls import service_url
 
@@ -22,7 +22,8 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
     """Clients of both services, closed at the end. Raises SecretError for a secret that can't be had."""
     async with AsyncExitStack() as stack:
         section = settings.jumpcloud
-        credentials, forget_token = await _credentials(stack, settings)
+        traffic = Counters()
+        credentials, forget_token = await _credentials(stack, settings, traffic)
         console = await stack.enter_async_context(
             Http(
                 service="JumpCloud",
@@ -31,6 +32,7 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
                 pace=Pace(*JUMPCLOUD_PACE),
                 in_flight=section.in_flight,
                 reads_only=True,
+                counters=traffic,
             )
         )
         endpoint = await stack.enter_async_context(
@@ -47,11 +49,13 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
             scim.Keeper(endpoint),
             service_url(settings.keeper.scim_url),
             (lambda now: read_inventory(settings, now)) if settings.keeper.inventory_command else None,
-            (("jumpcloud", console.counters), ("keeper", endpoint.counters)),
+            (("jumpcloud", traffic), ("keeper", endpoint.counters)),
         )
 
 
-async def _credentials(stack: AsyncExitStack, settings: Settings) -> tuple[_Headers, Callable[[], None] | None]:
+async def _credentials(
+    stack: AsyncExitStack, settings: Settings, traffic: Counters
+) -> tuple[_Headers, Callable[[], None] | None]:
     """The headers for JumpCloud: an administrator's key, or a service account's token and how to have it renewed."""
     section = settings.jumpcloud
     if section.client_id is None or section.client_secret is None:
@@ -66,6 +70,7 @@ async def _credentials(stack: AsyncExitStack, settings: Settings) -> tuple[_Head
             pace=Pace(*JUMPCLOUD_PACE),
             in_flight=1,
             reads_only=True,
+            counters=traffic,
         )
     )
     account = jc.ServiceAccount(oauth, section.organization)
