@@ -110,7 +110,7 @@ def test_somebody_hidden_for_a_day_waits_for_a_person(world: World) -> None:
         store.save(replace(held, unclear=aged), held)
     writes = world.writes()
     done = world.run("apply", expect=4)
-    assert "shows no record of these people" in " ".join((done.stdout + done.stderr).split())
+    assert "shows no record of them" in " ".join((done.stdout + done.stderr).split())
     assert world.writes() == writes and len(active(world)) == 8
     world.jumpcloud.show_user(people[0])
     world.run("apply")
