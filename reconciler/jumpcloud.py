@@ -187,8 +187,8 @@ class JumpCloud:
 
     async def _usable(self, row: ApplicationRow) -> tuple[str, Application]:
         application = Application(row.id, row.label)
-        if "active" in row.unreadable:
-            raise UnexpectedReply(f"JumpCloud's reply about the application {row.id} is not as documented, at active")
+        if odd := sorted(row.unreadable & {"active", "organization"}):
+            raise UnexpectedReply(f"JumpCloud's reply about the application {row.id} is not as documented, at {odd[0]}")
         if row.active is False:
             raise ApplicationInactive(application)
         return row.organization or await self._organization(), application

@@ -9,6 +9,7 @@ from typing import Any
 from reconciler.simulator import jumpcloud_document, jumpcloud_v1, jumpcloud_v2
 from reconciler.simulator.jumpcloud_access import Access
 from reconciler.simulator.jumpcloud_assumptions import Assumptions
+from reconciler.simulator.jumpcloud_oddities import Oddities
 from reconciler.simulator.jumpcloud_query import Call, Query, Refused, names
 from reconciler.simulator.service import Controlled, Request, Response
 
@@ -22,6 +23,7 @@ class JumpCloud(Access):
 
     def __init__(self, assumptions: Assumptions | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(assumptions or Assumptions(), clock)
+        self.oddities = Oddities()
         self.add_organization("Example")
         self._serial = 0
 
@@ -39,7 +41,7 @@ class JumpCloud(Access):
         with self.lock:
             self._serial += 1
             try:
-                return self._answer(request)
+                return self.oddities.answered(request, lambda: self._answer(request))
             except Refused as refused:
                 return refused.response
 
@@ -67,9 +69,12 @@ def controlled(jumpcloud: JumpCloud) -> Controlled:
         """add_organization add_user update_user suspend activate delete_user add_group rename_group delete_group
         add_member remove_member add_application update_application delete_application bind_group unbind_group
         bind_user unbind_user settle_graph add_api_key revoke_api_key add_service_account revoke_service_account
-        expire_tokens deny allow load"""
+        expire_tokens deny allow load hide_user show_user"""
     )
-    return Controlled(jumpcloud, {name: getattr(jumpcloud, name) for name in sorted(controls)}, jumpcloud.dump)
+    odd = names("spoil spoil_node heal take_down put_up")
+    found = {name: getattr(jumpcloud, name) for name in controls}
+    found |= {name: getattr(jumpcloud.oddities, name) for name in odd}
+    return Controlled(jumpcloud, dict(sorted(found.items())), jumpcloud.dump)
 
 
 @dataclass(frozen=True, slots=True)

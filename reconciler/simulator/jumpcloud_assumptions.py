@@ -11,6 +11,15 @@ class Assumptions:
     total_count_header: bool = True
     """V2 lists carry `x-total-count`: seen in replies, not in the API description of these routes."""
 
+    totals: Literal["list", "page"] = "list"
+    """What totals count: the whole list, or the rows of the page that carries them."""
+
+    page_rows: int | None = None
+    """How many rows a page holds at most, whatever `limit` asks for; None: as many as it asks for."""
+
+    shifting_rows: bool = False
+    """Lists move on by one row with each request, as while many records change: no two readings are alike."""
+
     unknown_parameters: Literal["refused", "ignored"] = "refused"
     """What happens to a query parameter that a route does not document. "ignored" is what many services do;
     then `fields` at the single application does not keep its private key out of the answer."""
@@ -47,6 +56,12 @@ class Assumptions:
 
     paths_limit: int | None = None
     """How many paths an element of a graph list shows at most; whether they are ever cut is not documented."""
+
+    gone_status: Literal[404, 410] = 404
+    """The status for records that are not there, and for graph lists of them; 410 is in JumpCloud's list of codes."""
+
+    state_filter: Literal["heeded", "refused", "ignored"] = "heeded"
+    """What V1's user list does with filters on `state` and `suspended`; only described in general."""
 
     unknown_in_graph: Literal["refused", "empty"] = "refused"
     """The graph lists of an unknown or deleted application, group or user: 404, or an empty 200."""

@@ -69,6 +69,8 @@ class Organization:
     truth: Graph = field(default_factory=Graph)
     shown: Graph = field(default_factory=Graph)
     pending: deque[tuple[float, Callable[[Graph], None]]] = field(default_factory=deque)
+    hidden: set[str] = field(default_factory=set)
+    """Users whose records the asking role does not see; the graph lists them."""
     by_id: list[str] | None = None
     """The users' ids in order, None where they are to be sorted anew."""
 
@@ -157,6 +159,20 @@ class Directory:
             del home.users[user]
             home.by_id = None
             self._remove(home, user)
+
+    def hide_user(self, user: str) -> None:
+        """Hide a user's record from whoever asks, as a narrowed role would; the graph still lists the user."""
+        with self.lock:
+            home = self._holding("users", user)
+            home.hidden.add(user)
+            home.by_id = None
+
+    def show_user(self, user: str) -> None:
+        """Show a user's record again."""
+        with self.lock:
+            home = self._holding("users", user)
+            home.hidden.discard(user)
+            home.by_id = None
 
     def add_group(self, name: str, *, organization: str | None = None, **values: Any) -> str:
         """A new user group without members; `values` are further fields of `Group`. Returns the id."""

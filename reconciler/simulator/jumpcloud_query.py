@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from reconciler.simulator.jumpcloud_assumptions import Assumptions
@@ -292,7 +292,28 @@ class Call:
 
     def page(self, maximum: int = PAGE_LIMIT) -> Page:
         """The page that the query asks for."""
-        return Page.of(self.query.number("limit", DEFAULT_LIMIT), self.query.number("skip", 0), maximum)
+        page = Page.of(self.query.number("limit", DEFAULT_LIMIT), self.query.number("skip", 0), maximum)
+        return self.held(page)
+
+    def held(self, page: Page) -> Page:
+        """The page with as many rows as it holds at most."""
+        most = self.assumptions.page_rows
+        return page if most is None else replace(page, limit=min(page.limit, most))
+
+    def shifted(self, ids: list[str]) -> list[str]:
+        """The list as it is by now, where it changes all the time."""
+        if not self.assumptions.shifting_rows or not ids:
+            return ids
+        place = self.serial % len(ids)
+        return [*ids[place:], *ids[:place]]
+
+    def total(self, rows: int, whole: int) -> int:
+        """The total that a page of so many rows announces."""
+        return rows if self.assumptions.totals == "page" else whole
+
+    def gone(self) -> Refused:
+        """The answer for what is not there."""
+        return Refused(self.assumptions.gone_status, "Not Found")
 
 
 def json_body(request: Request) -> dict[str, Any]:

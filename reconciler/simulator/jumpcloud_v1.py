@@ -1,7 +1,7 @@
 """The simulated JumpCloud's V1 routes: organisations, applications and users, in `{"totalCount", "results"}`."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from reconciler.simulator.jumpcloud_assumptions import Assumptions
@@ -75,8 +75,9 @@ def _page_of(call: Call, rows: Rows, order: Order) -> Response:
             ids = _shuffled(ids, call.serial)
         for name in reversed(order.sort):
             ids = sorted(ids, key=_sort_key(rows, name.removeprefix("-")), reverse=name.startswith("-"))
-    results = [_projected(rows.show(one), order.fields, call.assumptions) for one in order.page(ids)]
-    return Response.of_json(200, {"totalCount": len(ids), "results": results})
+    shown = order.page(call.shifted(ids))
+    results = [_projected(rows.show(one), order.fields, call.assumptions) for one in shown]
+    return Response.of_json(200, {"totalCount": call.total(len(results), len(ids)), "results": results})
 
 
 def _matching(rows: Rows, wanted: Filter | None) -> list[str]:
@@ -180,12 +181,13 @@ def _users(call: Call) -> Rows:
 
     def by_id() -> list[str]:
         if home.by_id is None:
-            home.by_id = sorted(home.users)
+            home.by_id = sorted(home.users.keys() - home.hidden)
         return home.by_id
 
+    ids = [one for one in home.users if one not in home.hidden] if home.hidden else list(home.users)
     return Rows(
-        list(home.users), by_id, lambda one: _user_value(home, home.users[one]),
-        lambda one: _user_row(call, home.users[one]), home.users.__contains__,
+        ids, by_id, lambda one: _user_value(home, home.users[one]),
+        lambda one: _user_row(call, home.users[one]), lambda one: one in home.users and one not in home.hidden,
     )  # fmt: skip
 
 
@@ -209,13 +211,19 @@ def _user_row(call: Call, user: User) -> dict[str, Any]:
 
 def users(call: Call) -> Response:
     """`GET /systemusers`."""
-    return _page_of(call, _users(call), _query_order(call, USER_FIELDS, call.assumptions.users_limit))
+    order = _query_order(call, USER_FIELDS, call.assumptions.users_limit)
+    by_state = any(word in call.request.target for word in ("=state:", "=suspended:", "=state%3A", "=suspended%3A"))
+    if by_state and call.assumptions.state_filter == "refused":
+        raise bad_request("filters on this field are not supported")
+    if by_state and call.assumptions.state_filter == "ignored":
+        order = replace(order, filter=None)
+    return _page_of(call, _users(call), order)
 
 
 def user(call: Call, identifier: str) -> Response:
     """`GET /systemusers/{id}`."""
-    if identifier not in call.home.users:
-        raise Refused(404, "Not Found")
+    if identifier not in call.home.users or identifier in call.home.hidden:
+        raise call.gone()
     row = _user_row(call, call.home.users[identifier])
     fields = call.query.words("fields", None, USER_FIELDS)
     return Response.of_json(200, _projected(row, fields, call.assumptions))
@@ -231,9 +239,8 @@ def search_users(call: Call) -> Response:
         filters.append(search_filter(body["filter"], USER_FIELDS, call.assumptions.search_in_operator))
     if "searchFilter" in body:
         filters.append(search_text(body["searchFilter"], USER_FIELDS))
-    page = Page.of(
-        _paging(call, body, "limit", DEFAULT_LIMIT), _paging(call, body, "skip", 0), call.assumptions.users_limit
-    )
+    limit, skip = _paging(call, body, "limit", DEFAULT_LIMIT), _paging(call, body, "skip", 0)
+    page = call.held(Page.of(limit, skip, call.assumptions.users_limit))
     sort, fields = (_body_fields(body, name) for name in ("sort", "fields"))
     return _page_of(call, _users(call), Order(page, All(tuple(filters)) if filters else None, sort, fields))
 

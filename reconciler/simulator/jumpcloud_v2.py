@@ -7,7 +7,7 @@ from typing import Any
 
 from reconciler.simulator.jumpcloud_directory import Group, Organization
 from reconciler.simulator.jumpcloud_graph import graph_order
-from reconciler.simulator.jumpcloud_query import Call, Refused, bad_request, names
+from reconciler.simulator.jumpcloud_query import Call, bad_request, names
 from reconciler.simulator.service import Response
 
 GROUP_FIELDS = names(
@@ -33,7 +33,8 @@ def groups(call: Call) -> Response:
     ids = _chosen(call, list(rows), rows.__getitem__, GROUP_FILTERS, GROUP_FIELDS)
     fields = call.query.words("fields", ",", GROUP_FIELDS)
     shown = [
-        {name: value for name, value in rows[one].items() if not fields or name in fields} for one in call.page()(ids)
+        {name: value for name, value in rows[one].items() if not fields or name in fields}
+        for one in call.page()(call.shifted(ids))
     ]
     return _array(call, shown, len(ids))
 
@@ -41,7 +42,7 @@ def groups(call: Call) -> Response:
 def group(call: Call, identifier: str) -> Response:
     """`GET /usergroups/{id}`."""
     if identifier not in call.home.groups:
-        raise Refused(404, "Not Found")
+        raise call.gone()
     return Response.of_json(200, _group_row(call.home.groups[identifier]))
 
 
@@ -159,11 +160,11 @@ def _list(call: Call, nodes: _Nodes, known: set[str], show: Callable[[str], Any]
     page, dead_entries = call.page(), call.assumptions.dead_entries
     if nodes.node not in known:
         if call.assumptions.unknown_in_graph == "refused":
-            raise Refused(404, "Not Found")
+            raise call.gone()
         return _array(call, [], 0)
     ids = graph.listed(nodes.kind, nodes.node, nodes.find)
     ids = _chosen(call, ids, lambda one: {"id": one, "type": nodes.type}, GRAPH_FIELDS, GRAPH_FIELDS)
-    rows = [None if one in graph.dead else show(one) for one in page(ids)]
+    rows = [None if one in graph.dead else show(one) for one in page(call.shifted(ids))]
     if dead_entries != "null":
         rows = [row for row in rows if row is not None]
     uncounted = len(graph.dead.intersection(ids)) if graph.dead and dead_entries == "uncounted" else 0
@@ -194,7 +195,7 @@ def _sort_key(row: Callable[[str], Mapping[str, Any]], field: str) -> Callable[[
 def _array(call: Call, rows: list[Any], total: int) -> Response:
     headers = {"content-type": "application/json"}
     if call.assumptions.total_count_header:
-        headers["x-total-count"] = str(total)
+        headers["x-total-count"] = str(call.total(len(rows), total))
     return Response(200, headers, json.dumps(rows, separators=(",", ":")).encode())
 
 

@@ -57,13 +57,14 @@ def test_a_total_of_five_thousand_digits_is_no_list(office: Office) -> None:
         return Response(200, {**response.headers, "x-total-count": "9" * 5_000}, response.body)
 
     with pytest.raises(JumpCloudError, match="announces 9"):
-        with_reply(office, "cycle", "/usergroups?", change)
+        with_reply(office, "cycle", f"{office.application}/users?", change)
 
 
 def test_an_organisation_is_known_by_an_id(office: Office) -> None:
     def change(response: Response) -> Response:
         document = json.loads(response.body)
-        document["results"][0]["organization"] = "\x1b[2J" * 10_000
+        for row in document["results"]:
+            row["organization"] = "\x1b[2J" * 10_000
         return Response.of_json(200, document)
 
     with pytest.raises(JumpCloudError, match="not as documented"):

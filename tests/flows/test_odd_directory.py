@@ -1,0 +1,118 @@
+"""One record or list of JumpCloud that can't be read: everybody else is served, through the real command line."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from reconciler.store import Store
+from tests.stage import World
+
+
+def fill(world: World, people: int = 8) -> tuple[list[str], list[str]]:
+    groups = [world.group("Engineering"), world.group("Sales")]
+    found = [world.person(f"p{number}", groups[number % 2]) for number in range(people)]
+    world.run("apply")
+    return found, groups
+
+
+def notices(world: World, kind: str = "quarantined") -> list[dict[str, Any]]:
+    document = json.loads(world.run("plan", "--format", "json").stdout)
+    return [one for one in document["notices"] if one["kind"] == kind]
+
+
+def active(world: World) -> set[str]:
+    return {one.email for one in world.keeper.accounts().values() if one.active}
+
+
+def spoil(**values: Any) -> Callable[[World, str, str], None]:
+    return lambda world, person, _: world.jumpcloud.oddities.spoil(person, **values)
+
+
+def spoil_node(**values: Any) -> Callable[[World, str, str], None]:
+    return lambda world, person, _: world.jumpcloud.oddities.spoil_node(person, **values)
+
+
+def down(route: str, status: int) -> Callable[[World, str, str], None]:
+    return lambda world, person, _: world.jumpcloud.oddities.take_down(route.replace("PERSON", person), status)
+
+
+ODD: dict[str, tuple[Callable[[World, str, str], None], set[tuple[str, str]]]] = {
+    "a number for the first name": (spoil(firstname=5), {("user", "p0@example.com")}),
+    "a list for the state": (spoil(state=[]), {("user", "p0@example.com")}),
+    "no id in the list": (spoil(_id=None), {("list", "users"), ("user", "p0@example.com")}),
+    "paths that are none": (spoil_node(paths=7), {("user", "p0@example.com")}),
+    "a group without a name": (
+        lambda world, _, group: world.jumpcloud.oddities.spoil(group, name=""),
+        {("team", "Engineering")},
+    ),
+    "a hidden record": (lambda world, person, _: world.jumpcloud.hide_user(person), {("user", "p0@example.com")}),
+    "no names of groups": (
+        down("/api/v2/usergroups", 403),
+        {("list", "user groups")},
+    ),
+    "no list of groups": (down("/api/v2/applications/[^/]+/usergroups", 403), {("list", "groups in scope")}),
+    "no list of users": (down("/api/systemusers", 403), set()),
+    "a firewall for one person": (down(".*/PERSON.*", 403), set()),
+}
+
+
+@pytest.mark.parametrize("way", ODD)
+def test_everybody_else_is_served(world: World, way: str) -> None:
+    people, groups = fill(world)
+    before = world.keeper.accounts()
+    spoiled, expected = ODD[way]
+    spoiled(world, people[0], groups[0])
+    world.jumpcloud.suspend(people[1])
+    world.person("joiner", groups[1])
+    world.run("apply")
+    assert active(world) == {f"p{number}@example.com" for number in range(8) if number != 1} | {"joiner@example.com"}
+    assert {key: one for key, one in world.keeper.accounts().items() if one.email == "p0@example.com"} == {
+        key: one for key, one in before.items() if one.email == "p0@example.com"
+    }
+    said = notices(world)
+    assert expected <= {(one["subject"]["type"], one["subject"]["name"]) for one in said}
+    assert all(". " in one["message"] for one in said)
+    writes = world.writes()
+    world.run("apply")
+    assert world.writes() == writes
+
+
+def test_a_deleted_group_that_the_graph_still_names_stops_nobody(world: World) -> None:
+    people, groups = fill(world)
+    world.jumpcloud.assumptions = replace(world.jumpcloud.assumptions, graph_lag=1e9)
+    world.jumpcloud.delete_group(groups[0])
+    world.jumpcloud.suspend(people[1])
+    world.run("apply")
+    assert active(world) == {f"p{number}@example.com" for number in range(8) if number != 1}
+    assert [one["subject"]["name"] for one in notices(world)] == ["Engineering"]
+
+
+def test_pages_and_totals_that_lie_lock_nobody(world: World) -> None:
+    people, _ = fill(world, 12)
+    world.jumpcloud.assumptions = replace(world.jumpcloud.assumptions, page_rows=5, totals="page")
+    world.jumpcloud.suspend(people[1])
+    world.run("apply")
+    assert active(world) == {f"p{number}@example.com" for number in range(12) if number != 1}
+    assert not notices(world)
+
+
+def test_somebody_hidden_for_a_day_waits_for_a_person(world: World) -> None:
+    people, _ = fill(world)
+    world.jumpcloud.hide_user(people[0])
+    world.run("apply")
+    with Store.open(world.folder / "state" / "reconciler.db", write=True) as store:
+        held = store.snapshot()
+        aged = {key: replace(one, since=one.since - timedelta(days=1)) for key, one in held.unclear.items()}
+        store.save(replace(held, unclear=aged), held)
+    writes = world.writes()
+    done = world.run("apply", expect=4)
+    assert "shows no record of them" in " ".join((done.stdout + done.stderr).split())
+    assert world.writes() == writes and len(active(world)) == 8
+    world.jumpcloud.show_user(people[0])
+    world.run("apply")
+    with world.state() as store:
+        assert not store.snapshot().unclear
