@@ -92,6 +92,7 @@ class NoticeKind(StrEnum):
     GIVEN_BY_HAND = "given_by_hand"
     KEEPER_DISAGREES = "keeper_disagrees"
     QUARANTINED = "quarantined"
+    CLOCK = "clock"
 
 
 DRIFT_NOTICES = frozenset({NoticeKind.DRIFT, NoticeKind.GIVEN_BY_HAND, NoticeKind.LOCKED_IN_KEEPER})
@@ -102,7 +103,7 @@ DRIFT_NOTICES = frozenset({NoticeKind.DRIFT, NoticeKind.GIVEN_BY_HAND, NoticeKin
 class Subject:
     """Whom or what an operation or a notice is about; ids are empty where there is none (yet)."""
 
-    type: str  # "user" or "team"; of a notice also "command", a program that the settings name, or "list"
+    type: str  # "user" or "team"; of a notice also "command", a program that the settings name, "list", or "machine"
     name: str
     jumpcloud_id: str = ""
     keeper_id: str = ""

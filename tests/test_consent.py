@@ -33,6 +33,7 @@ def effects_of(operations: Iterable[Operation]) -> frozenset[Effect]:
 
 def release(store: Store, *operations: Operation) -> str:
     agree(store, "plan", effects_of(operations), by="root", at=AGO, reason="")
+    store.begin_durations(AGO, None)
     return f"release:{store.open_requests(AGO, 'release')[-1].id}"
 
 
@@ -100,6 +101,16 @@ def test_a_release_lets_through_what_it_is_about_for_four_hours(store: Store) ->
     number = release(store, LOCK)
     assert consent(store).releases == (Release(number, LOCK.effects()),)
     assert given(store, [], "", AGO + RELEASE_LASTS).releases == ()
+
+
+def test_a_release_lasts_from_the_first_run_on_whatever_the_clock_was_when_it_was_given(store: Store) -> None:
+    agree(store, "plan", LOCK.effects(), by="root", at=AGO - DAY, reason="")
+    assert consent(store).releases == (Release("release:1", LOCK.effects()),)
+    store.begin_durations(NOW, AGO)
+    [found] = store.open_requests(NOW)
+    assert (found.at, found.until) == (AGO, NOW + RELEASE_LASTS)  # given since the last run, so not before it
+    store.begin_durations(NOW + DAY, NOW)
+    assert store.open_requests(NOW) == [found]
 
 
 def test_what_is_done_is_used_up_and_what_failed_is_not(store: Store) -> None:

@@ -31,6 +31,7 @@ NOTICES = {
     NoticeKind.CONFLICT: "Conflicts",
     NoticeKind.ELSEWHERE: "Address taken elsewhere",
     NoticeKind.NO_LICENCE: "No licence free",
+    NoticeKind.CLOCK: "Clocks that are wrong",
     NoticeKind.FAILING: "Failing",
     NoticeKind.QUARANTINED: "Not readable in JumpCloud",
     NoticeKind.HOOK_FAILED: "Hooks that failed",
@@ -273,11 +274,8 @@ class Told:
     def number(self) -> str:
         """How many there are, in words."""
         nouns = {subject.type for subject in self.subjects}
-        noun = (
-            {"user": "person", "command": "program", "list": "list"}.get(next(iter(nouns)), "team")
-            if len(nouns) == 1
-            else "subject"
-        )
+        kinds = {"user": "person", "command": "program", "list": "list", "machine": "finding"}
+        noun = kinds.get(next(iter(nouns)), "team") if len(nouns) == 1 else "subject"
         return count(len(self.subjects), noun)
 
 
