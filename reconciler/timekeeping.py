@@ -100,7 +100,7 @@ def judge(machine: datetime, services: Mapping[str, float], known: Known) -> Now
 def following(known: Known, now: Now) -> Known:
     """The findings to keep after a run at this time."""
     if now.certain:
-        return Known(now.offset, now.at, known.at)
+        return Known(now.offset, now.at, min(known.at, now.at) if known.at else None)
     offset = now.offset if now.back_at is None else _NONE
     return replace(known, offset=offset, back_at=now.back_at, certain=False)
 
@@ -117,12 +117,14 @@ def estimate(machine: datetime, known: Known) -> datetime:
 
 
 def _alone(machine: datetime, known: Known) -> Now:
-    """The time without any service's clock. The last run is the only witness, of a clock that was put back.
+    """The time without any service's clock. The last runs are the only witnesses, of a clock that was put back.
 
-    Either this clock is wrong, or that of the last run was. The next run shows it: by then it has gone on from here, or
-    is back where it was.
+    Where it is not before the run before the last, that one's clock alone was ahead. Else either the last runs' was, or
+    this one is behind. The next run shows which: by then it has gone on from here, or is back where it was.
     """
     if known.at is None or machine >= known.at - APART:
+        return Now(machine, _NONE, True, machine, machine)
+    if known.before is not None and machine >= known.before - STEADY:
         return Now(machine, _NONE, True, machine, machine)
     if known.back_at is not None and machine >= known.back_at - STEADY:
         return Now(machine, _NONE, True, machine, min(known.back_at, machine))

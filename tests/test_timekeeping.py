@@ -59,10 +59,16 @@ def test_two_clocks_that_contradict_each_other_are_uncertain(wrong: timedelta) -
     assert after.prunes_by(NOW) is None
 
 
+def test_a_clock_that_was_ahead_in_one_run_only_is_right_at_once() -> None:
+    found = judge(NOW, {}, Known(at=NOW + YEAR, before=NOW - MINUTE))
+    assert (found.at, found.certain, found.correct_to) == (NOW, True, NOW)
+
+
 def test_a_clock_that_went_back_without_a_witness_is_uncertain_until_the_next_run() -> None:
-    ahead = Known(at=NOW + YEAR, before=NOW - MINUTE)
+    ahead = Known(at=NOW + YEAR, before=NOW + YEAR - MINUTE)
     first = judge(NOW, {}, ahead)
     assert not first.certain
+    assert "neither service tells the time" in first.problem
     assert (first.at, first.correct_to) == (NOW + YEAR, None)
     assert first.earliest == NOW
     again = judge(NOW + 5 * MINUTE, {}, following(ahead, first))
