@@ -42,7 +42,7 @@ def everything(store: Store, at: datetime) -> None:
     store.save(w.snapshot([], read_at=at), w.snapshot([], read_at=None))
     run = store.begin_run("cycle", at, by="root", reason="")
     [number] = store.write_ahead(run, [LOCK], {}, at, {"k": at})
-    store.mark_sent(number, at, [])
+    store.mark_sent(number, at, LOCK)
     store.record(number, State.DONE, at, "done")
     store.finish_run(run, at, "done")
     request = store.add_request("pause", {}, by="root", at=at, reason="")
