@@ -23,6 +23,7 @@ from reconciler.policy import Mode
 from reconciler.reading import NobodyThere, Stopped
 from reconciler.standing import Standing
 from reconciler.store import State, StateError, Store
+from reconciler.store.times import corrected_text
 
 T = TypeVar("T")
 
@@ -58,7 +59,7 @@ class After:
         arguments, `traffic` is `Services.traffic`. Gives what the work gave, or raises what it raised. Once
         `stopping` is set, what follows is broken off, and made up for after the next run."""
         stopping = stopping or asyncio.Event()
-        began, at = monotonic(), clock()
+        began = monotonic()
         try:
             outcome = await work()
         except Exception as error:
@@ -68,7 +69,7 @@ class After:
                 await _unless(stopping, self._one_by_one(failed))
             raise
         seconds = monotonic() - began
-        ran = self.ran(settings, order, outcome, at, clock(), seconds, traffic)
+        ran = self.ran(settings, order, outcome, clock(), seconds, traffic)
         notices = await _unless(stopping, self._one_by_one(ran))
         outcome.plan = replace(outcome.plan, notices=(*outcome.plan.notices, *(notices or ())))
         return outcome
@@ -86,12 +87,13 @@ class After:
         settings: Settings,
         order: Order,
         outcome: Outcome,
-        began: datetime,
         now: datetime,
         seconds: float,
         traffic: Iterable[tuple[str, Counters]] = (),
     ) -> list[Notice]:
         """After a run that came to an outcome; gives the notices of what followed it. Seconds: how long it took."""
+        self._correct(now)
+        began = outcome.plan.generated_at
         whole = not order.partial
         # A cycle without anything to send does not show that all writes are paused.
         good = whole and outcome.good and self.store.pause() is None
@@ -123,11 +125,18 @@ class After:
         traffic: Iterable[tuple[str, Counters]] = (),
     ) -> None:
         """After a run that raised; `words` tell a person why (see `words_of`)."""
+        self._correct(now)
         after = self.standing.counted("failed", seconds, (), traffic)
         self._keep(after if order.partial else after.failed(words, now, resync=order.resync))
         snapshot = self._snapshot(settings)
         await self._tell(settings, snapshot, None, whole=not order.partial, began=now, now=now)
         self._measure(settings, snapshot, now)
+
+    def _correct(self, now: datetime) -> None:
+        """Do to what is in memory what the run did to the state file, should a clock have been wrong before."""
+        text, number = corrected_text(standing.to_json(self.standing), now, now)
+        if number:
+            self.standing = standing.from_json(text)
 
     def ready(self, settings: Settings, now: datetime) -> bool:
         """Whether the last good cycle is younger than three intervals."""

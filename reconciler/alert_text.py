@@ -57,6 +57,7 @@ _HEADS = {
     AlertKind.DEACTIVATED: ("1 person was locked in Keeper", "{} people were locked in Keeper"),
     AlertKind.ADDRESS_CHANGE: ("1 e-mail address has changed", "{} e-mail addresses have changed"),
     AlertKind.WAITING: ("1 approval is overdue in Keeper", "{} approvals are overdue in Keeper"),
+    AlertKind.CLOCK: ("A clock is or was wrong",) * 2,
     AlertKind.HOOK_FAILED: (
         "A program that the settings name has failed",
         "{} programs that the settings name have failed",

@@ -53,6 +53,7 @@ class AlertKind(StrEnum):
     DEACTIVATED = "deactivated"
     ADDRESS_CHANGE = "address_change"
     WAITING = "waiting_for_approval"
+    CLOCK = "clock"
     HOOK_FAILED = "hook_failed"
     RECOVERED = "recovered"
     TEST = "test"
@@ -350,6 +351,9 @@ def _of_notice(now: Situation, notice: Notice) -> Iterator[Fact]:
     key = f"{subject.key} {hashlib.sha256(notice.message.encode()).hexdigest()[:12]}"
     if notice.kind is NoticeKind.ADDRESS_CHANGE:
         yield Fact(AlertKind.ADDRESS_CHANGE, key, subject.name, notice.message, now.at)
+    elif notice.kind is NoticeKind.CLOCK:
+        # Once for as long as it lasts: the message names how much, which is never twice the same.
+        yield Fact(AlertKind.CLOCK, subject.name, subject.name, notice.message, now.at)
     elif notice.kind is NoticeKind.CONFLICT and subject.type == "user":
         yield Fact(AlertKind.ADDRESS_CONFLICT, key, subject.name, notice.message, now.at)
     elif notice.kind is NoticeKind.KEEPER_DISAGREES:

@@ -3,6 +3,7 @@ is used up. What it means for a plan is said in `safety`."""
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
+from typing import Any
 
 from reconciler.model import fold
 from reconciler.plan import Effect, Kind, Plan
@@ -20,16 +21,20 @@ def first_held(plan: Plan) -> bool:
 
 
 def agree(store: Store, plan_id: str, effects: Collection[Effect], *, by: str, at: datetime, reason: str) -> None:
-    """Put on record that a person lets these effects of a plan through, for four hours."""
-    arguments = {"plan": plan_id, "effects": sorted(list(effect) for effect in effects)}
-    store.add_request("release", arguments, by=by, at=at, reason=reason, until=at + RELEASE_LASTS)
+    """Put on record that a person lets these effects of a plan through, for four hours from the next run on."""
+    store.add_request("release", _agreement(plan_id, effects), by=by, at=at, reason=reason, lasts=RELEASE_LASTS)
 
 
 def agree_once(store: Store, plan_id: str, effects: Collection[Effect], *, by: str, at: datetime, reason: str) -> None:
-    """The same, without what an open release is about already."""
+    """The same within a run, whose time is known, and without what an open release is about already."""
     agreed = {effect for one in store.open_requests(at, "release") for effect in _effects_of(one)}
     if news := frozenset(effects) - agreed:
-        agree(store, plan_id, news, by=by, at=at, reason=reason)
+        arguments, until = _agreement(plan_id, news), at + RELEASE_LASTS
+        store.add_request("release", arguments, by=by, at=at, reason=reason, until=until, lasts=RELEASE_LASTS)
+
+
+def _agreement(plan_id: str, effects: Collection[Effect]) -> dict[str, Any]:
+    return {"plan": plan_id, "effects": sorted(list(effect) for effect in effects)}
 
 
 def drop_what_is_not_due(store: Store, due: frozenset[Effect], now: datetime) -> None:
@@ -50,12 +55,11 @@ def prolong(store: Store, decisions: Collection[str], now: datetime) -> None:
             store.prolong(request.id, now + RELEASE_LASTS)
 
 
-def window(store: Store, now: datetime, length: timedelta) -> list[Past]:
-    """List what of the window counts for the limits: without what a person had let through by then.
+def window(store: Store, since: datetime, length: timedelta) -> list[Past]:
+    """List what of the window that began then counts for the limits: without what a person had let through by then.
 
     What another run of this process is about to send counts as sent.
     """
-    since = now - length
     releases = {f"release:{one.id}": _effects_of(one) for one in store.decisions("release", since - RELEASE_LASTS)}
     past = []
     sent = []

@@ -14,6 +14,7 @@ from loguru import logger
 
 from reconciler import apply as executor
 from reconciler import consent, exits, pace
+from reconciler.clocks import Timekeeper
 from reconciler.config import Settings
 from reconciler.confirm import Confirmation, preview, unconfirmed_locks
 from reconciler.consent import first_held
@@ -105,8 +106,11 @@ class Outcome:
 async def plan(
     settings: Settings, services: Services, store: Store, order: Order, now: datetime, progress: Progress | None = None
 ) -> Plan:
-    """A dry run: what the next cycle would do, in full even when it is held. Writes nothing."""
-    line = _Line(settings, services, store, order, now, progress)
+    """A dry run: what the next cycle would do, in full even when it is held. Writes nothing.
+
+    `now` is the time by this machine's clock.
+    """
+    line = _Line(settings, services, store, order, Timekeeper(store, lambda: now), progress)
     found = await line.found()
     read, decision = await line.considered(found)
     return (await line.previewed(line.limited(decision), read)).plan
@@ -140,10 +144,12 @@ def look_back(store: Store, address: str, why: str) -> Look:
 async def look(settings: Settings, services: Services, store: Store, address: str, now: datetime) -> Look:
     """One person by a few requests, and what a cycle that began now would do about them; writes nothing.
 
-    Raises WrongBinding, and what the store raises; a service that gives no answer is in the result.
+    `now` is the time by this machine's clock. Raises WrongBinding, and what the store raises; a service that gives no
+    answer is in the result.
     """
     snapshot = store.snapshot()
-    line = _Line(settings, services, store, Order(), now, None)
+    line = _Line(settings, services, store, Order(), Timekeeper(store, lambda: now), None)
+    now = line.now
     unread: dict[str, str] = {}
     person = found = made = None
     ambiguous = False
@@ -187,18 +193,20 @@ async def run(
 ) -> Outcome:
     """One cycle, on record from its beginning to its end. The store is open for writing.
 
+    `clock` is this machine's. What is decided and recorded goes by the time that the services' clocks confirm.
     Once `stopping` is set, a read is given up (`Stopped`), and no further operation is begun. Raises what the clients
     and the store raise; whatever was applied until then is in the journal.
     """
-    now = clock()
     stopping = stopping or asyncio.Event()
-    line = _Line(settings, services, store, order, now, progress)
-    run_id = store.begin_run("person" if order.partial else "cycle", now, by=order.by, reason=order.reason)
+    time = Timekeeper(store, clock)
+    line = _Line(settings, services, store, order, time, progress)
+    run_id = store.begin_run("person" if order.partial else "cycle", time.now, by=order.by, reason=order.reason)
     async with AsyncExitStack() as stack:
         stack.enter_context(logger.contextualize(run=run_id))
         if order.partial:
             stack.enter_context(pace.urgent())
         try:
+            await _unless(stopping, time.settle(services, run_id))
             found = await _unless(stopping, line.found())
             # By this task, which everything below is a part of: what a subtask holds, only that one holds.
             await stack.enter_async_context(store.hands.hold(found.keys))
@@ -212,14 +220,14 @@ async def run(
             if not order.partial and read.snapshot.inventory != read.before.inventory:
                 store.keep_inventory(read.snapshot.inventory)
             # Only now: had we closed the journal before and died, whose lock was ours would be forgotten.
-            _note_unknown(store, read, now)
+            _note_unknown(store, read, time.now)
             planned = line.written_ahead(run_id, judged, learnt)
             await deciding.aclose()
-            return await line.applied(run_id, judged, learnt, planned, read, clock, stopping)
+            return await line.applied(run_id, judged, learnt, planned, read, time.clock, stopping)
         except Exception as error:
             with suppress(StateError):
                 result = "stopped" if isinstance(error, Stopped) else "failed"
-                store.finish_run(run_id, clock(), result, error=exits.recorded(error))
+                store.finish_run(run_id, time.clock(), result, error=exits.recorded(error))
             raise
 
 
@@ -237,7 +245,7 @@ async def leavers(settings: Settings, services: Services, store: Store, now: dat
         if not found:
             return None
         order = Order(leavers=found, by=SCHEDULE, reason="suspended in JumpCloud")
-        line = _Line(settings, services, store, order, now, None)
+        line = _Line(settings, services, store, order, Timekeeper(store, lambda: now), None)
         _, decision = await line.considered(await line.found())
     plan = line.limited(decision).plan
     if not any(op.sent for op in plan.operations) and _hold_of(plan) == (store.meta(LANE_HOLD) or ""):
@@ -279,8 +287,13 @@ class _Line:
     services: Services
     store: Store
     order: Order
-    now: datetime
+    time: Timekeeper
     progress: Progress | None
+
+    @property
+    def now(self) -> datetime:
+        """The moment at which all is decided."""
+        return self.time.now
 
     # -- read -------------------------------------------------------------------------------------------------------
 
@@ -345,8 +358,10 @@ class _Line:
             focus=read.focus,
             pausing=not self.order.partial,
             unlock=read.focus if self.order.unlock else frozenset(),
+            certain=self.time.certain,
         )
-        decision = replace(decision, plan=replace(decision.plan, notices=(*read.notices, *decision.plan.notices)))
+        notices = (*self.time.notices, *read.notices, *decision.plan.notices)
+        decision = replace(decision, plan=replace(decision.plan, notices=notices))
         if not read.focus:
             return decision
         kept = {k: a for k, a in read.before.accounts.items() if k not in read.snapshot.accounts}
@@ -355,7 +370,7 @@ class _Line:
     def limited(self, decision: Decision) -> Judged:
         """The plan with the limits, and with what persons have decided."""
         settings, order = self.settings, self.order
-        past = consent.window(self.store, self.now, settings.limits().window)
+        past = consent.window(self.store, self.time.window(settings.limits().window), settings.limits().window)
         given = consent.given(self.store, past, order.person, self.now)
         limits, teams = settings.limits(), settings.policy().teams
         judged = judge(decision.plan, decision.snapshot, past, limits, teams, given)
@@ -413,7 +428,8 @@ class _Line:
     def confirmation(self, plan: Plan, read: Read) -> Confirmation:
         """Confirm what this plan does."""
         teams = self.settings.policy().teams
-        past = consent.window(self.store, self.now, self.settings.limits().window)
+        length = self.settings.limits().window
+        past = consent.window(self.store, self.time.window(length), length)
         queued = [op.subject for op in (*(p.operation for p in past), *plan.operations) if op.kind is Kind.QUEUE_TEAM]
         return Confirmation(
             self.services.jumpcloud,

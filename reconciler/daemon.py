@@ -22,6 +22,7 @@ from tzlocal import get_localzone
 
 from reconciler import cycle, exits, log, orders, systemd, wiring
 from reconciler.after import After
+from reconciler.clocks import corrected
 from reconciler.config import Settings, SettingsError, load
 from reconciler.health import INTERVALS, Told, serving, silent
 from reconciler.http import HttpError
@@ -61,6 +62,7 @@ class Daemon:
         self.settings = settings
         self.store = store
         self.clock = clock
+        self._now = corrected(store, clock)
         self.stopping = asyncio.Event()
         self._due: set[str] = set()
         self._wake = asyncio.Event()
@@ -96,7 +98,7 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self._ask_to_reload)
         try:
             self._services = await self._clients.enter_async_context(wiring.services(self.settings))
-            orders.lapse(self.store, self.clock())
+            orders.lapse(self.store, self._now())
             self._schedule()
             self._scheduler.start()
             work = (self._work(), self._pulse(), self._work_urgently())
@@ -139,9 +141,9 @@ class Daemon:
         if listen is None:
             return
         told = Told(
-            lambda: self._after.metrics(self.clock()),
+            lambda: self._after.metrics(self._now()),
             self._alive,
-            lambda: self._after.ready(self.settings, self.clock()),
+            lambda: self._after.ready(self.settings, self._now()),
         )
         try:
             self._after.measure(self.settings)
@@ -285,28 +287,31 @@ class Daemon:
 
     def _tell_next(self) -> None:
         """Keep for `status` when the next cycle is due: on schedule, or once the pause after a failure is over."""
+        machine = self.clock()
         if self._due:
-            due = self.clock() + timedelta(seconds=self._failures.rest())
+            due = machine + timedelta(seconds=self._failures.rest())
         else:
-            due = min((job.next_run_time for job in self._scheduler.get_jobs()), default=self.clock()).astimezone(UTC)
-        if self._next_cycle is None or abs(due - self._next_cycle) > timedelta(seconds=1):
-            with suppress(StateError):
+            # The scheduler goes by this machine's clock.
+            due = min((job.next_run_time for job in self._scheduler.get_jobs()), default=machine).astimezone(UTC)
+        with suppress(StateError):
+            due += self._now() - machine
+            if self._next_cycle is None or abs(due - self._next_cycle) > timedelta(seconds=1):
                 self.store.set_meta("next_cycle", due.isoformat())
                 self._next_cycle = due
 
     async def _cycle(self, *, resync: bool) -> bool:
         """One cycle; returns whether it came to an end that was no failure."""
         self._tell("a resync" if resync else "a cycle")
-        began = self.clock()
+        before = orders.newest_run(self.store)
         try:
             outcome = await orders.run(cycle.Order(resync=resync, by=SCHEDULE), self._where())
         except Stopped:
             return True
         except Exception as error:
-            with orders.lines_of_run(self.store, began):
+            with orders.lines_of_run(self.store, before):
                 self._failed(error)
             return False
-        with orders.lines_of_run(self.store, began):
+        with orders.lines_of_run(self.store, before):
             self._ended(outcome)
         return outcome.result != "failed"
 
@@ -318,7 +323,7 @@ class Daemon:
             self._recovered()
         if outcome.unfinished:
             self._tick("cycle")
-        self._last = f"last {outcome.plan.kind} {self.clock():%Y-%m-%d %H:%M} UTC: {_summary(outcome)}"
+        self._last = f"last {outcome.plan.kind} {self._now():%Y-%m-%d %H:%M} UTC: {_summary(outcome)}"
         held = outcome.plan.id if outcome.plan.held else ""
         alarms = warnings(outcome.plan)
         news = outcome.result in ("partial", "failed") or held not in ("", self._held) or set(alarms) - self._alarms
@@ -328,7 +333,7 @@ class Daemon:
     def _failed(self, error: Exception) -> None:
         """One message for a failure that lasts, whatever the number of cycles."""
         _, words = _words(error)
-        self._last = f"the last cycle failed at {self.clock():%Y-%m-%d %H:%M} UTC: {words.splitlines()[0][:300]}"
+        self._last = f"the last cycle failed at {self._now():%Y-%m-%d %H:%M} UTC: {words.splitlines()[0][:300]}"
         if self._failures.add(self.settings.schedule.interval, words):
             where = error if exits.explained(error) is None else None
             logger.opt(exception=where).error("{} Tried again with growing pauses; nothing is lost.", words)
@@ -360,7 +365,7 @@ class Daemon:
     async def _serve(self, request: Request) -> None:
         """Carry out an order that was filed, once, and leave the answer for whoever waits for it."""
         ask = orders.filed(request)
-        began = self.clock()
+        before = orders.newest_run(self.store)
         try:
             if not self.store.take(request.id):
                 return  # withdrawn meanwhile
@@ -373,7 +378,7 @@ class Daemon:
             return
         except Exception as error:
             code, words = _words(error)
-            with orders.lines_of_run(self.store, began):
+            with orders.lines_of_run(self.store, before):
                 logger.error("{}", words)
             answer = Answer(code, error=words)
         if ask.kind not in DECISIONS and answer.code not in (exits.FAILED, exits.USAGE):
@@ -386,7 +391,7 @@ class Daemon:
         """Record what came of orders; what can't be recorded now, on a full disk for instance, is tried again."""
         with suppress(StateError):
             while self._answers:
-                orders.close(self.store, *self._answers[0], self.clock())
+                orders.close(self.store, *self._answers[0], self._now())
                 del self._answers[0]
 
     async def _other_settings(self, ask: Ask) -> Answer | None:

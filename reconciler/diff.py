@@ -85,14 +85,17 @@ def diff(
     focus: frozenset[str] = frozenset(),
     pausing: bool = True,
     unlock: Set[str] = frozenset(),
+    certain: bool = True,
 ) -> Decision:
     """Compare both sides and decide.
 
     `focus` are the keys of the people whom a partial cycle is about: directory and snapshot then hold just what
     concerns them, and only operations on them are planned. Empty: it is about everybody. `pausing`: who keeps failing
-    rests for a while. `unlock` are the keys of people whose lock a person asked to undo, whoever set it.
+    rests for a while. `unlock` are the keys of people whose lock a person asked to undo, whoever set it. `certain`:
+    whether `now` is; nobody's grace ends while it is not.
     """
-    work = _Diff(directory, match(directory, snapshot, policy, now), snapshot, policy, now, focus, pausing, unlock)
+    matched = match(directory, snapshot, policy, now)
+    work = _Diff(directory, matched, snapshot, policy, now, focus, pausing, unlock, certain)
     work.teams()
     work.users()
     work.team_grace()
@@ -414,9 +417,9 @@ class _Diff(TeamRules):
             if self.policy.out_of_scope is OutOfScope.KEEP:
                 self.notice(NoticeKind.KEPT, subject, "left the scope and is kept (policy.out_of_scope)")
                 return
-            until = (account.left_at or self.now) + self.policy.grace
+            until = self.grace_ends(account.left_at)
             # Who had left before we came was seen by a person in a reviewed plan; there is nothing to wait for.
-            if self.now < until and not account.review_lock:
+            if self.in_grace(account.left_at) and not account.review_lock:
                 self.notice(
                     NoticeKind.IN_GRACE,
                     subject,

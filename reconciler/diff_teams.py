@@ -56,6 +56,7 @@ class TeamRules:
         focus: frozenset[str],
         pausing: bool,
         unlock: Set[str],
+        certain: bool = True,
     ) -> None:
         self.directory = directory
         self.match = matched
@@ -65,6 +66,7 @@ class TeamRules:
         self.focus = focus
         self.pausing = pausing
         self.unlock = unlock
+        self.certain = certain
         self.operations: list[Operation] = []
         self.notices: list[Notice] = []
         self.pilots: set[str] = set()  # keys of subjects whose operations are sent
@@ -78,6 +80,14 @@ class TeamRules:
     def notice(self, kind: NoticeKind, subject: Subject, message: str) -> None:
         """Tell an administrator of something."""
         self.notices.append(Notice(kind, subject, message))
+
+    def grace_ends(self, left_at: datetime | None) -> datetime:
+        """The end of the grace of what left the scope then; None: now."""
+        return (left_at or self.now) + self.policy.grace
+
+    def in_grace(self, left_at: datetime | None) -> bool:
+        """Whether that is still to come; without a certain time, whether there is any grace at all."""
+        return self.now < self.grace_ends(left_at) if self.certain else bool(self.policy.grace)
 
     # -- teams ---------------------------------------------------------------------------------------------------
 

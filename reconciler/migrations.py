@@ -196,6 +196,16 @@ def _pilot_entries(db: "Database") -> None:
     db.execute("ALTER TABLE users DROP COLUMN pilot")
 
 
+def _durations(db: "Database") -> None:
+    """A decision says for how many seconds it counts; when that begins and ends is said by the first run that sees
+    it."""
+    db.table("requests").add_column("lasts", int)
+    db.execute(
+        "UPDATE requests SET lasts = max(0, CAST(round((julianday(until) - julianday(at)) * 86400) AS INTEGER)) "
+        "WHERE until IS NOT NULL"
+    )
+
+
 def _create(
     db: "Database",
     name: str,
@@ -215,6 +225,7 @@ STEPS: tuple[Callable[["Database"], None], ...] = (
     _alerts,
     _teams_that_left,
     _pilot_entries,
+    _durations,
 )
 """The steps in order; the version of a file is how many of them it has taken."""
 
@@ -227,7 +238,7 @@ TABLES = {
     "runs": "id kind started_at started_by reason finished_at result plan_id held counts document error",
     "operations": "id run_id state kind subject_key subject_type subject_name jumpcloud_id keeper_id cause rule reason "
     "changes teams_add teams_remove due decision planned_at sent_at finished_at outcome error left_at pilot_entries",
-    "requests": "id kind arguments requested_by at reason until state closed_at result",
+    "requests": "id kind arguments requested_by at reason until state closed_at result lasts",
     "alerts": "receiver kind key at",
 }
 """The tables to which all steps lead, with their columns: what a file has to have before anything relies on it."""

@@ -5,10 +5,12 @@ at most, and soon or not at all: whoever ordered it has looked at how things sto
 """
 
 import json
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
@@ -51,15 +53,34 @@ class Ask:
     settings: str
 
 
-def file(ask: Ask, store: "Store", now: datetime) -> str:
-    """File an order with the daemon; returns the id of the request."""
-    arguments = {**ask.arguments, "settings": ask.settings}
+def file(ask: Ask, store: "Store", now: datetime, booted: "tuple[str, float] | None" = None) -> str:
+    """File an order with the daemon; returns the id of the request. `booted`: see `since_boot`."""
+    arguments = {**ask.arguments, "settings": ask.settings, "booted": booted}
     return store.add_request(ask.kind, arguments, by=ask.by, at=now, reason=ask.reason, state="filed")
+
+
+def since_boot() -> tuple[str, float] | None:
+    """The id of this start of the machine, and the seconds since then: what shows the age of an order, whatever happens
+    to the clock meanwhile. None where the system does not tell the id (proc_sys_kernel(5), random/boot_id)."""
+    from reconciler.pace import boottime
+
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip(), boottime()
+    except (OSError, ValueError):
+        return None
+
+
+def _age(request: "Request", now: datetime) -> timedelta:
+    """The age of an order: by the time since the machine started, or else by the clock, which may have been put."""
+    filed_at, today = request.arguments.get("booted"), since_boot()
+    if filed_at and today and filed_at[0] == today[0] and today[1] >= filed_at[1]:
+        return timedelta(seconds=today[1] - filed_at[1])
+    return abs(now - request.at)
 
 
 def filed(request: "Request") -> Ask:
     """The order that was filed as this request."""
-    arguments = {key: value for key, value in request.arguments.items() if key != "settings"}
+    arguments = {key: value for key, value in request.arguments.items() if key not in ("settings", "booted")}
     return Ask(request.kind, arguments, request.by, request.reason, request.arguments.get("settings", ""))
 
 
@@ -95,7 +116,7 @@ def lapse(store: "Store", now: datetime) -> None:
             continue
         if request.state == "taken":
             why = "the reconciler ended while it carried this out. The first cycle finds out what became of it"
-        elif abs(now - request.at) > LASTS:
+        elif _age(request, now) > LASTS:
             why = f"nothing ran that could have taken it within {LASTS.seconds // 60} minutes; nothing was done"
         else:
             continue
@@ -107,7 +128,8 @@ def lapse(store: "Store", now: datetime) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Where an order is carried out: the settings, the services, and the store that is open for writing."""
+    """Where an order is carried out: the settings, the services, and the store that is open for writing. `clock` is
+    this machine's."""
 
     settings: "Settings"
     services: "Services"
@@ -152,15 +174,18 @@ def as_order(ask: Ask, reviewed: "Callable[[Plan], bool] | None" = None) -> "Ord
 
 async def carry_out(ask: Ask, where: Setting) -> Answer:
     """Carry out an order. Raises what a cycle raises."""
+    from reconciler.clocks import corrected
+
+    now = corrected(where.store, where.clock)
     if ask.kind in DECISIONS:
-        return decide(ask, where.store, where.clock())
+        return decide(ask, where.store, now())
     if refused := refusal(where.settings):
         return refused
     if agreed := ask.arguments.get("agreed"):
         from reconciler.consent import agree
 
         effects = {tuple(effect) for effect in agreed["effects"]}
-        agree(where.store, agreed["plan"], effects, by=ask.by, at=where.clock(), reason=agreed["reason"])
+        agree(where.store, agreed["plan"], effects, by=ask.by, at=now(), reason=agreed["reason"])
     outcomes = await run_to_the_end(as_order(ask, where.reviewed), where)
     return answer(outcomes, width=where.width, colour=where.colour)
 
@@ -177,6 +202,7 @@ async def run_to_the_end(order: "Order", where: Setting) -> "list[Outcome]":
 async def run(order: "Order", where: Setting) -> "Outcome":
     """One cycle with all that belongs to it, by the daemon and by a command. Raises what a cycle raises."""
     from reconciler import cycle
+    from reconciler.clocks import corrected, known
     from reconciler.report import runs
     from reconciler.store import StateError
 
@@ -187,7 +213,8 @@ async def run(order: "Order", where: Setting) -> "Outcome":
         where.clock,
         where.stopping,
     )
-    began = clock()
+    time = corrected(store, clock)
+    before = newest_run(store)
     with ExitStack() as afterwards:
 
         async def work() -> "Outcome":
@@ -196,30 +223,37 @@ async def run(order: "Order", where: Setting) -> "Outcome":
                     settings, services, store, order, clock, progress=where.progress, stopping=stopping
                 )
             finally:
-                afterwards.enter_context(lines_of_run(store, began))
+                afterwards.enter_context(lines_of_run(store, before))
 
         try:
-            outcome = await where.after.follow(settings, order, clock, work, services.traffic, stopping)
+            outcome = await where.after.follow(settings, order, time, work, services.traffic, stopping)
         except Exception as error:
-            runs.keep(settings, store, error, began)
+            runs.keep(settings, store, error, before)
             raise
-        runs.keep(settings, store, outcome, began)
+        runs.keep(settings, store, outcome, before)
         try:
-            store.keep_house(clock(), settings.state.history)
+            now = time()
+            if (pruned_by := known(store).prunes_by(now)) is not None:
+                store.keep_house(now, settings.state.history, pruned_by)
         except StateError as error:
             logger.warning("The daily copy of the state file was not made: {}", error)
     return outcome
 
 
-@contextmanager
-def lines_of_run(store: "Store", began: datetime) -> Iterator[None]:
-    """Within this, what is logged bears the id of the newest run, if it is one since `began`."""
+def newest_run(store: "Store") -> int:
+    """The id of the newest run; a later one than any where that can't be read: then none is taken for new."""
     from reconciler.store import StateError
 
-    run = None
     with suppress(StateError):
-        run = next(iter(store.runs(1)), None)
-    with logger.contextualize(**({} if run is None or run.started_at < began else {"run": run.id})):
+        return store.newest_run()
+    return sys.maxsize
+
+
+@contextmanager
+def lines_of_run(store: "Store", before: int) -> Iterator[None]:
+    """Within this, what is logged bears the id of the newest run, if that is a later one than the run `before`."""
+    run = newest_run(store)
+    with logger.contextualize(**({"run": run} if before < run < sys.maxsize else {})):
         yield
 
 

@@ -93,6 +93,7 @@ class NoticeKind(StrEnum):
     KEEPER_DISAGREES = "keeper_disagrees"
     QUARANTINED = "quarantined"
     WILL_BE_HELD = "will_be_held"
+    CLOCK = "clock"
 
 
 DRIFT_NOTICES = frozenset({NoticeKind.DRIFT, NoticeKind.GIVEN_BY_HAND, NoticeKind.LOCKED_IN_KEEPER})
@@ -103,7 +104,8 @@ DRIFT_NOTICES = frozenset({NoticeKind.DRIFT, NoticeKind.GIVEN_BY_HAND, NoticeKin
 class Subject:
     """Whom or what an operation or a notice is about; ids are empty where there is none (yet)."""
 
-    # "user" or "team"; of a notice also "command" (a program that the settings name), "list", "limit", "setting"
+    # "user" or "team"; of a notice also "command" (a program that the settings name), "list", "limit", "setting", or
+    # "machine" (its clock)
     type: str
     name: str
     jumpcloud_id: str = ""

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from loguru import logger
 
 from reconciler.approval import INVENTORY, hook_failed, inventory_due
+from reconciler.clocks import ServiceTime
 from reconciler.http import Counters
 from reconciler.inventory import InventoryError
 from reconciler.jumpcloud import GroupScope, JumpCloud, Person, Unauthorized, Unavailable, UnexpectedReply
@@ -42,13 +43,15 @@ STALE = timedelta(days=1)
 @dataclass(frozen=True, slots=True)
 class Services:
     """The clients of both services. `inventory` asks Keeper Commander, None where the settings name no command.
-    `traffic` counts the requests, by the name of the service."""
+    `traffic` counts the requests, by the name of the service. Each service also tells the time."""
 
     jumpcloud: JumpCloud
     keeper: Keeper
     scim_url: str
     inventory: Callable[[datetime], Awaitable[Inventory]] | None = None
     traffic: tuple[tuple[str, Counters], ...] = ()
+    jumpcloud_time: ServiceTime = field(default_factory=ServiceTime)
+    keeper_time: ServiceTime = field(default_factory=ServiceTime)
 
 
 class NobodyThere(Exception):

@@ -5,7 +5,7 @@ import re
 import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import chain, islice
 from typing import Any
@@ -87,7 +87,10 @@ class Run:
 class Request:
     """What a person asked for. A decision (release, allow, pause) is `open` as long as it counts; an order for the
     daemon (apply, resync, adopt, ...) is `filed`, then `taken`, then `done` or `failed`; or it was `withdrawn`, or has
-    `lapsed`, and was not carried out."""
+    `lapsed`, and was not carried out.
+
+    `lasts` is for how long a decision counts, None for as long as it is open. The first run that sees it sets `until`.
+    """
 
     id: str
     kind: str
@@ -99,6 +102,7 @@ class Request:
     state: str
     closed_at: datetime | None
     result: str
+    lasts: timedelta | None = None
 
 
 def json_text(value: Any) -> str:
@@ -381,4 +385,5 @@ def request_of(row: Row) -> Request:
         state=row["state"],
         closed_at=time_of(row["closed_at"]),
         result=row["result"],
+        lasts=None if row["lasts"] is None else timedelta(seconds=row["lasts"]),
     )

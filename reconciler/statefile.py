@@ -322,9 +322,16 @@ def _forget_what_is_stale(restored: Path) -> None:
         connection.close()
 
 
-def drop_copies(path: Path, keep: int) -> None:
-    """Delete the daily copies of the state file but the newest."""
-    for old in sorted(path.parent.glob(f"{path.name}.*.copy"))[:-keep]:
+def copy_suffix(day: datetime) -> str:
+    """The end of the name of the daily copy; names sort like days."""
+    return f"{day.astimezone(UTC):%Y-%m-%d}.copy"
+
+
+def drop_copies(path: Path, keep: int, today: datetime) -> None:
+    """Delete the daily copies of the state file but the newest. One of a day to come, which a wrong clock has made,
+    counts as the oldest: else it would stay in the place of a true one."""
+    newest = path.with_name(f"{path.name}.{copy_suffix(today)}")
+    for old in sorted(path.parent.glob(f"{path.name}.*.copy"), key=lambda copy: (copy <= newest, copy))[:-keep]:
         old.unlink(missing_ok=True)
 
 

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from reconciler import jumpcloud as jc
 from reconciler import keeper as scim
+from reconciler.clocks import ServiceTime
 from reconciler.config import Settings
 from reconciler.hooks import read_inventory
 from reconciler.http import Counters, Http, Pace
@@ -44,12 +45,15 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
                 in_flight=settings.keeper.in_flight,
             )
         )
+        jumpcloud, keeper = jc.JumpCloud(console, section.application, forget_token), scim.Keeper(endpoint)
         yield Services(
-            jc.JumpCloud(console, section.application, forget_token),
-            scim.Keeper(endpoint),
+            jumpcloud,
+            keeper,
             service_url(settings.keeper.scim_url),
             (lambda now: read_inventory(settings, now)) if settings.keeper.inventory_command else None,
             (("jumpcloud", traffic), ("keeper", endpoint.counters)),
+            ServiceTime(console.clock_offset, jumpcloud.application),
+            ServiceTime(endpoint.clock_offset, keeper.probe),
         )
 
 

@@ -33,6 +33,7 @@ def effects_of(operations: Iterable[Operation]) -> frozenset[Effect]:
 
 def release(store: Store, *operations: Operation) -> str:
     agree(store, "plan", effects_of(operations), by="root", at=AGO, reason="")
+    store.begin_durations(AGO, None)
     return f"release:{store.open_requests(AGO, 'release')[-1].id}"
 
 
@@ -45,7 +46,7 @@ def was(store: Store, state: State, one: Operation, decision: str = "", outcome:
 
 
 def consent(store: Store, person: str = "") -> Consent:
-    return given(store, window(store, NOW, DAY), person, NOW)
+    return given(store, window(store, NOW - DAY, DAY), person, NOW)
 
 
 def due(store: Store, *operations: Operation) -> None:
@@ -59,26 +60,26 @@ def due(store: Store, *operations: Operation) -> None:
 @pytest.mark.parametrize("state", [State.SENT, State.DONE, State.UNKNOWN])
 def test_what_may_have_arrived_fills_the_window(store: Store, state: State) -> None:
     was(store, state, LOCK)
-    assert [(past.operation, past.counts) for past in window(store, NOW, DAY)] == [(LOCK, True)]
+    assert [(past.operation, past.counts) for past in window(store, NOW - DAY, DAY)] == [(LOCK, True)]
 
 
 @pytest.mark.parametrize("state", [State.FAILED, State.PUT_OFF])
 def test_what_did_not_arrive_does_not_fill_the_window(store: Store, state: State) -> None:
     was(store, state, LOCK)
-    assert window(store, NOW, DAY) == []
+    assert window(store, NOW - DAY, DAY) == []
 
 
 def test_what_nobody_can_tell_the_outcome_of_fills_the_window(store: Store) -> None:
     taken = op(Kind.UPDATE_USER, ADA, remove=(ENG,))
     was(store, State.PUT_OFF, taken, outcome="settled")
-    assert [past.operation for past in window(store, NOW, DAY)] == [taken]
+    assert [past.operation for past in window(store, NOW - DAY, DAY)] == [taken]
 
 
 def test_an_unlock_that_undid_a_recent_lock_does_not_begin_to_count_when_that_lock_is_old(store: Store) -> None:
     back = op(Kind.REACTIVATE_USER, ADA)
     was(store, State.DONE, LOCK, at=NOW - timedelta(hours=30))
     was(store, State.DONE, back, at=NOW - timedelta(hours=20))
-    (past,) = window(store, NOW, DAY)
+    (past,) = window(store, NOW - DAY, DAY)
     assert (past.operation, past.undoes, past.gave_access) == (back, True, True)
 
 
@@ -87,26 +88,26 @@ def test_an_unlock_counts_whose_lock_was_older_than_the_window(store: Store) -> 
     was(store, State.DONE, LOCK, at=NOW - timedelta(hours=45))
     was(store, State.FAILED, LOCK, at=NOW - timedelta(hours=21))  # never arrived
     was(store, State.DONE, back, at=NOW - timedelta(hours=20))
-    assert [past.undoes for past in window(store, NOW, DAY)] == [False]
+    assert [past.undoes for past in window(store, NOW - DAY, DAY)] == [False]
 
 
 def test_what_was_released_or_announced_does_not_fill_the_window(store: Store) -> None:
     was(store, State.DONE, LOCK, release(store, LOCK))
     was(store, State.DONE, OTHER, "allow:9")
-    assert [past.counts for past in window(store, NOW, DAY)] == [False, False]
+    assert [past.counts for past in window(store, NOW - DAY, DAY)] == [False, False]
 
 
 def test_of_what_was_released_in_part_the_rest_counts(store: Store) -> None:
     both = op(Kind.UPDATE_USER, ADA, remove=(ENG, SALES))
     was(store, State.DONE, both, release(store, op(Kind.UPDATE_USER, ADA, remove=(ENG,))))
-    (past,) = window(store, NOW, DAY)
+    (past,) = window(store, NOW - DAY, DAY)
     assert past.counts and past.operation.remove == (SALES,)
 
 
 def test_what_a_release_let_through_once_counts_when_it_is_done_again(store: Store) -> None:
     was(store, State.DONE, LOCK, release(store, LOCK))
     was(store, State.DONE, LOCK)
-    assert [past.counts for past in window(store, NOW, DAY)] == [False, True]
+    assert [past.counts for past in window(store, NOW - DAY, DAY)] == [False, True]
 
 
 # -- releases -------------------------------------------------------------------------------------------------------
@@ -116,6 +117,16 @@ def test_a_release_lets_through_what_it_is_about_for_four_hours(store: Store) ->
     number = release(store, LOCK)
     assert consent(store).releases == (Release(number, LOCK.effects()),)
     assert given(store, [], "", AGO + RELEASE_LASTS).releases == ()
+
+
+def test_a_release_lasts_from_the_first_run_on_whatever_the_clock_was_when_it_was_given(store: Store) -> None:
+    agree(store, "plan", LOCK.effects(), by="root", at=AGO - DAY, reason="")
+    assert consent(store).releases == (Release("release:1", LOCK.effects()),)
+    store.begin_durations(NOW, AGO)
+    [found] = store.open_requests(NOW)
+    assert (found.at, found.until) == (AGO, NOW + RELEASE_LASTS)  # given since the last run, so not before it
+    store.begin_durations(NOW + DAY, NOW)
+    assert store.open_requests(NOW) == [found]
 
 
 def test_what_is_done_is_used_up_and_what_failed_is_not(store: Store) -> None:
@@ -152,7 +163,7 @@ def test_what_is_used_up_stays_on_record_while_the_rest_of_the_release_is_due(st
     number = release(store, LOCK, OTHER)
     was(store, State.DONE, LOCK, number)
     due(store, OTHER)
-    assert [past.counts for past in window(store, NOW, DAY)] == [False]
+    assert [past.counts for past in window(store, NOW - DAY, DAY)] == [False]
     assert consent(store).releases == (Release(number, OTHER.effects()),)
 
 

@@ -18,6 +18,7 @@ from reconciler.cli.base import (
     colour,
     config_option,
     duration,
+    now_of,
     reason_option,
     settings_of,
     show,
@@ -105,11 +106,11 @@ def release(config: Path | None, plan_id: str | None, wait: bool, reason: str) -
 def allow(config: Path | None, deactivations: int, lasting: str, reason: str) -> None:
     """Announce a lay-off: let so many people be locked whom the limit would hold."""
     settings = settings_of(config)
-    now = utc_now()
-    until = now + duration("--for", lasting)
+    lasts = duration("--for", lasting)
     with _deciding(settings) as store:
-        store.add_request("allow", {"deactivations": deactivations}, by=who(), at=now, reason=reason, until=until)
-    done(f"Up to {deactivations} more people may be locked until {until:%Y-%m-%d %H:%M} UTC.")
+        arguments = {"deactivations": deactivations}
+        store.add_request("allow", arguments, by=who(), at=now_of(store), reason=reason, lasts=lasts)
+    done(f"Up to {deactivations} more people may be locked for {lasting}, from the next cycle on.")
 
 
 @cli.command()
@@ -119,7 +120,7 @@ def pause(config: Path | None, reason: str) -> None:
     """Stop all writes to Keeper until `resume`, but for `resync EMAIL`. Reading and reporting go on."""
     settings = settings_of(config)
     with _deciding(settings) as store:
-        store.add_request("pause", {}, by=who(), at=utc_now(), reason=reason)
+        store.add_request("pause", {}, by=who(), at=now_of(store), reason=reason)
     done("Paused: nothing is sent to Keeper until: reconciler resume")
 
 
@@ -130,7 +131,7 @@ def resume(config: Path | None, reason: str) -> None:
     """End a pause."""
     settings = settings_of(config)
     with _deciding(settings) as store:
-        ended = store.resume(who(), utc_now(), reason)
+        ended = store.resume(who(), now_of(store), reason)
     done("Resumed: the next cycle sends what is due." if ended else "There was no pause; nothing was changed.")
 
 
@@ -222,7 +223,7 @@ def _here(settings: "Settings", ask: "Ask", store: "Store", *, ask_person: bool)
     from reconciler.reading import Services
 
     if ask.kind in DECISIONS:
-        return decide(ask, store, utc_now())
+        return decide(ask, store, now_of(store))
 
     async def work(both: Services) -> Answer:
         stopping = asyncio.Event()
@@ -289,9 +290,9 @@ def _deciding(settings: "Settings") -> Iterator["Store"]:
 
 def _file(ask: "Ask", store: "Store", busy: "InUse", *, wait: bool) -> NoReturn:
     """File an order with the daemon, and follow it where that is asked for."""
-    from reconciler.orders import file
+    from reconciler.orders import file, since_boot
 
-    number = file(ask, store, utc_now())
+    number = file(ask, store, now_of(store), since_boot())
     if not wait:
         done(
             f"Filed as request {number} with the reconciler that is running ({busy.holder}); it is taken at once. "

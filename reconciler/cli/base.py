@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from reconciler.config import Settings
     from reconciler.plan import Plan
     from reconciler.reading import Services
+    from reconciler.store import Store
 
 T = TypeVar("T")
 
@@ -80,8 +81,15 @@ def duration(option: str, text: str) -> timedelta:
 
 
 def utc_now() -> datetime:
-    """The time as the whole package has it."""
+    """The time by this machine's clock."""
     return datetime.now(UTC)
+
+
+def now_of(store: "Store") -> datetime:
+    """The time by this machine's clock, corrected by what the last run on this state file has found about it."""
+    from reconciler.clocks import corrected
+
+    return corrected(store, utc_now)()
 
 
 def with_services(settings: "Settings", work: "Callable[[Services], Coroutine[Any, Any, T]]") -> T:

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import click
 
-from reconciler.cli.base import cli, colour, config_option, duration, settings_of, utc_now, width, with_services
+from reconciler.cli.base import cli, colour, config_option, duration, now_of, settings_of, utc_now, width, with_services
 from reconciler.cli.output import report
 
 _E = TypeVar("_E", bound=StrEnum)
@@ -25,7 +25,7 @@ def status(config: Path | None, as_json: bool) -> None:
 
     settings = settings_of(config)
     with Store.open(settings.state_path(), write=False) as store:
-        found = document(store, settings, utc_now())
+        found = document(store, settings, now_of(store))
     if as_json:
         report(json_document(found), "json")
     else:
@@ -43,7 +43,7 @@ def teams(config: Path | None, as_json: bool) -> None:
 
     settings = settings_of(config)
     with Store.open(settings.state_path(), write=False) as store:
-        found = document(store.snapshot(), settings.policy().teams, utc_now())
+        found = document(store.snapshot(), settings.policy().teams, now_of(store))
     if as_json:
         report(json_document(found), "json")
     else:
@@ -77,16 +77,11 @@ def history(
     from reconciler.store import State, Store
 
     settings = settings_of(config)
-    now = utc_now()
-    wanted = Wanted(
-        email or "",
-        team,
-        _one_of("--kind", Kind, kind),
-        _one_of("--result", State, result),
-        by,
-        now - duration("--since", since) if since else None,
-    )
+    back = duration("--since", since) if since else None
+    kinds, results = _one_of("--kind", Kind, kind), _one_of("--result", State, result)
     with Store.open(settings.state_path(), write=False) as store:
+        now = now_of(store)
+        wanted = Wanted(email or "", team, kinds, results, by, now - back if back else None)
         found = document(store.history(wanted, MOST_IN_JSON if as_json else MOST), now)
     if as_json:
         report(json_document(found), "json")
@@ -114,9 +109,10 @@ def leavers(config: Path | None, since: str, form: str) -> None:
     from reconciler.store import Store
 
     settings = settings_of(config)
-    now = utc_now()
+    back = duration("--since", since)
     with Store.open(settings.state_path(), write=False) as store:
-        found = document(store, settings.policy(), now - duration("--since", since), now)
+        now = now_of(store)
+        found = document(store, settings.policy(), now - back, now)
     if form == "csv":
         report(to_csv(found), form, nl=False)
     elif form == "json":
@@ -138,13 +134,12 @@ def explain(config: Path | None, email: str, offline: bool, as_json: bool) -> No
     from reconciler.store import Store
 
     settings = settings_of(config)
-    now = utc_now()
     with Store.open(settings.state_path(), write=False) as store:
         if offline:
             look = cycle.look_back(store, email, "not asked (--offline)")
         else:
-            look = with_services(settings, lambda both: cycle.look(settings, both, store, email, now))
-        found = document(store, settings, look, email, now)
+            look = with_services(settings, lambda both: cycle.look(settings, both, store, email, utc_now()))
+        found = document(store, settings, look, email, now_of(store))
     if as_json:
         report(json_document(found), "json")
     else:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from reconciler import exits
+from reconciler import clocks, exits
 from reconciler.cycle import Outcome
 from reconciler.plan import Cause
 from reconciler.reading import NobodyThere, Stopped
@@ -58,18 +58,18 @@ class Entry:
     sent: bool
 
 
-def keep(settings: "Settings", store: "Store", ended: "Outcome | Exception", began: datetime) -> None:
+def keep(settings: "Settings", store: "Store", ended: "Outcome | Exception", before: int) -> None:
     """Write the report of the newest run, where there is something to report, and the index; prune old ones.
 
-    To be called after every real run, with its outcome or the error that ended it, and with when the caller began; the
-    store is still open. A report that can't be written is a warning in the log, and nothing more.
+    To be called after every real run, with its outcome or the error that ended it, and with the id of the newest run
+    `before` it; the store is still open. A report that can't be written is a warning in the log, and nothing more.
     """
     directory = settings.report.directory
     if directory is None:
         return
     try:
         run = next(iter(store.runs(1)), None)
-        if run is None or run.started_at < began:
+        if run is None or run.id <= before:
             return  # the error came before there was a run
         at = run.finished_at or run.started_at
         files.make_directory(directory)
@@ -80,7 +80,8 @@ def keep(settings: "Settings", store: "Store", ended: "Outcome | Exception", beg
             entries = _failed(settings, store, run, ended, at, directory, entries)
         else:
             entries = _finished(settings, run, ended, at, directory, entries)
-        entries = _prune(directory, entries, at - settings.report.keep, at)
+        if (by := clocks.known(store).prunes_by(at)) is not None:
+            entries = _prune(directory, entries, by - settings.report.keep, by)
         files.write(
             directory / "index.json", json.dumps([asdict(entry) for entry in entries]) + "\n", files.GROUP, ours=True
         )

@@ -20,11 +20,14 @@ _TEXT: dict[str, Any] = {"type": "string"}
 _TEXT_OR_NULL: dict[str, Any] = {"type": ["string", "null"]}
 _NUMBER: dict[str, Any] = {"type": "integer", "minimum": 0}
 _SUBJECT = _object(
-    type={"enum": ["user", "team", "command", "list", "limit", "setting"]},
+    type={"enum": ["user", "team", "command", "list", "limit", "setting", "machine"]},
     name=_TEXT,
     jumpcloud_id=_TEXT_OR_NULL,
     keeper_id=_TEXT_OR_NULL,
-) | {"description": "Whom or what it is about. Ids are null where there is none yet."}
+) | {
+    "description": "Whom or what it is about; of a notice also a program that the settings name, a list, a limit, a "
+    "setting, or this machine's clock. Ids are null where there is none yet."
+}
 _TEAM = _object(name=_TEXT, jumpcloud_id=_TEXT_OR_NULL, keeper_id=_TEXT_OR_NULL)
 _CHANGE = _object(attribute=_TEXT, **{"from": _TEXT_OR_NULL, "to": _TEXT})
 _OPERATION = _object(

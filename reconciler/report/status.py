@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from reconciler import standing
+from reconciler import standing, timekeeping
 from reconciler.config import Settings
 from reconciler.consent import allowance
 from reconciler.diff import pause_after
@@ -154,6 +154,7 @@ def _decision(store: Store, request: Request) -> dict[str, Any]:
         "by": request.by,
         "at": stamp(request.at),
         "until": stamp(request.until),
+        "lasts": request.lasts.total_seconds() if request.lasts else None,
         "reason": request.reason,
     }
     if request.kind == "allow":
@@ -298,6 +299,8 @@ def _decided(entry: dict[str, Any]) -> str:
         "release": f"plan {clean(str(entry.get('plan')), 40)}, as far as it is still due",
     }.get(entry["kind"], "not dealt with yet")
     until = f" until {spoken(entry['until'])}" if entry["until"] else ""
+    if not until and entry["lasts"]:
+        until = f" for {timekeeping.spoken(timedelta(seconds=entry['lasts']))}, from the next cycle on"
     why = f": {clean(entry['reason'], 200)}" if entry["reason"] else ""
     head = f"{clean(entry['kind'], 20).capitalize()} open{until}: {what}."
     return f"{head} By {clean(entry['by'], 40)}, {spoken(entry['at'])}{why}"

@@ -32,6 +32,7 @@ NOTICES = {
     NoticeKind.CONFLICT: "Conflicts",
     NoticeKind.ELSEWHERE: "Address taken elsewhere",
     NoticeKind.NO_LICENCE: "No licence free",
+    NoticeKind.CLOCK: "Clocks that are wrong",
     NoticeKind.FAILING: "Failing",
     NoticeKind.QUARANTINED: "Not readable in JumpCloud",
     NoticeKind.HOOK_FAILED: "Hooks that failed",
@@ -300,6 +301,7 @@ _NOUNS = {
     "list": "list",
     "limit": "limit",
     "setting": "setting",
+    "machine": "finding",
 }
 
 

@@ -4,9 +4,11 @@ import asyncio
 import socket
 import struct
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from email.utils import formatdate
 from types import TracebackType
 from typing import Self
 
@@ -75,8 +77,11 @@ class Server:
     """Serves one service on 127.0.0.1; a context manager.
 
     `url` is known once entered. Port 0 takes any free port; a port in use raises OSError on entering.
-    Requests to the control route are neither logged nor touched by faults.
+    Requests to the control route are neither logged nor touched by faults. `clock` is what the replies say in their
+    Date header (RFC 9110 section 6.6.1), in seconds since 1970; None has them leave it out.
     """
+
+    clock: Callable[[], float] | None = staticmethod(time.time)
 
     def __init__(self, service: Service, port: int = 0, faults: Faults | None = None) -> None:
         self.service = service
@@ -122,7 +127,7 @@ class Server:
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection until either side ends it."""
-        connection = _Connection(reader, writer)
+        connection = _Connection(reader, writer, self._date)
         try:
             while await self._exchange(connection):
                 pass
@@ -132,6 +137,9 @@ class Server:
             writer.transport.abort()  # a client that reads no more must not hold up the end of the server
         finally:
             writer.close()
+
+    def _date(self) -> dict[str, str]:
+        return {"date": formatdate(self.clock(), usegmt=True)} if self.clock is not None else {}
 
     async def _exchange(self, connection: "_Connection") -> bool:
         """Serve one request; whether another may follow on the connection."""
@@ -165,9 +173,12 @@ class Server:
 class _Connection:
     """The HTTP/1.1 of one connection."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, date: Callable[[], dict[str, str]]
+    ) -> None:
         self._reader = reader
         self._writer = writer
+        self._date = date
         self._http = h11.Connection(h11.SERVER)
         self._method = ""
 
@@ -202,7 +213,8 @@ class _Connection:
         """Send a whole answer."""
         bodiless = response.status in BODILESS or self._method == "HEAD" or not response.body
         body = [] if bodiless else [h11.Data(data=response.body)]
-        await self._write(_head(response), *body, h11.EndOfMessage())
+        dated = replace(response, headers={**self._date(), **response.headers})
+        await self._write(_head(dated), *body, h11.EndOfMessage())
 
     async def cut(self, cut: Cut) -> None:
         """Send the part of the answer that the client is to get; the caller closes the connection."""

@@ -10,6 +10,7 @@ from reconciler.statefile_errors import Damaged, Foreign, InUse, Newer, NoRoom, 
 from reconciler.store.journal import Journal
 from reconciler.store.requests import Requests
 from reconciler.store.snapshots import Binding
+from reconciler.store.times import Times
 
 __all__ = [
     "Binding",
@@ -29,5 +30,5 @@ __all__ = [
 ]
 
 
-class Store(Journal, Requests):
+class Store(Journal, Requests, Times):
     """An open state file; see the module."""

@@ -1,7 +1,7 @@
 """The runs and the journal, what is remembered of them, and for how long."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from reconciler import statefile
@@ -101,6 +101,11 @@ class Journal(Snapshots):
                 "error": error,
             }
             self._update("runs", run_id, row | ({"kind": kind} if kind else {}))
+
+    def newest_run(self) -> int:
+        """The id of the newest run, 0 as long as there was none."""
+        with self._reading() as connection:
+            return int(connection.execute("SELECT coalesce(max(id), 0) FROM runs").fetchone()[0])
 
     def runs(self, limit: int) -> list[Run]:
         """The newest runs, the newest first."""
@@ -308,9 +313,9 @@ class Journal(Snapshots):
         with self._reading() as connection:
             return {(day, kind): number for day, kind, number in connection.execute(sql, (time_text(since),))}
 
-    def keep_house(self, now: datetime, history: timedelta) -> bool:
+    def keep_house(self, now: datetime, history: timedelta, pruned_by: datetime | None = None) -> bool:
         """Once a day: forget what is older than `history`, keep the file compact, and copy it beside itself, keeping
-        `COPIES` copies.
+        `COPIES` copies. `pruned_by`: the time from which ages count, where that is not now.
 
         Returns whether it was done. Raises `NoRoom` where there is no room for the copy; the rest is done then.
         """
@@ -319,12 +324,13 @@ class Journal(Snapshots):
             self.set_meta("house_kept_at", time_text(now))
         if last is None or timedelta() <= now - last < timedelta(days=1):
             return False
-        self.forget(now - history, quiet=now - QUIET_RUNS)
+        by = pruned_by or now
+        self.forget(by - history, quiet=by - QUIET_RUNS)
         self.set_meta("house_kept_at", time_text(now))
         with translated(self.path):
             statefile.compact(self._connection, self.path)
-            statefile.keep_copy(self._connection, self.path, f"{now.astimezone(UTC):%Y-%m-%d}.copy")
-            statefile.drop_copies(self.path, COPIES)
+            statefile.keep_copy(self._connection, self.path, statefile.copy_suffix(now))
+            statefile.drop_copies(self.path, COPIES, now)
         return True
 
     def history(self, wanted: Wanted, limit: int) -> Found:

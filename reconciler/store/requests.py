@@ -1,7 +1,7 @@
 """What persons asked for and decided, and what the receivers of alerts were told."""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from reconciler.migrations import LAST_CHANGE
@@ -23,9 +23,13 @@ class Requests(OpenFile):
         reason: str,
         until: datetime | None = None,
         *,
+        lasts: timedelta | None = None,
         state: str = "open",
     ) -> str:
-        """Keep what a person asked for; returns the id of the request. `arguments` is anything that JSON can hold."""
+        """Keep what a person asked for; returns the id of the request. `arguments` is anything that JSON can hold.
+
+        `lasts`: for how long a decision counts, in whole seconds. Without `until`, that begins with the next run.
+        """
         with self._tx():
             row = {
                 "kind": kind,
@@ -34,6 +38,7 @@ class Requests(OpenFile):
                 "at": time_text(at),
                 "reason": reason,
                 "until": time_text(until) if until else None,
+                "lasts": int(lasts.total_seconds()) if lasts is not None else None,
                 "state": state,
                 "result": "",
             }

@@ -12,17 +12,28 @@ class Hanging(Exception):
 
 
 class Time:
-    """One history's time in seconds since its beginning; `offset` is how wrong the wall clock is."""
+    """One history's time in seconds since its beginning. `offset` is the error of the machine's clock, `passing` the
+    part of it that is over after the next cycle."""
 
     def __init__(self) -> None:
         self.elapsed = 0.0
         self.offset = 0.0
+        self.passing = 0.0
 
     def monotonic(self) -> float:
         return self.elapsed
 
     def wall(self) -> float:
         return BEGINNING.timestamp() + self.elapsed + self.offset
+
+    def true(self) -> datetime:
+        """The time as the services have it."""
+        return BEGINNING + timedelta(seconds=self.elapsed)
+
+    def pass_by(self) -> None:
+        """What of the error was passing is over."""
+        self.offset -= self.passing
+        self.passing = 0.0
 
     def now(self) -> datetime:
         """The time as the reconciler's machine has it."""

@@ -3,16 +3,18 @@
 import json
 import random
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from reconciler import decisions
+from reconciler.clocks import corrected
 from reconciler.consent import agree
 from reconciler.cycle import Order
 from reconciler.plan import Plan
 from reconciler.report.document import held_effects, load_saved, read_saved, to_json
 from reconciler.store import StateError
 from tests.campaign import meddling, organisation
+from tests.campaign.observer import Allowance
 from tests.campaign.rules import NODES
 from tests.campaign.seams import LATE, NO_EFFECT, CampaignStore, Weather
 from tests.campaign.world import World
@@ -114,7 +116,7 @@ def consent_to_held(world: World) -> str:
         if document is None:
             world.observer.violated("x", f"the held plan {held.plan_id} is not on record any more")
             return ""
-        agree(store, held.plan_id, held_effects(document), by=BY, at=world.time.now(), reason="looked at")
+        agree(store, held.plan_id, held_effects(document), by=BY, at=_now(world, store), reason="looked at")
         content = json.loads(document)
         numbers = {number for hold in content["held"] for number in hold["operations"]}
         world.observer.agreed(_effects([op for n, op in enumerate(content["operations"]) if n in numbers]))
@@ -165,14 +167,18 @@ def _decide(world: World, decide: Callable[[CampaignStore], str]) -> str:
         world.close()
 
 
+def _now(world: World, store: CampaignStore) -> datetime:
+    """The time as a command has it."""
+    return corrected(store, world.time.now)()
+
+
 def allows(world: World, draw: random.Random) -> str:
     number = draw.randint(1, 8)
-    now = world.time.now()
 
     def decide(store: CampaignStore) -> str:
-        until = now + timedelta(hours=4)
-        store.add_request("allow", {"deactivations": number}, by=BY, at=now, reason="lay-off", until=until)
-        world.observer.ledger.allowances.append((until, number))
+        now, lasts = _now(world, store), timedelta(hours=4)
+        store.add_request("allow", {"deactivations": number}, by=BY, at=now, reason="lay-off", lasts=lasts)
+        world.observer.ledger.allowances.append(Allowance(number))
         return f"allow --deactivations {number}"
 
     return _decide(world, decide)
@@ -187,7 +193,7 @@ def adopts(world: World, draw: random.Random) -> str:
     named: list[str] = []
 
     def decide(store: CampaignStore) -> str:
-        words = decisions.adopt(store, world.time.now(), BY, "", email=email)
+        words = decisions.adopt(store, _now(world, store), BY, "", email=email)
         named.extend(store.adopted() if "will be taken over" in words else ())
         return words
 
@@ -211,7 +217,7 @@ def adopts_team(world: World, draw: random.Random) -> str:
         return ""
     name = draw.choice(teams)
     return f"adopt --team {name}: " + _decide(
-        world, lambda store: decisions.adopt(store, world.time.now(), BY, "", team=name)
+        world, lambda store: decisions.adopt(store, _now(world, store), BY, "", team=name)
     )
 
 
@@ -220,7 +226,7 @@ def disowns(world: World, draw: random.Random) -> str:
     if not accounts:
         return ""
     one = draw.choice(accounts)
-    words = _decide(world, lambda store: decisions.disown(store, world.time.now(), BY, "", one.email))
+    words = _decide(world, lambda store: decisions.disown(store, _now(world, store), BY, "", one.email))
     if "is given up" in words:
         for other in accounts:
             if other.email.casefold() == one.email.casefold():
@@ -319,8 +325,15 @@ def hours(world: World, draw: random.Random) -> str:
 
 
 def clock_jumps(world: World, draw: random.Random) -> str:
-    world.time.offset += draw.choice((-1, 1)) * draw.choice((60, 3600, 86400, 30 * 86400))
-    return f"the clock jumps: it is {world.time.now():%Y-%m-%d %H:%M}"
+    """The machine's clock is put, for good or until after the next cycle."""
+    world.time.pass_by()
+    error = draw.choice((-1, 1)) * draw.choice((60, 3600, 86400, 30 * 86400))
+    if draw.random() < 0.6:
+        error = draw.choice((365 * 86400, 9 * 3600, -365 * 86400, -9 * 3600))
+        world.time.passing = error
+    world.time.offset += error
+    how = " for one cycle" if world.time.passing else ""
+    return f"the clock jumps{how}: it is {world.time.now():%Y-%m-%d %H:%M}"
 
 
 def copied(world: World, _draw: random.Random) -> str:

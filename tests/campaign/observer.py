@@ -55,13 +55,26 @@ class Violation:
         return f"({self.letter}) {self.words}"
 
 
+LASTS = timedelta(hours=4)
+"""How long what a person lets through or announces counts."""
+
+
+@dataclass
+class Allowance:
+    """So many locks that are left of those that a person announced, and until when: see Agreement."""
+
+    left: int
+    until: datetime | None = None
+
+
 @dataclass
 class Agreement:
-    """What a person let through: effects as the plan that they saw had them, and until when it may begin."""
+    """What a person let through: effects as the plan that they saw had them, and until when it may begin: that is known
+    once a cycle has seen it."""
 
     effects: set[tuple[str, ...]]
-    until: datetime
     tick: int
+    until: datetime | None = None
     spent: dict[str, set[tuple[str, ...]]] = field(default_factory=dict)  # by account
 
 
@@ -106,7 +119,7 @@ class Ledger:
     taken: list[tuple[datetime, str, str]] = field(default_factory=list)  # time, limit, person: without consent
     queued: dict[str, tuple[datetime, int]] = field(default_factory=dict)  # groups, teams: when it was queued, tick
     agreements: list[Agreement] = field(default_factory=list)
-    allowances: list[tuple[datetime, int]] = field(default_factory=list)
+    allowances: list[Allowance] = field(default_factory=list)
     persons: list[tuple[datetime, str]] = field(default_factory=list)
     sent: dict[int, Sent] = field(default_factory=dict)  # by journal row
     marked: set[int] = field(default_factory=set)  # journal rows that were marked as sent
@@ -331,9 +344,8 @@ class Observer:
             self._overtake(subject, now.get(subject))
 
     def agreed(self, effects: Iterable[Sequence[str]]) -> None:
-        """A person lets these effects through, for four hours."""
-        until = self.now() + timedelta(hours=4)
-        self.ledger.agreements.append(Agreement({tuple(effect) for effect in effects}, until, self.tick))
+        """A person lets these effects through, for four hours from the next cycle on."""
+        self.ledger.agreements.append(Agreement({tuple(effect) for effect in effects}, self.tick))
 
     def cycle_begins(
         self,
@@ -368,6 +380,10 @@ class Observer:
     def cycle_completed(self, *, whole: bool, linked: bool, applied: bool) -> None:
         """The cycle came to its end: whom it unlocked, and whom it saw active and in scope, is not locked by us."""
         self.ledger.locks -= self.ledger.unlocked
+        decisions: list[Agreement | Allowance] = [*self.ledger.agreements, *self.ledger.allowances]
+        for one in decisions:
+            # It reads the time before it reads anything else, and may have waited for that.
+            one.until = one.until or self.began + LASTS + timedelta(minutes=30)
         self.ledger.seen |= {a.id for a in self.keeper.accounts().values() if a.node == self.rules.node}
         if whole:
             unseen = self.ledger.unseen.items()
@@ -734,7 +750,7 @@ class Observer:
         kind, *teams = effect
         wanted = {(kind, who, *([team] if team else [])) for who in keys for team in (teams or [""])}
         for agreement in ledger.agreements:
-            if agreement.until >= self.began and agreement.effects & wanted:
+            if self._counts(agreement) and agreement.effects & wanted:
                 for account in keys & ledger.known.keys():
                     agreement.spent.setdefault(account, set()).update(agreement.effects & wanted)
                 agreement.effects -= wanted
@@ -745,9 +761,9 @@ class Observer:
             ledger.persons.append((self.now(), min(keys)))
             if len(self._within(ledger.persons)) <= self.rules.safety.get("always_allow", 3):
                 return
-        for number, (until, left) in enumerate(ledger.allowances if limit == "max_deactivations" else ()):
-            if until >= self.began and left:
-                ledger.allowances[number] = until, left - 1
+        for allowance in ledger.allowances if limit == "max_deactivations" else ():
+            if self._counts(allowance) and allowance.left:
+                allowance.left -= 1
                 return
         # A person is counted once, whatever account they have by now.
         who = min(keys & self.truth.ever.keys() or keys)
@@ -757,9 +773,13 @@ class Observer:
         if len(counted) > allowed:
             self.violated("d", f"{len(counted)} people within the window, {limit} is {allowed}")
 
+    def _counts(self, decision: Agreement | Allowance) -> bool:
+        return decision.until is None or decision.until >= self.began
+
     @property
     def _oldest(self) -> datetime:
-        return self.now() - self.rules.window
+        # Clocks that differ by two minutes at most are not corrected: the one of then, and the one of now.
+        return self.now() - self.rules.window + timedelta(minutes=4)
 
     def _within(self, entries: Iterable[tuple[datetime, str]]) -> set[str]:
         return {who for at, who in entries if at > self._oldest}

@@ -10,7 +10,6 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Collection
-from datetime import timedelta
 from pathlib import Path
 
 from loguru import logger
@@ -19,6 +18,7 @@ from reconciler.cycle import Order
 from tests.campaign import decisions, history, meddling, mutants, organisation
 from tests.campaign.ending import ending
 from tests.campaign.history import MEMORY, Played
+from tests.campaign.observer import Allowance
 from tests.campaign.process_world import Doom, ProcessWorld
 from tests.campaign.seams import Weather
 
@@ -145,10 +145,9 @@ def resumes(world: ProcessWorld, _draw: random.Random) -> str:
 
 def allows(world: ProcessWorld, draw: random.Random) -> str:
     number = draw.randint(1, 8)
-    until = world.time.now() + timedelta(hours=5)
     done = world.command("allow", "--deactivations", str(number), "--reason", "a lay-off")
     if done.returncode == 0:
-        world.observer.ledger.allowances.append((until, number))
+        world.observer.ledger.allowances.append(Allowance(number))
     return f"allow --deactivations {number}: exit {done.returncode}"
 
 

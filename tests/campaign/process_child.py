@@ -3,6 +3,7 @@
 import asyncio
 import os
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
@@ -17,6 +18,7 @@ MUTANT = "CAMPAIGN_MUTANT"
 
 def main() -> None:
     clock = Path(os.environ[CLOCK])
+    hurried = partial(process_time.Clock, wall=lambda: process_time.now(clock).timestamp())
     name = os.environ.get(MUTANT)
     if name:
         from tests.campaign import mutants  # imports most of the package, which costs half a second
@@ -26,8 +28,8 @@ def main() -> None:
         fault = nullcontext()
     with (
         patch.object(asyncio, "run", process_time.run),
-        patch.object(pace, "Clock", process_time.Clock),
-        patch.object(http, "Clock", process_time.Clock),
+        patch.object(pace, "Clock", hurried),
+        patch.object(http, "Clock", hurried),
         patch.object(base, "datetime", SimpleNamespace(now=lambda _zone: process_time.now(clock))),
         fault,
     ):

@@ -110,7 +110,7 @@ class ProcessWorld(World):
         self._order = Order()
         self._run_id = 0
         self._under_way = False
-        self._started_at = self.time.now()
+        self._newest_request = 0
         self._first = False
         self._person = False
         self._known_rows = 0
@@ -248,13 +248,14 @@ class ProcessWorld(World):
 
     def _begins(self, run: Run) -> None:
         order = self._ordered(run)
-        self._run_id, self._under_way, self._started_at = run.id, True, run.started_at
+        self._run_id, self._under_way = run.id, True
         self._person = run.kind == "person"
         if order.rebind:
             self.forgot()
         with self.reader() as store:
             bound = None if order.rebind else store.value("binding")
             self._first = store.value("reviewed") != "1" or order.rebind
+            self._newest_request = store.newest_request()
         if self._first and self.weather.liars == "lists":
             self.observer.ledger.locks |= {a.id for a in self.keeper.accounts().values() if a.locked}
         person = order.person if self._person else ""
@@ -287,7 +288,7 @@ class ProcessWorld(World):
         """The cycle under way is over, however it ended."""
         if self._under_way and self._first and self.rules.safety.get("first_run") == "apply":
             with self.reader() as store:
-                for effects in store.releases(self._started_at):
+                for effects in store.releases(self._newest_request):
                     self.observer.agreed(effect for effect in effects if effect[0] in ("create_user", "add"))
         self._under_way = False
 

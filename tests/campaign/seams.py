@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -92,7 +93,7 @@ class Seam(httpx.AsyncBaseTransport):
 
     `deliver` hands a request to the service, with whatever must be looked at afterwards. `interrupt` is what Ctrl-C
     does, `kill` what the end of the process does to the state file at once,
-    `answered` gets what the client is shown.
+    `answered` gets what the client is shown. `clock` is the service's: each reply is dated when it leaves.
     """
 
     def __init__(
@@ -103,8 +104,10 @@ class Seam(httpx.AsyncBaseTransport):
         interrupt: Callable[[], object],
         kill: Callable[[], object],
         answered: Callable[[Request, Response], object],
+        clock: Callable[[], datetime],
     ) -> None:
         self.name = name
+        self._clock = clock
         self._interrupt = interrupt
         self._kill = kill
         self._answered = answered
@@ -125,7 +128,8 @@ class Seam(httpx.AsyncBaseTransport):
         response = await self._answer(fault, draw, asked)
         self._remember(asked, response)
         self._answered(asked, response)
-        return httpx.Response(response.status, headers=dict(response.headers), content=response.body)
+        headers = {**response.headers, "date": format_datetime(self._clock(), usegmt=True)}
+        return httpx.Response(response.status, headers=headers, content=response.body)
 
     def _fault(self, weather: Weather, draw: random.Random, asked: Request, name: str) -> str:
         for beginning, kind in weather.script.items():
@@ -293,10 +297,13 @@ class CampaignStore(Store):
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor]
 
-    def releases(self, since: datetime) -> list[list[list[str]]]:
-        """The effects of all releases that were recorded since then."""
-        sql = "SELECT arguments FROM requests WHERE kind = 'release' AND at >= ?"
-        rows = _reading(self.path, sql, since.isoformat(timespec="microseconds").replace("+00:00", "Z"))
+    def newest_request(self) -> int:
+        """The id of what a person decided or ordered last."""
+        return int(_reading(self.path, "SELECT coalesce(max(id), 0) FROM requests")[0][0])
+
+    def releases(self, after: int) -> list[list[list[str]]]:
+        """The effects of all releases that were recorded after this request."""
+        rows = _reading(self.path, "SELECT arguments FROM requests WHERE kind = 'release' AND id > ?", after)
         return [json.loads(arguments)["effects"] for (arguments,) in rows]
 
     def adopted(self) -> list[str]:
@@ -319,7 +326,7 @@ class CampaignStore(Store):
             self._lock = None
 
 
-def _reading(path: Path, sql: str, *parameters: str) -> list[Any]:
+def _reading(path: Path, sql: str, *parameters: str | int) -> list[Any]:
     """Rows of the state file, whoever has it open or died over it."""
     connection = sqlite3.connect(path)
     try:

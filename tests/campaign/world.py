@@ -14,6 +14,7 @@ from loguru import logger
 from pydantic import SecretStr
 
 from reconciler import cycle, jumpcloud, keeper
+from reconciler.clocks import ServiceTime
 from reconciler.cycle import Order, Outcome
 from reconciler.http import Clock, Http, HttpError, Pace
 from reconciler.plan import Plan
@@ -49,7 +50,7 @@ class World:
         self.application = self.jumpcloud.add_application("Keeper")
         self.keeper = Keeper(NODES, clock=self.time.monotonic)
         self.truth = Truth(self.jumpcloud, self.application)
-        self.observer = Observer(self.truth, self.keeper, self.time.now)
+        self.observer = Observer(self.truth, self.keeper, self.time.true)
         self.observer.users_lied = self._users_lied
         self.observer.scope_behind = self._scope_behind
         self.rules = Rules()
@@ -121,11 +122,18 @@ class World:
                 clock=clock,
                 transport=self._seam("Keeper", self._to_keeper, weather),
             )
-            self._services = Services(jumpcloud.JumpCloud(console, "Keeper"), keeper.Keeper(endpoint), scim_url(node))
+            both = jumpcloud.JumpCloud(console, "Keeper"), keeper.Keeper(endpoint)
+            self._services = Services(
+                *both,
+                scim_url(node),
+                jumpcloud_time=ServiceTime(console.clock_offset, both[0].application),
+                keeper_time=ServiceTime(endpoint.clock_offset, both[1].probe),
+            )
         return self._services
 
     def _seam(self, name: str, deliver: Callable[[Request], Response], weather: Callable[[], Weather]) -> Seam:
-        return Seam(name, deliver, weather, self._interrupt, self._pull_the_plug, self.observer.answered)
+        answered, clock = self.observer.answered, self.time.true
+        return Seam(name, deliver, weather, self._interrupt, self._pull_the_plug, answered, clock)
 
     def _interrupt(self) -> None:
         """Ctrl-C, as asyncio.run passes it on."""
@@ -185,10 +193,10 @@ class World:
             self.store.close()
             self.store = None
 
-    def _agreed_by_the_settings(self) -> None:
+    def _agreed_by_the_settings(self, newest: int) -> None:
         """What safety.first_run = "apply" lets through is recorded as agreed to, for what a crash leaves undone."""
         assert self.store is not None
-        for effects in self.store.releases(self.observer.began):
+        for effects in self.store.releases(newest):
             self.observer.agreed(effect for effect in effects if effect[0] in ("create_user", "add"))
 
     def cycle(self, order: Order, weather: Weather) -> str:
@@ -201,12 +209,13 @@ class World:
             store = self.open()
             first = store.value("reviewed") != "1" or order.rebind
             bound = None if order.rebind else store.value("binding")
+            newest = store.newest_request()
             self.observer.cycle_begins(self.rules, bound, person=order.person, unlock=order.unlock, first=first)
             try:
                 outcome = self._run(run(store))
             finally:
                 if first and self.rules.safety.get("first_run") == "apply":
-                    self._agreed_by_the_settings()
+                    self._agreed_by_the_settings(newest)
             self.plan = outcome.plan
             waits = any(held.limit == "first_run" for held in outcome.plan.held)
             whole = outcome.plan.kind == "resync" and not order.person
@@ -275,6 +284,7 @@ class World:
             self.observer.violated("x", f"{error!r} at {Path(where.filename).name}:{where.lineno}")
             text = "".join(traceback.format_exception(error))
         finally:
+            self.time.pass_by()
             self.happened = weather.happened
             if any(entry.startswith(("stale Keeper", "shortened Keeper")) for entry in weather.happened):
                 self.observer.list_lied.append(self.observer.tick)
