@@ -4,7 +4,7 @@ is used up. What it means for a plan is said in `safety`."""
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from reconciler.model import fold
+from reconciler.addresses import alike_key
 from reconciler.plan import Effect, Kind, Plan
 from reconciler.safety import Allowance, Consent, Past, Release
 from reconciler.store import Request, State, Store
@@ -81,7 +81,7 @@ def given(store: Store, past: list[Past], person: str, now: datetime) -> Consent
     ]
     allowances = tuple(allowance(store, request) for request in store.open_requests(now, "allow"))
     before = {entry.operation.subject.key for entry in past if entry.decision.startswith("person:")}
-    return Consent(tuple(releases), allowances, f"person:{fold(person)}" if person else "", frozenset(before))
+    return Consent(tuple(releases), allowances, f"person:{alike_key(person)}" if person else "", frozenset(before))
 
 
 def allowance(store: Store, request: Request) -> Allowance:

@@ -110,7 +110,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Pilot:
-    """Whom operations are sent for, where only a pilot group is: names of JumpCloud groups, folded addresses."""
+    """Whom operations are sent for, where only a pilot group is: names of JumpCloud groups, addresses (`alike_key`)."""
 
     groups: frozenset[str] = frozenset()
     users: frozenset[str] = frozenset()
@@ -150,8 +150,8 @@ class TeamPolicy:
 class Policy:
     """The rules of the diff.
 
-    `protect` holds folded addresses of people whom nothing may be done to. `only`, where it is not None, narrows what
-    is sent. `grace` is how long people stay who left the scope but are neither suspended nor deleted.
+    `protect` holds the addresses (`alike_key`) of people whom nothing may be done to. `only`, where it is not None,
+    narrows what is sent. `grace` is how long people stay who left the scope but are neither suspended nor deleted.
     """
 
     mode: Mode = Mode.ENFORCE
