@@ -13,12 +13,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from reconciler import addresses, log
 from reconciler import keeper as scim
-from reconciler import log
 from reconciler.confirm import Confirmation, Finding, put_off_words
 from reconciler.evidence_age import last_moment
 from reconciler.match import same
-from reconciler.model import DISPLAY_NAME, USER_NAME, Account, KeeperTeam, KeeperUser, Snapshot, Team, fold
+from reconciler.model import DISPLAY_NAME, USER_NAME, Account, KeeperTeam, KeeperUser, Snapshot, Team
 from reconciler.plan import PHASES, Kind, Notice, NoticeKind, Operation, TeamRef
 from reconciler.rows import UNCONFIRMED, State
 from reconciler.settle import linked_to
@@ -575,7 +575,7 @@ def _disagreement(
     address = shown.attributes.get(USER_NAME, "")
     if op.kind is Kind.CREATE_USER:
         wanted = next((c.after for c in op.changes if c.attribute == USER_NAME), name)
-        other = fold(address) != fold(wanted)
+        other = not addresses.same(address, wanted)
         return _Disagreement(f"Keeper created {name} under another address") if other else None
     if denied := _denied(op, shown, removed):
         return _Disagreement(denied)
@@ -584,7 +584,7 @@ def _disagreement(
     if op.kind is Kind.UPDATE_USER and shown.active and not before.active:
         return _Unasked(f"an update of {name} unlocked the user")
     asked = any(change.attribute == USER_NAME for change in op.changes)
-    if not asked and fold(address) != fold(before.attributes.get(USER_NAME, "")):
+    if not asked and not addresses.same(address, before.attributes.get(USER_NAME, "")):
         return _Unasked(f"{op.kind.value} changed the address of {name}")
     lost = before.teams - set(removed) - shown.teams
     if lost and op.kind is not Kind.DEACTIVATE_USER:

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from pydantic_core import ErrorDetails
 
 from reconciler import settings_fields as kinds
-from reconciler.model import fold
+from reconciler.addresses import alike_key
 from reconciler.policy import (
     AddressChange,
     Drift,
@@ -302,10 +302,10 @@ class Settings(_Section):
         """The rules of the diff."""
         rules, teams = self.rules, self.teams
         only = rules.only
-        pilot = None if only is None else Pilot(frozenset(only.groups), frozenset(map(fold, only.users)))
+        pilot = None if only is None else Pilot(frozenset(only.groups), frozenset(map(alike_key, only.users)))
         return Policy(
             mode=rules.mode,
-            protect=frozenset(map(fold, rules.protect or ())),
+            protect=frozenset(map(alike_key, rules.protect or ())),
             only=pilot,
             out_of_scope=rules.out_of_scope,
             grace=rules.grace,

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
-from reconciler.model import fold
+from reconciler.addresses import alike_key
 from reconciler.plan import Effect, Kind, Plan
 from reconciler.safety import Allowance, Consent, Past, Release
 from reconciler.store import Request, State, Store
@@ -93,7 +93,7 @@ def given(store: Store, past: list[Past], person: str, now: datetime) -> Consent
     ]
     allowances = tuple(allowance(store, request) for request in store.open_requests(now, "allow"))
     before = {entry.operation.subject.key for entry in past if entry.decision.startswith("person:")}
-    return Consent(tuple(releases), allowances, f"person:{fold(person)}" if person else "", frozenset(before))
+    return Consent(tuple(releases), allowances, f"person:{alike_key(person)}" if person else "", frozenset(before))
 
 
 def allowance(store: Store, request: Request) -> Allowance:

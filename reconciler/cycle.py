@@ -465,6 +465,10 @@ class _Line:
             # Nothing is linked yet. What was read of one person is no whole snapshot, and must not be saved as one.
             seen = replace(before, accounts={**before.accounts, **read.snapshot.accounts})
             seen = seen if self.order.partial else read.snapshot
+            # A lock that was there when we first saw the account stays apart from one that somebody sets from now on.
+            found = [k for k in read.snapshot.fresh if k in learnt.accounts and learnt.accounts[k].locked_by_us]
+            locked = {k: replace(seen.accounts[k], locked_by_us=True) for k in found}
+            seen = replace(seen, accounts={**seen.accounts, **locked})
             # But whoever something is sent for all the same, since a person let that through, is linked.
             concerned = {op.subject.keeper_id for op in plan.operations if op.sent}
             learnt = replace(

@@ -3,7 +3,8 @@
 from dataclasses import replace
 from datetime import datetime
 
-from reconciler.model import EXTERNAL_ID, Account, Snapshot, Standing, Takeover, fold, normal, typed
+from reconciler import addresses
+from reconciler.model import EXTERNAL_ID, Account, Snapshot, Standing, Takeover, normal, typed
 from reconciler.store import Store
 
 
@@ -22,7 +23,7 @@ def adopt(
     if email is not None:
         found = _accounts(before, email)
         if not found:
-            return f"Keeper's user {email} is not in the snapshot; nothing was changed. First: reconciler resync"
+            return _nobody_to_adopt(before, email)
     else:
         found = [a for a in before.accounts.values() if a.standing is Standing.UNMANAGED and not a.gone]
     takeover = Takeover.AS_GHOST if email is None else Takeover.BY_ADDRESS
@@ -57,7 +58,9 @@ def disown(store: Store, now: datetime, by: str, reason: str, email: str) -> str
     # Who had the address before, and is gone, is somebody else.
     found = [account for account in managed if not account.gone] or managed
     if not found:
-        return f"{email} is nobody whom we manage in Keeper; nothing was changed."
+        alike = sorted({a.email for a in before.accounts.values() if a.managed and addresses.alike(a.email, email)})
+        other = f" {alike[0]} is managed, {addresses.DIFFERENCE}." if alike else ""
+        return f"{email} is nobody whom we manage in Keeper; nothing was changed.{other}"
     accounts = {
         account.keeper_id: replace(
             account,
@@ -73,7 +76,15 @@ def disown(store: Store, now: datetime, by: str, reason: str, email: str) -> str
 
 
 def _accounts(snapshot: Snapshot, email: str) -> list[Account]:
-    return [account for account in snapshot.accounts.values() if fold(account.email) == fold(email)]
+    return [account for account in snapshot.accounts.values() if addresses.same(account.email, email)]
+
+
+def _nobody_to_adopt(snapshot: Snapshot, email: str) -> str:
+    words = f"Keeper's user {email} is not in the snapshot; nothing was changed."
+    alike = sorted({a.email for a in snapshot.accounts.values() if addresses.alike(a.email, email)})
+    if not alike:
+        return f"{words} First: reconciler resync"
+    return f"{words} {alike[0]} is, {addresses.DIFFERENCE}. If that user is meant: reconciler adopt {typed(alike[0])}"
 
 
 def _keep(

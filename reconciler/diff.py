@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
+from reconciler import addresses
+from reconciler.addresses import alike_key
 from reconciler.diff_quarantine import HIDDEN_FOR, hidden_since, notice, relevant, remembered, users_unread
 from reconciler.diff_teams import TeamRules, listed
 from reconciler.match import has_left, match, protection, wanted_attributes
@@ -21,7 +23,6 @@ from reconciler.model import (
     Standing,
     Status,
     User,
-    fold,
     normal,
     typed,
 )
@@ -164,7 +165,7 @@ class _Diff(TeamRules):
         return self.policy.mode is not Mode.OBSERVE and op.subject.key in self.pilots
 
     def adopted(self) -> Iterator[Subject]:
-        for keeper_id in sorted(self.match.adopted, key=lambda i: fold(self.match.accounts[i].email)):
+        for keeper_id in sorted(self.match.adopted, key=lambda i: alike_key(self.match.accounts[i].email)):
             subject = self.subject(self.match.accounts[keeper_id])
             if self.concerns(subject.key):
                 yield subject
@@ -228,7 +229,7 @@ class _Diff(TeamRules):
                 self._pilot(user, None)
                 self._nobody(user)
         paired = set(self.match.account_of.values())
-        spoken_of = {fold(self.directory.users[user_id].email) for user_id in self.match.conflicts}
+        spoken_of = {alike_key(self.directory.users[user_id].email) for user_id in self.match.conflicts}
         for keeper_id in sorted(self.match.accounts):
             account = self.match.accounts[keeper_id]
             if account.standing is Standing.DISOWNED:
@@ -236,7 +237,7 @@ class _Diff(TeamRules):
             elif account.managed and keeper_id not in paired:
                 self._pilot(None, account)
                 self._account(account, None)
-            elif not account.managed and not account.gone and fold(account.email) not in spoken_of:
+            elif not account.managed and not account.gone and alike_key(account.email) not in spoken_of:
                 self._unmanaged(account)
 
     def _pilot(self, user: User | None, account: Account | None) -> None:
@@ -292,12 +293,12 @@ class _Diff(TeamRules):
         subject = Subject("user", user.email, user.id)
         asked = self.before.unsettled_users.get(user.id, user.email)
         until = "created until Keeper has shown what became of that, which every resync asks"
-        if fold(asked) != fold(user.email):
+        if not addresses.same(asked, user.email):
             # Under the same address Keeper would link the two; under another one the person would have two accounts.
             words = f"was asked for as {asked} without an answer, and has another address now: not {until}"
             self.notice(NoticeKind.ADDRESS_CHANGE, subject, words)
             return
-        if self._asked_for.get(fold(user.email), set()) - {user.id}:
+        if self._asked_for.get(alike_key(user.email), set()) - {user.id}:
             words = f"{user.email} was asked for without an answer for somebody else, whose account would be linked"
             self.notice(NoticeKind.CONFLICT, subject, f"{words}: not {until}")
             return
@@ -320,7 +321,7 @@ class _Diff(TeamRules):
         """By address, whose creation was sent under it and has no answer."""
         found: dict[str, set[str]] = {}
         for user_id, address in self.before.unsettled_users.items():
-            found.setdefault(fold(address), set()).add(user_id)
+            found.setdefault(alike_key(address), set()).add(user_id)
         return found
 
     def _unmanaged(self, account: Account) -> None:
@@ -329,6 +330,8 @@ class _Diff(TeamRules):
             return
         owner = self.directory.users.get(account.shown.get(EXTERNAL_ID, ""))
         if owner is not None and owner.belongs:
+            if owner.id in self.match.conflicts and owner.id not in self.match.account_of:
+                return  # the owner's conflict names this account
             self.notice(
                 NoticeKind.CONFLICT,
                 subject,
@@ -337,6 +340,15 @@ class _Diff(TeamRules):
             )
             return
         state = "" if account.active else " (locked)"
+        if owner is not None and alike_key(account.email) in self._addresses:
+            self.notice(
+                NoticeKind.CONFLICT,
+                subject,
+                f"in Keeper{state}, carries the JumpCloud id of {owner.email or owner.id}, who is not in scope, and "
+                "the address of somebody who is: neither locked nor given to anybody. If whoever has the address now "
+                f"is to have it: reconciler adopt {typed(account.email)}; else lock it in Keeper's Admin Console",
+            )
+            return
         self.notice(
             NoticeKind.GHOST,
             subject,
@@ -402,7 +414,7 @@ class _Diff(TeamRules):
             rule, reason = Rule.DELETED, "deleted in JumpCloud"
             if not account.jumpcloud_id:
                 reason = "taken over by a person, and unknown in JumpCloud"
-                if fold(account.email) in self._addresses:
+                if alike_key(account.email) in self._addresses:
                     self.notice(
                         NoticeKind.CONFLICT,
                         subject,
@@ -440,7 +452,7 @@ class _Diff(TeamRules):
     @cached_property
     def _addresses(self) -> set[str]:
         """Of everybody who has not left; what JumpCloud knows nothing else of may be theirs."""
-        return {fold(user.email) for user in self.directory.users.values() if user.belongs}
+        return {alike_key(user.email) for user in self.directory.users.values() if user.belongs}
 
     def _gone(self, account: Account, user: User, subject: Subject) -> None:
         if user.id in self.match.conflicts:

@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from reconciler import addresses
 from reconciler.migrations import LAST_CHANGE
-from reconciler.model import fold
+from reconciler.model import normal
 from reconciler.plan import Kind
 from reconciler.rows import JournalRow, Request, Run, State, journal_row, request_of, run_of, time_text
 
@@ -57,7 +58,8 @@ class Found:
 
 def find(connection: sqlite3.Connection, wanted: Wanted, limit: int) -> Found:
     """The operations that are wanted. The caller holds the transaction."""
-    connection.create_function("fold", 1, lambda text: fold(text or ""), deterministic=True)
+    connection.create_function("same", 2, _same, deterministic=True)
+    connection.create_function("fold", 1, _fold, deterministic=True)
     parts = dict(_conditions(connection, wanted))
     where = " AND ".join(["true", *parts])
     values = [value for values in parts.values() for value in values]
@@ -71,17 +73,26 @@ def find(connection: sqlite3.Connection, wanted: Wanted, limit: int) -> Found:
     )
 
 
+def _same(address: str | None, wanted: str) -> bool:
+    return addresses.same(address or "", wanted)
+
+
+def _fold(name: str | None) -> str:
+    """The name of a team as it is looked for: NFC, upper and lower case apart."""
+    return normal(name).casefold()
+
+
 def _conditions(connection: sqlite3.Connection, wanted: Wanted) -> Iterator[tuple[str, tuple[str, ...]]]:
     if wanted.person:
         sql = """
-            SELECT jumpcloud_id, keeper_id FROM operations WHERE subject_type = 'user' AND fold(subject_name) = ?1
-            UNION SELECT jumpcloud_id, keeper_id FROM users WHERE fold(json_extract(shown, '$.userName')) = ?1
+            SELECT jumpcloud_id, keeper_id FROM operations WHERE subject_type = 'user' AND same(subject_name, ?1)
+            UNION SELECT jumpcloud_id, keeper_id FROM users WHERE same(json_extract(shown, '$.userName'), ?1)
         """
-        ids = _ids(connection, sql, fold(wanted.person))
+        ids = _ids(connection, sql, wanted.person)
         among = "(SELECT value FROM json_each(?))"
         yield f"subject_type = 'user' AND (jumpcloud_id IN {among} OR keeper_id IN {among})", (ids, ids)
     if wanted.team:
-        name = fold(wanted.team)
+        name = _fold(wanted.team)
         sql = """
             SELECT jumpcloud_id, keeper_id FROM operations WHERE subject_type = 'team' AND fold(subject_name) = ?1
             UNION SELECT jumpcloud_id, keeper_id FROM teams

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from reconciler.model import Inventory, InventoryTeam, fold, normal
+from reconciler.addresses import alike_key
+from reconciler.model import Inventory, InventoryTeam, normal
 
 _DOCUMENT = re.compile(r"^[ \t]*(?=[\[{])", re.MULTILINE)
 
@@ -39,7 +40,7 @@ def parse(printed: bytes, read_at: datetime) -> Inventory:
             teams[team.id] = team
         elif "email" in row:
             if row.get("status") == "Invited":
-                invited.add(fold(_text(row, "email")))
+                invited.add(alike_key(_text(row, "email")))
         else:
             raise InventoryError("a row is neither a team (team_uid) nor a user (email)")
     return Inventory(read_at, teams, frozenset(invited))
@@ -134,4 +135,4 @@ def _addresses(row: Mapping[str, Any], key: str) -> frozenset[str] | None:
         return frozenset()
     if not isinstance(value, list) or not all(isinstance(address, str) for address in value):
         raise InventoryError(f"{key} of a team is not a list of addresses")
-    return frozenset(map(fold, value))
+    return frozenset(map(alike_key, value))

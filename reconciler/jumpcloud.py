@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from reconciler import addresses
 from reconciler import jumpcloud_quarantine as quarantine
 from reconciler.http import Http
 from reconciler.jumpcloud_access import ServiceAccount, key_headers, login_headers
@@ -576,7 +577,7 @@ class JumpCloud:
             rows = list(every.values.values())
         if len(rows) > 1:
             raise PersonAmbiguous(address, tuple(sorted(row.id for row in rows)))
-        return rows[0] if rows else None
+        return next((row for row in rows if addresses.same(row.email or "", address)), None)
 
     # -- many people, for the evidence of one operation or of the leavers ----------------------------------------------
 

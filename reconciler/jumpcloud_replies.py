@@ -13,8 +13,9 @@ from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
 
+from reconciler import addresses
 from reconciler.http import HttpError, Reply
-from reconciler.model import Application, Group, Status, User, fold, is_jumpcloud_id, normal
+from reconciler.model import Application, Group, Status, User, is_jumpcloud_id, normal, trimmed
 
 WORDS = 200
 """Characters of JumpCloud's own words that an error repeats."""
@@ -231,8 +232,8 @@ class UserRow(Row):
         )
 
     def has_address(self, email: str) -> bool:
-        """Whether this is the user's address, however it is written."""
-        return bool(self.email) and fold(self.email or "") == fold(email)
+        """Whether the user's address is this one, or alike."""
+        return bool(self.email) and addresses.alike(self.email or "", email)
 
 
 _STATES = {"ACTIVATED": Status.ACTIVE, "STAGED": Status.STAGED, "SUSPENDED": Status.SUSPENDED}
@@ -274,7 +275,7 @@ class GroupRow(Row):
 
     def group(self) -> Group:
         """The group; its name is empty where it has none that can be used, as no team can be called that."""
-        return Group(self.id, normal(self.name))
+        return Group(self.id, normal(self.name), self.name or "")
 
 
 class _Node(_Reply):
@@ -356,7 +357,7 @@ class Ways:
 
 def usable_address(text: str | None) -> str:
     """The address, trimmed; empty where it can't be one: not exactly one @, white space, invisible letters."""
-    address = normal(text)
+    address = trimmed(text)
     local, _, domain = address.partition("@")
     odd = any(char.isspace() or char == "\ufffd" or unicodedata.category(char) in ("Cc", "Cf") for char in address)
     return address if local and domain and "@" not in domain and not odd else ""

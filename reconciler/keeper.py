@@ -162,7 +162,7 @@ def _user(document: object) -> KeeperUser:
     user = _User.model_validate(document)
     name = user.name or _Name()
     attributes = {
-        model.USER_NAME: model.normal(user.userName),
+        model.USER_NAME: model.trimmed(user.userName),
         model.EXTERNAL_ID: model.normal(user.externalId),
         model.DISPLAY_NAME: model.normal(user.displayName),
         model.GIVEN_NAME: model.normal(name.givenName),

@@ -4,11 +4,13 @@ A match by id beats one by `externalId`, which beats one by address (users) or b
 without giving one person another's vault is a conflict: it is reported and waits for a person.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from reconciler import addresses
+from reconciler.addresses import alike_key
 from reconciler.match_teams import match_teams, wanted_team_attributes
 from reconciler.model import (
     DISPLAY_NAME,
@@ -23,9 +25,7 @@ from reconciler.model import (
     Takeover,
     Team,
     User,
-    fold,
     normal,
-    same_address,
     typed,
 )
 from reconciler.pairs import Match, tied_to_another
@@ -35,10 +35,10 @@ from reconciler.policy import Policy
 
 def protection(policy: Policy, user: User | None, account: Account | None) -> str:
     """The entry of `policy.protect` that covers this person, or "". It sticks to the account while it is listed."""
-    addresses = [fold(user.email)] if user and user.email else []
+    keys = [alike_key(user.email)] if user and user.email else []
     if account:
-        addresses += [fold(account.email), account.protected_as]
-    return next((address for address in addresses if address and address in policy.protect), "")
+        keys += [alike_key(account.email), account.protected_as]
+    return next((key for key in keys if key and key in policy.protect), "")
 
 
 def wanted_attributes(user: User) -> dict[str, str]:
@@ -54,89 +54,18 @@ def wanted_attributes(user: User) -> dict[str, str]:
 
 
 def same(attribute: str, left: str, right: str) -> bool:
-    """Whether two values of an attribute are the same: addresses case-folded, everything else in NFC."""
-    return fold(left) == fold(right) if attribute == USER_NAME else normal(left) == normal(right)
+    """Whether two values of an attribute are the same: addresses as `addresses` says, everything else in NFC."""
+    return addresses.same(left, right) if attribute == USER_NAME else normal(left) == normal(right)
 
 
 def match(directory: Directory, snapshot: Snapshot, policy: Policy, now: datetime) -> Match:
     """Pair both sides. The accounts and teams in the result also carry what every completed read teaches: since when
     a person or a group is out of scope, who is protected or in the pilot, which memberships are JumpCloud's wish."""
     result = Match(dict(snapshot.accounts), dict(snapshot.teams))
-    _match_users(result, directory, snapshot, policy, now)
+    _Users(result, directory, snapshot, policy, now).pair()
     match_teams(result, directory, snapshot, policy)
-    _remember(result, directory, snapshot, policy, now)
+    _remember(result, directory, policy, now)
     return result
-
-
-def _match_users(result: Match, directory: Directory, snapshot: Snapshot, policy: Policy, now: datetime) -> None:
-    known = {
-        a.jumpcloud_id: a for a in snapshot.accounts.values() if a.jumpcloud_id and a.standing is not Standing.UNMANAGED
-    }
-    live = [a for _, a in sorted(snapshot.accounts.items()) if not a.gone]
-    by_external: dict[str, list[Account]] = defaultdict(list)
-    by_address: dict[str, list[Account]] = defaultdict(list)
-    for account in live:
-        if account.standing is Standing.UNMANAGED and account.shown.get(EXTERNAL_ID):
-            by_external[account.shown[EXTERNAL_ID]].append(account)
-        by_address[fold(account.email)].append(account)
-    for account in snapshot.accounts.values():
-        if account.gone and account.standing is Standing.DISOWNED:
-            by_address[fold(account.email)].append(account)
-
-    users = [directory.users[user_id] for user_id in sorted(directory.users)]
-    claims = Counter(fold(user.email) for user in users if user.in_scope and user.email)
-    taken: set[str] = set()
-    open_users: list[User] = []
-    for user in users:
-        account_known = known.get(user.id)
-        if account_known is None or (account_known.managed and account_known.gone):
-            open_users.append(user)
-            continue
-        taken.add(account_known.keeper_id)
-        if account_known.managed:
-            result.account_of[user.id] = account_known.keeper_id
-        else:
-            result.disowned[user.id] = account_known.keeper_id
-
-    rest: list[User] = []
-    for user in open_users:
-        found = [a for a in by_external.get(user.id, ()) if a.keeper_id not in taken]
-        if len(found) > 1:
-            found = [a for a in found if fold(a.email) == fold(user.email)] or found
-        # Whoever left before we came is adopted in the reviewed first plan only: it leads to their lock.
-        adoptable = user.in_scope or (not snapshot.reviewed and has_left(user))
-        if len(found) == 1 and adoptable:
-            taken.add(found[0].keeper_id)
-            _adopt(result, user, found[0], known.get(user.id), policy, now)
-        elif len(found) > 1 and user.in_scope:
-            result.conflicts[user.id] = (
-                f"{len(found)} Keeper users carry this person's JumpCloud id; nothing was linked, created or given. "
-                "Delete the wrong one in Keeper's Admin Console, then run a resync"
-            )
-        else:
-            rest.append(user)
-
-    for user in rest:
-        gone = known.get(user.id)
-        if user.in_scope and user.email:
-            _match_by_address(result, directory, user, by_address, claims, taken, gone, policy, now)
-        if user.id not in result.account_of and gone is not None and gone.managed:
-            result.account_of[user.id] = gone.keeper_id
-    _adopt_again(result, directory, live, taken, known, policy, now)
-
-    for user_id, keeper_id in result.account_of.items():
-        user = directory.users[user_id]
-        if not (user.in_scope and user.email) or user_id in result.conflicts:
-            continue
-        account = result.accounts[keeper_id]
-        others = [a for a in by_address.get(fold(user.email), ()) if a.keeper_id != keeper_id and not a.gone]
-        if fold(account.email) != fold(user.email) and others:
-            result.conflicts[user_id] = (
-                f"the new JumpCloud address {user.email} belongs to another Keeper user, whose vault that log-in would "
-                f"open; {account.email} gets nothing more until the addresses are sorted out in JumpCloud or Keeper"
-            )
-
-    _take_over(result, directory, live, known, taken, policy, now)
 
 
 def has_left(user: User) -> bool:
@@ -145,173 +74,255 @@ def has_left(user: User) -> bool:
     return user.status is Status.SUSPENDED or (not user.bound and user.status is Status.ACTIVE)
 
 
-def _match_by_address(
-    result: Match,
-    directory: Directory,
-    user: User,
-    by_address: Mapping[str, list[Account]],
-    claims: Mapping[str, int],
-    taken: set[str],
-    gone: Account | None,
-    policy: Policy,
-    now: datetime,
-) -> None:
-    found = by_address.get(fold(user.email), [])
-    if claims[fold(user.email)] > 1:
-        result.conflicts[user.id] = (
-            f"more than one JumpCloud user in scope has the address {user.email}; nobody was created or linked "
-            "for it. Give each a different address in JumpCloud"
+class _Users:
+    """The steps that pair the users, and the state that they share."""
+
+    def __init__(self, result: Match, directory: Directory, snapshot: Snapshot, policy: Policy, now: datetime) -> None:
+        self.result = result
+        self.directory = directory
+        self.snapshot = snapshot
+        self.policy = policy
+        self.now = now
+        accounts = [account for _, account in sorted(snapshot.accounts.items())]
+        self.known = {a.jumpcloud_id: a for a in accounts if a.jumpcloud_id and a.standing is not Standing.UNMANAGED}
+        self.live = [account for account in accounts if not account.gone]
+        self.by_external: dict[str, list[Account]] = defaultdict(list)
+        self.by_address: dict[str, list[Account]] = defaultdict(list)
+        for account in self.live:
+            if account.standing is Standing.UNMANAGED and account.shown.get(EXTERNAL_ID):
+                self.by_external[account.shown[EXTERNAL_ID]].append(account)
+        for account in accounts:
+            if not account.gone or account.standing is Standing.DISOWNED:
+                self.by_address[alike_key(account.email)].append(account)
+        self.claims: dict[str, list[User]] = defaultdict(list)
+        self.belonging: dict[str, set[str]] = defaultdict(set)
+        for user in directory.users.values():
+            if user.email and user.in_scope:
+                self.claims[alike_key(user.email)].append(user)
+            if user.email and user.belongs:
+                self.belonging[alike_key(user.email)].add(user.id)
+        self.taken: dict[str, str] = {}  # by Keeper id: whose account it is now
+
+    def pair(self) -> None:
+        users = [self.directory.users[user_id] for user_id in sorted(self.directory.users)]
+        rest = [user for user in users if not self._by_snapshot(user)]
+        rest = [user for user in rest if not self._by_external_id(user)]
+        for user in rest:
+            gone = self.known.get(user.id)
+            if user.in_scope and user.email:
+                self._by_address(user)
+            if user.id not in self.result.account_of and gone is not None and gone.managed:
+                self.result.account_of[user.id] = gone.keeper_id
+        self._adopt_again()
+        self._check_new_addresses()
+        self._take_over()
+
+    def _by_snapshot(self, user: User) -> bool:
+        account = self.known.get(user.id)
+        if account is None or (account.managed and account.gone):
+            return False
+        self.taken[account.keeper_id] = user.id
+        pairs = self.result.account_of if account.managed else self.result.disowned
+        pairs[user.id] = account.keeper_id
+        return True
+
+    def _by_external_id(self, user: User) -> bool:
+        """Adopt the account that carries the user's id, or report why not; False where the id decides nothing.
+
+        An id on an account with another address proves little: Keeper links a creation to whatever account has the
+        address as an alias, and the id stays on a leaver's account.
+        """
+        found = [a for a in self.by_external.get(user.id, ()) if a.keeper_id not in self.taken]
+        own = [account for account in found if addresses.same(account.email, user.email)]
+        if not user.in_scope:
+            # Whoever left before we came is adopted in the reviewed first plan only: it leads to their lock.
+            if self.snapshot.reviewed or not has_left(user):
+                return False
+            own = [a for a in own or found if not self.belonging.get(alike_key(a.email))]
+        elif not own:
+            own = [account for account in found if self._meant_by_id(account)]
+        if len(own) == 1:
+            self._adopt(user, own[0])
+            return True
+        if not found or not user.in_scope:
+            return False
+        if len(found) > 1:
+            words = (
+                f"{len(found)} Keeper users carry this person's JumpCloud id; nothing was linked, created or given. "
+                "Delete the wrong one in Keeper's Admin Console, then run a resync"
+            )
+        else:
+            words = (
+                f"the Keeper user {found[0].email} carries this person's JumpCloud id, but the address in JumpCloud is "
+                f"{user.email or 'not usable'}; that may be somebody else's vault, so nothing was linked, created or "
+                f"given. If it is theirs: reconciler adopt {typed(found[0].email)}; else delete that Keeper user in "
+                "Keeper's Admin Console"
+            )
+        self.result.conflicts[user.id] = words
+        return True
+
+    def _meant_by_id(self, account: Account) -> bool:
+        """Whether a person named this account with `adopt`, and nobody else could be meant by its address."""
+        return account.takeover is Takeover.BY_ADDRESS and not self.belonging.get(alike_key(account.email))
+
+    def _by_address(self, user: User) -> None:
+        alike = self.by_address.get(alike_key(user.email), [])
+        found = [account for account in alike if addresses.same(account.email, user.email)]
+        found = [account for account in found if not account.gone] or found
+        live = [account for account in alike if not account.gone]
+        if words := self._claimed_twice(user):
+            self.result.conflicts[user.id] = words
+        elif len(found) > 1:
+            self.result.conflicts[user.id] = (
+                f"{len(found)} Keeper users have the address {user.email}; nothing was linked or created"
+            )
+        elif found:
+            self._adopt_by_address(user, found[0])
+        elif live:
+            self.result.conflicts[user.id] = (
+                f"Keeper has a user {live[0].email} and none {user.email}, {addresses.DIFFERENCE}; they may be two "
+                "people, so nothing was linked or created. Correct one of the two addresses"
+            )
+
+    def _claimed_twice(self, user: User) -> str:
+        others = [other for other in self.claims[alike_key(user.email)] if other.id != user.id]
+        if not others:
+            return ""
+        if any(addresses.same(other.email, user.email) for other in others):
+            claimed = f"more than one JumpCloud user in scope has the address {user.email}"
+        else:
+            claimed = (
+                f"this address is {user.email}, and another JumpCloud user in scope has {others[0].email}, "
+                f"{addresses.DIFFERENCE}"
+            )
+        return f"{claimed}; nobody was created or linked for it. Give each a different address in JumpCloud"
+
+    def _adopt_by_address(self, user: User, account: Account) -> None:
+        if account.standing is Standing.DISOWNED:
+            self.result.disowned[user.id] = account.keeper_id
+            return
+        holder = self.taken.get(account.keeper_id)
+        in_use = holder is not None and self.directory.users[holder].in_scope
+        consented = account.takeover is Takeover.BY_ADDRESS and not in_use
+        if not consented and (holder is not None or tied_to_another(account, user.id)):
+            self.result.conflicts[user.id] = (
+                f"the address {user.email} belongs to a Keeper user who is tied to another JumpCloud id (a recycled "
+                "address, or somebody who came back under a new JumpCloud user); linking them would open that vault to "
+                f"this log-in, so nothing was linked or created. If they are the same person: "
+                f"reconciler adopt {typed(user.email)}"
+            )
+            return
+        if holder is not None:
+            self.result.account_of.pop(holder, None)
+        self._adopt(user, account)
+
+    def _adopt(self, user: User, account: Account) -> None:
+        self.taken[account.keeper_id] = user.id
+        if entry := protection(self.policy, user, account):
+            self.result.shielded.add(user.id)
+            self.result.accounts[account.keeper_id] = replace(account, protected_as=entry)
+            return
+        external = account.shown.get(EXTERNAL_ID, "")
+        # A leaver who was locked before the state file knew the account: we may have forgotten our own lock, and on
+        # return it has to end. A lock that came later is somebody else's.
+        forgotten = account.keeper_id in self.snapshot.fresh and not account.active and has_left(user)
+        self.result.accounts[account.keeper_id] = replace(
+            account,
+            standing=Standing.MANAGED,
+            jumpcloud_id=user.id,
+            former_external_id=account.former_external_id or (external if external != user.id else ""),
+            asked={},
+            settled={},
+            takeover=Takeover.NONE,
+            locked_by_us=account.locked_by_us or forgotten,
+            left_at=self.now if has_left(user) else None,
+            review_lock=has_left(user),
         )
-        return
-    if not found:
-        return
-    found = [account for account in found if not account.gone] or found
-    if len(found) > 1:
-        result.conflicts[user.id] = (
-            f"{len(found)} Keeper users have the address {user.email}; nothing was linked or created"
+        former = self.known.get(user.id)
+        if former is not None:
+            self.result.accounts.pop(former.keeper_id, None)
+        self.result.account_of[user.id] = account.keeper_id
+        self.result.adopted.append(account.keeper_id)
+
+    def _adopt_again(self) -> None:
+        """Who has another address since their account was given up has that account again once it is adopted."""
+        for account in self.live:
+            user = self.directory.users.get(account.jumpcloud_id)
+            if account.managed or account.takeover is Takeover.NONE or account.keeper_id in self.taken:
+                continue
+            if user is None or not user.in_scope:
+                continue
+            if user.id not in self.result.account_of and user.id not in self.result.conflicts:
+                self._adopt(user, account)
+
+    def _check_new_addresses(self) -> None:
+        """Stop what would be given to somebody whose new address in JumpCloud is another Keeper user's."""
+        for user_id, keeper_id in self.result.account_of.items():
+            user, account = self.directory.users[user_id], self.result.accounts[keeper_id]
+            if not (user.in_scope and user.email) or user_id in self.result.conflicts:
+                continue
+            if addresses.same(account.email, user.email):
+                continue
+            alike = self.by_address.get(alike_key(user.email), ())
+            if any(other.keeper_id != keeper_id and not other.gone for other in alike):
+                self.result.conflicts[user_id] = (
+                    f"the new JumpCloud address {user.email} belongs to another Keeper user, whose vault that log-in "
+                    f"would open; {account.email} gets nothing more until the addresses are sorted out in JumpCloud or "
+                    "Keeper"
+                )
+
+    def _take_over(self) -> None:
+        """Carry out `adopt` for accounts that no user was paired with: an account that nobody in JumpCloud belongs to
+        counts as out of scope. Where its user is bound, but not active yet, the account is linked to that user."""
+        asked = [
+            a for a in self.live if a.takeover is not Takeover.NONE and not a.managed and a.keeper_id not in self.taken
+        ]
+        for account in sorted(asked, key=lambda a: a.shown.get(EXTERNAL_ID, "") not in self.directory.users):
+            former = "" if account.jumpcloud_id in self.result.account_of else account.jumpcloud_id
+            ids = {account.shown.get(EXTERNAL_ID, ""), former}
+            owners = {one for one in ids if one in self.directory.users and self.directory.users[one].belongs}
+            owners |= self.belonging.get(alike_key(account.email), set())
+            if len(owners) == 1:
+                self._take_over_for(self.directory.users[min(owners)], account)
+            # What belongs to several could be linked to none of them: that waits for a person.
+            if owners:
+                continue
+            found_over = self._taken_over(account)
+            if not protection(self.policy, self.directory.users.get(found_over.jumpcloud_id), account):
+                self.result.accounts[account.keeper_id] = found_over
+                self.result.adopted.append(account.keeper_id)
+                if found_over.jumpcloud_id in self.directory.users:
+                    self.result.account_of[found_over.jumpcloud_id] = account.keeper_id
+
+    def _take_over_for(self, user: User, account: Account) -> None:
+        # What belongs to somebody in scope was linked by now, or is a conflict that waits for a person.
+        if user.in_scope or user.id in self.result.disowned:
+            return
+        current = self.result.accounts.get(self.result.account_of.get(user.id, ""))
+        theirs = user.id in (account.shown.get(EXTERNAL_ID), account.jumpcloud_id)
+        tied = account.takeover is not Takeover.BY_ADDRESS and tied_to_another(account, user.id)
+        if (theirs or addresses.same(account.email, user.email)) and not tied and (current is None or current.gone):
+            self._adopt(user, account)
+
+    def _taken_over(self, account: Account) -> Account:
+        """A ghost that a person asked us to manage: out of scope, so it will be locked once that has been reviewed."""
+        external = account.shown.get(EXTERNAL_ID, "")
+        known = {*self.known, *self.result.account_of}
+        owners = (o for o in (external, account.jumpcloud_id) if o in self.directory.users and o not in known)
+        owner = next(owners, "")
+        return replace(
+            account,
+            standing=Standing.MANAGED,
+            jumpcloud_id=owner,
+            former_external_id=account.former_external_id or (external if external != owner else ""),
+            takeover=Takeover.NONE,
+            locked_by_us=account.locked_by_us or not account.active,
+            left_at=account.left_at or self.now,
+            review_lock=True,
         )
-        return
-    account = found[0]
-    if not same_address(account.email, user.email):
-        result.conflicts[user.id] = (
-            f"the address {user.email} differs from {account.email} in Keeper by letters that only count as the same "
-            "(ß and ss): nothing was linked or created. Correct the address in JumpCloud"
-        )
-        return
-    if account.standing is Standing.DISOWNED:
-        result.disowned[user.id] = account.keeper_id
-        return
-    in_use = any(
-        keeper_id == account.keeper_id and other != user.id and directory.users[other].in_scope
-        for other, keeper_id in result.account_of.items()
-    )
-    consented = account.takeover is Takeover.BY_ADDRESS and not in_use
-    tied = not consented and (account.keeper_id in taken or tied_to_another(account, user.id))
-    if tied:
-        result.conflicts[user.id] = (
-            f"the address {user.email} belongs to a Keeper user who is tied to another JumpCloud id (a recycled "
-            "address, or somebody who came back under a new JumpCloud user); linking them would open that vault to "
-            f"this log-in, so nothing was linked or created. If they are the same person: "
-            f"reconciler adopt {typed(user.email)}"
-        )
-        return
-    taken.add(account.keeper_id)
-    for other, keeper_id in list(result.account_of.items()):
-        if keeper_id == account.keeper_id:
-            del result.account_of[other]
-    _adopt(result, user, account, gone, policy, now)
 
 
-def _adopt(result: Match, user: User, account: Account, gone: Account | None, policy: Policy, now: datetime) -> None:
-    if entry := protection(policy, user, account):
-        result.shielded.add(user.id)
-        result.accounts[account.keeper_id] = replace(account, protected_as=entry)
-        return
-    external = account.shown.get(EXTERNAL_ID, "")
-    result.accounts[account.keeper_id] = replace(
-        account,
-        standing=Standing.MANAGED,
-        jumpcloud_id=user.id,
-        former_external_id=account.former_external_id or (external if external != user.id else ""),
-        asked={},
-        settled={},
-        takeover=Takeover.NONE,
-        # An administrator's lock on somebody who should be locked anyway is as good as ours: it ends on return.
-        locked_by_us=account.locked_by_us or (not account.active and has_left(user)),
-        left_at=now if has_left(user) else None,
-        review_lock=has_left(user),
-    )
-    if gone is not None:
-        result.accounts.pop(gone.keeper_id, None)
-    result.account_of[user.id] = account.keeper_id
-    result.adopted.append(account.keeper_id)
-
-
-def _adopt_again(
-    result: Match,
-    directory: Directory,
-    live: list[Account],
-    taken: set[str],
-    known: Mapping[str, Account],
-    policy: Policy,
-    now: datetime,
-) -> None:
-    """Who has another address since their account was given up has that account again once it is adopted."""
-    for account in live:
-        user = directory.users.get(account.jumpcloud_id)
-        if account.managed or account.takeover is Takeover.NONE or account.keeper_id in taken:
-            continue
-        if user is None or not user.in_scope or user.id in result.account_of or user.id in result.conflicts:
-            continue
-        taken.add(account.keeper_id)
-        _adopt(result, user, account, known.get(user.id), policy, now)
-
-
-def _take_over(
-    result: Match,
-    directory: Directory,
-    live: Iterable[Account],
-    known: Mapping[str, Account],
-    taken: set[str],
-    policy: Policy,
-    now: datetime,
-) -> None:
-    """What a person asked for with `adopt`: whoever is nobody's is out of scope. Whose user is bound, but not active
-    yet, is linked to that user: JumpCloud does not say that they have left."""
-    belongs: dict[str, set[str]] = defaultdict(set)
-    for user in directory.users.values():
-        if user.belongs:
-            belongs[fold(user.email)].add(user.id)
-            belongs[user.id].add(user.id)
-    belongs.pop("", None)
-    asked = [a for a in live if a.takeover is not Takeover.NONE and not a.managed and a.keeper_id not in taken]
-    for account in sorted(asked, key=lambda a: a.shown.get(EXTERNAL_ID, "") not in directory.users):
-        former = "" if account.jumpcloud_id in result.account_of else account.jumpcloud_id
-        keys = (fold(account.email), account.shown.get(EXTERNAL_ID, ""), former)
-        owners = {one for key in keys for one in belongs.get(key, ())}
-        if len(owners) == 1:
-            _take_over_for(result, directory.users[min(owners)], account, policy, now)
-        # What belongs to several could be linked to none of them: that waits for a person.
-        if owners:
-            continue
-        found_over = _taken_over(account, directory, {*known, *result.account_of}, now)
-        if not protection(policy, directory.users.get(found_over.jumpcloud_id), account):
-            result.accounts[account.keeper_id] = found_over
-            result.adopted.append(account.keeper_id)
-            if found_over.jumpcloud_id in directory.users:
-                result.account_of[found_over.jumpcloud_id] = account.keeper_id
-
-
-def _take_over_for(result: Match, user: User, account: Account, policy: Policy, now: datetime) -> None:
-    # What belongs to somebody in scope was linked by now, or is a conflict that waits for a person.
-    if user.in_scope or user.id in result.disowned:
-        return
-    current = result.accounts.get(result.account_of.get(user.id, ""))
-    bears = user.id in (account.shown.get(EXTERNAL_ID), account.jumpcloud_id)
-    alike = bears or same_address(account.email, user.email)
-    tied = account.takeover is not Takeover.BY_ADDRESS and tied_to_another(account, user.id)
-    if alike and not tied and (current is None or current.gone):
-        _adopt(result, user, account, current, policy, now)
-
-
-def _taken_over(account: Account, directory: Directory, known: Collection[str], now: datetime) -> Account:
-    """A ghost that a person asked us to manage: out of scope, so it will be locked once that has been reviewed."""
-    external = account.shown.get(EXTERNAL_ID, "")
-    owners = (one for one in (external, account.jumpcloud_id) if one in directory.users and one not in known)
-    owner = next(owners, "")
-    return replace(
-        account,
-        standing=Standing.MANAGED,
-        jumpcloud_id=owner,
-        former_external_id=account.former_external_id or (external if external != owner else ""),
-        takeover=Takeover.NONE,
-        locked_by_us=account.locked_by_us or not account.active,
-        left_at=account.left_at or now,
-        review_lock=True,
-    )
-
-
-def _remember(result: Match, directory: Directory, snapshot: Snapshot, policy: Policy, now: datetime) -> None:
+def _remember(result: Match, directory: Directory, policy: Policy, now: datetime) -> None:
     user_of = {keeper_id: user_id for user_id, keeper_id in result.account_of.items()}
     for keeper_id, account in result.accounts.items():
         user = directory.users.get(user_of.get(keeper_id, account.jumpcloud_id))
@@ -334,9 +345,7 @@ def _remember(result: Match, directory: Directory, snapshot: Snapshot, policy: P
             protected_as=protected_as,
             takeover=Takeover.NONE,
             pilot=remembered(policy, directory, user, account),
-            # Before the first plan is through, a leaver's lock is taken for ours: we may have forgotten it.
-            locked_by_us=(account.locked_by_us and not (in_scope and account.active))
-            or (not snapshot.reviewed and not account.active and not account.gone and (user is None or has_left(user))),
+            locked_by_us=account.locked_by_us and not (in_scope and account.active),
             review_lock=account.review_lock and not belongs,
         )
         if in_scope and account.active and not account.gone:

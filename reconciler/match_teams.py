@@ -1,10 +1,20 @@
 """Which team is whose group's: by id, by `externalId`, then by name. Pure."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
-from reconciler.model import DISPLAY_NAME, EXTERNAL_ID, Directory, Group, Snapshot, Standing, Team, normal
+from reconciler.model import (
+    DISPLAY_NAME,
+    EXTERNAL_ID,
+    Directory,
+    Group,
+    Snapshot,
+    Standing,
+    Team,
+    is_jumpcloud_id,
+    normal,
+)
 from reconciler.pairs import Match, tied_to
 from reconciler.policy import Policy
 
@@ -34,6 +44,7 @@ def match_teams(result: Match, directory: Directory, snapshot: Snapshot, policy:
             for name in {normal(team.name), normal(team.asked.get(DISPLAY_NAME))} - {""}:
                 orphans[name].append(team)
 
+    adopt = policy.teams.adopt == "always" or (policy.teams.adopt == "first-run" and not snapshot.reviewed)
     claimed: dict[str, str] = {}
     for team in linked.values():
         if team.jumpcloud_id in directory.unclear_groups:
@@ -56,12 +67,22 @@ def match_teams(result: Match, directory: Directory, snapshot: Snapshot, policy:
         old = linked.get(group.id)
         if old is not None:
             result.team_of[group.id] = old.keeper_id
-        elif len(left := [t for t in orphans.get(group.name, ()) if t.keeper_id not in result.team_of.values()]) == 1:
-            _link_team(result, group, left[0], None)
+        elif former := [t for t in orphans.get(group.name, ()) if t.keeper_id not in result.team_of.values()]:
+            _succeed(result, group, former, directory.gone_groups)
+        elif (other := claimed.get(group.name)) in directory.unclear_groups:
+            result.team_conflicts[group.id] = (
+                f"the Keeper team of this name is that of the JumpCloud group {other}, which can't be read now; this "
+                f"group is {group.id}. Nothing was queued and nobody added. Rename one of the two groups"
+            )
+        elif other is not None:
+            result.team_conflicts[group.id] = (
+                f"the JumpCloud group {other} in scope has the same name, {_spelling(group, directory.groups[other])}; "
+                f"only one of them is a Keeper team, and not this one ({group.id}). Rename one"
+            )
         else:
-            # A team that bears the id of another group in scope is that group's, whatever its name.
+            # A team that carries the id of another group in scope is that group's, whatever its name.
             namesakes = [t for t in by_name.get(group.name, []) if t.shown.get(EXTERNAL_ID) not in known]
-            _match_by_name(result, group, namesakes, claimed, snapshot, policy)
+            _match_by_name(result, group, namesakes, adopt, directory.gone_groups)
         claimed.setdefault(group.name, group.id)
     _keep_whom_they_hold(result, snapshot)
 
@@ -110,18 +131,18 @@ def _match_by_name(
     result: Match,
     group: Group,
     namesakes: list[Team],
-    claimed: Mapping[str, str],
-    snapshot: Snapshot,
-    policy: Policy,
+    adopt: bool,
+    gone: Collection[str],
 ) -> None:
-    adopt = policy.teams.adopt == "always" or (policy.teams.adopt == "first-run" and not snapshot.reviewed)
     if impossible := impossible_name(group):
         result.team_conflicts[group.id] = f"{impossible}; it was not queued"
-    elif claimed.get(group.name, group.id) != group.id:
+    elif len(namesakes) == 1 and namesakes[0].takeover:
+        _link_team(result, group, namesakes[0], None)
+    elif others := [team for team in namesakes if is_jumpcloud_id(_owner(team)) and _owner(team) not in gone]:
         result.team_conflicts[group.id] = (
-            "another JumpCloud group in scope has the same name; only one of them is a Keeper team. Rename one"
+            f'{_held_for(group, others[0], _owner(others[0]))}, or take the team over: reconciler adopt --team "NAME"'
         )
-    elif len(namesakes) == 1 and (adopt or namesakes[0].takeover):
+    elif len(namesakes) == 1 and adopt:
         _link_team(result, group, namesakes[0], None)
     elif namesakes:
         several = f"{len(namesakes)} Keeper teams have" if len(namesakes) > 1 else "a Keeper team that is not ours has"
@@ -129,6 +150,44 @@ def _match_by_name(
             f"{several} this name; nothing was queued and nobody added, since whatever is shared with that team would "
             'become theirs. Rename the team or the group, or take it over: reconciler adopt --team "NAME"'
         )
+
+
+def _owner(team: Team) -> str:
+    return team.shown.get(EXTERNAL_ID, "")
+
+
+def _succeed(result: Match, group: Group, former: list[Team], gone: Collection[str]) -> None:
+    """Give the group the managed team of its name, once the group that had the team is gone."""
+    held = [team for team in former if team.jumpcloud_id not in gone]
+    if held:
+        result.team_conflicts[group.id] = _held_for(group, held[0], held[0].jumpcloud_id)
+    elif len(former) > 1:
+        result.team_conflicts[group.id] = (
+            f"{len(former)} Keeper teams of groups that are gone have this name; nothing was queued and nobody added. "
+            "Delete all but one of them in Keeper's Admin Console"
+        )
+    else:
+        _link_team(result, group, former[0], None)
+
+
+def _held_for(group: Group, team: Team, owner: str) -> str:
+    """Why a group does not get the team of another group, which may exist still."""
+    return (
+        f"the Keeper team {team.name} belongs to the JumpCloud group {owner}, which is not in scope and not known to "
+        f"be deleted; this group is {group.id}, and its name is {_spelling(group, Group(owner, team.name))}. Nothing "
+        "was queued and nobody added, since whatever is shared with that team would become theirs. Rename this group, "
+        "or delete the other one in JumpCloud"
+    )
+
+
+def _spelling(one: Group, other: Group) -> str:
+    """How two names differ that are equal once they are trimmed and in NFC."""
+    left, right = one.spelled or one.name, other.spelled or other.name
+    if left == right:
+        return "spelled the same"
+    if left.strip() == right.strip():
+        return "spelled with other white space around it"
+    return "spelled in another Unicode normal form"
 
 
 def impossible_name(group: Group) -> str:

@@ -1,7 +1,7 @@
 """The two sides of the reconciliation: the Directory that JumpCloud wants, the Snapshot of what Keeper holds.
 
-Small frozen types without I/O. Whoever fills them in normalises at the border: names in NFC and trimmed,
-addresses trimmed but in their own case (they are compared case-folded, see `fold`), times in UTC.
+Small frozen types without I/O. Whoever fills them in normalises at the border: names in NFC and trimmed, addresses
+trimmed and otherwise as they are (`addresses` compares them), times in UTC.
 """
 
 import re
@@ -32,25 +32,18 @@ def is_jumpcloud_id(text: str) -> bool:
     return _JUMPCLOUD_ID.fullmatch(text) is not None
 
 
-def normal(text: str | None) -> str:
-    """A name as it is compared and sent: NFC, without surrounding white space; None is empty.
+def trimmed(text: str | None) -> str:
+    """An address as it is kept and sent: without surrounding white space; None is empty. NFC would turn some addresses
+    into other ones.
 
-    An unpaired surrogate, which JSON can spell and UTF-8 can't, becomes U+FFFD: one name must not stop everybody.
+    An unpaired surrogate, which JSON can spell and UTF-8 can't, becomes U+FFFD: one record must not stop everybody.
     """
-    if not text:
-        return ""
-    return unicodedata.normalize("NFC", _SURROGATE.sub("\ufffd", text)).strip()
+    return _SURROGATE.sub("\ufffd", text).strip() if text else ""
 
 
-def fold(address: str) -> str:
-    """An e-mail address as it is compared: NFC and case-folded."""
-    return normal(address).casefold()
-
-
-def same_address(left: str, right: str) -> bool:
-    """Whether two addresses are one but for upper and lower case. Narrower than `fold`, which takes ß for ss:
-    nobody is linked to an account by that."""
-    return normal(left).lower() == normal(right).lower()
+def normal(text: str | None) -> str:
+    """A name as it is compared and sent: trimmed, and in NFC."""
+    return unicodedata.normalize("NFC", trimmed(text))
 
 
 _TYPED = re.compile(r"(?!-)[\w@%+=:,./-]+")
@@ -111,10 +104,12 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A JumpCloud user group that is bound to the application."""
+    """A JumpCloud user group that is bound to the application. `spelled` is the name as JumpCloud has it, neither in
+    NFC nor trimmed: groups whose names are equal here differ there."""
 
     id: str
     name: str
+    spelled: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +159,9 @@ class Directory:
     `users` holds everybody bound to the application, and whoever else was asked for and exists. An id that was
     asked for and is not in it belongs to nobody in this organisation (any more). `groups` are those in scope that have
     a name. Of `unclear_groups` (ids) it is not known what they are called, or whether they are in scope: their teams
-    stay as they are. `gone_groups` are ids of groups that were deleted. `quarantined` says what could not be read.
+    stay as they are. `gone_groups` are ids of groups with a team of ours that are not in
+    scope, whose record JumpCloud answers with 404 or 410, and which no path names. `quarantined` says what could not be
+    read.
     """
 
     organization: str
@@ -257,11 +254,11 @@ class Account:
 
     For each attribute, `asked` is what we last sent, `settled` what Keeper showed after that, `shown` what it showed
     when last asked. `gone`: Keeper answered 404 for the id. `locked_by_us`: the account is locked because we
-    deactivated it (or found a leaver locked when we adopted them). `left_at`: since when the user is known to be out of
-    scope. `protected_as`: the entry of `policy.protect` that matched. `pilot`: the entries of `policy.only` that
-    named the user when last in scope (see `pilot.entries_for`). `former_external_id`: what to restore on `disown`.
-    `takeover`: what a person asked for with `adopt`. `review_lock`: adopted while out of scope, so the lock needs a
-    person's consent.
+    deactivated it (or a leaver was locked already when we first saw the account). `left_at`: since when the user is
+    known to be out of scope. `protected_as`: the entry of `policy.protect` that matched. `pilot`: the entries of
+    `policy.only` that named the user when last in scope (see `pilot.entries_for`). `former_external_id`: what to
+    restore on `disown`. `takeover`: what a person asked for with `adopt`. `review_lock`: adopted while out of scope, so
+    the lock needs a person's consent.
     """
 
     keeper_id: str
@@ -347,8 +344,9 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class InventoryTeam:
-    """A team as Keeper Commander shows it. `queued`: it waits for approval; `pending` and `members` are folded
-    addresses of people who wait for theirs, and of members; None where Commander was not asked for them."""
+    """A team as Keeper Commander shows it. `queued`: it waits for approval; `pending` and `members` are the
+    addresses (`alike_key`) of people who wait for theirs, and of members; None where Commander was not asked for them.
+    """
 
     id: str
     name: str
@@ -361,7 +359,7 @@ class InventoryTeam:
 @dataclass(frozen=True, slots=True)
 class Inventory:
     """What Keeper Commander told of the whole enterprise, and SCIM does not: which teams and memberships wait for
-    approval, and the folded addresses of people who have not accepted their invitation."""
+    approval, and the addresses (`alike_key`) of people who have not accepted their invitation."""
 
     read_at: datetime
     teams: Mapping[str, InventoryTeam] = field(default_factory=dict)
@@ -377,7 +375,8 @@ class Snapshot:
     whose creation had, with the address that was asked for. `failures` is keyed by the subject's key (see
     `plan.Subject.key`). `reviewed`: a person has looked at the first plan for this node. `read_at`: when Keeper was
     last listed. `inventory`: what `keeper.inventory_command` printed last, if there is one. `unclear`: what is in
-    quarantine, by `Quarantined.key`.
+    quarantine, by `Quarantined.key`. `fresh` are the Keeper ids of users whom this read listed and no
+    earlier one; it is not stored.
     """
 
     accounts: Mapping[str, Account] = field(default_factory=dict)
@@ -388,6 +387,7 @@ class Snapshot:
     reviewed: bool = False
     read_at: datetime | None = None
     inventory: Inventory | None = None
+    fresh: frozenset[str] = frozenset()
     unclear: Mapping[str, Unclear] = field(default_factory=dict)
 
     @property

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
+from reconciler.addresses import alike_key
 from reconciler.jumpcloud import JumpCloud, PersonAmbiguous
 from reconciler.keeper import Keeper
-from reconciler.model import USER_NAME, Directory, fold
+from reconciler.model import USER_NAME, Directory
 from reconciler.pilot import in_pilot
 from reconciler.policy import Policy, TeamPolicy
 
@@ -15,10 +16,10 @@ async def nowhere(policy: Policy, directory: Directory, jumpcloud: JumpCloud, ke
     only = policy.only
     wanted = dict.fromkeys(policy.protect, "policy.protect")
     wanted |= dict.fromkeys(only.users if only else (), "policy.only")
-    left = wanted.keys() - {fold(user.email) for user in directory.users.values()}
+    left = wanted.keys() - {alike_key(user.email) for user in directory.users.values()}
     if left:
         listing = await keeper.listing()
-        left -= {fold(user.attributes.get(USER_NAME, "")) for user in listing.users.values()}
+        left -= {alike_key(user.attributes.get(USER_NAME, "")) for user in listing.users.values()}
     missing = [address for address in sorted(left) if not await _known(jumpcloud, address)]
     names = {group.name for group in directory.groups.values()}
     return [

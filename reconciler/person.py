@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from reconciler import addresses
+from reconciler.addresses import alike_key
 from reconciler.jumpcloud import GroupScope, JumpCloud, Person
 from reconciler.keeper import Keeper
-from reconciler.model import EXTERNAL_ID, Account, KeeperUser, Listing, Snapshot, User, fold, is_jumpcloud_id
+from reconciler.model import EXTERNAL_ID, Account, KeeperUser, Listing, Snapshot, User, is_jumpcloud_id
 from reconciler.snapshot import observed
 from reconciler.tasks import together
 
@@ -24,22 +26,22 @@ async def in_jumpcloud(jumpcloud: JumpCloud, snapshot: Snapshot, address: str) -
     """The user with this address; else the one whom Keeper's user with this address is. Raises JumpCloudError."""
     person = await jumpcloud.person(email=address)
     if person is None:
-        known = [a for a in snapshot.accounts.values() if fold(a.email) == fold(address) and not a.gone]
+        known = [a for a in snapshot.accounts.values() if addresses.same(a.email, address) and not a.gone]
         if len(known) == 1 and known[0].jumpcloud_id:
             person = await jumpcloud.person(id=known[0].jumpcloud_id)
     return person
 
 
 def in_snapshot(snapshot: Snapshot, address: str, user: User | None) -> InKeeper:
-    """Who bears on this person: their own account, and whoever has an address or the JumpCloud id of theirs."""
-    held = sorted((a for a in snapshot.accounts.values() if fold(a.email) == fold(address)), key=lambda a: a.gone)
+    """The accounts that concern this person: their own, and those with their JumpCloud id or an address alike."""
+    held = sorted((a for a in snapshot.accounts.values() if addresses.same(a.email, address)), key=lambda a: a.gone)
     key = user.id if user else next((a.jumpcloud_id or a.keeper_id for a in held), "")
-    addresses = {fold(address), fold(user.email) if user else ""} - {""}
+    alike = {alike_key(address), alike_key(user.email) if user else ""} - {""}
     accounts = {
         keeper_id: account
         for keeper_id, account in snapshot.accounts.items()
         if key in (account.jumpcloud_id, keeper_id)
-        or fold(account.email) in addresses
+        or alike_key(account.email) in alike
         or (user is not None and account.shown.get(EXTERNAL_ID) == user.id)
     }
     return InKeeper(replace(snapshot, accounts=accounts if key else {}), key)

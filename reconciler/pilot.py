@@ -4,7 +4,8 @@ A person who left the scope is in the pilot if one of its entries named them whe
 the settings still. So a leaver of the pilot is locked, and another pilot later is not about those of the first.
 """
 
-from reconciler.model import Account, Directory, User, fold
+from reconciler.addresses import alike_key
+from reconciler.model import Account, Directory, User
 from reconciler.policy import Pilot, Policy
 
 
@@ -15,7 +16,7 @@ def entries_for(policy: Policy, directory: Directory, user: User | None) -> froz
         return frozenset()
     names = {directory.groups[group].name for group in user.groups if group in directory.groups}
     found = {f"group:{name}" for name in names}
-    return frozenset(found | {f"user:{fold(user.email)}"}) & _entries(policy.only)
+    return frozenset(found | {f"user:{alike_key(user.email)}"}) & _entries(policy.only)
 
 
 def remembered(policy: Policy, directory: Directory, user: User | None, account: Account) -> frozenset[str]:
@@ -34,7 +35,7 @@ def in_pilot(policy: Policy, directory: Directory, user: User | None, account: A
         return True
     if user is not None and user.belongs and not _unclear(directory, user):
         return False
-    listed = user is not None and fold(user.email) in policy.only.users
+    listed = user is not None and alike_key(user.email) in policy.only.users
     return listed or (account is not None and not left_outside(policy, account))
 
 
@@ -42,7 +43,7 @@ def left_outside(policy: Policy, account: Account) -> bool:
     """Whether a person who left the scope is outside the pilot, by the account alone."""
     if policy.only is None:
         return False
-    return fold(account.email) not in policy.only.users and not account.pilot & _entries(policy.only)
+    return alike_key(account.email) not in policy.only.users and not account.pilot & _entries(policy.only)
 
 
 def names_nobody(policy: Policy, directory: Directory) -> bool:
@@ -57,7 +58,7 @@ def unmatched(policy: Policy, directory: Directory) -> str:
     if policy.only is None:
         return ""
     groups = policy.only.groups - {group.name for group in directory.groups.values()}
-    users = policy.only.users - {fold(user.email) for user in directory.users.values()}
+    users = policy.only.users - {alike_key(user.email) for user in directory.users.values()}
     said = [f"no group in scope is named {name}" for name in sorted(groups)]
     return ", ".join([*said, *(f"nobody in scope has the address {address}" for address in sorted(users))])
 

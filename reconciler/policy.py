@@ -114,7 +114,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Pilot:
-    """Whom operations are sent for, where only a pilot group is: names of JumpCloud groups, folded addresses."""
+    """Whom operations are sent for, where only a pilot group is: names of JumpCloud groups, addresses (`alike_key`)."""
 
     groups: frozenset[str] = frozenset()
     users: frozenset[str] = frozenset()
@@ -154,8 +154,8 @@ class TeamPolicy:
 class Policy:
     """The rules of the diff.
 
-    `protect` holds folded addresses of people whom nothing may be done to. `only`, where it is not None, narrows what
-    is sent. `grace` is how long people stay who left the scope but are neither suspended nor deleted, and how long the
+    `protect` holds the addresses (`alike_key`) of people whom nothing may be done to. `only`, where it is not None,
+    narrows what is sent. `grace` is how long people stay who left the scope but are neither suspended nor deleted, and how long the
     team of a group that left the scope keeps its members.
     """
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from loguru import logger
 
+from reconciler import addresses
 from reconciler.approval import INVENTORY, hook_failed, inventory_due
 from reconciler.clocks import ServiceTime
 from reconciler.http import Counters
@@ -124,16 +125,17 @@ class Reader:
     async def one(self, address: str, person: Person | None) -> Read:
         """One person by point reads, as JumpCloud has shown them; Keeper is listed as a whole only where the snapshot
         does not know them. Raises NobodyThere."""
-        user = person.user if person else None
-        if in_snapshot(self.before, address, user).snapshot.accounts:
+        user, seen = person.user if person else None, self.before
+        if in_snapshot(seen, address, user).snapshot.accounts:
             held = await in_keeper(self.services.keeper, self.before, address, user, self.now)
         else:
-            listed = await listing(self.services.keeper, self.before, None)
-            held = in_snapshot(observed(self.before, listed, self.now), address, user)
+            seen = observed(self.before, await listing(self.services.keeper, self.before, None), self.now)
+            held = in_snapshot(seen, address, user)
         if not held.key:
+            alike = sorted({a.email for a in seen.accounts.values() if addresses.alike(a.email, address)})
+            other = f"Keeper has {alike[0]}, {addresses.DIFFERENCE}" if alike else "Check the address"
             raise NobodyThere(
-                f"{address} is neither a user in JumpCloud nor in this Keeper node; nothing was changed. "
-                "Check the address"
+                f"{address} is neither a user in JumpCloud nor in this Keeper node; nothing was changed. {other}"
             )
         return await self.around(person, held)
 

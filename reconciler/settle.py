@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
 
+from reconciler import addresses
 from reconciler.match import same
 from reconciler.model import (
     DISPLAY_NAME,
@@ -19,7 +20,6 @@ from reconciler.model import (
     Snapshot,
     Standing,
     Team,
-    same_address,
 )
 from reconciler.pairs import tied_to_another
 from reconciler.plan import Change, Kind, Operation, TeamRef
@@ -182,7 +182,7 @@ class _Settlement:
             for a in live
             if not self.keeps_ids
             and a.standing is Standing.UNMANAGED
-            and same_address(a.email, op.subject.name)
+            and addresses.same(a.email, op.subject.name)
             and not tied_to_another(a, key)
         ]
         found = next(iter([*tied, *addressed]), None)

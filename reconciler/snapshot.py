@@ -33,10 +33,11 @@ def observed(snapshot: Snapshot, listing: Listing, now: datetime) -> Snapshot:
             accounts[keeper_id] = replace(account, gone=True, active=False, memberships={})
         elif keeper_id not in listing.absent:
             accounts[keeper_id] = account
-    for keeper_id, user in listing.users.items():
-        if keeper_id not in accounts:
-            accounts[keeper_id] = _seen_user(Account(keeper_id, Standing.UNMANAGED, user.active), user, teams)
-    return replace(snapshot, accounts=accounts, teams=teams, read_at=now)
+    fresh = listing.users.keys() - snapshot.accounts.keys()
+    for keeper_id in fresh:
+        user = listing.users[keeper_id]
+        accounts[keeper_id] = _seen_user(Account(keeper_id, Standing.UNMANAGED, user.active), user, teams)
+    return replace(snapshot, accounts=accounts, teams=teams, read_at=now, fresh=snapshot.fresh | fresh)
 
 
 def _settled(asked: Mapping[str, str], settled: Mapping[str, str], shown: Mapping[str, str]) -> Mapping[str, str]:
@@ -69,6 +70,8 @@ def _seen_user(account: Account, user: KeeperUser, teams: Collection[str]) -> Ac
         shown=user.attributes,
         settled=_settled(account.asked, account.settled, user.attributes),
         memberships=memberships,
+        # Nobody locks again whom nobody manages: the lock that counted as ours is over.
+        locked_by_us=account.locked_by_us and not (user.active and account.standing is Standing.UNMANAGED),
         gone=False,
     )
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from reconciler.addresses import alike_key
 from reconciler.model import (
     DISPLAY_NAME,
     EXTERNAL_ID,
@@ -14,7 +15,6 @@ from reconciler.model import (
     Snapshot,
     Standing,
     Team,
-    fold,
     normal,
 )
 from reconciler.policy import TeamPolicy
@@ -91,7 +91,7 @@ def _member(
     account: Account, membership: Membership, team_id: str, inventory: Inventory | None
 ) -> Iterator[WaitingMember]:
     entry = _entry(inventory, team_id, membership.asked_at)
-    address = fold(account.email)
+    address = alike_key(account.email)
     invited = inventory is not None and address in inventory.invited
     if entry is not None and address in (entry.pending or ()):
         yield WaitingMember(account.email, membership.asked_at, certain=True, invited=invited)

@@ -195,7 +195,8 @@ def test_a_new_address_that_is_anothers_stops_additions_but_not_the_rest() -> No
 
 def test_the_first_plan_adopts_leavers_and_takes_their_locks_for_ours() -> None:
     left, locked = user(1), user(2)
-    held = snapshot([unmanaged(1, external=jc(1)), unmanaged(2, external=jc(2), active=False)], reviewed=False)
+    found = [unmanaged(1, external=jc(1)), unmanaged(2, external=jc(2), active=False)]
+    held = snapshot(found, reviewed=False, fresh=frozenset({"k0001", "k0002"}))
     decision = decide(directory([left, locked]), held)
     assert only(decision).kind is Kind.DEACTIVATE_USER and only(decision).subject.jumpcloud_id == jc(1)
     assert decision.snapshot.accounts["k0002"].locked_by_us
@@ -381,7 +382,7 @@ def test_a_group_left_out_by_the_settings_is_let_go() -> None:
 def test_a_group_made_again_under_the_same_name_takes_its_team_over() -> None:
     u = user(1, 5)
     held = snapshot([account(u, memberships={"t0009": MEMBER})], [team(group(9))])
-    operation = only(decide(directory([u], [group(5, "Group 9")]), held))
+    operation = only(decide(directory([u], [group(5, "Group 9")], gone=[group(9)]), held))
     assert operation.kind is Kind.RENAME_TEAM and operation.changes[0].after == jc(5)
 
 

@@ -266,7 +266,9 @@ def test_what_a_state_means() -> None:
     [
         ("Ada@Example.com", "Ada@Example.com"),
         ("  ada@example.com \n", "ada@example.com"),
-        ("ame\u0301lie@example.com", "am\u00e9lie@example.com"),
+        # NFC would make other addresses of these.
+        ("ame\u0301lie@example.com", "ame\u0301lie@example.com"),
+        ("mar\u212a@example.com", "mar\u212a@example.com"),
         ("", ""),
         ("ada", ""),
         ("ada@", ""),

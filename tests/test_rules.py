@@ -262,7 +262,7 @@ def test_adopting_a_team_only_adds_and_keeps_whom_it_finds_even_under_repair() -
 def test_a_lock_found_in_the_first_plan_is_ours_also_outside_the_pilot() -> None:
     pilot = Policy(only=Pilot(groups=frozenset({"IT"})))
     p = user(1, status=Status.SUSPENDED, direct=True)
-    held = snapshot([unmanaged(1, external=p.id, active=False)], reviewed=False)
+    held = snapshot([unmanaged(1, external=p.id, active=False)], reviewed=False, fresh=frozenset({"k0001"}))
     first = decide(directory([p]), held, pilot)
     back = decide(directory([user(1, direct=True)]), replace(first.snapshot, reviewed=True))  # pilot over, person back
     assert Kind.REACTIVATE_USER in kinds(back), [n.message for n in back.plan.notices]
@@ -290,7 +290,7 @@ def test_a_group_made_again_takes_its_team_whatever_keeper_made_of_the_name() ->
         settled={"displayName": "Sales EU", "externalId": g.id},
     )
     assert kinds(decide(directory([], [g]), snapshot([], [made]))) == []  # in line
-    d = decide(directory([], [group(5, "Sales  EU")]), snapshot([], [made]))
+    d = decide(directory([], [group(5, "Sales  EU")], gone=[g]), snapshot([], [made]))
     assert kinds(d) == [Kind.RENAME_TEAM], kinds(d)
 
 
@@ -359,7 +359,7 @@ def test_a_group_that_comes_back_has_its_team_again_unless_its_namesake_has_it_b
     former, new = group(9, "IT"), group(5, "IT")
     member = user(1, 9)
     there = account(member, memberships={"t0009": MEMBER})
-    away = decide(directory([user(1, direct=True)], [new]), snapshot([there], [team(former)]))
+    away = decide(directory([user(1, direct=True)], [new], gone=[former]), snapshot([there], [team(former)]))
     assert kinds(away) == [Kind.RENAME_TEAM, Kind.UPDATE_USER] and away.plan.operations[1].remove
     back = decide(directory([member], [new, former]), away.snapshot)
     assert kinds(back) == [] and [n.kind for n in back.plan.notices] == [NoticeKind.CONFLICT]

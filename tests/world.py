@@ -48,12 +48,14 @@ def group(number: int, name: str = "") -> Group:
     return Group(jc(number), name or f"Group {number}")
 
 
-def directory(users: list[User], groups: list[Group] | None = None) -> Directory:
+def directory(users: list[User], groups: list[Group] | None = None, gone: list[Group] | None = None) -> Directory:
+    """`gone` are groups that JumpCloud has deleted."""
     return Directory(
         SOURCE.organization,
         Application(SOURCE.application_id, "Keeper"),
         {u.id: u for u in users},
         {g.id: g for g in groups or []},
+        gone_groups=frozenset(g.id for g in gone or []),
     )
 
 

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from reconciler.addresses import alike_key
 from reconciler.config import Settings
 from reconciler.cycle import Look
-from reconciler.model import Account, Standing, Status, User, fold, typed
+from reconciler.model import Account, Standing, Status, User, typed
 from reconciler.plan import DRIFT_NOTICES, NoticeKind, Plan
 from reconciler.policy import Mode
 from reconciler.report.document import held_effects
@@ -81,8 +82,8 @@ def _near(email: str, known: Iterable[str]) -> list[str]:
     """The addresses that somebody may have meant. What is before the @ counts: nearly all have the same domain."""
     addresses: dict[str, list[str]] = {}
     for address in sorted(known):
-        addresses.setdefault(fold(address).partition("@")[0], []).append(address)
-    close = difflib.get_close_matches(fold(email).partition("@")[0], addresses, NEAR, ALIKE)
+        addresses.setdefault(alike_key(address).partition("@")[0], []).append(address)
+    close = difflib.get_close_matches(alike_key(email).partition("@")[0], addresses, NEAR, ALIKE)
     return [address for name in close for address in addresses[name]][:NEAR]
 
 

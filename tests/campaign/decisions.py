@@ -216,6 +216,8 @@ def adopts_team(world: World, draw: random.Random) -> str:
     if not teams:
         return ""
     name = draw.choice(teams)
+    for team in (team for team in world.keeper.teams().values() if team.name == name):
+        world.observer.ledger.tied.pop(team.id, None)
     return f"adopt --team {name}: " + _decide(
         world, lambda store: decisions.adopt(store, _now(world, store), BY, "", team=name)
     )

@@ -180,6 +180,10 @@ class _Equality:
         conflict = "conflict" in told and self._rivals(person)
         if conflict and account.external_id != person:
             return
+        # Their id on an account with another address links nobody, and the conflict is then about the person alone.
+        alone = any(one.kind.value == "conflict" and not one.subject.keeper_id for one in self.notices.get(person, ()))
+        if alone and account.email.casefold() != address:
+            return
         if account.locked:
             somebody_else = account.id not in ledger.own_locks
             if not conflict and not ("locked_in_keeper" in told and somebody_else):

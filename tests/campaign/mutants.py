@@ -7,7 +7,6 @@ from typing import Any
 from unittest.mock import patch
 
 from reconciler import apply, consent, cycle, diff, jumpcloud_lists, keeper, match, safety, store
-from reconciler.pairs import Match
 from reconciler.safety import Judged
 
 Mutant = Callable[[], AbstractContextManager[Any]]
@@ -49,14 +48,14 @@ def trust_an_empty_page() -> AbstractContextManager[Any]:
 
 def match_people_by_position() -> AbstractContextManager[Any]:
     """The first person is the first account, the second the second."""
-    original = match._match_users
+    original = match._Users.pair
 
-    def by_position(result: Match, directory: Any, snapshot: Any, policy: Any, now: Any) -> None:
-        original(result, directory, snapshot, policy, now)
-        accounts = sorted(result.account_of.values())
-        result.account_of.update(zip(sorted(result.account_of), accounts, strict=True))
+    def by_position(self: Any) -> None:
+        original(self)
+        pairs = self.result.account_of
+        pairs.update(zip(sorted(pairs), sorted(pairs.values()), strict=True))
 
-    return patch.object(match, "_match_users", by_position)
+    return patch.object(match._Users, "pair", by_position)
 
 
 def unlock_whoever_is_locked() -> AbstractContextManager[Any]:
@@ -109,14 +108,15 @@ def believe_an_address() -> AbstractContextManager[Any]:
 
     @contextmanager
     def both() -> Iterator[None]:
-        original = match._match_by_address
+        original = match._Users._adopt_by_address
 
-        def linked(result: Any, directory: Any, user: Any, by: Any, claims: Any, _: Any, *rest: Any) -> None:
-            original(result, directory, user, by, claims, set(), *rest)
+        def linked(self: Any, user: Any, account: Any) -> None:
+            self.result.account_of.pop(self.taken.pop(account.keeper_id, ""), None)
+            original(self, user, account)
 
         with (
             patch.object(match, "tied_to_another", lambda *_: False),
-            patch.object(match, "_match_by_address", linked),
+            patch.object(match._Users, "_adopt_by_address", linked),
         ):
             yield
 

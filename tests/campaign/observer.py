@@ -118,6 +118,7 @@ class Ledger:
     touched: dict[str, int] = field(default_factory=dict)  # users and teams: the tick at which somebody else did
     taken: list[tuple[datetime, str, str]] = field(default_factory=list)  # time, limit, person: without consent
     queued: dict[str, tuple[datetime, int]] = field(default_factory=dict)  # groups, teams: when it was queued, tick
+    tied: dict[str, str] = field(default_factory=dict)  # by team: the group that the reconciler last gave it to
     agreements: list[Agreement] = field(default_factory=list)
     allowances: list[Allowance] = field(default_factory=list)
     persons: list[tuple[datetime, str]] = field(default_factory=list)
@@ -245,7 +246,8 @@ class Observer:
         }.get(kind, True)  # fmt: skip
 
     def _eligible(self) -> None:
-        """Whoever the reconciler may take over by itself: somebody in scope whose id or whose address it bears."""
+        """Whoever the reconciler may take over by itself: somebody in scope whose address it has, and no other's id; a
+        leaver whose id it carries in a first plan, unless somebody who belongs has its address."""
         ledger, truth = self.ledger, self.truth
         by_address: dict[str, list[str]] = {}
         for person in truth.scope_since:
@@ -254,11 +256,13 @@ class Observer:
             ledger.known.setdefault(account.id, self.tick)
             if account.id in ledger.disowned:
                 continue
-            external = account.external_id or ""
-            if external in truth.scope_since or (self.first and external in truth.ever):
+            external, people = account.external_id or "", by_address.get(account.email.casefold(), [])
+            theirs = external in truth.scope_since and external in people
+            left = self.first and external in truth.ever and external not in truth.scope_since and not people
+            if theirs or left:
                 ledger.ours.add(account.id)
                 ledger.owner.setdefault(account.id, external)
-            elif external not in truth.ever and (people := by_address.get(account.email.casefold())):
+            elif external not in truth.ever and people:
                 ledger.ours.add(account.id)
                 if len(people) == 1:  # an address that two people have ties an account to neither
                     ledger.owner.setdefault(account.id, people[0])
@@ -718,6 +722,11 @@ class Observer:
 
     def _team(self, change: Change) -> None:
         after = change.after
+        if isinstance(after, Team):
+            new, former = after.external_id or "", self.ledger.tied.get(after.id, "")
+            if former != new and former in self.truth.jumpcloud.organization().groups:
+                self.violated("c", f"the team {after.name} was given to another group while its own is there")
+            self.ledger.tied[after.id] = new
         if change.before is not None or not isinstance(after, Team):
             return
         group = after.external_id or ""

@@ -1,0 +1,152 @@
+"""Whose account and whose team it is, through the real command line."""
+
+from tests.inside import Inside
+from tests.stage import World
+
+KELVIN = "mar\u212a@example.com"
+
+
+def fill(world: World, people: int = 12) -> str:
+    group = world.group("Engineering")
+    for number in range(people):
+        world.person(f"p{number}", group)
+    return group
+
+
+def joined(world: World, group: str, email: str) -> str:
+    one = world.jumpcloud.add_user(email, firstname="Some", lastname="One", state="ACTIVATED")
+    world.jumpcloud.add_member(group, one)
+    world.jumpcloud.settle_graph()
+    return one
+
+
+def there(world: World, email: str, external_id: str | None = None) -> str:
+    account = world.keeper.add_user(email, external_id=external_id)
+    world.keeper.accept_invitation(account)
+    return account
+
+
+def lost_state(world: World) -> None:
+    for path in (world.folder / "state").glob("*"):
+        path.unlink()
+
+
+def test_a_kelvin_sign_takes_no_account_over(world: World) -> None:
+    group = fill(world)
+    account = there(world, "mark@example.com")
+    one = joined(world, group, KELVIN)
+    out = world.run("apply").stdout
+    assert "mark@example.com" in out and "two people" in out
+    world.run("apply", "--resync")
+    assert world.keeper.account(account).external_id != one
+    assert world.writes() == 12 + 1  # the others, and the team
+    refused = world.run("adopt", KELVIN, expect=None).stdout
+    assert "nothing was changed" in refused and "reconciler adopt mark@example.com" in refused
+
+
+def test_one_domain_in_its_two_written_forms_is_one_person(world: World) -> None:
+    group = fill(world)
+    for domain in ("m\u00fcnchen.example", "xn--mnchen-3ya.example"):
+        world.keeper.reserve_domain(domain)
+    account = there(world, "ada@xn--mnchen-3ya.example")
+    one = joined(world, group, "Ada@m\u00fcnchen.example")
+    world.run("apply")
+    assert world.keeper.account(account).external_id == one
+    assert "nothing to do" in world.run("apply", "--resync").stdout.lower()
+    world.jumpcloud.update_user(one, email="ada@XN--mnchen-3ya.example")
+    assert "nothing to do" in world.run("apply").stdout.lower()
+    assert len(world.keeper.accounts()) == 13
+
+
+def test_an_id_left_on_a_leavers_account_gives_nobody_her_vault_once_the_state_file_is_lost(world: World) -> None:
+    group = fill(world)
+    namesake = world.person("anna", group)
+    hers = there(world, "anna.old@example.com", external_id=namesake)
+    out = world.run("apply").stdout
+    assert "anna.old@example.com" in out and "reconciler adopt anna.old@example.com" in out
+    for _ in range(2):
+        lost_state(world)
+        world.run("apply")
+        world.run("apply", "--resync")
+        assert world.keeper.account(hers).email == "anna.old@example.com"
+        assert not world.keeper.account(hers).pending_teams
+    world.run("adopt", "anna.old@example.com")
+    world.run("apply")
+    assert world.keeper.account(hers).pending_teams
+
+
+def test_a_leaver_whose_address_somebody_else_has_now_is_left_alone_and_told(world: World) -> None:
+    group = fill(world)
+    left = world.person("left", group)
+    hers = there(world, "anna@example.com", external_id=left)
+    world.jumpcloud.suspend(left)
+    world.person("anna", group)
+    out = world.run("apply").stdout
+    assert "anna@example.com" in out and "another JumpCloud id" in out
+    world.run("apply", "--resync")
+    assert world.keeper.account(hers).active and world.keeper.account(hers).external_id == left
+
+
+def test_observing_and_going_back_makes_no_lock_of_an_administrator_ours(world: World) -> None:
+    group = fill(world)
+    one = world.person("leaver", group)
+    world.run("apply")
+    account = world.keeper.account("leaver@example.com").id
+    world.keeper.accept_invitation(account)
+    world.policy["mode"] = '"observe"'
+    world.write_settings()
+    world.jumpcloud.suspend(one)
+    world.keeper.lock(account)
+    assert Inside(world).run().result == "observed"
+    world.policy["mode"] = '"enforce"'
+    world.write_settings()
+    world.run("apply", expect=None)
+    world.jumpcloud.activate(one)
+    out = world.run("apply", "--resync").stdout
+    assert not world.keeper.account(account).active and "--unlock" in out
+
+
+def test_while_the_first_plan_waits_a_lock_that_was_there_is_told_apart_from_a_new_one(world: World) -> None:
+    group = fill(world)
+    early, late = (world.person(name, group) for name in ("early", "late"))
+    accounts = [there(world, f"{name}@example.com", external_id=id) for name, id in (("early", early), ("late", late))]
+    for one in (early, late):
+        world.jumpcloud.suspend(one)
+    world.keeper.lock(accounts[0])
+    world.safety.clear()
+    world.write_settings()
+    inside = Inside(world)
+    assert inside.run().result == "held"
+    world.keeper.lock(accounts[1])
+    inside.later(hours=48)
+    assert inside.run().result == "held"
+    world.safety["first_run"] = '"apply"'
+    world.write_settings()
+    world.run("apply")
+    for one in (early, late):
+        world.jumpcloud.activate(one)
+    world.run("apply", expect=None)
+    assert [world.keeper.account(account).active for account in accounts] == [True, False]
+
+
+def test_a_group_of_the_same_name_gets_no_team_while_the_old_group_is_there(world: World) -> None:
+    fill(world)
+    old = world.group("Sales")
+    world.person("seller", old)
+    world.run("apply")
+    world.keeper.approve_all()
+    world.run("apply", "--resync")
+    [team] = [team for team in world.keeper.teams().values() if team.name == "Sales"]
+    world.jumpcloud.unbind_group(world.application, old)
+    new = world.group("Sales")
+    world.person("newcomer", new)
+    for arguments in (["apply"], ["apply", "--resync"]):
+        out = world.run(*arguments, expect=None).stdout
+        assert old in out and new in out and "spelled the same" in out
+    assert world.keeper.teams()[team.id].external_id == old
+    newcomer = world.keeper.account("newcomer@example.com").id
+    assert newcomer not in world.keeper.members(team.id)
+    world.jumpcloud.delete_group(old)
+    world.jumpcloud.settle_graph()
+    world.run("apply", expect=None)
+    assert world.keeper.teams()[team.id].external_id == new

@@ -1,0 +1,234 @@
+"""Whose account and whose team it is, as far as matching decides it."""
+
+from dataclasses import replace
+
+import pytest
+
+from reconciler.diff import Decision
+from reconciler.model import Account, Group, KeeperUser, Membership, Snapshot, Standing, Status, Takeover, Team
+from reconciler.plan import Kind, NoticeKind
+from reconciler.policy import Pilot, Policy
+from reconciler.snapshot import observed
+from tests.world import NOW, account, decide, directory, group, jc, listing, snapshot, team, user
+
+SUSPENDED = Status.SUSPENDED
+
+
+def unmanaged(number: int, email: str, external: str = "", **values: object) -> Account:
+    shown = {"userName": email, "externalId": external}
+    base = account(user(number), standing=Standing.UNMANAGED, jumpcloud_id="", shown=shown, asked={}, settled={})
+    return replace(base, **values)  # type: ignore[arg-type]
+
+
+def first(accounts: list[Account], teams: list[Team] | None = None) -> Snapshot:
+    """The first listing of a node."""
+    return snapshot(accounts, teams, reviewed=False, fresh=frozenset(a.keeper_id for a in accounts))
+
+
+def conflicts(made: Decision) -> dict[str, str]:
+    return {n.subject.name: n.message for n in made.plan.notices if n.kind is NoticeKind.CONFLICT}
+
+
+# -- addresses ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reviewed", [True, False])
+@pytest.mark.parametrize(
+    ("mine", "theirs"),
+    [
+        ("mar\u212a@example.com", "mark@example.com"),
+        ("\u017ftephen@example.com", "stephen@example.com"),
+        ("stra\u00dfe@example.com", "strasse@example.com"),
+        ("\u03b1\u03c2@example.com", "\u03b1\u03c3@example.com"),
+        ("e\u0301va@example.com", "\u00e9va@example.com"),
+    ],
+)
+def test_an_account_whose_address_is_only_alike_is_a_conflict(mine: str, theirs: str, reviewed: bool) -> None:
+    for one, other in ((mine, theirs), (theirs, mine)):
+        held = replace(first([unmanaged(9, other)]), reviewed=reviewed)
+        made = decide(directory([user(1, direct=True, email=one)]), held)
+        assert made.plan.operations == () and made.plan.adopts == ()
+        assert other in conflicts(made)[one] and "two people" in conflicts(made)[one]
+
+
+def test_one_domain_in_its_two_written_forms_is_one_person() -> None:
+    here, there = "ada@m\u00fcnchen.example", "Ada@xn--MNCHEN-3ya.example"
+    for one, other in ((here, there), (there, here)):
+        made = decide(directory([user(1, direct=True, email=one)]), first([unmanaged(9, other)]))
+        assert made.plan.adopts and "userName" not in {c.attribute for op in made.plan.operations for c in op.changes}
+        again = decide(directory([user(1, direct=True, email=other)]), made.snapshot)
+        assert [n.kind for n in again.plan.notices] == []
+
+
+def test_two_people_with_addresses_alike_are_neither_created_nor_linked_and_each_is_told_of_the_other() -> None:
+    one, other = "mark@example.com", "mar\u212a@example.com"
+    users = [user(1, direct=True, email=one), user(2, direct=True, email=other)]
+    for held in (snapshot([]), snapshot([unmanaged(9, one)])):
+        made = decide(directory(users), held)
+        assert made.plan.operations == ()
+        assert other in conflicts(made)[one] and one in conflicts(made)[other]
+
+
+def test_an_account_beside_it_that_is_only_alike_keeps_nobody_from_their_own() -> None:
+    mine, lookalike = unmanaged(8, "mark@example.com"), unmanaged(9, "mar\u212a@example.com")
+    made = decide(directory([user(1, direct=True, email="mark@example.com")]), first([mine, lookalike]))
+    assert made.snapshot.accounts["k0008"].managed and not made.snapshot.accounts["k0009"].managed
+
+
+def test_nobody_is_created_while_a_creation_under_an_address_alike_has_no_answer() -> None:
+    open_ = snapshot([], unsettled_users={jc(2): "mar\u212a@example.com"})
+    made = decide(directory([user(1, direct=True, email="mark@example.com")]), open_)
+    assert made.plan.operations == () and "mark@example.com" in conflicts(made)
+
+
+def test_protection_and_the_pilot_go_by_addresses_alike() -> None:
+    policy = Policy(protect=frozenset({"mark@example.com"}))
+    leaver = user(1, email="mar\u212a@example.com", status=SUSPENDED)
+    assert decide(directory([leaver]), snapshot([account(leaver)]), policy).plan.operations == ()
+    pilot = Policy(only=Pilot(users=frozenset({"ada@m\u00fcnchen.example"})))
+    made = decide(directory([user(1, direct=True, email="ada@xn--mnchen-3ya.example")]), snapshot([]), pilot)
+    assert [op.sent for op in made.plan.operations] == [True]
+
+
+# -- the bond -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reviewed", [True, False])
+@pytest.mark.parametrize("email", ["bob@example.com", ""])
+def test_an_id_on_an_account_with_another_address_gives_nobody_that_vault(email: str, reviewed: bool) -> None:
+    bob = user(1, direct=True, email=email)
+    held = replace(first([unmanaged(9, "alice@example.com", bob.id)]), reviewed=reviewed)
+    made = decide(directory([bob]), held)
+    assert made.plan.operations == () and made.plan.adopts == ()
+    [(_, told)] = conflicts(made).items()
+    assert "alice@example.com carries" in told and "reconciler adopt alice@example.com" in told
+
+
+def test_adopt_links_an_account_by_the_id_that_it_carries_where_nobody_has_its_address() -> None:
+    bob = user(1, direct=True, email="bob@example.com")
+    named = unmanaged(9, "alice@example.com", bob.id, takeover=Takeover.BY_ADDRESS)
+    assert decide(directory([bob]), snapshot([named])).snapshot.accounts["k0009"].jumpcloud_id == bob.id
+    alice = user(2, direct=True, email="alice@example.com")
+    made = decide(directory([bob, alice]), snapshot([named]))
+    assert made.snapshot.accounts["k0009"].jumpcloud_id == alice.id  # the address is what was named
+    ghosts = replace(named, takeover=Takeover.AS_GHOST)
+    assert not decide(directory([bob]), snapshot([ghosts])).plan.adopts
+
+
+def test_of_two_accounts_with_ones_id_the_one_with_the_address_is_theirs() -> None:
+    bob = user(1, direct=True)
+    made = decide(directory([bob]), first([unmanaged(8, "alice@example.com", bob.id), unmanaged(9, bob.email, bob.id)]))
+    assert made.snapshot.accounts["k0009"].jumpcloud_id == bob.id and not made.snapshot.accounts["k0008"].managed
+    assert "has another Keeper user" in conflicts(made)["alice@example.com"]
+
+
+@pytest.mark.parametrize("address", ["anna@example.com", "ANNA@example.com", "an\uff4ea@example.com"])
+@pytest.mark.parametrize("status", [Status.ACTIVE, Status.STAGED])
+def test_a_leaver_is_not_adopted_under_the_address_of_somebody_who_belongs(address: str, status: Status) -> None:
+    left = user(1, email="old@example.com", status=SUSPENDED)
+    namesake = user(2, direct=True, email="anna@example.com", status=status)
+    made = decide(directory([left, namesake]), first([unmanaged(9, address, left.id)]))
+    assert made.plan.operations == () and made.plan.adopts == ()
+    told = conflicts(made)
+    assert told, "whoever is to decide is told"
+    later = decide(directory([left, namesake]), replace(made.snapshot, reviewed=True, fresh=frozenset()))
+    assert later.plan.operations == () and conflicts(later).keys() == told.keys()
+
+
+def test_a_leaver_is_adopted_by_the_id_whatever_their_address() -> None:
+    left = user(1, email="new@example.com", status=SUSPENDED)
+    made = decide(directory([left]), first([unmanaged(9, "old@example.com", left.id)]))
+    assert [op.kind for op in made.plan.operations] == [Kind.DEACTIVATE_USER]
+
+
+# -- locks ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_first_plan_takes_only_locks_for_ours_that_were_there_when_we_first_saw_the_account() -> None:
+    left = user(1, status=SUSPENDED)
+    locked = unmanaged(1, left.email, left.id, active=False)
+    assert decide(directory([left]), first([locked])).snapshot.accounts["k0001"].locked_by_us
+    known = snapshot([locked], reviewed=False)
+    assert not decide(directory([left]), known).snapshot.accounts["k0001"].locked_by_us
+
+
+def test_a_lock_of_an_administrator_stays_theirs_through_another_first_plan() -> None:
+    left = user(1, status=SUSPENDED)
+    held = snapshot([account(left, active=False)], reviewed=False)
+    made = decide(directory([left]), held)
+    assert not made.snapshot.accounts["k0001"].locked_by_us
+    back = decide(directory([user(1, direct=True)]), replace(made.snapshot, reviewed=True))
+    assert [n.kind for n in back.plan.notices] == [NoticeKind.LOCKED_IN_KEEPER]
+    ours = snapshot([account(left, active=False, locked_by_us=True)], reviewed=False)
+    assert decide(directory([left]), ours).snapshot.accounts["k0001"].locked_by_us
+
+
+def test_a_listing_says_which_accounts_it_is_the_first_to_show() -> None:
+    shown = [unmanaged(n, f"u{n}@example.com") for n in (1, 2)]
+    users = [_shown(one) for one in shown]
+    seen = observed(snapshot([shown[0]]), listing(users), NOW)
+    assert seen.fresh == {"k0002"}
+    assert observed(seen, listing(users), NOW).fresh == {"k0002"}  # the same read goes on
+
+
+def test_a_lock_that_counted_as_ours_is_over_once_keeper_shows_an_unmanaged_account_as_active() -> None:
+    marked = unmanaged(1, "u1@example.com", active=False, locked_by_us=True)
+    held = snapshot([marked], reviewed=False)
+    assert observed(held, listing([_shown(marked)]), NOW).accounts["k0001"].locked_by_us
+    opened = observed(held, listing([_shown(replace(marked, active=True))]), NOW)
+    assert not opened.accounts["k0001"].locked_by_us
+
+
+def _shown(one: Account) -> KeeperUser:
+    return KeeperUser(one.keeper_id, one.shown, one.active)
+
+
+# -- teams ----------------------------------------------------------------------------------------------------------
+
+OLD, NEW = group(9, "Sales"), group(5, "Sales")
+
+
+def test_a_team_is_taken_over_only_once_its_group_is_gone() -> None:
+    member = user(1, 5)
+    there = account(member, memberships={"t0009": Membership(ours=True, seen=True, shown=True)})
+    held = snapshot([there], [team(OLD)])
+    made = decide(directory([member], [NEW]), held)
+    assert made.snapshot.teams["t0009"].jumpcloud_id == OLD.id
+    assert not [op for op in made.plan.operations if op.add or op.kind in (Kind.QUEUE_TEAM, Kind.RENAME_TEAM)]
+    assert OLD.id in conflicts(made)["Sales"] and NEW.id in conflicts(made)["Sales"]
+    gone = decide(directory([member], [NEW], gone=[OLD]), held)
+    assert gone.snapshot.teams["t0009"].jumpcloud_id == NEW.id and conflicts(gone) == {}
+    assert [op.kind for op in gone.plan.operations] == [Kind.RENAME_TEAM]
+
+
+@pytest.mark.parametrize(
+    ("spelled", "words"),
+    [
+        ("Café", "spelled the same"),
+        ("Cafe\u0301", "spelled in another Unicode normal form"),
+        (" Café", "spelled with other white space around it"),
+    ],
+)
+def test_a_conflict_of_two_groups_names_both_and_says_how_their_names_differ(spelled: str, words: str) -> None:
+    one, other = group(9, "Café"), Group(jc(5), "Café", spelled)
+    unbound = conflicts(decide(directory([], [other]), snapshot([], [team(one)])))["Café"]
+    bound = conflicts(decide(directory([], [one, other]), snapshot([], [team(one)])))["Café"]
+    for told in (unbound, bound):
+        assert one.id in told and other.id in told and words in told
+
+
+def test_after_a_lost_state_file_the_name_gives_no_team_whose_id_is_another_groups() -> None:
+    held = team(OLD, standing=Standing.UNMANAGED, jumpcloud_id="", asked={}, settled={}, queued_at=None)
+    made = decide(directory([user(1, 5)], [NEW]), first([], [held]))
+    assert not made.snapshot.teams["t0009"].managed
+    assert OLD.id in conflicts(made)["Sales"] and 'adopt --team "NAME"' in conflicts(made)["Sales"]
+    gone = decide(directory([user(1, 5)], [NEW], gone=[OLD]), first([], [held]))
+    assert gone.snapshot.teams["t0009"].jumpcloud_id == NEW.id
+    named = replace(held, takeover=True)
+    assert decide(directory([], [NEW]), snapshot([], [named])).snapshot.teams["t0009"].jumpcloud_id == NEW.id
+
+
+def test_several_teams_of_groups_that_are_gone_wait_for_a_person() -> None:
+    other = group(8, "Sales")
+    made = decide(directory([], [NEW], gone=[OLD, other]), snapshot([], [team(OLD), team(other)]))
+    assert made.plan.operations == () and "2 Keeper teams" in conflicts(made)["Sales"]
