@@ -155,8 +155,8 @@ class Policy:
     """The rules of the diff.
 
     `protect` holds the addresses (`alike_key`) of people whom nothing may be done to. `only`, where it is not None,
-    narrows what is sent. `grace` is how long people stay who left the scope but are neither suspended nor deleted, and how long the
-    team of a group that left the scope keeps its members.
+    narrows what is sent. `grace` is how long people stay who left the scope but are neither suspended nor deleted, and
+    how long the team of a group that left the scope keeps its members.
     """
 
     mode: Mode = Mode.ENFORCE
