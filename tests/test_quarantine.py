@@ -103,7 +103,7 @@ def test_a_namesake_takes_no_team_over_whose_group_is_unclear() -> None:
 
 def test_the_pilot_stays_the_pilot_while_its_group_is_unclear() -> None:
     ada, pilot = user(1, 90), Policy(only=Pilot(groups=frozenset({"Group 90"})))
-    held = snapshot([account(ada, pilot=True)], [team(group(90))])
+    held = snapshot([account(ada, pilot=frozenset({"group:Group 90"}))], [team(group(90))])
     odd = replace(directory([ada], []), unclear_groups=frozenset({jc(90)}))
     learnt = decide(odd, held, pilot).snapshot
     gone = replace(ada, groups=frozenset(), status=Status.SUSPENDED)
