@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from reconciler import addresses, log
 from reconciler import keeper as scim
+from reconciler.canary import LOOK_AGAIN, Canaries, Disagreement, Unasked, denied, disagreement, suspicious
 from reconciler.confirm import Confirmation, Finding, put_off_words
 from reconciler.evidence_age import last_moment
 from reconciler.match import same
@@ -63,14 +64,6 @@ class Applied:
     def unfinished(self) -> bool:
         """Whether something was put off only because the time was up or somebody else was faster."""
         return any(result.state is State.PUT_OFF and result.outcome in NO_FAULT for result in self.results.values())
-
-
-class _Disagreement(Exception):
-    """Keeper did not do what the operation was for."""
-
-
-class _Unasked(_Disagreement):
-    """Keeper did something that nobody asked for."""
 
 
 async def apply(
@@ -130,66 +123,45 @@ class _Run:
         self.account_of = {a.jumpcloud_id: k for k, a in snapshot.accounts.items() if a.jumpcloud_id}
         self.former_team_of = {t.jumpcloud_id: k for k, t in snapshot.teams.items() if t.managed and t.jumpcloud_id}
         self.team_of = {group: k for group, k in self.former_team_of.items() if not snapshot.teams[k].gone}
-        self.passed = set(journal.passed_canaries())
-        self.put_off_kinds: dict[Kind, str] = {}
+        self.canaries = Canaries(journal, clock)
+        self.workers = asyncio.Semaphore(in_flight)
         self.begun: set[int] = set()
         self.broken: Exception | None = None
 
     async def all(self) -> None:
         for kinds in PHASES:
-            phase = [(number, op) for number, op in self.operations if op.kind in kinds]
-            rest = await self._canaries(phase)
-            workers = asyncio.Semaphore(self.in_flight)
-
-            async def one(number: int, op: Operation, workers: asyncio.Semaphore = workers) -> None:
-                async with workers:
-                    await self._carry_out(number, op, canary=False)
-
-            await asyncio.gather(*(one(number, op) for number, op in rest))
+            await asyncio.gather(*(self._in_turn(number, op) for number, op in self.operations if op.kind in kinds))
             if self.broken is not None:
                 raise self.broken
 
-    # -- canaries ---------------------------------------------------------------------------------------------------
+    async def _in_turn(self, number: int, op: Operation) -> None:
+        """Carry an operation out once a worker is free; a canary goes alone in its kind."""
+        async with self.canaries.turn(op.kind) as canary, self.workers:
+            verdict = await self._carry_out(number, op, canary=canary)
+            if not canary or self.applied.stopped or self.broken is not None:
+                return
+            if verdict is True:
+                self.canaries.passed(op.kind)
+            elif isinstance(verdict, Disagreement) and self.canaries.failed(op.kind, verdict):
+                self._tell_stopped(op, str(verdict))
 
-    async def _canaries(self, phase: Sequence[tuple[int, Operation]]) -> list[tuple[int, Operation]]:
-        """Open each kind with one operation that goes alone and is read back; the rest may then go together."""
-        rest: list[tuple[int, Operation]] = []
-        for kind in Kind:
-            pending = [(number, op) for number, op in phase if op.kind is kind]
-            failures = 0
-            while pending and kind not in self.passed and kind not in self.put_off_kinds:
-                number, op = pending.pop(0)
-                verdict = await self._carry_out(number, op, canary=True)
-                if self.applied.stopped or self.broken is not None:
-                    break
-                if isinstance(verdict, _Disagreement):
-                    failures += 1
-                    if failures == 2 or isinstance(verdict, _Unasked):
-                        self._stop_kind(kind, op, str(verdict))
-                elif verdict is True:
-                    self.journal.pass_canary(kind)
-                    self.passed.add(kind)
-            rest += pending
-        return rest
-
-    def _stop_kind(self, kind: Kind, op: Operation, words: str) -> None:
-        self.put_off_kinds[kind] = words
+    def _tell_stopped(self, op: Operation, words: str) -> None:
         self.applied.notices.append(
             Notice(
                 NoticeKind.KEEPER_DISAGREES,
                 op.subject,
-                f"{words}. No further {kind.value} is sent until this is understood: look at this user or team in the "
-                "Admin Console; the next cycle tries one again",
+                f"{words}. No further {op.kind.value} is sent until this is understood: look at this user or team in "
+                "the Admin Console; the next cycle tries one again",
             )
         )
 
     # -- one operation ----------------------------------------------------------------------------------------------
 
-    async def _carry_out(self, number: int, op: Operation, *, canary: bool) -> bool | _Disagreement:
+    async def _carry_out(self, number: int, op: Operation, *, canary: bool) -> bool | Disagreement:
         """True: done as asked. False: not done, or nothing can be said of the dialect."""
         ids = (op.subject.jumpcloud_id, op.subject.keeper_id)
         async with self.journal.hands.hold([op.subject.key]):
-            verdict: bool | _Disagreement = False
+            verdict: bool | Disagreement = False
             if reason := self._reason_to_wait(op):
                 self._record(number, Result(op, State.PUT_OFF, "put_off", reason))
             elif outcome := self._too_late_for(op, ids):
@@ -237,12 +209,12 @@ class _Run:
             self.applied.results[part] = Result(rest, State.PUT_OFF, UNCONFIRMED, words)
         return sent
 
-    async def _sent(self, number: int, op: Operation, canary: bool) -> bool | _Disagreement:
+    async def _sent(self, number: int, op: Operation, canary: bool) -> bool | Disagreement:
         try:
             return await self._send(number, op, canary)
         except scim.KeeperError as error:
             self._refused(number, op, error)
-        except _Disagreement as error:
+        except Disagreement as error:
             # What was read back may be older than the change: a list of the node decides.
             self._record(number, Result(op, State.UNKNOWN, "keeper_disagrees", str(error)))
             return error
@@ -256,8 +228,8 @@ class _Run:
             return self.applied.stopped or "the state file could not be written"
         if why := self.stopping():
             return why
-        if op.kind in self.put_off_kinds:
-            return f"Keeper did not carry this kind of operation out as expected: {self.put_off_kinds[op.kind]}"
+        if op.kind in self.canaries.stopped:
+            return f"Keeper did not carry this kind of operation out as expected: {self.canaries.stopped[op.kind]}"
         if op.subject.type == "user" and op.kind is not Kind.CREATE_USER and not op.subject.keeper_id:
             return "waits until the user is created"
         missing = [team.name for team in op.add if self._team_id(team) is None]
@@ -271,7 +243,7 @@ class _Run:
     def _known(self, teams: Sequence[TeamRef]) -> tuple[TeamRef, ...]:
         return tuple(replace(team, keeper_id=self._team_id(team) or "") for team in teams)
 
-    async def _send(self, number: int, op: Operation, canary: bool) -> bool | _Disagreement:
+    async def _send(self, number: int, op: Operation, canary: bool) -> bool | Disagreement:
         if op.subject.type == "team":
             return await self._send_team(number, op, canary)
         # A team that could not be queued is made up for in the next cycle; the person must not wait for it.
@@ -293,23 +265,48 @@ class _Run:
             sent = done
         ids = self._team_ids(sent)
         remove = [ids[team.key] for team in sent.remove]
-        disagreement: _Disagreement | None = None
-        denied = reply is not None and bool(_denied(sent, reply, remove))
+        if not canary and suspicious(sent, self._account(op), reply, remove):
+            self.canaries.doubt(op.kind)
+        contrary = reply is not None and bool(denied(sent, reply, remove))
+        wrong: Disagreement | None = None
         looked = False
-        if canary or denied or op.kind is Kind.DEACTIVATE_USER:
-            looked, shown = await self._look(sent, reply, needed=denied or op.kind is Kind.DEACTIVATE_USER)
+        if canary or contrary or op.kind is Kind.DEACTIVATE_USER:
+            needed = contrary or op.kind is Kind.DEACTIVATE_USER
+            looked, shown, wrong = await self._read_back(sent, reply, before, remove, needed=needed)
             if looked and shown is None and op.kind is Kind.DEACTIVATE_USER:
-                self._gone(number, op, "only invited: withdrawn by the lock")
-                return False
-            disagreement = _disagreement(sent, shown, before, remove) if looked else None
-            if disagreement is not None and op.kind is not Kind.CREATE_USER:
-                raise disagreement
+                return self._vanished(number, op)
+            if wrong is not None and op.kind is not Kind.CREATE_USER:
+                raise wrong
             if canary and shown is not None:
                 self._tell_ignored(sent, shown)
             reply = _told(reply, shown)
         account = after_user(None if op.kind is Kind.CREATE_USER else self._account(op), sent, ids, reply, self.clock())
         self._keep(number, op, account, words, outcome)
-        return disagreement or (canary and looked)
+        return wrong or (canary and looked)
+
+    async def _read_back(
+        self,
+        op: Operation,
+        reply: KeeperUser | None,
+        before: KeeperUser | None,
+        removed: Sequence[str],
+        *,
+        needed: bool,
+    ) -> tuple[bool, KeeperUser | None, Disagreement | None]:
+        """Look at the user, again after some pauses as long as Keeper disagrees; no worker is held meanwhile."""
+        pauses = iter(LOOK_AGAIN)
+        while True:
+            looked, shown = await self._look(op, reply, needed=needed)
+            wrong = disagreement(op, shown, before, removed) if looked else None
+            gone = shown is None and op.kind is Kind.DEACTIVATE_USER
+            pause = next(pauses, None)
+            if wrong is None or gone or pause is None or isinstance(wrong, Unasked):
+                return looked, shown, wrong
+            self.workers.release()
+            try:
+                await self.client.clock.sleep(pause)
+            finally:
+                await self.workers.acquire()
 
     async def _look(self, op: Operation, reply: KeeperUser | None, *, needed: bool) -> tuple[bool, KeeperUser | None]:
         """Whether the user could be read, and what was shown. Where it is `needed` to know what became of a change that
@@ -490,7 +487,7 @@ class _Run:
         if error.stops_apply and not self.applied.stopped:
             self.applied.stopped = str(error)
         if isinstance(error, scim.SeatsExceeded):
-            self.put_off_kinds[Kind.CREATE_USER] = "all licensed seats are in use"
+            self.canaries.stopped[Kind.CREATE_USER] = "all licensed seats are in use"
             self.applied.notices.append(Notice(NoticeKind.NO_LICENCE, op.subject, str(error)))
         elif isinstance(error, scim.LinkedToAnother):
             self.applied.notices.append(Notice(NoticeKind.CONFLICT, op.subject, str(error)))
@@ -550,46 +547,6 @@ def _told(reply: KeeperUser | None, shown: KeeperUser | None) -> KeeperUser | No
     if reply is None or shown is None:
         return shown or reply
     return replace(shown, attributes={**shown.attributes, **{a: v for a, v in reply.attributes.items() if v}})
-
-
-def _denied(op: Operation, shown: KeeperUser, removed: Sequence[str]) -> str:
-    """What Keeper shows that is the contrary of what the operation is for; "" where it shows none."""
-    name = op.subject.name
-    if op.kind is Kind.DEACTIVATE_USER and shown.active:
-        return f"Keeper took the lock of {name}, but shows the user as active"
-    if op.kind is Kind.REACTIVATE_USER and not shown.active:
-        return f"Keeper took the unlocking of {name}, but shows the user as locked"
-    if set(removed) & shown.teams:
-        return f"Keeper took the removal of {name} from a team, but shows the member"
-    return ""
-
-
-def _disagreement(
-    op: Operation, shown: KeeperUser | None, before: KeeperUser | None, removed: Sequence[str]
-) -> _Disagreement | None:
-    """What was read back and is other than asked, or happened though nobody asked for it; only what the kind of
-    operation must change is compared."""
-    name = op.subject.name
-    if shown is None:
-        return _Disagreement(f"Keeper took {op.kind.value} for {name}, but does not show the user")
-    address = shown.attributes.get(USER_NAME, "")
-    if op.kind is Kind.CREATE_USER:
-        wanted = next((c.after for c in op.changes if c.attribute == USER_NAME), name)
-        other = not addresses.same(address, wanted)
-        return _Disagreement(f"Keeper created {name} under another address") if other else None
-    if denied := _denied(op, shown, removed):
-        return _Disagreement(denied)
-    if before is None:
-        return None
-    if op.kind is Kind.UPDATE_USER and shown.active and not before.active:
-        return _Unasked(f"an update of {name} unlocked the user")
-    asked = any(change.attribute == USER_NAME for change in op.changes)
-    if not asked and not addresses.same(address, before.attributes.get(USER_NAME, "")):
-        return _Unasked(f"{op.kind.value} changed the address of {name}")
-    lost = before.teams - set(removed) - shown.teams
-    if lost and op.kind is not Kind.DEACTIVATE_USER:
-        return _Unasked(f"{op.kind.value} took {name} out of {len(lost)} other teams")
-    return None
 
 
 def counts(results: Mapping[int, Result]) -> dict[str, int]:

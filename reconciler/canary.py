@@ -1,0 +1,138 @@
+"""Canaries: each kind of operations is opened by one that goes alone and is read back.
+
+What we believe about Keeper's dialect was never seen on a live tenant by us. An open kind stays open for a week, or
+until an answer shows an effect that nobody asked for.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from reconciler.match import same
+from reconciler.model import USER_NAME, Account, KeeperUser
+from reconciler.plan import Kind, Operation
+
+if TYPE_CHECKING:
+    from reconciler.store import Store
+
+LOOK_AGAIN = (1.0, 5.0, 15.0)
+"""Seconds after which a read-back that disagrees is repeated: Keeper may show a change later than it answers."""
+FAILURES = 2
+"""So many subjects in a row for which Keeper disagrees stop their kind."""
+
+
+class Disagreement(Exception):
+    """Keeper did not do what the operation was for."""
+
+
+class Unasked(Disagreement):
+    """Keeper did something that nobody asked for."""
+
+
+class Canaries:
+    """The open kinds of one run. The state file remembers them; the lane and a whole cycle share them."""
+
+    def __init__(self, journal: "Store", clock: Callable[[], datetime]) -> None:
+        self.stopped: dict[Kind, str] = {}
+        """The kinds of which nothing more is sent, with the reason."""
+        self._journal = journal
+        self._clock = clock
+        self._failures: Counter[Kind] = Counter()
+        self._sent_back: set[Kind] = set()
+
+    @asynccontextmanager
+    async def turn(self, kind: Kind) -> AsyncIterator[bool]:
+        """Wait for the turn of one operation; whether it is a canary, which no other of its kind goes beside."""
+        lock = self._journal.hands.canaries.setdefault(kind, asyncio.Lock())
+        if not self._goes_alone(kind):
+            yield False
+            return
+        async with lock:
+            alone = self._goes_alone(kind)
+            if alone:
+                yield True
+        if not alone:
+            yield False
+
+    def _goes_alone(self, kind: Kind) -> bool:
+        return kind not in self.stopped and kind not in self._journal.open_kinds(self._clock())
+
+    def passed(self, kind: Kind) -> None:
+        """Open a kind: its canary did what was asked, and nothing else."""
+        self._failures[kind] = 0
+        self._journal.open_kind(kind, self._clock())
+
+    def failed(self, kind: Kind, verdict: Disagreement) -> bool:
+        """Note that a canary failed; returns whether its kind is stopped by that."""
+        self._failures[kind] += 1
+        if self._failures[kind] < FAILURES and not isinstance(verdict, Unasked):
+            return False
+        self.stopped[kind] = str(verdict)
+        return True
+
+    def doubt(self, kind: Kind) -> None:
+        """Send a kind back to its canary, once a run: an answer shows an effect that nobody asked for."""
+        if kind not in self._sent_back:
+            self._sent_back.add(kind)
+            self._journal.close_kind(kind)
+
+
+def denied(op: Operation, shown: KeeperUser, removed: Sequence[str]) -> str:
+    """Describe what Keeper shows that is the contrary of what the operation is for; "" where it shows none."""
+    name = op.subject.name
+    if op.kind is Kind.DEACTIVATE_USER and shown.active is not False:
+        return f"Keeper took the lock of {name}, but does not show the user as locked"
+    if op.kind is Kind.REACTIVATE_USER and shown.active is not True:
+        return f"Keeper took the unlocking of {name}, but does not show the user as active"
+    if set(removed) & (shown.teams or frozenset()):
+        return f"Keeper took the removal of {name} from a team, but shows the member"
+    return ""
+
+
+def disagreement(
+    op: Operation, shown: KeeperUser | None, before: KeeperUser | None, removed: Sequence[str]
+) -> Disagreement | None:
+    """Compare what was read back with what was asked for: only what the kind of operation must change, and what nobody
+    asked for."""
+    name = op.subject.name
+    if shown is None:
+        return Disagreement(f"Keeper took {op.kind.value} for {name}, but does not show the user")
+    if op.kind is Kind.CREATE_USER:
+        wanted = next((c.after for c in op.changes if c.attribute == USER_NAME), name)
+        other = not same(USER_NAME, shown.attributes.get(USER_NAME, ""), wanted)
+        return Disagreement(f"Keeper created {name} under another address") if other else None
+    if contrary := denied(op, shown, removed):
+        return Disagreement(contrary)
+    if before is None:
+        return None
+    kept = (before.teams or frozenset()) - set(removed)
+    words = unasked(op, before.active, before.attributes.get(USER_NAME, ""), kept, shown)
+    return Unasked(words) if words else None
+
+
+def unasked(op: Operation, active: bool | None, address: str, teams: frozenset[str], shown: KeeperUser) -> str:
+    """Describe an effect that nobody asked for, against what was there before; "" where there is none."""
+    name = op.subject.name
+    if op.kind is Kind.UPDATE_USER and shown.active and active is False:
+        return f"an update of {name} unlocked the user"
+    asked = any(change.attribute == USER_NAME for change in op.changes)
+    now = shown.attributes.get(USER_NAME, "")
+    if now and address and not asked and not same(USER_NAME, now, address):
+        return f"{op.kind.value} changed the address of {name}"
+    lost = teams - shown.teams if shown.teams is not None else frozenset()
+    if lost and op.kind is not Kind.DEACTIVATE_USER:
+        return f"{op.kind.value} took {name} out of {len(lost)} other teams"
+    return ""
+
+
+def suspicious(op: Operation, account: Account | None, reply: KeeperUser | None, removed: Sequence[str]) -> bool:
+    """Whether an answer shows an effect that nobody asked for, as far as the snapshot knows what was there before."""
+    if account is None or reply is None or op.kind is Kind.CREATE_USER:
+        return False
+    shown = frozenset(team for team, membership in account.memberships.items() if membership.shown)
+    # An answer without any team may just not show them.
+    teams = shown - set(removed) if reply.teams else frozenset()
+    return bool(unasked(op, account.active, account.email, teams, reply))
