@@ -187,7 +187,7 @@ class After:
                 whole=whole,
                 results=list(outcome.results.values()) if outcome else (),
                 done=self.store.tellable(now - HISTORY),
-                passed=self.store.passed_canaries(),
+                passed=self.store.open_kinds(now),
                 failing=self.standing.failing,
                 merely_left=self.standing.merely_left,
                 hooks=self.standing.hooks,

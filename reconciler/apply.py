@@ -7,7 +7,7 @@ on one subject first.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -21,7 +21,8 @@ from reconciler.evidence_age import last_moment
 from reconciler.match import same
 from reconciler.model import DISPLAY_NAME, USER_NAME, Account, KeeperTeam, KeeperUser, Snapshot, Team
 from reconciler.plan import PHASES, Kind, Notice, NoticeKind, Operation, TeamRef
-from reconciler.rows import UNCONFIRMED, State
+from reconciler.rows import GONE, UNCONFIRMED, VANISHED, State
+from reconciler.safety import MOST_VANISHED
 from reconciler.settle import linked_to
 from reconciler.snapshot import after_team, after_user, gone
 
@@ -32,6 +33,8 @@ TIME_BOX = 300.0
 """Seconds after which an apply begins nothing new that gives: what the plan was made from is too old by then."""
 TIME = "time"
 OVERTAKEN = "overtaken"
+DISAGREES = "keeper_disagrees"
+"""The outcome of what a read-back did not show."""
 NO_FAULT = frozenset({TIME, OVERTAKEN, scim.Expired.name})
 """Outcomes of what was put off although nothing went wrong: the next cycle, which follows at once, decides anew."""
 _TAKING = frozenset({Kind.DEACTIVATE_USER, Kind.DELETE_TEAM})
@@ -76,17 +79,18 @@ async def apply(
     in_flight: int,
     confirmation: Confirmation,
     mark: int,
+    agreed: Set[int] = frozenset(),
     progress: Callable[[int, int], None] | None = None,
     stopping: Callable[[], str] = lambda: "",
 ) -> Applied:
     """Send the operations, each given with its journal id; leavers first, then teams, then everybody else.
 
     `confirmation` reads again what each rests on. `mark` is the moment at which the snapshot was read: whoever was
-    changed by another cycle since is put off. One failed operation never stops the others, but for a refused token and
+    changed by another cycle since is put off. `agreed` are the operations to which a person has agreed. One failed operation never stops the others, but for a refused token and
     a journal that can't be written: then whatever was not begun is put off. `stopping` is asked before each operation,
     and says why no more is begun. Raises what the journal raises, once all operations in flight have ended.
     """
-    run = _Run(operations, snapshot, client, journal, clock, in_flight, confirmation, mark, progress, stopping)
+    run = _Run(operations, snapshot, client, journal, clock, in_flight, confirmation, mark, agreed, progress, stopping)
     try:
         await run.all()
     finally:
@@ -105,6 +109,7 @@ class _Run:
         in_flight: int,
         confirmation: Confirmation,
         mark: int,
+        agreed: Set[int],
         progress: Callable[[int, int], None] | None,
         stopping: Callable[[], str],
     ) -> None:
@@ -115,6 +120,9 @@ class _Run:
         self.in_flight = in_flight
         self.confirmation = confirmation
         self.mark = mark
+        self.agreed = agreed
+        self.inventory = snapshot.inventory
+        self.vanished = 0
         self.marks: dict[str, int] = {}  # by id, of what this run has changed itself
         self.progress = progress
         self.stopping = stopping
@@ -162,7 +170,7 @@ class _Run:
         ids = (op.subject.jumpcloud_id, op.subject.keeper_id)
         async with self.journal.hands.hold([op.subject.key]):
             verdict: bool | Disagreement = False
-            if reason := self._reason_to_wait(op):
+            if reason := self._reason_to_wait(number, op):
                 self._record(number, Result(op, State.PUT_OFF, "put_off", reason))
             elif outcome := self._too_late_for(op, ids):
                 self._record(number, Result(op, State.PUT_OFF, *outcome))
@@ -170,7 +178,7 @@ class _Run:
                 # Evidence would only grow old while Keeper asks everybody to wait.
                 await self.client.calm()
                 finding = await self.confirmation.of(op)
-                if reason := self._reason_to_wait(op):
+                if reason := self._reason_to_wait(number, op):
                     self._record(number, Result(op, State.PUT_OFF, "put_off", reason))
                 elif (sent := self._begun(number, op, finding)) is not None:
                     self.marks |= dict.fromkeys(ids, self.journal.hands.changed(ids))
@@ -216,20 +224,22 @@ class _Run:
             self._refused(number, op, error)
         except Disagreement as error:
             # What was read back may be older than the change: a list of the node decides.
-            self._record(number, Result(op, State.UNKNOWN, "keeper_disagrees", str(error)))
+            self._record(number, Result(op, State.UNKNOWN, DISAGREES, str(error)))
             return error
         except Exception as error:
             # Nobody knows what became of it: it stays sent in the journal, and the next start asks Keeper.
             self.broken = self.broken or error
         return False
 
-    def _reason_to_wait(self, op: Operation) -> str:
+    def _reason_to_wait(self, number: int, op: Operation) -> str:
         if self.broken is not None or self.applied.stopped:
             return self.applied.stopped or "the state file could not be written"
         if why := self.stopping():
             return why
         if op.kind in self.canaries.stopped:
             return f"Keeper did not carry this kind of operation out as expected: {self.canaries.stopped[op.kind]}"
+        if op.kind is Kind.DEACTIVATE_USER and self.vanished >= MOST_VANISHED and number not in self.agreed:
+            return "accounts were gone after their lock; a person has to agree to more of them"
         if op.subject.type == "user" and op.kind is not Kind.CREATE_USER and not op.subject.keeper_id:
             return "waits until the user is created"
         missing = [team.name for team in op.add if self._team_id(team) is None]
@@ -427,10 +437,28 @@ class _Run:
         drop = [former] if former and former != account.keeper_id else []
         self._record(number, Result(op, State.DONE, outcome, words), accounts=[account], drop_accounts=drop)
 
-    def _gone(self, number: int, op: Operation, words: str) -> None:
+    def _vanished(self, number: int, op: Operation) -> bool:
+        """Record that an account is gone after Keeper took its lock. An invitation is withdrawn so; if it was a member,
+        a lock deletes or moves people, and no more are sent."""
         account = self._account(op)
+        joined = self._joined(op)
+        words = JOINED if joined else WITHDRAWN_OR_DELETED
+        if joined:
+            self.canaries.failed(op.kind, Unasked(f"the lock of {op.subject.name} removed a member from Keeper"))
+            self._tell_stopped(op, self.canaries.stopped[op.kind])
+        else:
+            self.vanished += 1
         accounts = [gone(account)] if account is not None else []
-        self._record(number, Result(op, State.DONE, "gone", words), accounts=accounts)
+        self._record(number, Result(op, State.DONE, VANISHED if joined else GONE, words), accounts=accounts)
+        return False
+
+    def _joined(self, op: Operation) -> bool:
+        """Whether the account was more than an invitation, as far as anything shows."""
+        if self.journal.seen_locked(op.subject.keeper_id):
+            return True
+        inventory, address = self.inventory, alike_key(op.subject.name)
+        recent = inventory is not None and self.clock() - inventory.read_at < INVENTORY_LASTS
+        return recent and inventory is not None and address in inventory.users and address not in inventory.invited
 
     async def _send_team(self, number: int, op: Operation, canary: bool) -> bool:
         reply: KeeperTeam | None

@@ -7,7 +7,8 @@ from typing import Any
 
 from reconciler.addresses import alike_key
 from reconciler.plan import Effect, Kind, Plan
-from reconciler.safety import Allowance, Consent, Past, Release
+from reconciler.safety import Allowance, Consent, Past, Release, Vanished
+from reconciler.rows import GONE, VANISHED
 from reconciler.store import Request, State, Store
 from reconciler.undoing import gives_access, undoing
 
@@ -84,16 +85,24 @@ def window(store: Store, since: datetime, length: timedelta) -> list[Past]:
     return past
 
 
-def given(store: Store, past: list[Past], person: str, now: datetime) -> Consent:
+def given(store: Store, past: list[Past], person: str, now: datetime, since: datetime) -> Consent:
     """What still counts of what persons let through. `person` is the address of a `resync EMAIL`, "" for all other
-    cycles."""
+    cycles. `since` is when the window began."""
     releases = [
         Release(f"release:{request.id}", _effects_of(request) - _used(store, request))
         for request in store.open_requests(now, "release")
     ]
     allowances = tuple(allowance(store, request) for request in store.open_requests(now, "allow"))
     before = {entry.operation.subject.key for entry in past if entry.decision.startswith("person:")}
-    return Consent(tuple(releases), allowances, f"person:{alike_key(person)}" if person else "", frozenset(before))
+    return Consent(tuple(releases), allowances, f"person:{alike_key(person)}" if person else "", frozenset(before), vanished(store, since))
+
+
+def vanished(store: Store, since: datetime) -> Vanished:
+    """Count the accounts that were gone after their lock since then."""
+    found = store.outcomes_of_locks(since)
+    number = found.get(GONE, 0)
+    seen = store.seen_locked() if number else frozenset()
+    return Vanished(number, VANISHED in found, seen)
 
 
 def allowance(store: Store, request: Request) -> Allowance:

@@ -370,8 +370,10 @@ class _Line:
     def limited(self, decision: Decision) -> Judged:
         """The plan with the limits, and with what persons have decided."""
         settings, order = self.settings, self.order
-        past = consent.window(self.store, self.time.window(settings.limits().window), settings.limits().window)
-        given = consent.given(self.store, past, order.person, self.now)
+        length = settings.limits().window
+        since = self.time.window(length)
+        past = consent.window(self.store, since, length)
+        given = consent.given(self.store, past, order.person, self.now, since)
         limits, teams = settings.limits(), settings.policy().teams
         judged = judge(decision.plan, decision.snapshot, past, limits, teams, given)
         judged = foresee(judged, decision.upcoming, decision.snapshot, past, limits, teams, given)
@@ -509,6 +511,7 @@ class _Line:
             in_flight=settings.keeper.in_flight,
             confirmation=self.confirmation(judged.plan, read),
             mark=read.mark,
+            agreed=frozenset(j for n, j in planned.items() if judged.decisions.get(n)),
             progress=(lambda done, total: progress("Keeper", done, total)) if progress else None,
             stopping=lambda: self._why_stop(stopping),
         )
@@ -584,6 +587,8 @@ def _note_unknown(store: Store, read: Read, now: datetime) -> None:
             if state is State.FAILED and row.state is State.SENT and row.operation.kind is Kind.QUEUE_TEAM:
                 state = State.PUT_OFF  # our end broke off, not the subject's fault: no pause follows
             store.record(row.id, state, now, "settled", outcomes[row.id].words)
+            if row.outcome == executor.DISAGREES and state is State.DONE:
+                store.open_kind(row.operation.kind, now)
 
 
 _LOOKED_ONCE = "Keeper does not show it; it is asked once more before this is given up"
@@ -619,4 +624,6 @@ async def _settle_now(
         if outcome == NEVER:
             state, words = State.UNKNOWN, _LOOKED_ONCE
         store.record(number, state, now, "settled", words)
+        if applied.results[number].outcome == executor.DISAGREES and state is State.DONE:
+            store.open_kind(unknown[number].kind, now)
         applied.results[number] = replace(applied.results[number], state=state, error=words)

@@ -20,6 +20,8 @@ class Hands:
         self._waiting: dict[str, int] = {}
         self._changed: dict[str, int] = {}
         self._changes = 0
+        self.canaries: dict[str, asyncio.Lock] = {}
+        """By kind of operations, held while its canary goes."""
         self.deciding = asyncio.Lock()
         """Held from the judgement of a plan until its operations are in the journal, so that limits count both."""
 

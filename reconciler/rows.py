@@ -25,6 +25,10 @@ _ID = re.compile(r"(?!\.+$)[A-Za-z0-9_.-]{1,128}")
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
+GONE = "gone"
+"""The outcome of a lock after which the account was not there: perhaps an invitation, which a lock withdraws."""
+VANISHED = "vanished"
+"""The outcome of a lock after which an account was not there that had been no invitation."""
 UNCONFIRMED = "unconfirmed"
 """The outcome of an operation that a confirming read did not bear out."""
 

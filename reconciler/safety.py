@@ -16,6 +16,8 @@ from reconciler.undoing import undoes
 
 HOLDS_ALL = frozenset({"first_run", "paused", "empty_scope", "max_deactivations", "max_removals", "max_team_loss"})
 """The limits that hold the whole plan."""
+MOST_VANISHED = 3
+"""Locks within the window after which an account may be gone without a person having to agree to more."""
 SMALLEST_TEAM = 5
 """Members from which on `max_team_loss` counts."""
 
@@ -56,6 +58,24 @@ class Allowance:
 
 
 @dataclass(frozen=True, slots=True)
+class Vanished:
+    """The accounts that were gone after their lock, within the window.
+
+    `number` counts those that may have been invitations, which a lock withdraws. `members`: others were among them, so
+    that a lock may delete accounts. `seen_locked` are the Keeper ids of accounts that were once shown as locked.
+    """
+
+    number: int = 0
+    members: bool = False
+    seen_locked: frozenset[str] = frozenset()
+
+    def may_delete(self, op: Operation) -> bool:
+        """Whether a lock may do more than lock, so that a person has to agree to it."""
+        few = self.number < MOST_VANISHED or op.subject.keeper_id in self.seen_locked
+        return op.kind is Kind.DEACTIVATE_USER and (self.members or not few)
+
+
+@dataclass(frozen=True, slots=True)
 class Consent:
     """What persons have decided that still counts. `person` is the id of a `resync EMAIL` that asks for this plan, and
     `persons_before` the keys of the people for whom that was used within the window."""
@@ -64,6 +84,7 @@ class Consent:
     allowances: tuple[Allowance, ...] = ()
     person: str = ""
     persons_before: frozenset[str] = frozenset()
+    vanished: Vanished = Vanished()
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +274,8 @@ class _Judge:
                 waiting["adopted"].append(op)
             elif op.rule is Rule.HIDDEN:
                 waiting["hidden"].append(op)
+            elif self.consent.vanished.may_delete(op) and not self.consent.person:
+                waiting["vanished"].append(op)
             elif op.rule is Rule.GROUP_RENAMED and self._ends_review(op):
                 waiting["teams.review"].append(op)
             else:
@@ -474,6 +497,8 @@ _WAITING = {
     "unsettled": "these teams were asked for before without an answer; they may wait in the Pending Queue",
     "adopted": "these people were taken over when they were out of scope already; a person agrees to their lock",
     "hidden": "JumpCloud's application lists these people, but shows no record of them; a person decides on their lock",
+    "vanished": "accounts were gone from Keeper after their lock; before more are locked, a person makes sure in the "
+    "Admin Console that a lock deletes nobody",
 }
 
 

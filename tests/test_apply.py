@@ -46,7 +46,7 @@ def applied(
     """The operations, applied; unless it is about `canaries`, these have all passed."""
     store.save(held, store.snapshot())
     for kind in () if canaries else Kind:
-        store.pass_canary(kind)
+        store.open_kind(kind, NOW)
     ids = store.write_ahead(store.begin_run("cycle", NOW, by="root", reason=""), operations, {}, NOW)
     numbered = list(zip(ids, operations, strict=True))
     return asyncio.run(_apply(numbered, held, keeper, store, jumpcloud))
@@ -313,7 +313,7 @@ def test_a_creation_answered_with_somebody_elses_account_links_nobody(store: Sto
 
 def test_a_canary_that_passes_opens_its_kind_and_is_remembered(store: Store) -> None:
     applied(store, node(), *LOCKS, canaries=True)
-    assert states(store) == [State.DONE] * 3 and store.passed_canaries() == {Kind.DEACTIVATE_USER}
+    assert states(store) == [State.DONE] * 3 and store.open_kinds(NOW) == {Kind.DEACTIVATE_USER}
 
 
 def test_two_canaries_that_disagree_put_their_kind_off_and_nothing_else(store: Store) -> None:
@@ -321,7 +321,7 @@ def test_two_canaries_that_disagree_put_their_kind_off_and_nothing_else(store: S
     keeper.shows = {key: shown(PEOPLE.accounts[key]) for key in ("k0001", "k0002")}
     result = applied(store, keeper, *LOCKS, op(Kind.CREATE_USER, user(7)), canaries=True)
     assert states(store) == [State.UNKNOWN, State.UNKNOWN, State.PUT_OFF, State.DONE]
-    assert store.passed_canaries() == {Kind.CREATE_USER}
+    assert store.open_kinds(NOW) == {Kind.CREATE_USER}
     assert [notice.kind for notice in result.notices] == [NoticeKind.KEEPER_DISAGREES]
 
 
@@ -336,7 +336,7 @@ def test_who_is_gone_proves_nothing_and_the_next_goes_alone(store: Store) -> Non
     keeper = node()
     keeper.shows["k0001"] = None
     applied(store, keeper, LOCKS[0], canaries=True)
-    assert states(store) == [State.DONE] and not store.passed_canaries()
+    assert states(store) == [State.DONE] and not store.open_kinds(NOW)
 
 
 @pytest.mark.parametrize(
@@ -363,7 +363,7 @@ def test_what_others_changed_before_the_canary_is_no_effect_of_it(store: Store) 
     keeper = node()
     keeper.users["k0001"] = shown(account(ADA), attributes={**account(ADA).shown, "userName": "other@example.com"})
     applied(store, keeper, op(Kind.UPDATE_USER, ADA, add=(ref(ENG),)), canaries=True)
-    assert states(store) == [State.DONE] and store.passed_canaries() == {Kind.UPDATE_USER}
+    assert states(store) == [State.DONE] and store.open_kinds(NOW) == {Kind.UPDATE_USER}
 
 
 def test_an_attribute_that_keeper_ignores_and_a_team_that_does_not_show_are_notices(store: Store) -> None:
@@ -372,7 +372,7 @@ def test_an_attribute_that_keeper_ignores_and_a_team_that_does_not_show_are_noti
     other = {**account(user(7)).shown, "displayName": "U."}
     keeper.shows["u7@example.com"] = shown(account(user(7)), attributes=other)
     result = applied(store, keeper, joins, team_op(Kind.QUEUE_TEAM, group(8)), canaries=True)
-    assert states(store) == [State.DONE] * 2 and store.passed_canaries() == {Kind.CREATE_USER, Kind.QUEUE_TEAM}
+    assert states(store) == [State.DONE] * 2 and store.open_kinds(NOW) == {Kind.CREATE_USER, Kind.QUEUE_TEAM}
     assert {notice.kind for notice in result.notices} == {
         NoticeKind.KEEPER_DISAGREES,
         NoticeKind.WAITING_FOR_APPROVAL,

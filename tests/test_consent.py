@@ -46,7 +46,7 @@ def was(store: Store, state: State, one: Operation, decision: str = "", outcome:
 
 
 def consent(store: Store, person: str = "") -> Consent:
-    return given(store, window(store, NOW - DAY, DAY), person, NOW)
+    return given(store, window(store, NOW - DAY, DAY), person, NOW, NOW - DAY)
 
 
 def due(store: Store, *operations: Operation) -> None:

@@ -203,7 +203,7 @@ def test_a_file_is_bound_once_and_says_what_differs(store: Store) -> None:
 def test_rebinding_forgets_the_node_and_keeps_the_history(store: Store) -> None:
     store.bind(BINDING)
     store.save(Snapshot(accounts(ADA), {"t-eng": ENG}, reviewed=True, read_at=NOW), Snapshot())
-    store.pass_canary(Kind.CREATE_USER)
+    store.open_kind(Kind.CREATE_USER, NOW)
     failed, queued, _, sent = journalled(
         store, operation(), operation(Kind.QUEUE_TEAM, "g1"), operation(key="j2"), operation(key="j3")
     )
@@ -218,7 +218,7 @@ def test_rebinding_forgets_the_node_and_keeps_the_history(store: Store) -> None:
 
     assert store.binding() == other
     assert store.snapshot() == Snapshot()
-    assert store.passed_canaries() == frozenset()
+    assert store.open_kinds(NOW) == frozenset()
     assert store.unfinished() == []
     assert [row.state for row in store.journal(NOW)] == [State.FAILED, State.UNKNOWN, State.PUT_OFF, State.UNKNOWN]
     assert [request.id for request in store.open_requests(NOW)] == [pause]
@@ -232,11 +232,11 @@ def test_rebinding_forgets_the_node_and_keeps_the_history(store: Store) -> None:
 
 
 def test_passed_canaries_are_remembered(store: Store, path: Path) -> None:
-    store.pass_canary(Kind.UPDATE_USER)
-    store.pass_canary(Kind.CREATE_USER)
-    store.pass_canary(Kind.CREATE_USER)
+    store.open_kind(Kind.UPDATE_USER, NOW)
+    store.open_kind(Kind.CREATE_USER, NOW)
+    store.open_kind(Kind.CREATE_USER, NOW)
     with Store.open(path, write=False) as reader:
-        assert reader.passed_canaries() == {Kind.CREATE_USER, Kind.UPDATE_USER}
+        assert reader.open_kinds(NOW) == {Kind.CREATE_USER, Kind.UPDATE_USER}
 
 
 def test_small_values_are_kept_by_key(store: Store) -> None:

@@ -79,6 +79,7 @@ HOLDS = {
     "delete_team": (_PART, "that the groups of these teams are really gone from the scope."),
     "unsettled": (_PART, "that the groups are still wanted; in Keeper, whether the Pending Queue shows the teams."),
     "adopted": (_PART, _LEFT),
+    "vanished": (_PART, "in Keeper's Admin Console whether the accounts that are gone were deleted or only invited."),
     "hidden": (_PART, "whether these people are still there, and whether the administrator's role may read them."),
 }
 """By limit: what the hold means, and what to check in JumpCloud, if anything."""

@@ -3,8 +3,9 @@
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
@@ -13,8 +14,12 @@ from typing import Any, Self
 from reconciler import statefile
 from reconciler.hands import Hands
 from reconciler.plan import Kind
-from reconciler.rows import json_text
+from reconciler.rows import json_text, time_text
 from reconciler.statefile_errors import Damaged, translated
+
+
+CANARY_LASTS = timedelta(days=7)
+"""How long a kind of operations stays open once its canary has passed."""
 
 
 class OpenFile:
@@ -157,16 +162,24 @@ class OpenFile:
     def _set_meta(self, key: str, value: str) -> None:
         self._replace("meta", [{"key": key, "value": value}])
 
-    def passed_canaries(self) -> frozenset[Kind]:
-        """The kinds of operations whose canary has passed on this node."""
+    def open_kinds(self, now: datetime) -> frozenset[Kind]:
+        """The kinds of operations whose canary has passed on this node, not longer ago than `CANARY_LASTS`."""
         with self._reading() as connection:
-            return frozenset(map(Kind, json.loads(meta(connection, "canaries") or "[]")))
+            found = _open_kinds(connection)
+        return frozenset(kind for kind, at in found.items() if now - at < CANARY_LASTS)
 
-    def pass_canary(self, kind: Kind) -> None:
+    def open_kind(self, kind: Kind, at: datetime) -> None:
         """Remember that the canary of this kind has passed."""
         with self._tx() as connection:
-            passed = {kind.value, *json.loads(meta(connection, "canaries") or "[]")}
-            self._set_meta("canaries", json_text(sorted(passed)))
+            self._keep_open_kinds({**_open_kinds(connection), kind: at})
+
+    def close_kind(self, kind: Kind) -> None:
+        """Have this kind begin with a canary again."""
+        with self._tx() as connection:
+            self._keep_open_kinds({one: at for one, at in _open_kinds(connection).items() if one is not kind})
+
+    def _keep_open_kinds(self, kinds: Mapping[Kind, datetime]) -> None:
+        self._set_meta("canaries", json_text({kind.value: time_text(at) for kind, at in kinds.items()}))
 
     # Rows, by hand: sqlite-utils, which makes and migrates the tables, takes three times as long for 100,000 of them,
     # and an idle service would hold 2 MiB for it.
@@ -202,6 +215,12 @@ def meta(connection: sqlite3.Connection, key: str) -> str | None:
     """A small value, within a transaction that is open."""
     row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
     return str(row[0]) if row else None
+
+
+def _open_kinds(connection: sqlite3.Connection) -> dict[Kind, datetime]:
+    """By kind, when its canary passed. Former versions kept no time: such a kind begins with a canary again."""
+    found = json.loads(meta(connection, "canaries") or "{}")
+    return {Kind(kind): datetime.fromisoformat(at) for kind, at in found.items()} if isinstance(found, dict) else {}
 
 
 def former_operations(connection: sqlite3.Connection) -> int:

@@ -304,6 +304,24 @@ class Journal(Snapshots):
         with self._reading() as connection:
             return [journal_row(row) for row in rows(connection, sql, subject_key, limit)]
 
+    def outcomes_of_locks(self, since: datetime) -> dict[str, int]:
+        """By outcome, how many locks Keeper has carried out since then."""
+        sql = f"""
+            SELECT outcome, count(*) FROM operations
+            WHERE {LAST_CHANGE} >= ? AND kind = 'deactivate_user' AND state = 'done' GROUP BY outcome
+        """
+        with self._reading() as connection:
+            return dict(connection.execute(sql, (time_text(since),)))
+
+    def seen_locked(self, keeper_id: str = "") -> frozenset[str]:
+        """The Keeper ids of accounts that a lock of ours was read back from: of all, or just this one if it is."""
+        sql = """
+            SELECT DISTINCT keeper_id FROM operations
+            WHERE kind = 'deactivate_user' AND state = 'done' AND outcome = 'done' AND ?1 IN ('', keeper_id)
+        """
+        with self._reading() as connection:
+            return frozenset(found for (found,) in connection.execute(sql, (keeper_id,)))
+
     def done_by_day(self, since: datetime) -> dict[tuple[str, str], int]:
         """By ISO day (UTC) and kind, how many operations Keeper has carried out since then."""
         sql = f"""

@@ -36,7 +36,7 @@ def test_the_review_of_a_first_plan_releases_once(world: World) -> None:
     world.run("release")
     inside = Inside(world)
     with inside.store() as store:
-        given = consent.given(store, [], "", datetime.now(UTC))
+        given = consent.given(store, [], "", datetime.now(UTC), datetime.now(UTC))
     left = {r.id: len(r.effects) for r in given.releases}
     assert not any(left.values()), left
 
