@@ -315,7 +315,11 @@ class _Run:
         """Whether the user could be read, and what was shown. Where it is `needed` to know what became of a change that
         was answered with success, a failure to look is an outcome that nobody knows."""
         try:
-            return True, await self.client.user(reply.id if reply is not None else op.subject.keeper_id)
+            shown = await self.client.user(reply.id if reply is not None else op.subject.keeper_id)
+            if shown is not None and (shown.active is None or (shown.teams is None and (op.add or op.remove))):
+                problem = f"Keeper's record of it cannot be read ({', '.join(shown.unreadable)})"
+                raise scim.UnexpectedReply(op.subject.name, "read", problem=problem)
+            return True, shown
         except scim.KeeperError as error:
             if not needed:
                 return False, None
@@ -347,7 +351,7 @@ class _Run:
             raise refusal
         shown = None if op.kind is Kind.CREATE_USER else await self.client.user(op.subject.keeper_id)
         rest = op
-        if shown is not None:
+        if shown is not None and shown.teams is not None:
             ids = self._team_ids(op)
             lacking = tuple(team for team in op.add if ids[team.key] not in shown.teams)
             unseen = self._unseen(op)
@@ -439,7 +443,14 @@ class _Run:
         reply: KeeperTeam | None
         if op.kind is Kind.DELETE_TEAM:
             shown = await self.client.team(op.subject.keeper_id)
-            strangers = [m for m in shown.members if not self._is_ours(m)] if shown else []
+            if shown is not None and shown.members is None:
+                raise scim.Refused(
+                    op.subject.name,
+                    "deleted",
+                    problem="Keeper's record of the members cannot be read, and others than ours may be in the team",
+                    advice="Look at the team in the Admin Console (Admin > Teams).",
+                )
+            strangers = [m for m in shown.members or () if not self._is_ours(m)] if shown else []
             if strangers:
                 raise scim.Refused(
                     op.subject.name,
@@ -557,9 +568,9 @@ def _denied(op: Operation, shown: KeeperUser, removed: Sequence[str]) -> str:
     name = op.subject.name
     if op.kind is Kind.DEACTIVATE_USER and shown.active:
         return f"Keeper took the lock of {name}, but shows the user as active"
-    if op.kind is Kind.REACTIVATE_USER and not shown.active:
+    if op.kind is Kind.REACTIVATE_USER and shown.active is False:
         return f"Keeper took the unlocking of {name}, but shows the user as locked"
-    if set(removed) & shown.teams:
+    if set(removed) & (shown.teams or frozenset()):
         return f"Keeper took the removal of {name} from a team, but shows the member"
     return ""
 
@@ -581,13 +592,13 @@ def _disagreement(
         return _Disagreement(denied)
     if before is None:
         return None
-    if op.kind is Kind.UPDATE_USER and shown.active and not before.active:
+    if op.kind is Kind.UPDATE_USER and shown.active and before.active is False:
         return _Unasked(f"an update of {name} unlocked the user")
     asked = any(change.attribute == USER_NAME for change in op.changes)
     if not asked and not addresses.same(address, before.attributes.get(USER_NAME, "")):
         return _Unasked(f"{op.kind.value} changed the address of {name}")
-    lost = before.teams - set(removed) - shown.teams
-    if lost and op.kind is not Kind.DEACTIVATE_USER:
+    lost = (before.teams or frozenset()) - set(removed) - (shown.teams or frozenset())
+    if lost and shown.teams is not None and op.kind is not Kind.DEACTIVATE_USER:
         return _Unasked(f"{op.kind.value} took {name} out of {len(lost)} other teams")
     return None
 
