@@ -96,8 +96,8 @@ def diff(
     `focus` are the keys of the people whom a partial cycle is about: directory and snapshot then hold just what
     concerns them, and only operations on them are planned. Empty: it is about everybody. `pausing`: who keeps failing
     rests for a while. `unlock` are the keys of people whose lock a person asked to undo, whoever set it. `certain`:
-    whether `now` is; nobody's grace ends while it is not. Where Keeper was to be listed and `from_list` is false, nobody is
-    created or adopted, and the `uncertain` keys are locked at most.
+    whether `now` is; nobody's grace ends while it is not. Where Keeper was to be listed and `from_list` is false,
+    nobody is created or adopted, and the `uncertain` keys are locked at most.
     """
     matched = match(directory, snapshot, policy, now)
     if not from_list:

@@ -36,7 +36,7 @@ def test_nobody_is_created_and_no_team_is_queued_but_leavers_are_locked() -> Non
     wanted = directory([ada, bob, ZOE], [GROUP, NEW])
     before = held(account(BOB, memberships={TEAM.keeper_id: MEMBER}))
     assert Kind.CREATE_USER in kinds(decide(wanted, before)) and Kind.QUEUE_TEAM in kinds(decide(wanted, before))
-    decision = decide(wanted, before, listed=False)
+    decision = decide(wanted, before, from_list=False)
     assert kinds(decision) == [Kind.DEACTIVATE_USER, Kind.UPDATE_USER]
     assert not decision.plan.operations[1].add
 
@@ -46,7 +46,7 @@ def test_nobody_is_adopted_and_a_wish_for_it_waits() -> None:
     before = held(stranger)
     wanted = directory([ADA, ZOE], [GROUP])
     assert decide(wanted, before).plan.adopts
-    decision = decide(wanted, before, listed=False)
+    decision = decide(wanted, before, from_list=False)
     assert not decision.plan.adopts and not decision.plan.operations
     assert decision.snapshot.accounts[stranger.keeper_id] == stranger
 
@@ -55,7 +55,7 @@ def test_an_account_is_not_taken_over_from_its_owner_and_not_locked_for_it() -> 
     old = account(BOB, takeover=Takeover.BY_ADDRESS, shown={**account(BOB).shown, "userName": ZOE.email})
     bob = replace(BOB, groups=frozenset())
     before = held(replace(old, left_at=None))
-    decision = decide(directory([ADA, bob, ZOE], [GROUP]), before, listed=False)
+    decision = decide(directory([ADA, bob, ZOE], [GROUP]), before, from_list=False)
     assert Kind.CREATE_USER not in kinds(decision) and not decision.plan.adopts
     assert decision.snapshot.accounts[old.keeper_id].jumpcloud_id == BOB.id
 
@@ -64,7 +64,7 @@ def test_a_team_is_not_taken_over_by_a_group_of_its_name() -> None:
     again = group(7, GROUP.name)
     before = held()
     assert decide(directory([user(1, 7)], [again]), before).snapshot.teams[TEAM.keeper_id].jumpcloud_id == again.id
-    decision = decide(directory([user(1, 7)], [again]), before, listed=False)
+    decision = decide(directory([user(1, 7)], [again]), before, from_list=False)
     assert decision.snapshot.teams == before.teams
     assert Kind.QUEUE_TEAM not in kinds(decision)
 
@@ -74,7 +74,7 @@ def test_whoever_has_an_operation_without_a_known_outcome_is_locked_at_most() ->
     bob = replace(BOB, status=Status.SUSPENDED)
     before = held(account(BOB))
     uncertain = frozenset({ADA.id, BOB.id})
-    decision = decide(directory([ada, bob], [GROUP]), before, listed=False, uncertain=uncertain)
+    decision = decide(directory([ada, bob], [GROUP]), before, from_list=False, uncertain=uncertain)
     assert kinds(decision) == [Kind.DEACTIVATE_USER]
 
 
@@ -85,7 +85,7 @@ def read(before: Snapshot, error: Exception, unknown: Any = (), **options: Any) 
     async def listed(*_: object, **__: object) -> None:
         raise error
 
-    async def scope(_: object) -> None:
+    async def scope(*_: object) -> None:
         return None
 
     async def found(*_: object) -> Any:

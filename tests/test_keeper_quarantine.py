@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.model import KeeperTeam, KeeperUser, Listing, Membership, Quarantined, Snapshot, Standing, Status
+from reconciler.keeper_quarantine import from_json, to_json
+from reconciler.model import KeeperTeam, KeeperUser, Listing, Membership, OddRecord, Snapshot, Standing, Status
 from reconciler.plan import Kind, NoticeKind
-from reconciler.quarantine import from_json, to_json
 from reconciler.rows import State
 from reconciler.settle import settle
 from reconciler.snapshot import observed
@@ -43,8 +43,8 @@ def test_an_unreadable_state_is_as_in_the_snapshot(active: bool) -> None:
     odd = shown(before.accounts["k0001"], active=None, unreadable=("active",))
     after = read(before, [odd])
     assert after.accounts == before.accounts
-    (one,) = after.quarantine
-    assert (one.keeper_id, one.fields, one.since) == ("k0001", ("active",), NOW)
+    (one,) = after.odd
+    assert (one.keeper_id, one.fields) == ("k0001", ("active",))
 
 
 def test_unreadable_teams_and_names_are_as_in_the_snapshot_and_no_drift() -> None:
@@ -110,7 +110,7 @@ def test_nobody_is_created_or_adopted_where_a_new_record_cannot_be_read(by: str,
 def test_the_odd_record_of_a_stranger_changes_nothing_for_others() -> None:
     odd = KeeperUser("kx", {"userName": "stranger@example.com"}, None, frozenset(), ("active",))
     joiner = replace(ZOE, direct=True)
-    row = Quarantined("user", "user without a readable id 1", "", fields=("id",))
+    row = OddRecord("user", "user without a readable id 1", "", fields=("id",))
     before = held(ADA)
     after = observed(
         before,
@@ -123,7 +123,7 @@ def test_the_odd_record_of_a_stranger_changes_nothing_for_others() -> None:
 
 
 def test_a_row_without_an_id_blocks_its_address() -> None:
-    row = Quarantined("user", ZOE.email, "", fields=("id",))
+    row = OddRecord("user", ZOE.email, "", fields=("id",))
     after = observed(
         held(ADA), Listing({"k0001": shown(held(ADA).accounts["k0001"])}, {"t0009": team_shown()}, unread=(row,)), NOW
     )
@@ -148,7 +148,7 @@ def test_no_team_is_queued_or_linked_where_a_new_one_cannot_be_read(by: str) -> 
 
 def test_whoever_could_not_be_read_alone_stays_as_in_the_snapshot() -> None:
     before = held(ADA, BOB)
-    unread = Quarantined("user", "", "k0001", problem="Keeper user k0001 was not read: (HTTP 403).")
+    unread = OddRecord("user", "", "k0001", problem="Keeper user k0001 was not read: (HTTP 403).")
     after = observed(
         before, Listing({"k0002": shown(before.accounts["k0002"])}, {"t0009": team_shown()}, unread=(unread,)), NOW
     )
@@ -160,12 +160,16 @@ def test_whoever_could_not_be_read_alone_stays_as_in_the_snapshot() -> None:
 def test_it_is_told_since_when_and_kept_over_the_state_file() -> None:
     before = held(ADA)
     odd = shown(before.accounts["k0001"], active=None, unreadable=("active",))
-    first = read(before, [odd])
-    second = observed(first, listing([odd], [team_shown()]), NOW + timedelta(hours=1))
-    assert second.quarantine == first.quarantine
-    assert from_json(to_json(second.quarantine)) == second.quarantine
+    first = decide(directory([ADA], [GROUP]), read(before, [odd])).snapshot
+    later = NOW + timedelta(hours=1)
+    second = decide(
+        directory([ADA], [GROUP]), observed(first, listing([odd], [team_shown()]), later), now=later
+    ).snapshot
+    assert [one.since for one in second.unclear.values()] == [NOW] and second.unclear == first.unclear
+    assert from_json(to_json(second.odd)) == second.odd == first.odd
     third = observed(second, listing([shown(before.accounts["k0001"])], [team_shown()]), NOW)
-    assert third.quarantine == ()
+    assert third.odd == ()
+    assert not decide(directory([ADA], [GROUP]), third).snapshot.unclear
 
 
 @pytest.mark.parametrize("row", [True, False])
