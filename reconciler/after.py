@@ -99,8 +99,9 @@ class After:
         good = whole and outcome.good and self.store.pause() is None
         after = self.standing.counted(outcome.result, seconds, outcome.results.values(), traffic)
         resync = outcome.plan.kind == "resync"
-        if whole and outcome.result == "failed":
-            after = after.failed(outcome.stopped, now, resync=resync)
+        if whole and (outcome.result == "failed" or outcome.fallback):
+            words = outcome.stopped or outcome.fallback
+            after = after.failed(words, now, resync=resync or bool(outcome.fallback))
         elif whole:
             alarms = sum(notice.kind is NoticeKind.WILL_BE_HELD for notice in outcome.plan.notices)
             last_good = now if good else after.last_good

@@ -53,7 +53,7 @@ _HEADS = {
         "1 person in scope gets nothing new: a conflict of addresses",
         "{} people in scope get nothing new: conflicts of addresses",
     ),
-    AlertKind.QUARANTINED: ("1 thing in JumpCloud can't be read", "{} things in JumpCloud can't be read"),
+    AlertKind.QUARANTINED: ("1 thing in JumpCloud or Keeper can't be read", "{} things can't be read"),
     AlertKind.DEACTIVATED: ("1 person was locked in Keeper", "{} people were locked in Keeper"),
     AlertKind.ADDRESS_CHANGE: ("1 e-mail address has changed", "{} e-mail addresses have changed"),
     AlertKind.WAITING: ("1 approval is overdue in Keeper", "{} approvals are overdue in Keeper"),

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from reconciler import addresses, log
 from reconciler import keeper as scim
+from reconciler import log
 from reconciler.canary import LOOK_AGAIN, Canaries, Disagreement, Unasked, denied, disagreement, suspicious
 from reconciler.confirm import Confirmation, Finding, put_off_words
 from reconciler.evidence_age import last_moment
 from reconciler.match import same
-from reconciler.model import DISPLAY_NAME, USER_NAME, Account, KeeperTeam, KeeperUser, Snapshot, Team
+from reconciler.model import DISPLAY_NAME, Account, KeeperTeam, KeeperUser, Snapshot, Team
 from reconciler.plan import PHASES, Kind, Notice, NoticeKind, Operation, TeamRef
 from reconciler.rows import GONE, UNCONFIRMED, VANISHED, State
 from reconciler.safety import MOST_VANISHED
@@ -86,8 +86,8 @@ async def apply(
     """Send the operations, each given with its journal id; leavers first, then teams, then everybody else.
 
     `confirmation` reads again what each rests on. `mark` is the moment at which the snapshot was read: whoever was
-    changed by another cycle since is put off. `agreed` are the operations to which a person has agreed. One failed operation never stops the others, but for a refused token and
-    a journal that can't be written: then whatever was not begun is put off. `stopping` is asked before each operation,
+    changed by another cycle since is put off. `agreed` are the operations to which a person has agreed. One failed
+    operation never stops the others, but for a refused token and a journal that can't be written: then whatever was not begun is put off. `stopping` is asked before each operation,
     and says why no more is begun. Raises what the journal raises, once all operations in flight have ended.
     """
     run = _Run(operations, snapshot, client, journal, clock, in_flight, confirmation, mark, agreed, progress, stopping)
@@ -322,7 +322,11 @@ class _Run:
         """Whether the user could be read, and what was shown. Where it is `needed` to know what became of a change that
         was answered with success, a failure to look is an outcome that nobody knows."""
         try:
-            return True, await self.client.user(reply.id if reply is not None else op.subject.keeper_id)
+            shown = await self.client.user(reply.id if reply is not None else op.subject.keeper_id)
+            if shown is not None and (shown.active is None or (shown.teams is None and (op.add or op.remove))):
+                problem = f"Keeper's record of it cannot be read ({', '.join(shown.unreadable)})"
+                raise scim.UnexpectedReply(op.subject.name, "read", problem=problem)
+            return True, shown
         except scim.KeeperError as error:
             if not needed:
                 return False, None
@@ -354,7 +358,7 @@ class _Run:
             raise refusal
         shown = None if op.kind is Kind.CREATE_USER else await self.client.user(op.subject.keeper_id)
         rest = op
-        if shown is not None:
+        if shown is not None and shown.teams is not None:
             ids = self._team_ids(op)
             lacking = tuple(team for team in op.add if ids[team.key] not in shown.teams)
             unseen = self._unseen(op)
@@ -464,7 +468,14 @@ class _Run:
         reply: KeeperTeam | None
         if op.kind is Kind.DELETE_TEAM:
             shown = await self.client.team(op.subject.keeper_id)
-            strangers = [m for m in shown.members if not self._is_ours(m)] if shown else []
+            if shown is not None and shown.members is None:
+                raise scim.Refused(
+                    op.subject.name,
+                    "deleted",
+                    problem="Keeper's record of the members cannot be read, and others than ours may be in the team",
+                    advice="Look at the team in the Admin Console (Admin > Teams).",
+                )
+            strangers = [m for m in shown.members or () if not self._is_ours(m)] if shown else []
             if strangers:
                 raise scim.Refused(
                     op.subject.name,

@@ -7,8 +7,8 @@ from typing import Any
 
 from reconciler.addresses import alike_key
 from reconciler.plan import Effect, Kind, Plan
-from reconciler.safety import Allowance, Consent, Past, Release, Vanished
 from reconciler.rows import GONE, VANISHED
+from reconciler.safety import Allowance, Consent, Past, Release, Vanished
 from reconciler.store import Request, State, Store
 from reconciler.undoing import gives_access, undoing
 
@@ -94,7 +94,13 @@ def given(store: Store, past: list[Past], person: str, now: datetime, since: dat
     ]
     allowances = tuple(allowance(store, request) for request in store.open_requests(now, "allow"))
     before = {entry.operation.subject.key for entry in past if entry.decision.startswith("person:")}
-    return Consent(tuple(releases), allowances, f"person:{alike_key(person)}" if person else "", frozenset(before), vanished(store, since))
+    return Consent(
+        tuple(releases),
+        allowances,
+        f"person:{alike_key(person)}" if person else "",
+        frozenset(before),
+        vanished(store, since),
+    )
 
 
 def vanished(store: Store, since: datetime) -> Vanished:

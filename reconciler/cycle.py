@@ -21,7 +21,7 @@ from reconciler.consent import first_held
 from reconciler.diff import Decision, diff
 from reconciler.foresight import foresee
 from reconciler.jumpcloud import JumpCloudError, Person, PersonAmbiguous
-from reconciler.keeper import KeeperError, Progress
+from reconciler.keeper import BadToken, KeeperError, Progress
 from reconciler.model import Group, Snapshot, User
 from reconciler.person import in_jumpcloud, in_keeper, in_snapshot
 from reconciler.plan import SCHEDULE, Effect, Kind, Notice, NoticeKind, Plan, Source, Subject
@@ -74,7 +74,8 @@ class Outcome:
     """What a cycle came to. `result` is done, nothing, held, partial, failed or observed.
 
     `unfinished`: something was put off only because the time was up or another run was faster; the next cycle, which
-    should follow at once, goes on.
+    should follow at once, goes on. `fallback`: why Keeper could not be listed, so that the cycle went on from the
+    snapshot, without creations and adoptions.
     """
 
     run_id: int
@@ -84,6 +85,7 @@ class Outcome:
     not_due: frozenset[Effect] = frozenset()
     stopped: str = ""
     unfinished: bool = False
+    fallback: str = ""
 
     @property
     def done(self) -> frozenset[Effect]:
@@ -98,6 +100,7 @@ class Outcome:
         pause and `teams.review` don't count."""
         return (
             self.result in ("done", "nothing", "observed", "held")
+            and not self.fallback
             and all(held.limit == "teams.review" for held in self.plan.held)
             and not any(notice.kind in _NOT_GOOD for notice in self.plan.notices)
         )
@@ -213,7 +216,7 @@ async def run(
             read, decision = await _unless(stopping, line.considered(found))
             await stack.enter_async_context(deciding := AsyncExitStack())
             await deciding.enter_async_context(store.hands.deciding)
-            judged = line.agreed(decision)
+            judged = line.agreed(decision, read)
             learnt = line.learnt(decision, judged.plan, read)
             judged, learnt = await _unless(stopping, line.own_locks(judged, learnt, read))
             store.save(learnt, read.before)
@@ -329,7 +332,8 @@ class _Line:
         # Whoever enforces after observing begins with a plan that a person reviews.
         reviewed = before.reviewed and policy.mode is Mode.ENFORCE
         resync = order.resync or not reviewed or reader.asks_keeper(store.last_good_read())
-        return await reader.everybody(policy.teams, reviewed=reviewed, resync=resync)
+        # A saved plan is carried out as it was seen, or not at all.
+        return await reader.everybody(policy.teams, reviewed=reviewed, resync=resync, may_fall_back=order.saved is None)
 
     # -- decide -----------------------------------------------------------------------------------------------------
 
@@ -343,7 +347,12 @@ class _Line:
         decision = self.decided(read)
         if read.kind != "cycle" or not any(op.sent and op.kind is Kind.CREATE_USER for op in decision.plan.operations):
             return read, decision
-        read = await as_resync(self.services.keeper, read, self.now, self.progress)
+        try:
+            read = await as_resync(self.services.keeper, read, self.now, self.progress)
+        except KeeperError as error:
+            if isinstance(error, BadToken) or self.order.saved is not None:
+                raise
+            read = read.without_list(error)
         return read, self.decided(read)
 
     def decided(self, read: Read) -> Decision:
@@ -359,6 +368,8 @@ class _Line:
             pausing=not self.order.partial,
             unlock=read.focus if self.order.unlock else frozenset(),
             certain=self.time.certain,
+            from_list=not read.fallback,
+            uncertain=read.uncertain,
         )
         notices = (*self.time.notices, *read.notices, *decision.plan.notices)
         decision = replace(decision, plan=replace(decision.plan, notices=notices))
@@ -384,12 +395,13 @@ class _Line:
             return paused(judged, pause.by, pause.at, pause.reason)
         return judged
 
-    def agreed(self, decision: Decision) -> Judged:
+    def agreed(self, decision: Decision, read: Read) -> Judged:
         """The plan with the limits, once a saved plan or a first plan that was reviewed is on record as agreed to."""
         order = self.order
         if order.saved is not None:
             self._agree(order.saved.id, order.saved.effects, f"the saved plan {order.saved.id} was applied")
-        if not order.partial:
+        # Without a list of Keeper the plan lacks what is due all the same.
+        if not order.partial and not read.fallback:
             consent.drop_what_is_not_due(self.store, decision.plan.effects, self.now)
         judged = self.limited(decision)
         if first_held(judged.plan) and order.reviewed is not None and order.reviewed(judged.plan):
@@ -516,18 +528,19 @@ class _Line:
             stopping=lambda: self._why_stop(stopping),
         )
         await _settle_now(self.services, store, run_id, applied, clock)
-        if not self.order.partial:
+        if not self.order.partial and not read.fallback:
             consent.drop_what_is_not_due(self.store, judged.plan.effects, self.now)  # what is used up by now
         consent.prolong(store, {judged.decisions.get(n, "") for n, j in planned.items() if _done(applied, j)}, clock())
         final = replace(judged.plan, notices=(*judged.plan.notices, *applied.notices))
         outcome = Outcome(
             run_id,
             final,
-            _result(settings, final, applied),
+            _result(settings, final, applied, read.fallback),
             {number: applied.results[journal_id] for number, journal_id in planned.items()},
             self.order.saved.effects - final.effects - self.order.already if self.order.saved else frozenset(),
             applied.stopped,
             applied.unfinished,
+            read.fallback,
         )
         if self.order.leavers:
             store.set_meta(LANE_HOLD, _hold_of(final))
@@ -539,6 +552,7 @@ class _Line:
             plan_id=final.id,
             held=len(final.held_indices),
             counts=executor.counts(applied.results),
+            error=read.fallback,
             document=to_json(final) if final.held or planned else None,
         )
         return outcome
@@ -550,7 +564,7 @@ class _Line:
         return f"all writes were paused by {pause.by}" if pause else ""
 
 
-def _result(settings: Settings, plan: Plan, applied: executor.Applied) -> str:
+def _result(settings: Settings, plan: Plan, applied: executor.Applied, fallback: str) -> str:
     if settings.policy().mode is Mode.OBSERVE:
         return "observed"
     missed = [r for r in applied.results.values() if r.state is not State.DONE and r.outcome not in executor.NO_FAULT]
@@ -560,6 +574,8 @@ def _result(settings: Settings, plan: Plan, applied: executor.Applied) -> str:
         return "partial"
     if plan.held:
         return "held"
+    if fallback:
+        return "partial" if applied.results else "failed"
     return "done" if applied.results else "nothing"
 
 

@@ -82,6 +82,7 @@ class Daemon:
         self._held = ""
         self._alarms: set[str] = set()
         self._refused = ""
+        self._unlisted = ""
         self._services: Services
         self._clients = AsyncExitStack()
         self._server = AsyncExitStack()
@@ -241,7 +242,8 @@ class Daemon:
                 await self._serve(request)
             if self._due and not self.stopping.is_set() and not self._failures.resting():
                 due, self._due = self._due, set()
-                succeeded = await self._cycle(resync="resync" in due)
+                # A resync that could not list Keeper is made up for by the next cycle, which goes on all the same.
+                succeeded = await self._cycle(resync="resync" in due or bool(self._unlisted))
                 self._cycle_over = time.monotonic()
                 if not succeeded:
                     # What failed is made up for, a resync by a resync, once the pause is over.
@@ -313,10 +315,13 @@ class Daemon:
             return False
         with orders.lines_of_run(self.store, before):
             self._ended(outcome)
-        return outcome.result != "failed"
+        return outcome.result != "failed" or bool(outcome.fallback)
 
     def _ended(self, outcome: cycle.Outcome) -> None:
-        if outcome.result == "failed":
+        if outcome.fallback and outcome.fallback != self._unlisted:
+            logger.error("{} The cycle went on from the snapshot, without creations and adoptions.", outcome.fallback)
+        self._unlisted = outcome.fallback
+        if outcome.result == "failed" and not outcome.fallback:
             if self._failures.add(self.settings.schedule.interval, outcome.stopped):
                 logger.error("the cycle has failed: {}", outcome.stopped)
         else:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from reconciler import addresses
+from reconciler import addresses, fallback
 from reconciler.addresses import alike_key
 from reconciler.diff_quarantine import HIDDEN_FOR, hidden_since, notice, relevant, remembered, users_unread
 from reconciler.diff_teams import TeamRules, listed
+from reconciler.keeper_quarantine import notices as quarantine_notices
 from reconciler.match import has_left, match, protection, wanted_attributes
 from reconciler.model import (
     DISPLAY_NAME,
@@ -87,22 +88,30 @@ def diff(
     pausing: bool = True,
     unlock: Set[str] = frozenset(),
     certain: bool = True,
+    from_list: bool = True,
+    uncertain: Set[str] = frozenset(),
 ) -> Decision:
     """Compare both sides and decide.
 
     `focus` are the keys of the people whom a partial cycle is about: directory and snapshot then hold just what
     concerns them, and only operations on them are planned. Empty: it is about everybody. `pausing`: who keeps failing
     rests for a while. `unlock` are the keys of people whose lock a person asked to undo, whoever set it. `certain`:
-    whether `now` is; nobody's grace ends while it is not.
+    whether `now` is; nobody's grace ends while it is not. Where Keeper was to be listed and `from_list` is false,
+    nobody is created or adopted, and the `uncertain` keys are locked at most.
     """
     matched = match(directory, snapshot, policy, now)
+    if not from_list:
+        matched = fallback.without_adoptions(matched, directory, snapshot)
     work = _Diff(directory, matched, snapshot, policy, now, focus, pausing, unlock, certain)
     work.teams()
     work.users()
     work.team_grace()
     work.pilot_entries()
     work.quarantine()
-    operations = [work.judged(op) for op in work.operations if work.concerns(op.subject.key)]
+    due: Iterable[Operation] = work.operations
+    if not from_list:
+        due = [part for op in due if (part := fallback.from_snapshot(op, uncertain)) is not None]
+    operations = [work.judged(op) for op in due if work.concerns(op.subject.key)]
     notices = {notice for notice in work.notices if work.concerns(notice.subject.key)}
     in_scope = [user for user in directory.users.values() if user.in_scope]
     plan = Plan(
@@ -193,6 +202,7 @@ class _Diff(TeamRules):
         """Tell what could not be read, about whom, and what is not done for it."""
         for one, subject in relevant(self.directory, self.match, self.policy.teams):
             self.quarantined[one.key] = notice(one, subject)
+        self.quarantined |= dict(quarantine_notices(self.before))
         self.notices += self.quarantined.values()
 
     @cached_property

@@ -6,13 +6,12 @@ is a `KeeperError` whose class is the outcome and whose text is for the administ
 
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 from loguru import logger
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from reconciler import http, model
 from reconciler.keeper_errors import (
@@ -33,7 +32,9 @@ from reconciler.keeper_errors import (
     UnexpectedReply,
     UnknownNode,
 )
-from reconciler.model import KeeperTeam, KeeperUser, Listing
+from reconciler.keeper_lists import READS, EndlessList, List, Reading
+from reconciler.keeper_replies import Page, glimpse, page_of, team_of, user_of
+from reconciler.model import KeeperTeam, KeeperUser, Listing, OddRecord
 from reconciler.tasks import together
 
 __all__ = [
@@ -63,31 +64,29 @@ __all__ = [
 # "Assumed": nothing says so; the canary of each kind of operation finds out.
 #
 #  1 Keeper's clients: GET /ServiceProviderConfig answers 2xx for a good token and node only.
-#  2 RFC 7644 section 3.4.2.4: a list has totalResults, and pages by startIndex (from 1) and count.
-#    Documented: at most 10,000 users a request. Keeper's clients ask for 500. Assumed: pages may be shorter.
+#  2 RFC 7644 section 3.4.2.4: a list pages by startIndex (from 1) and count. Documented: at most 10,000 users a
+#    request. Keeper's clients ask for 500. Assumed: pages may be shorter, totalResults may be missing or count its
+#    page alone; behind the end there is an empty page.
 #  3 Keeper's clients: ids of users are digits, of teams 22 characters of base64url, stable over approval.
-#  4 Keeper's clients: externalId, names and groups may be missing; `groups` may name teams of other nodes.
+#  4 Keeper's clients: externalId, names and groups may be missing, `active` never is;
+#    `groups` may name teams of other nodes.
 #  5 Documented: POST takes externalId, emails and groups; a member of this node is linked and not refused.
 #    userName and emails.value follow each other, so that PATCH needs userName only.
 #  6 Keeper's clients: PATCH takes one path-less "replace" with dotted names and a boolean active, together
 #    with "add" and "remove" of the path `groups`. Assumed: repeating the whole request changes nothing more.
 #  7 Assumed: the reply to PATCH is any 2xx with the resource or with no body at all; to POST it is the resource.
-#  8 Documented: 409 is a taken address, 428 means no free seat, 404 is what this node does not have.
+#  8 Documented: 409 is a taken address, 428 means no free seat, 404 is what this node does not have; assumed:
+#    so is 410.
 #    Documented: two teams may share a name, unless the SCIM method has unique groups; assumed: then 409.
 #  9 Assumed: a refusal explains itself as a SCIM error (`detail`), in Keeper's form (`message`, `error`), in
 #    plain text, or not at all.
-PAGE_SIZE = 500
-"""Resources asked for in one page."""
 MAX_LISTED = 100_000
 """More users or teams than this are no Keeper node; the bound keeps a nonsensical total from being paged."""
-READS = 3
-"""How often a list is read that does not add up."""
 DETAIL_LENGTH = 200
 """Characters of a service's own words that an error repeats."""
 
 _CORE = "urn:ietf:params:scim:schemas:core:2.0:"
 _PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
-_ID = re.compile(r"(?!\.+$)[A-Za-z0-9_.-]{1,128}")
 _SECRET = re.compile(r"[A-Za-z0-9_+/=-]{32,}")
 
 Progress = Callable[[str, int, int], None]
@@ -103,86 +102,6 @@ def headers(token: str) -> dict[str, str]:
     }
 
 
-def _identifier(value: object) -> object:
-    """An id in any form we may meet, as a string that is safe in a URL path."""
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if not isinstance(text, str) or not _ID.fullmatch(text):
-        raise ValueError("no id of 1 to 128 letters, digits and _.-")
-    return text
-
-
-def _truth(value: object) -> object:
-    """Keeper's documentation shows "true" and "false" as strings, its replies as booleans."""
-    if isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    return value
-
-
-_Id = Annotated[str, BeforeValidator(_identifier)]
-
-
-class _Resource(BaseModel):
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-
-class _Ref(_Resource):
-    value: _Id
-
-
-class _Name(_Resource):
-    givenName: str | None = None
-    familyName: str | None = None
-
-
-class _User(_Resource):
-    # Without a known `active` nobody may conclude that somebody is locked or not, so it has no default.
-    id: _Id
-    userName: str
-    active: Annotated[bool, BeforeValidator(_truth)]
-    externalId: str | None = None
-    displayName: str | None = None
-    name: _Name | None = None
-    groups: list[_Ref] | None = None
-
-
-class _Team(_Resource):
-    id: _Id
-    externalId: str | None = None
-    displayName: str | None = None
-    members: list[_Ref] | None = None
-
-
-class _Page(_Resource):
-    totalResults: int
-    Resources: list[Any] | None = None
-
-
-def _user(document: object) -> KeeperUser:
-    """One user resource; raises ValueError for what can't be one."""
-    user = _User.model_validate(document)
-    name = user.name or _Name()
-    attributes = {
-        model.USER_NAME: model.trimmed(user.userName),
-        model.EXTERNAL_ID: model.normal(user.externalId),
-        model.DISPLAY_NAME: model.normal(user.displayName),
-        model.GIVEN_NAME: model.normal(name.givenName),
-        model.FAMILY_NAME: model.normal(name.familyName),
-    }
-    if not attributes[model.USER_NAME]:
-        raise ValueError("userName is empty")
-    return KeeperUser(user.id, attributes, user.active, frozenset(ref.value for ref in user.groups or ()))
-
-
-def _team(document: object) -> KeeperTeam:
-    """One group resource; raises ValueError for what can't be one."""
-    team = _Team.model_validate(document)
-    attributes = {
-        model.DISPLAY_NAME: model.normal(team.displayName),
-        model.EXTERNAL_ID: model.normal(team.externalId),
-    }
-    return KeeperTeam(team.id, attributes, frozenset(ref.value for ref in team.members or ()))
-
-
 _R = TypeVar("_R", KeeperUser, KeeperTeam)
 
 
@@ -192,6 +111,7 @@ class _Kind(Generic[_R]):
 
     path: str
     word: str
+    name: str
     schema: str
     read: Callable[[object], _R]
     taken: type[KeeperError]
@@ -201,8 +121,9 @@ class _Kind(Generic[_R]):
 _USERS = _Kind(
     "/Users",
     "user",
+    model.USER_NAME,
     _CORE + "User",
-    _user,
+    user_of,
     AddressTaken,
     "The address must be valid and its domain reserved for your enterprise (Admin Console or Keeper support), and "
     "teams must be of the same node. Correct what Keeper names; the next cycle tries again.",
@@ -210,8 +131,9 @@ _USERS = _Kind(
 _TEAMS = _Kind(
     "/Groups",
     "team",
+    model.DISPLAY_NAME,
     _CORE + "Group",
-    _team,
+    team_of,
     TeamNameTaken,
     "Keeper may refuse names of more than 185 characters. Correct what Keeper names; the next cycle tries again.",
 )
@@ -226,19 +148,6 @@ class _About:
     missing: type[KeeperError] = UnknownNode
     taken: type[KeeperError] = Refused
     hint: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Read(Generic[_R]):
-    """One reading of a whole list. `ended`: the service itself came to an end."""
-
-    found: dict[str, _R]
-    totals: frozenset[int]
-    ended: bool
-
-    @property
-    def adds_up(self) -> bool:
-        return self.ended and self.totals == {len(self.found)}
 
 
 class Keeper:
@@ -276,22 +185,31 @@ class Keeper:
     ) -> Listing:
         """Everything in this node, memberships as users or teams show them.
 
-        Known ids that the lists do not show are asked for one by one, since a list is no proof of absence: they
-        are in the result, or `absent` after a 404. Likewise whatever a reading that did not add up showed: overlooked,
-        it would get a second account or team. Nor is a list, which may be behind, proof that one of the `locked` was
-        unlocked: they are asked for too. Raises IncompleteRead for a list that does not add up.
+        Known ids that the lists do not show are asked for one by one, since a list is no proof of absence: they are in
+        the result, or `absent` after a 404 or 410, or `unread` where the answer is another. Likewise whatever only one
+        of several readings showed: overlooked, it would get a second account or team. Nor is a list, which may be
+        stale, proof that one of the `locked` was unlocked: they are asked for too. Raises IncompleteRead for a list
+        that does not add up, or of which more than ten rows and more than 5 % cannot be read.
         """
-        users, glimpsed_users = await self._list(_USERS, progress)
-        teams, glimpsed_teams = await self._list(_TEAMS, progress)
-        lost_users = sorted(glimpsed_users.union(known_users) - users.keys())
+        user_list, glimpsed_users = await self._list(_USERS, progress)
+        team_list, glimpsed_teams = await self._list(_TEAMS, progress)
+        users, teams = user_list.found, team_list.found
+        lost_users = sorted((glimpsed_users.keys() | set(known_users)) - users.keys())
         unlocked = [id for id in sorted(locked) if id in users and users[id].active]
-        lost_teams = sorted(glimpsed_teams.union(known_teams) - teams.keys())
-        more_users = await together(self.user(id) for id in (*lost_users, *unlocked))
-        more_teams = await together(self.team(id) for id in lost_teams)
-        users |= {user.id: user for user in more_users if user}
-        teams |= {team.id: team for team in more_teams if team}
-        absent = frozenset(lost_users) - users.keys() | frozenset(lost_teams) - teams.keys()
-        return Listing(*_joined(users, teams), absent)
+        lost_teams = sorted((glimpsed_teams.keys() | set(known_teams)) - teams.keys())
+        more_users, unread_users = await self._one_by_one(_USERS, [*lost_users, *unlocked])
+        more_teams, unread_teams = await self._one_by_one(_TEAMS, lost_teams)
+        users = {id: user for id, user in users.items() if id not in unread_users} | more_users
+        teams = teams | more_teams
+        known = users.keys() | unread_users.keys(), teams.keys() | unread_teams.keys()
+        absent = frozenset(lost_users) - known[0] | frozenset(lost_teams) - known[1]
+        unread = [
+            *_nameless(_USERS, user_list),
+            *_nameless(_TEAMS, team_list),
+            *(_unread(_USERS, id, why, {**glimpsed_users, **user_list.found}) for id, why in unread_users.items()),
+            *(_unread(_TEAMS, id, why, glimpsed_teams) for id, why in unread_teams.items()),
+        ]
+        return Listing(*_joined(users, teams), absent, tuple(unread))
 
     async def user(self, id: str) -> KeeperUser | None:
         """One user, None where this node has no such id. Only the teams that the user itself shows."""
@@ -338,7 +256,12 @@ class Keeper:
                 operations.append({"op": op, "path": "groups", "value": _refs(teams)})
         active = values.get("active")
         done = "changed" if active is None else "unlocked" if active else "locked"
-        return await self._patch(_USERS, id, operations, done, unique=model.USER_NAME in values)
+        shown = await self._patch(_USERS, id, operations, done, unique=model.USER_NAME in values)
+        if shown is not None and shown.active is None and active is not None:
+            # What cannot be read confirms nothing.
+            problem = "the reply does not show whether the user is active"
+            raise UnexpectedReply(f"Keeper user {_printable(id)}", done, problem=problem, uncertain=True)
+        return shown
 
     async def queue_team(self, name: str, external_id: str) -> KeeperTeam:
         """Create a team, which Keeper puts into its Pending Queue until somebody approves it. Its id stays."""
@@ -358,71 +281,88 @@ class Keeper:
         except NotFound:
             logger.debug("Keeper team {} was gone before it was deleted", id)
 
-    async def _list(self, kind: _Kind[_R], progress: Progress | None) -> tuple[dict[str, _R], set[str]]:
-        """A whole list that adds up, or that two readings in a row agree on; and the ids that the others showed."""
-        before: _Read[_R] | None = None
-        glimpsed: set[str] = set()
+    async def _list(self, kind: _Kind[_R], progress: Progress | None) -> tuple[Reading[_R], dict[str, _R]]:
+        """Read a whole list; besides, what other readings showed and this one may have overlooked.
+
+        A reading is taken that adds up, or that agrees with the one before it. Where the list keeps shifting, the last
+        two that came to an end are taken together: only what both show is listed. Raises IncompleteRead.
+        """
+        subject, done = _list_of(kind)
+
+        def shown(found: int, total: int) -> None:
+            if progress:
+                progress(f"Keeper {kind.word}s", found, total)
+
+        def parsed(row: Any) -> tuple[str, _R]:
+            resource = kind.read(row)
+            return resource.id, resource
+
+        ended: list[Reading[_R]] = []
+        glimpsed: dict[str, _R] = {}
         for number in range(READS):
-            # Pages of uneven length fall through a parallel reading, so only the first one is.
-            read = await self._read(kind, progress, parallel=number == 0)
-            if read.adds_up:
-                return read.found, glimpsed
-            if before and before.ended and read.ended and before.found.keys() == read.found.keys():
+            one = List(lambda start, count: self._page(kind, start, count), parsed, MAX_LISTED, shown)
+            try:
+                # Rows that move between pages fall through a parallel reading, so only the first one is.
+                reading = await one.read(parallel=number == 0)
+            except EndlessList:
+                raise IncompleteRead(
+                    subject, done, problem=f"Keeper shows more than {MAX_LISTED} {kind.word}s"
+                ) from None
+            if reading.adds_up:
+                return _readable(kind, reading), glimpsed
+            if ended and reading.ended and ended[-1].found.keys() == reading.found.keys():
                 logger.warning(
                     "Keeper announces {} {}s and lists {}, twice the same: going on with these",
-                    _numbers(read.totals),
+                    _numbers(reading.totals),
                     kind.word,
-                    len(read.found),
+                    reading.rows,
                 )
-                return read.found, glimpsed
-            before = read
-            glimpsed |= read.found.keys()
+                return _readable(kind, reading), glimpsed
+            glimpsed |= reading.found
+            if reading.ended:
+                ended.append(reading)
+        if len(ended) > 1:
+            before, last = ended[-2:]
+            logger.warning("Keeper's list of {}s changed in {} readings: two are taken together", kind.word, READS)
+            both = {id: one for id, one in last.found.items() if id in before.found}
+            return _readable(kind, replace(last, found=both)), glimpsed
         raise IncompleteRead(
-            *_list_of(kind),
-            problem=f"Keeper announces {_numbers(read.totals)} {kind.word}s and lists {len(read.found)}, which "
+            subject,
+            done,
+            problem=f"Keeper announces {_numbers(reading.totals)} {kind.word}s and lists {reading.rows}, which "
             f"did not add up in {READS} readings",
         )
 
-    async def _read(self, kind: _Kind[_R], progress: Progress | None, *, parallel: bool) -> _Read[_R]:
-        """Read a list once, until it is complete, a page is empty or a page brings nothing new."""
-        found: dict[str, _R] = {}
-        totals: set[int] = set()
-        start, total, ended = 1, 0, True
+    async def _one_by_one(self, kind: _Kind[_R], ids: Collection[str]) -> tuple[dict[str, _R], dict[str, str]]:
+        """The records with these ids that Keeper has, and why others could not be read.
 
-        def take(page: _Page) -> bool:
-            nonlocal start, total
-            known, total = len(found), page.totalResults
-            for offset, document in enumerate(page.Resources or ()):
-                resource = _parsed(kind, document, start + offset)
-                found[resource.id] = resource
-            totals.add(total)
-            start += len(page.Resources or ())
-            if max(total, len(found)) > MAX_LISTED:
-                raise IncompleteRead(*_list_of(kind), problem=f"Keeper shows more than {MAX_LISTED} {kind.word}s")
-            if progress:
-                progress(f"Keeper {kind.word}s", len(found), total)
-            return len(found) > known
+        A read that fails belongs to its record. Raises KeeperError where the token or the rate is refused, and where
+        more fail than `_few` of them.
+        """
 
-        more = take(await self._page(kind, 1, PAGE_SIZE))
-        if parallel and more:
-            size = start - 1
-            for page in await together(self._page(kind, at, size) for at in range(start, total + 1, size)):
-                take(page)
-        while more and (start <= total or len(found) < total):
-            page = await self._page(kind, start, PAGE_SIZE)
-            more = take(page)
-            # A page that repeats what is known already: the service does not page as it should.
-            ended = more or not page.Resources
-        return _Read(found, frozenset(totals), ended and (bool(found) or not total))
+        async def one(id: str) -> _R | KeeperError | None:
+            try:
+                return await self._get(kind, id)
+            except (BadToken, Throttled):
+                raise
+            except KeeperError as error:
+                return error
 
-    async def _page(self, kind: _Kind[_R], start: int, count: int) -> _Page:
+        answers = dict(zip(ids, await together(one(id) for id in ids), strict=True))
+        errors = {id: answer for id, answer in answers.items() if isinstance(answer, KeeperError)}
+        if len(errors) > _few(len(answers)):
+            raise next(iter(errors.values()))
+        found = {id: one for id, one in answers.items() if one is not None and not isinstance(one, KeeperError)}
+        return found, {id: str(error) for id, error in errors.items()}
+
+    async def _page(self, kind: _Kind[_R], start: int, count: int) -> Page:
         about = _About(*_list_of(kind))
         reply = await self._send(about, "GET", kind.path, params={"startIndex": start, "count": count})
         document = self._document(about, reply)
         try:
-            return _Page.model_validate(document)
-        except ValidationError as error:
-            problem = f"the reply is not a SCIM list ({_reason(error)})"
+            return page_of(document)
+        except ValueError as error:
+            problem = f"the reply is not a SCIM list ({error})"
             raise UnexpectedReply(about.subject, about.done, problem=problem, status=reply.status) from None
 
     async def _get(self, kind: _Kind[_R], id: str) -> _R | None:
@@ -439,10 +379,14 @@ class Keeper:
         about = _About(subject, done, missing, kind.taken, kind.hint)
         reply = await self._send(about, "POST", kind.path, json=document, repeatable=False)
         try:
-            return self._shown(kind, about, reply)
+            made = self._shown(kind, about, reply)
+            if model.USER_NAME in made.unreadable:
+                problem = "the reply does not show the address of the user"
+                raise UnexpectedReply(about.subject, about.done, problem=problem, status=reply.status)
         except UnexpectedReply as error:
             error.uncertain = True
             raise
+        return made
 
     async def _patch(
         self, kind: _Kind[_R], id: str, operations: list[dict[str, Any]], done: str, *, unique: bool
@@ -480,7 +424,8 @@ class Keeper:
             raise _failure(about, error) from error
         if 200 <= reply.status < 300:
             return reply
-        depends = {404: about.missing, 409: about.taken}
+        # 410 is as good as 404: the resource is not there (RFC 9110 section 15.5.11).
+        depends = {404: about.missing, 410: about.missing, 409: about.taken}
         outcome = depends.get(reply.status) or _OUTCOMES.get(reply.status, Refused)
         advice = about.hint if outcome is Refused else ""
         # A refusal is the answer to this attempt; one before it may have done what was asked.
@@ -503,7 +448,7 @@ class Keeper:
             if id not in (None, resource.id):
                 raise ValueError(f"it has the id {resource.id}")
         except ValueError as error:
-            problem = f"the reply does not show the {kind.word} ({_reason(error)})"
+            problem = f"the reply does not show the {kind.word} ({error})"
             raise UnexpectedReply(about.subject, about.done, problem=problem, status=reply.status) from None
         return resource
 
@@ -533,38 +478,56 @@ def _failure(about: _About, error: http.HttpError) -> KeeperError:
 def _joined(
     users: Mapping[str, KeeperUser], teams: Mapping[str, KeeperTeam]
 ) -> tuple[dict[str, KeeperUser], dict[str, KeeperTeam]]:
-    """Users and teams, each with the memberships that either side shows. Members outside the node stay as they are."""
+    """Users and teams, each with the memberships that either side shows. Members outside the node stay as they are.
+
+    What one side cannot say stays unknown for it: a team that shows a member does not show all teams of that user.
+    """
     teams_of: dict[str, set[str]] = {}
     members_of: dict[str, set[str]] = {}
     for team in teams.values():
-        for member in team.members:
+        for member in team.members or ():
             teams_of.setdefault(member, set()).add(team.id)
     for user in users.values():
-        for id in user.teams:
+        for id in user.teams or ():
             members_of.setdefault(id, set()).add(user.id)
     return (
-        {id: replace(user, teams=user.teams | teams_of.get(id, set())) for id, user in users.items()},
-        {id: replace(team, members=team.members | members_of.get(id, set())) for id, team in teams.items()},
+        {
+            id: user if user.teams is None else replace(user, teams=user.teams | teams_of.get(id, set()))
+            for id, user in users.items()
+        },
+        {
+            id: team if team.members is None else replace(team, members=team.members | members_of.get(id, set()))
+            for id, team in teams.items()
+        },
     )
 
 
-def _parsed(kind: _Kind[_R], document: object, position: int) -> _R:
-    try:
-        return kind.read(document)
-    except ValueError as error:
-        id = document.get("id") if isinstance(document, dict) else None
-        named = f" with the id {_printable(str(id))}" if isinstance(id, str | int) else ""
-        problem = f"the {kind.word} at position {position}{named} cannot be read ({_reason(error)})"
-        raise IncompleteRead(*_list_of(kind), problem=problem) from None
+def _few(number: int) -> int:
+    """How many of so many records may be unreadable before all of them count as unreadable."""
+    return max(10, number // 20)
 
 
-def _reason(error: ValueError) -> str:
-    """The first thing that is wrong with a document, without the values in it."""
-    if not isinstance(error, ValidationError):
-        return str(error)
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg']}" if where else first["msg"]
+def _readable(kind: _Kind[_R], reading: Reading[_R]) -> Reading[_R]:
+    """The reading itself; raises IncompleteRead where too much of it cannot be read to trust the rest."""
+    odd = [one for one in reading.found.values() if one.unreadable]
+    number = len(odd) + len(reading.nameless)
+    if number <= _few(reading.rows):
+        return reading
+    first = f"{odd[0].unreadable[0]} of the {kind.word} with the id {odd[0].id}" if odd else "an id"
+    raise IncompleteRead(
+        *_list_of(kind), problem=f"{number} of {reading.rows} {kind.word}s cannot be read, among others {first}"
+    )
+
+
+def _nameless(kind: _Kind[_R], reading: Reading[_R]) -> Iterator[OddRecord]:
+    for number, row in enumerate(reading.nameless.values(), 1):
+        name, external_id = glimpse(row, kind.name)
+        yield OddRecord(kind.word, name or f"{kind.word} without a readable id {number}", "", external_id, ("id",))
+
+
+def _unread(kind: _Kind[_R], id: str, why: str, shown: Mapping[str, KeeperUser | KeeperTeam]) -> OddRecord:
+    attributes = shown[id].attributes if id in shown else {}
+    return OddRecord(kind.word, attributes.get(kind.name, ""), id, attributes.get(model.EXTERNAL_ID, ""), problem=why)
 
 
 def _list_of(kind: _Kind[_R]) -> tuple[str, str]:

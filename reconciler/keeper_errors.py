@@ -102,19 +102,20 @@ class BadToken(KeeperError):
 
 
 class Forbidden(KeeperError):
-    """403 that is not throttling: the token is known and not enough."""
+    """403 that is not throttling: a refusal of this one subject, or of everything, which only another request tells."""
 
     name = "forbidden"
-    stops_apply = True
     problem = "Keeper forbids it, and not for the number of requests"
     advice = (
-        "Check in the Admin Console (Admin, the node, Provisioning) that the SCIM method is there, is saved and "
-        "is of the node in keeper.scim_url, and that the licence includes automated provisioning."
+        "If Keeper forbids it for this one user or team alone, look for a firewall or proxy that refuses the request, "
+        "and at the role and node of the user in the Admin Console. If it forbids everything, check there (Admin, the "
+        "node, Provisioning) that the SCIM method is there, is saved and is of the node in keeper.scim_url, and that "
+        "the licence includes automated provisioning."
     )
 
 
 class UnknownNode(KeeperError):
-    """404 for the endpoint itself: there is no such node, or not here."""
+    """404 or 410 for the endpoint itself: there is no such node, or not here."""
 
     name = "unknown_node"
     stops_apply = True
@@ -126,7 +127,7 @@ class UnknownNode(KeeperError):
 
 
 class NotFound(KeeperError):
-    """404 for one user or team: deleted, moved to another node, or (a user only invited) withdrawn."""
+    """404 or 410 for one user or team: deleted, moved to another node, or (a user only invited) withdrawn."""
 
     name = "not_found"
     problem = "it is not in this Keeper node (any more)"

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from reconciler import addresses
 from reconciler.addresses import alike_key
+from reconciler.keeper_quarantine import blocked_users
 from reconciler.match_teams import match_teams, wanted_team_attributes
 from reconciler.model import (
     DISPLAY_NAME,
@@ -106,10 +107,12 @@ class _Users:
     def pair(self) -> None:
         users = [self.directory.users[user_id] for user_id in sorted(self.directory.users)]
         rest = [user for user in users if not self._by_snapshot(user)]
-        rest = [user for user in rest if not self._by_external_id(user)]
+        blocked = blocked_users(self.directory, self.snapshot)
+        self.result.conflicts.update((user.id, blocked[user.id]) for user in rest if user.id in blocked)
+        rest = [user for user in rest if user.id in blocked or not self._by_external_id(user)]
         for user in rest:
             gone = self.known.get(user.id)
-            if user.in_scope and user.email:
+            if user.in_scope and user.email and user.id not in blocked:
                 self._by_address(user)
             if user.id not in self.result.account_of and gone is not None and gone.managed:
                 self.result.account_of[user.id] = gone.keeper_id

@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 
+from reconciler.keeper_quarantine import blocked_groups
 from reconciler.model import (
     DISPLAY_NAME,
     EXTERNAL_ID,
@@ -59,6 +60,10 @@ def match_teams(result: Match, directory: Directory, snapshot: Snapshot, policy:
         if old is not None and not old.gone and not replaced:
             result.team_of[group.id] = old.keeper_id
             claimed.setdefault(normal(group.name), group.id)
+    blocked = blocked_groups(directory, snapshot)
+    for group in _unpaired(directory, policy, result):
+        if group.id in blocked:
+            result.team_conflicts[group.id] = blocked[group.id]
     for group in _unpaired(directory, policy, result):
         if same_id := by_external.get(group.id, []):
             _link_team(result, group, _most_held(same_id, result), linked.get(group.id))
@@ -123,7 +128,8 @@ def _keep_whom_they_hold(result: Match, snapshot: Snapshot) -> None:
 def _unpaired(directory: Directory, policy: Policy, result: Match) -> Iterator[Group]:
     for group_id in sorted(directory.groups):
         group = directory.groups[group_id]
-        if policy.teams.manages(group.name) and group_id not in result.team_of:
+        free = group_id not in result.team_of and group_id not in result.team_conflicts
+        if policy.teams.manages(group.name) and free:
             yield group
 
 

@@ -175,33 +175,61 @@ class Directory:
 
 @dataclass(frozen=True, slots=True)
 class KeeperUser:
-    """A user as Keeper's SCIM endpoint shows it; attributes that are not shown are empty."""
+    """A user as Keeper's SCIM endpoint shows it; attributes that are not shown are empty.
+
+    `active` and `teams` are None where Keeper's value cannot be read. `unreadable` names every such field, as SCIM
+    spells it; an unreadable attribute is empty.
+    """
 
     id: str
     attributes: Mapping[str, str]
-    active: bool
-    teams: frozenset[str] = frozenset()
+    active: bool | None
+    teams: frozenset[str] | None = frozenset()
+    unreadable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class KeeperTeam:
-    """A team as Keeper's SCIM endpoint shows it; `members` are ids of users, of other nodes too."""
+    """A team as Keeper's SCIM endpoint shows it; `members` are ids of users, of other nodes too.
+
+    `members` is None where Keeper's value cannot be read, `unreadable` as for a KeeperUser.
+    """
 
     id: str
     attributes: Mapping[str, str]
-    members: frozenset[str] = frozenset()
+    members: frozenset[str] | None = frozenset()
+    unreadable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OddRecord:
+    """A user or team of Keeper whose record cannot be read in full, or not at all.
+
+    `type` is "user" or "team". `name` (the address of a user), `keeper_id` and `external_id` are empty where they are
+    not readable. `fields` are the unreadable ones as SCIM spells them; empty where the record itself was not answered,
+    for the reason in `problem`.
+    """
+
+    type: str
+    name: str
+    keeper_id: str
+    external_id: str = ""
+    fields: tuple[str, ...] = ()
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
     """Everything that the SCIM endpoint of one Keeper node lists, plus the answers for ids that it did not list.
 
-    `absent` are ids of users and teams that were known, not listed and then answered 404 one by one.
+    `absent` are ids of users and teams that were known, not listed and then answered 404 or 410 one by one.
+    `unread` are records without a usable id, and records that were not listed and not answered one by one.
     """
 
     users: Mapping[str, KeeperUser]
     teams: Mapping[str, KeeperTeam]
     absent: frozenset[str] = frozenset()
+    unread: tuple[OddRecord, ...] = ()
 
 
 class Standing(StrEnum):
@@ -376,7 +404,8 @@ class Snapshot:
     `plan.Subject.key`). `reviewed`: a person has looked at the first plan for this node. `read_at`: when Keeper was
     last listed. `inventory`: what `keeper.inventory_command` printed last, if there is one. `unclear`: what is in
     quarantine, by `Quarantined.key`. `fresh` are the Keeper ids of users whom this read listed and no
-    earlier one; it is not stored.
+    earlier one; it is not stored. `odd`: Keeper's records that
+    could not be read in full when it was last listed.
     """
 
     accounts: Mapping[str, Account] = field(default_factory=dict)
@@ -389,6 +418,7 @@ class Snapshot:
     inventory: Inventory | None = None
     fresh: frozenset[str] = frozenset()
     unclear: Mapping[str, Unclear] = field(default_factory=dict)
+    odd: tuple[OddRecord, ...] = ()
 
     @property
     def groups_with_teams(self) -> dict[str, frozenset[str]]:

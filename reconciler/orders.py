@@ -277,7 +277,7 @@ def answer(outcomes: "Sequence[Outcome]", *, width: int, colour: bool) -> Answer
         parts.append(render_run(outcome.plan, results, width=width, colour=colour))
     if last.not_due:
         parts.append(f"{len(last.not_due)} changes of the saved plan are no longer due and were dropped.")
-    return Answer(_code(outcomes), "\n".join(parts), last.stopped)
+    return Answer(_code(outcomes), "\n".join(parts), last.stopped or last.fallback)
 
 
 def _code(outcomes: "Sequence[Outcome]") -> int:

@@ -55,18 +55,22 @@ async def in_keeper(keeper: Keeper, snapshot: Snapshot, address: str, user: User
     shown = {found.id: found for found in users if found is not None}
     absent = frozenset(account.keeper_id for account in live) - shown.keys()
     # The teams were not listed: they stand as they were.
-    seen = replace(observed(known, Listing(shown, {}, absent), now), teams=snapshot.teams)
+    seen = observed(known, Listing(shown, {}, absent), now)
+    others = tuple(one for one in snapshot.odd if one.keeper_id not in known.accounts)
+    seen = replace(seen, teams=snapshot.teams, odd=(*seen.odd, *others))
     return in_snapshot(seen, address, user)
 
 
 async def _keeper_user(keeper: Keeper, account: Account) -> KeeperUser | None:
     """The user behind an account; one that shows no team at all may be a member that only the teams show."""
     user = await keeper.user(account.keeper_id)
-    if user is None or user.teams:
+    if user is None or user.teams or user.teams is None:
         return user
     were_shown = [team_id for team_id, membership in account.memberships.items() if membership.shown]
     teams = await together(keeper.team(team_id) for team_id in were_shown)
-    return replace(user, teams=frozenset(team.id for team in teams if team and user.id in team.members))
+    # Unreadable members say nothing: the membership stays as it was shown.
+    shown = (team for team in teams if team and (team.members is None or user.id in team.members))
+    return replace(user, teams=frozenset(team.id for team in shown))
 
 
 async def around(

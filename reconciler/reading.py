@@ -12,10 +12,11 @@ from loguru import logger
 from reconciler import addresses
 from reconciler.approval import INVENTORY, hook_failed, inventory_due
 from reconciler.clocks import ServiceTime
+from reconciler.fallback import notice as fallback_notice
 from reconciler.http import Counters
 from reconciler.inventory import InventoryError
 from reconciler.jumpcloud import GroupScope, JumpCloud, Person, Unauthorized, Unavailable, UnexpectedReply
-from reconciler.keeper import Keeper, KeeperError, Progress
+from reconciler.keeper import BadToken, Keeper, KeeperError, Progress
 from reconciler.model import (
     EXTERNAL_ID,
     Account,
@@ -68,7 +69,9 @@ class Read:
     """Both sides as read. `before` is the snapshot as the state file has it; `snapshot` is rebuilt from Keeper where
     this is a resync, and says what became of `unknown`, the operations of former runs without a known outcome;
     `outcomes` has that by journal id. `focus` are the keys of the people whom it is about, empty for everybody.
-    `notices` are of the reading itself. `mark` is the moment at which `before` was read (see `Hands`)."""
+    `notices` are of the reading itself. `mark` is the moment at which `before` was read (see `Hands`).
+    `fallback`: why Keeper could not be listed although it was to be, "" where it was or need not be; the snapshot is
+    then as it was."""
 
     directory: Directory
     before: Snapshot
@@ -79,6 +82,19 @@ class Read:
     outcomes: Mapping[int, Settled] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
     mark: int = 0
+    fallback: str = ""
+
+    @property
+    def uncertain(self) -> frozenset[str]:
+        """The keys of subjects with an operation that was sent and whose outcome this read does not tell."""
+        rows = (row for row in self.unknown if row.state is not State.PLANNED)
+        told = {number for number, outcome in self.outcomes.items() if outcome.state is not State.UNKNOWN}
+        return frozenset(row.operation.subject.key for row in rows if row.id not in told)
+
+    def without_list(self, error: KeeperError) -> "Read":
+        """The same, for a cycle that goes on although Keeper could not be listed."""
+        why = str(error)
+        return replace(self, fallback=why, notices=(*self.notices, fallback_notice(why)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,23 +120,44 @@ class Reader:
             or self.now - last > STALE
         )
 
-    async def everybody(self, teams: TeamPolicy, *, reviewed: bool, resync: bool) -> Read:
-        """Both sides as a whole; Keeper's only in a resync. `reviewed`: whether a review of the first plan counts."""
-        jumpcloud, keeper = self.services.jumpcloud, self.services.keeper
+    async def everybody(self, teams: TeamPolicy, *, reviewed: bool, resync: bool, may_fall_back: bool = True) -> Read:
+        """Both sides as a whole; Keeper's only in a resync. `reviewed`: whether a review of the first plan counts.
+
+        A resync for which Keeper cannot be listed goes on as a cycle from the snapshot where it may, and where there
+        is a reviewed one. Raises KeeperError, and what the clients raise.
+        """
+        may_fall_back = may_fall_back and reviewed and self.before.read_at is not None
+        jumpcloud = self.services.jumpcloud
         async with siblings() as group:
             scope_read = group.create_task(jumpcloud.read_scope(self.progress, self.before.groups_with_teams))
-            listed = group.create_task(listing(keeper, self.before, self.progress)) if resync else None
+            listed = group.create_task(self._listed(may_fall_back)) if resync else None
             told = group.create_task(self._inventory(teams, resync=resync))
         scope, (inventory, notices) = scope_read.result(), told.result()
         snapshot = replace(self.before, reviewed=reviewed, inventory=inventory)
-        if listed is not None:
-            snapshot = observed(snapshot, listed.result(), self.now)
+        shown = listed.result() if listed is not None else None
+        if isinstance(shown, Listing):
+            snapshot = observed(snapshot, shown, self.now)
         directory = await jumpcloud.read_directory(scope, _ids_of_interest(snapshot), self.progress)
+        if isinstance(shown, KeeperError):
+            # Of what became of former operations only Keeper's own records tell.
+            read = Read(
+                directory, self.before, snapshot, "cycle", unknown=self.unknown, notices=notices, mark=self.mark
+            )
+            return read.without_list(shown)
         outcomes, snapshot = settle(_sent_rows(self.unknown), snapshot)
         kind = "resync" if resync else "cycle"
         return Read(
             directory, self.before, snapshot, kind, frozenset(), self.unknown, outcomes, notices, mark=self.mark
         )
+
+    async def _listed(self, may_fall_back: bool) -> Listing | KeeperError:
+        """Keeper as a whole, or why it could not be listed. A refused token ends the cycle: it refuses locks too."""
+        try:
+            return await listing(self.services.keeper, self.before, self.progress)
+        except KeeperError as error:
+            if isinstance(error, BadToken) or not may_fall_back:
+                raise
+            return error
 
     async def one(self, address: str, person: Person | None) -> Read:
         """One person by point reads, as JumpCloud has shown them; Keeper is listed as a whole only where the snapshot

@@ -9,6 +9,7 @@ from datetime import datetime
 from itertools import chain
 
 from reconciler import addresses
+from reconciler.keeper_quarantine import may_be
 from reconciler.match import same
 from reconciler.model import (
     DISPLAY_NAME,
@@ -42,6 +43,7 @@ NEVER = Settled(State.FAILED, "Keeper shows that it did not arrive")
 """What one list alone says, which may be behind. Of a queued team no list says so, only the inventory."""
 _IN_PART = Settled(State.DONE, "found in Keeper in part; the rest is asked for again")
 _UNSEEN = Settled(State.PUT_OFF, "Keeper shows nothing of it, whether it arrived or not; it is asked for again")
+_UNREADABLE = Settled(State.UNKNOWN, "Keeper's record cannot be read in full and tells nothing of it")
 _QUEUED_PERHAPS = Settled(State.UNKNOWN, "not shown; it may be queued")
 
 
@@ -76,6 +78,8 @@ class _Settlement:
         if op.subject.type == "team":
             return self._team(op, at)
         account = self._created(op) if op.kind is Kind.CREATE_USER else self._account(op)
+        if self._quarantined(op, account):
+            return _UNREADABLE
         if account is None:
             other = self._linked(op) if op.kind is Kind.CREATE_USER else None
             return NEVER if other is None else Settled(State.FAILED, linked_to(other))
@@ -143,6 +147,20 @@ class _Settlement:
             if waited and not op.changes:
                 return _UNSEEN
         return NEVER
+
+    def _quarantined(self, op: Operation, account: Account | None) -> bool:
+        """Whether the record that would show the operation cannot be read."""
+        if account is None:
+            alone = (one for one in self.before.odd if one.keeper_id not in self.accounts)
+            return op.kind is Kind.CREATE_USER and any(
+                may_be(one, op.subject.jumpcloud_id, op.subject.name) for one in alone
+            )
+        access = op.kind in (Kind.DEACTIVATE_USER, Kind.REACTIVATE_USER)
+        return any(
+            one.keeper_id == account.keeper_id and (not access or not one.fields or "active" in one.fields)
+            for one in self.before.odd
+            if one.type == "user"
+        )
 
     def _doubt(self, keeper_id: str, teams: Iterable[str]) -> None:
         """Nothing tells whether these memberships wait, unseen: they are ours, and not counted on."""

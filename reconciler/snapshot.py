@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from reconciler.keeper_quarantine import lacks_row, odd_records
 from reconciler.model import Account, KeeperTeam, KeeperUser, Listing, Membership, Snapshot, Standing, Team
 from reconciler.plan import Kind, Operation
 
@@ -22,58 +23,86 @@ def observed(snapshot: Snapshot, listing: Listing, now: datetime) -> Snapshot:
         elif team.managed:
             teams[team_id] = replace(team, gone=True) if team_id in listing.absent and team.seen else team
     for team_id, shown_team in listing.teams.items():
-        if team_id not in teams:
+        if team_id not in teams and not lacks_row(shown_team):
             teams[team_id] = _seen_team(Team(team_id, Standing.UNMANAGED), shown_team)
 
+    unsure = frozenset(team_id for team_id, shown_team in listing.teams.items() if shown_team.members is None)
     accounts: dict[str, Account] = {}
     for keeper_id, account in snapshot.accounts.items():
         if keeper_id in listing.users:
-            accounts[keeper_id] = _seen_user(account, listing.users[keeper_id], teams)
+            accounts[keeper_id] = _seen_user(account, listing.users[keeper_id], teams, unsure)
         elif keeper_id in listing.absent and account.standing is not Standing.UNMANAGED:
             accounts[keeper_id] = replace(account, gone=True, active=False, memberships={})
         elif keeper_id not in listing.absent:
             accounts[keeper_id] = account
-    fresh = listing.users.keys() - snapshot.accounts.keys()
-    for keeper_id in fresh:
-        user = listing.users[keeper_id]
-        accounts[keeper_id] = _seen_user(Account(keeper_id, Standing.UNMANAGED, user.active), user, teams)
-    return replace(snapshot, accounts=accounts, teams=teams, read_at=now, fresh=snapshot.fresh | fresh)
+    # A record that could not be read in full before was there all the same.
+    known = {one.keeper_id for one in snapshot.odd}
+    fresh: set[str] = set()
+    for keeper_id, user in listing.users.items():
+        if keeper_id not in accounts and user.active is not None and not lacks_row(user):
+            accounts[keeper_id] = _seen_user(Account(keeper_id, Standing.UNMANAGED, user.active), user, teams, unsure)
+            fresh |= {keeper_id} - known - snapshot.accounts.keys()
+    odd = odd_records(listing)
+    return replace(snapshot, accounts=accounts, teams=teams, read_at=now, fresh=snapshot.fresh | fresh, odd=odd)
 
 
-def _settled(asked: Mapping[str, str], settled: Mapping[str, str], shown: Mapping[str, str]) -> Mapping[str, str]:
-    fresh = {attribute: shown.get(attribute, "") for attribute in asked if attribute not in settled}
-    return {**settled, **fresh} if fresh else settled
+def _shown(before: Mapping[str, str], shown: KeeperUser | KeeperTeam) -> Mapping[str, str]:
+    """The attributes as shown; an unreadable one is as it was."""
+    kept = {attribute: before[attribute] for attribute in shown.unreadable if attribute in before}
+    return {**shown.attributes, **kept} if kept else shown.attributes
+
+
+def _settled(row: Account | Team, shown: KeeperUser | KeeperTeam) -> Mapping[str, str]:
+    fresh = {
+        attribute: shown.attributes.get(attribute, "")
+        for attribute in row.asked
+        if attribute not in row.settled and attribute not in shown.unreadable
+    }
+    return {**row.settled, **fresh} if fresh else row.settled
 
 
 def _seen_team(team: Team, shown: KeeperTeam) -> Team:
     return replace(
         team,
-        shown=shown.attributes,
-        settled=_settled(team.asked, team.settled, shown.attributes),
+        shown=_shown(team.shown, shown),
+        settled=_settled(team, shown),
         seen=True,
         gone=False,
     )
 
 
-def _seen_user(account: Account, user: KeeperUser, teams: Collection[str]) -> Account:
-    memberships: dict[str, Membership] = {}
-    for team_id, membership in account.memberships.items():
-        shown = team_id in user.teams
-        if shown or (membership.ours and team_id in teams):
-            memberships[team_id] = replace(membership, shown=shown, seen=membership.seen or shown)
-    for team_id in user.teams:
-        if team_id not in memberships:
-            memberships[team_id] = Membership(ours=False, seen=True, shown=True)
+def _seen_user(account: Account, user: KeeperUser, teams: Collection[str], unsure: Collection[str]) -> Account:
+    """The account as Keeper shows it; what cannot be read is as it was. `unsure` are teams with unreadable members."""
+    memberships = account.memberships
+    if user.teams is not None:
+        memberships = _seen_memberships(account, user.teams, teams, unsure)
     return replace(
         account,
-        active=user.active,
-        shown=user.attributes,
-        settled=_settled(account.asked, account.settled, user.attributes),
+        active=account.active if user.active is None else user.active,
+        shown=_shown(account.shown, user),
+        settled=_settled(account, user),
         memberships=memberships,
         # Nobody locks again whom nobody manages: the lock that counted as ours is over.
         locked_by_us=account.locked_by_us and not (user.active and account.standing is Standing.UNMANAGED),
         gone=False,
     )
+
+
+def _seen_memberships(
+    account: Account, shown_teams: Collection[str], teams: Collection[str], unsure: Collection[str]
+) -> Mapping[str, Membership]:
+    memberships: dict[str, Membership] = {}
+    for team_id, membership in account.memberships.items():
+        shown = team_id in shown_teams
+        if team_id in unsure and not shown:
+            # Keeper may show a membership on the team's side only.
+            memberships[team_id] = membership
+        elif shown or (membership.ours and team_id in teams):
+            memberships[team_id] = replace(membership, shown=shown, seen=membership.seen or shown)
+    for team_id in shown_teams:
+        if team_id not in memberships:
+            memberships[team_id] = Membership(ours=False, seen=True, shown=True)
+    return memberships
 
 
 def after_user(
@@ -88,7 +117,9 @@ def after_user(
     if op.kind is Kind.CREATE_USER:
         if reply is None:
             raise ValueError("a created user has no id without Keeper's reply")
-        account = Account(reply.id, Standing.MANAGED, reply.active, op.subject.jumpcloud_id, pilot=frozenset(op.pilot))
+        # What was asked for counts where the answer's `active` cannot be read: nobody new is created locked.
+        active = reply.active is not False
+        account = Account(reply.id, Standing.MANAGED, active, op.subject.jumpcloud_id, pilot=frozenset(op.pilot))
     if account is None:
         raise ValueError("only a creation starts without an account")
     asked = {change.attribute: change.after for change in op.changes if change.attribute != "active"}
@@ -98,7 +129,7 @@ def after_user(
     memberships = dict(account.memberships)
     for team in op.add:
         team_id = teams[team.key]
-        seen = reply is not None and team_id in reply.teams
+        seen = reply is not None and reply.teams is not None and team_id in reply.teams
         memberships[team_id] = Membership(ours=True, seen=seen, shown=seen, asked_at=now)
     for team in op.remove:
         memberships.pop(teams[team.key], None)

@@ -66,7 +66,7 @@ class Keeper(keeper.Keeper):
             one,
             attributes={**one.attributes, **texts},
             active=bool(values.get("active", one.active)),
-            teams=(one.teams | set(add)) - set(remove),
+            teams=((one.teams or frozenset()) | set(add)) - set(remove),
         )
         made = self.shows.get(id, one)
         if made is None:

@@ -45,7 +45,7 @@ class Enterprise:
     def listing(self, known: Snapshot) -> Listing:
         members: dict[str, set[str]] = {team: set() for team in self.teams}
         for one in self.users.values():
-            for team in one.teams & members.keys():
+            for team in (one.teams or frozenset()) & members.keys():
                 members[team].add(one.id)
         teams = {
             team: KeeperTeam(
@@ -79,7 +79,7 @@ class Enterprise:
                 attributes={**one.attributes, **values},
                 active=one.active if active is None else active == "true",
             )
-        teams = (one.teams | {ids[t.key] for t in op.add}) - {ids[t.key] for t in op.remove}
+        teams = ((one.teams or frozenset()) | {ids[t.key] for t in op.add}) - {ids[t.key] for t in op.remove}
         self.users[one.id] = replace(one, teams=teams)
         return self.users[one.id]
 

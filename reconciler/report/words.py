@@ -34,7 +34,7 @@ NOTICES = {
     NoticeKind.NO_LICENCE: "No licence free",
     NoticeKind.CLOCK: "Clocks that are wrong",
     NoticeKind.FAILING: "Failing",
-    NoticeKind.QUARANTINED: "Not readable in JumpCloud",
+    NoticeKind.QUARANTINED: "Not readable in JumpCloud or Keeper",
     NoticeKind.HOOK_FAILED: "Hooks that failed",
     NoticeKind.LOCKED_IN_KEEPER: "Drift: locked in Keeper by somebody else",
     NoticeKind.GIVEN_BY_HAND: "Drift: given by hand in Keeper",

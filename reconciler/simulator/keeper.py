@@ -28,6 +28,8 @@ from reconciler.simulator.service import Request, Response
 
 BASE_PATH: Final = "/api/rest/scim/v2"
 _PATH: Final = re.compile(re.escape(BASE_PATH) + r"/([^/]+)/(Users|Groups|ServiceProviderConfig)(?:/([^/]+))?")
+_MISSING: Final = object()
+"""The value of a field that is not shown."""
 _USER_FIELDS: Final = {
     "displayName": "display_name",
     "externalId": "external_id",
@@ -39,7 +41,7 @@ _CONTROLS: Final = (
     "add_user", "lock", "unlock", "delete_user", "change_email", "rename_user", "accept_invitation",
     "move_user_to_other_node",
     "add_team", "rename_team", "delete_team", "approve_team", "approve_all", "add_member", "remove_member",
-    "throttle", "set_dialect", "inventory", "load",
+    "throttle", "set_dialect", "show_oddly", "refuse", "inventory", "load",
 )  # fmt: skip
 
 
@@ -84,6 +86,8 @@ class Keeper(Enterprise):
         self.on_change: Callable[[Sequence[Change]], None] | None = None
         self._clock = clock
         self._throttle: _Throttle | None = None
+        self._odd: dict[str, dict[str, Any]] = {}
+        self._refused: dict[str, int] = {}
 
     def base_path(self, node: str | None = None) -> str:
         """The path of a node's SCIM endpoint, without a slash at its end."""
@@ -106,6 +110,25 @@ class Keeper(Enterprise):
         As Keeper's other interfaces do it: 403 without Retry-After; else 429 with it.
         """
         self._throttle = None if after is None else _Throttle(after, seconds, as_403, left=after)
+
+    @atomic
+    def show_oddly(self, id: str, fields: Mapping[str, Any] | None = None, missing: Sequence[str] = ()) -> None:
+        """Show a user or team with these fields in place of its own, and without the missing ones; neither ends it.
+
+        What is stored stays as it is: only what is shown is odd, in lists too.
+        """
+        self._odd[id] = {**dict.fromkeys(missing, _MISSING), **(fields or {})}
+
+    @atomic
+    def refuse(self, subject: str, status: int | None = 403) -> None:
+        """Refuse every request for one user or team by its id, or for the list "Users" or "Groups"; None ends it."""
+        self._refused.pop(subject, None)
+        if status is not None:
+            self._refused[subject] = status
+
+    def _oddly(self, id: str, document: dict[str, Any]) -> dict[str, Any]:
+        document |= self._odd.get(id, {})
+        return {name: value for name, value in document.items() if value is not _MISSING}
 
     @atomic
     def set_dialect(self, /, **changes: Any) -> None:
@@ -173,6 +196,9 @@ class Keeper(Enterprise):
             raise Refusal(404, "No such resource")
         self._authorize(request, match[1])
         call = _Call(request, match[1], unquote(match[3] or ""))
+        listed = request.method == "GET" and not match[3]
+        if (status := self._refused.get(match[2] if listed else call.subject)) is not None:
+            raise Refusal(status, "Refused")
         methods = self._methods(match[2], one=match[3] is not None)
         if request.method not in methods:
             raise Refusal(405, f"{request.method} is not supported here", {"allow": ", ".join(methods)})
@@ -209,7 +235,12 @@ class Keeper(Enterprise):
         start, count = scim.paging_of(call.request)
         size = min(scim.DEFAULT_COUNT if count is None else count, self.dialect.page_cap)
         resources = [render(subject) for subject in islice(ids, start - 1, start - 1 + size)]
-        return scim.reply(200, scim.render_list(len(ids), start, resources))
+        document = scim.render_list(len(ids), start, resources)
+        if self.dialect.totals == "page":
+            document["totalResults"] = len(resources)
+        elif self.dialect.totals == "none":
+            del document["totalResults"]
+        return scim.reply(200, document)
 
     def _patched(self, document: dict[str, Any]) -> Response:
         return scim.reply(200, document) if self.dialect.patch_reply == "body" else Response(204)
@@ -221,7 +252,7 @@ class Keeper(Enterprise):
         wanted = scim.filter_of(call.request, ("id", "userName", "displayName"))
         if wanted:
             found = self._matching_users(found, wanted)
-        return self._page(call, found, lambda user: scim.render_user(self._users[user], self.dialect))
+        return self._page(call, found, lambda user: self._rendered_user(self._users[user]))
 
     def _matching_users(self, ids: Collection[str], wanted: scim.Filter) -> list[str]:
         text = wanted.value.casefold()
@@ -236,6 +267,9 @@ class Keeper(Enterprise):
                 users = [self._users[user] for user in ids]
                 return [user.id for user in users if (user.display_name or user.email).casefold() == text]
 
+    def _rendered_user(self, user: Account) -> dict[str, Any]:
+        return self._oddly(user.id, scim.render_user(user, self.dialect))
+
     def _user(self, call: _Call, missing: int) -> Account:
         user = self._users.get(call.subject)
         if user is None or user.node != call.node:
@@ -243,7 +277,7 @@ class Keeper(Enterprise):
         return user
 
     def _get_user(self, call: _Call) -> Response:
-        return scim.reply(200, scim.render_user(self._user(call, 404), self.dialect))
+        return scim.reply(200, self._rendered_user(self._user(call, self.dialect.missing_status)))
 
     def _post_user(self, call: _Call) -> Response:
         edits = scim.read_user(scim.document_of(call.request))
@@ -259,7 +293,7 @@ class Keeper(Enterprise):
         new = Account(self._make_user_id(), call.node, self._stored_address(email))
         user = self._edited(new, edits)
         self._put_user(user)
-        return scim.reply(201, scim.render_user(user, self.dialect))
+        return scim.reply(201, self._rendered_user(user))
 
     def _links(self, holder: Account, email: str, node: str) -> bool:
         primary = holder.email.casefold() == email.casefold()
@@ -272,7 +306,7 @@ class Keeper(Enterprise):
             kept = [edit for edit in edits if not isinstance(edit, SetActive) and not _is_user_name(edit)]
             linked = self._edited(linked, kept, again=True)
         self._put_user(linked, what="link_user")
-        return scim.reply(self.dialect.link_status, scim.render_user(linked, self.dialect))
+        return scim.reply(self.dialect.link_status, self._rendered_user(linked))
 
     def _put_whole_user(self, call: _Call) -> Response:
         """PUT. `groups` is read-only in RFC 7643 and documented for POST and PATCH only: not taken."""
@@ -282,12 +316,12 @@ class Keeper(Enterprise):
         cleared = [SetText(name, None) for name in scim.USER_TEXTS if name not in named]
         kept = [edit for edit in edits if not isinstance(edit, SetMembership)]
         user = self._commit(user, [*kept, *(cleared if self.dialect.put_clears_missing else ())])
-        return scim.reply(200, scim.render_user(user, self.dialect))
+        return scim.reply(200, self._rendered_user(user))
 
     def _patch_user(self, call: _Call) -> Response:
         user = self._user(call, self.dialect.gone_status)
         user = self._commit(user, scim.read_user_patch(scim.document_of(call.request)))
-        return self._patched(scim.render_user(user, self.dialect))
+        return self._patched(self._rendered_user(user))
 
     def _delete_user(self, call: _Call) -> Response:
         """DELETE only locks; of an invited user, assumed: as active:false."""
@@ -389,20 +423,20 @@ class Keeper(Enterprise):
 
     def _render_group(self, team: Team, call: _Call) -> dict[str, Any]:
         if scim.excludes_members(call.request):
-            return scim.render_group(team, None)
+            return self._oddly(team.id, scim.render_group(team, None))
         pending = self._ids("pending", team.id) if self.dialect.shows_pending_memberships else ()
-        return scim.render_group(team, [*self._ids("team", team.id), *pending])
+        return self._oddly(team.id, scim.render_group(team, [*self._ids("team", team.id), *pending]))
 
     def _team(self, call: _Call) -> Team:
         team = self._teams.get(call.subject)
         if team is None or team.node != call.node:
-            raise Refusal(404, "Group not found")
+            raise Refusal(self.dialect.missing_status, "Group not found")
         return team
 
     def _get_group(self, call: _Call) -> Response:
         team = self._team(call)
         if not (team.approved or self.dialect.shows_queued_teams or self.dialect.gets_hidden_teams):
-            raise Refusal(404, "Group not found")
+            raise Refusal(self.dialect.missing_status, "Group not found")
         return scim.reply(200, self._render_group(team, call))
 
     def _post_group(self, call: _Call) -> Response:

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, TypeAdapter
 
 ErrorBody = Literal["scim", "keeper", "empty", "html"]
 UsernameChange = Literal["rename", "alias", "ignore", "refuse"]
+Totals = Literal["list", "page", "none"]
 PatchReply = Literal["body", "none"]
 UserAttribute = Literal["externalId", "displayName", "name.givenName", "name.familyName", "active", "groups"]
 GroupAttribute = Literal["externalId", "displayName", "members"]
@@ -120,7 +121,13 @@ class Dialect:
     """Not documented: the refusal of an address outside the reserved domains."""
 
     gone_status: int = 404
-    """Documented for GET: 404. Assumed for PATCH, PUT and DELETE of a user who was deleted meanwhile."""
+    """Assumed: 404 for PATCH, PUT and DELETE of a user who was deleted meanwhile."""
+
+    missing_status: int = 404
+    """Documented for GET of a user: 404. Assumed for GET, PATCH and DELETE of a group. Or 410."""
+
+    totals: Totals = "list"
+    """RFC 7644: totalResults counts the list. "page": it counts the page alone. "none": it is left out."""
 
     error_body: ErrorBody = "scim"
     """Not published. "scim": RFC 7644 section 3.12; "keeper": as its other interfaces; "empty"; "html"."""

@@ -17,7 +17,6 @@ from reconciler.plan import Kind
 from reconciler.rows import json_text, time_text
 from reconciler.statefile_errors import Damaged, translated
 
-
 CANARY_LASTS = timedelta(days=7)
 """How long a kind of operations stays open once its canary has passed."""
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
+from reconciler import keeper_quarantine
 from reconciler.inventory import from_json, to_json
 from reconciler.merge import merged
 from reconciler.model import Account, Failure, Inventory, Snapshot, Team, Unclear
@@ -86,7 +87,7 @@ class Snapshots(OpenFile):
             for table in ("users", "teams", "memberships"):
                 connection.execute(f"DELETE FROM {table}")
             connection.execute(
-                "DELETE FROM meta WHERE key IN ('canaries', 'reviewed', 'read_at', 'inventory', 'unclear')"
+                "DELETE FROM meta WHERE key IN ('canaries', 'reviewed', 'read_at', 'inventory', 'unclear', 'odd')"
             )
             for former, state in ((State.PLANNED, State.PUT_OFF), (State.SENT, State.UNKNOWN)):
                 connection.execute(
@@ -122,6 +123,7 @@ class Snapshots(OpenFile):
                 read_at=time_of(meta(connection, "read_at")),
                 unclear=_unclear(meta(connection, "unclear")),
                 inventory=from_json(kept) if (kept := meta(connection, "inventory")) else None,
+                odd=keeper_quarantine.from_json(meta(connection, "odd") or "[]"),
             )
 
     def reviewed(self) -> bool:
@@ -177,6 +179,8 @@ class Snapshots(OpenFile):
             if snapshot.unclear != before.unclear:
                 kept = {key: [time_text(one.since), one.name, one.words] for key, one in snapshot.unclear.items()}
                 self._set_meta("unclear", json_text(kept))
+            if snapshot.odd != before.odd:
+                self._set_meta("odd", keeper_quarantine.to_json(snapshot.odd))
             if snapshot.read_at != before.read_at and snapshot.read_at is not None:
                 self._set_meta("read_at", time_text(snapshot.read_at))
 

@@ -123,7 +123,7 @@ class StateFiles:
             store.orders()
             store.told("webhook")
             store.under_way()
-            store.open_kinds(NOW)
+            store.open_kinds(datetime.now(UTC))
             cycle.look_back(store, "ada@example.com", "not asked")
         with Store.open(office.path, write=False) as store:
             services = office.services(scene)

@@ -46,7 +46,8 @@ def with_reply(office: Office, scene: str, path: str, change: Callable[[Response
 def test_an_external_id_that_utf8_cannot_spell_stops_nobody(office: Office) -> None:
     def change(response: Response) -> Response:
         document = json.loads(response.body)
-        document["Resources"][1]["externalId"] = "a\ud800"
+        for row in document["Resources"][1:2]:
+            row["externalId"] = "a\ud800"
         return Response.of_json(200, document)
 
     assert with_reply(office, "resync", "/Users?", change).result == "done"

@@ -1,0 +1,62 @@
+"""A cycle whose list of Keeper could not be had: it goes on from the snapshot, with less. Pure.
+
+Nobody is created or adopted, no team is queued, and whoever has an operation without a known outcome is locked at most.
+"""
+
+from collections.abc import Set
+from dataclasses import replace
+
+from reconciler.model import Directory, Snapshot
+from reconciler.pairs import Match
+from reconciler.plan import Kind, Notice, NoticeKind, Operation, Subject
+
+_CREATES = frozenset({Kind.CREATE_USER, Kind.QUEUE_TEAM})
+
+
+def without_adoptions(found: Match, directory: Directory, snapshot: Snapshot) -> Match:
+    """The pairs without those that were not in the snapshot: they rest on what Keeper held some time ago."""
+    teams = {k: t for k, t in snapshot.teams.items() if _owner(found.teams.get(k)) != _owner(t)}
+    fresh = {k: a for k, a in snapshot.accounts.items() if _owner(found.accounts.get(k)) != _owner(a)}
+    accounts = {**found.accounts, **fresh}
+    for keeper_id, account in accounts.items():
+        before = snapshot.accounts[keeper_id].memberships
+        undone = {t: before[t] for t in teams if t in before and account.memberships.get(t) != before[t]}
+        if undone:
+            accounts[keeper_id] = replace(account, memberships={**account.memberships, **undone})
+    account_of = {user_id: k for user_id, k in found.account_of.items() if k not in fresh}
+    account_of |= {a.jumpcloud_id: k for k, a in fresh.items() if a.managed and a.jumpcloud_id in directory.users}
+    team_of = {group_id: k for group_id, k in found.team_of.items() if k not in teams}
+    team_of |= {t.jumpcloud_id: k for k, t in teams.items() if t.managed and t.jumpcloud_id in directory.groups}
+    return replace(
+        found,
+        accounts=accounts,
+        teams={**found.teams, **teams},
+        account_of=account_of,
+        team_of=team_of,
+        adopted=[k for k in found.adopted if k not in fresh],
+    )
+
+
+def _owner(row: object) -> object:
+    return getattr(row, "standing", None), getattr(row, "jumpcloud_id", None)
+
+
+def from_snapshot(op: Operation, uncertain: Set[str]) -> Operation | None:
+    """The part of an operation that the snapshot is enough for, None where there is none.
+
+    `uncertain` are the keys of subjects whose last operation has no known outcome.
+    """
+    if op.kind in _CREATES or (op.subject.key in uncertain and op.kind is not Kind.DEACTIVATE_USER):
+        return None
+    queued = tuple(team for team in op.add if team.keeper_id)
+    return replace(op, add=queued) if op.changes or queued or op.remove else None
+
+
+def notice(why: str) -> Notice:
+    """The notice of such a cycle; `why` says which list could not be had."""
+    words = (
+        f"{why.rstrip('. ')}. This cycle goes on from what was last read of Keeper: nobody was created or adopted, no "
+        "team was queued, and nothing but locks was sent for subjects whose last operation has no known outcome. "
+        "The next cycle lists Keeper again"
+    )
+    return Notice(NoticeKind.QUARANTINED, Subject("list", "Keeper's lists of users and teams"), words)

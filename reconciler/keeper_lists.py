@@ -1,0 +1,113 @@
+"""How one of Keeper's lists is read whole: its end is proven by the empty page behind it, never by a total."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from reconciler.keeper_replies import Page
+from reconciler.tasks import together
+
+R = TypeVar("R")
+
+PAGE_SIZE = 500
+"""Resources asked for in one page."""
+READS = 3
+"""How often a list is read that does not add up."""
+
+Fetch = Callable[[int, int], Awaitable[Page]]
+"""One page by its startIndex, from 1, and its count."""
+
+
+class EndlessList(Exception):
+    """A list is longer than any node's, or announces to be."""
+
+
+@dataclass(slots=True)
+class Reading(Generic[R]):
+    """One reading of a whole list: the records by id, and the distinct rows without a usable id.
+
+    `ended`: the page behind the last row was empty. `totals` are those that the pages announced; `of_pages` says that
+    each announced no more than its own rows.
+    """
+
+    found: dict[str, R] = field(default_factory=dict)
+    nameless: dict[str, Any] = field(default_factory=dict)
+    totals: set[int] = field(default_factory=set)
+    of_pages: bool = True
+    ended: bool = False
+
+    @property
+    def rows(self) -> int:
+        """The number of records that were listed."""
+        return len(self.found) + len(self.nameless)
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether the list came to its end, and announced as many rows as it has, or none at all.
+
+        A total may be missing or count its page alone: then it says nothing.
+        """
+        return self.ended and (self.totals <= {self.rows} or self.of_pages)
+
+
+class List(Generic[R]):
+    """One list. `parse` reads a row and raises ValueError for one without a usable id; `most` bounds the list."""
+
+    def __init__(
+        self,
+        fetch: Fetch,
+        parse: Callable[[Any], tuple[str, R]],
+        most: int,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self._fetch = fetch
+        self._parse = parse
+        self._most = most
+        self._progress = progress
+        self._reading: Reading[R]
+        self._start = 1
+
+    async def read(self, *, parallel: bool) -> Reading[R]:
+        """Read the list once. `parallel`: ask for all announced pages, and for the one behind them, at once.
+
+        Raises EndlessList, and what `fetch` raises.
+        """
+        self._reading, self._start = Reading(), 1
+        first = await self._fetch(1, PAGE_SIZE)
+        more = self._take(first)
+        size, total = len(first.rows), first.total or 0
+        if parallel and more and total > size:
+            # One request more than the announced pages need: the page behind the end is asked for with them.
+            starts = [*range(1 + size, total + 1, size), total + 1]
+            for start, page in zip(starts, await together(self._fetch(at, size) for at in starts), strict=True):
+                # Behind a page that is shorter than its place the others do not join on.
+                if start != self._start or not more:
+                    break
+                more = self._take(page)
+        while more:
+            more = self._take(await self._fetch(self._start, PAGE_SIZE))
+        return self._reading
+
+    def _take(self, page: Page) -> bool:
+        """Take one page that joins on; returns whether the list goes on."""
+        reading, known, rows = self._reading, self._reading.rows, len(page.rows)
+        if page.total is not None and (rows or page.total):
+            reading.totals.add(page.total)
+            reading.of_pages = reading.of_pages and page.total == rows
+        if not rows:
+            reading.ended = bool(known) or not page.total
+            return False
+        for row in page.rows:
+            try:
+                id, record = self._parse(row)
+            except ValueError:
+                reading.nameless[repr(row)] = row
+            else:
+                reading.found[id] = record
+        self._start += rows
+        if max(page.total or 0, reading.rows) > self._most:
+            raise EndlessList
+        if self._progress:
+            self._progress(reading.rows, max(page.total or 0, reading.rows))
+        # A page of nothing but known rows: the service does not page as it should, and proves no end.
+        return reading.rows > known
