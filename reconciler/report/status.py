@@ -76,6 +76,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
         "teams": {
             "managed": sum(team.managed and not team.gone for team in snapshot.teams.values()),
             "waiting": waiting,
+            "inventory_read_at": stamp(snapshot.inventory.read_at) if snapshot.inventory else None,
         },
         "held": _held(store),
         "decisions": [_decision(store, request) for request in store.open_requests(now)],
@@ -193,8 +194,9 @@ def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
         who = users["oldest_leaver"]
         words = f"{clean(who['email'], 80)} left the scope on {spoken(who['left_at'])} and is still active"
         lines += [*wrapped(f"The oldest leaver: {words}. Why:", width), "  reconciler leavers"]
-    lines += wrapped(f"Teams: {groups['managed']} managed, {len(groups['waiting'])} waiting for approval.", width)
-    lines += _limited([_waiting(entry) for entry in groups["waiting"]], width)
+    approvals = teams.in_words(groups["waiting"], groups["inventory_read_at"])
+    lines += wrapped(f"Teams: {groups['managed']} managed; {approvals}.", width)
+    lines += _limited([_waiting(entry) for entry in groups["waiting"] if not entry["listed"]], width)
     lines += _limited([_unsettled(entry) for entry in found["unsettled_teams"]], width)
     lines += _limited([_failure(entry) for entry in found["failing"]], width)
     for entry in found["receivers_failing"]:

@@ -47,10 +47,11 @@ def held() -> Snapshot:
 
 
 def test_what_waits_is_the_team_and_its_members_since_the_oldest() -> None:
-    (waiting,) = teams.waiting(held(), TeamPolicy())
+    waiting, sales = teams.waiting(held(), TeamPolicy())
     since = (NOW - DAY).strftime("%Y-%m-%dT%H:%M:%SZ")
-    assert waiting == {"team": HOSTILE, "queued": True, "members": 1, "since": since, "certain": False}
-    assert teams.waiting(held(), TeamPolicy(role_prefix="\x1b")) == []
+    assert waiting == {"team": HOSTILE, "queued": True, "members": 1, "since": since, "certain": False, "listed": False}
+    assert (sales["team"], sales["listed"]) == ("Sales", True), "being listed is no approval"
+    assert [entry["team"] for entry in teams.waiting(held(), TeamPolicy(role_prefix="\x1b"))] == ["Sales"]
 
 
 def test_each_member_with_what_is_known_of_them() -> None:
