@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from loguru import logger
 
 from reconciler import approval, exits, hooks, metrics, notify, standing
-from reconciler.alerts import HISTORY, Key, Situation, merely_left
+from reconciler.alerts import HISTORY, TOLD_WHEN_DONE, Key, Situation, merely_left
 from reconciler.config import Settings
 from reconciler.cycle import Order, Outcome
 from reconciler.http import Counters
@@ -175,7 +175,7 @@ class After:
                 plan=outcome.plan if outcome else None,
                 whole=whole,
                 results=list(outcome.results.values()) if outcome else (),
-                done=self.store.tellable(now - HISTORY),
+                done=self.store.done_since(now - HISTORY, TOLD_WHEN_DONE),
                 passed=self.store.passed_canaries(),
                 failing=self.standing.failing,
                 merely_left=self.standing.merely_left,

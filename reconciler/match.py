@@ -349,7 +349,9 @@ def _remember(result: Match, directory: Directory, snapshot: Snapshot, policy: P
             pilot=in_pilot(policy, directory, user, account) if policy.only else account.pilot,
             # Before the first plan is through, a leaver's lock is taken for ours: we may have forgotten it.
             locked_by_us=(account.locked_by_us and not (in_scope and account.active))
-            or (not snapshot.reviewed and not account.active and not account.gone and (user is None or has_left(user))),
+            or (not snapshot.reviewed and not account.active and not account.gone and (user is None or has_left(user)))
+            # Who left, went out of this node and is back is created anew like anybody whom we had locked.
+            or (account.gone and account.left_at is not None and belongs),
             review_lock=account.review_lock and not belongs,
         )
         if in_scope and account.active and not account.gone:

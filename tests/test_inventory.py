@@ -49,6 +49,7 @@ def test_rows_of_commander_are_read() -> None:
             "tX": InventoryTeam("tX", "Other", "Root", False, frozenset(), frozenset({"b@x"})),
         },
         frozenset({"ada@x"}),
+        {"ada@x": "Invited", "b@x": "Active"},
     )
     assert from_json(to_json(found)) == found
     assert parse(json.dumps({"teams": TEAMS, "users": USERS}).encode(), NOW) == found
