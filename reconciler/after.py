@@ -20,6 +20,7 @@ from reconciler.http import Counters
 from reconciler.model import Snapshot
 from reconciler.plan import Kind, Notice, NoticeKind
 from reconciler.policy import Mode
+from reconciler.promise import failing
 from reconciler.reading import NobodyThere, Stopped
 from reconciler.standing import Standing
 from reconciler.store import State, StateError, Store
@@ -101,7 +102,9 @@ class After:
             after = after.failed(outcome.stopped, now, resync=resync)
         elif whole:
             after = replace(after.succeeded(resync=resync), last_good=now if good else after.last_good)
-        after = replace(after, merely_left=merely_left(outcome.plan, after.merely_left))
+        lacks = failing(outcome.plan, {number: result.state.value for number, result in outcome.results.items()})
+        others = {key: lack for key, lack in after.lacks.items() if not whole and key not in outcome.plan.focus}
+        after = replace(after, merely_left=merely_left(outcome.plan, after.merely_left), lacks={**others, **lacks})
         snapshot = self._snapshot(settings)
         self._keep(_inventoried(after, settings, outcome, snapshot, began))
         await self._tell(settings, snapshot, outcome, whole=whole, began=began, now=now)

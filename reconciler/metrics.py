@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from reconciler.approval import APPROVE, INVENTORY
 from reconciler.model import Account, Snapshot, Team
 from reconciler.policy import Policy
+from reconciler.promise import Lack, leavers, outside_pilot
 from reconciler.report import files
 from reconciler.standing import Standing
 from reconciler.waiting import Waiting, waiting
@@ -45,7 +46,7 @@ def measure(tenant: str, snapshot: Snapshot, standing: Standing, policy: Policy,
     waits = waiting(snapshot, policy.teams)
     queued = {found.team.keeper_id: found for found in waits if found.queued}
     teams = [team for team in snapshot.teams.values() if not team.gone]
-    leavers = [a.left_at for a in accounts if a.managed and a.active and a.left_at and not a.protected_as]
+    unlocked = [a.left_at for a in leavers(snapshot) if not (a.protected_as or outside_pilot(a, policy))]
     return Measured(
         tenant,
         standing,
@@ -55,7 +56,7 @@ def measure(tenant: str, snapshot: Snapshot, standing: Standing, policy: Policy,
         dict.fromkeys(("managed", "queued", "approval_not_visible", "unmanaged"), 0)
         | Counter(_team_state(team, queued.get(team.keeper_id)) for team in teams),
         _waiting_counts(waits, len(snapshot.unsettled_teams)),
-        min(leavers, default=None),
+        min(filter(None, unlocked), default=None),
         min(
             [found.since for found in waits if found.since and not found.listed]
             + list(snapshot.unsettled_teams.values()),
@@ -147,7 +148,9 @@ def _families(measured: Measured, now: datetime) -> "Iterator[Metric]":
     yield gauge("held_operations", "Operations of the newest plan that wait for a person.", {"": measured.held})
     yield gauge("quarantined", "Records, fields and lists of JumpCloud that can't be read.", {"": measured.quarantined})
     leaver = age(measured.leaver_since)
-    yield gauge("oldest_leaver_seconds", "Since the oldest leaver left who is not locked; 0: none.", {"": leaver})
+    yield gauge("oldest_leaver_seconds", "Since the oldest leaver left who is not known to be locked.", {"": leaver})
+    lacks = dict.fromkeys(map(str, Lack), 0) | Counter(standing.lacks.values())
+    yield gauge("failing", "People and teams for whom an operation keeps failing, by what they lack.", lacks, "lacks")
     yield gauge("waiting", "What was asked for in Keeper and is not known to be approved.", measured.waiting, "what")
     waits = age(measured.waiting_since)
     yield gauge(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.alerts import Failing, Key, Refusal
 from reconciler.approval import Attempts
+from reconciler.promise import Lack
 
 if TYPE_CHECKING:
     from reconciler.apply import Result
@@ -31,7 +32,8 @@ class Standing:
     one did not (see `succeeded`). `merely_left`: who did, as last read (see `alerts.merely_left`). `approvals`: the
     attempts since something was queued last. `hooks`: the programs that failed when last run, with what went wrong.
     `untold`: the receivers that did not take what they were sent last, since when and why; `refused`: what each refuses
-    for now. `duration`: seconds that the last cycle took.
+    for now. `lacks`: who keeps failing and what they lack, by subject key, as of the newest run (see `promise.Lack`).
+    `duration`: seconds that the last cycle took.
     """
 
     last_good: datetime | None = None
@@ -41,6 +43,7 @@ class Standing:
     hooks: Mapping[str, str] = field(default_factory=dict)
     untold: Mapping[str, tuple[datetime, str]] = field(default_factory=dict)
     refused: Mapping[str, Mapping[Key, Refusal]] = field(default_factory=dict)
+    lacks: Mapping[str, str] = field(default_factory=dict)
     duration: float = 0.0
     totals: Totals = field(default_factory=dict)
 
@@ -105,6 +108,7 @@ def to_json(standing: Standing) -> str:
                 name: [[*key, one.since.isoformat(), one.last.isoformat()] for key, one in mine.items()]
                 for name, mine in standing.refused.items()
             },
+            "lacks": dict(standing.lacks),
             "duration": round(standing.duration, 3),
             "totals": {key: round(number, 3) for key, number in standing.totals.items()},
         },
@@ -137,6 +141,7 @@ def from_json(text: str | None) -> Standing:
                 }
                 for name, mine in found.get("refused", {}).items()
             },
+            lacks={str(key): Lack(lack).value for key, lack in found.get("lacks", {}).items()},
             duration=float(found.get("duration", 0)),
             totals={str(key): float(number) for key, number in found.get("totals", {}).items()},
         )

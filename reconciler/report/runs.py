@@ -105,7 +105,7 @@ def _finished(
     if outcome.result == "nothing" or (outcome.result == "observed" and not plan.operations):
         return entries
     results = {number: (result.state.value, result.error) for number, result in outcome.results.items()}
-    verdict = words.run_verdict(plan, [state for state, _ in results.values()])
+    verdict = words.run_verdict(plan, {number: state for number, (state, _) in results.items()})
     entry = Entry(
         name=_name(at, outcome.result, plan.id),
         key=f"{outcome.result}:{plan.id}",

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from reconciler.model import DISPLAY_NAME, EXTERNAL_ID, FAMILY_NAME, GIVEN_NAME, USER_NAME
 from reconciler.plan import Cause, Change, Held, Kind, Notice, NoticeKind, Operation, Plan, Rule, Subject
+from reconciler.promise import failing, failing_words
 from reconciler.report.terminal import clean
 
 PEOPLE = {
@@ -180,7 +181,18 @@ class Verdict:
 def verdict(plan: Plan, *, past: bool = False) -> Verdict:
     """What a plan comes to; `past`: what it came to, where nothing of it was sent."""
     found = _verdict(plan, past=past)
-    return replace(found, rest=" ".join(filter(None, (_leaving(plan), found.rest))))
+    return _failing_first(replace(found, rest=" ".join(filter(None, (_leaving(plan), found.rest)))), plan, {})
+
+
+def _failing_first(found: Verdict, plan: Plan, states: Mapping[int, str]) -> Verdict:
+    """The verdict that says first who fails, every time and not only the first."""
+    lacks = failing(plan, states).values()
+    if not lacks:
+        return found
+    who = f"FAILING for {failing_words(lacks)}."
+    if found.tone is Tone.FAILED:
+        return replace(found, head=f"{found.head} {who}")
+    return replace(found, tone=found.tone if found.tone is Tone.HELD else Tone.FAILED, head=f"{who} {found.head}")
 
 
 def _leaving(plan: Plan) -> str:
@@ -238,10 +250,15 @@ def result_verdict(states: Collection[str]) -> Verdict:
     return Verdict(Tone.FAILED, f"Applied in part: {done} done, {rest}.")
 
 
-def run_verdict(plan: Plan, states: Collection[str]) -> Verdict:
-    """What a run came to: its plan, and the states of the operations that were sent."""
+def run_verdict(plan: Plan, states: Mapping[int, str]) -> Verdict:
+    """What a run came to: its plan, and the states of the operations that were sent, by their index in the plan."""
     if not states:
         return verdict(plan, past=True)
+    return _failing_first(_run_verdict(plan, states.values()), plan, states)
+
+
+def _run_verdict(plan: Plan, states: Collection[str]) -> Verdict:
+    """The verdict without who fails."""
     result = result_verdict(states)
     sent = " ".join(filter(None, (sentence(amounts([op for op in plan.operations if op.sent])), _leaving(plan))))
     if not plan.held:
