@@ -48,8 +48,8 @@ _LACK_WORDS = {
 }
 
 
-def failing(plan: Plan, states: Mapping[int, str]) -> dict[str, Lack]:
-    """Return who fails, by subject key, with what they lack: now, or before and not done since.
+def failing(plan: Plan, states: Mapping[int, str], *, newly: bool = True) -> dict[str, Lack]:
+    """Return who fails, by subject key, with what they lack: before and not done since, and, where `newly`, now.
 
     `states` has the outcome of each operation that was sent, by its index in the plan. What is held fails at nothing.
     """
@@ -59,7 +59,7 @@ def failing(plan: Plan, states: Mapping[int, str]) -> dict[str, Lack]:
     worst = list(Lack)
     for number, op in enumerate(plan.operations):
         state = states.get(number, "")
-        if state == "failed" or (op.subject.key in before and state != "done" and number not in held):
+        if (newly and state == "failed") or (op.subject.key in before and state != "done" and number not in held):
             lack = Lack.TEAM if op.subject.type == "team" else _LACKS[op.kind]
             found[op.subject.key] = min(lack, found.get(op.subject.key, lack), key=worst.index)
     return found

@@ -186,13 +186,11 @@ def verdict(plan: Plan, *, past: bool = False) -> Verdict:
 
 def _failing_first(found: Verdict, plan: Plan, states: Mapping[int, str]) -> Verdict:
     """The verdict that says first who fails, every time and not only the first."""
-    lacks = failing(plan, states).values()
+    lacks = failing(plan, states, newly=False).values()
     if not lacks:
         return found
-    who = f"FAILING for {failing_words(lacks)}."
-    if found.tone is Tone.FAILED:
-        return replace(found, head=f"{found.head} {who}")
-    return replace(found, tone=found.tone if found.tone is Tone.HELD else Tone.FAILED, head=f"{who} {found.head}")
+    tone = found.tone if found.tone is Tone.HELD else Tone.FAILED
+    return replace(found, tone=tone, head=f"FAILING for {failing_words(lacks)}. {found.head}")
 
 
 def _leaving(plan: Plan) -> str:
