@@ -447,7 +447,8 @@ class _Line:
         """Write what is to be sent to the journal; returns the journal ids by the index in the plan."""
         sent = [(number, op) for number, op in enumerate(judged.plan.operations) if op.sent]
         decisions = {place: judged.decisions.get(number, "") for place, (number, _) in enumerate(sent)}
-        left = {keeper_id: a.left_at for keeper_id, a in learnt.accounts.items() if a.left_at}
+        # Who had left before we came was first seen by us then: that says nothing of when they left.
+        left = {keeper_id: a.left_at for keeper_id, a in learnt.accounts.items() if a.left_at and not a.review_lock}
         ids = self.store.write_ahead(run_id, [op for _, op in sent], decisions, self.now, left)
         return {number: journal_id for (number, _), journal_id in zip(sent, ids, strict=True)}
 

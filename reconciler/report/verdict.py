@@ -312,7 +312,7 @@ def access(look: Look) -> str:
     if account is None:
         return "not in Keeper" if look.snapshot.read_at else "nothing known of Keeper"
     if account.gone:
-        return "gone from Keeper"
+        return "not in this Keeper node any more"
     if account.active:
         return "active in Keeper"
     return f"locked in Keeper by {'us' if account.locked_by_us else 'somebody else'}"

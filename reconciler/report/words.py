@@ -40,7 +40,7 @@ NOTICES = {
     NoticeKind.DRIFT: "Drift: changed in Keeper behind our back",
     NoticeKind.WAITING_FOR_APPROVAL: "Waiting for approval in Keeper",
     NoticeKind.ADDRESS_CHANGE: "Changed addresses",
-    NoticeKind.GONE: "Gone from Keeper",
+    NoticeKind.GONE: "Not in this Keeper node any more",
     NoticeKind.NO_ADDRESS: "Without an e-mail address",
     NoticeKind.STATE_UNKNOWN: "Staged, or in an unknown state",
     NoticeKind.IN_GRACE: "Out of scope, still in grace",
