@@ -412,7 +412,7 @@ class _Line:
     async def own_locks(self, judged: Judged, learnt: Snapshot, read: Read) -> tuple[Judged, Snapshot]:
         """What a lock that is newly taken for ours rests on is confirmed: on somebody's return it would be undone."""
         known = {**read.before.accounts, **read.snapshot.accounts}
-        fresh = [a for k, a in learnt.accounts.items() if a.locked_by_us and not known[k].locked_by_us]
+        fresh = [a for k, a in learnt.accounts.items() if a.locked_by_us and not (known[k].locked_by_us or a.gone)]
         leavers = [Subject("user", a.email, a.jumpcloud_id, a.keeper_id) for a in fresh]
         doubts = await unconfirmed_locks(leavers, self.services.jumpcloud)
         if not doubts:
