@@ -20,6 +20,7 @@ from reconciler.evidence_age import last_moment
 from reconciler.match import same
 from reconciler.model import DISPLAY_NAME, USER_NAME, Account, KeeperTeam, KeeperUser, Snapshot, Team, fold
 from reconciler.plan import PHASES, Kind, Notice, NoticeKind, Operation, TeamRef
+from reconciler.promise import gone_words
 from reconciler.rows import UNCONFIRMED, State
 from reconciler.settle import linked_to
 from reconciler.snapshot import after_team, after_user, gone
@@ -131,6 +132,7 @@ class _Run:
         self.former_team_of = {t.jumpcloud_id: k for k, t in snapshot.teams.items() if t.managed and t.jumpcloud_id}
         self.team_of = {group: k for group, k in self.former_team_of.items() if not snapshot.teams[k].gone}
         self.passed = set(journal.passed_canaries())
+        self.inventory = snapshot.inventory
         self.put_off_kinds: dict[Kind, str] = {}
         self.begun: set[int] = set()
         self.broken: Exception | None = None
@@ -299,7 +301,7 @@ class _Run:
         if canary or denied or op.kind is Kind.DEACTIVATE_USER:
             looked, shown = await self._look(sent, reply, needed=denied or op.kind is Kind.DEACTIVATE_USER)
             if looked and shown is None and op.kind is Kind.DEACTIVATE_USER:
-                self._gone(number, op, "only invited: withdrawn by the lock")
+                self._gone(number, op, gone_words(self.inventory, op.subject.name, self.clock()))
                 return False
             disagreement = _disagreement(sent, shown, before, remove) if looked else None
             if disagreement is not None and op.kind is not Kind.CREATE_USER:
@@ -487,6 +489,8 @@ class _Run:
     # -- what went wrong --------------------------------------------------------------------------------------------
 
     def _refused(self, number: int, op: Operation, error: scim.KeeperError) -> None:
+        # An administrator knows nobody by a Keeper id.
+        error.subject = op.subject.name if op.subject.type == "user" else f"The team “{op.subject.name}”"
         if error.stops_apply and not self.applied.stopped:
             self.applied.stopped = str(error)
         if isinstance(error, scim.SeatsExceeded):

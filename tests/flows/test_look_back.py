@@ -213,7 +213,7 @@ def test_history_by_person_team_kind_result_and_who_decided(world: World) -> Non
     assert len(found("--by", locked["decision"]["by"])) == document(world, "history", "--json")["total"]
     assert found("--by", "nobody-else") == []
     text = flat(world.run("history", "p3@example.com").stdout)
-    assert "p3@example.com locked: suspended in JumpCloud; only invited: withdrawn by the lock; let" in text
+    assert "p3@example.com locked: suspended in JumpCloud; withdrawn or deleted, not known which; let" in text
     assert "they left \\x1b[31mEvil\\u202e" in text
     assert f"ordered by {locked['decision']['by']} (Tuesday's changes)" in flat(
         world.run("history", "p1@example.com").stdout

@@ -55,6 +55,7 @@ def test_who_keeps_failing_is_exit_5_and_the_first_line_every_time(world: World,
     world.back.faults.add(status(400), method="PATCH", target="/Users")
     first = world.run("apply", expect=5)
     assert first.stdout.startswith("None of it is known to be done: 2 failed.")
+    assert "p0@example.com was not unlocked: Keeper refused it" in flat(first.stdout)
     world.jumpcloud.update_user(ids[5], lastname="Other", displayname="P5 Other")
     for _ in range(2):
         again = world.run("apply", expect=5)
