@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from reconciler import cycle
 from reconciler.simulator.faults import status
-from tests.inside import accept, account
+from tests.inside import Inside, accept, account
 from tests.receiver import Receiver, secret
 from tests.stage import World
 
@@ -38,9 +39,9 @@ def found(world: World, *command: str) -> Any:
 def filled(world: World, people: int = 12) -> list[str]:
     group = world.group("Engineering")
     ids = [world.person(f"p{n}", group) for n in range(people)]
-    world.run("apply")
+    Inside(world).run()
     accept(world)
-    world.run("resync")
+    Inside(world).run(cycle.Order(resync=True))
     return ids
 
 
@@ -49,7 +50,7 @@ def test_who_keeps_failing_is_exit_5_and_the_first_line_every_time(world: World,
     notifying(world, receiver, metrics='[metrics]\ntextfile = "reconciler.prom"\n')
     for one in ids[:2]:
         world.jumpcloud.suspend(one)
-    world.run("apply")
+    Inside(world).run()
     for one in ids[:2]:
         world.jumpcloud.activate(one)
     world.back.faults.add(status(400), method="PATCH", target="/Users")
@@ -57,8 +58,8 @@ def test_who_keeps_failing_is_exit_5_and_the_first_line_every_time(world: World,
     assert first.stdout.startswith("None of it is known to be done: 2 failed.")
     assert "p0@example.com was not unlocked: Keeper refused it" in flat(first.stdout)
     world.jumpcloud.update_user(ids[5], lastname="Other", displayname="P5 Other")
-    for _ in range(2):
-        again = world.run("apply", expect=5)
+    Inside(world).run()
+    again = world.run("apply", expect=5)
     assert again.stdout.startswith("FAILING for 3 people: 2 in scope and locked, 1 with changes not made.")
     assert [fact["about"] for fact in told(receiver, "locked_in_scope")] == ["p0@example.com", "p1@example.com"]
     assert "FAILING for 3 people: 2 in scope and locked" in flat(world.run("status").stdout)
@@ -67,7 +68,7 @@ def test_who_keeps_failing_is_exit_5_and_the_first_line_every_time(world: World,
     assert 'reconciler_failing{lacks="in_scope_and_locked",tenant=""} 2.0' in metrics
     world.back.faults.clear()
     for number in (0, 1, 5):
-        world.run("resync", f"p{number}@example.com")
+        Inside(world).run(cycle.Order(person=f"p{number}@example.com"))
     assert world.run("apply").stdout.startswith("Nothing to do")
     assert "FAILING" not in world.run("status").stdout
     assert len(told(receiver, "unlocked")) == 2
@@ -92,12 +93,10 @@ def test_a_lock_that_meets_a_404_is_open_until_a_person_closes_it(world: World, 
     assert "not verifiable: not in this node; if access has ended: reconciler disown p0@example.com" in fact["text"]
     assert "is closed, nothing else is done" in world.run("disown", "p0@example.com", "--reason", "deleted").stdout
     world.run("apply")
-    assert [one["state"] for one in found(world, "leavers", "--format", "json")["leavers"]] == ["locked", "closed"][
-        ::-1
-    ]
+    assert [one["state"] for one in found(world, "leavers", "--format", "json")["leavers"]] == ["closed", "locked"]
     assert "not in this node" not in world.run("status").stdout
     world.jumpcloud.activate(ids[0])
-    world.run("apply")
+    Inside(world).run()
     assert account(world, ids[0]).active, "closing the question did nothing else"
 
 
@@ -109,16 +108,14 @@ def test_who_left_keeper_before_the_lock_and_comes_back_is_created_anew_also_whe
     ids = filled(world)
     world.keeper.delete_user(account(world, ids[0]).id)
     world.jumpcloud.suspend(ids[0])
-    world.run("apply", expect=None)
-    world.run("resync")
+    Inside(world).run()
     world.jumpcloud.activate(ids[0])
-    world.run("apply")
+    Inside(world).run()
     assert account(world, ids[0]).active
 
 
 def test_old_leavers_of_a_first_plan_are_no_fast_locks(world: World) -> None:
     ids = filled(world)
-    world.run("apply")
     for path in (world.folder / "state").iterdir():
         path.unlink()
     world.jumpcloud.suspend(ids[0])
@@ -134,7 +131,7 @@ def test_leavers_outside_the_pilot_are_no_failures_of_ours(world: World) -> None
     ids = filled(world)
     world.policy["only"] = '{ users = ["p1@example.com"] }'
     world.write_settings()
-    world.run("apply")
+    Inside(world).run()
     with world.state() as store:
         if any(one.pilot for one in store.snapshot().accounts.values() if one.email == "p0@example.com"):
             pytest.skip("whoever was created is still taken for a member of the pilot")
