@@ -13,13 +13,14 @@ from typing import Any, TypeVar
 from loguru import logger
 
 from reconciler import approval, exits, hooks, metrics, notify, standing
-from reconciler.alerts import HISTORY, Key, Situation, merely_left
+from reconciler.alerts import HISTORY, TOLD_WHEN_DONE, Key, Situation, merely_left
 from reconciler.config import Settings
 from reconciler.cycle import Order, Outcome
 from reconciler.http import Counters
 from reconciler.model import Snapshot
 from reconciler.plan import Kind, Notice, NoticeKind
 from reconciler.policy import Mode
+from reconciler.promise import failing
 from reconciler.reading import NobodyThere, Stopped
 from reconciler.standing import Standing
 from reconciler.store import State, StateError, Store
@@ -106,7 +107,9 @@ class After:
             alarms = sum(notice.kind is NoticeKind.WILL_BE_HELD for notice in outcome.plan.notices)
             last_good = now if good else after.last_good
             after = replace(after.succeeded(resync=resync), last_good=last_good, will_be_held=alarms)
-        after = replace(after, merely_left=merely_left(outcome.plan, after.merely_left))
+        lacks = failing(outcome.plan, {number: result.state.value for number, result in outcome.results.items()})
+        others = {key: lack for key, lack in after.lacks.items() if not whole and key not in outcome.plan.focus}
+        after = replace(after, merely_left=merely_left(outcome.plan, after.merely_left), lacks={**others, **lacks})
         snapshot = self._snapshot(settings)
         self._keep(_inventoried(after, settings, outcome, snapshot, began))
         await self._tell(settings, snapshot, outcome, whole=whole, began=began, now=now)
@@ -187,7 +190,7 @@ class After:
                 plan=outcome.plan if outcome else None,
                 whole=whole,
                 results=list(outcome.results.values()) if outcome else (),
-                done=self.store.tellable(now - HISTORY),
+                done=self.store.done_since(now - HISTORY, TOLD_WHEN_DONE),
                 passed=self.store.open_kinds(now),
                 failing=self.standing.failing,
                 merely_left=self.standing.merely_left,

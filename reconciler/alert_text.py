@@ -28,14 +28,15 @@ _CALL = re.compile(r"(?<![^\W_])@(?=(?:channel|here|everyone|all)(?![^\W_]))", r
 
 _HEADS = {
     AlertKind.LEAVER_ACTIVE: (
-        "1 person left the scope and is still active in Keeper",
-        "{} people left the scope and are still active in Keeper",
+        "1 person left the scope and is not verifiably locked in Keeper",
+        "{} people left the scope and are not verifiably locked in Keeper",
     ),
     AlertKind.HELD: ("HELD: changes wait for a person", "HELD: changes wait for a person, by {} limits"),
     AlertKind.WILL_BE_HELD: (
         "WILL BE HELD when grace ends",
         "WILL BE HELD when grace ends, by {} limits",
     ),
+    AlertKind.LOCKED: ("1 person in scope is locked in Keeper", "{} people in scope are locked in Keeper"),
     AlertKind.FAILING: ("Cycles fail",) * 2,
     AlertKind.KIND_STOPPED: (
         "Keeper does not do what is asked: 1 kind of operation was stopped",
@@ -54,9 +55,18 @@ _HEADS = {
         "{} people in scope get nothing new: conflicts of addresses",
     ),
     AlertKind.QUARANTINED: ("1 thing in JumpCloud or Keeper can't be read", "{} things can't be read"),
+    AlertKind.LOCKED_BY_OTHERS: (
+        "1 person in scope is locked in Keeper by somebody else",
+        "{} people in scope are locked in Keeper by somebody else",
+    ),
     AlertKind.DEACTIVATED: ("1 person was locked in Keeper", "{} people were locked in Keeper"),
+    AlertKind.UNLOCKED: ("1 person was unlocked in Keeper", "{} people were unlocked in Keeper"),
+    AlertKind.LOST_TEAM: ("1 person lost a team in Keeper", "{} people lost a team in Keeper"),
     AlertKind.ADDRESS_CHANGE: ("1 e-mail address has changed", "{} e-mail addresses have changed"),
-    AlertKind.WAITING: ("1 approval is overdue in Keeper", "{} approvals are overdue in Keeper"),
+    AlertKind.WAITING: (
+        "1 team or membership is not known to be approved in Keeper",
+        "{} teams or memberships are not known to be approved in Keeper",
+    ),
     AlertKind.CLOCK: ("A clock is or was wrong",) * 2,
     AlertKind.HOOK_FAILED: (
         "A program that the settings name has failed",
@@ -71,8 +81,13 @@ _ADVICE = {
     AlertKind.FAILING: "Nobody is changed meanwhile; it is tried again. More: reconciler status, and the log",
     AlertKind.STUCK: "It is tried again with growing pauses; at once: reconciler resync EMAIL",
     AlertKind.PROTECTED: "If they really left, lock them in the Admin Console or take them out of policy.protect",
+    AlertKind.LOCKED: "At once, for one person: reconciler resync EMAIL. What is in the way: reconciler explain EMAIL",
+    AlertKind.LOCKED_BY_OTHERS: "If nobody needs the lock (to transfer the vault): reconciler resync EMAIL --unlock",
     AlertKind.DEACTIVATED: "More: reconciler history, reconciler explain EMAIL",
-    AlertKind.WAITING: "Approve them in Keeper's Admin Console, or see teams.approve_command in the settings",
+    AlertKind.UNLOCKED: "If somebody should not be back, suspend them in JumpCloud. More: reconciler history",
+    AlertKind.LOST_TEAM: "More: reconciler history, reconciler explain EMAIL",
+    AlertKind.WAITING: "Approve them in Keeper's Admin Console, or see teams.approve_command in the settings. Without "
+    "keeper.inventory_command no approval is visible, and this is told once a week",
 }
 
 

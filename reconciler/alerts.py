@@ -1,29 +1,32 @@
 """Which alerts are to be told now: from what is known after a run and what each receiver was told before. Pure.
 
-An alert is about facts. A fact is told once, as long as it lasts; holds and leavers who are still active are told
-again every four hours. What a receiver was told is remembered by kind and key (see `Store.told`), and forgotten once
-the fact is over, so that it is told anew should it come back.
+An alert is about facts. A fact is told once, as long as it lasts; holds and leavers who are not verifiably locked are
+told again every four hours, what waits for approval once a week. What a receiver was told is remembered by kind and key
+(see `Store.told`), and forgotten once the fact is over, so that it is told anew should it come back.
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from reconciler.model import USER_NAME, Account, Snapshot
+from reconciler.model import USER_NAME, Account, Snapshot, typed
 from reconciler.pilot import left_outside
 from reconciler.plan import Kind, Notice, NoticeKind, Operation, Plan, Rule
-from reconciler.policy import OutOfScope, Policy
+from reconciler.policy import Mode, OutOfScope, Policy
+from reconciler.promise import leavers, whereabouts
 from reconciler.rows import JournalRow
-from reconciler.waiting import waiting
+from reconciler.waiting import WaitingMember, waiting
 
 if TYPE_CHECKING:
     from reconciler.apply import Result
 
 EVERY = timedelta(hours=4)
-"""How often holds and active leavers are told again."""
+"""How often holds and leavers are told again."""
+WEEK = timedelta(days=7)
+"""How often what waits for approval is told again: SCIM never shows that it was approved."""
 TOO_LONG = timedelta(hours=1)
 """How long after the end of their grace leavers may be active before that is told, and how long something may be
 unreadable."""
@@ -44,13 +47,17 @@ class AlertKind(StrEnum):
     LEAVER_ACTIVE = "leaver_active"
     HELD = "held"
     WILL_BE_HELD = "will_be_held"
+    LOCKED = "locked_in_scope"
     FAILING = "failing"
     KIND_STOPPED = "kind_stopped"
     PROTECTED = "protected"
     STUCK = "stuck"
     ADDRESS_CONFLICT = "address_conflict"
     QUARANTINED = "quarantined"
+    LOCKED_BY_OTHERS = "locked_by_somebody_else"
     DEACTIVATED = "deactivated"
+    UNLOCKED = "unlocked"
+    LOST_TEAM = "lost_team"
     ADDRESS_CHANGE = "address_change"
     WAITING = "waiting_for_approval"
     CLOCK = "clock"
@@ -59,7 +66,15 @@ class AlertKind(StrEnum):
     TEST = "test"
 
 
-REPEATED = frozenset({AlertKind.HELD, AlertKind.WILL_BE_HELD, AlertKind.LEAVER_ACTIVE})
+REPEATED = {
+    AlertKind.HELD: EVERY,
+    AlertKind.WILL_BE_HELD: EVERY,
+    AlertKind.LEAVER_ACTIVE: EVERY,
+    AlertKind.WAITING: WEEK,
+}
+"""What is told again as long as it lasts, and how often."""
+_TOGETHER = frozenset({AlertKind.HELD, AlertKind.WILL_BE_HELD, AlertKind.LEAVER_ACTIVE})
+"""Of these, whatever is new is told with all the rest."""
 _RECOVERIES = {
     AlertKind.HELD: "nothing is held any more",
     AlertKind.FAILING: "cycles work again",
@@ -74,8 +89,12 @@ _WAYS = {
 Key = tuple[str, str]
 """What a receiver remembers a fact by: the kind of alert, and whom or what it is about."""
 _SPARED = frozenset({NoticeKind.KEPT, NoticeKind.IN_GRACE})
+_UNDECIDED = frozenset({NoticeKind.STATE_UNKNOWN})
+"""Notices about people of whom JumpCloud does not say that they should have access now."""
 _DONE = "done:"
 """Begins the keys of what was done; the id in the journal follows."""
+NAMED = 5
+"""Leavers or members who are named in one sentence; the rest is a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +155,7 @@ class Situation:
     """What is known after a run.
 
     `plan` is None where the cycle failed; `whole` says that it was about everybody, not about the one person of a
-    `resync EMAIL`. `done` are the operations of the last days that are worth telling (see `Store.tellable`). `passed`
+    `resync EMAIL`. `done` are the operations of the last days that Keeper carried out (see `TOLD_WHEN_DONE`). `passed`
     are the kinds whose canary has passed, `failing` the cycles that failed up to now. `merely_left`: see there; it is
     known while cycles fail as well. `hooks` are the programs that the settings name and that failed when last run,
     with what went wrong.
@@ -158,7 +177,7 @@ class Situation:
 
 def facts(now: Situation) -> list[Fact]:
     """Everything that people are to know, told before or not."""
-    found = [*_leavers(now), *_failing(now), *_stuck(now), *_protected(now), *_done(now), *_waiting(now)]
+    found = [*_leavers(now), *_locked(now), *_failing(now), *_stuck(now), *_protected(now), *_done(now), *_waiting(now)]
     found += _quarantined(now)
     found += [Fact(AlertKind.HOOK_FAILED, name, name, words, now.at) for name, words in sorted(now.hooks.items())]
     return [*found, *(_of_plan(now, now.plan) if now.plan else ())]
@@ -173,8 +192,9 @@ def due(
     for kind in AlertKind:
         mine = [fact for fact in found if fact.kind is kind and fact.id not in resting]
         new = [fact for fact in mine if fact.id not in told]
-        again = kind in REPEATED and any(now.at - told[fact.id] >= EVERY for fact in mine if fact.id in told)
-        if kind in REPEATED and (new or again):
+        pause = REPEATED.get(kind)
+        again = pause is not None and any(now.at - told[fact.id] >= pause for fact in mine if fact.id in told)
+        if again or (new and kind in _TOGETHER):
             new = mine  # the whole picture, and one rhythm for all of it
         if new:
             alerts.append(Alert(kind, tuple(new), remember=tuple(fact.id for fact in new)))
@@ -231,32 +251,63 @@ def merely_left(plan: Plan, before: Collection[str] = ()) -> frozenset[str]:
 
 
 def _leavers(now: Situation) -> Iterator[Fact]:
-    """Who left the scope and is still active an hour past grace, whatever the cause. Protected people are told of by
-    themselves. Of whom it is not known why they left, it is told: better once too often than not."""
-    planned = {
-        op.subject.keeper_id: (number, op)
-        for number, op in enumerate(now.plan.operations if now.plan else ())
-        if op.kind is Kind.DEACTIVATE_USER
-    }
-    for account in _by_address(now.snapshot):
-        merely = account.keeper_id in now.merely_left
-        if (
-            account.protected_as
-            or account.left_at is None
-            or left_outside(now.policy, account)
-            or (merely and now.policy.out_of_scope is OutOfScope.KEEP)
-        ):
+    """Report leavers who are active an hour past grace, whatever the cause, or not in this node without a known lock.
+
+    Protected people have an alert of their own. Where it is not known why somebody left, no grace is assumed.
+    """
+    planned = _planned(now, Kind.DEACTIVATE_USER)
+    for account in _ours(now):
+        assert account.left_at is not None
+        since = f"left the scope at {_time(account.left_at)}"
+        if account.gone:
+            closing = f"if access has ended: reconciler disown {typed(account.email)}"
+            text = f"{since}; {whereabouts(now.snapshot, account)}; {closing}"
+        elif now.at - account.left_at >= _grace(now, account) + TOO_LONG:
+            cause = _cause(now, account, *planned.get(account.keeper_id, (-1, None)))
+            text = f"{since}, still active{f': {cause}' if cause else ''}"
+        else:
             continue
-        grace = now.policy.grace if merely else timedelta()
-        if now.at - account.left_at >= grace + TOO_LONG:
-            since = f"left the scope at {_time(account.left_at)}"
-            number, op = planned.get(account.keeper_id, (-1, None))
-            cause = _cause(now, account, number, op)
-            text = f"{since}: {cause}" if cause else since
-            yield Fact(AlertKind.LEAVER_ACTIVE, account.keeper_id, account.email, text, account.left_at)
+        yield Fact(AlertKind.LEAVER_ACTIVE, account.keeper_id, account.email, text, account.left_at)
+
+
+def _ours(now: Situation) -> Iterator[Account]:
+    """The leavers whom we are to lock: those that the settings do not spare."""
+    for account in leavers(now.snapshot):
+        kept = account.keeper_id in now.merely_left and now.policy.out_of_scope is OutOfScope.KEEP
+        if not (account.protected_as or kept or left_outside(now.policy, account)):
+            yield account
+
+
+def _grace(now: Situation, account: Account) -> timedelta:
+    return now.policy.grace if account.keeper_id in now.merely_left else timedelta()
+
+
+def _planned(now: Situation, kind: Kind) -> dict[str, tuple[int, Operation]]:
+    operations = now.plan.operations if now.plan else ()
+    return {op.subject.keeper_id: (number, op) for number, op in enumerate(operations) if op.kind is kind}
+
+
+def _locked(now: Situation) -> Iterator[Fact]:
+    """Report people in scope whose account is locked after a whole cycle: by us, or by somebody else."""
+    if now.plan is None or not now.whole or now.policy.mode is Mode.OBSERVE:
+        return
+    planned = _planned(now, Kind.REACTIVATE_USER)
+    unsaid = {n.subject.keeper_id for n in now.plan.notices if n.kind in _UNDECIDED}
+    for account in sorted(now.snapshot.accounts.values(), key=lambda a: (a.email.casefold(), a.keeper_id)):
+        if not account.managed or account.gone or account.active or account.left_at is not None:
+            continue
+        if account.keeper_id in unsaid or left_outside(now.policy, account):
+            continue
+        found = planned.get(account.keeper_id, (-1, None))
+        ours = account.locked_by_us or found[1] is not None
+        kind = AlertKind.LOCKED if ours else AlertKind.LOCKED_BY_OTHERS
+        unknown = "not unlocked yet" if ours else "left alone"
+        yield Fact(kind, account.keeper_id, account.email, _cause(now, account, *found) or unknown, now.at)
 
 
 def _cause(now: Situation, account: Account, number: int, op: Operation | None) -> str:
+    """Say why an operation on this account was not done, as far as the run tells."""
+    what = "unlock" if op is not None and op.kind is Kind.REACTIVATE_USER else "lock"
     if now.plan is None:
         return f"cycles fail ({now.failing.words})" if now.failing else ""
     for result in now.results:
@@ -264,15 +315,18 @@ def _cause(now: Situation, account: Account, number: int, op: Operation | None) 
             return result.error
     limits = [held.limit for held in now.plan.held if number in held.operations]
     if limits:
-        return f"the lock is held ({', '.join(limits)})"
+        return f"the {what} is held ({', '.join(limits)})"
     notices = [n.message for n in now.plan.notices if n.subject.keeper_id == account.keeper_id]
-    return notices[0] if notices else "" if op is None or op.sent else "the lock was not sent"
+    return notices[0] if notices else "" if op is None or op.sent else f"the {what} was not sent"
 
 
 def _failing(now: Situation) -> Iterator[Fact]:
     failing = now.failing
     if failing is not None and failing.count >= FAILURES:
         text = f"{failing.count} in a row since {_time(failing.since)}, the last: {failing.words}"
+        overdue = [a for a in _ours(now) if a.active and a.left_at and now.at >= a.left_at + _grace(now, a)]
+        if overdue:
+            text += f". Still active although they left: {_named([account.email for account in overdue])}"
         yield Fact(AlertKind.FAILING, "cycles", "cycles", text, failing.since)
 
 
@@ -292,47 +346,88 @@ def _quarantined(now: Situation) -> Iterator[Fact]:
             yield Fact(AlertKind.QUARANTINED, key, one.name, f"since {_time(one.since)}: {one.words}", one.since)
 
 
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
 def _protected(now: Situation) -> Iterator[Fact]:
-    for account in _by_address(now.snapshot):
-        if account.protected_as and account.left_at is not None:
+    for account in leavers(now.snapshot):
+        if account.protected_as and account.left_at is not None and not account.gone:
             text = f"since {_time(account.left_at)}, protected as {account.protected_as}"
             yield Fact(AlertKind.PROTECTED, account.keeper_id, account.email, text, account.left_at)
 
 
-def _by_address(snapshot: Snapshot) -> list[Account]:
-    found = [a for a in snapshot.accounts.values() if a.managed and a.active and not a.gone and a.left_at]
-    return sorted(found, key=lambda account: (account.email.casefold(), account.keeper_id))
+def _locked_by_us(row: JournalRow) -> str:
+    op = row.operation
+    return f"{op.reason} ({row.error})" if row.error else op.reason
+
+
+def _unlocked(row: JournalRow) -> str:
+    return row.operation.reason
+
+
+def _lost_team(row: JournalRow) -> str:
+    op = row.operation
+    return f"lost {_named([team.name for team in op.remove])}: {op.reason}" if op.remove else ""
+
+
+def _new_address(row: JournalRow) -> str:
+    changes = [change for change in row.operation.changes if change.attribute == USER_NAME]
+    return f"changed in Keeper from {changes[0].before} to {changes[0].after}" if changes else ""
+
+
+_OF_DONE: tuple[tuple[AlertKind, frozenset[Kind], Callable[[JournalRow], str]], ...] = (
+    (AlertKind.DEACTIVATED, frozenset({Kind.DEACTIVATE_USER}), _locked_by_us),
+    (AlertKind.UNLOCKED, frozenset({Kind.REACTIVATE_USER}), _unlocked),
+    (AlertKind.LOST_TEAM, frozenset({Kind.UPDATE_USER, Kind.REACTIVATE_USER}), _lost_team),
+    (AlertKind.ADDRESS_CHANGE, frozenset({Kind.UPDATE_USER}), _new_address),
+)
+"""What is told of operations that were done: the kinds of operations, and what to say of one; "" for nothing."""
+TOLD_WHEN_DONE = frozenset(kind for _, kinds, _ in _OF_DONE for kind in kinds)
+"""The kinds of operations of which something is told once they are done (see `Situation.done`)."""
 
 
 def _done(now: Situation) -> Iterator[Fact]:
     for row in now.done:
-        op = row.operation
-        if op.kind is Kind.DEACTIVATE_USER:
-            text = f"{op.reason} ({row.error})" if row.error else op.reason
-            yield Fact(AlertKind.DEACTIVATED, f"{_DONE}{row.id}", op.subject.name, text, row.at)
-        for change in op.changes:
-            if change.attribute == USER_NAME and op.kind is Kind.UPDATE_USER:
-                text = f"changed in Keeper from {change.before} to {change.after}"
-                yield Fact(AlertKind.ADDRESS_CHANGE, f"{_DONE}{row.id}", op.subject.name, text, row.at)
+        for alert, kinds, say in _OF_DONE:
+            if row.operation.kind in kinds and (text := say(row)):
+                yield Fact(alert, f"{_DONE}{row.id}", row.operation.subject.name, text, row.at)
 
 
 def _waiting(now: Situation) -> Iterator[Fact]:
+    """Report what was asked for longer ago than `teams.queue_age` and is not known to be approved.
+
+    What the inventory shows as queued has a fact each. What nothing shows is told together: by team and day.
+    """
     before = now.at - now.queue_age
     for found in waiting(now.snapshot, now.policy.teams):
         team, unsure = found.team, "" if found.certain else ", approval not visible"
         if found.queued and team.queued_at and team.queued_at <= before:
             text = f"the team was asked for on {_time(team.queued_at)}{unsure}"
             yield Fact(AlertKind.WAITING, team.keeper_id, team.name, text, team.queued_at)
+        unseen: dict[str, list[WaitingMember]] = {}
         for member in found.members:
-            if member.since and member.since <= before and not member.invited:
-                unsure = "" if member.certain else ", approval not visible"
-                text = f"membership in {team.name} asked for on {_time(member.since)}{unsure}"
+            if member.since is None or member.since > before or member.invited:
+                continue
+            if member.certain:
+                text = f"membership in {team.name} asked for on {_time(member.since)}"
                 yield Fact(AlertKind.WAITING, f"{team.keeper_id} {member.email}", member.email, text, member.since)
-    names = {op.subject.jumpcloud_id: op.subject.name for op in now.plan.operations} if now.plan else {}
+            else:
+                unseen.setdefault(f"{member.since:%Y-%m-%d}", []).append(member)
+        for day, members in sorted(unseen.items()):
+            since = min(member.since for member in members if member.since)
+            name, text = team.name, f"{len(members)} memberships asked for on {day}, approval not visible"
+            if len(members) == 1:
+                name, text = members[0].email, f"membership in {team.name} asked for on {day}, approval not visible"
+            else:
+                text += f": {_named([member.email for member in members])}"
+            yield Fact(AlertKind.WAITING, f"{team.keeper_id} {day}", name, text, since)
+    groups = {op.subject.jumpcloud_id: op.subject.name for op in now.plan.operations} if now.plan else {}
     for group_id, asked_at in sorted(now.snapshot.unsettled_teams.items()):
         if asked_at <= before:
             text = f"asked for on {_time(asked_at)} without an answer; look for it in the Pending Queue"
-            yield Fact(AlertKind.WAITING, group_id, names.get(group_id, group_id), text, asked_at)
+            yield Fact(AlertKind.WAITING, group_id, groups.get(group_id, group_id), text, asked_at)
 
 
 def _of_plan(now: Situation, plan: Plan) -> Iterator[Fact]:

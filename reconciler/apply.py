@@ -21,6 +21,7 @@ from reconciler.evidence_age import last_moment
 from reconciler.match import same
 from reconciler.model import DISPLAY_NAME, Account, KeeperTeam, KeeperUser, Snapshot, Team
 from reconciler.plan import PHASES, Kind, Notice, NoticeKind, Operation, TeamRef
+from reconciler.promise import joined, left_node_words
 from reconciler.rows import GONE, UNCONFIRMED, VANISHED, State
 from reconciler.safety import MOST_VANISHED
 from reconciler.settle import linked_to
@@ -87,8 +88,9 @@ async def apply(
 
     `confirmation` reads again what each rests on. `mark` is the moment at which the snapshot was read: whoever was
     changed by another cycle since is put off. `agreed` are the operations to which a person has agreed. One failed
-    operation never stops the others, but for a refused token and a journal that can't be written: then whatever was not begun is put off. `stopping` is asked before each operation,
-    and says why no more is begun. Raises what the journal raises, once all operations in flight have ended.
+    operation never stops the others, but for a refused token and a journal that can't be written: then whatever was
+    not begun is put off. `stopping` is asked before each operation, and says why no more is begun. Raises what the
+    journal raises, once all operations in flight have ended.
     """
     run = _Run(operations, snapshot, client, journal, clock, in_flight, confirmation, mark, agreed, progress, stopping)
     try:
@@ -442,27 +444,21 @@ class _Run:
         self._record(number, Result(op, State.DONE, outcome, words), accounts=[account], drop_accounts=drop)
 
     def _vanished(self, number: int, op: Operation) -> bool:
-        """Record that an account is gone after Keeper took its lock. An invitation is withdrawn so; if it was a member,
-        a lock deletes or moves people, and no more are sent."""
+        """Record that an account is gone after Keeper took its lock.
+
+        An invitation is withdrawn so. If it was a member, a lock deletes or moves people, and no more are sent.
+        """
         account = self._account(op)
-        joined = self._joined(op)
-        words = JOINED if joined else WITHDRAWN_OR_DELETED
-        if joined:
+        member = joined(self.inventory, op.subject.name, self.clock())
+        member = True if self.journal.seen_locked(op.subject.keeper_id) else member
+        if member:
             self.canaries.failed(op.kind, Unasked(f"the lock of {op.subject.name} removed a member from Keeper"))
             self._tell_stopped(op, self.canaries.stopped[op.kind])
-        else:
+        elif member is None:
             self.vanished += 1
-        accounts = [gone(account)] if account is not None else []
-        self._record(number, Result(op, State.DONE, VANISHED if joined else GONE, words), accounts=accounts)
+        result = Result(op, State.DONE, VANISHED if member else GONE, left_node_words(member))
+        self._record(number, result, accounts=[gone(account)] if account is not None else [])
         return False
-
-    def _joined(self, op: Operation) -> bool:
-        """Whether the account was more than an invitation, as far as anything shows."""
-        if self.journal.seen_locked(op.subject.keeper_id):
-            return True
-        inventory, address = self.inventory, alike_key(op.subject.name)
-        recent = inventory is not None and self.clock() - inventory.read_at < INVENTORY_LASTS
-        return recent and inventory is not None and address in inventory.users and address not in inventory.invited
 
     async def _send_team(self, number: int, op: Operation, canary: bool) -> bool:
         reply: KeeperTeam | None
@@ -523,6 +519,8 @@ class _Run:
     # -- what went wrong --------------------------------------------------------------------------------------------
 
     def _refused(self, number: int, op: Operation, error: scim.KeeperError) -> None:
+        # An administrator knows nobody by a Keeper id.
+        error.subject = op.subject.name if op.subject.type == "user" else f"The team “{op.subject.name}”"
         if error.stops_apply and not self.applied.stopped:
             self.applied.stopped = str(error)
         if isinstance(error, scim.SeatsExceeded):

@@ -457,7 +457,7 @@ class _Line:
     async def own_locks(self, judged: Judged, learnt: Snapshot, read: Read) -> tuple[Judged, Snapshot]:
         """What a lock that is newly taken for ours rests on is confirmed: on somebody's return it would be undone."""
         known = {**read.before.accounts, **read.snapshot.accounts}
-        fresh = [a for k, a in learnt.accounts.items() if a.locked_by_us and not known[k].locked_by_us]
+        fresh = [a for k, a in learnt.accounts.items() if a.locked_by_us and not (known[k].locked_by_us or a.gone)]
         leavers = [Subject("user", a.email, a.jumpcloud_id, a.keeper_id) for a in fresh]
         doubts = await unconfirmed_locks(leavers, self.services.jumpcloud)
         if not doubts:
@@ -499,7 +499,8 @@ class _Line:
         """Write what is to be sent to the journal; returns the journal ids by the index in the plan."""
         sent = [(number, op) for number, op in enumerate(judged.plan.operations) if op.sent]
         decisions = {place: judged.decisions.get(number, "") for place, (number, _) in enumerate(sent)}
-        left = {keeper_id: a.left_at for keeper_id, a in learnt.accounts.items() if a.left_at}
+        # Who had left before we came was first seen by us then: that says nothing of when they left.
+        left = {keeper_id: a.left_at for keeper_id, a in learnt.accounts.items() if a.left_at and not a.review_lock}
         ids = self.store.write_ahead(run_id, [op for _, op in sent], decisions, self.now, left)
         return {number: journal_id for (number, _), journal_id in zip(sent, ids, strict=True)}
 

@@ -20,7 +20,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from loguru import logger
 from tzlocal import get_localzone
 
-from reconciler import cycle, exits, log, orders, systemd, wiring
+from reconciler import cycle, exits, log, orders, promise, systemd, wiring
 from reconciler.after import After
 from reconciler.clocks import corrected
 from reconciler.config import Settings, SettingsError, load
@@ -331,7 +331,9 @@ class Daemon:
         self._last = f"last {outcome.plan.kind} {self._now():%Y-%m-%d %H:%M} UTC: {_summary(outcome)}"
         held = outcome.plan.id if outcome.plan.held else ""
         alarms = warnings(outcome.plan)
-        news = outcome.result in ("partial", "failed") or held not in ("", self._held) or set(alarms) - self._alarms
+        failing = promise.failing(outcome.plan, orders.states_of(outcome))
+        worse = outcome.result in ("partial", "failed") or failing or set(alarms) - self._alarms
+        news = worse or held not in ("", self._held)
         self._held, self._alarms = held, set(alarms)
         logger.bind(result=outcome.result).log("WARNING" if news else "INFO", "{}", _summary(outcome))
 
@@ -526,12 +528,16 @@ def _summary(outcome: cycle.Outcome) -> str:
 
 def _work(outcome: cycle.Outcome) -> str:
     plan, results = outcome.plan, outcome.results.values()
+    failing = promise.failing_words(promise.failing(plan, orders.states_of(outcome)).values())
+    if outcome.result == "nothing" and failing:
+        return f"FAILING for {failing}; nothing was sent this time. Who and why: reconciler status"
     if outcome.result == "nothing":
         return f"nothing to do: {plan.scope.users} people and {plan.scope.teams} teams in scope are in line"
     states: dict[str, int] = {}
     for result in results:
         states[result.state.value] = states.get(result.state.value, 0) + 1
-    parts = [f"{number} {state.replace('_', ' ')}" for state, number in sorted(states.items())]
+    parts = [f"FAILING for {failing}"] if failing else []
+    parts += [f"{number} {state.replace('_', ' ')}" for state, number in sorted(states.items())]
     if plan.held:
         parts.append(
             f"{len(plan.held_indices)} held ({plan.held[0].reason}); to let them through: reconciler release {plan.id}"

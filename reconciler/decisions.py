@@ -52,7 +52,11 @@ def _adopt_team(store: Store, before: Snapshot, now: datetime, by: str, reason: 
 
 def disown(store: Store, now: datetime, by: str, reason: str, email: str) -> str:
     """Give an account up: it stays as it is, gets its former externalId back with the next cycle, and is matched no
-    more; returns what was done."""
+    more; returns what was done.
+
+    Of a leaver whose account is not in this node it closes the question whether access ended, and does nothing else:
+    the account is forgotten, and should the person come back, they are created anew.
+    """
     before = store.snapshot()
     managed = [account for account in _accounts(before, email) if account.managed]
     # Who had the address before, and is gone, is somebody else.
@@ -61,6 +65,7 @@ def disown(store: Store, now: datetime, by: str, reason: str, email: str) -> str
         alike = sorted({a.email for a in before.accounts.values() if a.managed and addresses.alike(a.email, email)})
         other = f" {alike[0]} is managed, {addresses.DIFFERENCE}." if alike else ""
         return f"{email} is nobody whom we manage in Keeper; nothing was changed.{other}"
+    closed = {account.keeper_id for account in found if account.gone and account.left_at is not None}
     accounts = {
         account.keeper_id: replace(
             account,
@@ -70,8 +75,12 @@ def disown(store: Store, now: datetime, by: str, reason: str, email: str) -> str
         )
         for account in found
     }
-    decided = replace(before, accounts={**before.accounts, **accounts})
-    _keep(store, decided, before, "disown", {"accounts": sorted(accounts), "email": email}, now, by, reason)
+    kept = {keeper_id: one for keeper_id, one in {**before.accounts, **accounts}.items() if keeper_id not in closed}
+    decided = replace(before, accounts=kept)
+    arguments: dict[str, object] = {"accounts": sorted(accounts), "email": email, "closed": sorted(closed)}
+    _keep(store, decided, before, "disown", arguments, now, by, reason)
+    if closed == accounts.keys():
+        return f"{email} is not in this Keeper node: the question whether access ended is closed, nothing else is done."
     return f"{email} is given up: not changed any more, nor created anew, until `reconciler adopt {typed(email)}`."
 
 

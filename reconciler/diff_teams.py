@@ -253,7 +253,8 @@ class TeamRules:
         for found in waiting(learnt, self.policy.teams):
             team = found.team
             subject = Subject("team", team.name, team.jumpcloud_id, team.keeper_id)
-            self.notice(NoticeKind.WAITING_FOR_APPROVAL, subject, words(found))
+            if told := words(found):
+                self.notice(NoticeKind.WAITING_FOR_APPROVAL, subject, told)
 
     def _changes(
         self, row: Account | Team, wanted: Mapping[str, str], subject: Subject, *, held_address: bool = False

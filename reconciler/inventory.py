@@ -29,7 +29,7 @@ def parse(printed: bytes, read_at: datetime) -> Inventory:
     Raises InventoryError: half an inventory must not pass for a whole one.
     """
     teams: dict[str, InventoryTeam] = {}
-    invited: set[str] = set()
+    users: dict[str, str] = {}
     documents = list(_documents(printed))
     rows = [row for document in documents for row in _rows(document)]
     if not documents:
@@ -39,11 +39,12 @@ def parse(printed: bytes, read_at: datetime) -> Inventory:
             team = _team(row)
             teams[team.id] = team
         elif "email" in row:
-            if row.get("status") == "Invited":
-                invited.add(alike_key(_text(row, "email")))
+            status = row.get("status")
+            users[alike_key(_text(row, "email"))] = status if isinstance(status, str) else ""
         else:
             raise InventoryError("a row is neither a team (team_uid) nor a user (email)")
-    return Inventory(read_at, teams, frozenset(invited))
+    invited = frozenset(address for address, status in users.items() if status == "Invited")
+    return Inventory(read_at, teams, invited, users)
 
 
 def to_json(inventory: Inventory) -> str:
@@ -52,6 +53,7 @@ def to_json(inventory: Inventory) -> str:
         {
             "read_at": inventory.read_at.isoformat(),
             "invited": sorted(inventory.invited),
+            "users": dict(inventory.users),
             "teams": [
                 [team.id, team.name, team.node, team.queued, _listed(team.pending), _listed(team.members)]
                 for team in inventory.teams.values()
@@ -72,7 +74,8 @@ def from_json(text: str) -> Inventory:
     read_at = datetime.fromisoformat(found["read_at"])
     if read_at.tzinfo is None:
         raise ValueError("a time without its zone")
-    return Inventory(read_at, {team.id: team for team in teams}, frozenset(found["invited"]))
+    users = {str(address): str(status) for address, status in found.get("users", {}).items()}
+    return Inventory(read_at, {team.id: team for team in teams}, frozenset(found["invited"]), users)
 
 
 def _listed(addresses: Iterable[str] | None) -> list[str] | None:

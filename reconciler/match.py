@@ -348,7 +348,9 @@ def _remember(result: Match, directory: Directory, policy: Policy, now: datetime
             protected_as=protected_as,
             takeover=Takeover.NONE,
             pilot=remembered(policy, directory, user, account),
-            locked_by_us=account.locked_by_us and not (in_scope and account.active),
+            locked_by_us=(account.locked_by_us and not (in_scope and account.active))
+            # Who left, went out of this node and is back is created anew like anybody whom we had locked.
+            or (account.gone and account.left_at is not None and belongs),
             review_lock=account.review_lock and not belongs,
         )
         if in_scope and account.active and not account.gone:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reconciler.approval import APPROVE, INVENTORY
-from reconciler.model import Account, Snapshot
+from reconciler.model import Account, Snapshot, Team
 from reconciler.pilot import left_outside
 from reconciler.policy import Policy
+from reconciler.promise import Lack, leavers
 from reconciler.report import files
 from reconciler.standing import Standing
 from reconciler.waiting import Waiting, waiting
@@ -44,26 +45,24 @@ def measure(tenant: str, snapshot: Snapshot, standing: Standing, policy: Policy,
     """What there is to tell now; `held` is the number of operations that wait for a person."""
     accounts = [account for account in snapshot.accounts.values() if not account.gone]
     waits = waiting(snapshot, policy.teams)
-    queued = {found.team.keeper_id for found in waits if found.queued}
+    queued = {found.team.keeper_id: found for found in waits if found.queued}
     teams = [team for team in snapshot.teams.values() if not team.gone]
-    leavers = [
-        a.left_at
-        for a in accounts
-        if a.managed and a.active and a.left_at and not a.protected_as and not left_outside(policy, a)
-    ]
+    unlocked = [a.left_at for a in leavers(snapshot) if not (a.protected_as or left_outside(policy, a))]
     return Measured(
         tenant,
         standing,
         held,
         len(snapshot.unclear),
         dict.fromkeys(("active", "locked_by_us", "locked", "unmanaged"), 0) | Counter(map(_user_state, accounts)),
-        dict.fromkeys(("managed", "queued", "unmanaged"), 0)
-        | Counter(
-            "unmanaged" if not team.managed else "queued" if team.keeper_id in queued else "managed" for team in teams
-        ),
+        dict.fromkeys(("managed", "queued", "approval_not_visible", "unmanaged"), 0)
+        | Counter(_team_state(team, queued.get(team.keeper_id)) for team in teams),
         _waiting_counts(waits, len(snapshot.unsettled_teams)),
-        min(leavers, default=None),
-        min([found.since for found in waits if found.since] + list(snapshot.unsettled_teams.values()), default=None),
+        min(filter(None, unlocked), default=None),
+        min(
+            [found.since for found in waits if found.since and not found.listed]
+            + list(snapshot.unsettled_teams.values()),
+            default=None,
+        ),
     )
 
 
@@ -71,6 +70,14 @@ def _user_state(account: Account) -> str:
     if not account.managed:
         return "unmanaged"
     return "active" if account.active else "locked_by_us" if account.locked_by_us else "locked"
+
+
+def _team_state(team: Team, waits: Waiting | None) -> str:
+    if not team.managed:
+        return "unmanaged"
+    if waits is None:
+        return "managed"
+    return "approval_not_visible" if team.seen and not waits.certain else "queued"
 
 
 def _waiting_counts(waits: list[Waiting], unsettled: int) -> dict[str, int]:
@@ -144,10 +151,14 @@ def _families(measured: Measured, now: datetime) -> "Iterator[Metric]":
     alarms = "Limits that will hold the plan when grace ends, unless it is repaired before."
     yield gauge("limits_that_will_hold", alarms, {"": standing.will_be_held})
     leaver = age(measured.leaver_since)
-    yield gauge("oldest_leaver_seconds", "Since the oldest leaver left who is not locked; 0: none.", {"": leaver})
-    yield gauge("waiting", "What waits for approval in Keeper.", measured.waiting, "what")
+    yield gauge("oldest_leaver_seconds", "Since the oldest leaver left who is not known to be locked.", {"": leaver})
+    lacks = dict.fromkeys(map(str, Lack), 0) | Counter(standing.lacks.values())
+    yield gauge("failing", "People and teams for whom an operation keeps failing, by what they lack.", lacks, "lacks")
+    yield gauge("waiting", "What was asked for in Keeper and is not known to be approved.", measured.waiting, "what")
     waits = age(measured.waiting_since)
-    yield gauge("oldest_waiting_seconds", "Since the oldest of it was asked for; 0: none.", {"": waits})
+    yield gauge(
+        "oldest_waiting_seconds", "Since the oldest of it was asked for that is queued or not listed.", {"": waits}
+    )
     yield counter("requests", "Requests sent, by service.", "requests", "service")
     yield counter("retries", "Requests that were repeated, by service.", "retries", "service")
     yield counter("throttled", "Answers that asked to slow down, by service.", "throttled", "service")

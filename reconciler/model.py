@@ -387,11 +387,13 @@ class InventoryTeam:
 @dataclass(frozen=True, slots=True)
 class Inventory:
     """What Keeper Commander told of the whole enterprise, and SCIM does not: which teams and memberships wait for
-    approval, and the addresses (`alike_key`) of people who have not accepted their invitation."""
+    approval, and the addresses (`alike_key`) of people who have not accepted their invitation. `users` has the status
+    of everybody by address, in Commander's words: Active, Invited, Locked, Disabled."""
 
     read_at: datetime
     teams: Mapping[str, InventoryTeam] = field(default_factory=dict)
     invited: frozenset[str] = frozenset()
+    users: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

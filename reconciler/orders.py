@@ -17,6 +17,7 @@ from loguru import logger
 
 from reconciler import decisions, exits
 from reconciler.policy import Mode
+from reconciler.promise import failing
 
 if TYPE_CHECKING:
     import asyncio
@@ -280,11 +281,18 @@ def answer(outcomes: "Sequence[Outcome]", *, width: int, colour: bool) -> Answer
     return Answer(_code(outcomes), "\n".join(parts), last.stopped or last.fallback)
 
 
+def states_of(outcome: "Outcome") -> dict[int, str]:
+    """The states of the operations that a run sent, by their index in its plan."""
+    return {number: result.state.value for number, result in outcome.results.items()}
+
+
 def _code(outcomes: "Sequence[Outcome]") -> int:
     last = outcomes[-1]
     if last.result == "failed":
         return exits.PARTIAL if any(outcome.done for outcome in outcomes) else exits.FAILED
     if last.unfinished or any(outcome.result == "partial" for outcome in outcomes):
+        return exits.PARTIAL
+    if failing(last.plan, states_of(last)):
         return exits.PARTIAL
     if last.not_due:
         return exits.CHANGES

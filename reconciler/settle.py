@@ -24,6 +24,7 @@ from reconciler.model import (
 )
 from reconciler.pairs import tied_to_another
 from reconciler.plan import Change, Kind, Operation, TeamRef
+from reconciler.promise import NOT_HERE
 from reconciler.rows import State
 from reconciler.snapshot import after_team, after_user, gone
 from reconciler.waiting import told_by_inventory
@@ -91,8 +92,9 @@ class _Settlement:
         if account.gone:
             if op.kind is not Kind.DEACTIVATE_USER:
                 return NEVER
-            self.accounts[account.keeper_id] = gone(account)
-            return Settled(State.DONE, "not in this Keeper node any more: withdrawn by it, deleted or moved")
+            # A 404 is no evidence of a lock.
+            self.accounts[account.keeper_id] = replace(gone(account), locked_by_us=False)
+            return Settled(State.DONE, NOT_HERE)
         shows = _shows(account, op)
         arrived = {
             Kind.CREATE_USER: True,

@@ -32,7 +32,9 @@ def observed(snapshot: Snapshot, listing: Listing, now: datetime) -> Snapshot:
         if keeper_id in listing.users:
             accounts[keeper_id] = _seen_user(account, listing.users[keeper_id], teams, unsure)
         elif keeper_id in listing.absent and account.standing is not Standing.UNMANAGED:
-            accounts[keeper_id] = replace(account, gone=True, active=False, memberships={})
+            # A leaver who was active when last seen was not locked, or the lock was undone: a 404 is no evidence.
+            verified = not account.active and (account.locked_by_us or account.left_at is not None)
+            accounts[keeper_id] = replace(account, gone=True, active=False, locked_by_us=verified, memberships={})
         elif keeper_id not in listing.absent:
             accounts[keeper_id] = account
     # A record that could not be read in full before was there all the same.
@@ -148,7 +150,7 @@ def after_user(
 
 
 def gone(account: Account) -> Account:
-    """The account after a deactivation that withdrew an invitation, or came too late: Keeper has it no more."""
+    """Return the account after a lock that Keeper took, and after which it shows the account no more."""
     return replace(account, gone=True, active=False, locked_by_us=True, review_lock=False, memberships={})
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.alerts import Failing, Key, Refusal
 from reconciler.approval import Attempts
+from reconciler.promise import Lack
 
 if TYPE_CHECKING:
     from reconciler.apply import Result
@@ -31,8 +32,9 @@ class Standing:
     one did not (see `succeeded`). `merely_left`: who did, as last read (see `alerts.merely_left`). `approvals`: the
     attempts since something was queued last. `hooks`: the programs that failed when last run, with what went wrong.
     `untold`: the receivers that did not take what they were sent last, since when and why; `refused`: what each refuses
-    for now. `duration`: seconds that the last cycle took. `will_be_held`: the number of limits that will hold the plan
-    when grace ends, as the last cycle over everybody found.
+    for now. `lacks`: who keeps failing and what they lack, by subject key, as of the newest run (see `promise.Lack`).
+    `duration`: seconds that the last cycle took. `will_be_held`: the number of limits that will hold the plan when
+    grace ends, as the last cycle over everybody found.
     """
 
     last_good: datetime | None = None
@@ -42,6 +44,7 @@ class Standing:
     hooks: Mapping[str, str] = field(default_factory=dict)
     untold: Mapping[str, tuple[datetime, str]] = field(default_factory=dict)
     refused: Mapping[str, Mapping[Key, Refusal]] = field(default_factory=dict)
+    lacks: Mapping[str, str] = field(default_factory=dict)
     duration: float = 0.0
     will_be_held: int = 0
     totals: Totals = field(default_factory=dict)
@@ -107,6 +110,7 @@ def to_json(standing: Standing) -> str:
                 name: [[*key, one.since.isoformat(), one.last.isoformat()] for key, one in mine.items()]
                 for name, mine in standing.refused.items()
             },
+            "lacks": dict(standing.lacks),
             "duration": round(standing.duration, 3),
             "will_be_held": standing.will_be_held,
             "totals": {key: round(number, 3) for key, number in standing.totals.items()},
@@ -140,6 +144,7 @@ def from_json(text: str | None) -> Standing:
                 }
                 for name, mine in found.get("refused", {}).items()
             },
+            lacks={str(key): Lack(lack).value for key, lack in found.get("lacks", {}).items()},
             duration=float(found.get("duration", 0)),
             will_be_held=int(found.get("will_be_held", 0)),
             totals={str(key): float(number) for key, number in found.get("totals", {}).items()},

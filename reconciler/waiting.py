@@ -1,4 +1,8 @@
-"""What waits for approval in Keeper, since when, and how sure that is: notices, alerts, metrics read it here. Pure."""
+"""What is not known to be approved in Keeper, since when, and how sure that is. Pure.
+
+SCIM lists queued teams and pending memberships like approved ones, or does not list them at all. So what was requested
+counts as waiting, listed or not, until Keeper's inventory shows that it is approved.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,23 +29,35 @@ SETTLING = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True)
 class WaitingMember:
-    """A membership that was asked for. `certain`: Keeper's inventory shows it as queued, it is not only unseen over
-    SCIM. `invited`: the person has not accepted the invitation, which comes before any approval."""
+    """A membership that was asked for and is not known to be approved.
+
+    `certain`: Keeper's inventory shows it as queued. `listed`: Keeper lists it over SCIM, so it may be approved.
+    `invited`: the person has not accepted the invitation, which comes before any approval.
+    """
 
     email: str
     since: datetime | None
     certain: bool = False
     invited: bool = False
+    listed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A team of ours with something that waits: the team itself (`queued`), some of its members, or both."""
+    """A team of ours with something that is not known to be approved: the team itself (`queued`), members, or both.
+
+    `certain`: the inventory tells of the team.
+    """
 
     team: Team
     queued: bool
     certain: bool
     members: tuple[WaitingMember, ...]
+
+    @property
+    def listed(self) -> bool:
+        """Whether Keeper lists all of it over SCIM: it may be approved, and nothing is known to wait."""
+        return not (self.queued and (self.certain or not self.team.seen)) and all(m.listed for m in self.members)
 
     @property
     def since(self) -> datetime | None:
@@ -57,7 +73,11 @@ class Waiting:
 
 
 def waiting(snapshot: Snapshot, policy: TeamPolicy) -> list[Waiting]:
-    """Everything that waits, by team; what Keeper turns into roles (`teams.role_prefix`) needs no approval."""
+    """Return everything that was asked for and is not known to be approved, by team.
+
+    Keeper turns groups under `teams.role_prefix` into roles, which need no approval. Who was a member before we asked
+    is one already.
+    """
     teams = {
         team_id: team
         for team_id, team in sorted(snapshot.teams.items())
@@ -73,7 +93,7 @@ def waiting(snapshot: Snapshot, policy: TeamPolicy) -> list[Waiting]:
     found = []
     for team_id, team in teams.items():
         entry = _entry(snapshot.inventory, team_id, team.queued_at)
-        queued = entry.queued if entry else not team.seen and team.queued_at is not None
+        queued = entry.queued if entry else team.queued_at is not None
         if queued or members[team_id]:
             people = tuple(sorted(members[team_id], key=lambda m: (m.email.casefold(), m.email)))
             found.append(Waiting(team, queued, entry is not None, people))
@@ -95,20 +115,24 @@ def _member(
     invited = inventory is not None and address in inventory.invited
     if entry is not None and address in (entry.pending or ()):
         yield WaitingMember(account.email, membership.asked_at, certain=True, invited=invited)
-    elif not membership.seen and not (entry is not None and address in (entry.members or ())):
+    elif entry is not None and address in (entry.members or ()):
+        return
+    elif not membership.seen:
         yield WaitingMember(account.email, membership.asked_at, invited=invited)
+    elif membership.asked_at is not None and (entry is None or entry.pending is None):
+        yield WaitingMember(account.email, membership.asked_at, invited=invited, listed=True)
 
 
 def words(found: Waiting) -> str:
-    """What waits of a team, for its notice."""
+    """Describe what waits of a team, for its notice; "" where Keeper lists all of it."""
     asked = found.team.queued_at
     certain = sum(m.certain and not m.invited for m in found.members)
     invited = sum(m.invited for m in found.members)
-    unsure = len(found.members) - certain - invited
+    unsure = sum(not (m.certain or m.invited or m.listed) for m in found.members)
     parts = []
     if found.queued and found.certain:
         parts.append(f"queued since {asked:%Y-%m-%d %H:%M} UTC" if asked else "queued")
-    elif found.queued:
+    elif found.queued and not found.team.seen:
         # To the day, and without the members, who wait with their team: what is the same for many is said once.
         unsure = 0
         parts.append(f"asked for on {f'{asked:%Y-%m-%d}' if asked else 'an unknown day'}, approval not visible")

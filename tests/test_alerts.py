@@ -8,6 +8,7 @@ import pytest
 
 from reconciler.alert_text import document, harmless, text
 from reconciler.alerts import (
+    TOLD_WHEN_DONE,
     Alert,
     AlertKind,
     Fact,
@@ -22,8 +23,21 @@ from reconciler.alerts import (
 )
 from reconciler.apply import Result
 from reconciler.model import Failure, Inventory, InventoryTeam, Membership, Snapshot
-from reconciler.plan import Cause, Change, Held, Kind, Notice, NoticeKind, Operation, Plan, Rule, Scope, Subject
-from reconciler.policy import OutOfScope, Policy
+from reconciler.plan import (
+    Cause,
+    Change,
+    Held,
+    Kind,
+    Notice,
+    NoticeKind,
+    Operation,
+    Plan,
+    Rule,
+    Scope,
+    Subject,
+    TeamRef,
+)
+from reconciler.policy import Mode, OutOfScope, Pilot, Policy, Reactivate
 from reconciler.rows import JournalRow, State
 from tests.world import NOW, SOURCE, account, group, snapshot, team, user
 
@@ -282,6 +296,122 @@ def test_what_waits_too_long_is_told_exactly_where_the_inventory_knows() -> None
     assert told_by(invited) == []  # no approval helps before they join
     too_old = Inventory(NOW - 6 * HOUR, {entry.id: approved})
     assert len(told_by(too_old)) == 2
+
+
+def test_what_is_only_listed_is_told_by_team_and_day_and_again_after_a_week() -> None:
+    asked = NOW - 5 * HOUR
+    sales = team(group(7, "Sales"), queued_at=asked)
+    member = Membership(ours=True, seen=True, shown=True, asked_at=asked)
+    people = [account(user(n), memberships={sales.keeper_id: member}) for n in range(1, 9)]
+    held = snapshot(people, [sales])
+    alert = only(tell(after(held)))
+    assert [fact.text for fact in alert.facts] == [
+        "the team was asked for on 2026-11-24 07:00 UTC, approval not visible",
+        "8 memberships asked for on 2026-11-24, approval not visible: u1@example.com, u2@example.com, u3@example.com, "
+        "u4@example.com, u5@example.com and 3 more",
+    ]
+    told = taken([alert], NOW)
+    joined = replace(member, asked_at=NOW + 2 * 24 * HOUR)
+    more = snapshot([*people, account(user(9), memberships={sales.keeper_id: joined})], [sales])
+    new = only(tell(after(more, at=NOW + 3 * 24 * HOUR), told))
+    assert [fact.name for fact in new.facts] == ["u9@example.com"], "what was told before waits for its week"
+    told |= taken([new], NOW + 3 * 24 * HOUR)
+    assert tell(after(more, at=NOW + 6 * 24 * HOUR), told) == []
+    assert len(only(tell(after(more, at=NOW + 7 * 24 * HOUR), told)).facts) == 3
+
+
+# -- by the promise -------------------------------------------------------------------------------------------------
+
+
+def unlock(number: int, *, sent: bool = True) -> Operation:
+    return replace(lock(number, sent=sent), kind=Kind.REACTIVATE_USER, rule=Rule.RETURNED, reason="back in scope")
+
+
+def test_people_in_scope_who_are_locked_are_told_once_by_who_locked_them() -> None:
+    locked = account(ADA, active=False, locked_by_us=True)
+    others = account(BOB, active=False)
+    left_alone = Notice(NoticeKind.LOCKED_IN_KEEPER, lock(2).subject, "locked in Keeper by somebody else")
+    staged = Notice(NoticeKind.STATE_UNKNOWN, lock(3).subject, "still staged in JumpCloud")
+    held = snapshot([locked, others, account(user(3), active=False, locked_by_us=True)])
+    now = after(held, plan=plan(unlock(1, sent=False), held=HELD, notices=(left_alone, staged)))
+    found = {alert.kind: alert for alert in tell(now)}
+    assert [fact.name for fact in found[AlertKind.LOCKED].facts] == [ADA.email]
+    assert "the unlock is held (max_deactivations)" in found[AlertKind.LOCKED].facts[0].text
+    assert [fact.name for fact in found[AlertKind.LOCKED_BY_OTHERS].facts] == [BOB.email]
+    told = taken([*found.values()], NOW)
+    assert AlertKind.LOCKED not in {alert.kind for alert in tell(replace(now, at=NOW + 5 * HOUR), told)}
+    for blind in (replace(now, plan=None), replace(now, whole=False)):
+        assert not [key for key in ended(facts(blind), told, blind) if key[0].startswith("locked")]
+    well = after(snapshot([account(ADA), others]), plan=plan(notices=(left_alone,)))
+    assert [key[0] for key in ended(facts(well), told, well) if key[0].startswith("locked")] == ["locked_in_scope"]
+
+
+def test_an_unlock_that_fails_is_no_lock_of_somebody_elses() -> None:
+    held = snapshot([account(ADA, active=False)])
+    failed = Result(unlock(1), State.FAILED, "refused", "Keeper refused it")
+    alert = only(tell(after(held, plan=plan(unlock(1)), results=[failed], policy=Policy(reactivate=Reactivate.ANY))))
+    assert (alert.kind, alert.facts[0].text) == (AlertKind.LOCKED, "Keeper refused it")
+
+
+@pytest.mark.parametrize("policy", [Policy(mode=Mode.OBSERVE), Policy(only=Pilot(users=frozenset({"x@example.com"})))])
+def test_nobody_outside_our_part_is_told_of(policy: Policy) -> None:
+    held = snapshot([account(ADA, active=False, locked_by_us=True)])
+    assert tell(after(held, policy=policy)) == []
+
+
+def test_a_leaver_outside_the_pilot_is_none_of_ours() -> None:
+    outside = Policy(only=Pilot(groups=frozenset({"IT"})))
+    held = snapshot([account(ADA, left_at=NOW - 9 * HOUR), account(BOB, left_at=NOW - 9 * HOUR, pilot=True)])
+    assert [fact.name for fact in only(tell(after(held, policy=outside))).facts] == [BOB.email]
+
+
+def test_a_leaver_who_is_not_in_this_node_is_told_of_until_an_inventory_or_a_person_answers() -> None:
+    moved = account(ADA, active=False, gone=True, left_at=NOW - HOUR / 2)
+    held = snapshot([moved, account(BOB)])
+    fact = only(tell(after(held))).facts[0]
+    assert (fact.kind, fact.name) == (AlertKind.LEAVER_ACTIVE, ADA.email)
+    assert "not verifiable: not in this node" in fact.text
+    assert f"reconciler disown {ADA.email}" in fact.text
+
+    def told_by(read_at: datetime = NOW, **users: str) -> list[str]:
+        inventory = Inventory(read_at, users={f"{who}@example.com": status for who, status in users.items()})
+        return [fact.text for alert in tell(after(replace(held, inventory=inventory))) for fact in alert.facts]
+
+    [text] = told_by(u1="Active", u2="Active")
+    assert "Keeper's inventory shows them as active outside this node" in text
+    assert told_by(u1="Locked", u2="Active") == []
+    assert told_by(u1="Disabled") == []
+    assert told_by(u2="Active") == [], "nowhere in the enterprise"
+    assert len(told_by(u9="Active")) == 1, "it lacks people of ours: it proves nothing"
+    assert len(told_by(NOW - HOUR, u2="Active")) == 1, "it is older than the departure"
+    assert tell(after(snapshot([replace(moved, locked_by_us=True), account(BOB)]))) == [], "locked before it went"
+
+
+def test_unlocks_and_lost_teams_are_told_once_each() -> None:
+    lost = TeamRef("Sales", "g7", "t7")
+    removal = replace(lock(2), kind=Kind.UPDATE_USER, reason="changed in JumpCloud", remove=(lost,))
+    gained = replace(lock(3), kind=Kind.UPDATE_USER, add=(lost,))
+    both = replace(unlock(4), remove=(lost,))
+    rows = [row(1, unlock(1)), row(2, removal), row(3, gained), row(4, both)]
+    found = {alert.kind: [fact.name for fact in alert.facts] for alert in tell(after(done=rows))}
+    assert found == {
+        AlertKind.UNLOCKED: ["u1@example.com", "u4@example.com"],
+        AlertKind.LOST_TEAM: ["u2@example.com", "u4@example.com"],
+    }
+    assert tell(after(done=rows), taken(tell(after(done=rows)), NOW)) == []
+    assert {row.operation.kind for row in rows} <= TOLD_WHEN_DONE
+
+
+def test_the_alert_that_cycles_fail_names_who_is_still_active() -> None:
+    people = [account(user(n), left_at=NOW - HOUR / 2) for n in range(1, 8)]
+    people += [account(user(8), left_at=NOW - HOUR / 2, protected_as="u8@example.com")]
+    failing = Failing(2, NOW, "JumpCloud is down")
+    alert, protected = tell(after(snapshot(people), plan=None, failing=failing, policy=Policy(grace=timedelta(0))))
+    assert (alert.kind, protected.kind) == (AlertKind.FAILING, AlertKind.PROTECTED)
+    assert "Still active although they left: u1@example.com, u2@example.com" in alert.facts[0].text
+    assert alert.facts[0].text.endswith("and 2 more")
+    in_grace = after(snapshot(people), plan=None, failing=failing, merely_left=[one.keeper_id for one in people])
+    assert "Still active" not in tell(replace(in_grace, policy=LONG))[0].facts[0].text
 
 
 def test_a_queueing_without_an_answer_waits_too() -> None:

@@ -116,7 +116,7 @@ def test_what_a_release_let_through_once_counts_when_it_is_done_again(store: Sto
 def test_a_release_lets_through_what_it_is_about_for_four_hours(store: Store) -> None:
     number = release(store, LOCK)
     assert consent(store).releases == (Release(number, LOCK.effects()),)
-    assert given(store, [], "", AGO + RELEASE_LASTS).releases == ()
+    assert given(store, [], "", AGO + RELEASE_LASTS, AGO).releases == ()
 
 
 def test_a_release_lasts_from_the_first_run_on_whatever_the_clock_was_when_it_was_given(store: Store) -> None:

@@ -11,6 +11,7 @@ from reconciler.inventory import InventoryError, from_json, parse, to_json
 from reconciler.model import Inventory, InventoryTeam, Membership, Snapshot
 from reconciler.plan import Cause, Change, Kind, NoticeKind, Operation, Rule, Subject
 from reconciler.policy import Policy, TeamPolicy
+from reconciler.report import teams
 from reconciler.report.teams import waiting as shown_as_waiting
 from reconciler.rows import State
 from reconciler.settle import settle
@@ -48,6 +49,7 @@ def test_rows_of_commander_are_read() -> None:
             "tX": InventoryTeam("tX", "Other", "Root", False, frozenset(), frozenset({"b@x"})),
         },
         frozenset({"ada@x"}),
+        {"ada@x": "Invited", "b@x": "Active"},
     )
     assert from_json(to_json(found)) == found
     assert parse(json.dumps({"teams": TEAMS, "users": USERS}).encode(), NOW) == found
@@ -247,7 +249,43 @@ def test_status_and_teams_say_how_sure_it_is() -> None:
         "members": 1,
         "since": "2026-11-24T11:00:00Z",
         "certain": False,
+        "listed": False,
     }
     [sure] = shown_as_waiting(held(shown(queued=True, pending=True)), TeamPolicy())
     assert sure["certain"] is True
     assert shown_as_waiting(held(shown(queued=False, pending=False)), TeamPolicy()) == []
+
+
+def test_what_keeper_lists_is_not_approved_by_that() -> None:
+    """SCIM lists queued teams and pending memberships too."""
+    seen = Membership(ours=True, seen=True, shown=True, asked_at=NOW - HOUR)
+    before_us = Membership(ours=True, seen=True, shown=True)
+    one = team(SALES, queued_at=NOW - HOUR)
+    people = [account(ADA, memberships={one.keeper_id: seen}), account(user(2), memberships={one.keeper_id: before_us})]
+    listed = snapshot(people, [one])
+    [found] = waiting(listed, TeamPolicy())
+    assert (found.queued, found.certain, found.listed) == (True, False, True)
+    assert [(member.email, member.listed) for member in found.members] == [(ADA.email, True)]
+    assert words(listed) == [], "a plan tells of what is not as it should be"
+    assert approvable(listed, TeamPolicy()) == [found]
+    [shown_as] = shown_as_waiting(listed, TeamPolicy())
+    assert (shown_as["listed"], shown_as["certain"]) == (True, False)
+    exact = replace(listed, inventory=shown(queued=False, pending=False))
+    assert waiting(exact, TeamPolicy()) == []
+    [queued] = waiting(replace(listed, inventory=shown(queued=True, pending=True)), TeamPolicy())
+    assert (queued.certain, queued.listed, queued.members[0].certain) == (True, False, True)
+    without_members = InventoryTeam(one.keeper_id, "Sales", "Root", queued=False)
+    [unsure] = waiting(replace(listed, inventory=Inventory(NOW, {one.keeper_id: without_members})), TeamPolicy())
+    assert (unsure.queued, unsure.members[0].listed) == (False, True), "the inventory was not asked for members"
+
+
+def test_reports_never_say_that_nothing_waits_without_an_inventory() -> None:
+    listed = snapshot([], [team(SALES, queued_at=NOW - HOUR)])
+    text = " ".join(teams.render(teams.document(listed, TeamPolicy(), NOW), width=110, colour=False).split())
+    assert "1 listed by Keeper, approval not visible" in text
+    assert "the team was asked for on 2026-11-24 11:00 UTC, approval not visible" in text
+    assert "keeper.inventory_command" in text
+    exact = replace(listed, inventory=shown(queued=False, pending=False))
+    text = " ".join(teams.render(teams.document(exact, TeamPolicy(), NOW), width=110, colour=False).split())
+    assert "nothing to approve, as Keeper's inventory showed on 2026-11-24 12:00 UTC" in text
+    assert "not visible" not in text

@@ -80,7 +80,8 @@ def render(plan: Plan, *, tenant: str = "", release_command: str = "reconciler r
     """The plan as an HTML page; with `ran`, the page says what became of it."""
     held = plan.held_indices
     results = ran.results if ran else {}
-    verdict = words.run_verdict(plan, [state for state, _ in results.values()]) if ran else words.verdict(plan)
+    states = {number: state for number, (state, _) in results.items()}
+    verdict = words.run_verdict(plan, states) if ran else words.verdict(plan)
     rows = [_row(plan, number, held, results) for number in range(len(plan.operations))]
     by_cause = sorted(words.sections(plan), key=lambda section: list(Cause).index(section.cause))
     return page(

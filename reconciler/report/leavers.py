@@ -1,21 +1,26 @@
-"""What `leavers` shows: for each person who lost access, when JumpCloud said so, and when Keeper had done it.
+"""The report of `leavers`: for each person who lost access, when JumpCloud said so, and when Keeper had done it.
 
-The evidence is the journal's; who has left and is still active comes from the snapshot.
+The evidence is the journal's; who has left and is still active comes from the snapshot. A lock that Keeper answered
+with 404 or 410 is no evidence: it says that the account is not in this node, and nothing about access elsewhere.
 """
 
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from reconciler import promise
 from reconciler.history import Entry, Wanted
 from reconciler.model import Account, Snapshot, typed
 from reconciler.pilot import left_outside
 from reconciler.plan import Cause, Kind
 from reconciler.policy import OutOfScope, Policy
+from reconciler.promise import NOT_HERE, WITHDRAWN, WITHDRAWN_OR_DELETED
 from reconciler.report.terminal import clean, spoken, stamp, styled, wrapped
+from reconciler.rows import Request
 from reconciler.store import State, Store
 
 MOST = 100_000
@@ -31,6 +36,7 @@ COLUMNS = (
     "minutes_to_confirm",
     "attempts",
     "decided_by",
+    "left_before",
     "because",
     "left_to_do",
     "command",
@@ -49,20 +55,33 @@ def document(store: Store, policy: Policy, since: datetime, now: datetime) -> di
     locks = store.history(Wanted(kind=Kind.DEACTIVATE_USER, since=since), MOST)
     departures = _departures(locks.entries)
     held = _held(store)
-    found = [_done(entries, snapshot) for entries in departures if entries[0].row.state is State.DONE]
-    active = [a for a in snapshot.accounts.values() if a.managed and not a.gone and a.active and a.left_at]
+    found = [_done(entries, snapshot) for entries in departures if _verified(entries[0])]
     attempts = {_departure(entries[0]): entries for entries in reversed(departures)}
-    for account in active:
-        tried = attempts.get((account.keeper_id, account.left_at), [])
-        found.append(_not_yet(account, tried, snapshot, policy, held, now))
+    open_now = promise.leavers(snapshot)
+    for account in open_now:
+        of_this = attempts.get((account.keeper_id, account.left_at)) or attempts.get((account.keeper_id, None), [])
+        tried = [entry for entry in of_this if not _verified(entry)]
+        if account.gone:
+            found.append(_not_verifiable(account, tried, snapshot))
+        else:
+            found.append(_not_yet(account, tried, snapshot, policy, held, now))
+    closed = {
+        one: request for request in store.decisions("disown", since) for one in request.arguments.get("closed", ())
+    }
+    told = {account.keeper_id for account in open_now}
+    for entries in departures:
+        if _not_here(entries[0]) and _departure(entries[0])[0] not in told:
+            found.append(_answered(entries, snapshot, closed))
     found.sort(key=lambda entry: (entry["confirmed_at"] or "", entry["email"]), reverse=True)
-    found.sort(key=lambda entry: ("~",) if entry["confirmed_at"] else (entry["first_seen_at"], entry["email"]))
+    found.sort(key=lambda entry: ("~",) if entry["confirmed_at"] else (entry["first_seen_at"] or "", entry["email"]))
+    states = Counter(entry["state"] for entry in found)
     confirmed = [entry["minutes_to_confirm"] for entry in found if entry["minutes_to_confirm"] is not None]
     return {
         "asked_at": stamp(now),
         "since": stamp(since),
         "done": sum(entry["confirmed_at"] is not None for entry in found),
-        "not_yet": len(active),
+        "not_yet": states["not_yet"],
+        "not_verifiable": states["not_verifiable"],
         "longest_minutes": max(confirmed, default=None),
         "leavers": found,
     }
@@ -73,18 +92,28 @@ def _departure(entry: Entry) -> tuple[str, datetime | None]:
 
 
 def _departures(entries: Iterable[Entry]) -> list[list[Entry]]:
-    """The attempts of each departure, the newest first. A lock before which an earlier one was done is a departure of
-    its own: somebody had unlocked the person, or they had come back."""
+    """Return the attempts of each departure, the newest first. A lock before which an earlier one was done is a
+    departure of its own: somebody had unlocked the person, or they had come back."""
     found: list[list[Entry]] = []
     newest: dict[tuple[str, datetime | None], list[Entry]] = {}
     for entry in entries:
         key = _departure(entry)
-        if key in newest and entry.row.state is not State.DONE:
+        if key in newest and not _verified(entry):
             newest[key].append(entry)
         else:
             newest[key] = [entry]
             found.append(newest[key])
     return found
+
+
+def _verified(entry: Entry) -> bool:
+    """Whether Keeper carried the lock out, and did not merely lack the account."""
+    return entry.row.state is State.DONE and not _not_here(entry)
+
+
+def _not_here(entry: Entry) -> bool:
+    """Whether the lock was settled by the account not being in this node, in the words of any version."""
+    return entry.row.state is State.DONE and entry.row.error.startswith(NOT_HERE.partition(":")[0])
 
 
 def _minutes(first: datetime | None, last: datetime | None) -> float | None:
@@ -106,6 +135,7 @@ def _entry(account: Account | None, tried: list[Entry], since: datetime | None) 
         "minutes_to_confirm": None,
         "attempts": len(tried),
         "decided_by": (last.decided_by if last else "") or None,
+        "left_before": False,
         "because": None,
         "left_to_do": None,
         "command": None,
@@ -118,8 +148,14 @@ def _done(tried: list[Entry], snapshot: Snapshot) -> dict[str, Any]:
     # When somebody's lock was undone in Keeper, it was not JumpCloud that said so last.
     since = None if row.operation.cause is Cause.DRIFT else row.left_at
     found = _entry(account, tried, since)
-    found |= {"confirmed_at": stamp(row.finished_at), "minutes_to_confirm": _minutes(since, row.finished_at)}
-    if row.outcome == "gone" or account is None or account.gone:
+    found |= {
+        "confirmed_at": stamp(row.finished_at),
+        "minutes_to_confirm": _minutes(since, row.finished_at),
+        "left_before": row.operation.cause is not Cause.DRIFT and row.left_at is None,
+    }
+    if row.outcome == "gone":
+        return found | {"state": "gone", "because": WITHDRAWN if row.error == WITHDRAWN else WITHDRAWN_OR_DELETED}
+    if account is None or account.gone:
         return found | {"state": "gone", "because": row.error or None}
     if account.left_at is None or (row.left_at and account.left_at != row.left_at):
         return found | {"state": "came_back"}
@@ -132,6 +168,34 @@ def _done(tried: list[Entry], snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
+def _not_verifiable(account: Account, tried: list[Entry], snapshot: Snapshot) -> dict[str, Any]:
+    return _entry(account, tried, account.left_at) | {
+        "state": "not_verifiable",
+        "left_before": account.review_lock,
+        "because": promise.whereabouts(snapshot, account),
+        "left_to_do": "look for the account in the Admin Console (Admin > Users, all nodes); if it is shut, close this",
+        "command": f"reconciler disown {typed(account.email)}",
+    }
+
+
+def _answered(tried: list[Entry], snapshot: Snapshot, closed: Mapping[str, Request]) -> dict[str, Any]:
+    """A lock that was answered with 404, where the question is not open any more."""
+    row = tried[0].row
+    keeper_id = row.operation.subject.keeper_id
+    account = snapshot.accounts.get(keeper_id)
+    found = _entry(account, tried, row.left_at) | {"because": f"not verifiable: {row.error}"}
+    if request := closed.get(keeper_id):
+        by = f"closed by {request.by} on {spoken(stamp(request.at))}"
+        return found | {"state": "closed", "because": f"{by}: {request.reason}" if request.reason else by}
+    if account is None:
+        return found | {"state": "not_verifiable"}
+    if account.left_at is None or (row.left_at and account.left_at != row.left_at):
+        return found | {"state": "came_back"}
+    inventory = snapshot.inventory
+    read = f" on {spoken(stamp(inventory.read_at))}" if inventory else ""
+    return found | {"state": "answered", "because": f"Keeper's inventory{read} shows the account locked, or nowhere"}
+
+
 def _not_yet(
     account: Account,
     tried: list[Entry],
@@ -140,7 +204,7 @@ def _not_yet(
     held: Mapping[str, tuple[str, str]],
     now: datetime,
 ) -> dict[str, Any]:
-    found = _entry(account, [entry for entry in tried if entry.row.state is not State.DONE], account.left_at)
+    found = _entry(account, tried, account.left_at) | {"left_before": account.review_lock}
     key = account.jumpcloud_id or account.keeper_id
     because, command = held.get(key) or (_why_not_yet(account, key, snapshot, policy, now), None)
     if key in snapshot.failures and command is None:
@@ -190,7 +254,8 @@ def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
     longest = found["longest_minutes"]
     took = f", the slowest {_span(longest)} after JumpCloud had said so" if longest is not None else ""
     lost = f"{found['done']} {'person' if found['done'] == 1 else 'people'} lost access{took}"
-    head = f"Since {spoken(found['since'])}: {lost}; {found['not_yet']} not yet."
+    unsure = f"; {found['not_verifiable']} not verifiable" if found["not_verifiable"] else ""
+    head = f"Since {spoken(found['since'])}: {lost}; {found['not_yet']} not yet{unsure}."
     lines = [styled(line, colour, bold=True) for line in wrapped(head, width)]
     said: set[str] = set()
     for entry in found["leavers"]:
@@ -204,8 +269,11 @@ def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
 
 _STATES = {
     "locked": "locked",
-    "gone": "gone from Keeper",
-    "came_back": "was locked, and has come back",
+    "gone": "gone from this Keeper node",
+    "not_verifiable": "NOT VERIFIABLE: not in this node",
+    "closed": "not verifiable, and closed by a person",
+    "answered": "not in this node, and answered by the inventory",
+    "came_back": "has come back",
     "unlocked_again": "was locked, and unlocked again by somebody else",
     "not_yet": "NOT YET: still active",
 }
@@ -216,6 +284,8 @@ def _words(entry: dict[str, Any]) -> Iterator[str]:
     yield f"{clean(entry['email'], 80)}: {_STATES[entry['state']]}{why}"
     first = spoken(entry["first_seen_at"]) if entry["first_seen_at"] else "at a time that was not recorded"
     times = [f"first seen out of scope {first}"]
+    if entry["left_before"]:
+        times = ["had left before the first plan, or before they were adopted"]
     times += [f"sent {spoken(entry['sent_at'])}"] if entry["sent_at"] else []
     times += [f"confirmed {spoken(entry['confirmed_at'])}"] if entry["confirmed_at"] else []
     times += [f"{_span(entry['minutes_to_confirm'])} in all"] if entry["minutes_to_confirm"] is not None else []

@@ -106,7 +106,7 @@ def _finished(
     if outcome.result == "nothing" or (outcome.result == "observed" and not plan.operations):
         return entries
     results = {number: (result.state.value, result.error) for number, result in outcome.results.items()}
-    verdict = words.run_verdict(plan, [state for state, _ in results.values()])
+    verdict = words.run_verdict(plan, {number: state for number, (state, _) in results.items()})
     entry = Entry(
         name=_name(at, outcome.result, plan.id),
         key=f"{outcome.result}:{plan.id}",
@@ -313,11 +313,14 @@ def _waiting(settings: "Settings", store: "Store", at: datetime) -> list[_Wait]:
         run, since = held
         found.append(_Wait(f"{words.count(run.held, 'held operation')}, for a person", "", since, at - since))
     for wait in teams.waiting(store.snapshot(), settings.policy().teams):
+        if wait["listed"]:
+            continue
         asked = datetime.fromisoformat(wait["since"]) if wait["since"] else at
         what = " and ".join(
             ["the team"] * wait["queued"] + [words.count(wait["members"], "member")] * bool(wait["members"])
         )
-        found.append(_Wait(f"{what}, for approval in Keeper", clean(wait["team"], 300), asked, at - asked))
+        how = "for approval in Keeper" if wait["certain"] else "asked for, approval not visible"
+        found.append(_Wait(f"{what}, {how}", clean(wait["team"], 300), asked, at - asked))
     return sorted(found, key=lambda wait: wait.since)
 
 

@@ -5,11 +5,12 @@ import json
 import os
 import pwd
 from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from reconciler import standing, timekeeping
+from reconciler import promise, standing, timekeeping
 from reconciler.config import Settings
 from reconciler.consent import allowance
 from reconciler.diff import pause_after
@@ -17,7 +18,7 @@ from reconciler.model import Snapshot
 from reconciler.pilot import left_outside
 from reconciler.report import teams
 from reconciler.report.terminal import clean, names, spoken, stamp, styled, wrapped
-from reconciler.report.words import RESULTS
+from reconciler.report.words import RESULTS, count
 from reconciler.rows import Request, time_of
 from reconciler.store import Store
 
@@ -54,10 +55,12 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
     runs = store.runs(RUNS)
     accounts = [account for account in snapshot.accounts.values() if not account.gone]
     managed = [account for account in accounts if account.managed]
-    left = [account for account in managed if account.left_at is not None and account.active]
-    leaving = [account for account in left if not left_outside(settings.policy(), account)]
+    gone_or_active = promise.leavers(snapshot)
+    ours = [account for account in gone_or_active if not left_outside(settings.policy(), account)]
+    leaving = [account for account in ours if account.active]
     oldest = min(leaving, key=lambda account: account.left_at or now, default=None)
     stands = standing.from_json(store.meta(standing.KEY))
+    lacks = {key: lack for key, lack in stands.lacks.items() if key in snapshot.failures}
     waiting = teams.waiting(snapshot, settings.policy().teams)
     return {
         "tenant": settings.tenant,
@@ -73,17 +76,20 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
             "locked_by_us": sum(account.locked_by_us for account in managed),
             "unmanaged": len(accounts) - len(managed),
             "leaving": len(leaving),
-            "left_outside_pilot": len(left) - len(leaving),
+            "not_verifiable": len(ours) - len(leaving),
+            "outside_pilot": sum(account.active for account in gone_or_active) - len(leaving),
             "oldest_leaver": {"email": oldest.email, "left_at": stamp(oldest.left_at)} if oldest else None,
         },
         "teams": {
             "managed": sum(team.managed and not team.gone for team in snapshot.teams.values()),
             "waiting": waiting,
+            "inventory_read_at": stamp(snapshot.inventory.read_at) if snapshot.inventory else None,
         },
         "held": _held(store),
         "decisions": [_decision(store, request) for request in store.open_requests(now)],
         "orders": [_decision(store, request) for request in store.orders()],
-        "failing": _failing(store, snapshot),
+        "failing": _failing(store, snapshot, stands.lacks),
+        "failing_now": promise.failing_words(lacks.values()),
         "last_good_cycle_at": stamp(stands.last_good),
         "receivers_failing": [
             {"receiver": name, "since": stamp(since), "error": words} for name, (since, words) in stands.untold.items()
@@ -165,11 +171,12 @@ def _decision(store: Store, request: Request) -> dict[str, Any]:
     return found
 
 
-def _failing(store: Store, snapshot: Snapshot) -> list[dict[str, Any]]:
+def _failing(store: Store, snapshot: Snapshot, lacks: Mapping[str, str]) -> list[dict[str, Any]]:
     return [
         {
             "subject": _name(store, key),
             "key": key,
+            "lacks": lacks.get(key),
             "times": failure.count,
             "last": stamp(failure.last_at),
             "paused_until": stamp(failure.last_at + pause_after(failure.count)),
@@ -192,16 +199,19 @@ def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
         f"People: {users['managed']} managed ({users['active']} active, {users['locked_by_us']} locked by us, "
         f"{users['leaving']} leaving), {users['unmanaged']} in Keeper not managed."
     )
+    if users["outside_pilot"]:
+        people += f" {count(users['outside_pilot'], 'person')} outside the pilot left the scope: not ours to lock."
     lines += wrapped(people, width)
-    if users["left_outside_pilot"]:
-        words = f"{users['left_outside_pilot']} outside the pilot left the scope and are still active"
-        lines += wrapped(f"{words}: nothing is sent for them (policy.only).", width)
     if users["oldest_leaver"]:
         who = users["oldest_leaver"]
         words = f"{clean(who['email'], 80)} left the scope on {spoken(who['left_at'])} and is still active"
         lines += [*wrapped(f"The oldest leaver: {words}. Why:", width), "  reconciler leavers"]
-    lines += wrapped(f"Teams: {groups['managed']} managed, {len(groups['waiting'])} waiting for approval.", width)
-    lines += _limited([_waiting(entry) for entry in groups["waiting"]], width)
+    if users["not_verifiable"]:
+        words = f"{count(users['not_verifiable'], 'person')} left and are not in this node: whether access ended is not"
+        lines += [*wrapped(f"{words} verifiable. Who:", width), "  reconciler leavers"]
+    approvals = teams.in_words(groups["waiting"], groups["inventory_read_at"])
+    lines += wrapped(f"Teams: {groups['managed']} managed; {approvals}.", width)
+    lines += _limited([_waiting(entry) for entry in groups["waiting"] if not entry["listed"]], width)
     lines += _limited([_unsettled(entry) for entry in found["unsettled_teams"]], width)
     lines += _limited([_failure(entry) for entry in found["failing"]], width)
     for entry in found["receivers_failing"]:
@@ -229,6 +239,9 @@ def _headline(found: dict[str, Any], width: int, colour: bool) -> list[str]:
             words = f"PAUSED by {clean(pause['by'], 40)} since {spoken(pause['at'])}: {clean(pause['reason'], 200)}."
             lines += [styled(line, colour, bold=True, fg="red") for line in wrapped(words, width)]
             lines += wrapped("Nothing is sent but `resync EMAIL`. To go on: reconciler resume", width)
+    if found["failing_now"]:
+        words = f"FAILING for {found['failing_now']}. Who and why is below."
+        lines += [styled(line, colour, bold=True, fg="red") for line in wrapped(words, width)]
     if not found["runs"]:
         lines += wrapped("Nothing has run yet. To see what a first run would do: reconciler plan", width)
     elif found["held"]:

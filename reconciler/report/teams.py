@@ -1,7 +1,7 @@
-"""What `teams` shows: the teams with their members, and what waits for an approval in Keeper since when. Pure."""
+"""The report of `teams`: the teams with their members, and what is not known to be approved in Keeper. Pure."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -15,8 +15,11 @@ MOST_MEMBERS = 30
 
 
 def waiting(snapshot: Snapshot, policy: TeamPolicy) -> list[dict[str, Any]]:
-    """Per team of ours, what waits for an approval: the team itself, some of its members. `certain`: Keeper's inventory
-    shows all of it as queued, it is not only unseen over SCIM."""
+    """Return, by team of ours, what is not known to be approved: the team itself, some of its members.
+
+    `certain`: Keeper's inventory shows all of it as queued. `listed`: Keeper lists all of it over SCIM, which tells
+    nothing of an approval.
+    """
     return [
         {
             "team": found.team.name,
@@ -24,6 +27,7 @@ def waiting(snapshot: Snapshot, policy: TeamPolicy) -> list[dict[str, Any]]:
             "members": len(found.members),
             "since": stamp(found.since),
             "certain": (found.certain or not found.queued) and all(member.certain for member in found.members),
+            "listed": found.listed,
         }
         for found in sorted(approvals.waiting(snapshot, policy), key=lambda found: _by_name(found.team))
     ]
@@ -32,12 +36,16 @@ def waiting(snapshot: Snapshot, policy: TeamPolicy) -> list[dict[str, Any]]:
 def document(snapshot: Snapshot, policy: TeamPolicy, now: datetime) -> dict[str, Any]:
     """All teams of the snapshot as one JSON document; those that we manage first."""
     members = _members(snapshot)
+    waits = {found.team.keeper_id: found for found in approvals.waiting(snapshot, policy)}
     others = sorted((t for t in snapshot.teams.values() if not t.managed and not t.gone), key=_by_name)
     return {
         "asked_at": stamp(now),
         "keeper_read_at": stamp(snapshot.read_at),
+        "inventory_read_at": stamp(snapshot.inventory.read_at) if snapshot.inventory else None,
         "waiting": waiting(snapshot, policy),
-        "teams": [_team(team, members[team.keeper_id]) for team in (*_ours(snapshot), *others)],
+        "teams": [
+            _team(team, members[team.keeper_id], waits.get(team.keeper_id)) for team in (*_ours(snapshot), *others)
+        ],
     }
 
 
@@ -57,13 +65,14 @@ def _members(snapshot: Snapshot) -> defaultdict[str, list[tuple[Account, Members
     return found
 
 
-def _team(team: Team, members: Iterable[tuple[Account, Membership]]) -> dict[str, Any]:
+def _team(team: Team, members: Iterable[tuple[Account, Membership]], waits: approvals.Waiting | None) -> dict[str, Any]:
     return {
         "name": team.name,
         "jumpcloud_id": team.jumpcloud_id or None,
         "keeper_id": team.keeper_id,
         "managed": team.managed,
-        "waiting_since": stamp(team.queued_at) if team.waiting else None,
+        "waiting_since": stamp(team.queued_at) if waits and waits.queued else None,
+        "approval": _approval(waits) if team.managed else None,
         "members": [
             {
                 "email": account.email,
@@ -75,6 +84,14 @@ def _team(team: Team, members: Iterable[tuple[Account, Membership]]) -> dict[str
             for account, membership in members
         ],
     }
+
+
+def _approval(waits: approvals.Waiting | None) -> str:
+    """One of `known` (the inventory shows it, or nothing was asked for), `queued` (the inventory shows it) and
+    `not_visible`; of the team itself."""
+    if waits is None or not waits.queued:
+        return "known"
+    return "queued" if waits.certain else "not_visible"
 
 
 def state_of(membership: Membership) -> str:
@@ -105,7 +122,7 @@ def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
     if not found["teams"]:
         return "No team is known yet. What a first run would queue: reconciler plan"
     head = f"{len(ours)} teams that follow JumpCloud groups, as of {spoken(found['keeper_read_at'])}"
-    lines = wrapped(f"{head}; {len(found['waiting'])} with something to approve in Keeper.", width)
+    lines = wrapped(f"{head}; {in_words(found['waiting'], found['inventory_read_at'])}.", width)
     for team in ours:
         lines += ["", *(styled(line, colour, bold=True) for line in wrapped(names([team["name"]]), width))]
         lines += _one(team, width)
@@ -115,14 +132,29 @@ def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
     if found["waiting"]:
         lines += ["", *wrapped("To approve what waits: Keeper's Admin Console, or in Keeper Commander:", width)]
         lines.append("  team-approve")
+    if any(not entry["certain"] for entry in found["waiting"]):
+        lines += wrapped("SCIM does not show approvals; keeper.inventory_command in the settings does.", width)
     return "\n".join(lines)
 
 
+def in_words(entries: Collection[Mapping[str, Any]], inventory_read_at: str | None) -> str:
+    """Say for how many teams something waits, and how that is known; never a bare nought without an inventory."""
+    certain = sum(entry["certain"] for entry in entries)
+    unlisted = sum(not (entry["certain"] or entry["listed"]) for entry in entries)
+    listed = sum(entry["listed"] for entry in entries)
+    parts = [f"{certain} with something to approve in Keeper"] if certain else []
+    parts += [f"{unlisted} with something asked for, approval not visible"] if unlisted else []
+    parts += [f"{listed} listed by Keeper, approval not visible"] if listed else []
+    if inventory_read_at:
+        return ", ".join(parts) or f"nothing to approve, as Keeper's inventory showed on {spoken(inventory_read_at)}"
+    return ", ".join(parts) or "nothing was asked for that needs an approval"
+
+
 def _one(team: dict[str, Any], width: int) -> Iterator[str]:
-    if team["waiting_since"]:
-        yield from wrapped(
-            f"the team was asked for on {spoken(team['waiting_since'])}, approval not visible", width, "  "
-        )
+    if team["approval"] in ("queued", "not_visible"):
+        asked = f"was asked for on {spoken(team['waiting_since'])}" if team["waiting_since"] else "was asked for"
+        how = "queued in Keeper" if team["approval"] == "queued" else "approval not visible"
+        yield from wrapped(f"the team {asked}, {how}", width, "  ")
     if not team["members"]:
         yield "  nobody"
     for state, words in {**NOT_PLAIN, "member": "members"}.items():

@@ -20,7 +20,9 @@ def render(plan: Plan, *, width: int, colour: bool, release_command: str = "reco
     Every string that came from a service is made harmless first.
     """
     width = max(width, NARROWEST)
-    lines = _styled(wrapped(str(words.verdict(plan)), width), colour, "red" if plan.held else "green")
+    verdict = words.verdict(plan)
+    bad = verdict.tone is words.Tone.FAILED or plan.held
+    lines = _styled(wrapped(str(verdict), width), colour, "red" if bad else "green")
     if plan.held:
         lines += _hold(plan, width, colour, release_command)
     return "\n".join(lines + _rest(plan, {}, width, colour, limits=True))
@@ -37,7 +39,7 @@ def render_run(
     """What became of a plan, in the form of `render`: `results` has the operations that were sent by their index, each
     with its state (`done`, `failed`, `unknown`, `put_off`) and the words of an error. What is not done comes first."""
     width = max(width, NARROWEST)
-    verdict = words.run_verdict(plan, [state for state, _ in results.values()])
+    verdict = words.run_verdict(plan, {number: state for number, (state, _) in results.items()})
     bad = verdict.tone is words.Tone.FAILED or plan.held
     lines = _styled(wrapped(str(verdict), width), colour, "red" if bad else "green")
     for state, word in words.STATES.items():

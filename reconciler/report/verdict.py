@@ -209,23 +209,26 @@ def _as_it_is(settings: Settings, look: Look, plan: Plan) -> Verdict:
             f"In line, but changed in Keeper by hand: {drifted}.",
             "If that is wrong, change it back in Keeper's Admin Console.",
         )
-    waits = [
-        member.certain
+    mine = [
+        member
         for found in waiting(look.snapshot, settings.policy().teams)
         for member in found.members
         if account and member.email == account.email and not member.invited
     ]
+    waits = [member for member in mine if not member.listed]
     if waits:
-        visible = "is still to be given" if all(waits) else "is not visible"
+        visible = "is still to be given" if all(member.certain for member in waits) else "is not visible"
         return Verdict(
             "waiting",
             f"In line, but the approval of what was asked for {visible}: {count(len(waits), 'team')}.",
             "An administrator approves them by logging in to Keeper's Admin Console, or in Keeper Commander:",
             "team-approve",
         )
+    listed = count(len(mine), "team")
+    unsure = f" Keeper lists them in {listed} that we asked for; an approval is not visible." if mine else ""
     return Verdict(
         "in_line",
-        "In line: both sides agree, and nothing is to be done.",
+        f"In line: both sides agree, and nothing is to be done.{unsure}",
         "If they can't log in, they may not have accepted the invitation (SCIM does not tell). In Keeper Commander:",
         f"enterprise-user --invite {typed(account.email if account else user.email)}",
     )
@@ -310,7 +313,7 @@ def access(look: Look) -> str:
     if account is None:
         return "not in Keeper" if look.snapshot.read_at else "nothing known of Keeper"
     if account.gone:
-        return "gone from Keeper"
+        return "not in this Keeper node any more"
     if account.active:
         return "active in Keeper"
     return f"locked in Keeper by {'us' if account.locked_by_us else 'somebody else'}"

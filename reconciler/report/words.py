@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from reconciler.model import DISPLAY_NAME, EXTERNAL_ID, FAMILY_NAME, GIVEN_NAME, USER_NAME
 from reconciler.plan import Cause, Change, Held, Kind, Notice, NoticeKind, Operation, Plan, Rule, Subject
+from reconciler.promise import failing, failing_words
 from reconciler.report.terminal import clean
 
 PEOPLE = {
@@ -41,7 +42,7 @@ NOTICES = {
     NoticeKind.DRIFT: "Drift: changed in Keeper behind our back",
     NoticeKind.WAITING_FOR_APPROVAL: "Waiting for approval in Keeper",
     NoticeKind.ADDRESS_CHANGE: "Changed addresses",
-    NoticeKind.GONE: "Gone from Keeper",
+    NoticeKind.GONE: "Not in this Keeper node any more",
     NoticeKind.NO_ADDRESS: "Without an e-mail address",
     NoticeKind.STATE_UNKNOWN: "Staged, or in an unknown state",
     NoticeKind.IN_GRACE: "Out of scope, still in grace",
@@ -186,7 +187,17 @@ class Verdict:
 def verdict(plan: Plan, *, past: bool = False) -> Verdict:
     """What a plan comes to; `past`: what it came to, where nothing of it was sent."""
     found = _verdict(plan, past=past)
-    return _warned(replace(found, rest=" ".join(filter(None, (_leaving(plan), found.rest)))), plan)
+    found = replace(found, rest=" ".join(filter(None, (_leaving(plan), found.rest))))
+    return _failing_first(_warned(found, plan), plan, {})
+
+
+def _failing_first(found: Verdict, plan: Plan, states: Mapping[int, str]) -> Verdict:
+    """The verdict that says first who fails, every time and not only the first."""
+    lacks = failing(plan, states, newly=False).values()
+    if not lacks:
+        return found
+    tone = found.tone if found.tone is Tone.HELD else Tone.FAILED
+    return replace(found, tone=tone, head=f"FAILING for {failing_words(lacks)}. {found.head}")
 
 
 def _leaving(plan: Plan) -> str:
@@ -269,12 +280,15 @@ def result_verdict(states: Collection[str]) -> Verdict:
     return Verdict(Tone.FAILED, f"Applied in part: {done} done, {rest}.")
 
 
-def run_verdict(plan: Plan, states: Collection[str]) -> Verdict:
-    """What a run came to: its plan, and the states of the operations that were sent."""
-    return _warned(_run_verdict(plan, states), plan) if states else verdict(plan, past=True)
+def run_verdict(plan: Plan, states: Mapping[int, str]) -> Verdict:
+    """What a run came to: its plan, and the states of the operations that were sent, by their index in the plan."""
+    if not states:
+        return verdict(plan, past=True)
+    return _failing_first(_warned(_run_verdict(plan, states.values()), plan), plan, states)
 
 
 def _run_verdict(plan: Plan, states: Collection[str]) -> Verdict:
+    """The verdict without who fails and without what will be held."""
     result = result_verdict(states)
     sent = " ".join(filter(None, (sentence(amounts([op for op in plan.operations if op.sent])), _leaving(plan))))
     if not plan.held:

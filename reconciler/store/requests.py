@@ -1,10 +1,11 @@
 """What persons asked for and decided, and what the receivers of alerts were told."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from reconciler.migrations import LAST_CHANGE
+from reconciler.plan import Kind
 from reconciler.rows import JournalRow, Request, journal_row, json_text, request_of, time_text
 from reconciler.store.base import OpenFile, rows
 
@@ -122,15 +123,15 @@ class Requests(OpenFile):
 
     # Alerts
 
-    def tellable(self, since: datetime) -> list[JournalRow]:
-        """What was done since this time and is worth telling people each time: locks, and changed addresses."""
+    def done_since(self, since: datetime, kinds: Collection[Kind]) -> list[JournalRow]:
+        """Return the operations of these kinds that Keeper carried out since this time, the oldest first."""
+        places = ", ".join("?" * len(kinds))
         sql = f"""
-            SELECT * FROM operations WHERE {LAST_CHANGE} >= ? AND state = 'done'
-            AND (kind = 'deactivate_user' OR (kind = 'update_user' AND changes LIKE '%"userName"%'))
+            SELECT * FROM operations WHERE {LAST_CHANGE} >= ? AND state = 'done' AND kind IN ({places})
             ORDER BY {LAST_CHANGE}, id
         """
         with self._reading() as connection:
-            return [journal_row(row) for row in rows(connection, sql, time_text(since))]
+            return [journal_row(row) for row in rows(connection, sql, time_text(since), *kinds)]
 
     def told(self, receiver: str) -> dict[tuple[str, str], datetime]:
         """What this receiver of alerts was told and when, by kind and key."""

@@ -160,7 +160,10 @@ def test_teams_with_their_members_and_what_waits(world: World) -> None:
     world.run("resync")
     found = document(world, "teams", "--json")
     by_name = {team["name"]: team for team in found["teams"]}
-    assert found["waiting"] == []
+    assert {entry["team"]: entry["listed"] for entry in found["waiting"]} == dict.fromkeys(
+        by_name.keys() - {"By hand only"}, True
+    )
+    assert by_name["Sales"]["approval"] == "not_visible", "being listed is no approval"
     assert {(m["email"], m["state"]) for m in by_name["Sales"]["members"]} == {
         ("p0@example.com", "by_hand"),
         ("p1@example.com", "member"),
@@ -168,6 +171,8 @@ def test_teams_with_their_members_and_what_waits(world: World) -> None:
     }
     text = world.run("teams").stdout
     assert "given by hand in Keeper: p0@example.com" in text
+    assert "3 listed by Keeper, approval not visible" in flat(text)
+    assert "3 listed by Keeper, approval not visible" in flat(world.run("status").stdout)
     assert "By hand only (0)" in text
     assert "\x1b" not in text
     assert all(len(line) <= 110 for line in text.splitlines())
@@ -208,7 +213,7 @@ def test_history_by_person_team_kind_result_and_who_decided(world: World) -> Non
     assert len(found("--by", locked["decision"]["by"])) == document(world, "history", "--json")["total"]
     assert found("--by", "nobody-else") == []
     text = flat(world.run("history", "p3@example.com").stdout)
-    assert "p3@example.com locked: suspended in JumpCloud; only invited: withdrawn by the lock; let" in text
+    assert "p3@example.com locked: suspended in JumpCloud; withdrawn or deleted, not known which; let" in text
     assert "they left \\x1b[31mEvil\\u202e" in text
     assert f"ordered by {locked['decision']['by']} (Tuesday's changes)" in flat(
         world.run("history", "p1@example.com").stdout

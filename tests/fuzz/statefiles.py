@@ -10,7 +10,7 @@ import re
 import shutil
 import sqlite3
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 

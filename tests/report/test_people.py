@@ -3,15 +3,18 @@
 import csv
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reconciler.model import Failure, Membership, Snapshot
+from reconciler import decisions
+from reconciler.history import Wanted
+from reconciler.model import Failure, Inventory, Membership, Snapshot
 from reconciler.plan import Cause, Kind, Operation, Rule, Subject
 from reconciler.policy import OutOfScope, Pilot, Policy, TeamPolicy
+from reconciler.promise import NOT_HERE, WITHDRAWN, WITHDRAWN_OR_DELETED
 from reconciler.report import leavers, teams
 from reconciler.store import State, Store
 from tests.world import MEMBER, NOW, account, group, snapshot, team, user
@@ -47,10 +50,11 @@ def held() -> Snapshot:
 
 
 def test_what_waits_is_the_team_and_its_members_since_the_oldest() -> None:
-    (waiting,) = teams.waiting(held(), TeamPolicy())
+    waiting, sales = teams.waiting(held(), TeamPolicy())
     since = (NOW - DAY).strftime("%Y-%m-%dT%H:%M:%SZ")
-    assert waiting == {"team": HOSTILE, "queued": True, "members": 1, "since": since, "certain": False}
-    assert teams.waiting(held(), TeamPolicy(role_prefix="\x1b")) == []
+    assert waiting == {"team": HOSTILE, "queued": True, "members": 1, "since": since, "certain": False, "listed": False}
+    assert (sales["team"], sales["listed"]) == ("Sales", True), "being listed is no approval"
+    assert [entry["team"] for entry in teams.waiting(held(), TeamPolicy(role_prefix="\x1b"))] == ["Sales"]
 
 
 def test_each_member_with_what_is_known_of_them() -> None:
@@ -78,14 +82,21 @@ LEFT = NOW - 10 * MINUTE
 GONE_SINCE = {"left_at": LEFT}
 
 
-def lock(store: Store, person: int, state: State = State.DONE, cause: Cause = Cause.JUMPCLOUD, after: int = 2) -> None:
+def lock(
+    store: Store,
+    person: int,
+    state: State = State.DONE,
+    cause: Cause = Cause.JUMPCLOUD,
+    after: int = 2,
+    left: datetime | None = LEFT,
+) -> None:
     """A lock that was sent and answered so many minutes after the person had left."""
     one = account(user(person))
     op = Operation(
         Kind.DEACTIVATE_USER, Subject("user", one.email, one.jumpcloud_id, one.keeper_id), cause, Rule.LEFT, "left"
     )
     run = store.begin_run("cycle", LEFT, by="", reason="")
-    (number,) = store.write_ahead(run, [op], {}, LEFT, {one.keeper_id: LEFT})
+    (number,) = store.write_ahead(run, [op], {}, LEFT, {one.keeper_id: left} if left else {})
     store.mark_sent(number, LEFT + after * MINUTE, op)
     store.record(number, state, LEFT + (after + 1) * MINUTE, state.value, "no" if state is State.FAILED else "")
 
@@ -127,6 +138,94 @@ def test_what_became_of_who_was_locked(store: Store, values: dict[str, Any], sta
     store.save(snapshot([account(user(1), **values)]), Snapshot())
     lock(store, 1)
     assert evidence(store)[-1]["state"] == state
+
+
+def missing(store: Store, person: int, words: str = NOT_HERE) -> None:
+    """A lock that Keeper answered with 404, after which a list of the node lacks the account."""
+    lock(store, person)
+    newest = store.history(Wanted(kind=Kind.DEACTIVATE_USER), 1).entries[0].row
+    store.record(newest.id, State.DONE, LEFT + 3 * MINUTE, "settled", words)
+
+
+@pytest.mark.parametrize("words", [NOT_HERE, "not in this Keeper node any more: withdrawn by it, deleted or moved"])
+def test_a_lock_that_was_answered_with_404_is_no_evidence(store: Store, words: str) -> None:
+    moved = account(user(1), active=False, gone=True, **GONE_SINCE)
+    never = account(user(2), active=False, gone=True, left_at=NOW - 5 * MINUTE)
+    store.save(snapshot([moved, never, account(user(3))]), Snapshot())
+    missing(store, 1, words)
+    found = leavers.document(store, Policy(), NOW - DAY, NOW)
+    assert (found["done"], found["not_yet"], found["not_verifiable"], found["longest_minutes"]) == (0, 0, 2, None)
+    for entry in found["leavers"]:
+        assert (entry["state"], entry["confirmed_at"], entry["minutes_to_confirm"]) == ("not_verifiable", None, None)
+        assert entry["because"] == "not verifiable: not in this node"
+        assert entry["command"] == f"reconciler disown {entry['email']}"
+    assert [entry["attempts"] for entry in found["leavers"]] == [1, 0]
+    text = " ".join(leavers.render(found, width=110, colour=False).split())
+    assert "0 people lost access; 0 not yet; 2 not verifiable." in text
+    assert "u1@example.com: NOT VERIFIABLE: not in this node (left)" in text
+    assert "in all" not in text
+    [first, _] = csv.DictReader(leavers.to_csv(found).splitlines())
+    assert (first["state"], first["minutes_to_confirm"]) == ("not_verifiable", "")
+
+
+def test_the_question_is_closed_by_a_person_or_by_an_inventory(store: Store) -> None:
+    moved = account(user(1), active=False, gone=True, **GONE_SINCE)
+    store.save(snapshot([moved, account(user(2))]), Snapshot())
+    missing(store, 1)
+    store.keep_inventory(Inventory(NOW, users={"u1@example.com": "Locked"}))
+    (entry,) = evidence(store)
+    assert (entry["state"], entry["minutes_to_confirm"]) == ("answered", None)
+    assert entry["because"] == "Keeper's inventory on 2026-11-24 12:00 UTC shows the account locked, or nowhere"
+    store.keep_inventory(None)
+    assert "question" in decisions.disown(store, NOW, "ada", "deleted by hand", "u1@example.com")
+    assert "k0001" not in store.snapshot().accounts, "forgotten: should they come back, they are created anew"
+    (entry,) = evidence(store)
+    assert (entry["state"], entry["confirmed_at"]) == ("closed", None)
+    assert entry["because"] == "closed by ada on 2026-11-24 12:00 UTC: deleted by hand"
+
+
+def test_who_is_found_active_again_and_locked_then_has_the_404_as_an_attempt(store: Store) -> None:
+    store.save(snapshot([account(user(1), active=False, locked_by_us=True, **GONE_SINCE)]), Snapshot())
+    missing(store, 1)
+    lock(store, 1, after=6)
+    (entry,) = evidence(store)
+    assert (entry["state"], entry["attempts"], entry["minutes_to_confirm"]) == ("locked", 2, 7.0)
+
+
+def test_who_was_seen_locked_and_is_gone_since_lost_access(store: Store) -> None:
+    store.save(snapshot([account(user(1), active=False, gone=True, locked_by_us=True, **GONE_SINCE)]), Snapshot())
+    lock(store, 1)
+    (entry,) = evidence(store)
+    assert (entry["state"], entry["minutes_to_confirm"], entry["because"]) == ("gone", 3.0, None)
+
+
+@pytest.mark.parametrize(
+    ("words", "because"),
+    [("only invited: withdrawn by the lock", WITHDRAWN_OR_DELETED), (WITHDRAWN, WITHDRAWN)],
+)
+def test_that_somebody_was_only_invited_is_not_inferred_from_one_404(store: Store, words: str, because: str) -> None:
+    store.save(snapshot([account(user(1), active=False, gone=True, locked_by_us=True, **GONE_SINCE)]), Snapshot())
+    lock(store, 1)
+    newest = store.history(Wanted(), 1).entries[0].row
+    store.record(newest.id, State.DONE, NOW, "gone", words)
+    assert evidence(store)[0]["because"] == because
+
+
+def test_old_leavers_whom_a_first_plan_finds_are_no_fast_locks(store: Store) -> None:
+    locked = account(user(1), active=False, locked_by_us=True, **GONE_SINCE)
+    store.save(snapshot([locked, account(user(2), review_lock=True, **GONE_SINCE)]), Snapshot())
+    lock(store, 1, left=None)
+    lock(store, 2, State.FAILED, left=None)
+    found = leavers.document(store, Policy(), NOW - DAY, NOW)
+    assert (found["done"], found["longest_minutes"]) == (1, None)
+    assert [(entry["state"], entry["left_before"]) for entry in found["leavers"]] == [
+        ("not_yet", True),
+        ("locked", True),
+    ]
+    assert [entry["attempts"] for entry in found["leavers"]] == [1, 1]
+    text = leavers.render(found, width=200, colour=False)
+    assert text.count("had left before the first plan") == 2
+    assert "first seen" not in text
 
 
 @pytest.mark.parametrize(

@@ -304,6 +304,21 @@ def test_done_in_part_names_what_is_not_done_and_why() -> None:
     assert "    [failed] u2: a reason" in shown
 
 
+def test_who_keeps_failing_is_the_first_line_also_while_nothing_is_sent() -> None:
+    made = plan(
+        *(replace(op(Kind.REACTIVATE_USER, f"u{n}"), sent=False) for n in range(3)),
+        replace(op(Kind.CREATE_USER, "v"), sent=False),
+        op(Kind.UPDATE_USER, "w"),
+    )
+    failing = [Notice(NoticeKind.FAILING, one.subject, "failed 4 times") for one in made.operations]
+    made = replace(made, notices=tuple(failing))
+    head = "FAILING for {}: 3 in scope and locked, 1 in scope without an account"
+    assert render(made, width=120, colour=False).startswith(head.format("5 people") + ", 1 with changes not made. ")
+    for results in ({}, {4: ("done", "")}):
+        shown = render_run(made, results, width=120, colour=False)
+        assert shown.startswith(head.format("4 people" if results else "5 people"))
+
+
 def test_nothing_done_is_not_called_done_in_part() -> None:
     shown = render_run(plan(op(Kind.CREATE_USER)), {0: ("failed", "no")}, width=80, colour=False)
     assert shown.startswith("None of it is known to be done: 1 failed.")

@@ -1,0 +1,127 @@
+"""The promise, as far as it is not kept: who in scope is locked out, who left and is not verifiably locked. Pure.
+
+Alerts, reports, metrics and exit codes count the same people, since they all count them here.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from reconciler.addresses import alike_key
+from reconciler.model import Account, Inventory, Snapshot
+from reconciler.plan import Kind, NoticeKind, Plan
+
+INVENTORY_LASTS = timedelta(days=1)
+"""An inventory so young tells whether a locked account was only invited."""
+WITHDRAWN = "only invited, as Keeper's inventory showed: the invitation was withdrawn by the lock"
+WITHDRAWN_OR_DELETED = "withdrawn or deleted, not known which"
+"""What became of an account that Keeper does not show any more after it took the lock."""
+REMOVED = "it was no invitation: Keeper deleted or moved the account when it was to lock it"
+NOT_HERE = "not in this Keeper node any more: withdrawn, deleted or moved, not known which"
+"""What is known of an account whose lock Keeper answered with 404 or 410: nothing about access elsewhere."""
+
+_SHUT = frozenset({"Locked", "Disabled"})
+"""Statuses with which Keeper's inventory says that somebody can't log in."""
+
+
+class Lack(StrEnum):
+    """What a person or team goes without while an operation keeps failing, the worst first."""
+
+    LOCKED = "in_scope_and_locked"
+    NO_ACCOUNT = "in_scope_without_account"
+    ACTIVE = "out_of_scope_and_active"
+    CHANGES = "changes"
+    TEAM = "team"
+
+
+_LACKS = {
+    Kind.REACTIVATE_USER: Lack.LOCKED,
+    Kind.CREATE_USER: Lack.NO_ACCOUNT,
+    Kind.DEACTIVATE_USER: Lack.ACTIVE,
+    Kind.UPDATE_USER: Lack.CHANGES,
+}
+_LACK_WORDS = {
+    Lack.LOCKED: "in scope and locked",
+    Lack.NO_ACCOUNT: "in scope without an account",
+    Lack.ACTIVE: "out of scope and still active",
+    Lack.CHANGES: "with changes not made",
+}
+
+
+def failing(plan: Plan, states: Mapping[int, str], *, newly: bool = True) -> dict[str, Lack]:
+    """Return who fails, by subject key, with what they lack: before and not done since, and, where `newly`, now.
+
+    `states` has the outcome of each operation that was sent, by its index in the plan. What is held fails at nothing.
+    """
+    before = {notice.subject.key for notice in plan.notices if notice.kind is NoticeKind.FAILING}
+    held = plan.held_indices
+    found: dict[str, Lack] = {}
+    worst = list(Lack)
+    for number, op in enumerate(plan.operations):
+        state = states.get(number, "")
+        if (newly and state == "failed") or (op.subject.key in before and state != "done" and number not in held):
+            lack = Lack.TEAM if op.subject.type == "team" else _LACKS[op.kind]
+            found[op.subject.key] = min(lack, found.get(op.subject.key, lack), key=worst.index)
+    return found
+
+
+def failing_words(lacks: Iterable[str]) -> str:
+    """Say how many fail and what they lack, as in "700 people: 600 in scope and locked"; "" for nobody."""
+    counts = Counter(map(Lack, lacks))
+    teams = counts.pop(Lack.TEAM, 0)
+    people = sum(counts.values())
+    parts = [f"{counts[lack]} {words}" for lack, words in _LACK_WORDS.items() if counts[lack]]
+    who = [f"{people} {'person' if people == 1 else 'people'}"] if people else []
+    who += [f"{teams} team{'' if teams == 1 else 's'}"] if teams else []
+    return " and ".join(who) + (f": {', '.join(parts)}" if parts else "")
+
+
+def joined(inventory: Inventory | None, address: str, now: datetime) -> bool | None:
+    """Whether an account was more than an invitation, by an inventory younger than a day; None where that is not
+    known."""
+    if inventory is None or now - inventory.read_at >= INVENTORY_LASTS:
+        return None
+    key = alike_key(address)
+    return key not in inventory.invited if key in inventory.users else None
+
+
+def left_node_words(member: bool | None) -> str:
+    """Say what became of an account that is gone after Keeper took its lock; one 404 tells nothing."""
+    return {True: REMOVED, False: WITHDRAWN, None: WITHDRAWN_OR_DELETED}[member]
+
+
+def leavers(snapshot: Snapshot) -> list[Account]:
+    """Return the managed people out of scope who are not verifiably locked: active, or not in this node."""
+    found = [a for a in snapshot.accounts.values() if a.managed and a.left_at and (a.active or a.gone)]
+    if gone := [a for a in found if a.gone]:
+        open_questions = {a.keeper_id for a in gone if not (a.locked_by_us or _answered(snapshot, a))}
+        found = [a for a in found if not a.gone or a.keeper_id in open_questions]
+    return sorted(found, key=lambda account: (account.email.casefold(), account.keeper_id))
+
+
+def whereabouts(snapshot: Snapshot, account: Account) -> str:
+    """Say what is known of a leaver whose account is not in this node and was never seen locked."""
+    inventory = snapshot.inventory
+    status = inventory.users.get(alike_key(account.email), "") if inventory and _fresh(inventory, account) else ""
+    where = f"; Keeper's inventory shows them as {status.lower()} outside this node" if status else ""
+    return f"not verifiable: not in this node{where}"
+
+
+def _answered(snapshot: Snapshot, account: Account) -> bool:
+    """Whether the inventory tells that access ended: it shows a lock, or the account nowhere in the enterprise.
+
+    An inventory that lacks somebody active of ours was taken with too few rights: what it lacks proves nothing.
+    """
+    inventory = snapshot.inventory
+    if inventory is None or not _fresh(inventory, account):
+        return False
+    status = inventory.users.get(alike_key(account.email))
+    if status is not None:
+        return status in _SHUT
+    ours: Collection[str] = [alike_key(a.email) for a in snapshot.accounts.values() if a.managed and a.active]
+    return bool(ours) and all(address in inventory.users for address in ours)
+
+
+def _fresh(inventory: Inventory, account: Account) -> bool:
+    return account.left_at is not None and inventory.read_at >= account.left_at

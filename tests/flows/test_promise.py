@@ -1,0 +1,155 @@
+"""Claims about the promise: who fails, who is locked, who left; through the command line."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from reconciler import cycle
+from reconciler.simulator.faults import status
+from tests.inside import Inside, accept, account
+from tests.receiver import Receiver, secret
+from tests.stage import World
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as made:
+        yield made
+
+
+def notifying(world: World, receiver: Receiver, **more: str) -> None:
+    webhook = secret(world.folder, "webhook", f"{receiver.url}/hook")
+    world.write_settings(notify=f"[notify]\nwebhook = {webhook}\n", **more)
+
+
+def told(receiver: Receiver, kind: str) -> list[dict[str, Any]]:
+    return [fact for _, _, body in receiver.got if body and body["kind"] == kind for fact in body["facts"]]
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def found(world: World, *command: str) -> Any:
+    return json.loads(world.run(*command).stdout)
+
+
+def filled(world: World, people: int = 12) -> list[str]:
+    group = world.group("Engineering")
+    ids = [world.person(f"p{n}", group) for n in range(people)]
+    Inside(world).run()
+    accept(world)
+    Inside(world).run(cycle.Order(resync=True))
+    return ids
+
+
+def test_who_keeps_failing_is_exit_5_and_the_first_line_every_time(world: World, receiver: Receiver) -> None:
+    ids = filled(world)
+    notifying(world, receiver, metrics='[metrics]\ntextfile = "reconciler.prom"\n')
+    for one in ids[:2]:
+        world.jumpcloud.suspend(one)
+    Inside(world).run()
+    for one in ids[:2]:
+        world.jumpcloud.activate(one)
+    world.back.faults.add(status(400), method="PATCH", target="/Users")
+    first = world.run("apply", expect=5)
+    assert first.stdout.startswith("None of it is known to be done: 2 failed.")
+    assert "p0@example.com was not unlocked: Keeper refused it" in flat(first.stdout)
+    world.jumpcloud.update_user(ids[5], lastname="Other", displayname="P5 Other")
+    Inside(world).run()
+    again = world.run("apply", expect=5)
+    assert again.stdout.startswith("FAILING for 3 people: 2 in scope and locked, 1 with changes not made.")
+    assert [fact["about"] for fact in told(receiver, "locked_in_scope")] == ["p0@example.com", "p1@example.com"]
+    assert "FAILING for 3 people: 2 in scope and locked" in flat(world.run("status").stdout)
+    assert {one["lacks"] for one in found(world, "status", "--json")["failing"]} == {"in_scope_and_locked", "changes"}
+    metrics = (world.folder / "reconciler.prom").read_text()
+    assert 'reconciler_failing{lacks="in_scope_and_locked",tenant=""} 2.0' in metrics
+    world.back.faults.clear()
+    for number in (0, 1, 5):
+        Inside(world).run(cycle.Order(person=f"p{number}@example.com"))
+    assert world.run("apply").stdout.startswith("Nothing to do")
+    assert "FAILING" not in world.run("status").stdout
+    assert len(told(receiver, "unlocked")) == 2
+
+
+def test_a_lock_that_meets_a_404_is_open_until_a_person_closes_it(world: World, receiver: Receiver) -> None:
+    ids = filled(world)
+    notifying(world, receiver)
+    world.keeper.delete_user(account(world, ids[0]).id)
+    world.jumpcloud.suspend(ids[0])
+    world.jumpcloud.suspend(ids[1])
+    world.run("apply", expect=None)
+    document = found(world, "leavers", "--format", "json")
+    assert (document["done"], document["not_yet"], document["not_verifiable"]) == (1, 0, 1)
+    moved, locked = document["leavers"]
+    assert (moved["email"], moved["state"], moved["minutes_to_confirm"]) == ("p0@example.com", "not_verifiable", None)
+    assert locked["state"] == "locked"
+    assert "NOT VERIFIABLE: not in this node" in flat(world.run("leavers").stdout)
+    assert "1 person left and are not in this node" in flat(world.run("status").stdout)
+    [fact] = told(receiver, "leaver_active")
+    assert fact["about"] == "p0@example.com"
+    assert "not verifiable: not in this node; if access has ended: reconciler disown p0@example.com" in fact["text"]
+    assert "is closed, nothing else is done" in world.run("disown", "p0@example.com", "--reason", "deleted").stdout
+    world.run("apply")
+    assert [one["state"] for one in found(world, "leavers", "--format", "json")["leavers"]] == ["closed", "locked"]
+    assert "not in this node" not in world.run("status").stdout
+    world.jumpcloud.activate(ids[0])
+    Inside(world).run()
+    assert account(world, ids[0]).active, "closing the question did nothing else"
+
+
+def test_who_left_keeper_before_the_lock_and_comes_back_is_created_anew_also_where_drift_is_only_reported(
+    world: World,
+) -> None:
+    world.policy["drift"] = '"report"'
+    world.write_settings()
+    ids = filled(world)
+    world.keeper.delete_user(account(world, ids[0]).id)
+    world.jumpcloud.suspend(ids[0])
+    Inside(world).run()
+    world.jumpcloud.activate(ids[0])
+    Inside(world).run()
+    assert account(world, ids[0]).active
+
+
+def test_old_leavers_of_a_first_plan_are_no_fast_locks(world: World) -> None:
+    ids = filled(world)
+    for path in (world.folder / "state").iterdir():
+        path.unlink()
+    world.jumpcloud.suspend(ids[0])
+    world.run("apply")
+    document = found(world, "leavers", "--format", "json")
+    [entry] = document["leavers"]
+    assert (entry["state"], entry["left_before"], entry["minutes_to_confirm"]) == ("locked", True, None)
+    assert document["longest_minutes"] is None
+    assert "had left before the first plan" in flat(world.run("leavers").stdout)
+
+
+def test_leavers_outside_the_pilot_are_no_failures_of_ours(world: World) -> None:
+    ids = filled(world)
+    world.policy["only"] = '{ users = ["p1@example.com"] }'
+    world.write_settings()
+    Inside(world).run()
+    with world.state() as store:
+        if any(one.pilot for one in store.snapshot().accounts.values() if one.email == "p0@example.com"):
+            pytest.skip("whoever was created is still taken for a member of the pilot")
+    world.jumpcloud.suspend(ids[0])
+    world.run("apply")
+    assert "1 person outside the pilot left the scope: not ours to lock." in flat(world.run("status").stdout)
+    users = found(world, "status", "--json")["users"]
+    assert (users["leaving"], users["outside_pilot"], users["oldest_leaver"]) == (0, 1, None)
+
+
+def test_people_who_lose_a_team_are_told_once(world: World, receiver: Receiver) -> None:
+    ids = filled(world)
+    notifying(world, receiver)
+    group = next(iter(world.jumpcloud.in_scope(world.application)[ids[0]]))
+    world.jumpcloud.bind_user(world.application, ids[0])
+    world.jumpcloud.remove_member(group, ids[0])
+    world.jumpcloud.settle_graph()
+    world.run("apply")
+    world.run("apply")
+    [fact] = told(receiver, "lost_team")
+    assert (fact["about"], fact["text"]) == ("p0@example.com", "lost Engineering: changed in JumpCloud")
