@@ -147,7 +147,7 @@ def _families(measured: Measured, now: datetime) -> "Iterator[Metric]":
     yield gauge("users", "Keeper users of the node by state.", measured.users, "state")
     yield gauge("teams", "Keeper teams of the node by state.", measured.teams, "state")
     yield gauge("held_operations", "Operations of the newest plan that wait for a person.", {"": measured.held})
-    yield gauge("quarantined", "Records, fields and lists of JumpCloud that can't be read.", {"": measured.quarantined})
+    yield gauge("quarantined", "Records, fields and lists that can't be read.", {"": measured.quarantined})
     alarms = "Limits that will hold the plan when grace ends, unless it is repaired before."
     yield gauge("limits_that_will_hold", alarms, {"": standing.will_be_held})
     leaver = age(measured.leaver_since)

@@ -63,8 +63,9 @@ def test_an_account_is_not_taken_over_from_its_owner_and_not_locked_for_it() -> 
 def test_a_team_is_not_taken_over_by_a_group_of_its_name() -> None:
     again = group(7, GROUP.name)
     before = held()
-    assert decide(directory([user(1, 7)], [again]), before).snapshot.teams[TEAM.keeper_id].jumpcloud_id == again.id
-    decision = decide(directory([user(1, 7)], [again]), before, from_list=False)
+    wanted = replace(directory([user(1, 7)], [again]), gone_groups=frozenset({GROUP.id}))
+    assert decide(wanted, before).snapshot.teams[TEAM.keeper_id].jumpcloud_id == again.id
+    decision = decide(wanted, before, from_list=False)
     assert decision.snapshot.teams == before.teams
     assert Kind.QUEUE_TEAM not in kinds(decision)
 

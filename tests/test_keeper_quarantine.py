@@ -194,3 +194,12 @@ def test_a_team_with_unreadable_fields_that_nobody_manages_is_no_team_of_ours() 
     assert after.accounts["k0001"].memberships["tx"] == Membership(ours=False, seen=True, shown=True)
     assert not decide(directory([ADA], [GROUP]), after).plan.operations
     assert Standing.UNMANAGED not in {one.standing for one in after.teams.values()} and jc(9) == GROUP.id
+
+
+def test_a_record_that_turns_readable_was_there_before() -> None:
+    """Else a creation that Keeper links to it would pass for its birth."""
+    odd = KeeperUser("kx", dict(account(ZOE).shown), None, frozenset(), ("active",))
+    first = read(held(ADA), [shown(held(ADA).accounts["k0001"]), odd])
+    assert first.fresh == frozenset()
+    second = read(first, [replace(odd, active=True, unreadable=())])
+    assert "kx" in second.accounts and second.fresh == frozenset()
