@@ -29,7 +29,7 @@ LOOKS = (
     ("check",),
     ("--help",),
 )
-SINKS = (">/dev/full", ">&-", ">GONE", "2>/dev/full", "2>&-", "2>GONE", "<&- >&- 2>&-", ">/dev/full 2>&1", ">GONE 2>&1")
+SINKS = (">/dev/full", ">&-", ">GONE", "2>&-", "<&- >&- 2>&-", ">/dev/full 2>&1")
 """Redirections of a shell; GONE is a pipe that nobody reads any more."""
 
 
@@ -105,16 +105,15 @@ def test_a_result_that_can_not_be_written_is_an_error_unless_its_reader_went_awa
     done = redirected(filled, ">/dev/full", *arguments)
     assert done.returncode == 1, done.stderr
     assert "could not be written to standard output: No space left on device" in done.stderr
-    for sink in (">GONE", "2>GONE"):
-        done = redirected(filled, sink, *arguments)
-        assert (done.returncode, done.stderr) == (0, ""), sink
+    done = redirected(filled, ">GONE", *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_result_with_closed_streams(filled: World) -> None:
     done = redirected(filled, ">&-", "plan")
     assert (done.returncode, "could not be written to standard output: it is closed" in done.stderr) == (1, True)
     assert redirected(filled, "<&- >&- 2>&-", "plan").returncode == 1
-    for sink in ("2>/dev/full", "2>&-"):
+    for sink in ("2>/dev/full", "2>GONE"):
         assert redirected(filled, sink, "plan").returncode == 0
 
 
@@ -282,23 +281,33 @@ def test_metrics_and_reports_follow_links_and_wait_for_nobody(filled: World) -> 
     assert (filled.folder / "reports" / "index.html").is_fifo()
 
 
-def test_the_demo(tmp_path: Path) -> None:
-    def demo(**more: object) -> "subprocess.CompletedProcess[bytes]":
-        command = [sys.executable, "-m", "reconciler", "demo", "--users", "20", "--groups", "4"]
-        environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-        return subprocess.run(command, cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, timeout=120, **more)  # type: ignore[call-overload,no-any-return]
+def demo(folder: Path, *arguments: str, **streams: int) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(
+        [sys.executable, "-m", "reconciler", "demo", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        stdin=subprocess.DEVNULL,
+        stdout=streams.get("stdout", subprocess.PIPE),
+        stderr=subprocess.PIPE,
+        timeout=160,
+    )
 
+
+def test_the_demo_ends_where_nobody_reads_it(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    gone = demo(stdout=writer, stderr=subprocess.PIPE)
+    gone = demo(tmp_path, stdout=writer)
     os.close(writer)
     assert (gone.returncode, gone.stderr) == (0, b"")
-    whole = demo(capture_output=True)
-    assert whole.returncode == 0, whole.stdout
-    assert whole.stdout.isascii()
+
+
+def test_the_demo_needs_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    refused = subprocess.run(
-        [sys.executable, "-m", "reconciler", "demo", "--keep", "file/demo"], cwd=tmp_path, capture_output=True
-    )
-    assert refused.returncode == 2
-    assert b"can't be made" in refused.stderr
+    refused = demo(tmp_path, "--keep", "file/demo")
+    assert (refused.returncode, b"can't be made" in refused.stderr) == (2, True)
+
+
+@pytest.mark.timeout(180)  # some fifteen commands, one after the other
+def test_the_demo_on_a_terminal_without_unicode(tmp_path: Path) -> None:
+    whole = demo(tmp_path, "--users", "20", "--groups", "4")
+    assert (whole.returncode, whole.stdout.isascii()) == (0, True), whole.stdout
