@@ -573,8 +573,8 @@ class _Diff(TeamRules):
             repaired = membership.shown and self.policy.drift is Drift.REPAIR and not membership.found
             if wanted_once or (repaired and not membership.ours):
                 cause = Cause.JUMPCLOUD if wanted_once else Cause.DRIFT
-                until = self.now if group else self.team_stays_until(team)
-                if until > self.now:
+                if group is None and self.in_grace(team.left_at):
+                    until = self.team_stays_until(team)
                     removal = Operation(Kind.UPDATE_USER, subject, cause, Rule.CHANGED, _unbound([ref]), remove=(ref,))
                     self.upcoming.append(Upcoming(until, removal))
                 else:

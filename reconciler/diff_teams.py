@@ -192,7 +192,7 @@ class TeamRules:
             # Whom it still holds is taken out with each member's own operation; here only the team itself.
             if self.policy.teams.out_of_scope is TeamOutOfScope.KEEP:
                 self.notice(NoticeKind.KEPT, subject, "its group left the scope; the team is kept (teams.out_of_scope)")
-            elif self.team_stays_until(team) > self.now:
+            elif self.in_grace(team.left_at):
                 self.teams_in_grace.append(team)
             elif self.policy.teams.out_of_scope is TeamOutOfScope.DELETE and self._holds_only_ours(team):
                 self.pilots.add(subject.key)
@@ -208,7 +208,7 @@ class TeamRules:
 
     def team_stays_until(self, team: Team) -> datetime:
         """Return the end of the grace of a team whose group left the scope: until then its members stay."""
-        return (team.left_at or self.now) + self.policy.grace
+        return self.grace_ends(team.left_at)
 
     def team_grace(self) -> None:
         """Tell of each team in grace how many people it will lose; call it when the rules about people are applied."""

@@ -476,3 +476,28 @@ def test_drift_beside_a_change_in_jumpcloud_is_told_apart() -> None:
     decision = decide(directory([replace(u, display_name="Other")], [g]), snapshot([held], [team(g)]))
     assert only(decision).cause is Cause.JUMPCLOUD and notices(decision) == [NoticeKind.DRIFT]
     assert decision.plan.drifted
+
+
+def test_while_the_time_is_uncertain_no_grace_ends_and_who_has_none_waits_for_none() -> None:
+    """Neither a person's nor a team's; whoever is suspended is locked all the same."""
+    long_ago, sales = NOW - timedelta(days=9), group(1, "Sales")
+    gone, left, stays = user(1, status=Status.SUSPENDED), user(2), user(3, 9)
+    team_left = team(sales, left_at=long_ago)
+    member = {team_left.keeper_id: MEMBER}
+    held = snapshot(
+        [account(gone, left_at=long_ago), account(left, left_at=long_ago), account(stays, memberships=member)],
+        [team_left],
+    )
+    wanted = directory([gone, left, stays], [group(9)])
+
+    def locked(certain: bool, grace: timedelta) -> tuple[list[str], int]:
+        plan = decide(wanted, held, Policy(grace=grace), certain=certain).plan
+        return (
+            [op.subject.name for op in plan.operations if op.kind is Kind.DEACTIVATE_USER],
+            sum(len(op.remove) for op in plan.operations),
+        )
+
+    half = timedelta(minutes=30)
+    assert locked(certain=False, grace=half) == ([gone.email], 0)
+    assert locked(certain=True, grace=half) == ([gone.email, left.email], 1)
+    assert locked(certain=False, grace=timedelta()) == ([gone.email, left.email], 1)
