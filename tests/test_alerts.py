@@ -361,7 +361,9 @@ def test_nobody_outside_our_part_is_told_of(policy: Policy) -> None:
 
 def test_a_leaver_outside_the_pilot_is_none_of_ours() -> None:
     outside = Policy(only=Pilot(groups=frozenset({"IT"})))
-    held = snapshot([account(ADA, left_at=NOW - 9 * HOUR), account(BOB, left_at=NOW - 9 * HOUR, pilot=True)])
+    held = snapshot(
+        [account(ADA, left_at=NOW - 9 * HOUR), account(BOB, left_at=NOW - 9 * HOUR, pilot=frozenset({"group:IT"}))]
+    )
     assert [fact.name for fact in only(tell(after(held, policy=outside))).facts] == [BOB.email]
 
 

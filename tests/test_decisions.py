@@ -22,7 +22,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def adopt(store: Store, held: Snapshot, **whom: str) -> Snapshot:
-    store.save(held, Snapshot())
+    store.save(held, store.snapshot())
     decisions.adopt(store, NOW, "root", "because", **whom)
     return store.snapshot()
 

@@ -18,9 +18,9 @@ from reconciler.model import Account, Snapshot, typed
 from reconciler.pilot import left_outside
 from reconciler.plan import Cause, Kind
 from reconciler.policy import OutOfScope, Policy
-from reconciler.promise import NOT_HERE, WITHDRAWN, WITHDRAWN_OR_DELETED
+from reconciler.promise import NOT_HERE, REMOVED, WITHDRAWN, WITHDRAWN_OR_DELETED
 from reconciler.report.terminal import clean, spoken, stamp, styled, wrapped
-from reconciler.rows import Request
+from reconciler.rows import GONE, VANISHED, Request
 from reconciler.store import State, Store
 
 MOST = 100_000
@@ -153,7 +153,9 @@ def _done(tried: list[Entry], snapshot: Snapshot) -> dict[str, Any]:
         "minutes_to_confirm": _minutes(since, row.finished_at),
         "left_before": row.operation.cause is not Cause.DRIFT and row.left_at is None,
     }
-    if row.outcome == "gone":
+    if row.outcome == VANISHED:
+        return found | {"state": "gone", "because": REMOVED}
+    if row.outcome == GONE:
         return found | {"state": "gone", "because": WITHDRAWN if row.error == WITHDRAWN else WITHDRAWN_OR_DELETED}
     if account is None or account.gone:
         return found | {"state": "gone", "because": row.error or None}

@@ -14,10 +14,12 @@ from typing import Any
 import httpx
 import pytest
 
-from reconciler import cycle
 from reconciler.config import SettingsError, load
+from reconciler.confirm import Confirmation, Finding
+from reconciler.evidence_age import Stamp
 from reconciler.exits import explained
 from reconciler.jumpcloud import JumpCloudError
+from reconciler.plan import Operation
 from reconciler.simulator.faults import Instead, endless
 from reconciler.simulator.service import Request, Response
 from reconciler.store import Damaged, StateError, Store
@@ -136,16 +138,19 @@ def test_what_the_state_file_says_is_made_harmless_before_it_is_shown(office: Of
 
 
 def test_trusting_a_list_without_asking_again_is_found(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+
     def shortened(response: Response) -> Response:
         rows = json.loads(response.body)
-        return Response.of_json(200, rows[:3], {"x-total-count": "3"})
+        shown[:] = shown or [row["id"] for row in rows[:3]]
+        return Response.of_json(200, [row for row in rows if row["id"] in shown], {"x-total-count": "3"})
 
-    async def trusting(judged: Any, *_: object) -> Any:
-        return judged
+    async def trusting(confirmation: Confirmation, _: Operation) -> Finding:
+        return Finding(Stamp.now(confirmation.clock))
 
     with_reply(office, "cycle", f"{office.application}/users?", shortened)
     assert not list(office.harm(()))
-    monkeypatch.setattr(cycle, "confirm", trusting)
+    monkeypatch.setattr(Confirmation, "of", trusting)
     with_reply(office, "cycle", f"{office.application}/users?", shortened)
     assert any("was locked, who is in scope" in harm for harm in office.harm(()))
 
