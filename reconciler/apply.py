@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 TIME_BOX = 300.0
 """Seconds after which an apply begins nothing new that gives: what the plan was made from is too old by then."""
+MOST_FORBIDDEN = 3
+"""Subjects of one kind in a row that Keeper forbids; then the kind rests."""
 TIME = "time"
 OVERTAKEN = "overtaken"
 DISAGREES = "keeper_disagrees"
@@ -125,6 +127,8 @@ class _Run:
         self.agreed = agreed
         self.inventory = snapshot.inventory
         self.vanished = 0
+        self.probed = False
+        self.forbidden: Counter[Kind] = Counter()  # in a row, by kind
         self.marks: dict[str, int] = {}  # by id, of what this run has changed itself
         self.progress = progress
         self.stopping = stopping
@@ -223,6 +227,8 @@ class _Run:
         try:
             return await self._send(number, op, canary)
         except scim.KeeperError as error:
+            if isinstance(error, scim.Forbidden):
+                await self._forbidden(op, error)
             self._refused(number, op, error)
         except Disagreement as error:
             # What was read back may be older than the change: a list of the node decides.
@@ -516,6 +522,20 @@ class _Run:
         account = self.journal.account(keeper_id)
         return account is not None and account.managed
 
+    async def _forbidden(self, op: Operation, error: scim.Forbidden) -> None:
+        """Find out whether Keeper forbids this subject only, or everything: then nothing more is sent."""
+        if not self.probed:
+            self.probed = True
+            try:
+                await self.client.probe()
+            except scim.KeeperError as refusal:
+                if isinstance(refusal, scim.Forbidden) and not self.applied.stopped:
+                    self.applied.stopped = str(error)
+        self.forbidden[op.kind] += 1
+        if self.forbidden[op.kind] >= MOST_FORBIDDEN:
+            words = f"it forbids this kind of operation for {MOST_FORBIDDEN} users or teams in a row"
+            self.canaries.stopped.setdefault(op.kind, words)
+
     # -- what went wrong --------------------------------------------------------------------------------------------
 
     def _refused(self, number: int, op: Operation, error: scim.KeeperError) -> None:
@@ -564,6 +584,8 @@ class _Run:
             return
         log.operation(result)
         self.applied.results[number] = result
+        if result.state is State.DONE:
+            self.forbidden[result.operation.kind] = 0
 
     def put_off_the_rest(self) -> None:
         """Whatever was not begun is on record as put off, where the journal can still be written."""

@@ -1,6 +1,7 @@
 """The journalled executor: what is sent to Keeper, in which order, and what is on record afterwards."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -481,3 +482,34 @@ def test_the_unconfirmed_part_gets_a_row_of_its_own_and_the_rest_goes(store: Sto
         (ref(group(8)),),
     )
     assert [notice.kind for notice in done.notices] == [NoticeKind.UNCONFIRMED]
+
+
+# -- what Keeper forbids ----------------------------------------------------------------------------------------------
+
+
+def forbidden() -> scim.KeeperError:
+    return scim.Forbidden("Ada", "locked")
+
+
+def test_what_keeper_forbids_for_one_person_stops_nobody_else(store: Store) -> None:
+    keeper = node()
+    keeper.errors[account(ADA).keeper_id] = [forbidden()]
+    done = applied(store, keeper, *LOCKS)
+    assert states(store) == [State.FAILED, State.DONE, State.DONE] and not done.stopped
+
+
+def test_an_apply_stops_where_a_harmless_read_is_forbidden_too(store: Store) -> None:
+    keeper = node()
+    keeper.errors[account(ADA).keeper_id] = [forbidden()]
+    keeper.errors["probe"] = [forbidden()]
+    done = applied(store, keeper, *LOCKS, op(Kind.CREATE_USER, user(7)))
+    assert done.stopped and State.DONE not in {states(store)[-1]}
+
+
+def test_a_kind_that_is_forbidden_three_times_in_a_row_rests(store: Store) -> None:
+    keeper = node()
+    people = [user(number) for number in range(20, 26)]
+    keeper.errors = {person.email: [forbidden()] for person in people}
+    applied(store, keeper, LOCKS[0], *(op(Kind.CREATE_USER, person) for person in people))
+    found = Counter(state for state in states(store))
+    assert found[State.DONE] == 1 and found[State.FAILED] in (3, 4) and found[State.PUT_OFF] >= 2

@@ -113,7 +113,7 @@ def spoilt(office: Office, script: str) -> Exception:
         """UPDATE users SET shown = '{"userName": 5}'""",
         "UPDATE teams SET asked = '[]'",
         "INSERT INTO meta VALUES ('former_operations', '99999999999999999999')",
-        "INSERT INTO requests VALUES (NULL, 'release', '{}', 'x', '2026-03-02T08:00:00Z', '', NULL, 'open', NULL, '')",
+        "INSERT INTO requests VALUES (NULL, 'release', '{}', 'x', '2026-03-02T08:00:00Z', '', NULL, 'open', NULL, '', NULL)",
         "CREATE TABLE m AS SELECT * FROM meta; DROP TABLE meta; ALTER TABLE m RENAME TO meta; UPDATE meta SET key = 'x'",
     ],
 )
