@@ -1,0 +1,256 @@
+"""Canaries: what is believed about Keeper is tried on one subject, and only as long as it holds."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from reconciler.apply import Applied, apply
+from reconciler.canary import LOOK_AGAIN
+from reconciler.http import Clock
+from reconciler.model import Inventory, KeeperUser, Snapshot
+from reconciler.plan import Kind, NoticeKind, Operation
+from reconciler.rows import State
+from reconciler.store import Store
+from reconciler.store.base import CANARY_LASTS
+from tests.fakes import Keeper, Sure
+from tests.operations import op, ref, shown, shown_team, team_op
+from tests.world import MEMBER, NOW, account, group, snapshot, team, user
+
+PEOPLE = [user(number) for number in range(1, 9)]
+ENG, OPS = group(9), group(10)
+HELD = snapshot([account(one) for one in PEOPLE])
+LOCKS = [op(Kind.DEACTIVATE_USER, one) for one in PEOPLE]
+
+
+class Lagging(Keeper):
+    """A node whose answers come before its records: a change shows after so many pauses."""
+
+    def __init__(self, held: Snapshot, pauses: int) -> None:
+        super().__init__([shown(one) for one in held.accounts.values()], [shown_team(ENG), shown_team(OPS)])
+        self.behind = dict(self.users)
+        self.pauses = pauses
+        self.waited: list[float] = []
+        self.no_reply = True
+
+    @property
+    def clock(self) -> Clock:
+        async def wait(seconds: float) -> None:
+            self.waited.append(seconds)
+
+        return Clock(sleep=wait)
+
+    async def user(self, id: str) -> KeeperUser | None:
+        return self.users.get(id) if len(self.waited) >= self.pauses else self.behind.get(id)
+
+
+class Changing(Keeper):
+    """A node that does more than it is asked to, from some moment on."""
+
+    def __init__(self, held: Snapshot) -> None:
+        super().__init__([shown(one, ENG) for one in held.accounts.values()], [shown_team(ENG), shown_team(OPS)])
+        self.after: Callable[[KeeperUser], KeeperUser | None] | None = None
+
+    async def patch_user(self, id: str, *more: object, **named: object) -> KeeperUser | None:
+        reply = await super().patch_user(id, *more, **named)  # type: ignore[arg-type]
+        if self.after is None or reply is None:
+            return reply
+        made = self.after(reply)
+        if made is None:
+            del self.users[id]
+            return None
+        self.users[id] = made
+        return made
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "reconciler.db", write=True) as opened:
+        yield opened
+
+
+def applied(
+    store: Store,
+    keeper: Keeper,
+    *operations: Operation,
+    held: Snapshot = HELD,
+    agreed: bool = False,
+    in_flight: int = 1,
+) -> Applied:
+    store.save(held, store.snapshot())
+    run = store.begin_run("cycle", NOW, by="root", reason="")
+    ids = store.write_ahead(run, operations, {}, NOW)
+
+    async def go() -> Applied:
+        return await apply(
+            list(zip(ids, operations, strict=True)),
+            held,
+            keeper,
+            store,
+            clock=lambda: NOW,
+            in_flight=1,
+            confirmation=Sure(),
+            mark=store.hands.mark(),
+            agreed=frozenset(ids) if agreed else frozenset(),
+        )
+
+    done = asyncio.run(go())
+    store.finish_run(run, NOW, "done")
+    return done
+
+
+def outcomes(done: Applied) -> list[str]:
+    return [result.outcome for _, result in sorted(done.results.items())]
+
+
+def test_a_passed_canary_counts_for_a_week(store: Store) -> None:
+    store.open_kind(Kind.CREATE_USER, NOW)
+    assert store.open_kinds(NOW + CANARY_LASTS - timedelta(seconds=1)) == {Kind.CREATE_USER}
+    assert store.open_kinds(NOW + CANARY_LASTS) == frozenset()
+    store.close_kind(Kind.CREATE_USER)
+    assert store.open_kinds(NOW) == frozenset()
+
+
+def test_a_file_of_a_former_version_begins_with_canaries_again(store: Store) -> None:
+    store.set_meta("canaries", '["create_user","deactivate_user"]')
+    assert store.open_kinds(NOW) == frozenset()
+    store.open_kind(Kind.CREATE_USER, NOW)
+    assert store.open_kinds(NOW) == {Kind.CREATE_USER}
+
+
+@pytest.mark.parametrize("pauses", [0, 1, 2, 3])
+def test_a_keeper_whose_records_are_behind_passes(store: Store, pauses: int) -> None:
+    keeper = Lagging(HELD, pauses)
+    done = applied(store, keeper, *LOCKS[:3])
+    assert outcomes(done) == ["done"] * 3
+    assert keeper.waited == list(LOOK_AGAIN[:pauses])
+
+
+def test_a_lock_that_never_shows_stops_its_kind_after_two_subjects(store: Store) -> None:
+    keeper = Lagging(HELD, 99)
+    done = applied(store, keeper, *LOCKS[:4])
+    assert outcomes(done) == ["keeper_disagrees", "keeper_disagrees", "put_off", "put_off"]
+    assert [notice.kind for notice in done.notices] == [NoticeKind.KEEPER_DISAGREES]
+    assert store.open_kinds(NOW) == frozenset()
+
+
+def test_no_worker_is_held_while_a_read_back_is_repeated(store: Store) -> None:
+    """With one worker, a canary that waits would keep the other kinds of its phase back."""
+
+    class Slow(Lagging):
+        @property
+        def clock(self) -> Clock:
+            async def wait(seconds: float) -> None:
+                self.waited.append(seconds)
+                for _ in range(50):
+                    await asyncio.sleep(0)
+
+            return Clock(sleep=wait)
+
+    keeper = Slow(HELD, 1)
+    back = replace(account(PEOPLE[0]), active=False, locked_by_us=True)
+    held = replace(HELD, accounts={**HELD.accounts, back.keeper_id: back})
+    keeper.behind[back.keeper_id] = shown(back)
+    unlock = op(Kind.REACTIVATE_USER, PEOPLE[0])
+    rename = op(
+        Kind.UPDATE_USER, PEOPLE[1], changes=(replace(unlock.changes[0], attribute="displayName", after="New"),)
+    )
+    applied(store, keeper, unlock, rename, held=held)
+    assert [subject for _, subject in keeper.sent] == [back.keeper_id, account(PEOPLE[1]).keeper_id]
+
+
+def test_an_answer_that_shows_an_unasked_effect_sends_its_kind_back_to_its_canary(store: Store) -> None:
+    members = snapshot(
+        [account(one, memberships={team(ENG).keeper_id: MEMBER}) for one in PEOPLE], [team(ENG), team(OPS)]
+    )
+    keeper = Changing(members)
+    joins = [op(Kind.UPDATE_USER, one, add=(ref(OPS),)) for one in PEOPLE]
+    assert outcomes(applied(store, keeper, *joins[:2], held=members)) == ["done", "done"]
+    assert Kind.UPDATE_USER in store.open_kinds(NOW)
+    keeper.after = lambda one: replace(one, teams=frozenset({team(OPS).keeper_id}))  # "add" replaces
+    done = applied(store, keeper, *joins[2:], held=members)
+    # One went before it was seen; the next was the canary, which stops the kind.
+    assert outcomes(done) == ["done", "keeper_disagrees", "put_off", "put_off", "put_off", "put_off"]
+    assert Kind.UPDATE_USER not in store.open_kinds(NOW)
+    assert "out of 1 other teams" in done.notices[-1].message
+
+
+def test_a_lock_that_removes_a_known_member_stops_locks_at_once(store: Store) -> None:
+    keeper = Changing(HELD)
+    store.open_kind(Kind.DEACTIVATE_USER, NOW)
+    keeper.after = lambda _: None
+    addresses = {one.email.lower(): "Active" for one in PEOPLE}
+    held = replace(HELD, inventory=Inventory(NOW - timedelta(hours=1), users=addresses))
+    done = applied(store, keeper, *LOCKS[:3], held=held)
+    assert outcomes(done) == ["vanished", "put_off", "put_off"]
+    assert "removed a member" in done.notices[0].message
+
+
+def test_an_account_that_was_seen_locked_once_is_no_invitation(store: Store) -> None:
+    keeper = Changing(HELD)
+    assert outcomes(applied(store, keeper, LOCKS[0])) == ["done"]
+    keeper.after = lambda _: None
+    keeper.users[account(PEOPLE[0]).keeper_id] = shown(account(PEOPLE[0]))
+    assert outcomes(applied(store, keeper, LOCKS[0], LOCKS[1])) == ["vanished", "put_off"]
+
+
+def test_from_the_fourth_account_that_is_gone_after_its_lock_a_person_has_to_agree(store: Store) -> None:
+    keeper = Changing(HELD)
+    keeper.after = lambda _: None
+    done = applied(store, keeper, *LOCKS[:5])
+    assert outcomes(done) == ["gone", "gone", "gone", "put_off", "put_off"]
+    assert {result.error for result in done.results.values() if result.outcome == "gone"} == {
+        "withdrawn or deleted, not known which"
+    }
+    again = applied(store, keeper, *LOCKS[3:5], agreed=True)
+    assert outcomes(again) == ["gone", "gone"]
+
+
+def test_there_is_one_canary_of_a_kind_across_two_runs(store: Store) -> None:
+    """The lane and a whole cycle lock at the same time: only one of them tries the kind."""
+    keeper = Lagging(HELD, 1)
+    together: list[int] = []
+    busy = 0
+
+    class Watched(Sure):
+        async def of(self, operation: Operation):  # type: ignore[no-untyped-def]
+            nonlocal busy
+            busy += 1
+            together.append(busy)
+            for _ in range(5):
+                await asyncio.sleep(0)
+            busy -= 1
+            return await super().of(operation)
+
+    store.save(HELD, store.snapshot())
+    runs = [store.begin_run("cycle", NOW, by="root", reason="") for _ in range(2)]
+    rows = [store.write_ahead(run, [lock], {}, NOW)[0] for run, lock in zip(runs, LOCKS, strict=False)]
+
+    async def one(row: int, lock: Operation) -> Applied:
+        return await apply(
+            [(row, lock)],
+            HELD,
+            keeper,
+            store,
+            clock=lambda: NOW,
+            in_flight=4,
+            confirmation=Watched(),
+            mark=store.hands.mark(),
+        )
+
+    async def both() -> list[Applied]:
+        return list(await asyncio.gather(*(one(row, lock) for row, lock in zip(rows, LOCKS, strict=False))))
+
+    done = asyncio.run(both())
+    assert [outcomes(each) for each in done] == [["done"], ["done"]]
+    assert max(together) == 1
+
+
+def test_a_team_that_does_not_show_yet_passes(store: Store) -> None:
+    keeper = Keeper()
+    assert outcomes(applied(store, keeper, team_op(Kind.QUEUE_TEAM, group(20)), held=snapshot([]))) == ["done"]
+    assert store.open_kinds(NOW) == {Kind.QUEUE_TEAM}
+    assert all(row.state is State.DONE for row in store.journal(NOW))
