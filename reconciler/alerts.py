@@ -72,9 +72,9 @@ REPEATED = {
     AlertKind.LEAVER_ACTIVE: EVERY,
     AlertKind.WAITING: WEEK,
 }
-"""What is told again as long as it lasts, and how often."""
+"""The alerts that are repeated as long as they last, and how often."""
 _TOGETHER = frozenset({AlertKind.HELD, AlertKind.WILL_BE_HELD, AlertKind.LEAVER_ACTIVE})
-"""Of these, whatever is new is told with all the rest."""
+"""Alerts of these kinds name everybody again as soon as one is new."""
 _RECOVERIES = {
     AlertKind.HELD: "nothing is held any more",
     AlertKind.FAILING: "cycles work again",
@@ -383,7 +383,7 @@ _OF_DONE: tuple[tuple[AlertKind, frozenset[Kind], Callable[[JournalRow], str]], 
     (AlertKind.LOST_TEAM, frozenset({Kind.UPDATE_USER, Kind.REACTIVATE_USER}), _lost_team),
     (AlertKind.ADDRESS_CHANGE, frozenset({Kind.UPDATE_USER}), _new_address),
 )
-"""What is told of operations that were done: the kinds of operations, and what to say of one; "" for nothing."""
+"""The alerts about operations that were done: by kind of operation, the text about one; "" for no alert."""
 TOLD_WHEN_DONE = frozenset(kind for _, kinds, _ in _OF_DONE for kind in kinds)
 """The kinds of operations of which something is told once they are done (see `Situation.done`)."""
 

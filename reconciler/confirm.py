@@ -42,7 +42,7 @@ class Doubt:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What the confirming reads of one operation told, and when they began. Without a stamp nothing was to be read."""
+    """The result of the confirming reads of one operation, and when they began. No stamp: nothing was to be read."""
 
     stamp: Stamp | None = None
     doubt: Doubt | None = None

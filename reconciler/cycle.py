@@ -71,7 +71,7 @@ class Order:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a cycle came to. `result` is done, nothing, held, partial, failed or observed.
+    """The result of a cycle. `result` is done, nothing, held, partial, failed or observed.
 
     `unfinished`: something was put off only because the time was up or another run was faster; the next cycle, which
     should follow at once, goes on. `fallback`: why Keeper could not be listed, so that the cycle went on from the

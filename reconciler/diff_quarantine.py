@@ -41,7 +41,7 @@ _NAMES = ("Keeper keeps the value that it has", _CORRECT)
 
 
 def relevant(directory: Directory, match: Match, teams: TeamPolicy) -> Iterator[tuple[Quarantined, Subject]]:
-    """What of the quarantine is about somebody in scope, a managed account, a group that may have a team, or a list."""
+    """Select the quarantined parts that are about somebody in scope, a managed account, a group that may have a team, or a list."""
     for one in directory.quarantined:
         if one.type == "list":
             yield one, Subject("list", one.id)
@@ -64,13 +64,13 @@ def _name(directory: Directory, account: Account | None, user_id: str) -> str:
 
 
 def notice(one: Quarantined, subject: Subject) -> Notice:
-    """What could not be read, what is not done because of it, and what to do."""
+    """Say what could not be read, what is not done because of it, and what to do."""
     effect, way = _EFFECTS.get((one.type, one.field)) or _EFFECTS.get((one.id, one.field)) or _NAMES
     return Notice(NoticeKind.QUARANTINED, subject, f"{one.problem}: {effect}. {way}")
 
 
 def remembered(before: Mapping[str, Unclear], found: Mapping[str, Notice], now: datetime) -> Mapping[str, Unclear]:
-    """What is in quarantine now, by `Quarantined.key`, each since it began; what is over is forgotten."""
+    """Map what is in quarantine now, by `Quarantined.key`, to when it began; what is over is forgotten."""
     return {
         key: Unclear(before[key].since if key in before else now, said.subject.name, said.message)
         for key, said in sorted(found.items())

@@ -92,7 +92,7 @@ class Limits:
 
 @dataclass(slots=True)
 class Counters:
-    """What the clients of one service have done so far: attempts sent, attempts repeated, replies that said to slow
+    """Counts of what the clients of one service have done: attempts sent, attempts repeated, replies that said to slow
     down. `waiting` are the requests without an answer yet; `sign` is the monotonic time of the last sign of life: an
     attempt that began or ended, or a request while there was no other."""
 

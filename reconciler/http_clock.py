@@ -18,7 +18,7 @@ _SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 class ServiceClock:
-    """What one service's own clock says, against the boot time of this machine.
+    """The clock of one service, against the boot time of this machine.
 
     The wall clock may be put while the process runs; boot time goes on, also while the machine sleeps.
     """

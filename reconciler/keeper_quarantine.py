@@ -35,7 +35,7 @@ def lacks_row(record: KeeperUser | KeeperTeam) -> bool:
 
 
 def odd_records(listing: Listing) -> tuple[OddRecord, ...]:
-    """What a listing could not read in full."""
+    """Collect the records that a listing could not read in full."""
     found = [
         *listing.unread,
         *(_record("user", one, USER_NAME) for one in listing.users.values() if one.unreadable),

@@ -248,7 +248,7 @@ class _Users:
         self.result.adopted.append(account.keeper_id)
 
     def _adopt_again(self) -> None:
-        """Who has another address since their account was given up has that account again once it is adopted."""
+        """Give people whose address changed since `disown` their account back once it is adopted."""
         for account in self.live:
             user = self.directory.users.get(account.jumpcloud_id)
             if account.managed or account.takeover is Takeover.NONE or account.keeper_id in self.taken:

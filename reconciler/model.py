@@ -126,7 +126,7 @@ HIDDEN = "record"
 
 @dataclass(frozen=True, slots=True, order=True)
 class Quarantined:
-    """What could not be read of one subject, so that nothing is concluded from it.
+    """An unreadable part of one subject, so that nothing is concluded from it.
 
     `type` is "user", "team" (a group) or "list"; `id` the JumpCloud id, of a list its name. `problem` says in an
     administrator's words what is wrong with the `field`, and never repeats what stands there.
@@ -139,7 +139,7 @@ class Quarantined:
 
     @property
     def key(self) -> str:
-        """What identifies it over time."""
+        """The key that identifies it over time."""
         return f"{self.id} {self.field}"
 
 

@@ -16,17 +16,17 @@ INVENTORY_LASTS = timedelta(days=1)
 """An inventory so young tells whether a locked account was only invited."""
 WITHDRAWN = "only invited, as Keeper's inventory showed: the invitation was withdrawn by the lock"
 WITHDRAWN_OR_DELETED = "withdrawn or deleted, not known which"
-"""What became of an account that Keeper does not show any more after it took the lock."""
+"""The words for an account that Keeper does not show any more after it took the lock."""
 REMOVED = "it was no invitation: Keeper deleted or moved the account when it was to lock it"
 NOT_HERE = "not in this Keeper node any more: withdrawn, deleted or moved, not known which"
-"""What is known of an account whose lock Keeper answered with 404 or 410: nothing about access elsewhere."""
+"""The words for an account whose lock Keeper answered with 404 or 410: nothing about access elsewhere."""
 
 _SHUT = frozenset({"Locked", "Disabled"})
 """Statuses with which Keeper's inventory says that somebody can't log in."""
 
 
 class Lack(StrEnum):
-    """What a person or team goes without while an operation keeps failing, the worst first."""
+    """The things that a person or team goes without while an operation keeps failing, the worst first."""
 
     LOCKED = "in_scope_and_locked"
     NO_ACCOUNT = "in_scope_without_account"

@@ -1,4 +1,4 @@
-"""What is not known to be approved in Keeper, since when, and how sure that is. Pure.
+"""Teams and memberships that are not known to be approved in Keeper, since when, and how sure that is. Pure.
 
 SCIM lists queued teams and pending memberships like approved ones, or does not list them at all. So what was requested
 counts as waiting, listed or not, until Keeper's inventory shows that it is approved.

@@ -424,7 +424,7 @@ def test_somebody_whom_another_run_has_changed_meanwhile_is_put_off_without_a_fa
 
 
 def test_an_outcome_is_built_on_the_row_as_it_is_by_then(store: Store) -> None:
-    """What was recorded beside the run is not lost to the copy that the run began with."""
+    """A row that was recorded beside the run is not lost to the copy that the run began with."""
     keeper = node()
     moved = replace(
         PEOPLE.accounts[account(ADA).keeper_id], left_at=NOW, review_lock=True, pilot=frozenset({"group:IT"})

@@ -1,4 +1,4 @@
-"""Whose account and whose team it is, as far as matching decides it."""
+"""Ownership of accounts and teams, as far as matching decides it."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Who is suspended, without a list of everybody: what the leaver lane and a creation's evidence ask."""
+"""Finding suspended people without a list of everybody: what the leaver lane and a creation's evidence ask."""
 
 from typing import Any
 

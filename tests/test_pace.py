@@ -1,4 +1,4 @@
-"""Who starts next, and who may not start any more."""
+"""The order in which requests start, and requests that may not start any more."""
 
 import asyncio
 import math

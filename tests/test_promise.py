@@ -1,4 +1,4 @@
-"""Who is counted as failing, as locked out, as not verifiably locked."""
+"""Counting people as failing, as locked out, as not verifiably locked."""
 
 from datetime import timedelta
 

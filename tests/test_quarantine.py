@@ -1,4 +1,4 @@
-"""What can't be read of one subject changes nothing for any other, and takes nothing from the subject itself."""
+"""An unreadable part of one subject changes nothing for any other, and takes nothing from the subject itself."""
 
 from dataclasses import replace
 from datetime import timedelta

@@ -404,7 +404,7 @@ PILOTS = [group(9, "IT"), group(8, "Sales")]
 
 
 def locks(wanted: Directory, held: Snapshot, policy: Policy) -> dict[str, bool]:
-    """Who would be locked, and whether that is sent."""
+    """List the people to be locked, and whether that is sent."""
     operations = decide(wanted, held, policy).plan.operations
     return {op.subject.name: op.sent for op in operations if op.kind is Kind.DEACTIVATE_USER}
 

@@ -281,7 +281,7 @@ def result_verdict(states: Collection[str]) -> Verdict:
 
 
 def run_verdict(plan: Plan, states: Mapping[int, str]) -> Verdict:
-    """What a run came to: its plan, and the states of the operations that were sent, by their index in the plan."""
+    """Sum up a run: its plan, and the states of the operations that were sent, by their index in the plan."""
     if not states:
         return verdict(plan, past=True)
     return _failing_first(_warned(_run_verdict(plan, states.values()), plan), plan, states)

@@ -12,7 +12,7 @@ class Assumptions:
     """V2 lists carry `x-total-count`: seen in replies, not in the API description of these routes."""
 
     totals: Literal["list", "page"] = "list"
-    """What totals count: the whole list, or the rows of the page that carries them."""
+    """The rows that totals count: the whole list, or the rows of the page that carries them."""
 
     page_rows: int | None = None
     """How many rows a page holds at most, whatever `limit` asks for; None: as many as it asks for."""
@@ -61,7 +61,7 @@ class Assumptions:
     """The status for records that are not there, and for graph lists of them; 410 is in JumpCloud's list of codes."""
 
     state_filter: Literal["heeded", "refused", "ignored"] = "heeded"
-    """What V1's user list does with filters on `state` and `suspended`; only described in general."""
+    """The way V1's user list treats filters on `state` and `suspended`; only described in general."""
 
     unknown_in_graph: Literal["refused", "empty"] = "refused"
     """The graph lists of an unknown or deleted application, group or user: 404, or an empty 200."""

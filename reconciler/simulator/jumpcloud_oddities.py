@@ -12,7 +12,7 @@ _RECORDS = re.compile(r"/api/(systemusers|search/systemusers|applications|v2/use
 
 
 class Oddities:
-    """What is wrong with single records and routes, until it is healed."""
+    """Faults of single records and routes, until it is healed."""
 
     def __init__(self) -> None:
         self._records: dict[str, dict[str, Any]] = {}

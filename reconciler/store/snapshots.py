@@ -282,7 +282,7 @@ def _portions(ids: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _unclear(text: str | None) -> dict[str, Unclear]:
-    """What is in quarantine, by its key."""
+    """Read the quarantine, by its keys."""
     found: dict[str, list[str]] = json.loads(text or "{}")
     return {key: Unclear(datetime.fromisoformat(since), name, words) for key, (since, name, words) in found.items()}
 

@@ -31,7 +31,7 @@ class Time:
         return BEGINNING + timedelta(seconds=self.elapsed)
 
     def pass_by(self) -> None:
-        """What of the error was passing is over."""
+        """End the part of the error that was to pass."""
         self.offset -= self.passing
         self.passing = 0.0
 

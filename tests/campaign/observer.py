@@ -69,7 +69,7 @@ class Allowance:
 
 @dataclass
 class Agreement:
-    """What a person let through: effects as the plan that they saw had them, and until when it may begin: that is known
+    """The consent of a person: effects as the plan that they saw had them, and until when it may begin: that is known
     once a cycle has seen it."""
 
     effects: set[tuple[str, ...]]

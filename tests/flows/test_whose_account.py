@@ -1,4 +1,4 @@
-"""Whose account and whose team it is, through the real command line."""
+"""Ownership of accounts and teams, through the real command line."""
 
 from tests.inside import Inside
 from tests.stage import World

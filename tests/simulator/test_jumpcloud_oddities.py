@@ -1,4 +1,4 @@
-"""What the simulated JumpCloud can be made to do that a client must survive."""
+"""Faults that the simulated JumpCloud can play and that a client must survive."""
 
 import json
 from typing import Any
