@@ -41,7 +41,7 @@ _NAMES = ("Keeper keeps the value that it has", _CORRECT)
 
 
 def relevant(directory: Directory, match: Match, teams: TeamPolicy) -> Iterator[tuple[Quarantined, Subject]]:
-    """Select the quarantined parts that are about somebody in scope, a managed account, a group that may have a team, or a list."""
+    """Select the quarantined parts about people in scope, managed accounts, groups that may have a team, and lists."""
     for one in directory.quarantined:
         if one.type == "list":
             yield one, Subject("list", one.id)

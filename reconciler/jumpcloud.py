@@ -604,7 +604,10 @@ class JumpCloud:
         return frozenset(user.id for user, _ in users.values() if user.status is Status.SUSPENDED)
 
     async def _filtered_by_suspension(self, most: int) -> frozenset[str] | None:
-        """Read the users whom the filter finds, to the empty page; None where it is refused or needs more pages than `most`."""
+        """Read the users whom the filter finds, to the empty page.
+
+        None where the filter is refused or needs more pages than `most`.
+        """
         params: dict[str, str | int] = {**_USERS, **_SUSPENDED, "sort": "_id", "limit": PAGE}
         found: set[str] = set()
         skip = 0
@@ -705,8 +708,10 @@ _HIDDEN: _Known = (User("", "", Status.UNKNOWN), frozenset())
 
 
 async def _attempted(work: Awaitable[T]) -> tuple[T | None, str]:
-    """Return the result of a read; None, and why, where JumpCloud gives no clear answer. Raises where the credentials are not
-    accepted, as then nothing can be read."""
+    """Return the result of a read; None, and why, where JumpCloud gives no clear answer.
+
+    Raises where the credentials are not accepted, as then nothing can be read.
+    """
     try:
         return await work, ""
     except JumpCloudError as error:

@@ -114,7 +114,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Pilot:
-    """The people for whom operations are sent, where there is a pilot: names of JumpCloud groups, addresses (`alike_key`)."""
+    """The people for whom operations are sent: members of groups by name, addresses (`alike_key`)."""
 
     groups: frozenset[str] = frozenset()
     users: frozenset[str] = frozenset()
