@@ -102,12 +102,14 @@ class Timekeeper:
         """The beginning of a window that ends now. In doubt about the time it begins earlier: nothing leaves it."""
         return self._earliest - length
 
-    async def settle(self, services: "Services", run_id: int) -> None:
+    async def settle(self, services: "Services", run_id: int, *, ask: bool = True) -> None:
         """Determine the time, date the run by it, and correct the stored times that lie in the future.
 
-        Durations that persons have given since the last run begin now. Raises JumpCloudError, StateError.
+        Durations that persons have given since the last run begin now. Without `ask` only what is known already is
+        used. Raises JumpCloudError, StateError.
         """
-        now = judge(self._machine(), *await self._ask(services))
+        offsets = await self._ask(services) if ask else _known_offsets(services)
+        now = judge(self._machine(), offsets, self._known)
         with self._store.together():
             self._store.date_run(run_id, now.at)
             counts = self._store.correct_times(now.at, now.correct_to) if now.correct_to is not None else {}
@@ -119,7 +121,7 @@ class Timekeeper:
         for notice in self.notices:
             logger.warning("{}", notice.message)
 
-    async def _ask(self, services: "Services") -> tuple[dict[str, float], Known]:
+    async def _ask(self, services: "Services") -> dict[str, float]:
         """The offsets of the services. Keeper, whom a plain cycle has no need to ask, is asked where it has to decide
         between two clocks."""
         offsets = {"JumpCloud": await services.jumpcloud_time.learn(), "Keeper": services.keeper_time.offset()}
@@ -130,7 +132,12 @@ class Timekeeper:
                 offsets["Keeper"] = await services.keeper_time.learn()
             except KeeperError as error:
                 logger.warning("Keeper could not be asked for the time, which two clocks disagree about: {}", error)
-        return {name: offset for name, offset in offsets.items() if offset is not None}, self._known
+        return {name: offset for name, offset in offsets.items() if offset is not None}
+
+
+def _known_offsets(services: "Services") -> dict[str, float]:
+    offsets = {"JumpCloud": services.jumpcloud_time.offset(), "Keeper": services.keeper_time.offset()}
+    return {name: offset for name, offset in offsets.items() if offset is not None}
 
 
 def _problem(now: Now) -> list[Notice]:

@@ -22,7 +22,7 @@ from reconciler.diff import Decision, diff
 from reconciler.foresight import foresee
 from reconciler.jumpcloud import JumpCloudError, Person, PersonAmbiguous
 from reconciler.keeper import BadToken, KeeperError, Progress
-from reconciler.model import Group, Snapshot, User
+from reconciler.model import Application, Group, Snapshot, User
 from reconciler.person import in_jumpcloud, in_keeper, in_snapshot
 from reconciler.plan import SCHEDULE, Effect, Kind, Notice, NoticeKind, Plan, Source, Subject
 from reconciler.policy import FirstRun, Mode
@@ -209,7 +209,7 @@ async def run(
         if order.partial:
             stack.enter_context(pace.urgent())
         try:
-            await _unless(stopping, time.settle(services, run_id))
+            await _unless(stopping, time.settle(services, run_id, ask=not order.leavers))
             found = await _unless(stopping, line.found())
             # By this task, which everything below is a part of: what a subtask holds, only that one holds.
             await stack.enter_async_context(store.hands.hold(found.keys))
@@ -310,9 +310,20 @@ class _Line:
         keys = {a.jumpcloud_id or k for k, a in held.snapshot.accounts.items()}
         return _Found(frozenset(keys | {held.key} - {""}), person)
 
+    async def _application(self) -> tuple[str, Application]:
+        """The organisation and the application.
+
+        For the leaver lane those that the state file is bound to: it locks people of ours whose own records say
+        suspended, and must not wait for a read that this does not need.
+        """
+        bound = self.store.binding()
+        if self.order.leavers and bound is not None:
+            return bound.organization, Application(bound.application_id, self.settings.jumpcloud.application)
+        return await self.services.jumpcloud.application()
+
     async def read(self, found: _Found) -> Read:
         order, store, policy = self.order, self.store, self.settings.policy()
-        organization, application = await self.services.jumpcloud.application()
+        organization, application = await self._application()
         bound_to = Binding(organization, application.id, self.services.scim_url)
         if order.rebind and store.writable:
             store.rebind(bound_to, self.now)

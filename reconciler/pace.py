@@ -11,6 +11,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 PACE_FLOOR = 0.5
+URGENT_PLACES = 2
+"""Requests that may be under way beyond the limit if they are urgent: all others may wait for a service that hangs."""
 PACE_GROWTH = 0.1
 """Requests a second gained by every second of answered requests at full pace."""
 
@@ -85,7 +87,10 @@ class Pace:
         self.rate = self._top = math.inf
 
     def limit(self, in_flight: int) -> None:
-        """Let at most so many requests be under way at once; without this it is any number."""
+        """Let at most so many requests be under way at once, and `URGENT_PLACES` more that are urgent.
+
+        Without this it is any number.
+        """
         self._free = in_flight
 
     async def turn(self, time_left: Callable[[], float] = no_end) -> float:
@@ -105,7 +110,7 @@ class Pace:
                 wait, left = self._wait(), time_left()
                 if left < wait:
                     raise NoTurn
-                if self._first() is not woken or self._free < 1:
+                if self._first() is not woken or self._free + (URGENT_PLACES if line is self._urgent else 0) < 1:
                     woken.clear()
                     with suppress(TimeoutError):
                         async with asyncio.timeout(None if left == math.inf else left):

@@ -13,7 +13,7 @@ from reconciler import pace
 from reconciler.evidence_age import MAX_AGE, Stamp, last_moment, time_left
 from reconciler.http import Clock, HttpError, Limits, Pace, Throttled, TooLate, Unanswered, Unreachable
 from reconciler.keeper import Expired, Keeper
-from reconciler.pace import NoTurn
+from reconciler.pace import URGENT_PLACES, NoTurn, urgent
 from reconciler.tasks import together
 from tests.test_http import Service, Time, answer, client
 
@@ -210,7 +210,7 @@ def test_whoever_is_not_cancelled_gets_a_turn_and_never_too_many_are_under_way(
             await line.turn()
 
     asyncio.run(run())
-    assert most <= in_flight
+    assert most <= in_flight + URGENT_PLACES
     assert under_way == 0
 
 
@@ -426,3 +426,26 @@ def test_keeper_does_not_know_what_became_of_a_change_that_may_have_arrived_befo
     with pytest.raises(Exception, match="may or may not have been locked") as caught:
         asyncio.run(run())
     assert getattr(caught.value, "uncertain", False)
+
+
+def test_urgent_requests_have_places_of_their_own_when_all_others_hang() -> None:
+    async def play() -> None:
+        pace = Pace(math.inf, math.inf)
+        pace.limit(2)
+        for _ in range(2):
+            await pace.turn()
+        waits = asyncio.create_task(pace.turn())
+        with urgent():
+            for _ in range(URGENT_PLACES):
+                await asyncio.wait_for(pace.turn(), 5)
+            full = asyncio.create_task(pace.turn())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not waits.done() and not full.done()
+        for _ in range(URGENT_PLACES + 1):
+            pace.done()
+        await asyncio.wait_for(asyncio.gather(full), 5)
+        waits.cancel()
+        await asyncio.gather(waits, return_exceptions=True)
+
+    asyncio.run(play())

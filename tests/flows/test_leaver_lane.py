@@ -7,7 +7,7 @@ import pytest
 
 from reconciler import cycle
 from reconciler.config import load
-from reconciler.simulator.faults import Latency, status
+from reconciler.simulator.faults import hang, status
 from reconciler.wiring import services
 from tests.flows.service import Service, until
 from tests.inside import Inside, accept, account, fill
@@ -39,7 +39,7 @@ def test_a_suspended_person_is_locked_while_every_list_is_down(
 ) -> None:
     world, people = filled
     world.jumpcloud.suspend(people[0])
-    world.front.faults.add(status(503), target="/(applications/[0-9a-f]+/users|usergroups|associations)")
+    world.front.faults.add(status(503), target="/(applications|usergroups|associations|organizations)")
     world.back.faults.add(status(500), method="GET", target=r"/(Users|Groups)\?")
     service.start()
     until(lambda: not account(world, people[0]).active)
@@ -118,13 +118,12 @@ def test_one_person_is_resynced_while_a_long_apply_runs(filled: tuple[World, lis
     world.safety["max_creations"] = "100"
     world.write_settings()
     group = world.group("Newcomers")
-    newcomers = [world.person(f"new{n}", group) for n in range(24)]
-    slow = world.back.faults.add(Latency(3.0), method="POST", target="/Users")
+    for n in range(24):
+        world.person(f"new{n}", group)
+    unanswered = world.back.faults.add(hang(), method="POST", target="/Users")
     service.start()
-    until(lambda: len(world.keeper.accounts()) > len(people))
+    until(lambda: unanswered.fired >= 2)
     world.jumpcloud.suspend(people[0])
     world.run("resync", "p0@example.com", "--wait")
     assert not account(world, people[0]).active
-    assert len(world.keeper.accounts()) < len(people) + len(newcomers)
-    world.back.faults.remove(slow)
-    until(lambda: world.differences() == [])
+    assert len(world.keeper.accounts()) == len(people), "the apply goes on"
