@@ -149,15 +149,29 @@ class _Run:
                 raise self.broken
 
     async def _in_turn(self, number: int, op: Operation) -> None:
-        """Carry an operation out once a worker is free; a canary goes alone in its kind."""
-        async with self.canaries.turn(op.kind) as canary, self.workers:
-            verdict = await self._carry_out(number, op, canary=canary)
-            if not canary or self.applied.stopped or self.broken is not None:
-                return
-            if verdict is True:
-                self.canaries.passed(op.kind)
-            elif isinstance(verdict, Disagreement) and self.canaries.failed(op.kind, verdict):
-                self._tell_stopped(op, str(verdict))
+        """Carry an operation out once a worker, its subject and its kind are free; a canary goes alone in its kind.
+
+        All three are taken together or not at all. Another run may hold the subject until it has its turn in the kind,
+        so whoever waited for one and kept the other would make both runs wait for ever.
+        """
+        hands = self.journal.hands
+        while True:
+            async with self.workers:
+                if hands.free(op.subject.key) and self.canaries.free(op.kind):
+                    with self.canaries.turn(op.kind) as canary:
+                        await self._taken(number, op, canary=canary)
+                    return
+            await hands.until_free(op.subject.key)
+            await self.canaries.until_free(op.kind)
+
+    async def _taken(self, number: int, op: Operation, *, canary: bool) -> None:
+        verdict = await self._carry_out(number, op, canary=canary)
+        if not canary or self.applied.stopped or self.broken is not None:
+            return
+        if verdict is True:
+            self.canaries.passed(op.kind)
+        elif isinstance(verdict, Disagreement) and self.canaries.failed(op.kind, verdict):
+            self._tell_stopped(op, str(verdict))
 
     def _tell_stopped(self, op: Operation, words: str) -> None:
         self.applied.notices.append(

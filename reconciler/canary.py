@@ -6,8 +6,8 @@ until an answer shows an effect that nobody asked for.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -40,22 +40,30 @@ class Canaries:
         """The kinds of which nothing more is sent, with the reason."""
         self._journal = journal
         self._clock = clock
+        self._under_way = journal.hands.canaries
         self._failures: Counter[Kind] = Counter()
         self._sent_back: set[Kind] = set()
 
-    @asynccontextmanager
-    async def turn(self, kind: Kind) -> AsyncIterator[bool]:
-        """Wait for the turn of one operation; whether it is a canary, which no other of its kind goes beside."""
-        lock = self._journal.hands.canaries.setdefault(kind, asyncio.Lock())
-        if not self._goes_alone(kind):
-            yield False
-            return
-        async with lock:
-            alone = self._goes_alone(kind)
+    def free(self, kind: Kind) -> bool:
+        """Whether an operation of this kind may go now: no canary of the kind is under way."""
+        return kind not in self._under_way or not self._goes_alone(kind)
+
+    async def until_free(self, kind: Kind) -> None:
+        """Wait for the end of the canary that is under way. Whoever waits must not hold a subject or a worker."""
+        while not self.free(kind):
+            await self._under_way[kind].wait()
+
+    @contextmanager
+    def turn(self, kind: Kind) -> Iterator[bool]:
+        """The turn of one operation of a kind that is free; whether it is a canary, which no other goes beside."""
+        alone = self._goes_alone(kind)
+        if alone:
+            self._under_way[kind] = asyncio.Event()
+        try:
+            yield alone
+        finally:
             if alone:
-                yield True
-        if not alone:
-            yield False
+                self._under_way.pop(kind).set()
 
     def _goes_alone(self, kind: Kind) -> bool:
         return kind not in self.stopped and kind not in self._journal.open_kinds(self._clock())

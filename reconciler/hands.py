@@ -20,8 +20,8 @@ class Hands:
         self._waiting: dict[str, int] = {}
         self._changed: dict[str, int] = {}
         self._changes = 0
-        self.canaries: dict[str, asyncio.Lock] = {}
-        """By kind of operations, held while its canary goes."""
+        self.canaries: dict[str, asyncio.Event] = {}
+        """By kind of operations, the canary that is under way: the event is its end."""
         self.deciding = asyncio.Lock()
         """Held from the judgement of a plan until its operations are in the journal, so that limits count both."""
 
@@ -53,6 +53,15 @@ class Hands:
             self._waiting[key] -= 1
             if not self._waiting[key]:
                 del self._waiting[key], self._locks[key]
+
+    def free(self, key: str) -> bool:
+        """Whether nobody else holds this subject or waits for it: to hold it now takes no waiting."""
+        return key in _held.get() or key not in self._locks
+
+    async def until_free(self, key: str) -> None:
+        """Wait until this subject was free. Whoever waits must not hold a canary or a worker."""
+        async with self.hold([key]):
+            pass
 
     def mark(self) -> int:
         """The moment at which a snapshot is read, for `changed_since`."""
