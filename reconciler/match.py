@@ -308,7 +308,10 @@ class _Users:
             self._adopt(user, account)
 
     def _taken_over(self, account: Account) -> Account:
-        """A ghost that a person asked us to manage: out of scope, so it will be locked once that has been reviewed."""
+        """A ghost that a person asked us to manage: out of scope, so it will be locked once that has been reviewed.
+
+        A lock that is there already was not set by us.
+        """
         external = account.shown.get(EXTERNAL_ID, "")
         known = {*self.known, *self.result.account_of}
         owners = (o for o in (external, account.jumpcloud_id) if o in self.directory.users and o not in known)
@@ -319,7 +322,6 @@ class _Users:
             jumpcloud_id=owner,
             former_external_id=account.former_external_id or (external if external != owner else ""),
             takeover=Takeover.NONE,
-            locked_by_us=account.locked_by_us or not account.active,
             left_at=account.left_at or self.now,
             review_lock=True,
         )
