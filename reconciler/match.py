@@ -340,6 +340,8 @@ def _remember(result: Match, directory: Directory, policy: Policy, now: datetime
             continue
         belongs = user is not None and user.belongs
         in_scope = user is not None and user.in_scope
+        # Nobody was locked since they came back: an account that is not in this node may be open elsewhere.
+        leaves_again = account.gone and account.left_at is None and not belongs
         learnt = replace(
             account,
             left_at=account.left_at
@@ -350,7 +352,7 @@ def _remember(result: Match, directory: Directory, policy: Policy, now: datetime
             protected_as=protected_as,
             takeover=Takeover.NONE,
             pilot=remembered(policy, directory, user, account),
-            locked_by_us=(account.locked_by_us and not (in_scope and account.active))
+            locked_by_us=(account.locked_by_us and not (in_scope and account.active) and not leaves_again)
             # Who left, went out of this node and is back is created anew like anybody whom we had locked.
             or (account.gone and account.left_at is not None and belongs),
             review_lock=account.review_lock and not belongs,
