@@ -160,7 +160,8 @@ class _Diff(TeamRules):
         self.notice(
             NoticeKind.FAILING,
             op.subject,
-            f"failed {failure.count} times in a row, last: {failure.error}. "
+            f"failed {'once' if failure.count == 1 else f'{failure.count} times in a row'}, last: "
+            f"{failure.error.rstrip('. ')}. "
             + (
                 f"Tried again after {until:%Y-%m-%d %H:%M} UTC; at once: {how}"
                 if until > self.now
