@@ -16,7 +16,7 @@ from reconciler.model import USER_NAME, Account, Snapshot, typed
 from reconciler.pilot import left_outside
 from reconciler.plan import Kind, Notice, NoticeKind, Operation, Plan, Rule
 from reconciler.policy import Mode, OutOfScope, Policy
-from reconciler.promise import leavers, whereabouts
+from reconciler.promise import leavers, not_here, whereabouts
 from reconciler.rows import JournalRow
 from reconciler.waiting import WaitingMember, waiting
 
@@ -360,6 +360,8 @@ def _protected(now: Situation) -> Iterator[Fact]:
 
 def _locked_by_us(row: JournalRow) -> str:
     op = row.operation
+    if not_here(row.error):
+        return ""  # nothing was locked: that alert is about leavers who are not verifiably locked
     return f"{op.reason} ({row.error})" if row.error else op.reason
 
 

@@ -416,7 +416,7 @@ class _Line:
             consent.drop_what_is_not_due(self.store, decision.plan.effects, self.now)
         judged = self.limited(decision)
         if first_held(judged.plan) and order.reviewed is not None and order.reviewed(judged.plan):
-            self._agree(judged.plan.id, judged.plan.effects, "the first plan was reviewed")
+            self._agree(judged.plan.id, judged.plan.agreed_effects, "the first plan was reviewed")
             judged = self.limited(decision)
         if self._is_review(judged.plan, decision) and not decision.snapshot.reviewed:
             # The limits on giving do not count for a first plan: neither for what a crash leaves undone of it, nor

@@ -29,7 +29,7 @@ from reconciler.http import HttpError
 from reconciler.orders import DECISIONS, Answer, Ask, Setting
 from reconciler.plan import SCHEDULE
 from reconciler.reading import Services, Stopped
-from reconciler.report.words import warnings
+from reconciler.report.words import in_line, warnings
 from reconciler.rows import Request
 from reconciler.secrets import SecretError
 from reconciler.settings_fields import Listen
@@ -532,7 +532,7 @@ def _work(outcome: cycle.Outcome) -> str:
     if outcome.result == "nothing" and failing:
         return f"FAILING for {failing}; nothing was sent this time. Who and why: reconciler status"
     if outcome.result == "nothing":
-        return f"nothing to do: {plan.scope.users} people and {plan.scope.teams} teams in scope are in line"
+        return f"nothing to do: {in_line(plan)}"
     states: dict[str, int] = {}
     for result in results:
         states[result.state.value] = states.get(result.state.value, 0) + 1

@@ -160,7 +160,8 @@ class _Diff(TeamRules):
         self.notice(
             NoticeKind.FAILING,
             op.subject,
-            f"failed {failure.count} times in a row, last: {failure.error}. "
+            f"failed {'once' if failure.count == 1 else f'{failure.count} times in a row'}, last: "
+            f"{failure.error.rstrip('. ')}. "
             + (
                 f"Tried again after {until:%Y-%m-%d %H:%M} UTC; at once: {how}"
                 if until > self.now
@@ -270,7 +271,7 @@ class _Diff(TeamRules):
 
     def _nobody(self, user: User) -> None:
         """A user in scope without an account that is ours."""
-        subject = Subject("user", user.email or user.display_name or user.id, user.id)
+        subject = Subject("user", user.email or user.display_name or _full_name(user) or user.id, user.id)
         if user.id in self.match.disowned:
             self.notice(
                 NoticeKind.UNMANAGED,
@@ -589,6 +590,10 @@ class _Diff(TeamRules):
 
 def _ordered(teams: Iterable[TeamRef]) -> tuple[TeamRef, ...]:
     return tuple(sorted(teams, key=lambda team: (team.name.casefold(), team.key)))
+
+
+def _full_name(user: User) -> str:
+    return f"{user.given_name} {user.family_name}".strip()
 
 
 def _lock(subject: Subject, cause: Cause, rule: Rule, reason: str) -> Operation:

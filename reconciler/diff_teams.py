@@ -43,6 +43,16 @@ def listed(names: Iterable[str], most: int = 3) -> str:
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
+def _role_words(name: Change) -> str:
+    """Why a team is not renamed where only one of its two names makes it a role: Keeper does not document whether a new
+    name gives the role to all members, or takes it from them."""
+    return (
+        f"in Keeper it is called {name.before}; only one of the two names begins with teams.role_prefix, and a new "
+        "name could turn a team into a role, or a role into a team. It was not renamed. Rename the group back, or make "
+        "a new group"
+    )
+
+
 class TeamRules:
     """What is to be done about teams; `operations` and `notices` grow as the rules are applied."""
 
@@ -170,6 +180,9 @@ class TeamRules:
         cause = Cause.DRIFT if all(c is Cause.DRIFT for _, c in found) else Cause.JUMPCLOUD
         if names and (impossible := impossible_name(group)):
             self.notice(NoticeKind.CONFLICT, subject, f"{impossible}; it was not renamed")
+            return
+        if names and self.policy.teams.is_role(names[0].before) != self.policy.teams.is_role(names[0].after):
+            self.notice(NoticeKind.CONFLICT, subject, _role_words(names[0]))
             return
         if names and cause is Cause.DRIFT:
             rule, reason = Rule.RESTORED, f"renamed in Keeper to {names[0].before}"

@@ -308,7 +308,10 @@ class _Users:
             self._adopt(user, account)
 
     def _taken_over(self, account: Account) -> Account:
-        """A ghost that a person asked us to manage: out of scope, so it will be locked once that has been reviewed."""
+        """A ghost that a person asked us to manage: out of scope, so it will be locked once that has been reviewed.
+
+        A lock that is there already was not set by us.
+        """
         external = account.shown.get(EXTERNAL_ID, "")
         known = {*self.known, *self.result.account_of}
         owners = (o for o in (external, account.jumpcloud_id) if o in self.directory.users and o not in known)
@@ -319,7 +322,6 @@ class _Users:
             jumpcloud_id=owner,
             former_external_id=account.former_external_id or (external if external != owner else ""),
             takeover=Takeover.NONE,
-            locked_by_us=account.locked_by_us or not account.active,
             left_at=account.left_at or self.now,
             review_lock=True,
         )
@@ -338,6 +340,8 @@ def _remember(result: Match, directory: Directory, policy: Policy, now: datetime
             continue
         belongs = user is not None and user.belongs
         in_scope = user is not None and user.in_scope
+        # Nobody was locked since they came back: an account that is not in this node may be open elsewhere.
+        leaves_again = account.gone and account.left_at is None and not belongs
         learnt = replace(
             account,
             left_at=account.left_at
@@ -348,7 +352,7 @@ def _remember(result: Match, directory: Directory, policy: Policy, now: datetime
             protected_as=protected_as,
             takeover=Takeover.NONE,
             pilot=remembered(policy, directory, user, account),
-            locked_by_us=(account.locked_by_us and not (in_scope and account.active))
+            locked_by_us=(account.locked_by_us and not (in_scope and account.active) and not leaves_again)
             # Who left, went out of this node and is back is created anew like anybody whom we had locked.
             or (account.gone and account.left_at is not None and belongs),
             review_lock=account.review_lock and not belongs,

@@ -328,8 +328,18 @@ class Plan:
 
     @property
     def effects(self) -> frozenset[Effect]:
-        """Everything that the plan does, sent or not: what a release of the plan lets through."""
+        """Everything that the plan does, sent or not."""
         return frozenset(effect for op in self.operations for effect in op.effects())
+
+    @property
+    def agreed_effects(self) -> frozenset[Effect]:
+        """The effects that a person lets through with this plan: of what it sends or holds.
+
+        What it only reports, as outside the pilot, the person was told would not be sent.
+        """
+        held = self.held_indices
+        agreed = (op for number, op in enumerate(self.operations) if op.sent or number in held)
+        return frozenset(effect for op in agreed for effect in op.effects())
 
 
 def in_order(operations: Iterable[Operation]) -> tuple[Operation, ...]:

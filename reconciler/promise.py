@@ -20,6 +20,8 @@ WITHDRAWN_OR_DELETED = "withdrawn or deleted, not known which"
 REMOVED = "it was no invitation: Keeper deleted or moved the account when it was to lock it"
 NOT_HERE = "not in this Keeper node any more: withdrawn, deleted or moved, not known which"
 """The words for an account whose lock Keeper answered with 404 or 410: nothing about access elsewhere."""
+UNVERIFIED = "not verifiable"
+"""The mark of such a lock in the report of a run."""
 
 _SHUT = frozenset({"Locked", "Disabled"})
 """Statuses with which Keeper's inventory says that somebody can't log in."""
@@ -84,6 +86,11 @@ def joined(inventory: Inventory | None, address: str, now: datetime) -> bool | N
         return None
     key = alike_key(address)
     return key not in inventory.invited if key in inventory.users else None
+
+
+def not_here(words: str) -> bool:
+    """Whether the words of a lock, as any version recorded them, say that the account was not in this node."""
+    return words.startswith(NOT_HERE.partition(":")[0])
 
 
 def left_node_words(member: bool | None) -> str:

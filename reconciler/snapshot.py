@@ -84,10 +84,15 @@ def _seen_user(account: Account, user: KeeperUser, teams: Collection[str], unsur
         shown=_shown(account.shown, user),
         settled=_settled(account, user),
         memberships=memberships,
-        # Nobody locks again whom nobody manages: the lock that counted as ours is over.
-        locked_by_us=account.locked_by_us and not (user.active and account.standing is Standing.UNMANAGED),
+        locked_by_us=account.locked_by_us and not _lock_is_over(account, user),
         gone=False,
     )
+
+
+def _lock_is_over(account: Account, user: KeeperUser) -> bool:
+    """Whether a lock of ours has ended: we do not lock again somebody whom we do not manage, and a lock that follows an
+    unlock was set by somebody else, as long as no operation of ours tells otherwise."""
+    return bool(user.active) if not account.managed else account.active and user.active is False
 
 
 def _seen_memberships(

@@ -318,7 +318,7 @@ def _reviewed_beside(settings: "Settings", store: "Store", reason: str) -> dict[
     made = with_services(settings, lambda both: cycle.plan(settings, both, store, cycle.Order(), utc_now()))
     if not first_held(made) or not _review(made):
         return None
-    return agreement(made.id, made.effects, reason or "the first plan was reviewed")
+    return agreement(made.id, made.agreed_effects, reason or "the first plan was reviewed")
 
 
 def _followed(store: "Store", number: str) -> "Answer":

@@ -8,7 +8,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from reconciler.plan import Cause, Change, Effect, Kind, Operation, Plan, Rule, Scope, Source, Subject, TeamRef
+from reconciler.plan import (
+    Cause,
+    Change,
+    Effect,
+    Held,
+    Kind,
+    Operation,
+    Plan,
+    Rule,
+    Scope,
+    Source,
+    Subject,
+    TeamRef,
+)
 from reconciler.report.terminal import clean, clean_json
 
 MAX_BYTES = 256 * 2**20
@@ -25,7 +38,10 @@ class SavedPlanError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SavedPlan:
-    """A plan as a person saved and reviewed it: what it was made for, and what it does."""
+    """A plan as a person saved and reviewed it: what it was made for, and what it does.
+
+    `effects` are those that the person lets through (see `Plan.agreed_effects`).
+    """
 
     id: str
     source: Source
@@ -191,12 +207,17 @@ class _ReadSource(_Read):
     keeper: str
 
 
+class _ReadHeld(_Read):
+    operations: list[int]
+
+
 class _ReadPlan(_Read):
     version: Literal[1]
     id: str
     generated_at: AwareDatetime
     source: _ReadSource
     operations: list[_ReadOperation]
+    held: list[_ReadHeld]
 
 
 def load_saved(path: Path) -> bytes:
@@ -224,12 +245,13 @@ def read_saved(content: bytes, name: str) -> SavedPlan:
     source = Source(
         read.source.organization, read.source.application.id, read.source.application.label, read.source.keeper
     )
-    plan = Plan("", read.generated_at, source, _NO_SCOPE, operations)
+    held = tuple(Held("", tuple(one.operations), 0, 0, "") for one in read.held)
+    plan = Plan("", read.generated_at, source, _NO_SCOPE, operations, held=held)
     if plan.id != read.id:
         raise SavedPlanError(
             f"{name} was changed since it was saved: its operations do not match its id. Nothing was applied. {_ANEW}"
         )
-    return SavedPlan(read.id, source, read.generated_at, plan.effects, operations)
+    return SavedPlan(read.id, source, read.generated_at, plan.agreed_effects, operations)
 
 
 def _content(path: Path) -> bytes:

@@ -4,6 +4,7 @@ from typing import Any
 
 from reconciler.history import Entry
 from reconciler.plan import SCHEDULE, Kind
+from reconciler.promise import not_here
 from reconciler.report.terminal import clean, names, spoken, stamp
 
 _DONE = {
@@ -66,7 +67,7 @@ def entry_text(found: dict[str, Any], *, name: bool) -> str:
     """The document as one sentence, with or without the name of its subject."""
     done = _DONE[Kind(found["kind"])]
     who = f"{clean(found['subject']['name'], 80)} " if name else ""
-    what = done if found["result"] == "done" else f"to be {done}"
+    what = done if found["result"] == "done" and not not_here(found["error"]) else f"to be {done}"
     words = [f"{spoken(found['at'])}  {who}{what}: {clean(found['reason'])}"]
     if found["cause"] == "drift":
         words.append("drift in Keeper")

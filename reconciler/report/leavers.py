@@ -18,7 +18,7 @@ from reconciler.model import Account, Snapshot, typed
 from reconciler.pilot import left_outside
 from reconciler.plan import Cause, Kind
 from reconciler.policy import OutOfScope, Policy
-from reconciler.promise import NOT_HERE, REMOVED, WITHDRAWN, WITHDRAWN_OR_DELETED
+from reconciler.promise import REMOVED, WITHDRAWN, WITHDRAWN_OR_DELETED
 from reconciler.report.terminal import clean, spoken, stamp, styled, wrapped
 from reconciler.rows import GONE, VANISHED, Request
 from reconciler.store import State, Store
@@ -113,7 +113,7 @@ def _verified(entry: Entry) -> bool:
 
 def _not_here(entry: Entry) -> bool:
     """Whether the lock was settled by the account not being in this node, in the words of any version."""
-    return entry.row.state is State.DONE and entry.row.error.startswith(NOT_HERE.partition(":")[0])
+    return entry.row.state is State.DONE and promise.not_here(entry.row.error)
 
 
 def _minutes(first: datetime | None, last: datetime | None) -> float | None:

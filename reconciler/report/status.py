@@ -86,6 +86,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
             "inventory_read_at": stamp(snapshot.inventory.read_at) if snapshot.inventory else None,
         },
         "held": _held(store),
+        "will_be_held": stands.will_be_held,
         "decisions": [_decision(store, request) for request in store.open_requests(now)],
         "orders": [_decision(store, request) for request in store.orders()],
         "failing": _failing(store, snapshot, stands.lacks),
@@ -255,6 +256,9 @@ def _headline(found: dict[str, Any], width: int, colour: bool) -> list[str]:
             f"To look: reconciler plan. To let them through, as {' or '.join(held['released_by'])}:", width
         )
         lines.append(styled(f"  reconciler release {held['plan']}", colour, bold=True))
+    elif found["will_be_held"]:
+        words = f"WILL BE HELD when grace ends, by {count(found['will_be_held'], 'limit')}. Why, and whom it is about:"
+        lines += [*(styled(line, colour, bold=True, fg="red") for line in wrapped(words, width)), "  reconciler plan"]
     elif (last := found["runs"][0])["result"] != UNDER_WAY:
         lines += wrapped(f"Last run: {_came_to(last)}, {spoken(last['started_at'])}.", width)
     lines += wrapped(_next(found), width)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from reconciler.plan import Change, Kind, Notice, Operation, Plan, TeamRef
+from reconciler.promise import UNVERIFIED, not_here
 from reconciler.report import words
 from reconciler.report.terminal import clean, styled, wrapped
 
@@ -53,6 +54,7 @@ def render_run(
     if plan.held:
         lines += _hold(plan, width, colour, release_command)
     marks = {number: words.STATES[state] for number, (state, _) in results.items() if state in words.STATES}
+    marks |= {number: UNVERIFIED for number, (state, error) in results.items() if state == "done" and not_here(error)}
     return "\n".join(lines + _rest(plan, marks, width, colour, limits=bool(plan.held)))
 
 

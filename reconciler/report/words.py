@@ -214,8 +214,8 @@ def _leaving(plan: Plan) -> str:
     if teams:
         groups, loses = ("The group of 1 team", "loses") if teams == 1 else (f"The groups of {teams} teams", "lose")
         said.append(
-            f"{groups} left the scope; the team{'' if teams == 1 else 's'} {loses} the members when grace ends "
-            "(policy.grace)."
+            f"{groups} left the scope; the team{'' if teams == 1 else 's'} {loses} the members who are in scope then, "
+            "when grace ends (policy.grace)."
         )
     return " ".join(said)
 
@@ -238,6 +238,36 @@ def _warned(found: Verdict, plan: Plan) -> Verdict:
     return replace(found, rest=" ".join(filter(None, (found.rest, "WILL BE HELD when grace ends:", *alarms))))
 
 
+_NOT_IN_LINE = frozenset(
+    {
+        NoticeKind.CONFLICT,
+        NoticeKind.LOCKED_IN_KEEPER,
+        NoticeKind.UNCONFIRMED,
+        NoticeKind.NO_LICENCE,
+        NoticeKind.ADDRESS_CHANGE,
+        NoticeKind.NO_ADDRESS,
+        NoticeKind.STATE_UNKNOWN,
+        NoticeKind.DRIFT,
+        NoticeKind.ELSEWHERE,
+        NoticeKind.QUARANTINED,
+    }
+)
+"""Notices about somebody or something that Keeper does not hold as JumpCloud wants it, or may not."""
+
+
+def in_line(plan: Plan) -> str:
+    """Say of a plan without operations who is in scope, and how many are not in line although nothing is due."""
+    scope = f"{count(plan.scope.users, 'person')} and {count(plan.scope.teams, 'team')} in scope"
+    others = {(n.subject.type, n.subject.key, n.subject.name) for n in plan.notices if n.kind in _NOT_IN_LINE}
+    if not others:
+        return f"{scope} are in line"
+    types = [kind for kind, _, _ in others]
+    parts = [count(types.count(kind), noun) for kind, noun in (("user", "person"), ("team", "team")) if kind in types]
+    rest = len(types) - types.count("user") - types.count("team")
+    parts += [count(rest, "finding")] if rest else []
+    return f"{scope}; {' and '.join(parts)} {'is' if len(types) == 1 else 'are'} not in line"
+
+
 def _verdict(plan: Plan, *, past: bool) -> Verdict:
     """The verdict without who is in grace."""
     nothing = "nothing was sent" if past else "nothing will be sent"
@@ -246,8 +276,7 @@ def _verdict(plan: Plan, *, past: bool) -> Verdict:
     if not plan.operations:
         adopted = f"{len(plan.adopts)} are adopted as they are. " if plan.adopts else ""
         notices = f"To know: {count(len(plan.notices), 'notice')} below." if plan.notices else ""
-        are = "is" if plan.scope.users + plan.scope.teams == 1 else "are"
-        return Verdict(Tone.QUIET, f"Nothing to do: {scope} {are} in line.", f"{adopted}{notices}")
+        return Verdict(Tone.QUIET, f"Nothing to do: {in_line(plan)}.", f"{adopted}{notices}")
     held = len(plan.held_indices)
     others = len(plan.operations) - len(going) - held
     waits = [f"{held} wait{'s' if held == 1 else ''} for a person"] if held else []

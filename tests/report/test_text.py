@@ -60,6 +60,15 @@ def test_nothing_to_do() -> None:
     assert text(plan()) == "Nothing to do: 812 people and 31 teams in scope are in line."
 
 
+def test_who_is_in_scope_and_not_in_line_is_not_said_to_be() -> None:
+    conflict = Notice(NoticeKind.CONFLICT, person("b"), "why")
+    locked = Notice(NoticeKind.LOCKED_IN_KEEPER, person("c"), "why")
+    waits = Notice(NoticeKind.WAITING_FOR_APPROVAL, person("d"), "why")
+    made = plan(notices=(conflict, conflict, locked, waits))
+    assert verdict(made).startswith("Nothing to do: 812 people and 31 teams in scope; 2 people are not in line. ")
+    assert "are in line." in verdict(plan(notices=(waits,)))
+
+
 def test_nothing_to_do_still_points_at_notices_and_adoptions() -> None:
     made = plan(adopts=(person("a"),), notices=(Notice(NoticeKind.CONFLICT, person("b"), "why"),))
     assert verdict(made).endswith("1 are adopted as they are. To know: 1 notice below.")

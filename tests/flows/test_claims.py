@@ -1,0 +1,46 @@
+"""What the first lines claim is so, through the real command line."""
+
+from tests.stage import World
+
+
+def test_nobody_is_in_line_who_is_in_conflict_or_locked_by_somebody_else(world: World) -> None:
+    group = world.group("Engineering")
+    for number in range(4):
+        world.person(f"p{number}", group)
+    ann = world.person("ann", group)
+    world.run("apply")
+    world.jumpcloud.delete_user(ann)
+    world.jumpcloud.settle_graph()
+    world.keeper.accept_invitation(world.keeper.account("ann@example.com").id)
+    world.run("apply")
+    world.person("ann", group)
+    locked = world.keeper.account("p0@example.com").id
+    world.keeper.accept_invitation(locked)
+    world.keeper.lock(locked)
+    out = " ".join(world.run("apply", "--resync").stdout.split())
+    assert "Nothing to do: 5 people and 1 team in scope; 2 people are not in line." in out
+
+
+def test_status_tells_what_will_be_held_when_grace_ends(world: World) -> None:
+    world.policy["grace"] = '"30m"'
+    world.write_settings()
+    group = world.group("Engineering")
+    for number in range(12):
+        world.person(f"p{number}", group)
+    world.run("apply")
+    world.jumpcloud.unbind_group(world.application, group)
+    world.jumpcloud.settle_graph()
+    world.run("apply")
+    assert "WILL BE HELD when grace ends" in world.run("status").stdout
+    world.jumpcloud.bind_group(world.application, group)
+    world.jumpcloud.settle_graph()
+    world.run("apply")
+    assert "WILL BE HELD" not in world.run("status").stdout
+
+
+def test_somebody_without_an_address_has_a_name(world: World) -> None:
+    group = world.group("Engineering")
+    one = world.jumpcloud.add_user("", firstname="Ada", lastname="Lovelace", state="ACTIVATED")
+    world.jumpcloud.add_member(group, one)
+    world.jumpcloud.settle_graph()
+    assert "Ada Lovelace: has no usable e-mail address" in " ".join(world.run("apply").stdout.split())

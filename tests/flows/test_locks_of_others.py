@@ -1,0 +1,100 @@
+"""A lock that an administrator has set stays until a person asks for its end, through the real command line."""
+
+from tests.stage import World
+
+
+def in_keeper(world: World, name: str, jumpcloud_id: str) -> str:
+    account = world.keeper.add_user(f"{name}@example.com", external_id=jumpcloud_id)
+    world.keeper.accept_invitation(account)
+    return account
+
+
+def joins(world: World, group: str, person: str) -> None:
+    world.jumpcloud.add_member(group, person)
+    world.jumpcloud.settle_graph()
+
+
+def leaves(world: World, group: str, person: str) -> None:
+    world.jumpcloud.remove_member(group, person)
+    world.jumpcloud.settle_graph()
+
+
+def test_adopt_takes_no_lock_of_an_administrator_for_ours(world: World) -> None:
+    group = world.group("Engineering")
+    for number in range(4):
+        world.person(f"p{number}", group)
+    world.run("apply")
+    eve = world.person("eve")
+    account = in_keeper(world, "eve", eve)
+    world.keeper.lock(account)
+    world.run("apply", "--resync")
+    world.run("adopt", "eve@example.com")
+    world.run("apply")
+    joins(world, group, eve)
+    out = world.run("apply", "--resync").stdout
+    assert "reconciler resync eve@example.com --unlock" in out
+    assert not world.keeper.account(account).active
+    world.run("resync", "eve@example.com", "--unlock")
+    assert world.keeper.account(account).active
+
+
+def test_a_lock_that_came_after_disown_is_not_ours_once_the_person_is_adopted_again(world: World) -> None:
+    group = world.group("Engineering")
+    for number in range(4):
+        world.person(f"p{number}", group)
+    xena = world.person("xena", group)
+    world.run("apply")
+    account = world.keeper.account("xena@example.com").id
+    world.keeper.accept_invitation(account)
+    leaves(world, group, xena)
+    world.run("apply")
+    assert not world.keeper.account(account).active
+    world.run("disown", "xena@example.com")
+    world.keeper.unlock(account)
+    world.run("apply", "--resync")
+    world.keeper.lock(account)
+    world.run("apply", "--resync")
+    joins(world, group, xena)
+    world.run("adopt", "xena@example.com")
+    out = world.run("apply", "--resync").stdout
+    assert "reconciler resync xena@example.com --unlock" in out
+    assert not world.keeper.account(account).active
+
+
+def test_our_own_lock_outlives_disown_and_adopt(world: World) -> None:
+    group = world.group("Engineering")
+    for number in range(4):
+        world.person(f"p{number}", group)
+    xena = world.person("xena", group)
+    world.run("apply")
+    account = world.keeper.account("xena@example.com").id
+    world.keeper.accept_invitation(account)
+    leaves(world, group, xena)
+    world.run("apply")
+    world.run("disown", "xena@example.com")
+    world.run("apply", "--resync")
+    joins(world, group, xena)
+    world.run("adopt", "xena@example.com")
+    world.run("apply", "--resync")
+    assert world.keeper.account(account).active
+
+
+def test_a_lock_that_follows_an_unlock_which_we_only_reported_is_not_ours(world: World) -> None:
+    world.policy["drift"] = '"report"'
+    world.write_settings()
+    group = world.group("Engineering")
+    for number in range(4):
+        world.person(f"p{number}", group)
+    xena = world.person("xena", group)
+    world.run("apply")
+    account = world.keeper.account("xena@example.com").id
+    world.keeper.accept_invitation(account)
+    leaves(world, group, xena)
+    world.run("apply")
+    world.keeper.unlock(account)
+    assert "unlocked in Keeper by somebody else" in " ".join(world.run("apply", "--resync").stdout.split())
+    world.keeper.lock(account)
+    world.run("apply", "--resync")
+    joins(world, group, xena)
+    assert "reconciler resync xena@example.com --unlock" in world.run("apply", "--resync").stdout
+    assert not world.keeper.account(account).active
