@@ -22,7 +22,7 @@ from reconciler.diff import Decision, diff
 from reconciler.foresight import foresee
 from reconciler.jumpcloud import JumpCloudError, Person, PersonAmbiguous
 from reconciler.keeper import BadToken, KeeperError, Progress
-from reconciler.model import Group, Snapshot, User
+from reconciler.model import Application, Group, Snapshot, User
 from reconciler.person import in_jumpcloud, in_keeper, in_snapshot
 from reconciler.plan import SCHEDULE, Effect, Kind, Notice, NoticeKind, Plan, Source, Subject
 from reconciler.policy import FirstRun, Mode
@@ -209,8 +209,9 @@ async def run(
         if order.partial:
             stack.enter_context(pace.urgent())
         try:
-            await _unless(stopping, time.settle(services, run_id))
+            # The application first: what its replies say of the time need not be asked for.
             found = await _unless(stopping, line.found())
+            await _unless(stopping, time.settle(services, run_id))
             # By this task, which everything below is a part of: what a subtask holds, only that one holds.
             await stack.enter_async_context(store.hands.hold(found.keys))
             read, decision = await _unless(stopping, line.considered(found))
@@ -262,8 +263,11 @@ def _hold_of(plan: Plan) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The people of a partial cycle: their keys, and of a `resync EMAIL` what JumpCloud shows."""
+    """The application and its organisation; of a partial cycle the keys of its people too, and of a `resync EMAIL` what
+    JumpCloud shows."""
 
+    organization: str
+    application: Application
     keys: frozenset[str] = frozenset()
     person: Person | None = None
 
@@ -301,18 +305,19 @@ class _Line:
     # -- read -------------------------------------------------------------------------------------------------------
 
     async def found(self) -> _Found:
-        """The people whom a partial cycle is about; nobody for all other cycles."""
+        """The application, and the people whom a partial cycle is about; nobody for all other cycles."""
+        organization, application = await self.services.jumpcloud.application()
         order, before = self.order, self.store.snapshot() if self.order.person else Snapshot()
         if not order.person:
-            return _Found(order.leavers)
+            return _Found(organization, application, order.leavers)
         person = await in_jumpcloud(self.services.jumpcloud, before, order.person)
         held = in_snapshot(before, order.person, person.user if person else None)
         keys = {a.jumpcloud_id or k for k, a in held.snapshot.accounts.items()}
-        return _Found(frozenset(keys | {held.key} - {""}), person)
+        return _Found(organization, application, frozenset(keys | {held.key} - {""}), person)
 
     async def read(self, found: _Found) -> Read:
         order, store, policy = self.order, self.store, self.settings.policy()
-        organization, application = await self.services.jumpcloud.application()
+        organization, application = found.organization, found.application
         bound_to = Binding(organization, application.id, self.services.scim_url)
         if order.rebind and store.writable:
             store.rebind(bound_to, self.now)
@@ -443,7 +448,8 @@ class _Line:
         """Confirm what this plan does."""
         teams = self.settings.policy().teams
         length = self.settings.limits().window
-        past = consent.window(self.store, self.time.window(length), length)
+        # A quiet cycle has nothing to confirm: it reads the window once, for the limits.
+        past = consent.window(self.store, self.time.window(length), length) if plan.operations else []
         queued = [op.subject for op in (*(p.operation for p in past), *plan.operations) if op.kind is Kind.QUEUE_TEAM]
         return Confirmation(
             self.services.jumpcloud,
