@@ -209,8 +209,9 @@ async def run(
         if order.partial:
             stack.enter_context(pace.urgent())
         try:
-            await _unless(stopping, time.settle(services, run_id, ask=not order.leavers))
+            # The application first: what its replies say of the time need not be asked for.
             found = await _unless(stopping, line.found())
+            await _unless(stopping, time.settle(services, run_id, ask=not order.leavers))
             # By this task, which everything below is a part of: what a subtask holds, only that one holds.
             await stack.enter_async_context(store.hands.hold(found.keys))
             read, decision = await _unless(stopping, line.considered(found))
@@ -262,8 +263,11 @@ def _hold_of(plan: Plan) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The people of a partial cycle: their keys, and of a `resync EMAIL` what JumpCloud shows."""
+    """The application and its organisation; of a partial cycle the keys of its people too, and of a `resync EMAIL` what
+    JumpCloud shows."""
 
+    organization: str
+    application: Application
     keys: frozenset[str] = frozenset()
     person: Person | None = None
 
@@ -301,14 +305,15 @@ class _Line:
     # -- read -------------------------------------------------------------------------------------------------------
 
     async def found(self) -> _Found:
-        """The people whom a partial cycle is about; nobody for all other cycles."""
+        """The application, and the people whom a partial cycle is about; nobody for all other cycles."""
+        organization, application = await self._application()
         order, before = self.order, self.store.snapshot() if self.order.person else Snapshot()
         if not order.person:
-            return _Found(order.leavers)
+            return _Found(organization, application, order.leavers)
         person = await in_jumpcloud(self.services.jumpcloud, before, order.person)
         held = in_snapshot(before, order.person, person.user if person else None)
         keys = {a.jumpcloud_id or k for k, a in held.snapshot.accounts.items()}
-        return _Found(frozenset(keys | {held.key} - {""}), person)
+        return _Found(organization, application, frozenset(keys | {held.key} - {""}), person)
 
     async def _application(self) -> tuple[str, Application]:
         """The organisation and the application.
@@ -323,7 +328,7 @@ class _Line:
 
     async def read(self, found: _Found) -> Read:
         order, store, policy = self.order, self.store, self.settings.policy()
-        organization, application = await self._application()
+        organization, application = found.organization, found.application
         bound_to = Binding(organization, application.id, self.services.scim_url)
         if order.rebind and store.writable:
             store.rebind(bound_to, self.now)
@@ -454,7 +459,8 @@ class _Line:
         """Confirm what this plan does."""
         teams = self.settings.policy().teams
         length = self.settings.limits().window
-        past = consent.window(self.store, self.time.window(length), length)
+        # A quiet cycle has nothing to confirm: it reads the window once, for the limits.
+        past = consent.window(self.store, self.time.window(length), length) if plan.operations else []
         queued = [op.subject for op in (*(p.operation for p in past), *plan.operations) if op.kind is Kind.QUEUE_TEAM]
         return Confirmation(
             self.services.jumpcloud,

@@ -162,7 +162,7 @@ class JumpCloud:
         """The application as last read."""
         return self._known or await self.application()
 
-    async def _still_there(self) -> None:
+    async def still_there(self) -> None:
         """Raises unless the application can be read now: then a 404, or a list without rows, speaks for itself."""
         _, application = await self._application()
         row = await self._application_by_id(application.id)
@@ -215,10 +215,11 @@ class JumpCloud:
 
         A group on a path is bound, whether the application's list of groups has it or not: where the two disagree they
         are read again, and then both believed, since a membership must not be lost for it. Nobody in scope is an
-        answer only while the application is there. `teams`: see `group_scope`. Raises JumpCloudError where the
-        application or its users can't be read; what else can't be had makes groups unclear.
+        answer only while the application is there; the application itself is as last read. `teams`: see
+        `group_scope`. Raises JumpCloudError where the application or its users can't be read; what else can't be had
+        makes groups unclear.
         """
-        organization, application = await self.application()
+        organization, application = await self._application()
         for _ in range(2):
             async with siblings() as group:
                 users_read = group.create_task(self._users_in_scope(application, progress))
@@ -228,7 +229,7 @@ class JumpCloud:
             if bound is None or through <= bound.values.keys():
                 break
         if not users.values:
-            await self._still_there()
+            await self.still_there()
         groups = await self._group_scope(bound, problem, through, teams or {})
         records = [*quarantine.rows(users.odd, "users in scope"), *quarantine.scope(users.values, users.unsure)]
         return Scope(organization, application, users.values, groups, users.unsure, tuple(records))
@@ -322,13 +323,18 @@ class JumpCloud:
         return await whole(page, lambda row: row.id, what, unusable=None)
 
     async def _named(self, ids: Collection[str]) -> Whole[Group]:
-        """These groups, as far as they are listed. The list takes no filter by id, so it is read whole."""
+        """These groups, as far as they are listed. The list takes no filter by id, so it is read whole, unless its
+        first page has them all: only that a group is missing takes the end of the list."""
 
         async def page(skip: int) -> Page[GroupRow]:
             params = {"fields": "id,name", "sort": "name"}
             return await self._lists.v2("/api/v2/usergroups", GroupRow, params, skip, "groups")
 
-        return await whole(page, lambda row: row.group() if row.id in ids else None, "groups")
+        first = await page(0)
+        here = {row.id: row.group() for row in first.rows if row.id in ids}
+        if here.keys() == set(ids):
+            return Whole(here)
+        return await whole(page, lambda row: row.group() if row.id in ids else None, "groups", first=first)
 
     # -- the users' attributes ----------------------------------------------------------------------------------------
 
@@ -531,7 +537,7 @@ class JumpCloud:
         path = f"/api/systemusers/{checked_id(user_id)}"
         reply = await self._lists.send("GET", path, _USERS, also=_GONE)
         if reply.status in _GONE:
-            await self._still_there()
+            await self.still_there()
             return None
         row = record(UserRow, document(reply), "a user")
         if row.id != user_id:

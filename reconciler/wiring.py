@@ -52,7 +52,7 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
             service_url(settings.keeper.scim_url),
             (lambda now: read_inventory(settings, now)) if settings.keeper.inventory_command else None,
             (("jumpcloud", traffic), ("keeper", endpoint.counters)),
-            ServiceTime(console.clock_offset, jumpcloud.application),
+            ServiceTime(console.clock_offset, jumpcloud.still_there),
             ServiceTime(endpoint.clock_offset, keeper.probe),
         )
 

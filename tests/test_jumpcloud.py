@@ -182,8 +182,8 @@ def test_the_number_of_requests_depends_on_the_number_of_people_only() -> None:
         simulator, application = small(995, groups=groups)
         with served(simulator) as server:
             agrees(ask(server, whole), simulator, application)
-            # The empty page at the end of each of the five lists proves that it ends there.
-            assert len(requests(server)) == 28, requests(server)
+            # The empty page at the end of each list proves that it ends there; the names of groups need no end.
+            assert len(requests(server)) == 27, requests(server)
             assert len(requests(server, f"/api/v2/applications/{application}/users?")) == 11
             assert len(requests(server, "/api/systemusers?")) == 11
 
@@ -1046,6 +1046,7 @@ def test_a_token_that_ends_early_is_fetched_once_for_all_who_notice() -> None:
     async def work(client: jc.JumpCloud) -> Directory:
         await client.application()
         simulator.expire_tokens()
+        await client.application()
         return await whole(client)
 
     with account(simulator) as (server, login):

@@ -126,7 +126,7 @@ class World:
             self._services = Services(
                 *both,
                 scim_url(node),
-                jumpcloud_time=ServiceTime(console.clock_offset, both[0].application),
+                jumpcloud_time=ServiceTime(console.clock_offset, both[0].still_there),
                 keeper_time=ServiceTime(endpoint.clock_offset, both[1].probe),
             )
         return self._services
