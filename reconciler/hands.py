@@ -54,6 +54,10 @@ class Hands:
             if not self._waiting[key]:
                 del self._waiting[key], self._locks[key]
 
+    def free(self, key: str) -> bool:
+        """Whether nobody else holds this subject or waits for it: to hold it now takes no waiting."""
+        return key in _held.get() or key not in self._locks
+
     def mark(self) -> int:
         """The moment at which a snapshot is read, for `changed_since`."""
         return self._changes
