@@ -13,18 +13,17 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from reconciler import births, log
 from reconciler import keeper as scim
-from reconciler import log
 from reconciler.canary import LOOK_AGAIN, Canaries, Disagreement, Unasked, denied, disagreement, suspicious
 from reconciler.confirm import Confirmation, Finding, put_off_words
-from reconciler.evidence_age import last_moment
+from reconciler.evidence_age import Stamp, last_moment
 from reconciler.match import same
-from reconciler.model import DISPLAY_NAME, Account, KeeperTeam, KeeperUser, Snapshot, Team
-from reconciler.plan import PHASES, Kind, Notice, NoticeKind, Operation, TeamRef
+from reconciler.model import DISPLAY_NAME, EXTERNAL_ID, USER_NAME, Account, KeeperTeam, KeeperUser, Snapshot, Team
+from reconciler.plan import PHASES, Kind, Notice, NoticeKind, Operation, Rule, TeamRef
 from reconciler.promise import joined, left_node_words
 from reconciler.rows import GONE, UNCONFIRMED, VANISHED, State
 from reconciler.safety import MOST_VANISHED
-from reconciler.settle import linked_to
 from reconciler.snapshot import after_team, after_user, gone
 
 if TYPE_CHECKING:
@@ -38,8 +37,11 @@ TIME = "time"
 OVERTAKEN = "overtaken"
 DISAGREES = "keeper_disagrees"
 """The outcome of what a read-back did not show."""
-NO_FAULT = frozenset({TIME, OVERTAKEN, scim.Expired.name})
+NO_FAULT = frozenset({TIME, OVERTAKEN, scim.Expired.name, births.UNDO_DUE})
 """Outcomes of what was put off although nothing went wrong: the next cycle, which follows at once, decides anew."""
+LOCKED = "locked"
+"""The outcome of a creation that Keeper answered with the person's own account, which we had locked: the next cycle,
+which follows at once, unlocks it."""
 _TAKING = frozenset({Kind.DEACTIVATE_USER, Kind.DELETE_TEAM})
 
 
@@ -68,8 +70,12 @@ class Applied:
 
     @property
     def unfinished(self) -> bool:
-        """Whether something was put off only because the time was up or somebody else was faster."""
-        return any(result.state is State.PUT_OFF and result.outcome in NO_FAULT for result in self.results.values())
+        """Whether something was put off only because the time was up or somebody else was faster, or somebody who was
+        created has an account that we had locked."""
+        return any(
+            (result.state is State.PUT_OFF and result.outcome in NO_FAULT) or result.outcome == LOCKED
+            for result in self.results.values()
+        )
 
 
 async def apply(
@@ -100,6 +106,14 @@ async def apply(
     finally:
         run.put_off_the_rest()
     return run.applied
+
+
+class _NotBorn(Exception):
+    """Keeper answered a creation with an account that is not new."""
+
+    def __init__(self, made: KeeperUser) -> None:
+        super().__init__(made.id)
+        self.made = made
 
 
 class _Run:
@@ -134,6 +148,8 @@ class _Run:
         self.stopping = stopping
         self.applied = Applied()
         self.began = asyncio.get_running_loop().time()
+        self.listed = snapshot.accounts
+        self.odd = frozenset(one.keeper_id for one in snapshot.odd)
         self.account_of = {a.jumpcloud_id: k for k, a in snapshot.accounts.items() if a.jumpcloud_id}
         self.former_team_of = {t.jumpcloud_id: k for k, t in snapshot.teams.items() if t.managed and t.jumpcloud_id}
         self.team_of = {group: k for group, k in self.former_team_of.items() if not snapshot.teams[k].gone}
@@ -244,6 +260,8 @@ class _Run:
             if isinstance(error, scim.Forbidden):
                 await self._forbidden(op, error)
             self._refused(number, op, error)
+        except _NotBorn as error:
+            await self._not_born(number, op, error.made)
         except Disagreement as error:
             # What was read back may be older than the change: a list of the node decides.
             self._record(number, Result(op, State.UNKNOWN, DISAGREES, str(error)))
@@ -295,6 +313,9 @@ class _Run:
             if not _same_teams(done, sent):
                 words = f"not all teams were changed: {refusal}"
             sent = done
+        if op.rule is Rule.UNDONE:
+            self._undone(number, sent, reply, words, outcome)
+            return False
         ids = self._team_ids(sent)
         remove = [ids[team.key] for team in sent.remove]
         if not canary and suspicious(sent, self._account(op), reply, remove):
@@ -312,7 +333,11 @@ class _Run:
             if canary and shown is not None:
                 self._tell_ignored(sent, shown)
             reply = _told(reply, shown)
-        account = after_user(None if op.kind is Kind.CREATE_USER else self._account(op), sent, ids, reply, self.clock())
+        if op.kind is Kind.CREATE_USER:
+            account = self._created(number, op, after_user(None, sent, ids, reply, self.clock()))
+            outcome = LOCKED if account.locked_by_us else outcome
+        else:
+            account = after_user(self._account(op), sent, ids, reply, self.clock())
         self._keep(number, op, account, words, outcome)
         return wrong or (canary and looked)
 
@@ -364,7 +389,9 @@ class _Run:
         add = [ids[team.key] for team in op.add]
         if op.kind is Kind.CREATE_USER:
             made = await self.client.create_user({change.attribute: change.after for change in op.changes}, add)
-            self._check_twin(op, made)
+            known, listed = self._before(made.id)
+            if not births.is_theirs(op, made, known, listed=listed):
+                raise _NotBorn(made)
             return made
         values = {c.attribute: c.after == "true" if c.attribute == "active" else c.after for c in op.changes}
         return await self.client.patch_user(op.subject.keeper_id, values, add, [ids[team.key] for team in op.remove])
@@ -449,11 +476,72 @@ class _Run:
     def _notice(self, op: Operation, words: str) -> None:
         self.applied.notices.append(Notice(NoticeKind.KEEPER_DISAGREES, op.subject, words))
 
-    def _check_twin(self, op: Operation, reply: KeeperUser | None) -> None:
-        """A creation that Keeper answers with somebody else's account must not make it this person's."""
-        other = self.journal.account(reply.id) if reply else None
-        if other is not None and other.managed and other.jumpcloud_id not in ("", op.subject.jumpcloud_id):
-            raise scim.LinkedToAnother(op.subject.name, "created", problem=linked_to(other))
+    # -- the bond ---------------------------------------------------------------------------------------------------
+
+    def _before(self, keeper_id: str) -> tuple[Account | None, bool]:
+        """The account as it was before a creation met it, and whether a list had shown it.
+
+        A list that another run took while the creation was on its way proves nothing: only the snapshot that the plan
+        was made from counts, and whoever is managed by now.
+        """
+        known = self.journal.account(keeper_id)
+        if keeper_id in self.listed:
+            return known or self.listed[keeper_id], True
+        return (known if known is not None and known.managed else None), keeper_id in self.odd
+
+    def _created(self, number: int, op: Operation, account: Account) -> Account:
+        """The account of somebody who was created, with what was known of it.
+
+        An account of ours that Keeper linked again may be locked: by us, where our newest change of access was a lock.
+        """
+        known, _ = self._before(account.keeper_id)
+        if known is not None:
+            external = known.shown.get(EXTERNAL_ID, "")
+            former = known.former_external_id or (external if external != account.jumpcloud_id else "")
+            account = replace(account, former_external_id=former, protected_as=known.protected_as)
+        ours = self.journal.locked_last(op.subject.key, number)
+        return replace(account, locked_by_us=not account.active and ours)
+
+    def _undone(self, number: int, op: Operation, reply: KeeperUser | None, words: str, outcome: str) -> None:
+        if births.still_linked(op, reply):
+            raise scim.Refused(
+                op.subject.name,
+                "separated from somebody else's creation",
+                problem="Keeper took the change, but still shows the JumpCloud id of that person",
+                advice="Look at the user in the Admin Console (Admin > Users); the next cycle tries again.",
+            )
+        account = self._account(op)
+        accounts = [] if account is None else [births.undone(account, op, reply)]
+        self._record(number, Result(op, State.DONE, outcome, words), accounts=accounts)
+
+    async def _not_born(self, number: int, op: Operation, made: KeeperUser) -> None:
+        """Record a creation that Keeper linked to another account as failed, and undo the link at once."""
+        known, _ = self._before(made.id)
+        sent = replace(op, add=self._known(op.add))
+        undo = births.undoing(sent, made, known)
+        other = made.attributes.get(USER_NAME, "") or made.id
+        words = births.refused_words(births.wanted_address(op), other, managed=known is not None and known.managed)
+        self.applied.notices.append(Notice(NoticeKind.CONFLICT, op.subject, words))
+        hands = self.journal.hands
+        # Whoever holds one subject must not wait for another: if that is in somebody's hand, the next cycle undoes it.
+        now = undo is not None and hands.free(undo.subject.key)
+        async with hands.hold([undo.subject.key] if undo is not None and now else []):
+            try:
+                part = self.journal.record_refused(number, self.clock(), words, made.id, undo, sent=now)
+            except Exception as error:
+                self.broken = self.broken or error
+                return
+            self._tell(number, Result(op, State.FAILED, births.LINKED, words))
+            if undo is None:
+                return
+            if not now:
+                self._tell(part, Result(undo, State.PUT_OFF, births.UNDO_DUE, births.UNDO_WORDS))
+                return
+            ids = (undo.subject.jumpcloud_id, undo.subject.keeper_id)
+            self.marks |= dict.fromkeys(ids, hands.changed(ids))
+            # It rests on nothing in JumpCloud: no evidence grows old.
+            with last_moment(Stamp.now(self.client.clock)):
+                await self._sent(part, undo, canary=False)
 
     def _account(self, op: Operation) -> Account | None:
         return self.journal.account(op.subject.keeper_id) if op.subject.keeper_id else None
@@ -560,8 +648,6 @@ class _Run:
         if isinstance(error, scim.SeatsExceeded):
             self.canaries.stopped[Kind.CREATE_USER] = "all licensed seats are in use"
             self.applied.notices.append(Notice(NoticeKind.NO_LICENCE, op.subject, str(error)))
-        elif isinstance(error, scim.LinkedToAnother):
-            self.applied.notices.append(Notice(NoticeKind.CONFLICT, op.subject, str(error)))
         elif isinstance(error, scim.AddressTaken):
             self.applied.notices.append(Notice(NoticeKind.ELSEWHERE, op.subject, str(error)))
         # Whether a leaver is really not there is told by a list of the node, not by one 404.
@@ -596,6 +682,9 @@ class _Run:
         except Exception as error:
             self.broken = self.broken or error
             return
+        self._tell(number, result)
+
+    def _tell(self, number: int, result: Result) -> None:
         log.operation(result)
         self.applied.results[number] = result
         if result.state is State.DONE:

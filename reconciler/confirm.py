@@ -73,8 +73,9 @@ class Confirmation:
     _searching: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def concerns(self, op: Operation) -> bool:
-        """Whether an operation changes access, so that it has to be confirmed."""
-        return (
+        """Whether an operation changes access, so that it has to be confirmed. An undo takes back what Keeper linked to
+        the wrong account, which rests on nothing in JumpCloud."""
+        return op.rule is not Rule.UNDONE and (
             op.kind in (Kind.DEACTIVATE_USER, Kind.REACTIVATE_USER, Kind.CREATE_USER, Kind.DELETE_TEAM)
             or bool(op.remove)
             or bool(self._granted(op))

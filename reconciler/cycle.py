@@ -14,6 +14,7 @@ from loguru import logger
 
 from reconciler import apply as executor
 from reconciler import consent, exits, pace
+from reconciler.births import LINKED, UNDO_DUE, UNDO_WORDS
 from reconciler.clocks import Timekeeper
 from reconciler.config import Settings
 from reconciler.confirm import Confirmation, preview, unconfirmed_locks
@@ -22,14 +23,14 @@ from reconciler.diff import Decision, diff
 from reconciler.foresight import foresee
 from reconciler.jumpcloud import JumpCloudError, Person, PersonAmbiguous
 from reconciler.keeper import BadToken, KeeperError, Progress
-from reconciler.model import Application, Group, Snapshot, User
+from reconciler.model import Application, Group, Listing, Snapshot, User
 from reconciler.person import in_jumpcloud, in_keeper, in_snapshot
-from reconciler.plan import SCHEDULE, Effect, Kind, Notice, NoticeKind, Plan, Source, Subject
+from reconciler.plan import SCHEDULE, Effect, Kind, Notice, NoticeKind, Operation, Plan, Source, Subject
 from reconciler.policy import FirstRun, Mode
 from reconciler.reading import Read, Reader, Services, Stopped, as_resync, listing
 from reconciler.report.document import SavedPlan, to_json
 from reconciler.safety import HOLDS_ALL, Judged, judge, only, paused
-from reconciler.settle import NEVER, settle
+from reconciler.settle import NEVER, TOO_EARLY, Settled, settle
 from reconciler.snapshot import observed
 from reconciler.store import Binding, State, StateError, Store
 
@@ -220,11 +221,13 @@ async def run(
             judged = line.agreed(decision, read)
             learnt = line.learnt(decision, judged.plan, read)
             judged, learnt = await _unless(stopping, line.own_locks(judged, learnt, read))
-            store.save(learnt, read.before)
-            if not order.partial and read.snapshot.inventory != read.before.inventory:
-                store.keep_inventory(read.snapshot.inventory)
-            # Only now: had we closed the journal before and died, whose lock was ours would be forgotten.
-            _note_unknown(store, read, time.now)
+            # In one step: had we closed the journal before and died, whose lock was ours would be forgotten; had we
+            # died in between, nobody would know what a linked account was before.
+            with store.together():
+                store.save(learnt, read.before)
+                if not order.partial and read.snapshot.inventory != read.before.inventory:
+                    store.keep_inventory(read.snapshot.inventory)
+                _note_unknown(store, read, time.now)
             planned = line.written_ahead(run_id, judged, learnt)
             await deciding.aclose()
             return await line.applied(run_id, judged, learnt, planned, read, time.clock, stopping)
@@ -616,6 +619,11 @@ def _note_unknown(store: Store, read: Read, now: datetime) -> None:
             store.record(row.id, State.PUT_OFF, now, "put_off", "the run was cut off before it was sent")
         elif row.id in outcomes and outcomes[row.id] == NEVER and row.outcome != "settled":
             store.record(row.id, State.UNKNOWN, now, "settled", _LOOKED_ONCE)
+        elif row.id in outcomes and outcomes[row.id] == TOO_EARLY:
+            if row.state is State.SENT:
+                store.record(row.id, State.UNKNOWN, now, "unanswered", TOO_EARLY.words)
+        elif row.id in outcomes and (linked := outcomes[row.id]).linked:
+            store.record_refused(row.id, now, linked.words, linked.linked, linked.undo, sent=False)
         elif row.id in outcomes and (row.state is not State.UNKNOWN or outcomes[row.id].state is not State.UNKNOWN):
             state = outcomes[row.id].state
             if state is State.FAILED and row.state is State.SENT and row.operation.kind is Kind.QUEUE_TEAM:
@@ -625,8 +633,17 @@ def _note_unknown(store: Store, read: Read, now: datetime) -> None:
                 store.open_kind(row.operation.kind, now)
 
 
+def _tell_refused(applied: executor.Applied, number: int, part: int, outcome: Settled) -> None:
+    """Tell of a creation that Keeper linked to an account which is not new."""
+    refused = replace(applied.results[number], state=State.FAILED, outcome=LINKED, error=outcome.words)
+    applied.results[number] = refused
+    applied.notices.append(Notice(NoticeKind.CONFLICT, refused.operation.subject, outcome.words))
+    if outcome.undo is not None:
+        applied.results[part] = executor.Result(outcome.undo, State.PUT_OFF, UNDO_DUE, UNDO_WORDS)
+
+
 _LOOKED_ONCE = "Keeper does not show it; it is asked once more before this is given up"
-_TELLING = ("address_taken", "linked_to_another", "not_found")
+_TELLING = ("address_taken", LINKED, "not_found")
 """Outcomes that say of Keeper what the snapshot does not know yet."""
 
 
@@ -648,12 +665,31 @@ async def _settle_now(
         # The journal says unknown, and the next cycle begins by asking.
         return
     rows = ((number, op, now) for number, op in unknown.items())
-    outcomes, snapshot = settle(rows, observed(before, listed, now))
-    store.save(snapshot, before)
+    outcomes, snapshot = settle(rows, observed(before, listed, now), before, now)
+    with store.together():
+        store.save(snapshot, before)
+        _record_settled(store, applied, unknown, outcomes, listed, now)
+
+
+def _record_settled(
+    store: Store,
+    applied: executor.Applied,
+    unknown: Mapping[int, Operation],
+    outcomes: Mapping[int, Settled],
+    listed: Listing,
+    now: datetime,
+) -> None:
+    """Record what the list tells of operations that this apply left open."""
     for number, outcome in outcomes.items():
         if unknown[number].kind is Kind.DEACTIVATE_USER and unknown[number].subject.keeper_id in listed.absent:
             words = "was to be locked, but is not in this Keeper node any more"
             applied.notices.append(Notice(NoticeKind.GONE, unknown[number].subject, words))
+        if outcome == TOO_EARLY:
+            continue
+        if outcome.linked:
+            part = store.record_refused(number, now, outcome.words, outcome.linked, outcome.undo, sent=False)
+            _tell_refused(applied, number, part, outcome)
+            continue
         state, words = outcome.state, outcome.words
         if outcome == NEVER:
             state, words = State.UNKNOWN, _LOOKED_ONCE

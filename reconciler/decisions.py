@@ -3,7 +3,8 @@
 from dataclasses import replace
 from datetime import datetime
 
-from reconciler import addresses
+from reconciler import addresses, births
+from reconciler.diff_teams import listed
 from reconciler.model import EXTERNAL_ID, Account, Snapshot, Standing, Takeover, normal, typed
 from reconciler.store import Store
 
@@ -22,6 +23,9 @@ def adopt(
         return _adopt_team(store, before, now, by, reason, team)
     if email is not None:
         found = _accounts(before, email)
+        people = sorted(p for p in before.refused_births if births.refused(before, p, email) is not None)
+        if people and not found:
+            return _adopt_by_birth(store, before, now, by, reason, email, people)
         if not found:
             return _nobody_to_adopt(before, email)
     else:
@@ -38,6 +42,21 @@ def adopt(
     decided = replace(before, accounts={**before.accounts, **accounts})
     _keep(store, decided, before, "adopt", {"accounts": sorted(accounts), "email": email or ""}, now, by, reason)
     return f"{len(accounts)} Keeper users will be taken over with the next plan."
+
+
+def _adopt_by_birth(
+    store: Store, before: Snapshot, now: datetime, by: str, reason: str, email: str, people: list[str]
+) -> str:
+    """Let a creation be repeated that Keeper linked to an account which is not new."""
+    with store.together():
+        store.agree_to_births(people)
+        arguments: dict[str, object] = {"accounts": [], "email": email, "people": people}
+        _keep(store, before, before, "adopt", arguments, now, by, reason)
+    others = listed(sorted({before.accounts[before.refused_births[one].keeper_id].email for one in people}))
+    return (
+        f"{email} will be created with the next plan. If Keeper links that to {others} again, the account is theirs, "
+        "unless it is managed for another JumpCloud user."
+    )
 
 
 def _adopt_team(store: Store, before: Snapshot, now: datetime, by: str, reason: str, name: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from reconciler import addresses, fallback
+from reconciler import addresses, births, fallback
 from reconciler.addresses import alike_key
 from reconciler.diff_quarantine import HIDDEN_FOR, hidden_since, notice, relevant, remembered, users_unread
 from reconciler.diff_teams import TeamRules, listed
@@ -97,7 +97,7 @@ def diff(
     concerns them, and only operations on them are planned. Empty: it is about everybody. `pausing`: who keeps failing
     rests for a while. `unlock` are the keys of people whose lock a person asked to undo, whoever set it. `certain`:
     whether `now` is; nobody's grace ends while it is not. Where Keeper was to be listed and `from_list` is false,
-    nobody is created or adopted, and the `uncertain` keys are locked at most.
+    nobody is created or adopted. The `uncertain` keys are locked at most: their last operation may still take effect.
     """
     matched = match(directory, snapshot, policy, now)
     if not from_list:
@@ -108,9 +108,10 @@ def diff(
     work.team_grace()
     work.pilot_entries()
     work.quarantine()
-    due: Iterable[Operation] = work.operations
+    work.undo_links()
+    due = [op for op in work.operations if op.kind is Kind.DEACTIVATE_USER or op.subject.key not in uncertain]
     if not from_list:
-        due = [part for op in due if (part := fallback.from_snapshot(op, uncertain)) is not None]
+        due = [part for op in due if (part := fallback.from_snapshot(op)) is not None]
     operations = [work.judged(op) for op in due if work.concerns(op.subject.key)]
     notices = {notice for notice in work.notices if work.concerns(notice.subject.key)}
     in_scope = [user for user in directory.users.values() if user.in_scope]
@@ -313,6 +314,14 @@ class _Diff(TeamRules):
             words = f"{user.email} was asked for without an answer for somebody else, whose account would be linked"
             self.notice(NoticeKind.CONFLICT, subject, f"{words}: not {until}")
             return
+        birth = births.refused(self.before, user.id, user.email)
+        if birth is not None and not birth.agreed:
+            other = self.before.accounts[birth.keeper_id]
+            words = births.refused_words(user.email, other.email, managed=other.managed)
+            self.notice(NoticeKind.CONFLICT, subject, words)
+            return
+        if birth is not None:
+            rule, reason = Rule.ADOPTED, f"{reason}; a person agreed to the account that Keeper links"
         wanted = {attribute: value for attribute, value in wanted_attributes(user).items() if value}
         self.operations.append(
             Operation(
@@ -326,6 +335,21 @@ class _Diff(TeamRules):
                 pilot=tuple(sorted(entries_for(self.policy, self.directory, user))),
             )
         )
+
+    def undo_links(self) -> None:
+        """Take back the links of creations to accounts that are not new, as far as they still stand."""
+        for person, birth in sorted(self.before.refused_births.items()):
+            account = self.match.accounts.get(birth.keeper_id)
+            theirs = self.match.account_of.get(person) == birth.keeper_id
+            if birth.undo is None or account is None or theirs:
+                continue
+            undo = births.due(birth.undo, account)
+            for op in self.operations:
+                if undo is not None and op.subject.keeper_id == birth.keeper_id and op.kind is not Kind.DEACTIVATE_USER:
+                    undo = births.beside(undo, op)
+            if undo is not None:
+                self.pilots.add(undo.subject.key)
+                self.operations.append(undo)
 
     @cached_property
     def _asked_for(self) -> dict[str, set[str]]:

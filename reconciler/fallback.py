@@ -3,7 +3,6 @@
 Nobody is created or adopted, no team is queued, and whoever has an operation without a known outcome is locked at most.
 """
 
-from collections.abc import Set
 from dataclasses import replace
 
 from reconciler.model import Directory, Snapshot
@@ -41,12 +40,9 @@ def _owner(row: object) -> object:
     return getattr(row, "standing", None), getattr(row, "jumpcloud_id", None)
 
 
-def from_snapshot(op: Operation, uncertain: Set[str]) -> Operation | None:
-    """The part of an operation that the snapshot is enough for, None where there is none.
-
-    `uncertain` are the keys of subjects whose last operation has no known outcome.
-    """
-    if op.kind in _CREATES or (op.subject.key in uncertain and op.kind is not Kind.DEACTIVATE_USER):
+def from_snapshot(op: Operation) -> Operation | None:
+    """The part of an operation that the snapshot is enough for, None where there is none."""
+    if op.kind in _CREATES:
         return None
     queued = tuple(team for team in op.add if team.keeper_id)
     return replace(op, add=queued) if op.changes or queued or op.remove else None

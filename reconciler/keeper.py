@@ -21,7 +21,6 @@ from reconciler.keeper_errors import (
     Forbidden,
     IncompleteRead,
     KeeperError,
-    LinkedToAnother,
     NotFound,
     Refused,
     SeatsExceeded,
@@ -45,7 +44,6 @@ __all__ = [
     "IncompleteRead",
     "Keeper",
     "KeeperError",
-    "LinkedToAnother",
     "NotFound",
     "Progress",
     "Refused",
@@ -71,9 +69,12 @@ __all__ = [
 #  4 Keeper's clients: externalId, names and groups may be missing, `active` never is;
 #    `groups` may name teams of other nodes.
 #  5 Documented: POST takes externalId, emails and groups; a member of this node is linked and not refused.
-#    userName and emails.value follow each other, so that PATCH needs userName only.
+#    userName and emails.value follow each other, so that PATCH needs userName only. Assumed: an alias of a
+#    member links too, the reply shows the member's own userName, and the member may take the id, names and
+#    teams of the request and be unlocked by it, but is never locked.
 #  6 Keeper's clients: PATCH takes one path-less "replace" with dotted names and a boolean active, together
-#    with "add" and "remove" of the path `groups`. Assumed: repeating the whole request changes nothing more.
+#    with "add" and "remove" of the path `groups`. Assumed: repeating the whole request changes nothing more,
+#    and "" clears an externalId or a name that was not set before.
 #  7 Assumed: the reply to PATCH is any 2xx with the resource or with no body at all; to POST it is the resource.
 #  8 Documented: 409 is a taken address, 428 means no free seat, 404 is what this node does not have; assumed:
 #    so is 410.

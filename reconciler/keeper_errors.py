@@ -56,14 +56,6 @@ class AddressTaken(KeeperError):
     )
 
 
-class LinkedToAnother(KeeperError):
-    """A creation that Keeper answered with the account of somebody else, which came into the node meanwhile: that
-    bears the id now, and nobody is taken over."""
-
-    name = "linked_to_another"
-    advice = "The next cycle reads whose it is, and reports the conflict with what can be done."
-
-
 class TeamNameTaken(KeeperError):
     """409 for a team: the SCIM method takes no second group of the same name."""
 

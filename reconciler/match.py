@@ -11,6 +11,7 @@ from datetime import datetime
 
 from reconciler import addresses
 from reconciler.addresses import alike_key
+from reconciler.births import due, refused_words
 from reconciler.keeper_quarantine import blocked_users
 from reconciler.match_teams import match_teams, wanted_team_attributes
 from reconciler.model import (
@@ -107,6 +108,7 @@ class _Users:
     def pair(self) -> None:
         users = [self.directory.users[user_id] for user_id in sorted(self.directory.users)]
         rest = [user for user in users if not self._by_snapshot(user)]
+        rest = [user for user in rest if not self._linked_against_the_bond(user)]
         blocked = blocked_users(self.directory, self.snapshot)
         self.result.conflicts.update((user.id, blocked[user.id]) for user in rest if user.id in blocked)
         rest = [user for user in rest if user.id in blocked or not self._by_external_id(user)]
@@ -127,6 +129,18 @@ class _Users:
         self.taken[account.keeper_id] = user.id
         pairs = self.result.account_of if account.managed else self.result.disowned
         pairs[user.id] = account.keeper_id
+        return True
+
+    def _linked_against_the_bond(self, user: User) -> bool:
+        """Whether an account carries the user's id only since Keeper linked their creation to it: that is undone
+        first, and nothing is concluded from the id meanwhile."""
+        birth = self.snapshot.refused_births.get(user.id)
+        account = self.snapshot.accounts.get(birth.keeper_id) if birth else None
+        if birth is None or birth.undo is None or account is None or due(birth.undo, account) is None:
+            return False
+        if user.in_scope:
+            words = refused_words(birth.address, account.email, managed=account.managed)
+            self.result.conflicts[user.id] = words
         return True
 
     def _by_external_id(self, user: User) -> bool:

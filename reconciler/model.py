@@ -12,6 +12,8 @@ from datetime import datetime
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
 
+from reconciler.plan import Operation
+
 USER_NAME = "userName"
 EXTERNAL_ID = "externalId"
 DISPLAY_NAME = "displayName"
@@ -397,6 +399,20 @@ class Inventory:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedBirth:
+    """The newest creation of one person that Keeper linked to an account which is not new (see `births`).
+
+    `address` was asked for, `keeper_id` is the account. `agreed`: a person has decided with `adopt` that it is asked
+    for once more. `undo` is what gives the account back what it had, None once Keeper has taken that.
+    """
+
+    address: str
+    keeper_id: str
+    agreed: bool = False
+    undo: Operation | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """What Keeper held when we last spoke to it.
 
@@ -407,7 +423,9 @@ class Snapshot:
     last listed. `inventory`: what `keeper.inventory_command` printed last, if there is one. `unclear`: what is in
     quarantine, by `Quarantined.key`. `fresh` are the Keeper ids of users whom this read listed and no
     earlier one; it is not stored. `odd`: Keeper's records that
-    could not be read in full when it was last listed.
+    could not be read in full when it was last listed. `refused_births` are, by JumpCloud id, the creations that Keeper
+    linked to an account that is not new. `own_locks` are the keys of people on whose account a lock that is found is
+    ours: our last lock had no clear answer, or a creation without an answer may have met an account that we locked.
     """
 
     accounts: Mapping[str, Account] = field(default_factory=dict)
@@ -421,6 +439,8 @@ class Snapshot:
     fresh: frozenset[str] = frozenset()
     unclear: Mapping[str, Unclear] = field(default_factory=dict)
     odd: tuple[OddRecord, ...] = ()
+    refused_births: Mapping[str, RefusedBirth] = field(default_factory=dict)
+    own_locks: frozenset[str] = frozenset()
 
     @property
     def groups_with_teams(self) -> dict[str, frozenset[str]]:

@@ -37,12 +37,14 @@ def in_snapshot(snapshot: Snapshot, address: str, user: User | None) -> InKeeper
     held = sorted((a for a in snapshot.accounts.values() if addresses.same(a.email, address)), key=lambda a: a.gone)
     key = user.id if user else next((a.jumpcloud_id or a.keeper_id for a in held), "")
     alike = {alike_key(address), alike_key(user.email) if user else ""} - {""}
+    birth = snapshot.refused_births.get(key)
     accounts = {
         keeper_id: account
         for keeper_id, account in snapshot.accounts.items()
         if key in (account.jumpcloud_id, keeper_id)
         or alike_key(account.email) in alike
         or (user is not None and account.shown.get(EXTERNAL_ID) == user.id)
+        or (birth is not None and birth.keeper_id == keeper_id)
     }
     return InKeeper(replace(snapshot, accounts=accounts if key else {}), key)
 

@@ -64,6 +64,7 @@ class Rule(StrEnum):
     RESTORED = "restored"
     DISOWNED = "disowned"
     UNLOCK_ASKED = "unlock_asked"
+    UNDONE = "undone"
 
 
 class NoticeKind(StrEnum):

@@ -32,7 +32,7 @@ from reconciler.model import (
 from reconciler.person import InKeeper, around, in_keeper, in_snapshot
 from reconciler.plan import Kind, Notice, Operation
 from reconciler.policy import TeamPolicy
-from reconciler.settle import Settled, settle
+from reconciler.settle import TOO_EARLY, Settled, settle
 from reconciler.snapshot import observed
 from reconciler.store import JournalRow, State
 from reconciler.tasks import siblings, together
@@ -86,10 +86,14 @@ class Read:
 
     @property
     def uncertain(self) -> frozenset[str]:
-        """The keys of subjects with an operation that was sent and whose outcome this read does not tell."""
+        """The keys of subjects that are locked at most: whose change of access may still take effect; without a list
+        of Keeper, all with an operation that was sent and whose outcome this read does not tell."""
         rows = (row for row in self.unknown if row.state is not State.PLANNED)
-        told = {number for number, outcome in self.outcomes.items() if outcome.state is not State.UNKNOWN}
-        return frozenset(row.operation.subject.key for row in rows if row.id not in told)
+        if self.fallback:
+            rows = (row for row in rows if self.outcomes.get(row.id, TOO_EARLY).state is State.UNKNOWN)
+        else:
+            rows = (row for row in rows if self.outcomes.get(row.id) == TOO_EARLY)
+        return frozenset(row.operation.subject.key for row in rows)
 
     def without_list(self, error: KeeperError) -> "Read":
         """The same, for a cycle that goes on although Keeper could not be listed."""
@@ -144,7 +148,7 @@ class Reader:
                 directory, self.before, snapshot, "cycle", unknown=self.unknown, notices=notices, mark=self.mark
             )
             return read.without_list(shown)
-        outcomes, snapshot = settle(_sent_rows(self.unknown), snapshot)
+        outcomes, snapshot = settle(_sent_rows(self.unknown), snapshot, self.before, self.now)
         kind = "resync" if resync else "cycle"
         return Read(
             directory, self.before, snapshot, kind, frozenset(), self.unknown, outcomes, notices, mark=self.mark
@@ -224,7 +228,7 @@ class Reader:
         # What became of others can't be told from these people: it stays open until the next whole cycle.
         keys = {*focus, *held.accounts}
         mine = [row for row in self.unknown if row.operation.subject.key in keys and row.state is not State.PLANNED]
-        outcomes, settled = settle(_sent_rows(mine), held)
+        outcomes, settled = settle(_sent_rows(mine), held, self.before, self.now)
         directory = Directory(
             self.organization,
             self.application,
@@ -254,7 +258,7 @@ async def as_resync(keeper: Keeper, read: Read, now: datetime, progress: Progres
     listed = await listing(keeper, read.snapshot, progress)
     # What the first reading settled is in the snapshot by now, and would only be found there.
     settled = {number: outcome for number, outcome in read.outcomes.items() if outcome.state is State.DONE}
-    outcomes, snapshot = settle(_sent_rows(read.unknown), observed(read.snapshot, listed, now))
+    outcomes, snapshot = settle(_sent_rows(read.unknown), observed(read.snapshot, listed, now), read.before, now)
     return replace(read, kind="resync", snapshot=snapshot, outcomes={**outcomes, **settled})
 
 

@@ -341,8 +341,8 @@ class _Judge:
             )
         used = self._changed(Kind.DEACTIVATE_USER)
         over += self._over("max_deactivations", self.limits.max_deactivations, used, leaving, "would be locked")
-        losing = {op.subject.key for op in operations if op.remove}
-        used = self._counted(lambda op: bool(op.remove))
+        losing = {op.subject.key for op in operations if _loses(op)}
+        used = self._counted(_loses)
         over += self._over("max_removals", self.limits.max_removals, used, losing, "would lose a team")
         over += self._team_losses(operations)
         return over
@@ -503,7 +503,12 @@ _WAITING = {
 
 
 def _takes(op: Operation) -> bool:
-    return op.kind in _TAKING or bool(op.remove)
+    return op.kind in _TAKING or _loses(op)
+
+
+def _loses(op: Operation) -> bool:
+    """Whether somebody loses a team; what Keeper gave to the wrong account is no loss."""
+    return bool(op.remove) and op.rule is not Rule.UNDONE
 
 
 def _is_suspension(op: Operation) -> bool:

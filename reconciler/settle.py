@@ -5,10 +5,10 @@ What an operation means for the snapshot once it has arrived is said in `snapsho
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import chain
 
-from reconciler import addresses
+from reconciler.births import as_shown, is_theirs, refused_words, undoing, wanted_address, with_refused
 from reconciler.keeper_quarantine import may_be
 from reconciler.match import same
 from reconciler.model import (
@@ -33,10 +33,13 @@ from reconciler.waiting import told_by_inventory
 @dataclass(frozen=True, slots=True)
 class Settled:
     """The outcome of one operation, with words for the journal: done (be it in part), failed (it never arrived), put
-    off (nothing can show whether it arrived, and it may be asked for again at once), or still unknown."""
+    off (nothing can show whether it arrived, and it may be asked for again at once), or still unknown. A creation that
+    Keeper `linked` to an account that is not new (its Keeper id) has failed; `undo` is what is to be undone of it."""
 
     state: State
     words: str
+    linked: str = ""
+    undo: Operation | None = None
 
 
 _ARRIVED = Settled(State.DONE, "found in Keeper")
@@ -46,30 +49,55 @@ _IN_PART = Settled(State.DONE, "found in Keeper in part; the rest is asked for a
 _UNSEEN = Settled(State.PUT_OFF, "Keeper shows nothing of it, whether it arrived or not; it is asked for again")
 _UNREADABLE = Settled(State.UNKNOWN, "Keeper's record cannot be read in full and tells nothing of it")
 _QUEUED_PERHAPS = Settled(State.UNKNOWN, "not shown; it may be queued")
-
-
-def linked_to(other: Account) -> str:
-    """What became of a creation that met the account of somebody else, in words for the journal."""
-    return f"Keeper linked it to the account of {other.email}, which is another JumpCloud user's"
+TOO_EARLY = Settled(State.UNKNOWN, "not shown yet; it may still take effect: Keeper is asked again after two minutes")
+PATIENCE = timedelta(minutes=2)
+"""How long a change of access without a clear answer may take effect: until then nothing but locks is planned."""
+ACCESS = frozenset({Kind.CREATE_USER, Kind.DEACTIVATE_USER, Kind.REACTIVATE_USER})
 
 
 def settle(
-    unknown: Iterable[tuple[int, Operation, datetime]], snapshot: Snapshot
+    unknown: Iterable[tuple[int, Operation, datetime]], snapshot: Snapshot, former: Snapshot, now: datetime
 ) -> tuple[dict[int, Settled], Snapshot]:
     """The outcomes by journal id, and the snapshot with what follows from them.
 
-    `unknown` are journal ids, operations and when each was sent. `snapshot` was just rebuilt from Keeper. A lock that
-    we asked for and find is ours, so that we may undo it. A team that Keeper does not show may wait in the Pending
-    Queue: it stays unknown, unless the inventory tells.
+    `unknown` are journal ids, operations and when each was sent. `snapshot` was just rebuilt from Keeper, `former` is
+    the one before. A lock that we asked for and find is ours, so that we may undo it. A team that Keeper does not show
+    may wait in the Pending Queue: it stays unknown, unless the inventory tells. A change of access that does not show
+    within `PATIENCE` stays unknown.
     """
-    work = _Settlement(snapshot)
-    outcomes = {number: work.outcome(op, at) for number, op, at in unknown}
-    return outcomes, replace(snapshot, accounts=work.accounts, teams=work.teams, unsettled_teams=work.unsettled)
+    work = _Settlement(_with_own_locks(snapshot), former)
+    outcomes: dict[int, Settled] = {}
+    for number, op, at in unknown:
+        outcome = work.outcome(op, at)
+        early = outcome == NEVER and op.kind in ACCESS and now - at < PATIENCE
+        outcomes[number] = TOO_EARLY if early else outcome
+    settled = replace(
+        snapshot,
+        accounts=work.accounts,
+        teams=work.teams,
+        unsettled_teams=work.unsettled,
+        refused_births=work.refused_births,
+    )
+    return outcomes, settled
+
+
+def _with_own_locks(snapshot: Snapshot) -> Snapshot:
+    """Record as ours the locks that our own operations without a clear answer may have set."""
+    if not snapshot.own_locks:
+        return snapshot
+    ours = {
+        k: replace(a, locked_by_us=True)
+        for k, a in snapshot.accounts.items()
+        if a.managed and not (a.active or a.gone or a.locked_by_us) and (a.jumpcloud_id or k) in snapshot.own_locks
+    }
+    return replace(snapshot, accounts={**snapshot.accounts, **ours})
 
 
 class _Settlement:
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, former: Snapshot) -> None:
         self.before = snapshot
+        self.former = former
+        self.refused_births = dict(snapshot.refused_births)
         self.accounts = dict(snapshot.accounts)
         self.teams = dict(snapshot.teams)
         self.unsettled = dict(snapshot.unsettled_teams)
@@ -83,7 +111,7 @@ class _Settlement:
             return _UNREADABLE
         if account is None:
             other = self._linked(op) if op.kind is Kind.CREATE_USER else None
-            return NEVER if other is None else Settled(State.FAILED, linked_to(other))
+            return NEVER if other is None else self._refused(op, other)
         if op.kind is Kind.CREATE_USER and account.standing is not Standing.UNMANAGED:
             # A later request made it ours, or a person gave it up: what we know of it is newer than this one.
             if account.managed and _shows(account, op) == op.changes:
@@ -133,6 +161,8 @@ class _Settlement:
             former = None if op.kind is Kind.CREATE_USER else account
             reply = KeeperUser(account.keeper_id, account.shown, account.active, frozenset(shown))
             after = after_user(former, done, teams, reply, at)
+            if op.kind is Kind.CREATE_USER and not account.active:
+                after = replace(after, locked_by_us=account.locked_by_us or after.jumpcloud_id in self.before.own_locks)
             # A user who was created shows what else they are a member of.
             memberships = {**account.memberships, **after.memberships}
             kept = {t: m for t, m in memberships.items() if t not in {teams[team.key] for team in removed}}
@@ -193,19 +223,20 @@ class _Settlement:
 
     def _created(self, op: Operation) -> Account | None:
         """The account that the request made: by our id; where Keeper keeps no ids, by an address that is nobody else's.
-        Where it does, an account without ours was made by somebody else, and is adopted like any other."""
+        Where it does, an account without ours was made by somebody else, and is adopted like any other. An account that
+        an earlier list had cannot be it, unless it is this person's."""
         key = op.subject.jumpcloud_id
         live = [account for account in self.accounts.values() if not account.gone]
-        tied = [a for a in live if key in (a.jumpcloud_id, a.shown.get(EXTERNAL_ID)) and not tied_to_another(a, key)]
-        addressed = [
+        mine = [a for a in live if a.jumpcloud_id == key and not tied_to_another(a, key)]
+        born = [
             a
             for a in live
-            if not self.keeps_ids
-            and a.standing is Standing.UNMANAGED
-            and addresses.same(a.email, op.subject.name)
+            if a.standing is Standing.UNMANAGED
             and not tied_to_another(a, key)
+            and (a.shown.get(EXTERNAL_ID) == key or not self.keeps_ids)
+            and is_theirs(op, as_shown(a), a, listed=self._listed(a, key))
         ]
-        found = next(iter([*tied, *addressed]), None)
+        found = next(iter([*mine, *born]), None)
         if found is not None:
             former = [k for k, a in self.accounts.items() if a.jumpcloud_id == key and k != found.keeper_id]
             for keeper_id in former:
@@ -213,10 +244,25 @@ class _Settlement:
         return found
 
     def _linked(self, op: Operation) -> Account | None:
-        """The account of somebody else that came into the node before the request did, was linked and bears our id."""
+        """The account that was there before the request, was linked and carries our id now."""
         key = op.subject.jumpcloud_id
         live = (account for account in self.accounts.values() if not account.gone)
-        return next((a for a in live if a.shown.get(EXTERNAL_ID) == key and tied_to_another(a, key)), None)
+        return next((a for a in live if a.shown.get(EXTERNAL_ID) == key and a.jumpcloud_id != key), None)
+
+    def _listed(self, account: Account, key: str) -> bool:
+        """Whether a list had the account before it carried this person's id."""
+        known = self.former.accounts.get(account.keeper_id)
+        if known is None:
+            return any(one.keeper_id == account.keeper_id for one in self.former.odd)
+        return known.shown.get(EXTERNAL_ID) != key
+
+    def _refused(self, op: Operation, other: Account) -> Settled:
+        """A creation that Keeper linked to an account that is not new."""
+        sent = replace(op, add=tuple(replace(team, keeper_id=self._sent_as(team) or "") for team in op.add))
+        undo = undoing(sent, as_shown(other), self.former.accounts.get(other.keeper_id))
+        self.refused_births = {**with_refused(self.refused_births, op, other.keeper_id, undo)}
+        words = refused_words(wanted_address(op), other.email, managed=other.managed)
+        return Settled(State.FAILED, words, other.keeper_id, undo)
 
     def _team(self, op: Operation, at: datetime) -> Settled:
         team = self.teams.get(op.subject.keeper_id)
@@ -271,7 +317,8 @@ class _Settlement:
 
 def _shows(account: Account, op: Operation) -> tuple[Change, ...]:
     """Those of the operation's changes that Keeper shows."""
-    return tuple(c for c in op.changes if same(c.attribute, c.after, account.shown.get(c.attribute, "")))
+    shown = {**account.shown, "active": "true" if account.active else "false"}
+    return tuple(c for c in op.changes if same(c.attribute, c.after, shown.get(c.attribute, "")))
 
 
 def _keeps_ids(snapshot: Snapshot) -> bool:

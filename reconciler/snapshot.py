@@ -4,9 +4,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from reconciler.births import undone
 from reconciler.keeper_quarantine import lacks_row, odd_records
 from reconciler.model import Account, KeeperTeam, KeeperUser, Listing, Membership, Snapshot, Standing, Team
-from reconciler.plan import Kind, Operation
+from reconciler.plan import Kind, Operation, Rule
 
 
 def observed(snapshot: Snapshot, listing: Listing, now: datetime) -> Snapshot:
@@ -129,6 +130,8 @@ def after_user(
         account = Account(reply.id, Standing.MANAGED, active, op.subject.jumpcloud_id, pilot=frozenset(op.pilot))
     if account is None:
         raise ValueError("only a creation starts without an account")
+    if op.rule is Rule.UNDONE:
+        return undone(account, op, reply)
     asked = {change.attribute: change.after for change in op.changes if change.attribute != "active"}
     told = {a: v for a, v in reply.attributes.items() if v} if reply else {}
     settled = {a: v for a, v in account.settled.items() if a not in asked}

@@ -144,7 +144,7 @@ def outcome(inventory: Inventory | None, known: Snapshot | None = None) -> tuple
         (Change("displayName", "", "Sales"), Change("externalId", "", SALES.id)),
     )
     before = replace(known or snapshot([]), unsettled_teams={SALES.id: ASKED}, inventory=inventory)
-    outcomes, after = settle([(3, op, ASKED - 9 * HOUR), (4, op, ASKED)], before)
+    outcomes, after = settle([(3, op, ASKED - 9 * HOUR), (4, op, ASKED)], before, before, ASKED)
     assert len({settled.state for settled in outcomes.values()}) == 1
     return outcomes[3].state, after
 

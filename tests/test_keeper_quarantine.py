@@ -180,7 +180,7 @@ def test_what_cannot_be_read_settles_nothing(kind: Kind, row: bool) -> None:
     before = held(ADA) if row else snapshot([])
     odd = KeeperUser("k0001", dict(account(ADA).shown), None, frozenset(), ("active",))
     after = read(before, [odd])
-    outcomes, settled = settle([(1, op(kind, ADA), NOW)], after)
+    outcomes, settled = settle([(1, op(kind, ADA), NOW)], after, after, NOW)
     assert outcomes[1].state is State.UNKNOWN
     assert settled.accounts == after.accounts
 

@@ -6,10 +6,11 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.births import refused_words
 from reconciler.model import Inventory, InventoryTeam, KeeperUser, Snapshot, Standing
 from reconciler.plan import Change, Kind, Operation
 from reconciler.rows import State
-from reconciler.settle import Settled, linked_to, settle
+from reconciler.settle import Settled, settle
 from reconciler.snapshot import after_user, observed
 from tests.operations import op, ref, shown, shown_team, team_op
 from tests.world import MEMBER, NOW, account, group, listing, snapshot, team, user
@@ -20,8 +21,8 @@ T9, T8 = team(ENG).keeper_id, team(SALES).keeper_id
 SENT = NOW - timedelta(minutes=5)
 
 
-def settled(one: Operation, held: Snapshot) -> tuple[Settled, Snapshot]:
-    outcomes, after = settle([(7, one, SENT)], held)
+def settled(one: Operation, held: Snapshot, former: Snapshot | None = None) -> tuple[Settled, Snapshot]:
+    outcomes, after = settle([(7, one, SENT)], held, former or snapshot([]), NOW)
     return outcomes[7], after
 
 
@@ -153,7 +154,6 @@ def test_a_removal_has_arrived_when_the_member_is_not_shown() -> None:
 def test_a_creation_is_found_by_our_id_else_by_the_address() -> None:
     for held in (
         stranger(),
-        stranger(shown={"userName": "other@example.com", "externalId": ADA.id}),
         stranger(shown={"userName": ADA.email.upper()}),
     ):
         outcome, after = settled(op(Kind.CREATE_USER, ADA), held)
@@ -172,9 +172,14 @@ def test_an_account_that_is_somebody_elses_is_not_what_we_created() -> None:
 
 
 def test_a_creation_that_met_somebody_elses_account_was_linked_to_it() -> None:
+    former = snapshot([account(EVE)])
     held = snapshot([account(EVE, shown={**account(EVE).shown, "userName": ADA.email, "externalId": ADA.id})])
-    outcome, after = settled(op(Kind.CREATE_USER, ADA), held)
-    assert outcome == Settled(State.FAILED, linked_to(held.accounts["k0002"])) and after == held
+    outcome, after = settled(op(Kind.CREATE_USER, ADA), held, former)
+    assert (outcome.state, outcome.linked) == (State.FAILED, "k0002")
+    assert outcome.words == refused_words(ADA.email, ADA.email, managed=True)
+    assert outcome.undo is not None and outcome.undo.subject.key == EVE.id
+    assert outcome.undo.changes == (Change("externalId", ADA.id, EVE.id),)
+    assert after.accounts == held.accounts and after.refused_births[ADA.id].undo == outcome.undo
 
 
 def test_an_address_that_only_folds_to_ours_is_not_what_we_created() -> None:

@@ -7,6 +7,7 @@ method raises `StateError` where the file can't be read or written.
 
 from reconciler.rows import JournalRow, Request, Run, State
 from reconciler.statefile_errors import Damaged, Foreign, InUse, Newer, NoRoom, StateError, Unusable, WrongBinding
+from reconciler.store.access import Access
 from reconciler.store.journal import Journal
 from reconciler.store.requests import Requests
 from reconciler.store.snapshots import Binding
@@ -30,5 +31,5 @@ __all__ = [
 ]
 
 
-class Store(Journal, Requests, Times):
+class Store(Journal, Access, Requests, Times):
     """An open state file; see the module."""

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from reconciler import statefile
+from reconciler.births import LINKED, UNDO_DUE, UNDO_WORDS
 from reconciler.history import RUN_COLUMNS, Found, Wanted, find
 from reconciler.migrations import LAST_CHANGE
 from reconciler.model import Account, Team
@@ -24,6 +25,7 @@ from reconciler.rows import (
     time_text,
 )
 from reconciler.statefile_errors import translated
+from reconciler.store.access import NEWEST_ACCESS
 from reconciler.store.base import former_operations, rows
 from reconciler.store.snapshots import Snapshots
 
@@ -212,7 +214,7 @@ class Journal(Snapshots):
         of the request. `rest` is the part that was not confirmed, and `why`: it gets a row of its own, which is put
         off. Returns the id of that row, 0 where there is none.
         """
-        with self._tx() as connection:
+        with self._tx():
             row = {
                 "state": State.SENT.value,
                 "sent_at": time_text(at),
@@ -222,21 +224,8 @@ class Journal(Snapshots):
             self._update("operations", operation_id, row)
             if rest is None:
                 return 0
-            sql = "SELECT run_id, decision, planned_at, (SELECT max(id) FROM operations) FROM operations WHERE id = ?"
-            run_id, decision, planned_at, last = connection.execute(sql, (operation_id,)).fetchone()
-            part = {
-                "id": last + 1,
-                "run_id": run_id,
-                "state": State.PUT_OFF.value,
-                **operation_row(rest),
-                "decision": decision,
-                "planned_at": planned_at,
-                "finished_at": time_text(at),
-                "outcome": UNCONFIRMED,
-                "error": why,
-            }
-            self._insert("operations", part)
-            return int(last) + 1
+            state = {"state": State.PUT_OFF.value, "finished_at": time_text(at), "outcome": UNCONFIRMED, "error": why}
+            return self._add_beside(operation_id, rest, state)
 
     def mark_without_teams(self, operation_id: int) -> None:
         """Record that an operation is sent once more without its teams, which Keeper refused: should the answer be
@@ -262,6 +251,35 @@ class Journal(Snapshots):
             row = {"state": state.value, "finished_at": time_text(at), "outcome": outcome, "error": error}
             self._update("operations", operation_id, row)
             self._put(accounts, teams, drop_accounts, drop_teams)
+
+    def record_refused(
+        self, operation_id: int, at: datetime, words: str, keeper_id: str, undo: Operation | None, *, sent: bool
+    ) -> int:
+        """Record that Keeper linked a creation to an account that is not new, together with the operation that undoes
+        the link.
+
+        `keeper_id` is that account. `sent`: the undo is sent at once; else it is put off. Returns the id of its row, 0
+        where there is nothing to undo.
+        """
+        with self._tx():
+            row = {"state": State.FAILED.value, "finished_at": time_text(at), "outcome": LINKED, "error": words}
+            self._update("operations", operation_id, row | {"keeper_id": keeper_id})
+            if undo is None:
+                return 0
+            if sent:
+                state = {"state": State.SENT.value, "sent_at": time_text(at), "outcome": "", "error": ""}
+            else:
+                state = {"state": State.PUT_OFF.value, "outcome": UNDO_DUE, "error": UNDO_WORDS}
+                state["finished_at"] = time_text(at)
+            return self._add_beside(operation_id, undo, state | {"planned_at": time_text(at)})
+
+    def _add_beside(self, operation_id: int, operation: Operation, values: Mapping[str, str]) -> int:
+        """Add another operation to the run of one that is there, by the same decision; returns the id of its row."""
+        sql = "SELECT run_id, decision, planned_at, (SELECT max(id) FROM operations) FROM operations WHERE id = ?"
+        run_id, decision, planned_at, last = self._connection.execute(sql, (operation_id,)).fetchone()
+        row = {"id": last + 1, "run_id": run_id, "decision": decision, "planned_at": planned_at}
+        self._insert("operations", row | operation_row(operation) | dict(values))
+        return int(last) + 1
 
     def unfinished(self, run_id: int = 0) -> list[JournalRow]:
         """The operations whose outcome is not known: those that a crash left planned or sent, and those that are
@@ -357,15 +375,17 @@ class Journal(Snapshots):
             return find(connection, wanted, limit)
 
     def forget(self, before: datetime, quiet: datetime | None = None) -> None:
-        """Delete the history from before this time, but for what is open or still to be settled; and from before
-        `quiet`, if given, the runs that did, held and found nothing."""
+        """Delete the history from before this time, but for what is open or still to be settled, and for the newest
+        change of access of each person, which says whose a lock is; and from before `quiet`, if given, the runs that
+        did, held and found nothing."""
         limit = time_text(before)
         with self._tx() as connection:
             # The newest operation stays: its number must not be given to another one.
             connection.execute(
-                f"DELETE FROM operations WHERE {LAST_CHANGE} < ? "
-                "AND (state IN ('done', 'failed', 'put_off') OR id <= ?) AND id < (SELECT max(id) FROM operations)",
-                (limit, former_operations(connection)),
+                f"DELETE FROM operations WHERE {LAST_CHANGE} < :limit "
+                "AND (state IN ('done', 'failed', 'put_off') OR id <= :former) "
+                f"AND id < (SELECT max(id) FROM operations) AND id NOT IN ({NEWEST_ACCESS})",
+                {"limit": limit, "former": former_operations(connection)},
             )
             connection.execute(
                 "DELETE FROM runs WHERE started_at < ? AND id NOT IN (SELECT run_id FROM operations)", (limit,)

@@ -24,6 +24,7 @@ from reconciler.rows import (
     time_text,
 )
 from reconciler.statefile_errors import WrongBinding
+from reconciler.store.access import own_locks, refused_births
 from reconciler.store.base import OpenFile, former_operations, meta, rows
 
 R = TypeVar("R", Account, Team)
@@ -118,6 +119,8 @@ class Snapshots(OpenFile):
                 teams={team.keeper_id: team for team in teams},
                 unsettled_teams=_unsettled_teams(connection, former),
                 unsettled_users=_unsettled_users(connection, former),
+                refused_births=refused_births(connection, former),
+                own_locks=own_locks(connection, former),
                 failures=_failures(connection, former),
                 reviewed=meta(connection, "reviewed") == "1",
                 read_at=time_of(meta(connection, "read_at")),
@@ -160,8 +163,8 @@ class Snapshots(OpenFile):
     def save(self, snapshot: Snapshot, before: Snapshot) -> None:
         """Write what differs between the two; `before` is what the file held, as `snapshot` gave it or `save` got it.
 
-        What was written since, by a cycle beside this one, stays field by field. What is unsettled and the `failures`
-        come from the journal and are not written, nor is the inventory.
+        What was written since, by a cycle beside this one, stays field by field. What is unsettled, the `failures`, the
+        refused births and our own locks come from the journal and are not written, nor is the inventory.
         """
         with self._tx():
             accounts = _differing(snapshot.accounts, before.accounts)
@@ -288,10 +291,11 @@ def _unclear(text: str | None) -> dict[str, Unclear]:
 
 
 def _failures(connection: sqlite3.Connection, former: int) -> dict[str, Failure]:
-    """By subject, the failures since its last success."""
+    """By subject, the failures since its last success. A creation that Keeper linked to another account is none: it
+    waits for a person and is not repeated."""
     sql = """
         SELECT subject_key, count(*), max(finished_at), error FROM operations AS failed
-        WHERE state = 'failed' AND id > ? AND id > coalesce(
+        WHERE state = 'failed' AND outcome <> 'linked_to_another' AND id > ? AND id > coalesce(
             (SELECT max(id) FROM operations AS done WHERE state = 'done' AND subject_key = failed.subject_key), 0)
         GROUP BY subject_key
     """  # beside max(), SQLite takes `error` from the row with the maximum

@@ -826,8 +826,8 @@ class Observer:
                 # Of what waited and was taken back it says that nobody can tell whether that arrived.
                 if row["outcome"] == "settled" and row["state"] == "put_off" and all(map(_only_pending, sent.effects)):
                     continue
-                if sent.kind == "create_user" and sent.subject in self.ledger.met and "linked it to" in row["error"]:
-                    continue  # it was somebody else's, and that is what became of it
+                if row["outcome"] == "linked_to_another" and all(change.before for change in sent.effects):
+                    continue  # it met an account that was there, and that is what became of it
                 if sent.kind == "rename_team" and row["outcome"] == "settled" and sent.hidden:
                     continue
                 words = f"{row['state']} ({row['outcome']}: {row['error']})"

@@ -1,0 +1,182 @@
+"""The bond between a person and a new Keeper account: by birth only. Pure.
+
+Keeper links a creation to a member of the node who has the address, be it as an alias (keeper.md; a linked account
+may take the externalId, names and teams of the request, or keep its own). An account is born by a creation if it shows
+the same address under an id that no earlier list had. Any other link is undone, and the address is not created again
+until a person decides, the address changes, or that account ends.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from reconciler import addresses
+from reconciler.model import (
+    DISPLAY_NAME,
+    EXTERNAL_ID,
+    USER_ATTRIBUTES,
+    USER_NAME,
+    Account,
+    KeeperUser,
+    RefusedBirth,
+    Snapshot,
+    is_jumpcloud_id,
+    normal,
+    typed,
+)
+from reconciler.plan import Cause, Change, Kind, Operation, Rule, Subject
+
+LINKED = "linked_to_another"
+"""The outcome of a creation that Keeper answered with an account that is not new."""
+UNDO_DUE = "undo_due"
+"""The outcome of an undo that was put off: the next cycle sends it."""
+UNDO_WORDS = "the next cycle undoes the link"
+_ACTIVE = "active"
+
+
+def is_theirs(op: Operation, made: KeeperUser, known: Account | None, *, listed: bool) -> bool:
+    """Whether the account that answered a creation is the person's.
+
+    `known` is the account's row in the snapshot. `listed`: a list has shown the account before the request. A creation
+    by the rule `adopted` takes an account that a person agreed to, unless it is managed for somebody else.
+    """
+    person = op.subject.jumpcloud_id
+    if known is not None and known.managed:
+        return known.jumpcloud_id == person
+    if op.rule is Rule.ADOPTED:
+        return True
+    external = made.attributes.get(EXTERNAL_ID, "")
+    if listed or (is_jumpcloud_id(external) and external != person):
+        return False
+    return addresses.same(made.attributes.get(USER_NAME, ""), wanted_address(op))
+
+
+def wanted_address(op: Operation) -> str:
+    """The address under which a creation asks for the person."""
+    return next((change.after for change in op.changes if change.attribute == USER_NAME), op.subject.name)
+
+
+def undoing(op: Operation, made: KeeperUser, known: Account | None) -> Operation | None:
+    """The operation that gives an account back what the last list showed; None where nothing is to be undone.
+
+    `op` is the creation as it was sent, `made` the account as Keeper showed it afterwards. Of an account that no list
+    has shown only the id and the teams of the request are taken back. A link does not lock anybody: the lock that a
+    list showed is set again, and no other change of access is undone.
+    """
+    person = op.subject.jumpcloud_id
+    # The client sends the address where there is no display name.
+    sent = {change.attribute for change in op.changes} | {DISPLAY_NAME}
+    sent -= {USER_NAME, *made.unreadable}
+    before = known.shown if known else {}
+    changes = []
+    for attribute in (one for one in USER_ATTRIBUTES if one in sent):
+        have, was = made.attributes.get(attribute, ""), before.get(attribute, "")
+        ours = known is not None or (attribute == EXTERNAL_ID and have == person)
+        if ours and normal(have) != normal(was):
+            changes.append(Change(attribute, have, was))
+    if known is not None and not known.active and made.active:
+        changes.append(Change(_ACTIVE, "true", "false"))
+    memberships = known.memberships if known else {}
+    kept = {team_id for team_id, one in memberships.items() if one.shown or one.ours}
+    teams = [team for team in op.add if team.keeper_id and team.keeper_id not in kept]
+    # A membership that waits for approval may not show; where the account took the rest, it took that too.
+    remove = tuple(team for team in teams if changes or team.keeper_id in (made.teams or ()))
+    if not (changes or remove):
+        return None
+    name = made.attributes.get(USER_NAME, "") or before.get(USER_NAME, "") or made.id
+    return Operation(
+        Kind.UPDATE_USER,
+        Subject("user", name, known.jumpcloud_id if known and known.managed else "", made.id),
+        Cause.JUMPCLOUD,
+        Rule.UNDONE,
+        f"Keeper linked the creation of {wanted_address(op)} to this account: undone",
+        tuple(changes),
+        remove=remove,
+    )
+
+
+def refused_words(address: str, other: str, *, managed: bool) -> str:
+    """Why somebody was not created, and what to do, in an administrator's words.
+
+    `other` is the address of the account that Keeper answered with; `managed`: that is another JumpCloud user's.
+    """
+    whose = "another JumpCloud user's account" if managed else "an account that is not new"
+    alias = "" if addresses.same(address, other) else f": {address} may be an alias of it"
+    first = (
+        f"Remove that alias in the Admin Console, or give one of the two another address; then: reconciler adopt "
+        f"{typed(address)}"
+        if managed
+        else f"If that account is theirs, or once the alias is removed in the Admin Console: reconciler adopt "
+        f"{typed(address)}"
+    )
+    return (
+        f"Keeper linked the creation of {address} to {other}, {whose}{alias}. The link is undone, nothing was "
+        f"given, and {address} is not created again until a person decides. {first}"
+    )
+
+
+def refused(snapshot: Snapshot, person: str, address: str) -> RefusedBirth | None:
+    """The creation of this person under this address that Keeper linked to an account which is still there."""
+    birth = snapshot.refused_births.get(person)
+    account = snapshot.accounts.get(birth.keeper_id) if birth else None
+    if birth is None or account is None or account.gone or not addresses.same(birth.address, address):
+        return None
+    return birth
+
+
+def due(undo: Operation, account: Account) -> Operation | None:
+    """The part of an undo that is still to be done, None where nothing of it is."""
+    if account.gone:
+        return None
+    changes = tuple(change for change in undo.changes if _stands(change, account))
+    shown = {team_id for team_id, one in account.memberships.items() if one.shown}
+    remove = tuple(team for team in undo.remove if changes or team.keeper_id in shown)
+    return replace(undo, changes=changes, remove=remove) if changes or remove else None
+
+
+def _stands(change: Change, account: Account) -> bool:
+    """Whether the account still shows what the link has changed."""
+    if change.attribute == _ACTIVE:
+        return account.active
+    return normal(account.shown.get(change.attribute, "")) == normal(change.before)
+
+
+def still_linked(undo: Operation, shown: KeeperUser | None) -> bool:
+    """Whether Keeper shows the id of the wrong person in its answer to an undo."""
+    have = shown.attributes.get(EXTERNAL_ID, "") if shown else ""
+    return bool(have) and any(one.attribute == EXTERNAL_ID and one.before == have for one in undo.changes)
+
+
+def beside(undo: Operation, planned: Operation) -> Operation | None:
+    """The part of an undo that another operation on the same account does not do; None where it does all of it."""
+    names = {change.attribute for change in planned.changes}
+    teams = {team.keeper_id for team in (*planned.add, *planned.remove)}
+    changes = tuple(change for change in undo.changes if change.attribute not in names)
+    remove = tuple(team for team in undo.remove if team.keeper_id not in teams)
+    return replace(undo, changes=changes, remove=remove) if changes or remove else None
+
+
+def undone(account: Account, undo: Operation, reply: KeeperUser | None) -> Account:
+    """The account after Keeper took an undo: what was asked for by the reconciler stays as it was."""
+    shown = {change.attribute: change.after for change in undo.changes if change.attribute != _ACTIVE}
+    told = {name: value for name, value in reply.attributes.items() if value} if reply else {}
+    removed = {team.keeper_id for team in undo.remove}
+    locks = any(change.attribute == _ACTIVE for change in undo.changes)
+    return replace(
+        account,
+        active=account.active and not locks,
+        shown={**account.shown, **shown, **told},
+        memberships={team: one for team, one in account.memberships.items() if team not in removed},
+    )
+
+
+def with_refused(
+    births: Mapping[str, RefusedBirth], op: Operation, keeper_id: str, undo: Operation | None
+) -> Mapping[str, RefusedBirth]:
+    """The refused births with this creation's."""
+    return {**births, op.subject.jumpcloud_id: RefusedBirth(wanted_address(op), keeper_id, undo=undo)}
+
+
+def as_shown(account: Account) -> KeeperUser:
+    """The account as Keeper shows it."""
+    teams = frozenset(team_id for team_id, one in account.memberships.items() if one.shown)
+    return KeeperUser(account.keeper_id, account.shown, account.active, teams)

@@ -1,0 +1,94 @@
+"""What the journal says of each person's access: whose a lock is, and which creations Keeper linked to another account.
+
+Every query reads what belongs to the present binding only: the operations after `:former`.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable
+
+from reconciler.births import LINKED
+from reconciler.model import RefusedBirth
+from reconciler.plan import Rule
+from reconciler.promise import NOT_HERE
+from reconciler.rows import State, journal_row
+from reconciler.store.base import OpenFile, former_operations, meta, rows
+
+AGREED = "agreed_births"
+"""Under which the state file keeps the journal ids of refused creations that a person has let be repeated."""
+_KINDS = "('create_user', 'deactivate_user', 'reactivate_user')"
+# A lock that a list denied may still take effect; a lock that was answered with 404 is no lock.
+_UNCLEAR = "kind = 'deactivate_user' AND (state IN ('sent', 'unknown') OR (state = 'failed' AND outcome = 'settled'))"
+_COUNTS = f"((state = 'done' AND error <> '{NOT_HERE}') OR ({_UNCLEAR}))"
+NEWEST_ACCESS = f"""
+    SELECT max(id) FROM operations WHERE id > :former AND subject_type = 'user' AND kind IN {_KINDS} AND {_COUNTS}
+    GROUP BY subject_key
+    UNION
+    SELECT max(id) FROM operations WHERE id > :former AND kind = 'create_user' AND state NOT IN ('planned', 'put_off')
+    GROUP BY subject_key
+"""
+"""The ids of the newest operation on each person's access that had an effect or may have had one, and of the newest
+creation of each that was sent."""
+
+
+class Access(OpenFile):
+    """What is remembered of each person's access."""
+
+    def locked_last(self, key: str, before: int) -> bool:
+        """Whether the newest change of this person's access was a lock of ours; of those before this journal id."""
+        with self._reading() as connection:
+            values = {"key": key, "before": before, "former": former_operations(connection)}
+            sql = f"""
+                SELECT kind FROM operations
+                WHERE subject_key = :key AND id > :former AND id < :before AND kind IN {_KINDS} AND {_COUNTS}
+                ORDER BY id DESC LIMIT 1
+            """
+            found = connection.execute(sql, values).fetchone()
+            return found is not None and found[0] == "deactivate_user"
+
+    def agree_to_births(self, people: Iterable[str]) -> None:
+        """Record that a person lets the refused creations of these people (JumpCloud ids) be repeated."""
+        with self._tx() as connection:
+            found = newest_creations(connection, former_operations(connection))
+            numbers = {number for person, number in found.items() if person in set(people)}
+            kept = set(found.values()) & set(json.loads(meta(connection, AGREED) or "[]"))
+            self._set_meta(AGREED, json.dumps(sorted(kept | numbers)))
+
+
+def newest_creations(connection: sqlite3.Connection, former: int) -> dict[str, int]:
+    """By JumpCloud id, the newest creation of those that Keeper linked to an account that is not new."""
+    sql = """
+        SELECT jumpcloud_id, id FROM operations AS made
+        WHERE state = 'failed' AND outcome = :linked AND kind = 'create_user' AND keeper_id <> '' AND id > :former
+        AND id = (SELECT max(id) FROM operations AS newest WHERE newest.subject_key = made.subject_key
+                  AND newest.kind = 'create_user' AND newest.state NOT IN ('planned', 'put_off'))
+    """
+    return dict(connection.execute(sql, {"linked": LINKED, "former": former}))
+
+
+def refused_births(connection: sqlite3.Connection, former: int) -> dict[str, RefusedBirth]:
+    """By JumpCloud id, the newest creation where Keeper linked it to an account that is not new."""
+    agreed = set(json.loads(meta(connection, AGREED) or "[]"))
+    undo = "SELECT * FROM operations WHERE rule = ? AND keeper_id = ? AND id > ? ORDER BY id DESC LIMIT 1"
+    births: dict[str, RefusedBirth] = {}
+    for person, number in newest_creations(connection, former).items():
+        name, keeper_id = connection.execute(
+            "SELECT subject_name, keeper_id FROM operations WHERE id = ?", (number,)
+        ).fetchone()
+        found = next(map(journal_row, rows(connection, undo, Rule.UNDONE.value, keeper_id, number)), None)
+        open_ = found.operation if found is not None and found.state is not State.DONE else None
+        births[person] = RefusedBirth(name, keeper_id, number in agreed, open_)
+    return births
+
+
+def own_locks(connection: sqlite3.Connection, former: int) -> frozenset[str]:
+    """The keys of people on whose account a lock that is found is ours (see `Snapshot.own_locks`)."""
+    sql = f"""
+        SELECT DISTINCT subject_key FROM operations AS one
+        WHERE state IN ('sent', 'unknown', 'failed') AND id > :former
+        AND (({_UNCLEAR}) OR (kind = 'create_user' AND state <> 'failed'))
+        AND 'deactivate_user' = (
+            SELECT kind FROM operations WHERE subject_key = one.subject_key AND id > :former AND kind IN {_KINDS}
+            AND {_COUNTS} ORDER BY id DESC LIMIT 1)
+    """
+    return frozenset(key for (key,) in connection.execute(sql, {"former": former}))

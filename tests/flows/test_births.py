@@ -1,0 +1,162 @@
+"""The bond by birth, and whose a lock is, through the real command line."""
+
+from dataclasses import replace
+
+import pytest
+
+from reconciler.simulator.faults import close
+from reconciler.simulator.keeper_records import Account
+from tests.flows.test_whose_account import fill, joined, lost_state, there
+from tests.inside import Inside
+from tests.stage import World
+
+
+def aliased(world: World, alias: str, **dialect: bool) -> str:
+    """An account of nobody in JumpCloud, with an alias that links a creation to it."""
+    world.keeper.dialect = replace(world.keeper.dialect, links_aliases=True, **dialect)  # type: ignore[arg-type]
+    account = there(world, alias)
+    world.keeper.change_email(account, f"old.{alias}", keep_alias=True)
+    return account
+
+
+def plain(account: Account) -> Account:
+    """The account as Keeper shows it: an unset display name reads as the address."""
+    return replace(account, external_id=account.external_id or None, display_name=account.display_name or account.email)
+
+
+@pytest.mark.parametrize(
+    "dialect",
+    [{}, {"link_updates": False}, {"link_unlocks": True}, {"shows_pending_memberships": False}],
+    ids=lambda one: next(iter(one), "default"),
+)
+@pytest.mark.parametrize("locked", [False, True])
+def test_a_creation_that_keeper_links_by_an_alias_leaves_that_account_as_it_was(
+    world: World, dialect: dict[str, bool], locked: bool
+) -> None:
+    group = fill(world)
+    account = aliased(world, "ada@example.com", **dialect)
+    if locked:
+        world.keeper.lock(account)
+    before = world.keeper.account(account)
+    one = joined(world, group, "ada@example.com")
+    out = world.run("apply", expect=5).stdout
+    assert "old.ada@example.com" in out and "reconciler adopt ada@example.com" in out
+    assert plain(world.keeper.account(account)) == plain(before)
+    writes = world.writes()
+    for arguments in (["apply"], ["apply", "--resync"], ["resync", "ada@example.com"]):
+        out = world.run(*arguments, expect=None).stdout
+        assert "not created again" in out
+    assert world.writes() == writes and plain(world.keeper.account(account)) == plain(before)
+    world.jumpcloud.suspend(one)
+    world.run("apply", "--resync")
+    assert world.keeper.account(account).active is before.active, "the newcomer's lock is nobody else's"
+
+
+def test_adopt_gives_the_account_that_keeper_links_and_a_removed_alias_a_new_one(world: World) -> None:
+    group = fill(world)
+    accounts = {name: aliased(world, f"{name}@example.com") for name in ("ada", "eve")}
+    people = {name: joined(world, group, f"{name}@example.com") for name in accounts}
+    world.run("apply", expect=5)
+    world.keeper.change_email(accounts["eve"], "other@example.com", keep_alias=False)
+    world.keeper.delete_user(accounts["eve"])
+    other = there(world, "old.eve@example.com")
+    for name in accounts:
+        world.run("adopt", f"{name}@example.com", expect=None)
+    world.run("apply", "--resync")
+    assert world.keeper.account(accounts["ada"]).external_id == people["ada"]
+    assert world.keeper.account("eve@example.com").external_id == people["eve"]
+    assert world.keeper.account(other).external_id is None
+    assert "nothing to do" in world.run("apply", "--resync").stdout.lower()
+
+
+def test_a_changed_address_is_created(world: World) -> None:
+    group = fill(world)
+    account = aliased(world, "ada@example.com")
+    one = joined(world, group, "ada@example.com")
+    world.run("apply", expect=5)
+    world.jumpcloud.update_user(one, email="ada.new@example.com")
+    world.run("apply")
+    assert world.keeper.account("ada.new@example.com").external_id == one
+    assert not world.keeper.account(account).external_id
+
+
+def test_a_member_whom_we_manage_keeps_everything_when_a_creation_meets_their_alias(world: World) -> None:
+    group = fill(world)
+    world.keeper.dialect = replace(world.keeper.dialect, links_aliases=True)
+    sales = world.group("Sales")
+    world.person("eve", sales)
+    world.run("apply")
+    eve = world.keeper.account("eve@example.com")
+    world.keeper.accept_invitation(eve.id)
+    world.keeper.change_email(eve.id, "ada@example.com")
+    world.keeper.change_email(eve.id, "eve@example.com")
+    before = world.keeper.account(eve.id)
+    joined(world, group, "ada@example.com")
+    world.run("apply", expect=5)
+    assert world.keeper.account(eve.id) == before
+    assert "eve@example.com" in world.run("apply", "--resync").stdout
+    assert world.keeper.account(eve.id) == before
+
+
+def test_an_unanswered_creation_that_was_linked_is_undone_by_the_next_cycle(world: World) -> None:
+    group = fill(world)
+    account = aliased(world, "ada@example.com")
+    before = world.keeper.account(account)
+    inside = Inside(world)
+    inside.run()
+    joined(world, group, "ada@example.com")
+    world.back.faults.add(close(effect=True), method="POST", times=1)
+    inside.later(minutes=5)
+    inside.run()
+    for _ in range(3):
+        inside.later(minutes=5)
+        inside.run()
+    assert plain(world.keeper.account(account)) == plain(before)
+
+
+def test_the_loss_of_the_state_file_gives_nobody_a_leavers_vault_by_a_creation(world: World) -> None:
+    """The leaver's account has the namesake's address as an alias, and keeps its own id when it is linked."""
+    group = fill(world)
+    leaver = world.person("anna.old", group)
+    world.run("apply")
+    account = world.keeper.account("anna.old@example.com").id
+    world.keeper.accept_invitation(account)
+    world.jumpcloud.suspend(leaver)
+    world.run("apply")
+    world.keeper.dialect = replace(world.keeper.dialect, links_aliases=True)
+    world.keeper.change_email(account, "anna@example.com")
+    world.keeper.change_email(account, "anna.old@example.com")
+    lost_state(world)
+    namesake = joined(world, group, "anna@example.com")
+    for _ in range(3):
+        world.run("apply", "--resync", expect=None)
+        held = world.keeper.account(account)
+        assert held.external_id == leaver and held.locked and held.email == "anna.old@example.com"
+    assert not [one for one in world.keeper.accounts().values() if one.external_id == namesake]
+
+
+def test_a_lock_that_takes_effect_late_is_ours_and_one_after_a_clear_answer_is_not(world: World) -> None:
+    group = fill(world)
+    one = world.person("ada", group)
+    inside = Inside(world)
+    inside.run()
+    account = world.keeper.account("ada@example.com").id
+    world.keeper.accept_invitation(account)
+    world.jumpcloud.suspend(one)
+    world.back.faults.add(close(), method="PATCH", times=9)
+    inside.later(minutes=5)
+    inside.run()
+    world.back.faults.clear()
+    world.jumpcloud.activate(one)
+    inside.later(minutes=1)
+    assert inside.run().results == {}, "nothing but locks, until two minutes have passed"
+    world.keeper.lock(account)
+    for _ in range(2):
+        inside.later(minutes=5)
+        inside.run()
+    assert world.keeper.account(account).active
+    world.keeper.lock(account)
+    for _ in range(2):
+        inside.later(minutes=65)
+        inside.run()
+    assert world.keeper.account(account).locked, "an administrator's lock, after our clear answer"

@@ -1,0 +1,410 @@
+"""The bond by birth: what a creation is answered with, and what is undone of a link."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from reconciler import keeper as scim
+from reconciler.apply import Applied, apply
+from reconciler.births import LINKED, UNDO_DUE, due, undoing
+from reconciler.confirm import Confirmation, Finding
+from reconciler.decisions import adopt
+from reconciler.model import Account, KeeperUser, Membership, RefusedBirth, Snapshot, Standing
+from reconciler.person import in_snapshot
+from reconciler.plan import Change, Kind, NoticeKind, Operation, Rule
+from reconciler.rows import State
+from reconciler.settle import NEVER, PATIENCE, TOO_EARLY, settle
+from reconciler.store import Store
+from tests.fakes import Keeper, Sure
+from tests.operations import op, ref, shown, shown_team
+from tests.world import MEMBER, NOW, account, decide, directory, group, jc, snapshot, team, user
+
+ADA, EVE = user(1, direct=True), user(2, direct=True)
+ENG = group(9)
+T9 = team(ENG).keeper_id
+JOINS = op(Kind.CREATE_USER, ADA, add=(ref(ENG),))
+
+
+def stranger(number: int = 5, **values: object) -> Account:
+    """An account that nobody manages."""
+    one = {"userName": f"b{number}@example.com", "externalId": "", "displayName": "Bob", "name.givenName": "Bob"}
+    base = Account(f"k{number:04}", Standing.UNMANAGED, True, shown={**one, "name.familyName": ""})
+    return replace(base, **values)  # type: ignore[arg-type]
+
+
+def linked(held: Account, **values: object) -> KeeperUser:
+    """The account after Keeper linked Ada's creation to it, and took all of the request."""
+    names = {c.attribute: c.after for c in JOINS.changes if c.attribute != "userName"}
+    base = KeeperUser(held.keeper_id, {**held.shown, **names}, held.active, frozenset({T9}))
+    return replace(base, **values)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "reconciler.db", write=True) as opened:
+        yield opened
+
+
+def applied(
+    store: Store, keeper: Keeper, held: Snapshot, *operations: Operation, confirmation: Confirmation | None = None
+) -> Applied:
+    store.save(held, store.snapshot())
+    for kind in Kind:
+        store.open_kind(kind, NOW)
+    ids = store.write_ahead(store.begin_run("cycle", NOW, by="root", reason=""), operations, {}, NOW)
+
+    async def go() -> Applied:
+        return await apply(
+            list(zip(ids, operations, strict=True)),
+            held,
+            keeper,
+            store,
+            clock=lambda: NOW,
+            in_flight=2,
+            confirmation=confirmation or Sure(),
+            mark=store.hands.mark(),
+        )
+
+    return asyncio.run(go())
+
+
+def node(*held: Account) -> Keeper:
+    return Keeper([shown(one) for one in held], [shown_team(ENG)])
+
+
+def outcomes(store: Store) -> list[tuple[Kind, State, str]]:
+    return [(row.operation.kind, row.state, row.outcome) for row in sorted(store.journal(NOW), key=lambda one: one.id)]
+
+
+# -- the executor ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        stranger(),
+        stranger(active=False),
+        stranger(memberships={T9: Membership(ours=False, seen=True, shown=True)}),
+        stranger(shown={**stranger().shown, "externalId": EVE.id}),
+        stranger(shown={**stranger().shown, "externalId": "from the former push"}),
+        stranger(standing=Standing.DISOWNED, jumpcloud_id=EVE.id),
+        account(EVE),
+        account(EVE, active=False, locked_by_us=True),
+        account(EVE, memberships={T9: MEMBER}),
+    ],
+)
+@pytest.mark.parametrize("unlocks", [True, False])
+def test_a_link_to_an_account_that_is_not_new_is_undone_at_once(store: Store, held: Account, unlocks: bool) -> None:
+    keeper = node(held)
+    keeper.shows[ADA.email] = linked(held, active=held.active or unlocks)
+    done = applied(store, keeper, snapshot([held], [team(ENG)]), JOINS)
+    after = keeper.users[held.keeper_id]
+    assert {k: v for k, v in after.attributes.items() if v} == {k: v for k, v in held.shown.items() if v}
+    assert (after.active, after.teams or frozenset()) == (held.active, frozenset(held.memberships))
+    assert store.account(held.keeper_id) == held
+    assert outcomes(store) == [(Kind.CREATE_USER, State.FAILED, LINKED), (Kind.UPDATE_USER, State.DONE, "done")]
+    assert [notice.kind for notice in done.notices] == [NoticeKind.CONFLICT]
+    assert held.email in done.notices[0].message and f"reconciler adopt {ADA.email}" in done.notices[0].message
+    birth = store.snapshot().refused_births[ADA.id]
+    assert birth == RefusedBirth(ADA.email, held.keeper_id) and ADA.id not in store.snapshot().failures
+
+
+def test_an_account_that_kept_its_own_is_left_alone(store: Store) -> None:
+    held = stranger()
+    keeper = node(held)
+    keeper.shows[ADA.email] = shown(held)
+    applied(store, keeper, snapshot([held], [team(ENG)]), JOINS)
+    assert len(keeper.sent) == 1 and outcomes(store) == [(Kind.CREATE_USER, State.FAILED, LINKED)]
+    assert store.snapshot().refused_births == {ADA.id: RefusedBirth(ADA.email, held.keeper_id)}
+
+
+def test_a_new_account_with_another_address_or_with_the_id_of_somebody_else_is_no_birth(store: Store) -> None:
+    for number, attributes in enumerate(({"userName": "b6@example.com"}, {"externalId": EVE.id})):
+        keeper = node()
+        keeper.shows[ADA.email] = linked(stranger(6), attributes={**account(ADA).shown, **attributes})
+        applied(store, keeper, snapshot([], [team(ENG)]), JOINS)
+        made = keeper.users["k0006"]
+        assert made.attributes["externalId"] in ("", EVE.id) and not made.teams, number
+        assert not store.snapshot().accounts
+
+
+@pytest.mark.parametrize("address", [ADA.email, ADA.email.title()])
+def test_a_new_account_with_the_same_address_is_born(store: Store, address: str) -> None:
+    keeper = node()
+    keeper.shows[ADA.email] = KeeperUser("k0006", {**account(ADA).shown, "userName": address}, True)
+    applied(store, keeper, snapshot([], [team(ENG)]), JOINS)
+    assert store.snapshot().accounts["k0006"].jumpcloud_id == ADA.id
+    assert outcomes(store) == [(Kind.CREATE_USER, State.DONE, "done")]
+
+
+def test_an_account_that_another_run_lists_while_its_creation_is_on_its_way_is_born(store: Store) -> None:
+    class Meanwhile(Sure):
+        async def of(self, op: Operation) -> Finding:
+            store.put(accounts=[account(ADA, standing=Standing.UNMANAGED, jumpcloud_id="")])
+            return await super().of(op)
+
+    keeper = node()
+    keeper.shows[ADA.email] = shown(account(ADA))
+    applied(store, keeper, snapshot([], [team(ENG)]), JOINS, confirmation=Meanwhile())
+    assert store.snapshot().accounts["k0001"].jumpcloud_id == ADA.id
+
+
+def test_an_undo_that_is_refused_is_asked_for_again_by_the_next_plan(store: Store) -> None:
+    held = stranger()
+    keeper = node(held)
+    keeper.shows[ADA.email] = linked(held)
+    keeper.errors[held.keeper_id] = [scim.Refused("b", "changed")] * 4
+    applied(store, keeper, snapshot([held], [team(ENG)]), JOINS)
+    assert outcomes(store)[1] == (Kind.UPDATE_USER, State.FAILED, "refused")
+    birth = store.snapshot().refused_births[ADA.id]
+    still = replace(held, shown=linked(held).attributes)
+    made = decide(directory([ADA]), snapshot([still], [team(ENG)], refused_births={ADA.id: birth}))
+    assert [o.rule for o in made.plan.operations] == [Rule.UNDONE]
+    assert {n.kind for n in made.plan.notices if n.subject.key == ADA.id} == {NoticeKind.CONFLICT}
+    gone_right = decide(directory([ADA]), snapshot([held], [team(ENG)], refused_births={ADA.id: birth}))
+    assert gone_right.plan.operations == ()
+
+
+def test_an_undo_that_keeper_takes_and_does_not_carry_out_is_a_failure(store: Store) -> None:
+    held = stranger()
+    keeper = node(held)
+    keeper.shows = {ADA.email: linked(held), held.keeper_id: linked(held)}
+    applied(store, keeper, snapshot([held], [team(ENG)]), JOINS)
+    assert outcomes(store)[1] == (Kind.UPDATE_USER, State.FAILED, "refused")
+
+
+def test_an_account_that_another_run_has_in_hand_is_given_back_by_the_next_cycle(store: Store) -> None:
+    held = stranger()
+    keeper = node(held)
+    keeper.shows[ADA.email] = linked(held)
+
+    class InHand(Sure):
+        async def of(self, op: Operation) -> Finding:
+            store.hands._locks[held.keeper_id] = asyncio.Lock()
+            return await super().of(op)
+
+    done = applied(store, keeper, snapshot([held], [team(ENG)]), JOINS, confirmation=InHand())
+    assert outcomes(store)[1] == (Kind.UPDATE_USER, State.PUT_OFF, UNDO_DUE) and done.unfinished
+    assert store.snapshot().refused_births[ADA.id].undo is not None
+
+
+def test_an_undo_rests_on_no_evidence_of_the_creation() -> None:
+    assert not Sure().concerns(op(Kind.UPDATE_USER, ADA, rule=Rule.UNDONE, remove=(ref(ENG),)))
+
+
+# -- the plan -------------------------------------------------------------------------------------------------------
+
+
+def test_the_address_is_not_created_again_until_it_changes_or_that_account_ends() -> None:
+    births = {ADA.id: RefusedBirth(ADA.email, "k0005")}
+    made = decide(directory([ADA]), snapshot([stranger()], refused_births=births))
+    assert made.plan.operations == ()
+    assert any(n.kind is NoticeKind.CONFLICT and "b5@example.com" in n.message for n in made.plan.notices)
+    for wanted, held in (
+        (replace(ADA, email="other@example.com"), [stranger()]),
+        (ADA, []),
+        (ADA, [account(EVE, keeper_id="k0005", gone=True)]),
+    ):
+        again = decide(directory([wanted, EVE]), snapshot(held, refused_births=births))
+        assert Kind.CREATE_USER in {o.kind for o in again.plan.operations if o.subject.key == ADA.id}
+
+
+def test_who_is_out_of_scope_is_told_nothing_of_a_creation_that_was_refused() -> None:
+    births = {ADA.id: RefusedBirth(ADA.email, "k0005")}
+    made = decide(directory([replace(ADA, direct=False)]), snapshot([stranger()], refused_births=births))
+    assert not [n for n in made.plan.notices if n.subject.key == ADA.id]
+
+
+def test_an_account_that_has_the_address_by_now_is_adopted_and_nothing_is_undone() -> None:
+    held = stranger(shown={**stranger().shown, "userName": ADA.email})
+    made = decide(directory([ADA]), snapshot([held], refused_births={ADA.id: RefusedBirth(ADA.email, held.keeper_id)}))
+    assert [subject.name for subject in made.plan.adopts] == [ADA.email]
+
+
+def test_an_owner_whose_account_is_put_right_anyway_is_sent_one_request() -> None:
+    held = account(EVE)
+    undo = undoing(JOINS, linked(held), held)
+    still = replace(held, shown=linked(held).attributes)
+    births = {ADA.id: RefusedBirth(ADA.email, held.keeper_id, undo=undo)}
+    made = decide(directory([ADA, EVE]), snapshot([still], [team(ENG)], refused_births=births))
+    changed = [c.attribute for o in made.plan.operations for c in o.changes if o.subject.keeper_id == held.keeper_id]
+    assert sorted(changed) == sorted(set(changed)) and "externalId" in changed
+
+
+def test_adopt_lets_the_creation_be_repeated_and_the_account_be_theirs(store: Store) -> None:
+    held = stranger()
+    keeper = node(held)
+    keeper.shows[ADA.email] = linked(held)
+    applied(store, keeper, snapshot([held], [team(ENG)]), JOINS)
+    assert "b5@example.com" in adopt(store, NOW, "root", "hers", email=ADA.email)
+    before = store.snapshot()
+    assert before.refused_births[ADA.id].agreed
+    [again] = decide(directory([ADA]), before).plan.operations
+    assert again.rule is Rule.ADOPTED and again.kind is Kind.CREATE_USER
+    applied(store, keeper, before, again)
+    taken = store.snapshot().accounts[held.keeper_id]
+    assert taken.jumpcloud_id == ADA.id and taken.managed and not store.snapshot().refused_births
+
+
+def test_adopt_gives_nobody_an_account_that_is_managed_for_somebody_else(store: Store) -> None:
+    held = account(EVE)
+    keeper = node(held)
+    for _ in range(2):
+        keeper.shows[ADA.email] = linked(held)
+        before = store.snapshot() if store.snapshot().accounts else snapshot([held], [team(ENG)])
+        [joins] = [o for o in decide(directory([ADA, EVE]), before).plan.operations if o.kind is Kind.CREATE_USER]
+        applied(store, keeper, before, joins)
+        assert store.account(held.keeper_id) == held
+        assert not store.snapshot().refused_births[ADA.id].agreed
+        adopt(store, NOW, "root", "", email=ADA.email)
+
+
+# -- without an answer ----------------------------------------------------------------------------------------------
+
+
+SENT = NOW - PATIENCE
+
+
+def test_a_row_that_an_earlier_list_had_is_no_birth_and_its_link_is_planned_to_be_undone() -> None:
+    for held in (stranger(), account(EVE), stranger(shown={**stranger().shown, "externalId": EVE.id})):
+        former = snapshot([held], [team(ENG)])
+        now = replace(held, shown=linked(held).attributes, memberships={**held.memberships, T9: MEMBER})
+        found, after = settle([(7, JOINS, SENT)], snapshot([now], [team(ENG)]), former, NOW)
+        assert (found[7].state, found[7].linked) == (State.FAILED, held.keeper_id)
+        made = decide(directory([ADA, EVE]), after)
+        assert ADA.id not in {a.jumpcloud_id for a in made.snapshot.accounts.values()}
+        back = [o for o in made.plan.operations if o.subject.keeper_id == held.keeper_id]
+        restored = {c.attribute: c.after for o in back for c in o.changes}
+        assert restored["externalId"] == held.shown["externalId"]
+        assert {t.keeper_id for o in back for t in o.remove} == {T9}
+        assert not [o for o in made.plan.operations if o.kind is Kind.CREATE_USER and o.subject.key == ADA.id]
+
+
+def test_a_link_to_a_recycled_address_is_never_taken_for_an_adoption() -> None:
+    held = stranger(shown={**stranger().shown, "userName": ADA.email, "externalId": jc(77)})
+    now = replace(held, shown={**held.shown, "externalId": ADA.id})
+    _, after = settle([(7, JOINS, SENT)], snapshot([now]), snapshot([held]), NOW)
+    made = decide(directory([ADA]), after)
+    assert not made.snapshot.accounts["k0005"].managed
+    assert [(o.rule, o.changes) for o in made.plan.operations] == [
+        (Rule.UNDONE, (Change("externalId", ADA.id, jc(77)),))
+    ]
+
+
+def test_what_keeper_does_not_show_yet_is_asked_again_after_two_minutes() -> None:
+    for kind, held in (
+        (Kind.CREATE_USER, snapshot([])),
+        (Kind.DEACTIVATE_USER, snapshot([account(ADA)])),
+        (Kind.REACTIVATE_USER, snapshot([account(ADA, active=False, locked_by_us=True)])),
+    ):
+        early, _ = settle([(7, op(kind, ADA), NOW - timedelta(seconds=119))], held, held, NOW)
+        late, _ = settle([(7, op(kind, ADA), SENT)], held, held, NOW)
+        assert early[7] == TOO_EARLY and late[7] == NEVER
+
+
+def test_who_may_still_be_changed_is_locked_at_most() -> None:
+    held = snapshot([account(ADA, active=False, locked_by_us=True)])
+    assert decide(directory([ADA]), held).plan.operations
+    assert decide(directory([ADA]), held, uncertain=frozenset({ADA.id})).plan.operations == ()
+    lock = decide(directory([]), snapshot([account(ADA)]), uncertain=frozenset({ADA.id})).plan.operations
+    assert [o.kind for o in lock] == [Kind.DEACTIVATE_USER]
+
+
+# -- whose lock it is -----------------------------------------------------------------------------------------------
+
+
+def recorded(store: Store, kind: Kind, state: State, outcome: str = "done", error: str = "") -> int:
+    [number] = store.write_ahead(store.begin_run("cycle", NOW, by="root", reason=""), [op(kind, ADA)], {}, NOW)
+    if state is not State.SENT:
+        store.record(number, state, NOW, outcome, error)
+    else:
+        store.mark_sent(number, NOW, op(kind, ADA))
+    return number
+
+
+@pytest.mark.parametrize("state", [State.SENT, State.UNKNOWN, State.FAILED])
+def test_a_lock_found_after_one_of_ours_without_a_clear_answer_is_ours(store: Store, state: State) -> None:
+    recorded(store, Kind.REACTIVATE_USER, State.DONE)
+    recorded(store, Kind.DEACTIVATE_USER, state, "settled", NEVER.words)
+    held = snapshot([account(ADA, active=False)], own_locks=store.snapshot().own_locks)
+    _, after = settle([], held, held, NOW)
+    assert after.accounts["k0001"].locked_by_us
+    assert [o.kind for o in decide(directory([ADA]), after).plan.operations] == [Kind.REACTIVATE_USER]
+
+
+def test_a_lock_after_a_clear_answer_of_ours_is_somebody_elses(store: Store) -> None:
+    recorded(store, Kind.DEACTIVATE_USER, State.FAILED, "settled", NEVER.words)
+    recorded(store, Kind.DEACTIVATE_USER, State.DONE)
+    recorded(store, Kind.REACTIVATE_USER, State.DONE)
+    assert store.snapshot().own_locks == frozenset()
+    recorded(store, Kind.DEACTIVATE_USER, State.FAILED, "refused", "400")
+    assert store.snapshot().own_locks == frozenset(), "refused is a clear answer"
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_who_comes_back_by_a_creation_that_meets_the_locked_account_is_unlocked_as_ours(
+    store: Store, ours: bool
+) -> None:
+    recorded(store, Kind.DEACTIVATE_USER if ours else Kind.REACTIVATE_USER, State.DONE)
+    left = account(ADA, active=False, gone=True, former_external_id="old")
+    keeper = node()
+    keeper.shows[ADA.email] = replace(shown(account(ADA)), active=False)
+    done = applied(store, keeper, snapshot([left], [team(ENG)]), JOINS)
+    back = store.snapshot().accounts["k0001"]
+    assert (back.active, back.locked_by_us, back.former_external_id) == (False, ours, "old")
+    assert done.unfinished is ours, "the next cycle, which unlocks, follows at once"
+    kinds = {o.kind for o in decide(directory([ADA]), store.snapshot()).plan.operations}
+    assert (Kind.REACTIVATE_USER in kinds) is ours
+
+
+def test_a_404_is_no_lock_of_ours(store: Store) -> None:
+    recorded(store, Kind.REACTIVATE_USER, State.DONE)
+    held = snapshot([account(ADA, gone=True, active=False)])
+    found, _ = settle([(7, op(Kind.DEACTIVATE_USER, ADA), SENT)], held, held, NOW)
+    number = recorded(store, Kind.DEACTIVATE_USER, State.DONE, "settled", found[7].words)
+    assert not store.locked_last(ADA.id, number + 1)
+
+
+def test_the_newest_change_of_access_outlives_the_history(store: Store) -> None:
+    for kind in (Kind.REACTIVATE_USER, Kind.DEACTIVATE_USER):
+        recorded(store, kind, State.DONE)
+    held = stranger()
+    keeper = node(held)
+    keeper.shows[EVE.email] = linked(held)
+    applied(store, keeper, snapshot([held], [team(ENG)]), op(Kind.CREATE_USER, EVE))
+    [last] = store.write_ahead(store.begin_run("cycle", NOW, by="", reason=""), [op(Kind.UPDATE_USER, ADA)], {}, NOW)
+    store.record(last, State.DONE, NOW, "done")
+    store.forget(NOW + timedelta(days=1))
+    left = sorted(store.journal(NOW), key=lambda row: row.id)
+    assert [row.operation.kind for row in left] == [Kind.DEACTIVATE_USER, Kind.CREATE_USER, Kind.UPDATE_USER]
+    assert store.locked_last(ADA.id, last) and store.snapshot().refused_births[EVE.id].keeper_id == held.keeper_id
+
+
+# -- pure -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_somebody_has_put_right_meanwhile_is_not_undone_again() -> None:
+    held = stranger()
+    undo = undoing(JOINS, linked(held), held)
+    assert undo is not None and due(undo, held) is None and due(undo, replace(held, gone=True)) is None
+    half = replace(held, shown={**linked(held).attributes, "externalId": EVE.id})
+    part = due(undo, half)
+    assert part is not None and "externalId" not in {change.attribute for change in part.changes}
+
+
+def test_a_team_that_waits_unseen_is_taken_back_and_what_cannot_be_read_is_left() -> None:
+    held = stranger()
+    made = linked(held, teams=frozenset(), unreadable=("displayName",), attributes={**linked(held).attributes})
+    undo = undoing(JOINS, made, held)
+    assert undo is not None and undo.remove == (ref(ENG),)
+    assert "displayName" not in {change.attribute for change in undo.changes}
+
+
+def test_people_by_point_reads_see_the_account_that_answered() -> None:
+    births = {ADA.id: RefusedBirth(ADA.email, "k0005")}
+    held = in_snapshot(snapshot([stranger(), account(EVE)], refused_births=births), ADA.email, ADA)
+    assert set(held.snapshot.accounts) == {"k0005"}
