@@ -92,9 +92,11 @@ def denied(op: Operation, shown: KeeperUser, removed: Sequence[str]) -> str:
     """Describe what Keeper shows that is the contrary of what the operation is for; "" where it shows none."""
     name = op.subject.name
     if op.kind is Kind.DEACTIVATE_USER and shown.active is not False:
-        return f"Keeper took the lock of {name}, but does not show the user as locked"
+        have = "shows the user as active" if shown.active else "does not show whether the user is locked"
+        return f"Keeper took the lock of {name}, but {have}"
     if op.kind is Kind.REACTIVATE_USER and shown.active is not True:
-        return f"Keeper took the unlocking of {name}, but does not show the user as active"
+        have = "does not show whether the user is locked" if shown.active is None else "shows the user as locked"
+        return f"Keeper took the unlocking of {name}, but {have}"
     if set(removed) & (shown.teams or frozenset()):
         return f"Keeper took the removal of {name} from a team, but shows the member"
     return ""
