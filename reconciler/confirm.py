@@ -199,13 +199,15 @@ async def why_not_lock(subject: Subject, rule: Rule, jumpcloud: JumpCloud) -> st
         person = await jumpcloud.person(email=subject.name)
         there = person is not None and person.user.belongs
         return "somebody in scope has this address when it is looked for alone" if there else ""
+    if rule is Rule.SUSPENDED:
+        user = await jumpcloud.record(subject.jumpcloud_id)
+        suspended = user is not None and user.status is Status.SUSPENDED
+        return "" if suspended else "read again, the own record does not say suspended"
     status = await jumpcloud.status_of(subject.jumpcloud_id)
     if rule is Rule.HIDDEN:
         return "" if status is None else "without a record before, but there when read alone"
     if status is Status.SUSPENDED:
         return ""
-    if rule is Rule.SUSPENDED:
-        return "read again, the own record does not say suspended"
     paths = await jumpcloud.application_paths(subject.jumpcloud_id)
     if paths.bound:
         return "missing from the list, but bound to the application when read alone"
