@@ -326,7 +326,7 @@ class Daemon:
                 logger.error("the cycle has failed: {}", outcome.stopped)
         else:
             self._recovered()
-        if outcome.unfinished:
+        if outcome.goes_on:
             self._tick("cycle")
         self._last = f"last {outcome.plan.kind} {self._now():%Y-%m-%d %H:%M} UTC: {_summary(outcome)}"
         held = outcome.plan.id if outcome.plan.held else ""
