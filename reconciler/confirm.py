@@ -5,10 +5,11 @@ Where the single read disagrees or fails, that part is put off and reported; eve
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
-from reconciler.evidence_age import Stamp
+from reconciler.evidence_age import Stamp, oldest, reading
 from reconciler.jumpcloud import JumpCloud, JumpCloudError, Paths
 from reconciler.model import EXTERNAL_ID, Status, Team
 from reconciler.pace import Clock
@@ -52,6 +53,8 @@ NOTHING_TO_READ = Finding()
 _NO_PATHS = Paths(bound=False, direct=False, groups=frozenset())
 CLOCK = Clock()
 
+T = TypeVar("T")
+
 
 @dataclass(slots=True)
 class Confirmation:
@@ -94,14 +97,14 @@ class Confirmation:
         """Read again what the operation rests on. Raises nothing: a read that fails is a doubt."""
         if not self.concerns(op):
             return NOTHING_TO_READ
-        stamp = Stamp.now(self.clock)
+        began = Stamp.now(self.clock)
         try:
             if op.kind is Kind.CREATE_USER:
                 return await self._creation(op)
-            return Finding(stamp, await self._doubt(op))
+            return Finding(*await self._stamped(self._doubt(op)))
         except JumpCloudError as error:
             whole = op.kind is not Kind.UPDATE_USER
-            return Finding(stamp, Doubt(whole, f"the confirming read failed: {error}", self._granted(op), op.remove))
+            return Finding(began, Doubt(whole, f"the confirming read failed: {error}", self._granted(op), op.remove))
 
     def _granted(self, op: Operation) -> tuple[TeamRef, ...]:
         """The additions that give access at once: to teams that were there before."""
@@ -152,17 +155,22 @@ class Confirmation:
 
     async def _status_for_creation(self, user_id: str) -> tuple[Stamp, Status | None]:
         if len(self.creations) <= FEW or user_id not in self.creations:
-            stamp = Stamp.now(self.clock)
-            return stamp, await self.jumpcloud.status_of(user_id)
+            return await self._stamped(self.jumpcloud.status_of(user_id))
         async with self._searching:
             if (known := self._searched.get(user_id)) is None or known[0].age(self.clock) > SEARCH_LASTS:
                 place = self.creations.index(user_id)
                 wanted = self.creations[place : place + SEARCHED]
-                stamp = Stamp.now(self.clock)
-                found = await self.jumpcloud.statuses(wanted)
+                stamp, found = await self._stamped(self.jumpcloud.statuses(wanted))
                 self._searched = {one: (stamp, found.get(one)) for one in wanted}
                 known = self._searched[user_id]
         return known
+
+    async def _stamped(self, read: Awaitable[T]) -> tuple[Stamp, T]:
+        """What a read tells, and since when that is so at least."""
+        began = Stamp.now(self.clock)
+        with reading() as stamps:
+            found = await read
+        return oldest(stamps, self.clock) or began, found
 
     # -- taking away ------------------------------------------------------------------------------------------------
 
@@ -199,13 +207,15 @@ async def why_not_lock(subject: Subject, rule: Rule, jumpcloud: JumpCloud) -> st
         person = await jumpcloud.person(email=subject.name)
         there = person is not None and person.user.belongs
         return "somebody in scope has this address when it is looked for alone" if there else ""
+    if rule is Rule.SUSPENDED:
+        user = await jumpcloud.record(subject.jumpcloud_id)
+        suspended = user is not None and user.status is Status.SUSPENDED
+        return "" if suspended else "read again, the own record does not say suspended"
     status = await jumpcloud.status_of(subject.jumpcloud_id)
     if rule is Rule.HIDDEN:
         return "" if status is None else "without a record before, but there when read alone"
     if status is Status.SUSPENDED:
         return ""
-    if rule is Rule.SUSPENDED:
-        return "read again, the own record does not say suspended"
     paths = await jumpcloud.application_paths(subject.jumpcloud_id)
     if paths.bound:
         return "missing from the list, but bound to the application when read alone"

@@ -74,9 +74,8 @@ class Order:
 class Outcome:
     """The result of a cycle. `result` is done, nothing, held, partial, failed or observed.
 
-    `unfinished`: something was put off only because the time was up or another run was faster; the next cycle, which
-    should follow at once, goes on. `fallback`: why Keeper could not be listed, so that the cycle went on from the
-    snapshot, without creations and adoptions.
+    `unfinished`: something was put off only because the time was up or another run was faster. `fallback`: why Keeper
+    could not be listed, so that the cycle went on from the snapshot, without creations and adoptions.
     """
 
     run_id: int
@@ -93,6 +92,16 @@ class Outcome:
         """The effects that Keeper has carried out."""
         done = [result.operation for result in self.results.values() if result.state is State.DONE]
         return frozenset(effect for op in done for effect in op.effects())
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the next cycle should follow at once: something is unfinished, and somebody got on meanwhile.
+
+        Where nobody did, since Keeper keeps throttling for instance, another cycle would not either.
+        """
+        return self.unfinished and any(
+            result.state is State.DONE or result.outcome == executor.OVERTAKEN for result in self.results.values()
+        )
 
     @property
     def good(self) -> bool:

@@ -38,7 +38,7 @@ from reconciler.store import InUse, NoRoom, StateError, Store
 LANE = 60.0
 """Seconds between two looks for suspended people who are still active in Keeper."""
 LANE_SHARE = 10
-"""So many times its own last duration the leaver lane rests at least."""
+"""So many times its own last duration the leaver lane rests at least, see `lane_rest`."""
 PULSE = 0.5
 """Seconds between two looks for orders, and between two words to the watchdog."""
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -266,7 +266,7 @@ class Daemon:
                 began = loop.time()
                 async with self._partial:
                     await self._lock_leavers()
-                look_at = loop.time() + max(LANE, LANE_SHARE * (loop.time() - began))
+                look_at = loop.time() + lane_rest(loop.time() - began)
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(look_at):
                     await self._hurry.wait()
@@ -326,7 +326,7 @@ class Daemon:
                 logger.error("the cycle has failed: {}", outcome.stopped)
         else:
             self._recovered()
-        if outcome.unfinished:
+        if outcome.goes_on:
             self._tick("cycle")
         self._last = f"last {outcome.plan.kind} {self._now():%Y-%m-%d %H:%M} UTC: {_summary(outcome)}"
         held = outcome.plan.id if outcome.plan.held else ""
@@ -545,6 +545,15 @@ def _work(outcome: cycle.Outcome) -> str:
     if outcome.result == "observed":
         parts.append(f"observed: {len(plan.operations)} operations would be due")
     return ", ".join(parts) or outcome.result
+
+
+def lane_rest(took: float) -> float:
+    """Seconds until the next look for suspended people, by how many the last one took.
+
+    One that took long since nobody answered, or since the process was stopped meanwhile, was no work, so the rest is
+    never longer than after a cycle that failed.
+    """
+    return max(LANE, min(LANE_SHARE * took, LONGEST_PAUSE.total_seconds()))
 
 
 def _share(settings: Settings) -> float:

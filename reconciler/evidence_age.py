@@ -37,6 +37,35 @@ class Stamp:
         return max(clock.boottime() - self.boot, clock.wall() - self.wall)
 
 
+_READ: ContextVar[list[Stamp] | None] = ContextVar("read", default=None)
+
+
+@contextmanager
+def reading() -> Iterator[list[Stamp]]:
+    """Collect the moments at which the attempts began that brought an answer, for all that is read inside.
+
+    What an attempt tells is no older than its beginning, however long others before it were refused or made to wait.
+    """
+    stamps: list[Stamp] = []
+    token = _READ.set(stamps)
+    try:
+        yield stamps
+    finally:
+        _READ.reset(token)
+
+
+def answered(began: Stamp) -> None:
+    """Note an attempt that brought an answer."""
+    stamps = _READ.get()
+    if stamps is not None:
+        stamps.append(began)
+
+
+def oldest(stamps: list[Stamp], clock: Clock) -> Stamp | None:
+    """The oldest of these moments, None for none."""
+    return max(stamps, key=lambda stamp: stamp.age(clock), default=None)
+
+
 _CONFIRMED: ContextVar[Stamp | None] = ContextVar("confirmed", default=None)
 
 

@@ -27,7 +27,7 @@ import httpx
 from loguru import logger
 
 from reconciler import evidence_age
-from reconciler.evidence_age import MAX_AGE, last_moment
+from reconciler.evidence_age import MAX_AGE, Stamp, last_moment
 from reconciler.http_clients import Clients, Loan
 from reconciler.http_clock import ServiceClock
 from reconciler.http_errors import (
@@ -247,6 +247,7 @@ class Http:
         included, its place in the pace is free again, and a connection in doubt is thrown away.
         """
         began = await self._pace.turn(wanted.time_left)
+        stamp = Stamp.now(self._clock)
         try:
             with self._clients.lend() as loan:
                 outcome = await self._send(loan, wanted)
@@ -256,6 +257,7 @@ class Http:
             outcome = judge(outcome, self._clock.wall()) or outcome
         if isinstance(outcome, Reply):
             self._pace.answered()
+            evidence_age.answered(stamp)
             self._service_clock.learn(outcome.headers, outcome.received)
         took = 1000 * (self._clock.monotonic() - began)
         result = outcome.status if outcome.status is not None else outcome.problem

@@ -5,7 +5,7 @@ Sources: JumpCloud's API descriptions (V1 and V2) and its support pages; where n
 """
 
 import difflib
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -56,6 +56,7 @@ __all__ = [
     "Unavailable",
     "UnexpectedReply",
     "Ways",
+    "bearable",
     "key_headers",
     "login_headers",
 ]
@@ -137,6 +138,7 @@ class JumpCloud:
         self._wanted = normal(application)
         self._known: tuple[str, Application] | None = None
         self._search_works = True
+        self._no_witness: set[str] = set()
 
     # -- the application ----------------------------------------------------------------------------------------------
 
@@ -587,27 +589,41 @@ class JumpCloud:
 
     # -- many people, for the evidence of one operation or of the leavers ----------------------------------------------
 
-    async def suspended(self, active: Collection[str], witness: Collection[str]) -> frozenset[str]:
+    async def suspended(self, active: Collection[str], witness: Set[str]) -> frozenset[str]:
         """The ids of users that JumpCloud says are suspended; of others than `active` it may say nothing.
 
         One filter by state is asked for, and each row's own state decides, since that V1 lists heed filters on these
-        fields is assumed. The filter is not believed where it is refused, where it needs more pages than a search of
-        the ids in `active` would, or where it lacks everybody in `witness` (people who were suspended when last read)
-        though the own record of one of them still says so. Then the ids in `active` are searched for.
+        fields is assumed. The filter is not believed where it gives no clear answer, where it needs more pages than a
+        search of the ids in `active` would, or where it lacks somebody in `witness` (people who were suspended when
+        last read) who still is. Then the ids in `active` are searched for, or else looked for in the whole list.
         """
         pages = max(1, -(-len(active) // PAGE))
-        found = await self._filtered_by_suspension(pages)
-        if found is not None and not found.isdisjoint(witness):
+        found, _ = await _attempted(self._filtered_by_suspension(pages))
+        if found is not None and not await self._is_suspended_still(witness - found):
             return found
-        if found is not None:
-            probe = min(filter(is_jumpcloud_id, witness), default=None)
-            if probe is None or await self.status_of(probe) is not Status.SUSPENDED:
-                return found
         wanted = frozenset(filter(is_jumpcloud_id, active))
-        users = await self._search(wanted, "", None)
+        users, _ = await _attempted(self._search(wanted, "", None))
         if users is None:
             users = (await self._listed(wanted, None, None)).values
         return frozenset(user.id for user, _ in users.values() if user.status is Status.SUSPENDED)
+
+    async def _is_suspended_still(self, witness: Set[str]) -> bool:
+        """Whether one of these users, as far as one request can tell, is suspended still.
+
+        Whoever is not, deleted users among them, is asked for no more.
+        """
+        asked = sorted(one for one in witness - self._no_witness if is_jumpcloud_id(one))[:PAGE]
+        if not asked:
+            return False
+        found, _ = await _attempted(self._search(asked, "", None))
+        if found is None:
+            user, problem = await _attempted(self.record(asked[0]))
+            if problem:
+                return False
+            asked, found = asked[:1], {} if user is None else {user.id: (user, frozenset())}
+        suspended = {user.id for user, _ in found.values() if user.status is Status.SUSPENDED}
+        self._no_witness |= set(asked) - suspended
+        return bool(suspended)
 
     async def _filtered_by_suspension(self, most: int) -> frozenset[str] | None:
         """Read the users whom the filter finds, to the empty page.
@@ -652,9 +668,24 @@ class JumpCloud:
         return known | {user_id: status for user_id, status in own.items() if status is not None}
 
     async def record(self, user_id: str, /) -> User | None:
-        """The user's own record, bound to nothing; None where JumpCloud says that there is no such user."""
-        row = await self._user(user_id)
-        return None if row is None else row.user()
+        """The user, bound to nothing: by the own record, or by a search where that is missing or can't be read.
+
+        None where both lack the user. A proxy or a firewall may refuse the path of one record, and nothing else.
+        """
+        row, problem = None, None
+        try:
+            row = await self._user(user_id)
+        except JumpCloudError as error:
+            _unless_refused(error)
+            problem = error
+        if row is not None:
+            return row.user()
+        searched, _ = await _attempted(self._search([checked_id(user_id)], "", None))
+        if searched:
+            return searched[user_id][0]
+        if problem is not None:
+            raise problem
+        return None
 
     async def status_of(self, user_id: str, /) -> Status | None:
         """The status in the user's own record; None where JumpCloud says that there is no such user."""
@@ -725,9 +756,13 @@ async def _attempted(work: Awaitable[T]) -> tuple[T | None, str]:
         return None, error.problem
 
 
+def bearable(error: JumpCloudError) -> bool:
+    """Whether other requests may succeed all the same: not where the credentials are not accepted."""
+    return not (isinstance(error, Unauthorized) and error.status == 401)
+
+
 def _unless_refused(error: JumpCloudError) -> None:
-    """Raise the error again where it says that the credentials are not accepted."""
-    if isinstance(error, Unauthorized) and error.status == 401:
+    if not bearable(error):
         raise error
 
 

@@ -192,9 +192,9 @@ async def carry_out(ask: Ask, where: Setting) -> Answer:
 
 
 async def run_to_the_end(order: "Order", where: Setting) -> "list[Outcome]":
-    """Run cycles until nothing is left that was only put off for time. Raises what a cycle raises."""
+    """Run cycles until nothing is left that was only put off for time, or none gets on. Raises what a cycle raises."""
     outcomes = [await run(order, where)]
-    while outcomes[-1].unfinished and not where.stopping.is_set():
+    while outcomes[-1].goes_on and not where.stopping.is_set():
         order = replace(order, resync=False, rebind=False, already=order.already | outcomes[-1].done)
         outcomes.append(await run(order, where))
     return outcomes

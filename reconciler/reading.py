@@ -15,7 +15,7 @@ from reconciler.clocks import ServiceTime
 from reconciler.fallback import notice as fallback_notice
 from reconciler.http import Counters
 from reconciler.inventory import InventoryError
-from reconciler.jumpcloud import GroupScope, JumpCloud, Person, Unauthorized, Unavailable, UnexpectedReply
+from reconciler.jumpcloud import GroupScope, JumpCloud, JumpCloudError, Person, bearable
 from reconciler.keeper import BadToken, Keeper, KeeperError, Progress
 from reconciler.model import (
     EXTERNAL_ID,
@@ -37,7 +37,6 @@ from reconciler.snapshot import observed
 from reconciler.store import JournalRow, State
 from reconciler.tasks import siblings, together
 
-UNAUTHORIZED = 401
 STALE = timedelta(days=1)
 """A snapshot whose newest run is older than this is rebuilt from Keeper first."""
 
@@ -203,8 +202,8 @@ class Reader:
     async def _record(self, user_id: str) -> User | None:
         try:
             return await self.services.jumpcloud.record(user_id)
-        except (Unavailable, Unauthorized, UnexpectedReply) as error:
-            if isinstance(error, Unauthorized) and error.status == UNAUTHORIZED:
+        except JumpCloudError as error:
+            if not bearable(error):
                 raise
             logger.warning("The leaver lane could not read the JumpCloud user {}: {}", user_id, error)
             return None

@@ -507,3 +507,7 @@ def test_only_a_full_disk_is(error: int, passes: bool) -> None:
     with pytest.raises(Unusable) as raised, translated(Path("state.db")):
         raise OSError(error, os.strerror(error))
     assert isinstance(raised.value, NoRoom) is passes
+
+
+def test_the_lane_rests_longer_after_much_work_and_never_for_hours() -> None:
+    assert [d.lane_rest(took) for took in (0.2, 30.0, 3600.0)] == [60.0, 300.0, 900.0]

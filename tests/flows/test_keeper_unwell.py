@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from reconciler.simulator.faults import throttle
 from tests.stage import World
 
 
@@ -123,3 +124,15 @@ def test_a_user_who_is_gone_by_410_is_gone(world: World) -> None:
     world.run("apply", "--resync")
     assert account(world, "ada") not in ("", ada)
     assert world.differences() == []
+
+
+def test_an_apply_that_gets_nowhere_ends(world: World) -> None:
+    """Keeper asks to wait for longer than a confirmation lasts, again and again: another cycle would be no better."""
+    _, person, _, ada = managed(world)
+    world.keeper.accept_invitation(ada)
+    world.jumpcloud.suspend(person)
+    world.back.faults.add(throttle("60"), method="PATCH")
+    sent = len(world.back.requests)
+    done = world.run("apply", expect=5)
+    assert "ada@example.com" in done.stdout
+    assert [one.method for one in list(world.back.requests)[sent:]].count("PATCH") == 1
