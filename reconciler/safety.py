@@ -364,13 +364,14 @@ class _Judge:
         if not planned or total <= allowed:
             return []
         hours = self.limits.window.total_seconds() / 3600
+        who = "1 person" if len(planned) == 1 else f"{len(planned)} people"
         earlier = f", {len(used)} before in the last {hours:g} hours" if used else ""
         return [
             (
                 name,
                 allowed,
                 len(planned),
-                f"{len(planned)} people {words} of {self.people} active{earlier}; allowed are {allowed} ({limit})",
+                f"{who} {words} of {self.people} active{earlier}; allowed are {allowed} ({limit})",
             )
         ]
 

@@ -13,8 +13,10 @@ from reconciler.addresses import alike_key
 from reconciler.config import Settings
 from reconciler.cycle import Look
 from reconciler.model import Account, Standing, Status, User, typed
+from reconciler.pairs import tied_to_another
 from reconciler.plan import DRIFT_NOTICES, NoticeKind, Plan
 from reconciler.policy import Mode
+from reconciler.promise import leavers, whereabouts
 from reconciler.report.document import held_effects
 from reconciler.report.terminal import names, spoken, stamp
 from reconciler.report.words import count
@@ -94,8 +96,10 @@ def _decided_otherwise(settings: Settings, look: Look, plan: Plan) -> Verdict | 
     resync = f"reconciler resync {address}"
     if NoticeKind.CONFLICT in said:
         step, command = "Correct the addresses in JumpCloud or in Keeper's Admin Console.", ""
-        if account and not account.managed and "reconciler adopt" in said[NoticeKind.CONFLICT]:
-            step, command = "If it is the same person, take the account over:", f"reconciler adopt {address}"
+        found = account or next(iter(look.snapshot.accounts.values()), None)
+        if found and not found.managed and "reconciler adopt" in said[NoticeKind.CONFLICT]:
+            command = f"reconciler adopt {typed(found.email)}"
+            step = "If it is the same person, take the account over:"
         return Verdict("conflict", f"Not managed, because {said[NoticeKind.CONFLICT]}.", step, command)
     disowned = account is not None and account.standing is Standing.DISOWNED
     if NoticeKind.UNMANAGED in said or disowned:
@@ -197,6 +201,10 @@ def _as_it_is(settings: Settings, look: Look, plan: Plan) -> Verdict:
                 f"({groups or 'there is none'}), or bind them directly. Then, to have it at once:"
             )
         why = f"{what}, so no access." if gone else f"{what}, and still active in Keeper."
+        if account is not None and account.gone and account in leavers(look.snapshot):
+            why = f"{what}; whether access ended is {whereabouts(look.snapshot, account)}."
+            step = "Look for the account in the Admin Console (Admin > Users, all nodes). If it is shut, close this:"
+            return Verdict("not_verifiable", why, step, f"reconciler disown {typed(account.email)}")
         return Verdict("out_of_scope", why, step, f"reconciler resync {typed(user.email)}" if user else "")
     changed = next((n.message for n in plan.notices if n.kind is NoticeKind.ADDRESS_CHANGE), "")
     if changed and account:
@@ -271,10 +279,11 @@ def holds(plan: Plan, held: Mapping[str, Any] | None) -> list[dict[str, Any]]:
 
 
 def own(look: Look) -> Account | None:
-    """The account that the person has: the one that is tied to them, else one with the address."""
-    found = sorted(
-        look.snapshot.accounts.values(), key=lambda a: (a.gone, look.key not in (a.jumpcloud_id, a.keeper_id))
-    )
+    """The account that the person has: the one that is tied to them, else one with the address. One that is tied to
+    another JumpCloud user is not theirs, whatever its address."""
+    user = look.user
+    theirs = [a for a in look.snapshot.accounts.values() if user is None or not tied_to_another(a, user.id)]
+    found = sorted(theirs, key=lambda a: (a.gone, look.key not in (a.jumpcloud_id, a.keeper_id)))
     return next(iter(found), None)
 
 
@@ -310,6 +319,8 @@ def scope(look: Look) -> str:
 def access(look: Look) -> str:
     """Whether the person can use Keeper."""
     account = own(look)
+    if account is None and look.snapshot.accounts:
+        return "without a Keeper account of their own"
     if account is None:
         return "not in Keeper" if look.snapshot.read_at else "nothing known of Keeper"
     if account.gone:

@@ -44,3 +44,20 @@ def test_somebody_without_an_address_has_a_name(world: World) -> None:
     world.jumpcloud.add_member(group, one)
     world.jumpcloud.settle_graph()
     assert "Ada Lovelace: has no usable e-mail address" in " ".join(world.run("apply").stdout.split())
+
+
+def test_explain_claims_no_account_of_somebody_else_for_a_newcomer(world: World) -> None:
+    group = world.group("Engineering")
+    for number in range(4):
+        world.person(f"p{number}", group)
+    ann = world.person("ann", group)
+    world.run("apply")
+    world.keeper.accept_invitation(world.keeper.account("ann@example.com").id)
+    world.jumpcloud.delete_user(ann)
+    world.jumpcloud.settle_graph()
+    world.run("apply")
+    world.person("ann", group)
+    world.run("apply")
+    first, second = world.run("explain", "ann@example.com").stdout.splitlines()[:2]
+    assert first.endswith("without a Keeper account of their own.")
+    assert "Not managed" in second

@@ -33,6 +33,8 @@ def test_a_lock_of_an_account_that_is_elsewhere_is_nowhere_called_done(moved: tu
     for command in (["history", "eve@example.com"], ["explain", "eve@example.com"]):
         said = " ".join(world.run(*command).stdout.split())
         assert "to be locked: suspended in JumpCloud" in said and "not in this Keeper node any more" in said
+        assert "no access" not in said
+    assert "whether access ended is not verifiable" in said and "reconciler disown eve@example.com" in said
     assert world.keeper.account(account).active
 
 
