@@ -14,6 +14,7 @@ from loguru import logger
 
 from reconciler import apply as executor
 from reconciler import consent, exits, pace
+from reconciler.canary import seen_later
 from reconciler.clocks import Timekeeper
 from reconciler.config import Settings
 from reconciler.confirm import Confirmation, preview, unconfirmed_locks
@@ -225,6 +226,8 @@ async def run(
                 store.keep_inventory(read.snapshot.inventory)
             # Only now: had we closed the journal before and died, whose lock was ours would be forgotten.
             _note_unknown(store, read, time.now)
+            if read.kind == "resync" and not order.partial:
+                _back_to_canary(store, read)
             planned = line.written_ahead(run_id, judged, learnt)
             await deciding.aclose()
             return await line.applied(run_id, judged, learnt, planned, read, time.clock, stopping)
@@ -612,6 +615,17 @@ def _note_unknown(store: Store, read: Read, now: datetime) -> None:
             store.record(row.id, state, now, "settled", outcomes[row.id].words)
             if row.outcome == executor.DISAGREES and state is State.DONE:
                 store.open_kind(row.operation.kind, now)
+
+
+def _back_to_canary(store: Store, read: Read) -> None:
+    """Send the kinds back to their canaries after which the list of Keeper shows an effect that nobody asked for."""
+    before, now = read.before, read.snapshot.accounts
+    for row in store.journal(before.read_at) if before.read_at is not None else ():
+        op, key = row.operation, row.operation.subject.keeper_id
+        if row.state is not State.DONE or key not in before.accounts or key not in now or now[key].gone:
+            continue
+        if seen_later(op, before.accounts[key], now[key], [team.keeper_id for team in op.remove]):
+            store.close_kind(op.kind)
 
 
 _LOOKED_ONCE = "Keeper does not show it; it is asked once more before this is given up"
