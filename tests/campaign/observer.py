@@ -640,10 +640,9 @@ class Observer:
         was = ledger.aliased.get(before.id)
         if was is None or after is None:
             return False
-        names = ("external_id", "given_name", "family_name", "locked")
+        # Names are given back as the list showed them, which somebody may have changed since.
         had, has, should = _memberships(before), _memberships(after), _memberships(was)
-        steps = [(_of(before, name), _of(after, name), _of(was, name)) for name in names]
-        steps.append((_shown_name(before), _shown_name(after), _shown_name(was)))
+        steps = [(_of(before, name), _of(after, name), _of(was, name)) for name in ("external_id", "locked")]
         back = all(new in (old, first) for old, new, first in steps) and not (has - had) and not (had - has) & should
         if back and all(new == first for _, new, first in steps):
             del ledger.aliased[before.id]
@@ -724,7 +723,8 @@ class Observer:
                 self.violated("b", f"{name} was changed, though protected")
         if after is None or after.external_id == before.external_id:
             return
-        new, old = after.external_id or "", before.external_id or ""
+        # The id that a link by an alias has left there is nobody's claim to the account.
+        new, old = after.external_id or "", ledger.aliased.get(before.id, before).external_id or ""
         former = ledger.owner.get(before.id, "") if before.id in ledger.created else ""
         if new and new == ledger.met.get(before.id):
             ledger.owner[before.id] = new  # given back
@@ -904,10 +904,6 @@ def _only_pending(change: Change) -> bool:
 
 def _of(subject: object, name: str) -> str:
     return getattr(subject, name, None) or ""
-
-
-def _shown_name(account: Account) -> str:
-    return account.display_name or account.email
 
 
 def _but_external(before: Account, after: Account) -> bool:
