@@ -78,6 +78,7 @@ def _judge(world: World, plan: Plan) -> None:
     finally:
         world.close()
     world.look_for_secrets("the state file", world.path.read_bytes().decode("latin-1"))
+    world.observer.links_undone()
     _equal(world, plan)
 
 
@@ -271,7 +272,12 @@ class _Equality:
     def _group(self, group: str, name: str) -> None:
         found = [t for t in self.teams.values() if t.external_id == group]
         told = self.told(group)
-        namesakes = [t for t in self.teams.values() if t.name == name and t.external_id != group]
+        # A group of the same name keeps its team while it is there, whatever the team is called in Keeper.
+        groups = self.world.jumpcloud.organization().groups
+        theirs = {one for one, other in groups.items() if other.name == name and one != group}
+        namesakes = [
+            t for t in self.teams.values() if t.external_id != group and (t.name == name or t.external_id in theirs)
+        ]
         twins = [g for g, other in self.truth.groups.items() if g != group and other == name]
         if not found:
             excused = (told & {"conflict", "failing"} and (namesakes or twins)) or (

@@ -131,6 +131,9 @@ def _dialect(draw: random.Random) -> dict[str, object]:
         "username_change": ("rename", "alias", "ignore", "refuse"),
         "unique_group_names": (False, True),
         "page_cap": (10_000, 4),
+        "links_aliases": (False, True),
+        "link_updates": (True, False),
+        "link_unlocks": (False, True),
     }
     return {name: list(values)[0 if draw.random() < 0.75 else -1] for name, values in choices.items()}
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from reconciler import apply, consent, cycle, diff, jumpcloud_lists, keeper, match, safety, store
+from reconciler import apply, births, consent, cycle, diff, jumpcloud_lists, keeper, match, safety, store
 from reconciler.safety import Judged
 
 Mutant = Callable[[], AbstractContextManager[Any]]
@@ -134,6 +134,11 @@ def put_off_what_is_on_the_wire() -> AbstractContextManager[Any]:
     return patch.object(apply._Run, "put_off_the_rest", everything)
 
 
+def take_any_answer_for_a_birth() -> AbstractContextManager[Any]:
+    """Whatever account answers a creation is the person's."""
+    return patch.object(births, "is_theirs", lambda *_, **__: True)
+
+
 ASKED_FOR: tuple[Mutant, ...] = (
     skip_the_confirming_read,
     treat_a_timeout_as_a_failure,
@@ -150,5 +155,6 @@ FURTHER: tuple[Mutant, ...] = (
     send_to_whatever_node,
     believe_an_address,
     put_off_what_is_on_the_wire,
+    take_any_answer_for_a_birth,
 )
 BY_NAME = {mutant.__name__: mutant for mutant in (*ASKED_FOR, *FURTHER)}

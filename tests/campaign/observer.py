@@ -104,6 +104,7 @@ class Ledger:
         default_factory=set
     )  # accounts that a cycle came to its end with, so that it knows their owners
     created: set[str] = field(default_factory=set)  # accounts that must be: created by us, or adopted by a person
+    aliased: dict[str, Account] = field(default_factory=dict)  # accounts that a creation met by an alias: as before
     met: dict[str, str] = field(default_factory=dict)  # our accounts that a creation for another met: whose
     asked: dict[str, bool] = field(default_factory=dict)
     """Accounts that a person adopted, by name or not, and that no cycle has come to its end with since."""
@@ -580,6 +581,8 @@ class Observer:
             assert after is not None
             self._created(after)
             return
+        if self._by_alias(before, after):
+            return
         self._touched(before, after)
         who = self.who(before)
         name = before.email
@@ -624,6 +627,34 @@ class Observer:
             fresh = [self.ledger.queued[key][0] for key in keys if key in self.ledger.queued]
             if not any(at > self.began - self.rules.window - timedelta(minutes=30) for at in fresh):
                 self._count("max_grants", who | {before.id}, ("add", *keys))
+
+    def _by_alias(self, before: Account, after: Account | None) -> bool:
+        """Whether a creation met an account by its alias, or this gives back what the account had before that."""
+        ledger = self.ledger
+        if self.asked.method == "POST":
+            asked = str(json.loads(self.asked.body).get("userName", "")).casefold()
+            if asked == before.email.casefold() or asked in ledger.consented:
+                return False
+            ledger.aliased.setdefault(before.id, before)
+            return True
+        was = ledger.aliased.get(before.id)
+        if was is None or after is None:
+            return False
+        # Names are given back as the list showed them, which somebody may have changed since.
+        had, has, should = _memberships(before), _memberships(after), _memberships(was)
+        steps = [(_of(before, name), _of(after, name), _of(was, name)) for name in ("external_id", "locked")]
+        back = all(new in (old, first) for old, new, first in steps) and not (has - had) and not (had - has) & should
+        if back and all(new == first for _, new, first in steps):
+            del ledger.aliased[before.id]
+        return back
+
+    def links_undone(self) -> None:
+        """No account keeps the id of somebody whose creation met it by an alias."""
+        for was in self.ledger.aliased.values():
+            now = self.keeper.accounts().get(was.id)
+            agreed = now is not None and any(one in self.ledger.consented for one in now.addresses)
+            if now is not None and now.external_id not in (None, "", was.external_id) and not agreed:
+                self.violated("c", f"{now.email} keeps the id of somebody whose creation met the account by an alias")
 
     def _is_person(self, account: Account) -> bool:
         names = {account.email.casefold(), *(self.truth.address(one) for one in self.who(account))}
@@ -692,7 +723,8 @@ class Observer:
                 self.violated("b", f"{name} was changed, though protected")
         if after is None or after.external_id == before.external_id:
             return
-        new, old = after.external_id or "", before.external_id or ""
+        # The id that a link by an alias has left there is nobody's claim to the account.
+        new, old = after.external_id or "", ledger.aliased.get(before.id, before).external_id or ""
         former = ledger.owner.get(before.id, "") if before.id in ledger.created else ""
         if new and new == ledger.met.get(before.id):
             ledger.owner[before.id] = new  # given back

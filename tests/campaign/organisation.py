@@ -72,6 +72,21 @@ def _add(world: World, draw: random.Random, address: str) -> str:
     return f"{address} joins: {', '.join(_group_name(world, group) for group in chosen) or 'directly'}"
 
 
+def joins_by_alias(world: World, draw: random.Random) -> str:
+    """Somebody joins whose address is an alias of another account in Keeper."""
+    accounts = sorted(world.keeper.accounts().values(), key=lambda one: (one.email, one.id))
+    if not accounts or len(world.truth.people) >= 30:
+        return ""
+    one, address = draw.choice(accounts), _free_address(world, draw)
+    try:
+        world.keeper.change_email(one.id, address)
+        world.keeper.change_email(one.id, one.email)
+    except ValueError:
+        return ""
+    world.admin_changed(one.id)
+    return f"{_add(world, draw, address)} (an alias of {one.email})"
+
+
 def rehired(world: World, draw: random.Random) -> str:
     """Somebody who was deleted is made again, under another id."""
     addresses = {user.email for user in world.truth.people.values()}
@@ -248,5 +263,6 @@ def group_deleted(world: World, draw: random.Random) -> str:
 
 STEPS = {
     join: 10, rehired: 2, deleted: 3, suspended: 5, returned: 6, bulk: 1, bulk_returns: 1, moved: 6, renamed: 3,
-    readdressed: 3, group_made: 3, group_bound: 2, group_unbound: 2, group_renamed: 2, group_deleted: 2,
+    readdressed: 3, joins_by_alias: 2, group_made: 3, group_bound: 2, group_unbound: 2, group_renamed: 2,
+    group_deleted: 2,
 }  # fmt: skip

@@ -287,6 +287,15 @@ class CampaignStore(Store):
         self.marked(operation_id)
         return part
 
+    def record_refused(
+        self, operation_id: int, at: datetime, words: str, keeper_id: str, undo: Operation | None, *, sent: bool
+    ) -> int:
+        part = super().record_refused(operation_id, at, words, keeper_id, undo, sent=sent)
+        if part and sent:
+            row_in_hand.set(part)
+            self.marked(part)
+        return part
+
     def journal_row(self, operation_id: int) -> Mapping[str, Any] | None:
         """A row as it stands in the file, read past all of the store's own code."""
         return next((row for row in self.journal_rows() if row["id"] == operation_id), None)
