@@ -331,7 +331,7 @@ class Keeper(Enterprise):
     def _commit(self, user: Account, edits: Iterable[Edit]) -> Account:
         """Take the edits; a user who was only invited and becomes inactive is deleted."""
         edited = self._edited(user, edits)
-        if edited.invited and edited.locked:
+        if edited.locked and (edited.invited or (self.dialect.locks_delete and not user.locked)):
             self._drop_user(user)
         else:
             self._put_user(edited)
@@ -350,6 +350,8 @@ class Keeper(Enterprise):
                 case SetActive(active) if "active" not in ignored:
                     user = replace(user, locked=not active)
                 case SetMembership(add, ids) if "groups" not in ignored:
+                    if add and self.dialect.add_replaces_groups:
+                        user = replace(user, teams=(), pending_teams=())
                     for team in ids:
                         user = self._with_membership(user, self._own_team(team, user.node), add, again)
         return user

@@ -103,6 +103,14 @@ class Dialect:
     refuses_absent_membership: bool = False
     """Not documented. True: removing a membership that does not exist is 400. False: no effect."""
 
+    # What a later release of Keeper might do.
+
+    locks_delete: bool = False
+    """Against the documentation. True: a lock deletes the user, with the vault. False: the user is kept."""
+
+    add_replaces_groups: bool = False
+    """Against RFC 7644 section 3.5.2.1. True: what is added to `groups` replaces them. False: it is added."""
+
     # Replies.
 
     patch_reply: PatchReply = "body"

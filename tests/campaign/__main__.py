@@ -29,14 +29,17 @@ class Total:
     requests: int = 0
     cpu: float = 0.0
     faults: Counter[str] = field(default_factory=Counter)
+    excused: Counter[int] = field(default_factory=Counter)
     failed: dict[int, str] = field(default_factory=dict)  # by seed: the first violation
 
     def line(self, seconds: float) -> str:
         """The closing line."""
         kinds = ", ".join(f"{kind} {number}" for kind, number in self.faults.most_common())
+        excused = ", ".join(f"no. {which} {number}" for which, number in sorted(self.excused.items()))
         return (
             f"{self.seeds} seeds, {self.requests} requests sent, {self.faults.total()} faults injected ({kinds}), "
-            f"violations: {len(self.failed)}. {seconds:.0f} s, {self.cpu:.0f} s of CPU time."
+            f"{self.excused.total()} excused ({excused}), violations: {len(self.failed)}. "
+            f"{seconds:.0f} s, {self.cpu:.0f} s of CPU time."
         )
 
 
@@ -62,6 +65,7 @@ def _add(total: Total, seed: int, played: Played) -> None:
     total.seeds += 1
     total.requests += played.requests
     total.faults.update(played.faults)
+    total.excused.update(played.excused)
     if played.violations:
         total.failed[seed] = str(played.violations[0])
 
@@ -84,6 +88,7 @@ def campaign(seeds: range, length: int, jobs: int, processes: bool) -> int:
             total.requests += part.requests
             total.cpu += part.cpu
             total.faults += part.faults
+            total.excused += part.excused
             for seed, words in part.failed.items():
                 print(f"seed {seed}: {words}", flush=True)
             total.failed |= part.failed

@@ -19,6 +19,8 @@ class Time:
         self.elapsed = 0.0
         self.offset = 0.0
         self.passing = 0.0
+        self.right = True
+        """Whether the machine's clock has never been wrong."""
 
     def monotonic(self) -> float:
         return self.elapsed

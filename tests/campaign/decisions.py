@@ -30,13 +30,15 @@ def weather(draw: random.Random, *, person: bool = False) -> Weather:
     only = draw.choice((*LATE, *NO_EFFECT, "half_page", "half_page", "death_after")) if draw.random() < 0.35 else ""
     if only:
         rate = draw.choice((0.1, 0.4))
-    liars = draw.choices(("", "lists", "points", "keeper lists", "keeper points"), (50, 22, 10, 12, 6))[0]
+    sides = ("", "lists", "behind", "points", "keeper lists", "keeper points", "both")
+    liars = draw.choices(sides, (46, 18, 6, 9, 12, 6, 3))[0]
     if liars == "lists" and draw.random() < 0.35:
         rate, only = 0.5, "half_page"  # what the lists lack, the points then show only when they are asked again
     writes = draw.choices((0.0, 0.02, 0.15), (75, 20, 5))[0]
     if person and liars == "points":
         liars = ""  # for one person the points are the lists
-    return Weather(seed, rate, writes, liars, only)
+    cancelled = draw.uniform(0, 30) if draw.random() < 0.05 else None
+    return Weather(seed, rate, writes, liars, only, cancelled_after=cancelled)
 
 
 def _cycle(world: World, draw: random.Random, order: Order, words: str, muted: frozenset[str] = frozenset()) -> str:
@@ -50,7 +52,48 @@ def _cycle(world: World, draw: random.Random, order: Order, words: str, muted: f
             world.interludes.append((at, lambda step=step, chance=chance: step(world, chance)))  # type: ignore[misc]
     world.interludes.sort(key=lambda entry: entry[0])
     world.say(f"{words}:")
-    return f"  -> {world.cycle(order, sky)}"
+    text = f"  -> {world.cycle(order, sky, _beside(world, draw))}"
+    if world.observer.wronged:
+        world.say(text)
+        return repaired(world)
+    return text
+
+
+def repaired(world: World) -> str:
+    """What was done since all of JumpCloud's reads were stale is undone within two cycles."""
+    works = True
+    for _ in range(2):
+        world.time.elapsed += 3 * 3600  # longer than grace, and than any pause after failures
+        for released in (False, True):
+            if not released or (world.plan is not None and world.plan.held and consent_to_held(world)):
+                world.plan = None
+                world.say(f"two cycles later:\n  -> {world.cycle(Order(by=BY), Weather(0))}")
+                works = works and world.plan is not None
+    quiet = not (world.rules.narrow or world.troubles or world.rules.policy.get("out_of_scope") or world.observer.first)
+    for email in world.observer.still_wronged() if works and quiet else ():
+        world.observer.violated("a", f"{email} was wronged by stale reads, and that is not undone within two cycles")
+    world.observer.wronged.clear()
+    return ""
+
+
+def _beside(world: World, draw: random.Random) -> list[tuple[float, Order | None]]:
+    """Partial cycles while a cycle lasts: the leaver lane, and what people ask for of one person."""
+    found: list[tuple[float, Order | None]] = []
+    for _ in range(draw.choices((0, 1, 2), (60, 25, 15))[0]):
+        lane, after = draw.random() < 0.6, draw.choice((0.0, 0.5, 1.0, 2.0, 5.0, 20.0))
+        order = None if lane else _about_somebody(world, draw)
+        if lane or order is not None:
+            found.append((after, order))
+    return found
+
+
+def _about_somebody(world: World, draw: random.Random) -> Order | None:
+    addresses = sorted({user.email for user in world.truth.people.values() if user.email})
+    addresses += sorted(one.email for one in world.keeper.accounts().values())
+    if not addresses:
+        return None
+    address, unlock = draw.choice(addresses), draw.random() < 0.3
+    return Order(resync=True, person=address, unlock=unlock, by=BY)
 
 
 def _looks(world: World, draw: random.Random) -> Callable[[Plan], bool] | None:
@@ -90,13 +133,17 @@ def resync(world: World, draw: random.Random, muted: frozenset[str] = frozenset(
 
 
 def resync_person(world: World, draw: random.Random, muted: frozenset[str] = frozenset()) -> str:
-    addresses = sorted({user.email for user in world.truth.people.values() if user.email})
-    addresses += sorted(one.email for one in world.keeper.accounts().values())
-    if not addresses:
+    order = _about_somebody(world, draw)
+    if order is None:
         return ""
-    address, unlock = draw.choice(addresses), draw.random() < 0.3
-    order = Order(resync=True, person=address, unlock=unlock, by=BY)
-    return _cycle(world, draw, order, f"resync {address}{' --unlock' if unlock else ''}", muted)
+    return _cycle(world, draw, order, f"resync {order.person}{' --unlock' if order.unlock else ''}", muted)
+
+
+def lane(world: World, draw: random.Random, muted: frozenset[str] = frozenset()) -> str:
+    sky = weather(draw)
+    sky.muted = muted
+    world.say("the leaver lane:")
+    return f"  -> {world.lane(sky)}"
 
 
 def release(world: World, draw: random.Random, muted: frozenset[str] = frozenset()) -> str:
@@ -150,7 +197,7 @@ def rebind(world: World, draw: random.Random, muted: frozenset[str] = frozenset(
 
 
 CYCLES: dict[Callable[..., str], int] = {
-    cycle: 50, resync: 12, resync_person: 6, release: 10, saved_plan: 4, rebind: 1
+    cycle: 44, resync: 12, resync_person: 6, release: 10, saved_plan: 4, rebind: 1, lane: 12
 }  # fmt: skip
 
 
@@ -334,6 +381,7 @@ def clock_jumps(world: World, draw: random.Random) -> str:
         error = draw.choice((365 * 86400, 9 * 3600, -365 * 86400, -9 * 3600))
         world.time.passing = error
     world.time.offset += error
+    world.time.right = False
     how = " for one cycle" if world.time.passing else ""
     return f"the clock jumps{how}: it is {world.time.now():%Y-%m-%d %H:%M}"
 

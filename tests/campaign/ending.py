@@ -1,45 +1,47 @@
 """The end of a history: faults are over, pauses have passed, the settings are plain. Then everything must be well."""
 
 import random
+from collections.abc import Collection
+from dataclasses import replace
 
 from reconciler.cycle import Order
 from reconciler.plan import Notice, Plan
 from reconciler.simulator.keeper_records import Account
 from reconciler.store import StateError
-from tests.campaign import decisions, meddling
+from tests.campaign import claims, decisions, meddling, organisation, troubles
 from tests.campaign.rules import NODES
 from tests.campaign.seams import Weather
-from tests.campaign.world import World
+from tests.campaign.world import Spared, World
 
 
-def ending(world: World, draw: random.Random) -> None:
-    """Let things come right: a resync and two cycles, with a person who looks at what is held; then judge."""
+def ending(world: World, draw: random.Random) -> bool:
+    """Let things come right: a resync and two cycles, with a person who releases what is held; then judge.
+
+    Returns whether all is well. It is not judged where the state file belongs to another node.
+    """
     world.say("-- the end: no more faults")
+    world.heal()
     decisions.back(world, draw)
-    roomy = {"max_deactivations": "100%", "max_removals": "100%", "max_creations": "100%", "max_grants": "100%"}
-    world.rules.safety = {**roomy, "max_reactivations": "100%", "max_team_loss": "100%", "always_allow": 30}
     meddling.told(world, draw)
+    meddling.behaves(world, draw)
     world.keeper.set_seats(None)
     world.time.pass_by()
-    world.time.elapsed += 2 * 86400  # every pause has passed, and the window of the limits
 
     def agrees(first: Plan) -> bool:
         world.observer.agreed(first.effects)
         return True
 
     for order in (Order(resync=True, reviewed=agrees, by="root"), Order(by="root"), Order(by="root")):
-        world.time.elapsed += 2 * 3600
-        plan = _cycle(world, order)
-        if plan is not None and plan.held:
-            _cycle(world, order, release=True)
+        world.time.elapsed += 2 * 3600  # longer than grace, and than any pause after failures
+        _released(world, order)
     if world.observer.violations or world.plan is None:
-        return
+        return False
     world.time.elapsed += 2 * 3600
     world.observer.agreed([])
-    last = _cycle(world, Order(resync=True, by="root"))
+    last = _released(world, Order(resync=True, by="root"))
     if last is None:
         world.observer.violated("g", "without any fault the last cycle failed")
-        return
+        return False
     # What fails is tried again and again; whether it matters is judged below by what Keeper holds.
     failing = {notice.subject.key for notice in last.notices if notice.kind.value in ("failing", "elsewhere")}
     sent = [op for op in last.operations if op.sent and op.subject.key not in failing]
@@ -48,6 +50,37 @@ def ending(world: World, draw: random.Random) -> None:
         words = ", ".join(f"{op.kind.value} {op.subject.name} ({op.reason})" for op in sent)
         world.observer.violated("g", f"after two cycles and a resync there was still something to do: {words}")
     _judge(world, last)
+    return not world.observer.violations
+
+
+def one_thing_broken(world: World, draw: random.Random) -> None:
+    """With any one record, list or subject broken, everybody else is served within two cycles."""
+    for step in (organisation.join, organisation.returned, organisation.moved, organisation.suspended):
+        world.say(step(world, draw))
+    found = troubles.trouble(world, draw)
+    if found is None:
+        return
+    world.troubles.append(found)
+    world.say(f"broken: {found.words}")
+    for number in range(3):  # grace begins with the first
+        world.time.elapsed += 2400
+        world.say(f"the leaver lane:  -> {world.lane(Weather(0))}")
+        plan = _released(world, Order(resync=number == 1, by="root"))
+    if plan is None and not found.spared.all_but_suspended:
+        world.observer.violated("s", f"a cycle fails with {found.words}")
+        return
+    _Equality(world, plan, "s", found.spared).judge()
+    world.heal()
+
+
+def _released(world: World, order: Order) -> Plan | None:
+    """A cycle; what it holds a person lets through, as often as more is held."""
+    plan = _cycle(world, order)
+    for _ in range(3):
+        if plan is None or not plan.held:
+            break
+        plan = _cycle(world, replace(order, rebind=False), release=True)
+    return plan
 
 
 def _cycle(world: World, order: Order, *, release: bool = False) -> Plan | None:
@@ -73,6 +106,7 @@ def _judge(world: World, plan: Plan) -> None:
                 continue
             kind, name = row.operation.kind.value, row.operation.subject.name
             world.observer.violated("i", f"{kind} of {name} is still {row.state.value}")
+        claims.judge(world, store)
     except StateError as error:
         world.observer.violated("x", str(error))
     finally:
@@ -91,33 +125,50 @@ def _shown(world: World, team: str) -> bool:
 class _Equality:
     """Whether Keeper is what JumpCloud wants, and if not, whether a true notice says why."""
 
-    def __init__(self, world: World, plan: Plan) -> None:
+    def __init__(self, world: World, plan: Plan | None, letter: str = "g", spared: Spared | None = None) -> None:
         self.world = world
+        self.letter = letter
+        self.spared = spared or Spared()
         self.truth = world.truth
         self.accounts = {k: a for k, a in world.keeper.accounts().items() if a.node == NODES[0]}
         self.teams = {k: t for k, t in world.keeper.teams().items() if t.node == NODES[0]}
         self.notices: dict[str, list[Notice]] = {}
-        for notice in plan.notices:
+        for notice in plan.notices if plan else ():
             for key in {notice.subject.jumpcloud_id, notice.subject.keeper_id}:
                 self.notices.setdefault(key, []).append(notice)
-        self.held = {plan.operations[number].subject.key for number in plan.held_indices}
+        self.held = {plan.operations[number].subject.key for number in plan.held_indices} if plan else set()
 
     def told(self, *keys: str) -> set[str]:
         return {notice.kind.value for key in keys if key for notice in self.notices.get(key, ())}
 
     def wrong(self, words: str, *keys: str) -> None:
         told = ", ".join(sorted(self.told(*keys))) or "nothing"
-        self.world.observer.violated("g", f"{words} (told: {told})")
+        self.world.observer.violated(self.letter, f"{words} (told: {told})")
+
+    def excuse(self, number: int) -> None:
+        self.world.observer.excuse(number)
 
     def judge(self) -> None:
-        for person in sorted(self.truth.people):
-            if self.truth.in_scope(person):
+        spared = self.spared
+        for person in sorted(self.truth.people.keys() - spared.people):
+            if self.truth.in_scope(person) and not spared.all_but_suspended:
                 self._in_scope(person)
         for account in self.accounts.values():
-            self._leaver(account)
+            people = self.world.observer.who(account)
+            if not spared.people & {account.id, *people} and (self._suspended(people) or not self._may_wait(people)):
+                self._leaver(account)
         for group, name in sorted(self.truth.groups.items()):
-            if self.world.rules.manages(name):
+            spare = spared.teams or spared.all_but_suspended or group in spared.groups
+            if self.world.rules.manages(name) and not spare:
                 self._group(group, name)
+
+    def _suspended(self, people: Collection[str]) -> bool:
+        known = [self.truth.people[one] for one in people if one in self.truth.people]
+        return bool(known) and all(one.suspended or one.state == "SUSPENDED" for one in known)
+
+    def _may_wait(self, people: Collection[str]) -> bool:
+        deleted = bool(people) and not any(one in self.truth.people for one in people)
+        return self.spared.all_but_suspended or (self.spared.merely_left and not deleted)
 
     def _account_of(self, person: str) -> Account | None:
         ledger = self.world.observer.ledger
@@ -162,6 +213,9 @@ class _Equality:
             if not told and (account is None or account.locked):
                 self.wrong(f"{who} is protected, and nothing says so", person)
             return
+        # Whose account was protected under a former address, and is gone.
+        if account is None and "protected" in told and self.truth.addresses[person] & self.world.rules.protected:
+            return
         if "unmanaged" in told and {person, address} & ledger.given_up:
             return
         unknown = account is not None and not (account.external_id or address or account.id in ledger.created)
@@ -175,7 +229,7 @@ class _Equality:
                 )
                 or (told & {"failing"} and any(address in a.addresses for a in self._elsewhere()))
             )
-            if not excused:
+            if not excused and not self.spared.newcomers:
                 self.wrong(f"{who} is in scope and has no account", person)
             return
         conflict = "conflict" in told and self._rivals(person)
@@ -185,10 +239,14 @@ class _Equality:
         alone = any(one.kind.value == "conflict" and not one.subject.keeper_id for one in self.notices.get(person, ()))
         if alone and account.email.casefold() != address:
             return
+        if account.locked and self.spared.returned:
+            return
         if account.locked:
             somebody_else = account.id not in ledger.own_locks
             if not conflict and not ("locked_in_keeper" in told and somebody_else):
                 self.wrong(f"{who} is in scope and locked", person, account.id)
+            elif account.id in ledger.forgotten_locks:
+                self.excuse(5)
             return
         if account.email.casefold() != address and not (told & {"address_change", "conflict", "drift"} or not address):
             self.wrong(f"{who} has the address {account.email}", person, account.id)
@@ -214,12 +272,17 @@ class _Equality:
             wanted = unicodedata.normalize("NFC", want or "").strip()
             held = unicodedata.normalize("NFC", have or "").strip()
             overtaken = self.world.observer.ledger.overtaken.get(account.id, ())
-            if wanted and wanted != held and field.replace(" ", "_") not in overtaken:
+            if wanted and wanted != held and field.replace(" ", "_") in overtaken:
+                self.excuse(8)
+            elif wanted and wanted != held:
                 self.wrong(f"{account.email} has the {field} {held!r}, not {wanted!r}", person, account.id)
 
     def _membership(self, person: str, account: Account, conflict: bool) -> None:
         ledger = self.world.observer.ledger
         hidden = {t.external_id for t in self.teams.values() if not _shown(self.world, t.id)}
+        if self.spared.teams:
+            return
+        hidden |= self.spared.groups
         wanted = {
             g for g in self.truth.teams_of(person) if self.world.rules.manages(self.truth.groups.get(g, ""))
         } - hidden
@@ -234,6 +297,8 @@ class _Equality:
             withdrawn = taken_out and "waiting_for_approval" in self.told(group)
             if not (conflict or waits or withdrawn):
                 self.wrong(f"{account.email} is not in {name}", person, account.id, group)
+            elif withdrawn:
+                self.excuse(1)
         if not self.world.keeper.dialect.shows_pending_memberships:
             teams = [*account.teams]
         for team, group in ((t, self.teams[t].external_id or "") for t in teams if t in self.teams):
@@ -266,6 +331,7 @@ class _Equality:
         unknown = address in ledger.consented and not people & self.truth.people.keys()
         rivals = any(self.truth.address(one) == address and self.truth.stays(one) for one in self.truth.people)
         if unknown and rivals and "conflict" in self.told(account.id):
+            self.excuse(11)
             return
         self.wrong(f"{account.email} has left and is not locked", account.id, *people)
 

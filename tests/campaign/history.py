@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
-from tests.campaign import decisions, meddling, organisation
-from tests.campaign.ending import ending
+from tests.campaign import decisions, meddling, organisation, troubles
+from tests.campaign.ending import ending, one_thing_broken
 from tests.campaign.observer import Violation
 from tests.campaign.world import World, silent
 
@@ -25,7 +26,9 @@ KINDS: dict[str, tuple[dict[Callable[..., str], int], int]] = {
     "settings": (dict(decisions.SETTINGS), 4),
     "persons": (dict(decisions.PERSONS), 3),
     "machine": (dict(decisions.MACHINE), 10),
+    "troubles": (dict(troubles.STEPS), 6),
 }
+_TOTALS: tuple[Literal["list"], Literal["page"]] = "list", "page"
 _BY_NAME = {step.__name__: step for steps, _ in KINDS.values() for step in steps}
 _CYCLES = {step.__name__ for step in decisions.CYCLES}
 
@@ -48,6 +51,7 @@ class Played:
     lines: list[str] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
     requests: int = 0
+    excused: Counter[int] = field(default_factory=Counter)
     happened: dict[int, list[str]] = field(default_factory=dict)  # by step: the faults of its cycle
 
     @property
@@ -84,12 +88,14 @@ def play(seed: int, steps: Sequence[Step]) -> Played:
             if world.observer.violations:
                 break
         else:
-            ending(world, random.Random(f"end {seed}"))
+            if ending(world, random.Random(f"end {seed}")):
+                one_thing_broken(world, random.Random(f"broken {seed}"))
     finally:
         sys.unraisablehook = hook
         world.restart()
         shutil.rmtree(folder, ignore_errors=True)
     played.lines, played.faults, played.requests = world.lines, world.faults, world.requests
+    played.excused = world.observer.excused
     return played
 
 
@@ -99,12 +105,18 @@ def _begin(world: World, draw: random.Random) -> None:
         organisation.group_made(world, draw)
     for _ in range(draw.choice((3, 6, 10, 16, 25))):
         organisation.join(world, draw)
+    for _ in range(draw.randint(100, 300) if draw.random() < 0.01 else 0):
+        organisation.joins(world, draw)
     if draw.random() < 0.5:
         for _ in range(draw.randint(1, 8)):
             meddling.adds_user(world, draw)
         for _ in range(draw.randint(0, 2)):
             meddling.adds_team(world, draw)
     world.keeper.set_dialect(**_dialect(draw))
+    if draw.random() < 0.3:
+        rows, totals = draw.choice((2, 5)), draw.choice(_TOTALS)
+        odd = replace(world.jumpcloud.assumptions, page_rows=rows, totals=totals, gone_status=410)
+        world.jumpcloud.assumptions = odd
     if draw.random() < 0.3:
         world.rules.safety = {"first_run": "apply"}
     if draw.random() < 0.4:

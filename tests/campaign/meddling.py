@@ -198,8 +198,25 @@ def told(world: World, _draw: random.Random) -> str:
     return "the reconciler gets a new SCIM token"
 
 
+def behaves_anew(world: World, draw: random.Random) -> str:
+    """Keeper does something else than it did when the canaries went."""
+    name = draw.choice(("locks_delete", "add_replaces_groups"))
+    if world.observer.first:
+        return ""
+    world.keeper.set_dialect(**{name: True})
+    return f"a new release of Keeper: {name}"
+
+
+def behaves(world: World, _draw: random.Random) -> str:
+    """Keeper does again what it is known to do."""
+    if not world.odd_release:
+        return ""
+    world.keeper.set_dialect(locks_delete=False, add_replaces_groups=False)
+    return "a new release of Keeper: it behaves as before"
+
+
 STEPS = {
     locks: 3, unlocks: 3, deletes: 2, renames: 2, readdresses: 1, adds_user: 2, adds_member: 2, removes_member: 2,
-    adds_team: 1, renames_team: 1, deletes_team: 1, approves: 6, accepted: 8, moves_away: 1, moves_back: 1, seats: 1,
-    token: 1, told: 3,
+    adds_team: 1, renames_team: 1, deletes_team: 1, approves: 6, accepted: 8, moves_away: 2, moves_back: 2, seats: 1,
+    token: 1, told: 3, behaves_anew: 1, behaves: 3,
 }  # fmt: skip

@@ -1,12 +1,30 @@
 """Deliberate faults in our own code: each takes one safeguard out of the running program, and has to be noticed."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from reconciler import apply, births, consent, cycle, diff, jumpcloud_lists, keeper, match, safety, store
+from reconciler import (
+    apply,
+    births,
+    confirm,
+    consent,
+    cycle,
+    diff,
+    jumpcloud,
+    jumpcloud_lists,
+    jumpcloud_quarantine,
+    keeper,
+    match,
+    reading,
+    safety,
+    store,
+)
+from reconciler.confirm import Confirmation, Finding
+from reconciler.evidence_age import Stamp
+from reconciler.hands import Hands
 from reconciler.safety import Judged
 
 Mutant = Callable[[], AbstractContextManager[Any]]
@@ -15,10 +33,21 @@ Mutant = Callable[[], AbstractContextManager[Any]]
 def skip_the_confirming_read() -> AbstractContextManager[Any]:
     """What a list lacks is taken away without asking for the one person."""
 
-    async def believe(judged: Any, *_: Any) -> Any:
-        return judged
+    async def believe(*_: Any) -> str:
+        return ""
 
-    return patch.object(cycle, "confirm", believe)
+    async def no_doubt(*_: Any) -> None:
+        return None
+
+    @contextmanager
+    def both() -> Iterator[None]:
+        with (
+            patch.object(confirm, "why_not_lock", believe),
+            patch.object(Confirmation, "_teams_in_doubt", no_doubt),
+        ):
+            yield
+
+    return both()
 
 
 def treat_a_timeout_as_a_failure() -> AbstractContextManager[Any]:
@@ -134,9 +163,119 @@ def put_off_what_is_on_the_wire() -> AbstractContextManager[Any]:
     return patch.object(apply._Run, "put_off_the_rest", everything)
 
 
-def take_any_answer_for_a_birth() -> AbstractContextManager[Any]:
-    """Whatever account answers a creation is the person's."""
+def skip_the_confirmation_of_giving() -> AbstractContextManager[Any]:
+    """Who is in scope by the lists is created and unlocked without asking for the one person."""
+
+    async def believe(*_: Any) -> str:
+        return ""
+
+    async def created(self: Any, _: Any) -> Finding:
+        return Finding(Stamp.now(self.clock))
+
+    @contextmanager
+    def both() -> Iterator[None]:
+        with (
+            patch.object(Confirmation, "_why_not_unlock", believe),
+            patch.object(Confirmation, "_creation", created),
+        ):
+            yield
+
+    return both()
+
+
+def use_evidence_of_any_age() -> AbstractContextManager[Any]:
+    """What was confirmed once is sent whenever the service takes it."""
+    return patch.object(apply, "last_moment", lambda _: nullcontext())
+
+
+def believe_a_short_page() -> AbstractContextManager[Any]:
+    """A page with fewer rows than were asked for is the last one."""
+
+    async def read(self: Any, first: Any) -> None:
+        page, start = first or await self.page(0), 0
+        self._take(start, page, again=False)
+        while page.length >= jumpcloud_lists.PAGE:
+            start += page.length
+            page = await self.page(start)
+            self._take(start, page, again=False)
+
+    return patch.object(jumpcloud_lists._Reader, "read", read)
+
+
+def stop_at_an_odd_record() -> AbstractContextManager[Any]:
+    """A user's record with a field that can't be read is an error of the whole read."""
+
+    def refused(user_id: str, unreadable: Iterable[str]) -> list[Any]:
+        if list(unreadable):
+            raise jumpcloud.UnexpectedReply(f"the record of {user_id} is not as documented")
+        return []
+
+    return patch.object(jumpcloud_quarantine, "fields", refused)
+
+
+def stop_at_a_list_that_is_down() -> AbstractContextManager[Any]:
+    """A list of Keeper that can't be had fails the cycle."""
+
+    original = reading.Reader._listed
+
+    async def strictly(self: Any, _may_fall_back: bool) -> Any:
+        return await original(self, False)
+
+    return patch.object(reading.Reader, "_listed", strictly)
+
+
+def look_for_no_leavers() -> AbstractContextManager[Any]:
+    """The leaver lane finds nobody."""
+
+    async def nobody(*_: Any) -> frozenset[str]:
+        return frozenset()
+
+    return patch.object(jumpcloud.JumpCloud, "suspended", nobody)
+
+
+def believe_a_stored_future_time() -> AbstractContextManager[Any]:
+    """A time in the state file is never corrected."""
+    return patch.object(store.Store, "correct_times", lambda *_: {})
+
+
+def count_what_undoes_in_the_limits() -> AbstractContextManager[Any]:
+    """Undoing our own lock counts like any other unlocking."""
+    return patch.object(safety, "undoes", lambda *_: False)
+
+
+def adopt_whatever_a_creation_answers() -> AbstractContextManager[Any]:
+    """The account that Keeper answers a creation with is the newcomer's."""
     return patch.object(births, "is_theirs", lambda *_, **__: True)
+
+
+def take_an_empty_plan_for_reviewed() -> AbstractContextManager[Any]:
+    """A first plan with nothing to send needs no person any more."""
+    original = cycle._Line._is_review
+
+    def reviewed(self: Any, plan: Any, decision: Any) -> bool:
+        return original(self, plan, decision) or not plan.operations
+
+    return patch.object(cycle._Line, "_is_review", reviewed)
+
+
+def overlook_what_nobody_asked_for() -> AbstractContextManager[Any]:
+    """An answer that shows an effect that nobody asked for changes nothing."""
+    return patch.object(apply, "suspicious", lambda *_: False)
+
+
+def take_no_subject_in_hand() -> AbstractContextManager[Any]:
+    """Cycles beside each other work on the same people."""
+
+    @asynccontextmanager
+    async def free(*_: Any) -> AsyncIterator[None]:
+        yield
+
+    @contextmanager
+    def both() -> Iterator[None]:
+        with patch.object(Hands, "hold", free), patch.object(Hands, "changed_since", lambda *_: False):
+            yield
+
+    return both()
 
 
 ASKED_FOR: tuple[Mutant, ...] = (
@@ -155,6 +294,17 @@ FURTHER: tuple[Mutant, ...] = (
     send_to_whatever_node,
     believe_an_address,
     put_off_what_is_on_the_wire,
-    take_any_answer_for_a_birth,
+    skip_the_confirmation_of_giving,
+    use_evidence_of_any_age,
+    believe_a_short_page,
+    stop_at_an_odd_record,
+    stop_at_a_list_that_is_down,
+    look_for_no_leavers,
+    believe_a_stored_future_time,
+    count_what_undoes_in_the_limits,
+    adopt_whatever_a_creation_answers,
+    take_an_empty_plan_for_reviewed,
+    overlook_what_nobody_asked_for,
+    take_no_subject_in_hand,
 )
 BY_NAME = {mutant.__name__: mutant for mutant in (*ASKED_FOR, *FURTHER)}

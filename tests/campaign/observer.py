@@ -13,12 +13,18 @@ f  no secret shows anywhere
 g  in the end Keeper equals JumpCloud
 h  what is sent is in the journal before, and with its true outcome after
 i  in the end nothing is left to settle
+s  with any one record, list or subject broken everybody else is served within two cycles
+t  no claim of `leavers` and `status` is untrue
+r  nobody who was out of scope during all of that time is unlocked, added to a team, or created while not active
 x  nothing ends in an error that was not foreseen, and nothing hangs
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -27,8 +33,9 @@ from typing import Any
 from reconciler.simulator.keeper import Keeper
 from reconciler.simulator.keeper_records import Account, Change, Team
 from reconciler.simulator.service import Request, Response
+from tests.campaign.clockwork import BEGINNING
 from tests.campaign.rules import HOST, Rules
-from tests.campaign.seams import CampaignStore
+from tests.campaign.seams import CampaignStore, attempt_began
 from tests.campaign.truth import Truth
 
 DEFAULTS = {
@@ -55,6 +62,10 @@ class Violation:
         return f"({self.letter}) {self.words}"
 
 
+MOST_UNASKED = 4
+"""People for whom Keeper may do what nobody asked for until it is noticed: three on the wire, and one alone."""
+EVIDENCE_LASTS = timedelta(seconds=31)
+"""How long after its confirmation a request may be begun: thirty seconds, and the clock's grain."""
 LASTS = timedelta(hours=4)
 """How long what a person lets through or announces counts."""
 
@@ -94,6 +105,33 @@ class Sent:
 
 
 @dataclass
+class View:
+    """One cycle as the observer sees it. Cycles that run beside each other have one each."""
+
+    since: int = 0
+    began: datetime = BEGINNING
+    person: str = ""
+    leavers: frozenset[str] = frozenset()
+    unlock: bool = False
+    first: bool = True
+    people: int = 0
+    listed: int = 0  # the tick at which Keeper's users were listed last
+    adoptable: set[str] = field(default_factory=set)  # accounts that a first plan takes over as it began
+    unlocked: set[str] = field(default_factory=set)  # accounts that this cycle has unlocked
+    unasked: set[str] = field(default_factory=set)  # accounts of whom Keeper did what nobody asked for
+    users_shown: dict[str, set[str]] = field(default_factory=dict)
+    """The accounts that the pages of Keeper's list of users showed in this cycle, by their targets."""
+
+    @property
+    def partial(self) -> bool:
+        return bool(self.person or self.leavers)
+
+
+view_in_hand: ContextVar[View | None] = ContextVar("view_in_hand", default=None)
+"""The cycle to which the current task belongs; outside of tasks it is the one that began last."""
+
+
+@dataclass
 class Ledger:
     """What the observer remembers."""
 
@@ -108,14 +146,15 @@ class Ledger:
     met: dict[str, str] = field(default_factory=dict)  # our accounts that a creation for another met: whose
     asked: dict[str, bool] = field(default_factory=dict)
     """Accounts that a person adopted, by name or not, and that no cycle has come to its end with since."""
+    reviewed: bool = False  # a person has let something of a first plan through, or the settings do
     disowned: set[str] = field(default_factory=set)
+    destroyed: list[tuple[datetime, str]] = field(default_factory=list)  # accounts that a lock deleted
     given_up: set[str] = field(default_factory=set)  # people, and addresses, whose account was disowned
     consented: set[str] = field(default_factory=set)  # addresses whose account a person adopted
     locks: set[str] = field(default_factory=set)  # accounts whose lock may be ours
     access: dict[str, tuple[datetime, bool]] = field(default_factory=dict)
     """By person and account: when a request of ours changed their access last, and whether it gave it."""
     locked_once: set[str] = field(default_factory=set)  # people and accounts that a request of ours has ever locked
-    unlocked: set[str] = field(default_factory=set)  # accounts that this cycle has unlocked
     touched: dict[str, int] = field(default_factory=dict)  # users and teams: the tick at which somebody else did
     taken: list[tuple[datetime, str, str]] = field(default_factory=list)  # time, limit, person: without consent
     queued: dict[str, tuple[datetime, int]] = field(default_factory=dict)  # groups, teams: when it was queued, tick
@@ -145,38 +184,74 @@ class Observer:
         self.keeper = keeper
         self.now = now
         self.tick = 0
+        self.changed: list[tuple[datetime, int]] = []
+        """When the truth may have changed, with the ticks."""
         self.ledger = Ledger()
         self.violations: list[Violation] = []
         self.rules = Rules()
-        self.since = 0
-        self.person = ""
-        self.unlock = False
-        self.first = True
-        self.counts_giving = True
-        self.people = 0
-        self.began = now()
+        self.latest = View(began=now())
+        self.excused: Counter[int] = Counter()
+        """How often something was let pass, by its number in docs/campaign-excuses.md."""
+        self.wronged: dict[str, str] = {}
+        """Accounts that were wronged since all of JumpCloud's reads were stale: whose."""
         self.list_lied: list[int] = []
-        self.listed = 0
         self.asked = Request("GET", "/", {}, b"")
         self.forgotten = 0
         self.bound = ""
+        self.points_lie: Callable[[], bool] = lambda: False
+        """Whether reads of one subject in JumpCloud may lie in this cycle."""
         self.users_lied: Callable[[], bool] = lambda: False
         """Whether Keeper's list of users lied in this cycle."""
         self.scope_behind: Callable[[], bool] = lambda: False
         """Whether JumpCloud showed in this cycle who was in scope before."""
-        self.users_shown: dict[str, set[str]] = {}
-        """The accounts that the pages of Keeper's list of users showed in this cycle, by their targets."""
+        self.evidence_behind: Callable[[str], bool] = lambda _: False
+        """Whether a read of this person alone showed in this cycle what JumpCloud said before."""
+        self.fates: dict[str, list[tuple[datetime, str]]] = {}
+        """By account, when it became active, locked, withdrawn (an invitation) or gone."""
         self.left: dict[str, Account | Team] = {}
         """Keeper as it was left by whatever changed it last."""
 
     def violated(self, letter: str, words: str) -> None:
         self.violations.append(Violation(letter, words))
 
+    @property
+    def view(self) -> View:
+        """The cycle that whatever happens now is part of."""
+        return view_in_hand.get() or self.latest
+
+    @property
+    def since(self) -> int:
+        return self.view.since
+
+    @property
+    def evidence_since(self) -> int:
+        """The tick since which at least the evidence was read for what is sent now: that of the cycle's beginning or,
+        where reads of one subject tell the truth, of the oldest confirmation that counts still."""
+        began = attempt_began.get()
+        if began is None or self.points_lie():
+            return self.since
+        place = bisect_right(self.changed, (began - EVIDENCE_LASTS, self.tick))
+        return max(self.since, self.changed[place - 1][1] if place else 0)
+
+    @property
+    def began(self) -> datetime:
+        return self.view.began
+
+    @property
+    def first(self) -> bool:
+        return self.view.first
+
+    def excuse(self, number: int) -> bool:
+        """Count an excuse; returns True."""
+        self.excused[number] += 1
+        return True
+
     # What happens outside of requests.
 
     def moved(self, *, by_admin: Iterable[str] = ()) -> None:
         """Something changed in JumpCloud, or an administrator changed these users or teams in Keeper."""
         self.tick += 1
+        self.changed.append((self.now(), self.tick))
         self.truth.look(self.tick)
         for subject in by_admin:
             self.ledger.touched[subject] = self.tick
@@ -194,11 +269,25 @@ class Observer:
     def _by_administrator(self) -> None:
         """What of Keeper is not as it was left, and so by somebody else."""
         now: dict[str, Account | Team] = {**self.keeper.accounts(), **self.keeper.teams()}
+        self._note_fates(now)
         for subject in now.keys() | self.left.keys():
             was, is_now = self.left.get(subject), now.get(subject)
             if was != is_now:
                 self._meddled(subject, was, is_now)
         self.left = now
+
+    def _note_fates(self, now: Mapping[str, Account | Team]) -> None:
+        for subject in now.keys() | self.left.keys():
+            was, found = self.left.get(subject), now.get(subject)
+            if not isinstance(was or found, Account) or was == found:
+                continue
+            if isinstance(found, Account) and found.node == self.rules.node:
+                how = "active" if found.active else "locked"
+            else:
+                how = "withdrawn" if isinstance(was, Account) and was.invited else "gone"
+            fate = self.fates.setdefault(subject, [])
+            if not fate or fate[-1][1] != how:
+                fate.append((self.now(), how))
 
     def _meddled(self, subject: str, was: Account | Team | None, now: Account | Team | None) -> None:
         ledger = self.ledger
@@ -208,6 +297,8 @@ class Observer:
             # What an administrator undid may never have been seen as done, and is then let through still.
             spent = agreement.spent.get(subject, set())
             undone = {effect for effect in spent if not self._holds(effect, now)}
+            if undone:
+                self.excuse(12)
             agreement.effects |= undone
             spent -= undone
         self._overtake(subject, now)
@@ -258,9 +349,7 @@ class Observer:
             if account.id in ledger.disowned:
                 continue
             external, people = account.external_id or "", by_address.get(account.email.casefold(), [])
-            theirs = external in truth.scope_since and external in people
-            left = self.first and external in truth.ever and external not in truth.scope_since and not people
-            if theirs or left:
+            if self._by_its_id(account, people):
                 ledger.ours.add(account.id)
                 ledger.owner.setdefault(account.id, external)
             elif external not in truth.ever and people:
@@ -272,8 +361,29 @@ class Observer:
             ours = account.id in ledger.ours and owner in truth.ever and owner not in truth.scope_since
             if self.first and account.locked and ours:
                 ledger.locks.add(account.id)  # before the first plan is through, a leaver's lock is taken for ours
-            if account.id in ledger.asked and self._in_doubt(account):
+            if account.id in ledger.asked and account.id in ledger.created and self._in_doubt(account):
+                self.excuse(10)
                 ledger.created.discard(account.id)
+
+    def _by_its_id(self, account: Account, people: Collection[str]) -> bool:
+        """Whether the id on an account makes it somebody's, if these people in scope have its address."""
+        external, truth = account.external_id or "", self.truth
+        theirs = external in truth.scope_since and external in people
+        left = self.first and external in truth.ever and external not in truth.scope_since and not people
+        # Somebody who belongs, though not active yet, keeps the address from a leaver.
+        return theirs or (left and not any(one != external and truth.stays(one) for one in self._addressed(account)))
+
+    def _addressed(self, account: Account) -> list[str]:
+        """Everybody in JumpCloud who has this account's address."""
+        return [one for one in self.truth.people if self.truth.address(one) == account.email.casefold()]
+
+    def _adoptable(self) -> set[str]:
+        """The accounts that a first plan which is made now takes over by the id that they bear."""
+        by_address: dict[str, list[str]] = {}
+        for person in self.truth.scope_since:
+            by_address.setdefault(self.truth.address(person), []).append(person)
+        accounts = self.keeper.accounts().values()
+        return {a.id for a in accounts if self._by_its_id(a, by_address.get(a.email.casefold(), []))}
 
     def _in_doubt(self, account: Account) -> bool:
         """Whether the account, which a person adopted, can't be taken over: it is that of several who have not left,
@@ -290,8 +400,8 @@ class Observer:
         """The cycle has linked to their owners the accounts that Keeper listed, a resync of one person that person's
         only; an account that it could give to nobody stays free."""
         for account in self.keeper.accounts().values():
-            listed = self.ledger.known.get(account.id, self.tick) <= self.listed
-            concerned = not self.person or self._is_person(account)
+            listed = self.ledger.known.get(account.id, self.tick) <= self.view.listed
+            concerned = not self.view.partial or self._is_person(account)
             if listed and concerned and account.id in self.ledger.ours and account.id in self.ledger.owner:
                 self.ledger.linked.add(account.id)
 
@@ -299,6 +409,7 @@ class Observer:
         """The state file was lost, restored, or bound anew: counting starts anew, nothing before is in the journal."""
         self.bound = ""
         ledger = self.ledger
+        ledger.reviewed = False
         ledger.taken.clear()
         ledger.agreements.clear()
         ledger.allowances.clear()
@@ -323,6 +434,7 @@ class Observer:
         for account in self.keeper.accounts().values():
             address = self.truth.address(ledger.owner.get(account.id, ""))
             if account.external_id not in self.truth.ever and account.email.casefold() != address:
+                self.excuse(9)
                 ledger.owner.pop(account.id, None)
                 ledger.linked.discard(account.id)
         self._eligible()
@@ -330,14 +442,14 @@ class Observer:
     def remembered(self) -> tuple[Any, ...]:
         """What a copy of the state file that is made now knows."""
         ledger = self.ledger
-        known = ledger.created, ledger.asked, ledger.owner, ledger.linked, ledger.locks
+        known = ledger.reviewed, ledger.created, ledger.asked, ledger.owner, ledger.linked, ledger.locks
         return deepcopy((ledger.agreements, ledger.disowned, ledger.allowances, ledger.unseen, *known))
 
     def remembers(self, copy: tuple[Any, ...]) -> None:
         """The state file is that copy: whom it manages it goes on managing, whose lock was ours by then is ours."""
         ledger = self.ledger
         ledger.agreements, ledger.disowned, ledger.allowances, unseen, *known = deepcopy(copy)
-        created, ledger.asked, owner, linked, locks = known
+        ledger.reviewed, created, ledger.asked, owner, linked, locks = known
         ledger.owner = {**{one: owner[one] for one in linked & owner.keys()}, **ledger.owner}
         ledger.linked |= linked
         ledger.created = {one for one in created if owner.get(one) == ledger.owner.get(one)}
@@ -350,6 +462,8 @@ class Observer:
 
     def agreed(self, effects: Iterable[Sequence[str]]) -> None:
         """A person lets these effects through, for four hours from the next cycle on."""
+        effects = list(effects)
+        self.ledger.reviewed |= bool(effects)
         self.ledger.agreements.append(Agreement({tuple(effect) for effect in effects}, self.tick))
 
     def cycle_begins(
@@ -358,23 +472,20 @@ class Observer:
         binding: dict[str, str] | None,
         *,
         person: str = "",
+        leavers: frozenset[str] = frozenset(),
         unlock: bool = False,
         first: bool = False,
-    ) -> None:
+    ) -> View:
         self.tick += 1
         # What the file was bound to once counts, whatever may have been written over it.
         self.bound = self.bound or (binding or {}).get("keeper", "")
-        self.since = self.tick
         self.rules = rules
-        self.person = person
-        self.unlock = unlock
-        self.first = first
-        self.began = self.now()
-        self.users_shown.clear()
-        self.ledger.unlocked.clear()
+        listed = self.latest.listed
+        self.latest = View(self.tick, self.now(), person, leavers, unlock, first, len(self.ledger.known), listed)
+        self.latest.adoptable = self._adoptable()
         self._eligible()
         self._shield()
-        self.people = len(self.ledger.known)
+        return self.latest
 
     def _shield(self) -> None:
         """Whoever was protected once stays so under whatever address, as long as that entry is in the settings."""
@@ -384,25 +495,29 @@ class Observer:
 
     def cycle_completed(self, *, whole: bool, linked: bool, applied: bool) -> None:
         """The cycle came to its end: whom it unlocked, and whom it saw active and in scope, is not locked by us."""
-        self.ledger.locks -= self.ledger.unlocked
+        self.ledger.locks -= self.view.unlocked
+        self.ledger.reviewed |= not self.view.partial and self.rules.safety.get("first_run") == "apply"
         decisions: list[Agreement | Allowance] = [*self.ledger.agreements, *self.ledger.allowances]
         for one in decisions:
             # It reads the time before it reads anything else, and may have waited for that.
             one.until = one.until or self.began + LASTS + timedelta(minutes=30)
-        self.ledger.seen |= {a.id for a in self.keeper.accounts().values() if a.node == self.rules.node}
+        if not self.view.leavers:
+            self.ledger.seen |= {a.id for a in self.keeper.accounts().values() if a.node == self.rules.node}
         if whole:
             unseen = self.ledger.unseen.items()
             self.ledger.unseen = {one: (at, wish) for one, (at, wish) in unseen if at > self.since or self._waits(one)}
         if linked:
             self._link()
-            if not self.person:
+            if not self.view.partial:
                 self.ledger.asked.clear()
         if whole and applied and self.first:
             told = {one for one, user in self.truth.people.items() if user.suspended or user.state != "STAGED"}
-            shown = {one for one, tick in self.ledger.known.items() if tick <= self.listed}
+            shown = {one for one, tick in self.ledger.known.items() if tick <= self.view.listed}
             here = [a for a in self.keeper.accounts().values() if a.node == self.rules.node and a.id in shown]
             ids = [a.external_id for a in here]  # whose id two accounts bear, neither is adopted for a leaver
-            self.ledger.created |= {a.id for a in here if a.external_id in told and ids.count(a.external_id) == 1}
+            taken_over = self.view.adoptable & self._adoptable()
+            here = [a for a in here if a.id in taken_over and ids.count(a.external_id) == 1]
+            self.ledger.created |= {a.id for a in here if a.external_id in told}
         elif whole and applied:
             self._adopted()
         if whole:
@@ -424,7 +539,8 @@ class Observer:
             owner, came = account.external_id or "", self.ledger.known.get(account.id, self.tick)
             given_up = account.id in self.ledger.disowned or account.id in self.ledger.met
             alone = ids.count(owner) == 1 and not given_up and not self._protected(account)
-            if alone and came <= self.since and self.truth.throughout(owner, self.since):
+            named = account.email.casefold() == self.truth.address(owner)  # else it is a conflict
+            if alone and named and came <= self.since and self.truth.throughout(owner, self.since):
                 self.ledger.created.add(account.id)
 
     def _protected(self, account: Account) -> bool:
@@ -440,7 +556,7 @@ class Observer:
         self.tick += 1
         if asked.method == "GET":
             if asked.path.endswith("/Users") and "startIndex=1&" in asked.target:
-                self.listed = self.tick
+                self.view.listed = self.latest.listed = self.tick
             return
         self.asked = asked
         self._journalled(asked, answer, effects, row, store)
@@ -455,6 +571,9 @@ class Observer:
                 )
         if self.rules.observes:
             self.violated("e", f"{asked.method} {asked.path} in observe mode")
+        self.ledger.reviewed |= self.rules.safety.get("first_run") == "apply"
+        if not (self.ledger.reviewed or self.view.person):
+            self.violated("d", f"{asked.method} {asked.path}, before anybody has agreed to a first plan")
         lost = {c.subject for c in effects if c.what == "delete_team"}
         for change in effects:
             if isinstance(change.after or change.before, Account):
@@ -462,18 +581,20 @@ class Observer:
             else:
                 self._team(change)
         if effects:
-            self.left = {**self.keeper.accounts(), **self.keeper.teams()}
+            left: dict[str, Account | Team] = {**self.keeper.accounts(), **self.keeper.teams()}
+            self._note_fates(left)
+            self.left = left
         self._eligible()
 
     def answered(self, asked: Request, shown: Response) -> None:
         """What the reconciler was shown, whatever Keeper had answered."""
         if asked.method == "GET" and asked.path.endswith("/Users") and shown.status == 200:
             with suppress(ValueError, TypeError, KeyError):
-                self.users_shown[asked.target] = {str(row["id"]) for row in json.loads(shown.body)["Resources"]}
+                self.view.users_shown[asked.target] = {str(row["id"]) for row in json.loads(shown.body)["Resources"]}
 
     def users_denied(self, account: str) -> bool:
         """Whether Keeper's list of users lied in this cycle, and lacked this account."""
-        return self.users_lied() and not any(account in shown for shown in self.users_shown.values())
+        return self.users_lied() and not any(account in shown for shown in self.view.users_shown.values())
 
     def _found_locked(self, rows: Iterable[dict[str, Any]]) -> None:
         """Whoever was to be locked when the process died, before that was sent, and is then found locked: nobody can
@@ -513,6 +634,8 @@ class Observer:
         for one in ledger.linked & concerned.keys() & accounts.keys():
             # Somebody whom a list that is behind shows in scope is linked too: it is theirs while it has their address.
             if self.truth.address(concerned[one]) == accounts[one].email.casefold():
+                if one not in ledger.owner:
+                    self.excuse(7)
                 ledger.owner.setdefault(one, concerned[one])
 
     def _was_whose(self, account: Account, person: str) -> bool:
@@ -559,6 +682,7 @@ class Observer:
             sent.answered = named if answer.body else set()
         if found["kind"] == "deactivate_user" and answer.status < 300 and not effects:
             # Somebody else was faster: what we asked for is so, and nobody can tell the two locks apart.
+            self.excuse(6)
             self.ledger.locks.add(target)
 
     def who(self, account: Account) -> set[str]:
@@ -571,7 +695,7 @@ class Observer:
         known = {one for one in (owner, external) if one in self.truth.ever}
         if known:
             return known
-        return {one for one in self.truth.people if self.truth.address(one) == account.email.casefold()}
+        return set(self._addressed(account))
 
     def _user(self, change: Change, lost_teams: set[str]) -> None:
         before, after = change.before, change.after
@@ -587,11 +711,13 @@ class Observer:
         who = self.who(before)
         name = before.email
         if before.active and (after is None or not after.active):
+            if after is None and not before.invited:
+                self._deleted(before)
             for person in who:
                 # Who got somebody's address in Keeper after this cycle had begun was locked as who they were before.
                 new = self.ledger.readdressed.get(before.id, 0) > self.since and before.external_id != person
-                if self.truth.throughout(person, self.since) and not new:
-                    self.violated("a", f"{name} was locked, though in scope all the time")
+                if self.truth.throughout(person, self.evidence_since) and not new:
+                    self._stale_or("a", before.id, person, f"{name} was locked, though in scope all the time")
             # A lock that may be ours, and that somebody undid by hand, is restored.
             free = before.id in self.ledger.locks or self._recently(who | {before.id}, gave=True)
             self.ledger.locks.add(before.id)
@@ -604,13 +730,14 @@ class Observer:
             if (
                 before.id not in self.ledger.locks
                 and self.rules.policy.get("reactivate", "own") != "any"
-                and not (self.unlock and self._is_person(before))
+                and not (self.view.unlock and self._is_person(before))
             ):
                 self.violated("b", f"{name} was unlocked, though locked by somebody else")
             free = self._recently(who | {before.id}, gave=False)
             self._count("max_reactivations", who | {before.id}, ("reactivate_user",), free=free)
             self._changed_access(who | {before.id}, gave=True)
-            self.ledger.unlocked.add(before.id)
+            self.view.unlocked.add(before.id)
+            self._given(before, who, "was unlocked")
             self.ledger.own_locks.discard(before.id)
             self.ledger.forgotten_locks.discard(before.id)
         had, has = _memberships(before), _memberships(after)
@@ -619,13 +746,15 @@ class Observer:
         for team in had - has:
             self._lost(before, who, team)
         # A team that is deleted takes its members with it; who they are was judged above.
-        if had - has - lost_teams:
-            for team in had - has - lost_teams:
+        for team in had - has - lost_teams:
+            if not self._is_unasked(team):
                 self._count("max_removals", who | {before.id}, ("remove", *self._team_keys(team)))
         for team in has - had:
             keys = self._team_keys(team)
-            fresh = [self.ledger.queued[key][0] for key in keys if key in self.ledger.queued]
-            if not any(at > self.began - self.rules.window - timedelta(minutes=30) for at in fresh):
+            times = [self.ledger.queued[key][0] for key in keys if key in self.ledger.queued]
+            fresh = any(at > self.began - self.rules.window - timedelta(minutes=30) for at in times)
+            self._added(before, who, team, fresh=fresh)
+            if not fresh:
                 self._count("max_grants", who | {before.id}, ("add", *keys))
 
     def _by_alias(self, before: Account, after: Account | None) -> bool:
@@ -657,14 +786,92 @@ class Observer:
                 self.violated("c", f"{now.email} keeps the id of somebody whose creation met the account by an alias")
 
     def _is_person(self, account: Account) -> bool:
-        names = {account.email.casefold(), *(self.truth.address(one) for one in self.who(account))}
-        return self.person.casefold() in names
+        who = self.who(account)
+        names = {account.email.casefold(), *(self.truth.address(one) for one in who)}
+        return self.view.person.casefold() in names or bool(self.view.leavers & who)
+
+    def _given(self, account: Account, who: Collection[str], words: str) -> None:
+        """Access was given back to whoever these are."""
+        if not who or not all(self.truth.out_throughout(person, self.evidence_since) for person in who):
+            return
+        person = next(filter(self.evidence_behind, sorted(who)), "")
+        self._stale_or("r", account.id, person, f"{account.email} {words}, though out of scope all the time")
+
+    def _added(self, account: Account, who: Collection[str], team: str, *, fresh: bool) -> None:
+        """Somebody who was there was added to a team; `fresh`: it was queued within the window."""
+        group = self._group_of(team)
+        if not group or not who:
+            return
+        apart = all(self.truth.apart_throughout(person, group, self.since) for person in who)
+        if not apart:
+            return
+        if fresh or any(self.truth.active(person) and self.truth.is_member(person, group) for person in who):
+            self.excuse(13)
+        else:
+            person = next(filter(self.evidence_behind, sorted(who)), "")
+            name = self.truth.groups.get(group)
+            words = f"{account.email} was added to {name}, though apart from its group all the time"
+            self._stale_or("r", account.id, person, words)
 
     def _lost(self, account: Account, who: set[str], team: str) -> None:
         group = self._group_of(team)
         for person in who:
-            if group and self.truth.member_throughout(person, group, self.since):
-                self.violated("a", f"{account.email} lost the team {self.truth.groups.get(group)}, though in its group")
+            if group and self.truth.member_throughout(person, group, self.evidence_since):
+                if self._is_unasked(team):
+                    self._unasked(account)
+                    continue
+                words = f"{account.email} lost the team {self.truth.groups.get(group)}, though in its group"
+                self._stale_or("a", account.id, person, words)
+
+    def _is_unasked(self, team: str) -> bool:
+        """Whether Keeper took somebody out of this team by itself, since an addition replaces."""
+        if not self.keeper.dialect.add_replaces_groups or self.asked.method != "PATCH":
+            return False
+        operations = json.loads(self.asked.body).get("Operations", [])
+        return not any(str(one["op"]).casefold() == "remove" and team in json.dumps(one) for one in operations)
+
+    def _deleted(self, account: Account) -> None:
+        """A lock deleted an account that was no invitation: three are let pass within the window, and those on the
+        wire; more only if a person agrees."""
+        self.excuse(15)
+        agreed = any(
+            self._counts(one) and ("deactivate_user", account.id) in one.effects for one in self.ledger.agreements
+        )
+        if not agreed:
+            self.ledger.destroyed.append((self.now(), account.id))
+        if len(self._within(self.ledger.destroyed)) > 3 + 3:
+            self.violated("d", f"{account.email} was deleted by a lock, after {len(self.ledger.destroyed)} others")
+
+    def _unasked(self, account: Account) -> None:
+        """Keeper did something that nobody asked for. Those on the wire can't be called back, nor can be known what no
+        answer shows; after them one is tried alone."""
+        self.excuse(15)
+        self.view.unasked.add(account.id)
+        shown = self.keeper.dialect.patch_reply == "body"
+        if shown and len(self.view.unasked) > MOST_UNASKED:
+            self.violated("a", f"{account.email} lost a team: Keeper replaces what is added to, and it goes on")
+
+    def _stale_or(self, letter: str, account: str, person: str, words: str) -> None:
+        """What nobody could know is let pass, and has to be repaired; everything else is a violation."""
+        if self.evidence_behind(person):
+            self.excuse(14)
+            self.wronged[account] = person
+        else:
+            self.violated(letter, words)
+
+    def still_wronged(self) -> list[str]:
+        """The addresses of accounts that stale reads wronged, and that are wrong still."""
+        found = []
+        for account_id, person in self.wronged.items():
+            account = self.keeper.accounts().get(account_id)
+            if account is None or account.node != self.rules.node:
+                continue
+            scope = self.truth.throughout(person, self.since)
+            out = self.truth.out_throughout(person, self.since) and not self.truth.stays(person)
+            if (scope and account.locked and account.id in self.ledger.own_locks) or (out and account.active):
+                found.append(account.email)
+        self.wronged.clear()
+        return found
 
     def _group_of(self, team: str) -> str:
         """The group whose team this is: by its id, else by its name."""
@@ -707,6 +914,10 @@ class Observer:
         self._count("max_creations", {person, account.id}, ("create_user",))
         if person in ledger.locked_once:
             self._changed_access({person, account.id}, gave=True)
+        if person in self.truth.ever and self.truth.inactive_throughout(person, self.since):
+            self._stale_or("r", account.id, person, f"{account.email} was created, though not active all the time")
+        elif person in self.truth.ever and self.truth.out_throughout(person, self.since):
+            self.excuse(13)
 
     def _touched(self, before: Account, after: Account | None) -> None:
         """Whether this account may be touched at all, and whose it is afterwards."""
@@ -740,7 +951,7 @@ class Observer:
                 if other.id == before.id or other.external_id != new or other.node != before.node:
                     continue
                 # A cycle that creates nobody need not list Keeper: who came since the last list is known to none.
-                unlisted = self.asked.method == "PATCH" and ledger.known.get(other.id, 0) > self.listed
+                unlisted = self.asked.method == "PATCH" and ledger.known.get(other.id, 0) > self.view.listed
                 if not (unlisted or self._came_unseen(other)):
                     self.violated("c", f"{self.truth.address(new)} got {name} beside {other.email}")
             ledger.owner[before.id] = new
@@ -749,7 +960,7 @@ class Observer:
 
     def _came_unseen(self, account: Account) -> bool:
         """Whether a creation met an account that came into the node after Keeper was listed for this cycle."""
-        late = self.ledger.known.get(account.id, 0) > self.listed > self.since
+        late = self.ledger.known.get(account.id, 0) > self.view.listed > self.since
         return self.asked.method == "POST" and (late or (self.first and self.users_denied(account.id)))
 
     def _team(self, change: Change) -> None:
@@ -798,7 +1009,7 @@ class Observer:
                 return
         if free or (self.first and limit in ("max_creations", "max_grants", "max_reactivations")):
             return
-        if self.person:
+        if self.view.person:
             ledger.persons.append((self.now(), min(keys)))
             if len(self._within(ledger.persons)) <= self.rules.safety.get("always_allow", 3):
                 return
@@ -810,9 +1021,17 @@ class Observer:
         who = min(keys & self.truth.ever.keys() or keys)
         ledger.taken.append((self.now(), limit, who))
         counted = self._within((at, one) for at, name, one in ledger.taken if name == limit)
-        allowed = self.rules.allowed(limit, self.people, DEFAULTS[limit])
+        allowed = self.rules.allowed(limit, self.view.people, DEFAULTS[limit])
         if len(counted) > allowed:
             self.violated("d", f"{len(counted)} people within the window, {limit} is {allowed}")
+
+    def held(self, limit: str, keys: set[str]) -> None:
+        """An operation on this subject is held by a limit."""
+        oldest = self.began - self.rules.window + timedelta(hours=1)
+        known = [self.ledger.access[key] for key in keys if key in self.ledger.access]
+        if limit == "max_reactivations" and any(at > oldest and not gave for at, gave in known):
+            words = ", ".join(account.email for one in keys if (account := self.keeper.accounts().get(one)))
+            self.violated("d", f"{words} waits for a release, though unlocking them undoes our own lock")
 
     def _counts(self, decision: Agreement | Allowance) -> bool:
         return decision.until is None or decision.until >= self.began
@@ -832,10 +1051,10 @@ class Observer:
         hides that, be it asked for or taken back, or whatever Keeper's lists denied twice."""
         closed = self.tick if sent.closed is None else sent.closed
         if sum(sent.tick <= tick <= closed for tick in self.list_lied) > 1:
-            return True
+            return self.excuse(3)
         hidden = sent.hidden or not self.keeper.dialect.shows_pending_memberships
         if hidden and sent.effects and all(_only_pending(change) for change in sent.effects):
-            return True
+            return self.excuse(2)
         return hidden and bool(sent.effects) and all(_only_adds(change) for change in sent.effects)
 
     def journal_tells_the_truth(self, rows: dict[int, dict[str, Any]], queued_shown: Callable[[str], bool]) -> None:
@@ -859,7 +1078,8 @@ class Observer:
                 if row["outcome"] == "settled" and row["state"] == "put_off" and all(map(_only_pending, sent.effects)):
                     continue
                 if row["outcome"] == "linked_to_another" and all(change.before for change in sent.effects):
-                    continue  # it met an account that was there, and that is what became of it
+                    self.excuse(4)  # it met an account that was there, and that is what became of it
+                    continue
                 if sent.kind == "rename_team" and row["outcome"] == "settled" and sent.hidden:
                     continue
                 words = f"{row['state']} ({row['outcome']}: {row['error']})"

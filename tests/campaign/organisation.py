@@ -44,8 +44,11 @@ def _free_address(world: World, draw: random.Random) -> str:
 
 
 def join(world: World, draw: random.Random) -> str:
-    if len(world.truth.people) >= 30:
-        return ""
+    return joins(world, draw) if len(world.truth.people) < 30 else ""
+
+
+def joins(world: World, draw: random.Random) -> str:
+    """Somebody joins, however many there are."""
     address = _free_address(world, draw)
     if draw.random() < 0.1:
         address = address.title()

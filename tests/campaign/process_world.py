@@ -30,7 +30,7 @@ from tests.campaign import process_child, process_time
 from tests.campaign.process_server import StormyServer, sender
 from tests.campaign.rules import HOST, scim_url
 from tests.campaign.seams import CampaignStore, Died, Weather, row_in_hand
-from tests.campaign.world import API_KEY, World
+from tests.campaign.world import API_KEY, Beside, World
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120.0
@@ -368,7 +368,8 @@ class ProcessWorld(World):
 
         return self._attempt(work, weather)
 
-    def cycle(self, order: Order, weather: Weather) -> str:
+    def cycle(self, order: Order, weather: Weather, _beside: Beside = ()) -> str:
+        """The order as a command; the daemon does by itself what is done beside it."""
         arguments = ["apply", "--wait"]
         if order.resync:
             arguments = ["resync", *([order.person] if order.person else []), "--wait"]

@@ -35,7 +35,9 @@ class Rules:
             "teams": dict(self.teams),
             "safety": dict(self.safety),
         }
-        return Settings.model_validate(document, context={"base": folder})
+        settings = Settings.model_validate(document, context={"base": folder})
+        settings._file, settings._digest = folder / "config.toml", "settings"
+        return settings
 
     @property
     def protected(self) -> set[str]:

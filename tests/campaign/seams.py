@@ -30,6 +30,10 @@ row_in_hand: contextvars.ContextVar[int | None] = contextvars.ContextVar("row_in
 """The journal row whose request the current task sends."""
 
 
+attempt_began: contextvars.ContextVar[datetime | None] = contextvars.ContextVar("attempt_began", default=None)
+"""When the current task began to send its request."""
+
+
 class Died(SystemExit):
     """The process ends here, whatever it was about to do."""
 
@@ -50,6 +54,8 @@ LATE = ("late_cut", "late_timeout", "late_error", "late_garbage")
 LISTS_LIE = ("stale", "shortened", "pathless")
 DEATHS = ("death_before", "death_after", "interrupted")
 MILD = ("slow", "half_page")
+_BEHIND = 0.8
+"""The share of reads that are stale where JumpCloud is behind as a whole."""
 _CHANGING = (*NO_EFFECT, *LATE, *LATE, *DEATHS, "slow")
 _READING = (*NO_EFFECT, *MILD, *MILD, *DEATHS)
 
@@ -59,8 +65,9 @@ _GARBAGE = (b"<html><body>Sign in to the proxy</body></html>", b'{"Resources": [
 @dataclass
 class Weather:
     """The faults of one cycle. `liars` says which side may show what is no longer or not yet true: "lists", "points"
-    (reads of one subject) or neither; never both, since then nobody could know. `muted` faults do not happen. `script`
-    says for requests whose name begins so what becomes of them."""
+    (reads of one subject) or neither; "behind" where all lists of JumpCloud are as they were, "both" where its reads of
+    one subject are too, which nobody could know. `muted` faults
+    do not happen. `script` says for requests whose name begins so what becomes of them."""
 
     seed: int
     rate: float = 0.0
@@ -69,6 +76,7 @@ class Weather:
     only: str = ""
     muted: frozenset[str] = frozenset()
     script: Mapping[str, str] = field(default_factory=dict)
+    cancelled_after: float | None = None  # seconds after which whatever the cycle waits for is cancelled
     happened: list[str] = field(default_factory=list)
     seen: Counter[str] = field(default_factory=Counter)
 
@@ -121,6 +129,7 @@ class Seam(httpx.AsyncBaseTransport):
         headers = {name.lower(): value for name, value in request.headers.items()}
         asked = Request(request.method, target, headers, request.read())
         self.sent += 1
+        attempt_began.set(self._clock())
         weather = self._weather()
         draw, name = weather.draw(f"{self.name} {request.method} {target}")
         await asyncio.sleep(draw.uniform(0.005, 0.4))
@@ -137,6 +146,9 @@ class Seam(httpx.AsyncBaseTransport):
                 return kind if weather.strikes(kind, name) else ""
         chance, which = draw.random(), draw.random()
         reading = asked.method == "GET" or "search" in asked.path
+        behind = weather.liars == "both" or (weather.liars == "behind" and self._side(asked) == "lists")
+        if reading and behind and self.name == "JumpCloud" and self._shown.get(asked.target):
+            return "stale" if chance < _BEHIND and weather.strikes("stale", name) else ""
         if reading and weather.liars and weather.liars == self._side(asked) and chance < 0.5:
             # A list that lies, or a record: the other side tells the truth in this cycle.
             kind = LISTS_LIE[int(which * len(LISTS_LIE))]
@@ -172,7 +184,9 @@ class Seam(httpx.AsyncBaseTransport):
         elif fault in NO_EFFECT:
             return await self._instead(fault, draw)
         elif fault == "stale":
-            return draw.choice(self._shown[asked.target])
+            shown = self._shown[asked.target]
+            # Lists that are behind are so all together.
+            return shown[0] if self._weather().liars == "behind" else draw.choice(shown)
         response = self._deliver(asked)
         if fault == "death_after":
             self._die(fault)
@@ -236,7 +250,7 @@ def _shortened(response: Response, draw: random.Random) -> Response:
 def _with_fewer_paths(row: Any, draw: random.Random) -> Any:
     """An object of the graph that some way leads to which is not shown."""
     paths = row.get("paths") if isinstance(row, dict) else None
-    if not paths or len(paths) < 2 or draw.random() < 0.5:
+    if not isinstance(paths, list) or len(paths) < 2 or draw.random() < 0.5:
         return row
     return {**row, "paths": draw.sample(paths, len(paths) - 1)}
 

@@ -1,16 +1,21 @@
 """Makes a failing history short: what can be left out while the same invariant still breaks, is."""
 
+import time
 from collections.abc import Callable, Sequence
 
 from tests.campaign.history import Played, Step, muted, play, without
+
+MOST_SECONDS = 90
+"""After so long the shortest history that was found is good enough."""
 
 
 def shrink(seed: int, steps: Sequence[Step], letter: str, *, tries: int = 400) -> tuple[list[Step], Played]:
     """The shortest history found within so many tries, and what it came to."""
     left = [tries]
+    until = time.monotonic() + MOST_SECONDS
 
     def fails(candidate: Sequence[Step]) -> bool:
-        if left[0] <= 0:
+        if left[0] <= 0 or time.monotonic() > until:
             return False
         left[0] -= 1
         return letter in play(seed, candidate).letters

@@ -20,6 +20,13 @@ class Truth:
     """Everybody there ever was, as last seen."""
     once: set[str] = field(default_factory=set)
     """Everybody who ever was in scope."""
+    addresses: dict[str, set[str]] = field(default_factory=dict)
+    """Every address that somebody ever had."""
+    left_scope: dict[str, int] = field(default_factory=dict)
+    left_group: dict[tuple[str, str], int] = field(default_factory=dict)
+    """The tick at which somebody was first seen out of scope, or apart from a group, after they had been there."""
+    active_people: set[str] = field(default_factory=set)
+    deactivated: dict[str, int] = field(default_factory=dict)
 
     def look(self, tick: int) -> None:
         """Take note of how things are now; to be called after everything that may have changed them."""
@@ -27,9 +34,16 @@ class Truth:
         bound = self.jumpcloud.in_scope(self.application)
         self.people = {one: self.jumpcloud.user(one) for one in home.users}
         self.ever |= self.people
+        for one in self.people:
+            self.addresses.setdefault(one, set()).add(self.address(one))
         self.groups = self.jumpcloud.groups_in_scope(self.application)
         active = {one for one in bound if self.active(one)}
         members = {(one, group) for one in active for group in bound[one]}
+        self.left_scope |= dict.fromkeys(self.scope_since.keys() - active, tick)
+        self.left_group |= dict.fromkeys(self.member_since.keys() - members, tick)
+        able = {one for one in self.people if self.active(one)}
+        self.deactivated |= dict.fromkeys(self.active_people - able, tick)
+        self.active_people = able
         self.scope_since = {one: self.scope_since.get(one, tick) for one in active}
         self.once |= active
         self.member_since = {pair: self.member_since.get(pair, tick) for pair in members}
@@ -50,6 +64,23 @@ class Truth:
 
     def member_throughout(self, person: str, group: str, since: int) -> bool:
         return self.member_since.get((person, group), since + 1) <= since
+
+    def out_throughout(self, person: str, since: int) -> bool:
+        """Whether the person was out of scope, or not active, during the whole time since then."""
+        return person not in self.scope_since and self.left_scope.get(person, 0) <= since
+
+    def apart_throughout(self, person: str, group: str, since: int) -> bool:
+        """Whether the person was not in scope through this group during the whole time since then."""
+        pair = person, group
+        return pair not in self.member_since and self.left_group.get(pair, 0) <= since
+
+    def inactive_throughout(self, person: str, since: int) -> bool:
+        """Whether the person was not active, or not there, during the whole time since then."""
+        return person not in self.active_people and self.deactivated.get(person, 0) <= since
+
+    def is_member(self, person: str, group: str) -> bool:
+        """Whether the person is a member of the group, in scope or not."""
+        return person in self.jumpcloud.organization().truth.members.get(group, ())
 
     def teams_of(self, person: str) -> set[str]:
         """The ids of the groups through which a person is in scope."""

@@ -5,8 +5,9 @@ import random
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,7 +28,7 @@ from reconciler.simulator.keeper import Keeper
 from reconciler.simulator.service import Request, Response
 from reconciler.store import StateError
 from tests.campaign.clockwork import Hanging, Loop, Time
-from tests.campaign.observer import Observer
+from tests.campaign.observer import Observer, view_in_hand
 from tests.campaign.rules import NODES, Rules, scim_url
 from tests.campaign.seams import LISTS_LIE, CampaignStore, Died, Seam, Weather, row_in_hand
 from tests.campaign.truth import Truth
@@ -36,6 +37,32 @@ API_KEY = "jca_" + "5" * 40
 FORESEEN = (jumpcloud.JumpCloudError, keeper.KeeperError, StateError, NobodyThere, HttpError, SavedPlanError)
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Spared:
+    """Whom something that is broken may keep waiting; whoever is not named here is to be served all the same."""
+
+    people: frozenset[str] = frozenset()  # and accounts
+    groups: frozenset[str] = frozenset()  # with their teams and everybody's places in them
+    teams: bool = False  # all of them
+    newcomers: bool = False
+    returned: bool = False
+    merely_left: bool = False  # leavers who are neither suspended nor deleted
+    all_but_suspended: bool = False
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that is broken until it is healed."""
+
+    words: str
+    heal: Callable[[], object]
+    spared: Spared
+
+
+Beside = Sequence[tuple[float, Order | None]]
+"""What is done beside a cycle: after so many seconds a partial cycle; None is the leaver lane."""
 
 
 class World:
@@ -52,12 +79,15 @@ class World:
         self.truth = Truth(self.jumpcloud, self.application)
         self.observer = Observer(self.truth, self.keeper, self.time.true)
         self.observer.users_lied = self._users_lied
+        self.observer.points_lie = lambda: self.weather.liars in ("points", "both")
         self.observer.scope_behind = self._scope_behind
+        self.observer.evidence_behind = self._evidence_behind
         self.rules = Rules()
         self.tokens = {node: self.keeper.token(node) for node in NODES}
         self.secrets = {API_KEY, PRIVATE_KEY, *self.tokens.values()}
         self.copies: list[tuple[bytes, tuple[Any, ...]]] = []
         self.weather = Weather(0)
+        self.troubles: list[Trouble] = []
         self.happened: list[str] = []
         self.interludes: list[tuple[int, Callable[[], str]]] = []
         self.lines: list[str] = []
@@ -78,6 +108,17 @@ class World:
         """Somebody changed JumpCloud, or these users and teams in Keeper."""
         self.jumpcloud.settle_graph()
         self.observer.moved(by_admin=subjects)
+
+    @property
+    def odd_release(self) -> bool:
+        """Whether Keeper does what nobody asks for."""
+        return self.keeper.dialect.locks_delete or self.keeper.dialect.add_replaces_groups
+
+    def heal(self) -> None:
+        """Everything that was broken works again."""
+        for trouble in self.troubles:
+            trouble.heal()
+        self.troubles.clear()
 
     # The reconciler's process.
 
@@ -147,6 +188,15 @@ class World:
     def _scope_behind(self) -> bool:
         return any(entry.startswith("stale JumpCloud") for entry in self.weather.happened)
 
+    def _evidence_behind(self, person: str) -> bool:
+        if self.weather.liars != "both":
+            return False
+        alone = tuple(f"JumpCloud GET /api/{path}/{person}" for path in ("systemusers", "v2/users"))
+        return any(kind == "stale" and name.startswith(alone) for kind, _, name in self._struck())
+
+    def _struck(self) -> Iterator[tuple[str, str, str]]:
+        return (entry.partition(" ") for entry in self.weather.happened)
+
     def _pull_the_plug(self) -> None:
         if self.store is not None:
             self.store.dead = True
@@ -199,38 +249,94 @@ class World:
         for effects in self.store.releases(newest):
             self.observer.agreed(effect for effect in effects if effect[0] in ("create_user", "add"))
 
-    def cycle(self, order: Order, weather: Weather) -> str:
-        """One cycle of the real reconciler under this weather; returns what came of it, in words."""
+    def cycle(self, order: Order, weather: Weather, beside: Beside = ()) -> str:
+        """One cycle of the real reconciler under this weather; returns what came of it, in words.
 
-        async def run(store: CampaignStore) -> Outcome:
-            return await cycle.run(self.rules.settings(self.folder), self._both(), store, order, self.time.now)
+        `beside` is carried out in the same process while it lasts, one after the other.
+        """
+
+        async def run(store: CampaignStore) -> str:
+            others = asyncio.create_task(self._partial_cycles(store, beside))
+            try:
+                outcome = await self._one_cycle(store, order, weather)
+                self.plan = outcome.plan
+                return _in_words(outcome)
+            finally:
+                if self._main is not None and self._main.cancelling():
+                    others.cancel()
+                await asyncio.gather(others, return_exceptions=True)
 
         def work() -> str:
             store = self.open()
             first = store.value("reviewed") != "1" or order.rebind
-            bound = None if order.rebind else store.value("binding")
             newest = store.newest_request()
-            self.observer.cycle_begins(self.rules, bound, person=order.person, unlock=order.unlock, first=first)
             try:
-                outcome = self._run(run(store))
+                return self._run(run(store))
             finally:
                 if first and self.rules.safety.get("first_run") == "apply":
                     self._agreed_by_the_settings(newest)
-            self.plan = outcome.plan
-            waits = any(held.limit == "first_run" for held in outcome.plan.held)
-            whole = outcome.plan.kind == "resync" and not order.person
-            # A first plan adopts the leavers whom both services show; later they are ghosts.
-            told_all = not any(entry.startswith(LISTS_LIE) for entry in weather.happened)
-            linked = not waits and not self.rules.observes
-            applied = linked and not self.rules.narrow and told_all
-            self.observer.cycle_completed(whole=whole, linked=linked, applied=applied)
-            self._show(outcome.plan)
-            held = "; ".join(f"{h.limit} {len(h.operations)}" for h in outcome.plan.held)
-            notices = Counter(notice.kind.value for notice in outcome.plan.notices)
-            told = " ".join(f"{kind}:{n}" for kind, n in notices.items() if kind != "ghost")
-            return f"{outcome.result}{f' [{held}]' if held else ''}{f' ({told})' if told else ''}"
 
         return self._attempt(work, weather)
+
+    def lane(self, weather: Weather) -> str:
+        """The leaver lane, while no other cycle runs; returns what came of it, in words."""
+
+        async def run(store: CampaignStore) -> str:
+            outcome = await self._lane(store, weather)
+            return _in_words(outcome) if outcome is not None else "nobody"
+
+        return self._attempt(lambda: self._run(run(self.open())), weather)
+
+    async def _partial_cycles(self, store: CampaignStore, beside: Beside) -> None:
+        begin = self.time.elapsed
+        for after, order in beside:
+            await asyncio.sleep(max(0.0, begin + after - self.time.elapsed))
+            name = f"resync {order.person}" if order else "the leaver lane"
+            try:
+                if order is not None:
+                    outcome: Outcome | None = await self._one_cycle(store, order, self.weather)
+                else:
+                    outcome = await self._lane(store, self.weather)
+            except FORESEEN as error:
+                self.say(f"  beside: {name}: {type(error).__name__}: {error}")
+                self.look_for_secrets("an error", str(error))
+            except Exception as error:
+                if store.dead:
+                    raise  # what the end of the process leaves behind is closed elsewhere
+                self._unforeseen(error)
+            else:
+                if outcome is not None:
+                    self.say(f"  beside: {name}: {_in_words(outcome)}")
+
+    async def _lane(self, store: CampaignStore, weather: Weather) -> Outcome | None:
+        """What the daemon does every minute."""
+        now = self.time.now()
+        found = await cycle.leavers(self.rules.settings(self.folder), self._both(), store, now)
+        return None if found is None else await self._one_cycle(store, found, weather)
+
+    async def _one_cycle(self, store: CampaignStore, order: Order, weather: Weather) -> Outcome:
+        first = store.value("reviewed") != "1" or order.rebind
+        bound = None if order.rebind else store.value("binding")
+        view = self.observer.cycle_begins(
+            self.rules, bound, person=order.person, leavers=order.leavers, unlock=order.unlock, first=first
+        )
+        view_in_hand.set(view)
+        outcome = await cycle.run(self.rules.settings(self.folder), self._both(), store, order, self.time.now)
+        self._completed(outcome, order, weather)
+        return outcome
+
+    def _completed(self, outcome: Outcome, order: Order, weather: Weather) -> None:
+        waits = any(held.limit == "first_run" for held in outcome.plan.held)
+        whole = outcome.plan.kind == "resync" and not order.partial and not self.troubles
+        # A first plan adopts the leavers whom both services show; later they are ghosts.
+        told_all = not self.troubles and not any(entry.startswith(LISTS_LIE) for entry in weather.happened)
+        linked = not waits and not self.rules.observes
+        applied = linked and not self.rules.narrow and told_all
+        self.observer.cycle_completed(whole=whole, linked=linked, applied=applied)
+        for hold in outcome.plan.held:
+            for subject in (outcome.plan.operations[number].subject for number in hold.operations):
+                self.observer.held(hold.limit, {subject.jumpcloud_id, subject.keeper_id} - {""})
+        self._show(outcome.plan)
 
     def dry_run(self, weather: Weather, *, resync: bool) -> Plan | None:
         """A plan, by a reader of the state file; it must leave no trace."""
@@ -258,7 +364,14 @@ class World:
         self._exchanges = 0
         task: asyncio.Task[T] = self._loop.create_task(work)
         self._main = task
-        return self._loop.run_until_complete(task)
+        after = self.weather.cancelled_after
+        if after is None or not self.weather.strikes("cancelled", "the cycle"):
+            return self._loop.run_until_complete(task)
+        handle = self._loop.call_later(after, task.cancel)
+        try:
+            return self._loop.run_until_complete(task)
+        finally:
+            handle.cancel()
 
     def _attempt(self, work: Callable[[], str], weather: Weather) -> str:
         """Do something in the reconciler's process, whatever becomes of that."""
@@ -271,7 +384,8 @@ class World:
         except asyncio.CancelledError:
             text = "interrupted"
             self.close()
-            self.restart()
+            if weather.cancelled_after is None:
+                self.restart()  # the process has ended; whatever is cancelled within it must leave nothing behind
         except FORESEEN as error:
             text = f"{type(error).__name__}: {error}"
             self.look_for_secrets("an error", text)
@@ -280,9 +394,7 @@ class World:
             self.kill()
             text = "hangs"
         except Exception as error:
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            self.observer.violated("x", f"{error!r} at {Path(where.filename).name}:{where.lineno}")
-            text = "".join(traceback.format_exception(error))
+            text = self._unforeseen(error)
         finally:
             self.time.pass_by()
             self.happened = weather.happened
@@ -299,6 +411,11 @@ class World:
         struck = [entry for entry in weather.happened if not entry.startswith("meanwhile")]
         return text + (f"  <- {', '.join(struck)}" if struck else "")
 
+    def _unforeseen(self, error: Exception) -> str:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        self.observer.violated("x", f"{error!r} at {Path(where.filename).name}:{where.lineno}")
+        return "".join(traceback.format_exception(error))
+
     # Secrets.
 
     def look_for_secrets(self, where: str, text: str) -> None:
@@ -313,6 +430,13 @@ class World:
 
     def logged(self, message: str) -> None:
         self.look_for_secrets("the log", message)
+
+
+def _in_words(outcome: Outcome) -> str:
+    held = "; ".join(f"{h.limit} {len(h.operations)}" for h in outcome.plan.held)
+    notices = Counter(notice.kind.value for notice in outcome.plan.notices)
+    told = " ".join(f"{kind}:{n}" for kind, n in notices.items() if kind != "ghost")
+    return f"{outcome.result}{f' [{held}]' if held else ''}{f' ({told})' if told else ''}"
 
 
 def silent(world: World) -> None:

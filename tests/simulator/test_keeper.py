@@ -442,6 +442,25 @@ def test_an_alias_is_taken_or_links(world: World) -> None:
     assert json.loads(response.body)["userName"] == "ann.b@example.com"
 
 
+# What a later release might do.
+
+
+def test_a_lock_that_deletes(world: World) -> None:
+    ann = world.keeper.add_user("ann@example.com")
+    world.play(locks_delete=True)
+    assert world.patch_user(ann, {"op": "replace", "value": {"active": False}}).status == 200
+    assert ann not in world.keeper.accounts()
+
+
+def test_an_addition_that_replaces(world: World) -> None:
+    ann = world.keeper.add_user("ann@example.com")
+    former, new = world.keeper.add_team("Former"), world.keeper.add_team("New")
+    world.keeper.add_member(ann, former)
+    world.play(add_replaces_groups=True)
+    world.patch_user(ann, {"op": "add", "path": "groups", "value": [{"value": new}]})
+    assert world.keeper.account(ann).teams == (new,)
+
+
 # Changing users.
 
 

@@ -1,0 +1,60 @@
+"""What `leavers` and `status` claim once a fault-free resync has read everything, held against the truth (t)."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from reconciler.promise import WITHDRAWN
+from reconciler.report import leavers, status
+from reconciler.simulator.keeper_records import Account
+from reconciler.store import Store
+from tests.campaign.rules import NODES
+from tests.campaign.world import World
+
+ALWAYS = datetime(2000, 1, 1, tzinfo=UTC)
+GRAIN = timedelta(minutes=2)
+"""Clocks that differ by so much are not corrected."""
+
+
+def judge(world: World, store: Store) -> None:
+    """Hold every claim against the truth."""
+    settings, now = world.rules.settings(world.folder), world.time.now()
+    for entry in leavers.document(store, settings.policy(), ALWAYS, now)["leavers"]:
+        for words in _untrue(world, entry):
+            world.observer.violated("t", f"leavers says of {entry['email']}: {entry['state']}, and {words}")
+    found = status.document(store, settings, now)
+    here = _here(world)
+    managed = [k for k, account in store.snapshot().accounts.items() if account.managed and not account.gone]
+    active = sum(k in here and here[k].active for k in managed)
+    if found["users"]["active"] != active:
+        words = f"status says that {found['users']['active']} managed people are active, and {active} are"
+        world.observer.violated("t", words)
+
+
+def _here(world: World) -> dict[str, Account]:
+    return {k: account for k, account in world.keeper.accounts().items() if account.node == NODES[0]}
+
+
+def _untrue(world: World, entry: dict[str, Any]) -> list[str]:
+    """What is wrong with one claim."""
+    account, state = _here(world).get(entry["keeper_id"]), entry["state"]
+    wrong = []
+    if state == "locked" and (account is None or account.active):
+        wrong.append("the account is not locked")
+    if state in ("gone", "not_verifiable") and account is not None:
+        wrong.append("the account is in this node")
+    if state in ("not_yet", "unlocked_again") and (account is None or account.locked):
+        wrong.append("the account is not active")
+    fate = world.observer.fates.get(entry["keeper_id"] or "", [])
+    if entry["because"] == WITHDRAWN and not any(how == "withdrawn" for _, how in fate):
+        wrong.append("no invitation was withdrawn")
+    confirmed = entry["confirmed_at"] and datetime.fromisoformat(entry["confirmed_at"])
+    if confirmed and world.time.right and not _without_access(fate, confirmed):
+        wrong.append(f"access had not ended at {confirmed}")
+    return wrong
+
+
+def _without_access(fate: list[tuple[datetime, str]], at: datetime) -> bool:
+    """Whether the account was without access about that time."""
+    before = [how for when, how in fate if when <= at - GRAIN][-1:]
+    about = [how for when, how in fate if at - GRAIN < when <= at + GRAIN]
+    return any(how != "active" for how in (*before, *about))

@@ -1,0 +1,70 @@
+"""Short histories in words: people, groups, and cycles in which single requests go wrong."""
+
+from typing import Any
+
+from reconciler.cycle import Order
+from reconciler.plan import Plan
+from tests.campaign.seams import Weather
+from tests.campaign.world import World
+
+SCIM = "/api/rest/scim/v2/123456789"
+
+
+def cycle(world: World, faults: dict[str, str] | None = None, **order: Any) -> str:
+    """A cycle in which requests that begin so go wrong so; a first plan is agreed to."""
+    world.time.elapsed += 600
+
+    def agrees(plan: Plan) -> bool:
+        world.observer.agreed(plan.effects)
+        return True
+
+    weather = Weather(1, script={f"Keeper {beginning}": kind for beginning, kind in (faults or {}).items()})
+    asked = Order(by="root", reviewed=agrees, **order)
+    text = world.cycle(asked, weather)
+    world.say(text)
+    return text
+
+
+def group(world: World, name: str) -> str:
+    one = world.jumpcloud.add_group(name)
+    world.jumpcloud.bind_group(world.application, one)
+    world.admin_changed()
+    return one
+
+
+def person(world: World, name: str, *groups: str) -> str:
+    one = world.jumpcloud.add_user(f"{name}@example.com", state="ACTIVATED", firstname=name, lastname="Test")
+    for each in groups:
+        world.jumpcloud.add_member(each, one)
+    if not groups:
+        world.jumpcloud.bind_user(world.application, one)
+    world.admin_changed()
+    return one
+
+
+def joined(world: World, name: str, *groups: str) -> tuple[str, str]:
+    """A person with an account whose invitation is accepted: both ids."""
+    one = person(world, name, *groups)
+    cycle(world)
+    account = world.keeper.account(f"{name}@example.com").id
+    world.keeper.accept_invitation(account)
+    world.keeper.approve_all()
+    world.admin_changed()
+    return one, account
+
+
+def teams_of(world: World, name: str) -> set[str]:
+    account = world.keeper.account(f"{name}@example.com")
+    return {world.keeper.teams()[team].name for team in (*account.teams, *account.pending_teams)}
+
+
+def suspend(world: World, *people: str) -> None:
+    for one in people:
+        world.jumpcloud.suspend(one)
+    world.admin_changed()
+
+
+def activate(world: World, *people: str) -> None:
+    for one in people:
+        world.jumpcloud.activate(one)
+    world.admin_changed()

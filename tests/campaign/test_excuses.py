@@ -1,0 +1,251 @@
+"""Each excuse of docs/campaign-excuses.md, as the shortest history that needs it."""
+
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.cycle import Order
+from reconciler.simulator.keeper_records import Account
+from reconciler.simulator.service import Request, Response
+from tests.campaign import decisions as campaign_decisions
+from tests.campaign import meddling
+from tests.campaign.ending import ending
+from tests.campaign.scenes import SCIM, activate, cycle, group, joined, person, suspend
+from tests.campaign.seams import Weather
+from tests.campaign.world import World
+
+HERE = Path(__file__).parent
+LIST = HERE.parents[1] / "docs" / "campaign-excuses.md"
+
+
+def test_every_excuse_is_in_the_code_and_has_a_test() -> None:
+    numbers = {int(number) for number in re.findall(r"^(\d+)\. ", LIST.read_text(encoding="utf-8"), re.MULTILINE)}
+    code = "".join((HERE / name).read_text(encoding="utf-8") for name in ("observer.py", "ending.py"))
+    tests = "".join((HERE / f"test_{name}.py").read_text(encoding="utf-8") for name in ("excuses", "regressions"))
+    assert numbers == {int(number) for number in re.findall(r"excuse\((\d+)\)", code)}
+    assert numbers == {int(number) for number in re.findall(r"excused\[(\d+)\]", tests)}
+
+
+def test_a_membership_that_is_taken_away_by_hand_before_it_ever_shows_waits_for_ever(world: World) -> None:
+    world.keeper.set_dialect(queues_every_membership=True, shows_pending_memberships=False)
+    sales = group(world, "Sales")
+    ada, account = joined(world, "ada")
+    world.jumpcloud.add_member(sales, ada)
+    world.admin_changed()
+    cycle(world)
+    (team,) = world.keeper.account(account).pending_teams
+    world.keeper.remove_member(account, team)
+    world.admin_changed(account, team)
+    ending(world, random.Random(1))
+    assert world.observer.excused[1]
+
+
+def test_what_waits_unseen_and_had_no_answer_is_not_known_to_have_arrived(world: World) -> None:
+    world.keeper.set_dialect(queues_every_membership=True, shows_pending_memberships=False)
+    sales = group(world, "Sales")
+    ada, account = joined(world, "ada")
+    world.jumpcloud.add_member(sales, ada)
+    world.admin_changed()
+    cycle(world, {f"PATCH {SCIM}/Users/{account}": "late_timeout"})
+    ending(world, random.Random(1))
+    assert world.observer.excused[2]
+
+
+def test_what_two_lists_in_a_row_deny_did_not_arrive(world: World) -> None:
+    person(world, "ada")
+    cycle(world)
+    person(world, "bob")
+    cycle(world, {f"POST {SCIM}/Users": "late_error", f"GET {SCIM}/Users?": "stale"})
+    cycle(world, {f"GET {SCIM}/Users?": "stale"}, resync=True)
+    ending(world, random.Random(1))
+    assert world.observer.excused[3]
+
+
+def test_a_lock_of_ours_that_the_state_file_can_not_know_is_somebody_elses(world: World) -> None:
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    cycle(world)
+    activate(world, ada)
+    campaign_decisions.lost(world, random.Random(1))
+    cycle(world)
+    ending(world, random.Random(1))
+    assert world.keeper.account(account).locked
+    assert world.observer.excused[5]
+
+
+def test_whose_lock_it_is_when_two_lock_at_once_nobody_can_tell(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    handle = world.keeper.handle
+
+    def locks(asked: Request) -> Response:
+        if asked.method == "PATCH" and not world.keeper.account(account).locked:
+            world.keeper.lock(account)
+            world.admin_changed(account)
+        return handle(asked)
+
+    monkeypatch.setattr(world.keeper, "handle", locks)
+    cycle(world)
+    activate(world, ada)
+    cycle(world)
+    assert world.keeper.account(account).active
+    assert world.observer.excused[6]
+
+
+def test_who_is_linked_by_a_page_that_is_behind_is_the_owner(world: World) -> None:
+    group(world, "Sales")
+    leaver = person(world, "bob")
+    account = world.keeper.add_user("bob@example.com")
+    world.admin_changed(account)
+    world.keeper.accept_invitation(account)
+    world.cycle(Order(by="root"), Weather(0))  # the first plan waits
+    suspend(world, leaver)
+    script = {"JumpCloud GET /api/systemusers?": "stale", f"Keeper POST {SCIM}/Groups": "death_after"}
+    world.observer.ledger.reviewed = True
+    world.cycle(Order(by="root", reviewed=lambda _: True), Weather(1, script=script))
+    ending(world, random.Random(1))
+    assert world.observer.excused[7]
+
+
+def test_a_name_that_is_changed_by_hand_before_it_showed_is_what_keeper_made_of_it(world: World) -> None:
+    world.keeper.set_dialect(patch_reply="none")
+    ada, account = joined(world, "ada")
+    for name in ("Berg", "Holm"):
+        cycle(world, resync=True)
+        world.jumpcloud.update_user(ada, lastname=name)
+        world.admin_changed()
+        cycle(world)
+    world.keeper.rename_user(account, family_name="Boss")
+    world.admin_changed(account)
+    ending(world, random.Random(1))
+    assert world.observer.excused[8]
+
+
+def test_an_account_without_the_id_and_the_address_of_its_owner_is_nobodys_once_the_file_is_lost(world: World) -> None:
+    world.keeper.set_dialect(ignored_attributes=frozenset({"externalId"}))
+    _, account = joined(world, "ada")
+    world.keeper.change_email(account, "eva@example.com", keep_alias=False)
+    world.admin_changed(account)
+    campaign_decisions.lost(world, random.Random(1))
+    cycle(world)
+    assert {one.email for one in world.keeper.accounts().values()} == {"ada@example.com", "eva@example.com"}
+    assert world.observer.excused[9]
+
+
+class _Chosen(random.Random):
+    """Chance that chooses this account."""
+
+    def __init__(self, account: Account) -> None:
+        super().__init__()
+        self._account = account
+
+    def random(self) -> float:
+        return 0.9
+
+    def choice(self, _seq: Any) -> Any:
+        return self._account
+
+
+def adopt(world: World, email: str) -> None:
+    """As the campaign's own step does it."""
+    assert "will be taken over" in campaign_decisions.adopts(world, _Chosen(world.keeper.account(email)))
+
+
+def test_what_a_person_adopts_is_not_taken_over_once_it_is_in_doubt(world: World) -> None:
+    person(world, "ada")
+    cycle(world)
+    ghost = world.keeper.add_user("former@example.com")
+    world.admin_changed(ghost)
+    cycle(world, resync=True)
+    adopt(world, "former@example.com")
+    for name in ("bob", "eve"):
+        world.jumpcloud.update_user(person(world, name), email="former@example.com")
+    world.admin_changed()
+    ending(world, random.Random(1))
+    assert world.observer.excused[10]
+
+
+def test_nobodys_account_stays_while_somebody_in_scope_has_its_address(world: World) -> None:
+    ada = person(world, "ada")
+    world.jumpcloud.delete_user(ada)
+    world.admin_changed()
+    person(world, "bob")
+    cycle(world)
+    account = world.keeper.add_user("ada@example.com", external_id=ada)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    adopt(world, "ada@example.com")
+    cycle(world)
+    person(world, "ada")
+    ending(world, random.Random(1))
+    assert world.observer.excused[11]
+
+
+def test_what_a_person_released_and_somebody_undid_is_let_through_still(world: World) -> None:
+    world.rules.policy["grace"] = "0s"
+    person(world, "bob")
+    ada, account = joined(world, "ada")
+    world.rules.safety = {"max_deactivations": 0, "always_allow": 0}
+    suspend(world, ada)
+    assert "max_deactivations" in cycle(world)
+    campaign_decisions.consent_to_held(world)
+    cycle(world)
+    world.keeper.unlock(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    assert world.keeper.account(account).locked
+    assert world.observer.excused[12]
+
+
+def test_a_path_that_is_behind_creates_somebody_and_the_next_cycle_undoes_it(world: World) -> None:
+    person(world, "ada")
+    cycle(world)
+    world.rules.safety = {"max_creations": 0, "always_allow": 0}
+    bob = person(world, "bob")
+    assert "max_creations" in cycle(world)
+    world.jumpcloud.unbind_user(world.application, bob)
+    world.admin_changed()
+    world.rules.safety, world.rules.policy["grace"] = {}, "0s"
+    script = {f"JumpCloud GET /api/v2/applications/{world.application}/users?": "stale"}
+    for seed in range(9):  # which of the pages of before is shown is drawn
+        world.say(world.cycle(Order(by="root"), Weather(seed, script=script)))
+    cycle(world)
+    assert [one.email for one in world.keeper.accounts().values()] == ["ada@example.com"]
+    assert world.observer.excused[13]
+
+
+def test_where_all_of_jumpcloud_is_behind_somebody_is_wronged_for_two_cycles_at_most(world: World) -> None:
+    person(world, "bob")
+    ada, _ = joined(world, "ada")
+    for seed in range(30):
+        suspend(world, ada)
+        for _ in range(3):
+            cycle(world)
+        activate(world, ada)
+        cycle(world)
+        world.say(world.cycle(Order(by="root"), Weather(seed, liars="both")))
+        campaign_decisions.repaired(world)
+        if world.observer.excused[14]:
+            break
+    assert world.observer.excused[14]
+
+
+def test_a_keeper_that_behaves_anew_does_so_to_a_few(world: World) -> None:
+    sales, legal = group(world, "Sales"), group(world, "Legal")
+    people = [person(world, f"p{number}", sales) for number in range(9)]
+    joined(world, "ada")
+    world.jumpcloud.add_member(legal, people[0])
+    world.admin_changed()
+    cycle(world, resync=True)
+    world.rules.safety = {"max_grants": "100%"}
+    world.keeper.set_dialect(add_replaces_groups=True)
+    for one in people:
+        world.jumpcloud.add_member(legal, one)
+    world.admin_changed()
+    cycle(world)
+    assert 1 <= world.observer.excused[15] <= 4
+    meddling.behaves(world, random.Random(1))
+    ending(world, random.Random(1))
