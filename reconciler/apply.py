@@ -263,6 +263,10 @@ class _Run:
         if sent is None:
             self._record(number, Result(op, State.PUT_OFF, UNCONFIRMED, words))
             return None
+        if reason := self._reason_to_wait(number, sent):
+            # Only teams that are not queued yet are left of it.
+            self._record(number, Result(op, State.PUT_OFF, "put_off", "; ".join(filter(None, (reason, words)))))
+            return None
         try:
             part = self.journal.mark_sent(number, self.clock(), replace(sent, add=self._known(sent.add)), rest, words)
         except Exception as error:

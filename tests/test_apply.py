@@ -513,3 +513,14 @@ def test_a_kind_that_is_forbidden_three_times_in_a_row_rests(store: Store) -> No
     applied(store, keeper, LOCKS[0], *(op(Kind.CREATE_USER, person) for person in people))
     found = Counter(state for state in states(store))
     assert found[State.DONE] == 1 and found[State.FAILED] in (3, 4) and found[State.PUT_OFF] >= 2
+
+
+def test_nothing_is_sent_where_only_a_team_without_an_id_is_left_after_the_confirmation(store: Store) -> None:
+    service = JumpCloud([user(1, 9)], [ENG])
+    held = snapshot([account(ADA, memberships={T9: MEMBER})], [team(ENG)])
+    keeper = Keeper([shown(account(ADA), ENG)], [shown_team(ENG)])
+    moves = op(Kind.UPDATE_USER, ADA, add=(ref(group(8), ""),), remove=(ref(ENG),))
+    done = applied(store, keeper, moves, held=held, jumpcloud=service)
+    assert keeper.sent == []
+    (result,) = done.results.values()
+    assert result.state is State.PUT_OFF and "Group 8" in result.error and "Group 9" in result.error
