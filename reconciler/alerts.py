@@ -17,7 +17,7 @@ from reconciler.pilot import left_outside
 from reconciler.plan import Kind, Notice, NoticeKind, Operation, Plan, Rule
 from reconciler.policy import Mode, OutOfScope, Policy
 from reconciler.promise import leavers, not_here, whereabouts
-from reconciler.rows import JournalRow
+from reconciler.rows import UNASKED, JournalRow
 from reconciler.waiting import WaitingMember, waiting
 
 if TYPE_CHECKING:
@@ -455,7 +455,7 @@ def _of_notice(now: Situation, notice: Notice) -> Iterator[Fact]:
         yield Fact(AlertKind.ADDRESS_CONFLICT, key, subject.name, notice.message, now.at)
     elif notice.kind is NoticeKind.KEEPER_DISAGREES:
         # Without an operation that failed by it, the notice is about something that merely does not show yet.
-        failed = [r.operation for r in now.results if r.outcome == NoticeKind.KEEPER_DISAGREES]
+        failed = [r.operation for r in now.results if r.outcome in (NoticeKind.KEEPER_DISAGREES, UNASKED)]
         kinds = {op.kind for op in failed if op.subject == subject and op.kind not in now.passed}
         for kind in sorted(kinds):
             yield Fact(AlertKind.KIND_STOPPED, kind.value, kind.value, notice.message, now.at)

@@ -7,8 +7,8 @@ on one subject first.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence, Set
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ from reconciler.match import same
 from reconciler.model import DISPLAY_NAME, EXTERNAL_ID, USER_NAME, Account, KeeperTeam, KeeperUser, Snapshot, Team
 from reconciler.plan import PHASES, Kind, Notice, NoticeKind, Operation, Rule, TeamRef
 from reconciler.promise import joined, left_node_words
-from reconciler.rows import GONE, UNCONFIRMED, VANISHED, State
+from reconciler.rows import GONE, UNASKED, UNCONFIRMED, VANISHED, State
 from reconciler.safety import MOST_VANISHED
 from reconciler.snapshot import after_team, after_user, gone
 
@@ -155,6 +155,8 @@ class _Run:
         self.team_of = {group: k for group, k in self.former_team_of.items() if not snapshot.teams[k].gone}
         self.canaries = Canaries(journal, clock)
         self.workers = asyncio.Semaphore(in_flight)
+        # That an account is gone shows only after its lock: more under way at once would be more than may be gone.
+        self.locks = asyncio.Semaphore(MOST_VANISHED)
         self.begun: set[int] = set()
         self.broken: Exception | None = None
 
@@ -171,14 +173,15 @@ class _Run:
         so whoever waited for one and kept the other would make both runs wait for ever.
         """
         hands = self.journal.hands
-        while True:
-            async with self.workers:
-                if hands.free(op.subject.key) and self.canaries.free(op.kind):
-                    with self.canaries.turn(op.kind) as canary:
-                        await self._taken(number, op, canary=canary)
-                    return
-            await hands.until_free(op.subject.key)
-            await self.canaries.until_free(op.kind)
+        async with self._place_of(number, op):
+            while True:
+                async with self.workers:
+                    if hands.free(op.subject.key) and self.canaries.free(op.kind):
+                        with self.canaries.turn(op.kind) as canary:
+                            await self._taken(number, op, canary=canary)
+                        return
+                await hands.until_free(op.subject.key)
+                await self.canaries.until_free(op.kind)
 
     async def _taken(self, number: int, op: Operation, *, canary: bool) -> None:
         verdict = await self._carry_out(number, op, canary=canary)
@@ -188,6 +191,23 @@ class _Run:
             self.canaries.passed(op.kind)
         elif isinstance(verdict, Disagreement) and self.canaries.failed(op.kind, verdict):
             self._tell_stopped(op, str(verdict))
+
+    @asynccontextmanager
+    async def _place_of(self, number: int, op: Operation) -> AsyncIterator[None]:
+        """Wait until a lock may begin: those under way and those after which an account was gone are few together."""
+        if op.kind is not Kind.DEACTIVATE_USER or number in self.agreed:
+            yield
+            return
+        await self.locks.acquire()
+        try:
+            yield
+        finally:
+            result = self.applied.results.get(number)
+            if result is None or result.outcome != GONE:
+                self.locks.release()
+            elif self.vanished >= MOST_VANISHED:
+                for _ in range(MOST_VANISHED):  # whoever waits finds that it has to wait for a person
+                    self.locks.release()
 
     def _tell_stopped(self, op: Operation, words: str) -> None:
         self.applied.notices.append(
@@ -264,7 +284,8 @@ class _Run:
             await self._not_born(number, op, error.made)
         except Disagreement as error:
             # What was read back may be older than the change: a list of the node decides.
-            self._record(number, Result(op, State.UNKNOWN, DISAGREES, str(error)))
+            outcome = UNASKED if isinstance(error, Unasked) else DISAGREES
+            self._record(number, Result(op, State.UNKNOWN, outcome, str(error)))
             return error
         except Exception as error:
             # Nobody knows what became of it: it stays sent in the journal, and the next start asks Keeper.

@@ -6,7 +6,7 @@ until an answer shows an effect that nobody asked for.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -126,8 +126,8 @@ def disagreement(
 def unasked(op: Operation, active: bool | None, address: str, teams: frozenset[str], shown: KeeperUser) -> str:
     """Describe an effect that nobody asked for, against what was there before; "" where there is none."""
     name = op.subject.name
-    if op.kind is Kind.UPDATE_USER and shown.active and active is False:
-        return f"an update of {name} unlocked the user"
+    if op.kind is Kind.UPDATE_USER and shown.active is not None and active is (not shown.active):
+        return f"an update of {name} {'unlocked' if shown.active else 'locked'} the user"
     asked = any(change.attribute == USER_NAME for change in op.changes)
     now = shown.attributes.get(USER_NAME, "")
     if now and address and not asked and not same(USER_NAME, now, address):
@@ -142,7 +142,17 @@ def suspicious(op: Operation, account: Account | None, reply: KeeperUser | None,
     """Whether an answer shows an effect that nobody asked for, as far as the snapshot knows what was there before."""
     if account is None or reply is None or op.kind is Kind.CREATE_USER:
         return False
-    shown = frozenset(team for team, membership in account.memberships.items() if membership.shown)
     # An answer without any team may just not show them.
-    teams = shown - set(removed) if reply.teams else frozenset()
+    teams = _teams_shown(account) - set(removed) if reply.teams else frozenset()
     return bool(unasked(op, account.active, account.email, teams, reply))
+
+
+def seen_later(op: Operation, before: Account, now: Account, removed: Collection[str]) -> bool:
+    """Whether a list of Keeper shows an effect that nobody asked for on a user whom the operation has changed since the
+    list before. Somebody else may have done it as well: the next canary tells."""
+    shown = KeeperUser(now.keeper_id, now.shown, now.active, _teams_shown(now))
+    return bool(unasked(op, before.active, before.email, _teams_shown(before) - set(removed), shown))
+
+
+def _teams_shown(account: Account) -> frozenset[str]:
+    return frozenset(team for team, membership in account.memberships.items() if membership.shown)

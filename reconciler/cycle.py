@@ -15,6 +15,7 @@ from loguru import logger
 from reconciler import apply as executor
 from reconciler import consent, exits, pace
 from reconciler.births import LINKED, UNDO_DUE, UNDO_WORDS
+from reconciler.canary import seen_later
 from reconciler.clocks import Timekeeper
 from reconciler.config import Settings
 from reconciler.confirm import Confirmation, preview, unconfirmed_locks
@@ -237,6 +238,8 @@ async def run(
                 if not order.partial and read.snapshot.inventory != read.before.inventory:
                     store.keep_inventory(read.snapshot.inventory)
                 _note_unknown(store, read, time.now)
+                if read.kind == "resync" and not order.partial:
+                    _back_to_canary(store, read)
             planned = line.written_ahead(run_id, judged, learnt)
             await deciding.aclose()
             return await line.applied(run_id, judged, learnt, planned, read, time.clock, stopping)
@@ -649,6 +652,17 @@ def _tell_refused(applied: executor.Applied, number: int, part: int, outcome: Se
     applied.notices.append(Notice(NoticeKind.CONFLICT, refused.operation.subject, outcome.words))
     if outcome.undo is not None:
         applied.results[part] = executor.Result(outcome.undo, State.PUT_OFF, UNDO_DUE, UNDO_WORDS)
+
+
+def _back_to_canary(store: Store, read: Read) -> None:
+    """Send the kinds back to their canaries after which the list of Keeper shows an effect that nobody asked for."""
+    before, now = read.before, read.snapshot.accounts
+    for row in store.journal(before.read_at) if before.read_at is not None else ():
+        op, key = row.operation, row.operation.subject.keeper_id
+        if row.state is not State.DONE or key not in before.accounts or key not in now or now[key].gone:
+            continue
+        if seen_later(op, before.accounts[key], now[key], [team.keeper_id for team in op.remove]):
+            store.close_kind(op.kind)
 
 
 _LOOKED_ONCE = "Keeper does not show it; it is asked once more before this is given up"

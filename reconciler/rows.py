@@ -31,6 +31,9 @@ VANISHED = "vanished"
 """The outcome of a lock after which an account was not there that had been no invitation."""
 UNCONFIRMED = "unconfirmed"
 """The outcome of an operation that a confirming read did not bear out."""
+UNASKED = "unasked_effect"
+"""The outcome of an operation after which a read-back showed an effect that nobody asked for. That a list shows what
+was asked for does not open its kind."""
 
 
 class State(StrEnum):
