@@ -67,7 +67,7 @@ def _hold(plan: Plan, release_command: str) -> Iterator[str]:
     for meaning in words.meanings(plan):
         yield f"- What it means: {_ours(meaning)}"
     for check in words.checks(plan):
-        yield f"- Check in JumpCloud {_text(check)}"
+        yield f"- Check {_text(check)}"
     yield f"- {words.OTHERWISE}"
     yield ""
     for lead, commands in words.commands(plan, release_command):

@@ -85,7 +85,7 @@ def _hold(plan: Plan, width: int, colour: bool, release_command: str) -> list[st
         lines += wrapped(f"The plan: {words.amounts(plan.operations)}.", width)
         lines += [line for held in words.reasons(plan)[1:] for line in wrapped(f"Also: {words.why(held)}", width)]
     lines += [line for meaning in words.meanings(plan) for line in wrapped(f"What it means: {meaning}", width)]
-    lines += [line for check in words.checks(plan) for line in wrapped(f"Check in JumpCloud {check}", width)]
+    lines += [line for check in words.checks(plan) for line in wrapped(f"Check {check}", width)]
     for lead, commands in words.commands(plan, release_command):
         lines += wrapped(lead, width)
         lines += [styled(f"  {command}", colour, bold=True) for command in commands]

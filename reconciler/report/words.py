@@ -83,7 +83,7 @@ HOLDS = {
     "vanished": (_PART, "in Keeper's Admin Console whether the accounts that are gone were deleted or only invited."),
     "hidden": (_PART, "whether these people are still there, and whether the administrator's role may read them."),
 }
-"""By limit: what the hold means, and what to check in JumpCloud, if anything."""
+"""By limit: the meaning of the hold, and what to check, if anything: in JumpCloud where it names no other place."""
 
 STATES = {"failed": "failed", "unknown": "without a known outcome", "put_off": "put off"}
 """What became of an operation that is not done."""
@@ -407,11 +407,11 @@ def meanings(plan: Plan) -> list[str]:
 
 
 def checks(plan: Plan) -> list[str]:
-    """What to check in JumpCloud before a held plan is let through."""
+    """List the things to check before a held plan is let through, each with its place."""
     found = [HOLDS[held.limit][1] for held in plan.held if held.limit in HOLDS]
     if any(held.limit == "first_run" for held in plan.held) and Kind.DEACTIVATE_USER.value in plan.counts:
         found[found.index(_SCOPE)] = f"{_SCOPE.rstrip('.')}, above all whoever is under Lock."
-    return list(dict.fromkeys(check for check in found if check))
+    return list(dict.fromkeys(c if c.startswith("in ") else f"in JumpCloud {c}" for c in found if c))
 
 
 def commands(plan: Plan, release_command: str) -> Iterator[tuple[str, Sequence[str]]]:
