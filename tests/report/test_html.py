@@ -121,7 +121,7 @@ def test_a_held_plan_says_what_happened_to_whom_what_to_check_and_what_to_type()
         "40 people would be locked out of Keeper (40 no longer bound to the application in JumpCloud):",
         "person000@example.com",
         "and 34 more",
-        "Check that these people really left",
+        "Check in JumpCloud that these people really left",
         f"reconciler release {plan.id}",
         "If it was a mistake, put it right in JumpCloud.",
     ]
