@@ -74,6 +74,11 @@ class Confirmation:
     clock: Clock = CLOCK
     _searched: dict[str, tuple[Stamp, Status | None]] = field(default_factory=dict)
     _searching: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _refused: bool = False
+    _places: dict[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._places = {user_id: place for place, user_id in enumerate(self.creations)}
 
     def concerns(self, op: Operation) -> bool:
         """Whether an operation changes access, so that it has to be confirmed. An undo takes back what Keeper linked to
@@ -154,16 +159,29 @@ class Confirmation:
         return Finding(stamp, None if status is Status.ACTIVE else Doubt(True, words))
 
     async def _status_for_creation(self, user_id: str) -> tuple[Stamp, Status | None]:
-        if len(self.creations) <= FEW or user_id not in self.creations:
-            return await self._stamped(self.jumpcloud.status_of(user_id))
+        """The status and when it was asked for: by a search that many share, else by the user's own record."""
+        known = await self._status_by_search(user_id) if len(self.creations) > FEW else None
+        if known is not None and known[1] is not None:
+            return known
+        return await self._stamped(self.jumpcloud.status_of(user_id))
+
+    async def _status_by_search(self, user_id: str) -> tuple[Stamp, Status | None] | None:
+        """The status that a search has shown lately, None for a user whom it did not find; None too where searches
+        cannot be relied on, or take too long."""
+        place = self._places.get(user_id)
         async with self._searching:
-            if (known := self._searched.get(user_id)) is None or known[0].age(self.clock) > SEARCH_LASTS:
-                place = self.creations.index(user_id)
+            known = self._searched.get(user_id)
+            if place is not None and not self._refused and not self._is_fresh(known):
                 wanted = self.creations[place : place + SEARCHED]
                 stamp, found = await self._stamped(self.jumpcloud.statuses(wanted))
-                self._searched = {one: (stamp, found.get(one)) for one in wanted}
+                self._refused = found is None
+                # Several workers are at it: one may come to the end of the last search after this one.
+                self._searched |= {one: (stamp, (found or {}).get(one)) for one in wanted}
                 known = self._searched[user_id]
-        return known
+        return known if self._is_fresh(known) else None
+
+    def _is_fresh(self, known: tuple[Stamp, Status | None] | None) -> bool:
+        return known is not None and known[0].age(self.clock) <= SEARCH_LASTS
 
     async def _stamped(self, read: Awaitable[T]) -> tuple[Stamp, T]:
         """What a read tells, and since when that is so at least."""

@@ -646,26 +646,11 @@ class JumpCloud:
             skip += page.length
         return None
 
-    async def statuses(self, ids: Collection[str]) -> Mapping[str, Status]:
-        """The status of each of these users, by searches of a hundred ids; who is gone is missing.
-
-        Who is missing from a search is read alone, so that a search never says that somebody is gone. The status of
-        somebody whose own record gives no clear answer is unknown.
-        """
-        wanted = frozenset(map(checked_id, ids))
-        found = (await self._search(wanted, "", None) if wanted else {}) or {}
-        missing = sorted(wanted - found.keys())
-
-        async def alone(user_id: str) -> Status | None:
-            try:
-                return await self.status_of(user_id)
-            except JumpCloudError as error:
-                _unless_refused(error)
-                return Status.UNKNOWN
-
-        own = dict(zip(missing, await together(map(alone, missing)), strict=True))
-        known = {user_id: user.status for user_id, (user, _) in found.items()}
-        return known | {user_id: status for user_id, status in own.items() if status is not None}
+    async def statuses(self, ids: Collection[str]) -> Mapping[str, Status] | None:
+        """The status of each of these users whom searches of a hundred ids find; None where the search does not do as
+        it is asked. A user who is missing may be there all the same."""
+        found = await self._search(frozenset(map(checked_id, ids)), "", None)
+        return None if found is None else {user_id: user.status for user_id, (user, _) in found.items()}
 
     async def record(self, user_id: str, /) -> User | None:
         """The user, bound to nothing: by the own record, or by a search where that is missing or can't be read.

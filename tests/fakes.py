@@ -1,5 +1,6 @@
 """Both services by hand, with the interface of the real clients: for tests of what is done with their answers."""
 
+import asyncio
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -118,6 +119,7 @@ class JumpCloud(jumpcloud.JumpCloud):
         self.member_of = {one.id: one.groups for one in self.people.values()}
         self.fails: set[str] = set()
         self.asked: list[str] = []
+        self.searches = True
 
     def _read(self, user_id: str) -> User | None:
         self.asked.append(user_id)
@@ -132,9 +134,10 @@ class JumpCloud(jumpcloud.JumpCloud):
     async def record(self, user_id: str, /) -> User | None:
         return self._read(user_id)
 
-    async def statuses(self, ids: Collection[str]) -> Mapping[str, Status]:
+    async def statuses(self, ids: Collection[str]) -> Mapping[str, Status] | None:
         self.asked.append(f"search for {len(ids)}")
-        return {one: self.people[one].status for one in ids if one in self.people}
+        await asyncio.sleep(0)
+        return {one: self.people[one].status for one in ids if one in self.people} if self.searches else None
 
     async def status_of(self, user_id: str, /) -> Status | None:
         known = self._read(user_id)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from reconciler.confirm import MOST_IN_DRY_RUN, Confirmation, Finding, preview
-from reconciler.model import Status
+from reconciler.model import Status, User
 from reconciler.plan import Change, Kind, NoticeKind, Operation, Plan, Rule, Scope, Subject, TeamRef
 from reconciler.safety import Judged
 from tests.fakes import JumpCloud
@@ -216,3 +216,40 @@ def test_many_creations_share_one_search_and_few_are_read_alone() -> None:
     few = JumpCloud(people)
     asyncio.run(Confirmation(few, (), {}, creations=[people[0].id]).of(op(Kind.CREATE_USER, people[0])))
     assert few.asked == [people[0].id]
+
+
+def test_creations_that_share_searches_need_one_for_each_hundred_however_many_workers_there_are() -> None:
+    people = [user(n) for n in range(100, 600)]
+    service = JumpCloud(people)
+    confirmation = Confirmation(service, (), {}, creations=[person.id for person in people])
+    workers = asyncio.Semaphore(8)
+
+    async def one(number: int) -> Finding:
+        async with workers:
+            # Not all workers are as fast.
+            for _ in range(number % 7):
+                await asyncio.sleep(0)
+            return await confirmation.of(op(Kind.CREATE_USER, people[number]))
+
+    async def go() -> list[Finding]:
+        return list(await asyncio.gather(*map(one, range(len(people)))))
+
+    assert all(finding.doubt is None for finding in asyncio.run(go()))
+    assert len(service.asked) <= 7
+
+
+def test_creations_are_read_alone_and_once_where_searches_are_refused_or_find_nobody() -> None:
+    people = [user(n) for n in range(100, 130)]
+    for searches in (False, True):
+        service = JumpCloud(people)
+        service.searches = searches
+        strangers = [user(n) for n in range(200, 230)]
+        asked = people if not searches else strangers
+        confirmation = Confirmation(service, (), {}, creations=[person.id for person in asked])
+
+        async def go(made: Confirmation, asked: list[User]) -> list[Finding]:
+            return list(await asyncio.gather(*(made.of(op(Kind.CREATE_USER, person)) for person in asked)))
+
+        found = asyncio.run(go(confirmation, asked))
+        assert [finding.doubt is None for finding in found] == [not searches] * 30
+        assert sorted(service.asked) == sorted([*(person.id for person in asked), "search for 30"])
