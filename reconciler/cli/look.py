@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from reconciler.cli.output import report, say
 from reconciler.exits import CHANGES, FAILED, HELD, USAGE
 
 if TYPE_CHECKING:
+    from reconciler.config import Settings
     from reconciler.plan import Plan
     from reconciler.reading import Services
 
@@ -107,6 +109,8 @@ def plan(
         report(json.dumps(SCHEMA, indent=2), "json")
         return
     settings = settings_of(config)
+    for path in filter(None, (output, save)):
+        _refuse_own(path, settings)
     with Store.open(settings.state_path(), write=False) as store, shown() as progress:
         made = with_services(
             settings,
@@ -148,6 +152,18 @@ def _rendered(made: "Plan", form: str, tenant: str, output: Path | None) -> str:
     from reconciler.report.text import render
 
     return render(made, width=width(), colour=colour() and output is None) + "\n"
+
+
+def _refuse_own(path: Path, settings: "Settings") -> None:
+    """End with 2 where a result would replace the settings or the state file, or what SQLite keeps beside it."""
+    state = settings.state_path()
+    target, own = os.path.realpath(path), os.path.realpath(state)
+    for what, hit in (
+        ("the settings file", target == os.path.realpath(settings.file)),
+        ("the state file", target == own or target.startswith(f"{own}-")),
+    ):
+        if hit:
+            raise click.ClickException(f"{path} is {what}: it was not replaced. Name another file for the result.")
 
 
 def _write(path: Path, text: str) -> None:

@@ -311,3 +311,15 @@ def test_the_demo_needs_a_folder(tmp_path: Path) -> None:
 def test_the_demo_on_a_terminal_without_unicode(tmp_path: Path) -> None:
     whole = demo(tmp_path, "--users", "20", "--groups", "4")
     assert (whole.returncode, whole.stdout.isascii()) == (0, True), whole.stdout
+
+
+@pytest.mark.parametrize("option", ["--output", "--save"])
+def test_a_plan_never_replaces_the_settings_or_the_state_file(world: World, option: str) -> None:
+    world.group("Engineering")
+    world.run("apply")
+    (world.folder / "link").symlink_to("config.toml")
+    for name in ("config.toml", "link", "state/reconciler.db", "state/reconciler.db-wal"):
+        kept = (world.folder / name).read_bytes() if (world.folder / name).exists() else b""
+        assert "it was not replaced" in world.run("plan", option, name, expect=2).stderr
+        assert kept == ((world.folder / name).read_bytes() if (world.folder / name).exists() else b"")
+    world.run("apply")
