@@ -52,7 +52,7 @@ def test_all_is_well_with_everything_that_was_done(world: World) -> None:
     text = page(world, "P0@example.com")
     assert text.endswith("enterprise-user --invite p0@example.com")
     assert "created: joined the scope through Engineering" in text
-    assert len(world.front.requests) + len(world.back.requests) <= 10
+    assert len(world.front.requests) + len(world.back.requests) <= 12
     found = explain(world, "P0@example.com")
     assert verdict(found) == ("in_line", "enterprise-user --invite p0@example.com")
     assert found["verdict"]["text"] == "in scope in JumpCloud through Engineering; active in Keeper."
