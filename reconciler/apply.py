@@ -543,7 +543,8 @@ class _Run:
         """Record a creation that Keeper linked to another account as failed, and undo the link at once."""
         known, _ = self._before(made.id)
         sent = replace(op, add=self._known(op.add))
-        undo = births.undoing(sent, made, known)
+        mine = (one for _, one in self.operations if one.subject.keeper_id == made.id)
+        undo = births.undoing(sent, made, known, frozenset(team.keeper_id for one in mine for team in one.add))
         other = made.attributes.get(USER_NAME, "") or made.id
         words = births.refused_words(births.wanted_address(op), other, managed=known is not None and known.managed)
         self.applied.notices.append(Notice(NoticeKind.CONFLICT, op.subject, words))

@@ -6,7 +6,7 @@ the same address under an id that no earlier list had. Any other link is undone,
 until a person decides, the address changes, or that account ends.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import replace
 
 from reconciler import addresses
@@ -55,12 +55,13 @@ def wanted_address(op: Operation) -> str:
     return next((change.after for change in op.changes if change.attribute == USER_NAME), op.subject.name)
 
 
-def undoing(op: Operation, made: KeeperUser, known: Account | None) -> Operation | None:
+def undoing(op: Operation, made: KeeperUser, known: Account | None, wanted: Set[str] = frozenset()) -> Operation | None:
     """The operation that gives an account back what the last list showed; None where nothing is to be undone.
 
     `op` is the creation as it was sent, `made` the account as Keeper showed it afterwards. Of an account that no list
     has shown only the id and the teams of the request are taken back. A link does not lock anybody: the lock that a
-    list showed is set again, and no other change of access is undone.
+    list showed is set again, and no other change of access is undone. `wanted` are the Keeper ids of teams that the
+    plan gives to the account's owner: a membership may wait for approval, unseen, and is left.
     """
     person = op.subject.jumpcloud_id
     # The client sends the address where there is no display name.
@@ -76,7 +77,7 @@ def undoing(op: Operation, made: KeeperUser, known: Account | None) -> Operation
     if known is not None and not known.active and made.active:
         changes.append(Change(_ACTIVE, "true", "false"))
     memberships = known.memberships if known else {}
-    kept = {team_id for team_id, one in memberships.items() if one.shown or one.ours}
+    kept = {team_id for team_id, one in memberships.items() if one.shown or one.ours} | wanted
     teams = [team for team in op.add if team.keeper_id and team.keeper_id not in kept]
     # A membership that waits for approval may not show; where the account took the rest, it took that too.
     remove = tuple(team for team in teams if changes or team.keeper_id in (made.teams or ()))

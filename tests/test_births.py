@@ -192,6 +192,17 @@ def test_an_account_that_another_run_has_in_hand_is_given_back_by_the_next_cycle
     assert store.snapshot().refused_births[ADA.id].undo is not None
 
 
+def test_a_team_that_the_plan_gives_to_the_owner_is_not_taken_back(store: Store) -> None:
+    """Their membership may wait for approval, unseen, since before the state file was lost."""
+    held = account(EVE)
+    keeper = node(held)
+    keeper.shows[ADA.email] = linked(held)
+    given = op(Kind.UPDATE_USER, EVE, changes=(), add=(ref(ENG),))
+    applied(store, keeper, snapshot([held], [team(ENG)]), JOINS, given)
+    assert not [what for what, _ in keeper.sent if f"-{T9}" in what]
+    assert keeper.users[held.keeper_id].teams == frozenset({T9})
+
+
 def test_an_undo_rests_on_no_evidence_of_the_creation() -> None:
     assert not Sure().concerns(op(Kind.UPDATE_USER, ADA, rule=Rule.UNDONE, remove=(ref(ENG),)))
 

@@ -252,3 +252,25 @@ def test_a_keeper_that_behaves_anew_does_so_to_a_few(world: World) -> None:
     assert 1 <= world.observer.excused[15] <= 4
     meddling.behaves(world, random.Random(1))
     ending(world, random.Random(1))
+
+
+def test_a_membership_that_waits_unseen_goes_with_the_one_that_a_link_by_an_alias_has_added(world: World) -> None:
+    world.keeper.set_dialect(links_aliases=True, queues_every_membership=True, shows_pending_memberships=False)
+    sales = group(world, "Sales")
+    ada, _ = joined(world, "ada")
+    world.jumpcloud.add_member(sales, ada)
+    world.admin_changed()
+    cycle(world)
+    stranger = world.keeper.add_user("stranger@example.com", state="invited")
+    (team,) = world.keeper.teams()
+    world.keeper.add_member(stranger, team)
+    for address in ("bob@example.com", "stranger@example.com"):
+        world.keeper.change_email(stranger, address)
+    world.admin_changed(stranger)
+    bob = person(world, "bob")
+    world.jumpcloud.add_member(sales, bob)
+    world.admin_changed()
+    cycle(world, resync=True)
+    ending(world, random.Random(1))
+    assert world.keeper.account(stranger).external_id in (None, "")
+    assert world.observer.excused[16] and not world.observer.violations
