@@ -110,6 +110,9 @@ def diff(
     work.quarantine()
     work.undo_links()
     due = [op for op in work.operations if op.kind is Kind.DEACTIVATE_USER or op.subject.key not in uncertain]
+    for op in work.operations:
+        if op.subject.key in uncertain and op.kind in (Kind.CREATE_USER, Kind.REACTIVATE_USER):
+            work.notice(NoticeKind.UNCONFIRMED, op.subject, _OPEN_OUTCOME)
     if not from_list:
         due = [part for op in due if (part := fallback.from_snapshot(op)) is not None]
     operations = [work.judged(op) for op in due if work.concerns(op.subject.key)]
@@ -131,6 +134,12 @@ def diff(
     )
     upcoming = () if focus else tuple(one for one in work.upcoming if work.would_send(one.operation))
     return Decision(plan, work.learnt(), upcoming, names_nobody(policy, directory))
+
+
+_OPEN_OUTCOME = (
+    "in scope, but not let in yet: the outcome of the last change is not known, and it may still take effect. Keeper "
+    "is asked again by a cycle that begins two minutes after it was sent, and what is missing then is sent"
+)
 
 
 def _notice_order(notice: Notice) -> tuple[int, str, str, str]:

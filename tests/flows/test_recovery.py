@@ -234,3 +234,23 @@ def test_drift_in_keeper_is_no_unasked_effect_of_the_canary(world: World) -> Non
     world.jumpcloud.update_user(people[0], displayname="Another Name")
     done = world.run("apply", expect=None)
     assert done.returncode == 0
+
+
+def test_somebody_whose_unlocking_was_cut_off_is_not_called_in_line(world: World) -> None:
+    group = world.group("Engineering")
+    ada = world.person("ada", group)
+    world.run("apply")
+    accept(world)
+    world.jumpcloud.suspend(ada)
+    world.run("apply")
+    world.jumpcloud.activate(ada)
+    rule = world.back.faults.add(hang(effect=False), method="PATCH")
+    process = world.start("resync", "ada@example.com")
+    while not rule.fired:
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    world.back.faults.clear()
+    said = " ".join(world.run("apply", expect=5).stdout.split())
+    assert "ada@example.com: in scope, but not let in yet" in said
+    assert "are in line" not in said
