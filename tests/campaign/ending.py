@@ -62,12 +62,18 @@ def one_thing_broken(world: World, draw: random.Random) -> None:
         return
     world.troubles.append(found)
     world.say(f"broken: {found.words}")
+    held = False
     for number in range(3):  # grace begins with the first
         world.time.elapsed += 2400
-        world.say(f"the leaver lane:  -> {world.lane(Weather(0))}")
+        text = world.lane(Weather(0))
+        world.say(f"the leaver lane:  -> {text}")
+        held = held or text.startswith("held")
         plan = _released(world, Order(resync=number == 1, by="root"))
     if plan is None and not found.spared.all_but_suspended:
         world.observer.violated("s", f"a cycle fails with {found.words}")
+        return
+    if plan is None and held:
+        world.heal()  # what the lane holds while cycles fail is decided person by person, with `resync EMAIL`
         return
     _Equality(world, plan, "s", found.spared).judge()
     world.heal()
@@ -274,8 +280,15 @@ class _Equality:
             overtaken = self.world.observer.ledger.overtaken.get(account.id, ())
             if wanted and wanted != held and field.replace(" ", "_") in overtaken:
                 self.excuse(8)
+            elif wanted and wanted != held and self._came_meanwhile(account):
+                self.excuse(4)
             elif wanted and wanted != held:
                 self.wrong(f"{account.email} has the {field} {held!r}, not {wanted!r}", person, account.id)
+
+    def _came_meanwhile(self, account: Account) -> bool:
+        """Whether a creation met the account, since it came between the list and the request: it keeps its names."""
+        changes = self.world.keeper.changes
+        return any(change.what == "link_user" and change.subject == account.id for change in changes)
 
     def _membership(self, person: str, account: Account, conflict: bool) -> None:
         ledger = self.world.observer.ledger

@@ -162,7 +162,7 @@ def test_nothing_is_sent_for_people_who_were_never_in_the_pilot(world: World) ->
     assert locked(world) == 0  # nobody was in it since it was set
     found = json.loads(world.run("status", "--json").stdout)["users"]
     assert (found["leaving"], found["outside_pilot"]) == (0, 2)
-    assert "2 outside the pilot left the scope" in " ".join(world.run("status").stdout.split())
+    assert "2 people outside the pilot left the scope" in " ".join(world.run("status").stdout.split())
     world.jumpcloud.add_member(sales, ids[2])
     world.jumpcloud.settle_graph()
     world.run("apply")
