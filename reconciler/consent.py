@@ -40,9 +40,12 @@ def _agreement(plan_id: str, effects: Collection[Effect]) -> dict[str, Any]:
 
 def drop_what_is_not_due(store: Store, due: frozenset[Effect], now: datetime) -> None:
     """A release is about what is due now: the same mistake made again later is a person's to look at again."""
+    open_keys = store.open_keys()
     for request in store.open_requests(now, "release"):
         effects, used = _effects_of(request), _used(store, request)
-        kept = effects & (due | used)
+        # Nothing is planned for somebody whose last change has no known outcome yet; it may be due all the same.
+        undecided = {effect for effect in effects if effect[1] in open_keys}
+        kept = effects & (due | used | undecided)
         if kept <= used:
             store.close_request(request.id, "done", now)
         elif kept != effects:

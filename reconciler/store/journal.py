@@ -293,6 +293,12 @@ class Journal(Snapshots):
         others = self._live - {run_id}
         return [row for row in found if row.run_id not in others]
 
+    def open_keys(self) -> frozenset[str]:
+        """The keys of the subjects whose last change has no known outcome."""
+        sql = "SELECT DISTINCT subject_key FROM operations WHERE state IN ('sent', 'unknown') AND id > ?"
+        with self._reading() as connection:
+            return frozenset(key for (key,) in connection.execute(sql, (former_operations(connection),)))
+
     def in_hand(self) -> list[JournalRow]:
         """The operations that a run of this process is about to send."""
         if not self._live:
