@@ -6,7 +6,7 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -112,9 +112,11 @@ class Pace:
                     raise NoTurn
                 if self._first() is not woken or self._free + (URGENT_PLACES if line is self._urgent else 0) < 1:
                     woken.clear()
-                    with suppress(TimeoutError):
+                    try:
                         async with asyncio.timeout(None if left == math.inf else left):
                             await woken.wait()
+                    except TimeoutError:
+                        raise NoTurn from None
                 elif wait > 0:
                     await self._clock.sleep(wait)
                 else:
