@@ -184,7 +184,7 @@ class Confirmation:
         return known is not None and known[0].age(self.clock) <= SEARCH_LASTS
 
     async def _stamped(self, read: Awaitable[T]) -> tuple[Stamp, T]:
-        """What a read tells, and since when that is so at least."""
+        """Return the result of a read, with the oldest moment that it speaks of."""
         began = Stamp.now(self.clock)
         with reading() as stamps:
             found = await read

@@ -6,7 +6,7 @@ from reconciler.addresses import alike_key
 from reconciler.jumpcloud import JumpCloud, PersonAmbiguous
 from reconciler.keeper import Keeper
 from reconciler.model import USER_NAME, Directory
-from reconciler.pilot import in_pilot
+from reconciler.pilot import names_nobody
 from reconciler.policy import Policy, TeamPolicy
 
 
@@ -38,9 +38,7 @@ async def nowhere(policy: Policy, directory: Directory, jumpcloud: JumpCloud, ke
 def empty_pilot(policy: Policy, directory: Directory) -> str:
     """Say that `policy.only` matches nobody in scope; "" where it matches somebody, or is not set."""
     only = policy.only
-    if only is None or any(
-        user.in_scope and in_pilot(policy, directory, user, None) for user in directory.users.values()
-    ):
+    if only is None or not names_nobody(policy, directory):
         return ""
     named = [f"the group {name}" for name in sorted(only.groups)] + [
         f"the address {name}" for name in sorted(only.users)

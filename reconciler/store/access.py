@@ -1,4 +1,4 @@
-"""What the journal says of each person's access: whose a lock is, and which creations Keeper linked to another account.
+"""The journal's memory of access: the owner of each lock, and creations that Keeper linked to another account.
 
 Every query reads what belongs to the present binding only: the operations after `:former`.
 """
@@ -32,7 +32,7 @@ creation of each that was sent."""
 
 
 class Access(OpenFile):
-    """What is remembered of each person's access."""
+    """The memory of each person's access."""
 
     def locked_last(self, key: str, before: int) -> bool:
         """Whether the newest change of this person's access was a lock of ours; of those before this journal id."""

@@ -1,4 +1,4 @@
-"""What `leavers` and `status` claim once a fault-free resync has read everything, held against the truth (t)."""
+"""The claims of `leavers` and `status` once a fault-free resync has read everything, held against the truth (t)."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -35,7 +35,7 @@ def _here(world: World) -> dict[str, Account]:
 
 
 def _untrue(world: World, entry: dict[str, Any]) -> list[str]:
-    """What is wrong with one claim."""
+    """Describe the fault of one claim."""
     account, state = _here(world).get(entry["keeper_id"]), entry["state"]
     wrong = []
     if state == "locked" and (account is None or account.active):

@@ -60,7 +60,7 @@ def _cycle(world: World, draw: random.Random, order: Order, words: str, muted: f
 
 
 def repaired(world: World) -> str:
-    """What was done since all of JumpCloud's reads were stale is undone within two cycles."""
+    """Check that two cycles undo whatever was done while all of JumpCloud's reads were stale."""
     works = True
     for _ in range(2):
         world.time.elapsed += 3 * 3600  # longer than grace, and than any pause after failures

@@ -164,7 +164,7 @@ def put_off_what_is_on_the_wire() -> AbstractContextManager[Any]:
 
 
 def skip_the_confirmation_of_giving() -> AbstractContextManager[Any]:
-    """Who is in scope by the lists is created and unlocked without asking for the one person."""
+    """Create and unlock people by the lists alone, without a read of the one person."""
 
     async def believe(*_: Any) -> str:
         return ""
@@ -184,7 +184,7 @@ def skip_the_confirmation_of_giving() -> AbstractContextManager[Any]:
 
 
 def use_evidence_of_any_age() -> AbstractContextManager[Any]:
-    """What was confirmed once is sent whenever the service takes it."""
+    """Send a confirmed change whenever the service takes it, however late."""
     return patch.object(apply, "last_moment", lambda _: nullcontext())
 
 

@@ -857,7 +857,7 @@ class Observer:
             self.violated("a", f"{account.email} lost a team: Keeper replaces what is added to, and it goes on")
 
     def _stale_or(self, letter: str, account: str, person: str, words: str) -> None:
-        """What nobody could know is let pass, and has to be repaired; everything else is a violation."""
+        """Let pass whatever nobody could know, which has to be repaired; everything else is a violation."""
         if self.evidence_behind(person):
             self.excuse(14)
             self.wronged[account] = person

@@ -1,4 +1,4 @@
-"""What is broken for longer than a cycle: odd and hidden records, refused subjects, lists that are down."""
+"""Faults that last longer than a cycle: odd and hidden records, refused subjects, lists that are down."""
 
 import random
 from collections.abc import Callable

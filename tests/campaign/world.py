@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Spared:
-    """Whom something that is broken may keep waiting; whoever is not named here is to be served all the same."""
+    """The people whom a fault may keep waiting; whoever is not named here is to be served all the same."""
 
     people: frozenset[str] = frozenset()  # and accounts
     groups: frozenset[str] = frozenset()  # with their teams and everybody's places in them
@@ -62,7 +62,7 @@ class Trouble:
 
 
 Beside = Sequence[tuple[float, Order | None]]
-"""What is done beside a cycle: after so many seconds a partial cycle; None is the leaver lane."""
+"""The work beside a cycle: after so many seconds a partial cycle; None is the leaver lane."""
 
 
 class World:
@@ -309,7 +309,7 @@ class World:
                     self.say(f"  beside: {name}: {_in_words(outcome)}")
 
     async def _lane(self, store: CampaignStore, weather: Weather) -> Outcome | None:
-        """What the daemon does every minute."""
+        """Do as the daemon does every minute."""
         now = self.time.now()
         found = await cycle.leavers(self.rules.settings(self.folder), self._both(), store, now)
         return None if found is None else await self._one_cycle(store, found, weather)

@@ -1,4 +1,4 @@
-"""What a person lets through with a plan: what it sends or holds, and nothing that it says is not sent."""
+"""The consent given with a plan: it covers what the plan sends or holds, and nothing that it says is not sent."""
 
 from tests.inside import fill
 from tests.stage import World

@@ -1,4 +1,4 @@
-"""What the first lines claim is so, through the real command line."""
+"""The claims of the first lines are true, through the real command line."""
 
 from tests.stage import World
 
