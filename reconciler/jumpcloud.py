@@ -5,7 +5,7 @@ Sources: JumpCloud's API descriptions (V1 and V2) and its support pages; where n
 """
 
 import difflib
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Set
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -67,6 +67,9 @@ NEAR = 3
 ALONE = 20
 """How many records that a list lacks are read one by one."""
 
+FAILING = 2
+"""How many users' records have failed before a search is asked first."""
+
 _USERS = {"fields": UserRow.FIELDS}
 _SUSPENDED = {"filter[or][0]": "state:$eq:SUSPENDED", "filter[or][1]": "suspended:$eq:true"}
 _REFUSED = (400, 403, 404)
@@ -117,11 +120,10 @@ class Paths:
 @dataclass(frozen=True, slots=True)
 class Person:
     """One user by point reads: `groups` are those that lead from the application to the user, without those in
-    `unclear_groups`, which have no usable name; `member_of` are all. `quarantined` says what can't be read."""
+    `unclear_groups`, which have no usable name. `quarantined` says what can't be read."""
 
     user: User
     groups: Mapping[str, Group]
-    member_of: frozenset[str]
     unclear_groups: frozenset[str] = frozenset()
     quarantined: tuple[Quarantined, ...] = ()
 
@@ -138,6 +140,7 @@ class JumpCloud:
         self._wanted = normal(application)
         self._known: tuple[str, Application] | None = None
         self._search_works = True
+        self._unreadable: set[str] = set()
         self._no_witness: set[str] = set()
 
     # -- the application ----------------------------------------------------------------------------------------------
@@ -148,6 +151,7 @@ class JumpCloud:
         Asks the list for named fields only: the record of a single application holds the SAML signing key.
         """
         self._search_works = True
+        self._unreadable.clear()
         one = await self._application_by_id(self._wanted) if is_jumpcloud_id(self._wanted) else None
         found = [one] if one else []
         if not found:
@@ -381,9 +385,9 @@ class JumpCloud:
         """Somebody whom the application lists and the users' list lacks: the own record; None for somebody deleted,
         `_HIDDEN` where neither can be said."""
         try:
-            row = await self._user(user_id)
-            if row is not None:
-                return row.user(), row.unreadable
+            known = await self._user(user_id)
+            if known is not None:
+                return known
             return _HIDDEN if (await self.application_paths(user_id)).bound else None
         except JumpCloudError as error:
             _unless_refused(error)
@@ -474,25 +478,41 @@ class JumpCloud:
             if not self._search_works:
                 return
             expressions = [{"_id": user_id} for user_id in chunk]
-            page = await self._searched({"filter": {"or": expressions}, "sort": "_id"})
-            seen = {row.id for row in page.rows} if page else set()
-            odd = page is None or page.odd or page.total not in (None, len(seen)) or not seen <= set(chunk)
-            if odd or (witness and witness not in seen):
+            rows = await self._every_match({"filter": {"or": expressions}, "sort": "_id"})
+            seen = {row.id for row in rows or ()}
+            if rows is None or not seen <= set(chunk) or (witness and witness not in seen):
                 self._search_works = False
                 return
-            found.update({row.id: _known(row) for row in page.rows if row.id in wanted} if page else {})
+            found.update({row.id: _known(row) for row in rows if row.id in wanted})
             if progress:
                 progress("users", len(found), len(ids))
 
         await together(map(one, chunks))
         return found if self._search_works else None
 
-    async def _searched(self, what: Mapping[str, object]) -> Page[UserRow] | None:
-        """The first page of a search, None where JumpCloud refuses it.
+    async def _every_match(self, what: Mapping[str, object]) -> list[UserRow] | None:
+        """The users whom a search finds, on as many pages as its total says; None where JumpCloud refuses it, where a
+        row can't be read, or where the pages don't add up to the total."""
+        rows: dict[str, UserRow] = {}
+        skip = 0
+        while True:
+            page = await self._searched(what, skip)
+            if page is None or page.odd:
+                return None
+            before = len(rows)
+            rows |= {row.id: row for row in page.rows}
+            skip += page.length
+            if page.total in (None, len(rows)):
+                return list(rows.values())
+            if len(rows) == before:
+                return None
+
+    async def _searched(self, what: Mapping[str, object], skip: int) -> Page[UserRow] | None:
+        """One page of a search, None where JumpCloud refuses it.
 
         Paging stands in the body by the API description, in the query by others: JumpCloud's own module sends both.
         """
-        paging = {"limit": PAGE, "skip": 0}
+        paging = {"limit": PAGE, "skip": skip}
         body = {**what, "fields": UserRow.FIELDS, **paging}
         reply = await self._lists.send("POST", "/api/search/systemusers", paging, body=body, also=_REFUSED)
         return envelope(reply, UserRow, "users found") if reply.status == 200 else None
@@ -504,19 +524,16 @@ class JumpCloud:
 
         Somebody with this id whose record is missing, and whom the graph binds, has an unknown state.
         """
-        row = await (self._user(id) if id is not None else self._by_address(email or ""))
-        if row is None:
+        known = await (self._user(id) if id is not None else self._by_address(email or ""))
+        if known is None:
             paths = await self.application_paths(id) if id is not None else _UNBOUND
             if id is None or not paths.bound:
                 return None
-            return await self._person(User(id, "", Status.UNKNOWN), paths, frozenset(), [quarantine.hidden(id)])
-        async with siblings() as group:
-            paths_read = group.create_task(self.application_paths(row.id))
-            groups_read = group.create_task(self.groups_of(row.id))
-        records = quarantine.fields(row.id, row.unreadable)
-        return await self._person(row.user(), paths_read.result(), groups_read.result(), records)
+            return await self._person(User(id, "", Status.UNKNOWN), paths, [quarantine.hidden(id)])
+        user, unreadable = known
+        return await self._person(user, await self.application_paths(user.id), quarantine.fields(user.id, unreadable))
 
-    async def _person(self, user: User, paths: Paths, member_of: frozenset[str], records: list[Quarantined]) -> Person:
+    async def _person(self, user: User, paths: Paths, records: list[Quarantined]) -> Person:
         ways = Ways(paths.direct, paths.groups, paths.unclear)
         ids = sorted(paths.groups)
         found = [group for group, _ in await together(_attempted(self._group(group_id)) for group_id in ids)]
@@ -530,21 +547,42 @@ class JumpCloud:
                 if group_id not in groups
             ),
         ]
-        return Person(
-            _bound(user, ways, unsure=False), groups, member_of, frozenset(ids) - groups.keys(), tuple(sorted(records))
-        )
+        return Person(_bound(user, ways, unsure=False), groups, frozenset(ids) - groups.keys(), tuple(sorted(records)))
 
-    async def _user(self, user_id: str) -> UserRow | None:
-        """A user's own record; None where it is gone, which only counts while the application can still be read."""
+    async def _user(self, user_id: str) -> _Known | None:
+        """A user's own record; None where it is gone, which only counts while the application can still be read.
+
+        Where the record can't be read, what a search for the id finds stands for it. Once that was so for several
+        users, the search comes first: JumpCloud fails each record only after all attempts.
+        """
+        if len(self._unreadable) >= FAILING and (found := await self._search_one(user_id)):
+            return found
+        try:
+            row = await self._record(user_id)
+        except JumpCloudError as error:
+            _unless_refused(error)
+            found = await self._search_one(user_id)
+            if found is None:
+                raise
+            self._unreadable.add(user_id)
+            return found
+        if row is None:
+            await self.still_there()
+        return None if row is None else _known(row)
+
+    async def _record(self, user_id: str) -> UserRow | None:
         path = f"/api/systemusers/{checked_id(user_id)}"
         reply = await self._lists.send("GET", path, _USERS, also=_GONE)
         if reply.status in _GONE:
-            await self.still_there()
             return None
         row = record(UserRow, document(reply), "a user")
         if row.id != user_id:
             raise UnexpectedReply(f"JumpCloud answered with another user than {user_id}")
         return row
+
+    async def _search_one(self, user_id: str) -> _Known | None:
+        found, _ = await _attempted(self._search([checked_id(user_id)], "", None))
+        return found.get(user_id) if found else None
 
     async def _group(self, group_id: str) -> Group | None:
         """A group, with an empty name where it has none that can be used; None where its record is gone."""
@@ -556,36 +594,35 @@ class JumpCloud:
             raise UnexpectedReply(f"JumpCloud answered with another group than {group_id}")
         return group
 
-    async def _by_address(self, email: str) -> UserRow | None:
+    async def _by_address(self, email: str) -> _Known | None:
         """The user with this address: by a filter, which may heed the case; then by a text search; then in the list.
 
         The text search is documented to find parts of an address, and assumed not to heed the case. That it finds
-        nobody proves nothing: only the whole list says that nobody has an address.
+        nobody proves nothing: only the whole list says that nobody has an address. A way that fails is as one that
+        finds nobody, but for the list.
         """
         address = usable_address(email)
         if not address:
             return None
-        filtered: dict[str, str | int] = {
-            **_USERS,
-            "filter": f"email:$eq:{address}",
-            "sort": "_id",
-            "limit": PAGE,
-            "skip": 0,
-        }
-        reply = await self._lists.send("GET", "/api/systemusers", filtered, also=_REFUSED)
-        page = envelope(reply, UserRow, "users") if reply.status == 200 else None
-        rows = [row for row in page.rows if row.has_address(address)] if page else []
+        rows = await self._matching(self._by_filter(address), address)
         if not rows:
             terms = {"searchTerm": address, "fields": ["email"]}
-            searched = await self._searched({"searchFilter": terms, "sort": "_id"})
-            if searched is not None and searched.total in (None, len(searched.rows)):
-                rows = [row for row in searched.rows if row.has_address(address)]
+            rows = await self._matching(self._every_match({"searchFilter": terms, "sort": "_id"}), address)
         if not rows:
             every = await whole(self._page_of_users, lambda row: row if row.has_address(address) else None, "users")
             rows = list(every.values.values())
         if len(rows) > 1:
             raise PersonAmbiguous(address, tuple(sorted(row.id for row in rows)))
-        return next((row for row in rows if addresses.same(row.email or "", address)), None)
+        return next((_known(row) for row in rows if addresses.same(row.email or "", address)), None)
+
+    async def _by_filter(self, address: str) -> Sequence[UserRow]:
+        first: dict[str, str | int] = {"filter": f"email:$eq:{address}", "sort": "_id", "limit": PAGE, "skip": 0}
+        reply = await self._lists.send("GET", "/api/systemusers", {**_USERS, **first}, also=_REFUSED)
+        return envelope(reply, UserRow, "users").rows if reply.status == 200 else ()
+
+    async def _matching(self, read: Awaitable[Sequence[UserRow] | None], address: str) -> list[UserRow]:
+        rows, _ = await _attempted(read)
+        return [row for row in rows or () if row.has_address(address)]
 
     # -- many people, for the evidence of one operation or of the leavers ----------------------------------------------
 
@@ -655,34 +692,16 @@ class JumpCloud:
     async def record(self, user_id: str, /) -> User | None:
         """The user, bound to nothing: by the own record, or by a search where that is missing or can't be read.
 
-        None where both lack the user. A proxy or a firewall may refuse the path of one record, and nothing else.
+        None where both lack the user.
         """
-        row, problem = None, None
-        try:
-            row = await self._user(user_id)
-        except JumpCloudError as error:
-            _unless_refused(error)
-            problem = error
-        if row is not None:
-            return row.user()
-        searched, _ = await _attempted(self._search([checked_id(user_id)], "", None))
-        if searched:
-            return searched[user_id][0]
-        if problem is not None:
-            raise problem
-        return None
+        known = await self._user(user_id) or await self._search_one(user_id)
+        return None if known is None else known[0]
 
     async def status_of(self, user_id: str, /) -> Status | None:
-        """The status in the user's own record; None where JumpCloud says that there is no such user."""
-        row = await self._user(user_id)
-        return None if row is None else row.status
-
-    async def is_deleted(self, user_id: str, /) -> bool:
-        """Whether the user is gone: there is no record, and the graph does not bind them to the application.
-
-        A record that is missing while the graph binds them may be hidden from the role that asks.
-        """
-        return await self._user(user_id) is None and not (await self.application_paths(user_id)).bound
+        """The status in the user's own record, or by a search where that can't be read; None where JumpCloud says that
+        there is no such user."""
+        known = await self._user(user_id)
+        return None if known is None else known[0].status
 
     async def application_paths(self, user_id: str, /) -> Paths:
         """How the user is bound to the application, by the user's own list of applications.

@@ -90,7 +90,7 @@ def test_the_states_of_many_by_one_search_as_far_as_it_finds_them() -> None:
     assert found == {one: Status.SUSPENDED if one in suspended else Status.ACTIVE for one in wanted if one != gone}
 
 
-@pytest.mark.parametrize("fault", [status(400), Rewrite(keep=1)])
+@pytest.mark.parametrize("fault", [status(400), Rewrite(keep=1, total=9)])
 def test_a_search_that_is_refused_or_does_not_add_up_says_nothing_of_anybody(fault: Any) -> None:
     simulator, active, _ = with_suspended()
     with served(simulator) as server:

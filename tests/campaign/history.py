@@ -59,7 +59,7 @@ class Played:
         return {violation.letter for violation in self.violations}
 
 
-LONG = 20
+LONG = 1
 """Steps from which on a history is judged by invariant (s) too: what one broken thing keeps waiting is still open."""
 
 
