@@ -3,7 +3,7 @@
 It tells what became of operations of former runs whose outcome is not known.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -190,14 +190,18 @@ class Reader:
         """The users of these JumpCloud ids whose own record says suspended.
 
         No list and no group is read: a lock needs neither, and suspended people do not wait for what cannot be read. An
-        account that Keeper does not show now stands as in the snapshot.
+        account that Keeper does not show now stands as in the snapshot, which tells nothing of what was sent since.
         """
         found = await together(self._record(one) for one in sorted(ids))
         users = {user.id: user for user in found if user is not None and user.status is Status.SUSPENDED}
         accounts: dict[str, Account] = {}
-        for held in await together(self._as_far_as_shown(user) for user in users.values()):
-            accounts |= held.accounts
-        return self._of(users, GroupScope({}), replace(self.before, accounts=accounts), frozenset(users))
+        unread: set[str] = set()
+        shown = await together(map(self._shown, users.values()))
+        for user, held in zip(users.values(), shown, strict=True):
+            known = held or in_snapshot(self.before, "", user).snapshot
+            accounts |= known.accounts
+            unread |= {user.id, *known.accounts} if held is None else set()
+        return self._of(users, GroupScope({}), replace(self.before, accounts=accounts), frozenset(users), unread=unread)
 
     async def _record(self, user_id: str) -> User | None:
         try:
@@ -208,13 +212,12 @@ class Reader:
             logger.warning("The leaver lane could not read the JumpCloud user {}: {}", user_id, error)
             return None
 
-    async def _as_far_as_shown(self, user: User) -> Snapshot:
-        known = in_snapshot(self.before, "", user)
+    async def _shown(self, user: User) -> Snapshot | None:
         try:
             return (await in_keeper(self.services.keeper, self.before, "", user, self.now)).snapshot
         except KeeperError as error:
             logger.debug("the account of {} was not read again: {}", user.id, error)
-            return known.snapshot
+            return None
 
     def _of(
         self,
@@ -223,9 +226,10 @@ class Reader:
         held: Snapshot,
         focus: frozenset[str],
         odd: tuple[Quarantined, ...] = (),
+        unread: Set[str] = frozenset(),
     ) -> Read:
-        # What became of others can't be told from these people: it stays open until the next whole cycle.
-        keys = {*focus, *held.accounts}
+        # What became of others, or of who was not read, can't be told: it stays open until the next whole cycle.
+        keys = {*focus, *held.accounts} - unread
         mine = [row for row in self.unknown if row.operation.subject.key in keys and row.state is not State.PLANNED]
         outcomes, settled = settle(_sent_rows(mine), held, self.before, self.now)
         directory = Directory(

@@ -1,20 +1,22 @@
 """Both sides are read at the same time."""
 
 import asyncio
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from reconciler.jumpcloud import UnexpectedReply
-from reconciler.model import Application, Snapshot
+from reconciler.keeper import BadToken
+from reconciler.model import Application, Snapshot, Status
 from reconciler.plan import Kind
 from reconciler.policy import TeamPolicy
 from reconciler.reading import Read, Reader, as_resync
 from reconciler.rows import State
 from reconciler.settle import Settled
-from tests.operations import team_op
-from tests.world import NOW, directory, group, listing, snapshot, team
+from tests.operations import op, team_op
+from tests.world import NOW, account, directory, group, listing, snapshot, team, user
 
 
 def test_a_read_that_fails_ends_the_others_and_is_the_one_error() -> None:
@@ -59,3 +61,24 @@ def test_what_only_the_inventory_told_is_said_so_also_where_keeper_is_listed_aft
 
     after = asyncio.run(as_resync(SimpleNamespace(listing=listed), read, NOW, None))  # type: ignore[arg-type]
     assert after.kind == "resync" and after.outcomes == {1: told}
+
+
+def test_an_account_that_could_not_be_read_again_tells_nothing_of_what_was_sent() -> None:
+    """A lock that arrived, and was said to have failed: the account stood in the snapshot as it had been before."""
+    ada = user(1, status=Status.SUSPENDED)
+
+    async def record(*_: object) -> Any:
+        return ada
+
+    async def refused(*_: object) -> None:
+        raise BadToken("a user", "read")
+
+    services: Any = SimpleNamespace(jumpcloud=SimpleNamespace(record=record), keeper=SimpleNamespace(user=refused))
+    row: Any = SimpleNamespace(
+        id=1, operation=op(Kind.DEACTIVATE_USER, ada), state=State.SENT, sent_at=NOW, planned_at=NOW
+    )
+    held = snapshot([account(ada)])
+    reader = Reader(services, "o" * 24, Application("a" * 24, "Keeper"), held, [row], NOW + timedelta(hours=1))
+    found = asyncio.run(reader.suspended([ada.id]))
+    assert found.snapshot.accounts == held.accounts
+    assert not found.outcomes
