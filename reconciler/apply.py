@@ -25,6 +25,7 @@ from reconciler.promise import joined, left_node_words
 from reconciler.rows import GONE, UNASKED, UNCONFIRMED, VANISHED, State
 from reconciler.safety import MOST_VANISHED
 from reconciler.snapshot import after_team, after_user, gone
+from reconciler.tasks import together
 
 if TYPE_CHECKING:
     from reconciler.store import Store
@@ -162,7 +163,7 @@ class _Run:
 
     async def all(self) -> None:
         for kinds in PHASES:
-            await asyncio.gather(*(self._in_turn(number, op) for number, op in self.operations if op.kind in kinds))
+            await together(self._in_turn(number, op) for number, op in self.operations if op.kind in kinds)
             if self.broken is not None:
                 raise self.broken
 
@@ -184,13 +185,17 @@ class _Run:
                 await self.canaries.until_free(op.kind)
 
     async def _taken(self, number: int, op: Operation, *, canary: bool) -> None:
-        verdict = await self._carry_out(number, op, canary=canary)
-        if not canary or self.applied.stopped or self.broken is not None:
-            return
-        if verdict is True:
-            self.canaries.passed(op.kind)
-        elif isinstance(verdict, Disagreement) and self.canaries.failed(op.kind, verdict):
-            self._tell_stopped(op, str(verdict))
+        try:
+            verdict = await self._carry_out(number, op, canary=canary)
+            if not canary or self.applied.stopped or self.broken is not None:
+                return
+            if verdict is True:
+                self.canaries.passed(op.kind)
+            elif isinstance(verdict, Disagreement) and self.canaries.failed(op.kind, verdict):
+                self._tell_stopped(op, str(verdict))
+        except Exception as error:
+            # Raised at the end: nothing more is begun, and requests under way end by themselves.
+            self.broken = self.broken or error
 
     @asynccontextmanager
     async def _place_of(self, number: int, op: Operation) -> AsyncIterator[None]:

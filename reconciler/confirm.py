@@ -16,6 +16,7 @@ from reconciler.pace import Clock
 from reconciler.pairs import tied_to
 from reconciler.plan import Kind, Notice, NoticeKind, Operation, Rule, Subject, TeamRef
 from reconciler.safety import Judged, divided
+from reconciler.tasks import siblings, together
 
 MOST_IN_DRY_RUN = 100
 """Operations that a dry run confirms at most."""
@@ -142,14 +143,14 @@ class Confirmation:
 
     async def _why_not_unlock(self, subject: Subject) -> str:
         user_id = subject.jumpcloud_id
-        status, paths = await asyncio.gather(
-            self.jumpcloud.status_of(user_id), self.jumpcloud.application_paths(user_id)
-        )
-        if status is not Status.ACTIVE:
+        async with siblings() as group:
+            status = group.create_task(self.jumpcloud.status_of(user_id))
+            paths = group.create_task(self.jumpcloud.application_paths(user_id))
+        if status.result() is not Status.ACTIVE:
             return "in scope by the lists, but the own record, read again, does not say active: not unlocked"
         return (
             ""
-            if paths.bound
+            if paths.result().bound
             else "in scope by the lists, but not bound to the application when read alone: not unlocked"
         )
 
@@ -197,12 +198,10 @@ class Confirmation:
         if not (granted or op.remove):
             return None
         user_id = op.subject.jumpcloud_id
-        if not op.remove:
-            member_of, paths = await self.jumpcloud.groups_of(user_id), _NO_PATHS
-        else:
-            member_of, paths = await asyncio.gather(
-                self.jumpcloud.groups_of(user_id), self.jumpcloud.application_paths(user_id)
-            )
+        async with siblings() as group:
+            groups = group.create_task(self.jumpcloud.groups_of(user_id))
+            path = group.create_task(self.jumpcloud.application_paths(user_id)) if op.remove else None
+        member_of, paths = groups.result(), path.result() if path is not None else _NO_PATHS
         # A list of paths may be cut, so a missing path tells something of a group that left the scope only: whoever is
         # a member of a group in scope stays in its team. A team that a namesake takes over is its former group's.
         kept = {group for group in member_of if group in self.groups or group in paths.groups or paths.unclear}
@@ -251,7 +250,7 @@ async def unconfirmed_locks(leavers: Iterable[Subject], jumpcloud: JumpCloud) ->
     stay.
     """
     leavers = tuple(leavers)
-    found = await asyncio.gather(*(_lock_in_doubt(subject, jumpcloud) for subject in leavers))
+    found = await together(_lock_in_doubt(subject, jumpcloud) for subject in leavers)
     return tuple(
         Notice(
             NoticeKind.UNCONFIRMED,
@@ -287,7 +286,7 @@ async def preview(judged: Judged, confirmation: Confirmation) -> Judged:
         if op.sent and confirmation.takes_or_unlocks(op)
     ]
     asked = concerned[:MOST_IN_DRY_RUN]
-    findings = await asyncio.gather(*(confirmation.of(op) for _, op in asked))
+    findings = await together(confirmation.of(op) for _, op in asked)
     doubts = {number: f.doubt for (number, _), f in zip(asked, findings, strict=True) if f.doubt is not None}
     notices = [
         Notice(NoticeKind.UNCONFIRMED, judged.plan.operations[number].subject, put_off_words(doubt))

@@ -166,6 +166,25 @@ def test_an_outcome_that_can_not_be_recorded_stops_the_apply(store: Store, monke
     assert len(keeper.sent) == 1 and states(store) == [State.SENT, State.PLANNED]
 
 
+def test_a_canary_that_can_not_be_recorded_stops_the_apply_and_leaves_nothing_running(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another cycle may have the state file by then: whatever goes on is in no journal that anybody reads."""
+    keeper = node()
+    monkeypatch.setattr(store, "open_kind", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    ids = store.write_ahead(store.begin_run("cycle", NOW, by="root", reason=""), LOCKS, {}, NOW)
+    store.save(PEOPLE, store.snapshot())
+
+    async def carried_out() -> None:
+        with pytest.raises(OSError, match="disk full"):
+            await _apply(list(zip(ids, LOCKS, strict=True)), PEOPLE, keeper, store, None)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(carried_out())
+    assert len(keeper.sent) == 1
+    assert states(store) == [State.DONE, State.PUT_OFF, State.PUT_OFF]
+
+
 # -- teams ----------------------------------------------------------------------------------------------------------
 
 
