@@ -478,7 +478,7 @@ class JumpCloud:
             if not self._search_works:
                 return
             expressions = [{"_id": user_id} for user_id in chunk]
-            rows = await self._every_match({"filter": {"or": expressions}, "sort": "_id"})
+            rows = await self._every_match({"filter": {"or": expressions}, "sort": "_id"}, len(chunk))
             seen = {row.id for row in rows or ()}
             if rows is None or not seen <= set(chunk) or (witness and witness not in seen):
                 self._search_works = False
@@ -490,9 +490,11 @@ class JumpCloud:
         await together(map(one, chunks))
         return found if self._search_works else None
 
-    async def _every_match(self, what: Mapping[str, object]) -> list[UserRow] | None:
-        """The users whom a search finds, on as many pages as its total says; None where JumpCloud refuses it, where a
-        row can't be read, or where the pages don't add up to the total."""
+    async def _every_match(self, what: Mapping[str, object], enough: int | None = None) -> list[UserRow] | None:
+        """The users whom a search finds, read to the empty page or until there are `enough`.
+
+        None where JumpCloud refuses it, where a row can't be read, or where it has less than its total says.
+        """
         rows: dict[str, UserRow] = {}
         skip = 0
         while True:
@@ -502,10 +504,10 @@ class JumpCloud:
             before = len(rows)
             rows |= {row.id: row for row in page.rows}
             skip += page.length
-            if page.total in (None, len(rows)):
+            if len(rows) == enough:
                 return list(rows.values())
             if len(rows) == before:
-                return None
+                return list(rows.values()) if (page.total or 0) <= before else None
 
     async def _searched(self, what: Mapping[str, object], skip: int) -> Page[UserRow] | None:
         """One page of a search, None where JumpCloud refuses it.

@@ -62,6 +62,8 @@ def one_thing_broken(world: World, draw: random.Random) -> None:
         return
     world.troubles.append(found)
     world.say(f"broken: {found.words}")
+    # Whoever has failed is tried again after a pause, also once the address is free.
+    aliases = frozenset(other for a in world.keeper.accounts().values() for other in a.addresses - {a.email.casefold()})
     held = False
     for number in range(3):  # grace begins with the first
         world.time.elapsed += 2400
@@ -75,7 +77,7 @@ def one_thing_broken(world: World, draw: random.Random) -> None:
     if plan is None and held:
         world.heal()  # what the lane holds while cycles fail is decided person by person, with `resync EMAIL`
         return
-    _Equality(world, plan, "s", found.spared).judge()
+    _Equality(world, plan, "s", replace(found.spared, aliases=aliases)).judge()
     world.heal()
 
 
@@ -234,6 +236,7 @@ class _Equality:
                     and any(a.locked and address in a.addresses for a in self.accounts.values())
                 )
                 or (told & {"failing"} and any(address in a.addresses for a in self._elsewhere()))
+                or (told & {"failing"} and address in self.spared.aliases)
             )
             if not excused and not self.spared.newcomers:
                 self.wrong(f"{who} is in scope and has no account", person)
@@ -241,6 +244,8 @@ class _Equality:
         conflict = "conflict" in told and self._rivals(person)
         if conflict and account.external_id != person:
             return
+        if self.spared.newcomers and (account.id not in ledger.created or address in ledger.consented):
+            return  # to be adopted, which takes a list of Keeper
         # Their id on an account with another address links nobody, and the conflict is then about the person alone.
         alone = any(one.kind.value == "conflict" and not one.subject.keeper_id for one in self.notices.get(person, ()))
         if alone and account.email.casefold() != address:

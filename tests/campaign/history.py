@@ -59,10 +59,6 @@ class Played:
         return {violation.letter for violation in self.violations}
 
 
-LONG = 1
-"""Steps from which on a history is judged by invariant (s) too: what one broken thing keeps waiting is still open."""
-
-
 def steps_of(seed: int, length: int = LENGTH) -> list[Step]:
     """The history that a seed gives."""
     draw = random.Random(f"history {seed}")
@@ -92,8 +88,7 @@ def play(seed: int, steps: Sequence[Step]) -> Played:
             if world.observer.violations:
                 break
         else:
-            long = len(steps) >= LONG
-            if ending(world, random.Random(f"end {seed}")) and long:
+            if ending(world, random.Random(f"end {seed}")):
                 one_thing_broken(world, random.Random(f"broken {seed}"))
     finally:
         sys.unraisablehook = hook

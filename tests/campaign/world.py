@@ -47,6 +47,7 @@ class Spared:
     groups: frozenset[str] = frozenset()  # with their teams and everybody's places in them
     teams: bool = False  # all of them
     newcomers: bool = False
+    aliases: frozenset[str] = frozenset()  # addresses at which a creation meets somebody else's account
     returned: bool = False
     merely_left: bool = False  # leavers who are neither suspended nor deleted
     all_but_suspended: bool = False
@@ -322,15 +323,16 @@ class World:
         )
         view_in_hand.set(view)
         outcome = await cycle.run(self.rules.settings(self.folder), self._both(), store, order, self.time.now)
-        self._completed(outcome, order, weather)
+        self._completed(outcome, order, weather, store)
         return outcome
 
-    def _completed(self, outcome: Outcome, order: Order, weather: Weather) -> None:
+    def _completed(self, outcome: Outcome, order: Order, weather: Weather, store: CampaignStore) -> None:
         waits = any(held.limit == "first_run" for held in outcome.plan.held)
         whole = outcome.plan.kind == "resync" and not order.partial and not self.troubles
         # A first plan adopts the leavers whom both services show; later they are ghosts.
         told_all = not self.troubles and not any(entry.startswith(LISTS_LIE) for entry in weather.happened)
-        linked = not waits and not self.rules.observes
+        # A plan with nothing to look at waits for nobody, and is no review either: it links nobody.
+        linked = not waits and not self.rules.observes and (order.partial or store.value("reviewed") == "1")
         applied = linked and not self.rules.narrow and told_all
         self.observer.cycle_completed(whole=whole, linked=linked, applied=applied)
         for hold in outcome.plan.held:
