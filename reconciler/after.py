@@ -22,6 +22,7 @@ from reconciler.plan import Kind, Notice, NoticeKind
 from reconciler.policy import Mode
 from reconciler.promise import failing
 from reconciler.reading import NobodyThere, Stopped
+from reconciler.rows import PARTIAL
 from reconciler.standing import Standing
 from reconciler.store import State, StateError, Store
 from reconciler.store.times import corrected_text
@@ -112,7 +113,7 @@ class After:
         after = replace(after, merely_left=merely_left(outcome.plan, after.merely_left), lacks={**others, **lacks})
         snapshot = self._snapshot(settings)
         self._keep(_inventoried(after, settings, outcome, snapshot, began))
-        await self._tell(settings, snapshot, outcome, whole=whole, began=began, now=now)
+        await self._tell(settings, order, snapshot, outcome, began=began, now=now)
         if good and (problem := await notify.heartbeat(settings)) is not None:
             self._called({"heartbeat": problem}, now)
         notices = await self._approve(settings, snapshot, outcome, now)
@@ -133,7 +134,7 @@ class After:
         after = self.standing.counted("failed", seconds, (), traffic)
         self._keep(after if order.partial else after.failed(words, now, resync=order.resync))
         snapshot = self._snapshot(settings)
-        await self._tell(settings, snapshot, None, whole=not order.partial, began=now, now=now)
+        await self._tell(settings, order, snapshot, None, began=now, now=now)
         self._measure(settings, snapshot, now)
 
     def _correct(self, now: datetime) -> None:
@@ -153,7 +154,7 @@ class After:
 
     def measure(self, settings: Settings, snapshot: Snapshot | None = None) -> None:
         """Measure anew what the state file holds; a daemon does it once before its first run. Raises StateError."""
-        newest = next((run for run in self.store.runs(_NEWEST) if run.plan_id and run.kind != "person"), None)
+        newest = next((run for run in self.store.runs(_NEWEST) if run.plan_id and run.kind not in PARTIAL), None)
         snapshot = snapshot or self.store.snapshot()
         held = newest.held if newest else 0
         self._measured = metrics.measure(settings.tenant, snapshot, self.standing, settings.policy(), held)
@@ -172,15 +173,16 @@ class After:
     async def _tell(
         self,
         settings: Settings,
+        order: Order,
         snapshot: Snapshot | None,
         outcome: Outcome | None,
         *,
-        whole: bool,
         began: datetime,
         now: datetime,
     ) -> None:
         if snapshot is None or not notify.receivers(settings):
             return
+        whole = not order.partial
         try:
             situation = Situation(
                 at=now,
@@ -189,6 +191,7 @@ class After:
                 queue_age=settings.teams.queue_age,
                 plan=outcome.plan if outcome else None,
                 whole=whole,
+                decides=whole or bool(order.leavers),
                 results=list(outcome.results.values()) if outcome else (),
                 done=self.store.done_since(now - HISTORY, TOLD_WHEN_DONE),
                 passed=self.store.open_kinds(now),

@@ -154,11 +154,11 @@ class Failing:
 class Situation:
     """What is known after a run.
 
-    `plan` is None where the cycle failed; `whole` says that it was about everybody, not about the one person of a
-    `resync EMAIL`. `done` are the operations of the last days that Keeper carried out (see `TOLD_WHEN_DONE`). `passed`
-    are the kinds whose canary has passed, `failing` the cycles that failed up to now. `merely_left`: see there; it is
-    known while cycles fail as well. `hooks` are the programs that the settings name and that failed when last run,
-    with what went wrong.
+    `plan` is None where the cycle failed; `whole` says that it was about everybody. `decides`: nobody sees what it
+    held unless it is told; whoever ordered a `resync EMAIL` does. `done` are the operations of the last days that
+    Keeper carried out (see `TOLD_WHEN_DONE`). `passed` are the kinds whose canary has passed, `failing` the cycles
+    that failed up to now. `merely_left`: see there; it is known while cycles fail as well. `hooks` are the programs
+    that the settings name and that failed when last run, with what went wrong.
     """
 
     at: datetime
@@ -167,6 +167,7 @@ class Situation:
     queue_age: timedelta
     plan: Plan | None = None
     whole: bool = True
+    decides: bool = True
     results: "Collection[Result]" = ()
     done: Sequence[JournalRow] = ()
     passed: Collection[Kind] = ()
@@ -433,7 +434,7 @@ def _waiting(now: Situation) -> Iterator[Fact]:
 
 
 def _of_plan(now: Situation, plan: Plan) -> Iterator[Fact]:
-    for held in plan.held if now.whole else ():  # who asked for one person sees what is held of it
+    for held in plan.held if now.decides else ():
         way = _WAYS.get(held.limit, f"reconciler release {plan.id}")
         text = f"{held.reason}. {len(held.operations)} operations wait; if it is right: {way}"
         yield Fact(AlertKind.HELD, held.limit, held.limit, text, now.at)

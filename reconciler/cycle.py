@@ -30,6 +30,7 @@ from reconciler.plan import SCHEDULE, Effect, Kind, Notice, NoticeKind, Operatio
 from reconciler.policy import FirstRun, Mode
 from reconciler.reading import Read, Reader, Services, Stopped, as_resync, listing
 from reconciler.report.document import SavedPlan, to_json
+from reconciler.rows import LEAVERS, PERSON
 from reconciler.safety import HOLDS_ALL, Judged, judge, only, paused
 from reconciler.settle import NEVER, TOO_EARLY, Settled, settle
 from reconciler.snapshot import observed
@@ -50,8 +51,8 @@ class Order:
 
     `person` is the address that a `resync EMAIL` is about; `leavers` are the JumpCloud ids of the suspended people whom
     the leaver lane has found. Either makes it a partial cycle. `already` is what earlier cycles have done of the
-    `saved` plan. `reviewed` is asked with the first plan where a person
-    sits at a terminal; it returns whether that person agreed.
+    `saved` plan. `reviewed` is asked with the first plan where a person sits at a terminal; it returns whether that
+    person agreed.
     """
 
     resync: bool = False
@@ -69,6 +70,11 @@ class Order:
     def partial(self) -> bool:
         """Whether it is about a few people only."""
         return bool(self.person or self.leavers)
+
+    @property
+    def kind(self) -> str:
+        """The kind of its run; "" for one about everybody, which turns out to be a cycle or a resync."""
+        return PERSON if self.person else LEAVERS if self.leavers else ""
 
 
 @dataclass(slots=True)
@@ -214,7 +220,7 @@ async def run(
     stopping = stopping or asyncio.Event()
     time = Timekeeper(store, clock)
     line = _Line(settings, services, store, order, time, progress)
-    run_id = store.begin_run("person" if order.partial else "cycle", time.now, by=order.by, reason=order.reason)
+    run_id = store.begin_run(order.kind or "cycle", time.now, by=order.by, reason=order.reason)
     async with AsyncExitStack() as stack:
         stack.enter_context(logger.contextualize(run=run_id))
         if order.partial:
@@ -581,7 +587,7 @@ class _Line:
             run_id,
             clock(),
             outcome.result,
-            kind="person" if self.order.partial else final.kind,
+            kind=self.order.kind or final.kind,
             plan_id=final.id,
             held=len(final.held_indices),
             counts=executor.counts(applied.results),

@@ -70,6 +70,7 @@ class Daemon:
         self._partial = asyncio.Lock()
         """Held while a partial cycle runs, beside a whole one: neither settings nor clients change under it."""
         self._lane_failed = ""
+        self._lane_due = False
         self._reload = False
         self._failures = Failures()
         self._cycle_over = time.monotonic()
@@ -240,6 +241,9 @@ class Daemon:
                 if self.stopping.is_set():
                     return
                 await self._serve(request)
+                # A person may have let locks through that the lane holds, and the cycle may have failed.
+                self._lane_due = True
+                self._hurry.set()
             if self._due and not self.stopping.is_set() and not self._failures.resting():
                 due, self._due = self._due, set()
                 # A resync that could not list Keeper is made up for by the next cycle, which goes on all the same.
@@ -262,7 +266,8 @@ class Daemon:
                     await self._serve(request)
                 if self.stopping.is_set():
                     return
-            if loop.time() >= look_at:
+            if loop.time() >= look_at or self._lane_due:
+                self._lane_due = False
                 began = loop.time()
                 async with self._partial:
                     await self._lock_leavers()

@@ -1,6 +1,6 @@
 """How one of Keeper's lists is read whole: its end is proven by the empty page behind it, never by a total."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -14,7 +14,7 @@ PAGE_SIZE = 500
 READS = 3
 """How often a list is read that does not add up."""
 
-Fetch = Callable[[int, int], Awaitable[Page]]
+Fetch = Callable[[int, int], Coroutine[Any, Any, Page]]
 """One page by its startIndex, from 1, and its count."""
 
 

@@ -25,6 +25,10 @@ _ID = re.compile(r"(?!\.+$)[A-Za-z0-9_.-]{1,128}")
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
+PERSON = "person"
+LEAVERS = "leavers"
+PARTIAL = (PERSON, LEAVERS)
+"""The kinds of runs that are not about everybody: those of `resync EMAIL` and of the leaver lane."""
 GONE = "gone"
 """The outcome of a lock after which the account was not there: perhaps an invitation, which a lock withdraws."""
 VANISHED = "vanished"

@@ -1,9 +1,9 @@
 """Work that is done at the same time and fails as one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 V = TypeVar("V")
 
@@ -21,12 +21,8 @@ async def siblings() -> AsyncIterator[asyncio.TaskGroup]:
     raise first
 
 
-async def together(work: Iterable[Awaitable[V]]) -> list[V]:
+async def together(work: Iterable[Coroutine[Any, Any, V]]) -> list[V]:
     """The results of all, in order; the first failure ends the others and is raised."""
-
-    async def result(one: Awaitable[V]) -> V:
-        return await one
-
     async with siblings() as group:
-        tasks = [group.create_task(result(one)) for one in work]
+        tasks = [group.create_task(one) for one in work]
     return [task.result() for task in tasks]

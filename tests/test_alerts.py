@@ -110,10 +110,20 @@ def test_a_hold_says_how_it_goes_on(limit: str, way: str) -> None:
 
 def test_one_person_or_a_failed_cycle_says_nothing_of_a_hold() -> None:
     told = taken(tell(after(plan=plan(lock(1), held=HELD))), NOW)
-    for now in (after(plan=plan(), whole=False), after(plan=None, failing=Failing(1, NOW, "down"))):
+    one = after(plan=plan(), whole=False, decides=False)
+    for now in (one, after(plan=None, failing=Failing(1, NOW, "down"))):
         assert tell(now, told) == []
         assert ended(facts(now), told, now) == []
-    assert tell(after(plan=plan(lock(1), held=HELD), whole=False)) == []
+    assert tell(after(plan=plan(lock(1), held=HELD), whole=False, decides=False)) == []
+
+
+def test_what_the_leaver_lane_holds_is_told_until_a_whole_cycle_holds_nothing() -> None:
+    lane = after(plan=plan(lock(1), held=HELD), whole=False)
+    alert = only(tell(lane))
+    assert alert.kind is AlertKind.HELD
+    told = taken([alert], NOW)
+    assert tell(after(plan=plan(), whole=False), told) == []
+    assert only(tell(after(plan=plan()), told)).kind is AlertKind.RECOVERED
 
 
 def test_failures_are_told_from_the_second_in_a_row_once_and_their_end() -> None:

@@ -425,6 +425,31 @@ def test_the_held_plan_is_the_newest_that_was_held_and_is_kept_once(store: Store
     assert store.held_run("p1") is None
 
 
+def test_what_the_leaver_lane_holds_can_be_released_until_a_whole_cycle_says_more(store: Store) -> None:
+    """While whole cycles fail, nothing else tells of it."""
+
+    def ran(kind: str, result: str, plan_id: str = "", held: int = 0) -> int:
+        run = store.begin_run(kind, NOW, by="", reason="")
+        store.finish_run(run, NOW, result, plan_id=plan_id, held=held, document=f"{plan_id}" if held else None)
+        return run
+
+    ran("cycle", "nothing")
+    lane = ran("leavers", "held", "p1", 4)
+    ran("person", "held", "p2", 1)
+    ran("cycle", "failed")
+    found, by_name, now = store.held_run(), store.held_run("p1"), store.held_now()
+    assert found is not None and by_name is not None and now is not None
+    assert {found.id, by_name.id, now[0].id} == {lane}
+    assert store.document(lane) == "p1"
+    assert store.held_run("p2") is None
+    assert store.last_good_read() == NOW
+    ran("leavers", "done")
+    assert store.held_run() is None
+    ran("leavers", "held", "p1", 4)
+    ran("cycle", "nothing")
+    assert store.held_run() is None
+
+
 def test_forgetting_deletes_old_history_but_nothing_open(store: Store) -> None:
     old, recent = NOW - timedelta(days=400), NOW
     done, unknown = journalled(store, operation(), operation(Kind.QUEUE_TEAM, "g1"), at=old)

@@ -11,6 +11,9 @@ from reconciler.migrations import LAST_CHANGE
 from reconciler.model import Account, Team
 from reconciler.plan import Kind, Operation
 from reconciler.rows import (
+    LEAVERS,
+    PARTIAL,
+    PERSON,
     UNCONFIRMED,
     JournalRow,
     Request,
@@ -37,6 +40,7 @@ QUIET_RUNS = timedelta(days=7)
 """How long a run is remembered that did nothing: a year has 100,000 of them."""
 _NO_GOOD_READ = ("", "failed", "stopped")
 _GOOD_READ = f"result NOT IN {_NO_GOOD_READ}"
+_WHOLE = f"kind NOT IN {PARTIAL}"
 _NOBODY: Mapping[str, datetime] = MappingProxyType({})
 
 
@@ -84,7 +88,7 @@ class Journal(Snapshots):
         with self._tx() as connection:
             if document is not None:
                 # What was held stays to be released as long as nothing came of it: `held_run` knows only such runs.
-                waits = bool(held) and result not in _NO_GOOD_READ and kind != "person"
+                waits = bool(held) and result not in _NO_GOOD_READ and kind != PERSON
                 connection.execute(
                     "UPDATE runs SET document = NULL WHERE plan_id = ? AND (held = 0 OR ?)", (plan_id, waits)
                 )
@@ -120,27 +124,31 @@ class Journal(Snapshots):
     def last_good_read(self) -> datetime | None:
         """When the newest run over everybody began that read both sides."""
         with self._reading() as connection:
-            sql = f"SELECT max(started_at) FROM runs WHERE {_GOOD_READ} AND kind <> 'person'"
+            sql = f"SELECT max(started_at) FROM runs WHERE {_GOOD_READ} AND {_WHOLE}"
             return time_of(connection.execute(sql).fetchone()[0])
 
     def held_run(self, plan_id: str | None = None) -> Run | None:
-        """The newest run over everybody that read both sides, if it held operations; or, while it did, the newest that
-        held this plan."""
-        sql = f"SELECT {RUN_COLUMNS} FROM runs WHERE {_GOOD_READ} AND kind <> 'person'"
+        """The newest run over everybody that read both sides, if it held operations, else what the leaver lane has held
+        since; or, while one of them did, the newest run that held this plan."""
+        sql = f"SELECT {RUN_COLUMNS} FROM runs WHERE {_GOOD_READ}"
         with self._reading() as connection:
-            newest = next(map(run_of, rows(connection, f"{sql} ORDER BY id DESC LIMIT 1")), None)
-            if newest is None or not newest.held or plan_id in (None, newest.plan_id):
-                return newest if newest is not None and newest.held else None
-            older = f"{sql} AND held > 0 AND document IS NOT NULL AND plan_id = ? ORDER BY id DESC LIMIT 1"
-            return next(map(run_of, rows(connection, older, plan_id)), None)
+            whole = next(map(run_of, rows(connection, f"{sql} AND {_WHOLE} ORDER BY id DESC LIMIT 1")), None)
+            lane = f"{sql} AND kind = '{LEAVERS}' AND id > ? ORDER BY id DESC LIMIT 1"
+            leavers = next(map(run_of, rows(connection, lane, whole.id if whole else 0)), None)
+            held = [run for run in (whole, leavers) if run is not None and run.held]
+            if not held or plan_id is None:
+                return next(iter(held), None)
+            older = f"{sql} AND {_WHOLE} AND held > 0 AND document IS NOT NULL AND plan_id = ? ORDER BY id DESC LIMIT 1"
+            found = [run for run in held if run.plan_id == plan_id]
+            return next(iter(found), None) or next(map(run_of, rows(connection, older, plan_id)), None)
 
     def held_now(self) -> tuple[Run, datetime] | None:
         """The run whose held operations wait, and since when such runs follow on each other without a break."""
         run = self.held_run()
         if run is None:
             return None
-        free = f"SELECT max(id) FROM runs WHERE {_GOOD_READ} AND kind <> 'person' AND held = 0"
-        before = f"held > 0 AND kind <> 'person' AND id > coalesce(({free}), 0) AND id < ?"
+        free = f"SELECT max(id) FROM runs WHERE {_GOOD_READ} AND {_WHOLE} AND held = 0"
+        before = f"held > 0 AND kind <> '{PERSON}' AND id > coalesce(({free}), 0) AND id < ?"
         sql = f"SELECT started_at FROM runs WHERE {before} ORDER BY id DESC"
         since = run.started_at
         with self._reading() as connection:

@@ -25,6 +25,7 @@ from typing import Any, Self
 from reconciler.cycle import Order
 from reconciler.plan import SCHEDULE, Held, Notice, NoticeKind, Plan, Scope, Subject
 from reconciler.report.document import read_saved
+from reconciler.rows import PARTIAL
 from reconciler.simulator.service import Request, Response
 from tests.campaign import process_child, process_time
 from tests.campaign.process_server import StormyServer, sender
@@ -249,7 +250,7 @@ class ProcessWorld(World):
     def _begins(self, run: Run) -> None:
         order = self._ordered(run)
         self._run_id, self._under_way = run.id, True
-        self._person = run.kind == "person"
+        self._person = run.kind in PARTIAL
         if order.rebind:
             self.forgot()
         with self.reader() as store:

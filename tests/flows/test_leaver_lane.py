@@ -1,6 +1,7 @@
 """Suspended people do not wait for lists: the leaver lane, through the real service and in this process."""
 
 import asyncio
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -11,6 +12,7 @@ from reconciler.simulator.faults import Rewrite, hang, status
 from reconciler.wiring import services
 from tests.flows.service import Service, until
 from tests.inside import Inside, accept, account, fill
+from tests.receiver import Receiver, secret
 from tests.stage import World
 
 
@@ -92,6 +94,28 @@ def test_what_the_limits_hold_is_recorded_once(filled: tuple[World, list[str]]) 
     assert found(world) is None  # as before: it waits for a person
     world.jumpcloud.suspend(people[2])
     assert found(world) is not None
+
+
+def test_what_it_holds_while_cycles_fail_is_told_and_can_be_released(
+    filled: tuple[World, list[str]], service: Service
+) -> None:
+    world, people = filled
+    world.safety |= {"max_deactivations": "1", "always_allow": "1"}
+    with Receiver() as receiver:
+        webhook = secret(world.folder, "webhook", f"{receiver.url}/hook")
+        world.write_settings(notify=f"[notify]\nwebhook = {webhook}\nheartbeat = {{}}\ncommand = []\n")
+        world.front.faults.add(status(403), target="/api/v2/applications/")
+        for one in people[:2]:
+            world.jumpcloud.suspend(one)
+        service.start()
+        until(lambda: "held" in receiver.kinds())
+    told = next(body["text"] for _, _, body in receiver.got if body and body["kind"] == "held")
+    found = json.loads(world.run("status", "--json").stdout)
+    assert found["held"]["subjects"] == ["p0@example.com", "p1@example.com"]
+    assert f"reconciler release {found['held']['plan']}" in told
+    world.run("release", found["held"]["plan"], "--reason", "they were dismissed")
+    until(lambda: not any(account(world, one).active for one in people[:2]))
+    assert all(account(world, one).active for one in people[2:])
 
 
 def test_a_person_who_is_protected_stays_unlocked(filled: tuple[World, list[str]]) -> None:
