@@ -6,7 +6,19 @@ from datetime import datetime
 
 from reconciler.births import undone
 from reconciler.keeper_quarantine import lacks_row, odd_records
-from reconciler.model import Account, KeeperTeam, KeeperUser, Listing, Membership, Snapshot, Standing, Team
+from reconciler.model import (
+    EXTERNAL_ID,
+    USER_NAME,
+    Account,
+    KeeperTeam,
+    KeeperUser,
+    Listing,
+    Membership,
+    Snapshot,
+    Standing,
+    Team,
+    normal,
+)
 from reconciler.plan import Kind, Operation, Rule
 
 
@@ -137,10 +149,15 @@ def after_user(
     settled = {a: v for a, v in account.settled.items() if a not in asked}
     settled |= {a: told[a] for a in asked if a in told}
     memberships = dict(account.memberships)
+    # A creation that Keeper linked to an account of somebody's making may have left that its teams, like its names.
+    linked = op.kind is Kind.CREATE_USER and any(
+        _differ(told.get(a, ""), asked[a]) for a in asked if a not in (USER_NAME, EXTERNAL_ID)
+    )
     for team in op.add:
         team_id = teams[team.key]
         seen = reply is not None and reply.teams is not None and team_id in reply.teams
-        memberships[team_id] = Membership(ours=True, seen=seen, shown=seen, asked_at=now)
+        asked_at = None if linked and not seen else now
+        memberships[team_id] = Membership(ours=True, seen=seen, shown=seen, asked_at=asked_at)
     for team in op.remove:
         memberships.pop(teams[team.key], None)
     account = replace(
@@ -155,6 +172,12 @@ def after_user(
     if op.kind is Kind.REACTIVATE_USER:
         return replace(account, active=True, locked_by_us=False, left_at=None)
     return account
+
+
+def _differ(shown: str, asked: str) -> bool:
+    """Whether Keeper shows another name than was asked for; blanks and case may be of its making."""
+    words, wanted = (normal(name).casefold().split() for name in (shown, asked))
+    return bool(words and wanted) and words != wanted
 
 
 def gone(account: Account) -> Account:
