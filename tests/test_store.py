@@ -445,7 +445,10 @@ def test_what_the_leaver_lane_holds_can_be_released_until_a_whole_cycle_says_mor
     assert store.last_good_read() == NOW
     ran("leavers", "done")
     assert store.held_run() is None
-    ran("leavers", "held", "p1", 4)
+    ran("cycle", "held", "p1", 4)
+    lane = ran("leavers", "held", "p1", 4)
+    found = store.held_run()
+    assert found is not None and found.id == lane and store.document(lane) == "p1"
     ran("cycle", "nothing")
     assert store.held_run() is None
 

@@ -136,6 +136,8 @@ class Journal(Snapshots):
             lane = f"{sql} AND kind = '{LEAVERS}' AND id > ? ORDER BY id DESC LIMIT 1"
             leavers = next(map(run_of, rows(connection, lane, whole.id if whole else 0)), None)
             held = [run for run in (whole, leavers) if run is not None and run.held]
+            if len({run.plan_id for run in held}) == 1:
+                held = held[-1:]  # of runs with the same plan the newest has its document
             if not held or plan_id is None:
                 return next(iter(held), None)
             older = f"{sql} AND {_WHOLE} AND held > 0 AND document IS NOT NULL AND plan_id = ? ORDER BY id DESC LIMIT 1"

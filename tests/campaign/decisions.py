@@ -23,7 +23,7 @@ Step = Callable[[World, random.Random], str]
 BY = "root"
 
 
-def weather(draw: random.Random, *, person: bool = False) -> Weather:
+def weather(draw: random.Random) -> Weather:
     """The weather of a cycle; most are calm or nearly so, since a cycle that fails early teaches little."""
     seed = draw.getrandbits(48)
     rate = draw.choices((0.0, 0.02, 0.06, 0.2), (35, 30, 25, 10))[0]
@@ -35,14 +35,12 @@ def weather(draw: random.Random, *, person: bool = False) -> Weather:
     if liars == "lists" and draw.random() < 0.35:
         rate, only = 0.5, "half_page"  # what the lists lack, the points then show only when they are asked again
     writes = draw.choices((0.0, 0.02, 0.15), (75, 20, 5))[0]
-    if person and liars == "points":
-        liars = ""  # for one person the points are the lists
     cancelled = draw.uniform(0, 30) if draw.random() < 0.05 else None
     return Weather(seed, rate, writes, liars, only, cancelled_after=cancelled)
 
 
 def _cycle(world: World, draw: random.Random, order: Order, words: str, muted: frozenset[str] = frozenset()) -> str:
-    sky = weather(draw, person=bool(order.person))
+    sky = weather(draw)
     sky.muted = muted
     for _ in range(draw.choices((0, 1, 2), (60, 25, 15))[0]):
         step = draw.choices(list(_MEANWHILE), list(_MEANWHILE.values()))[0]

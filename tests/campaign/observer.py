@@ -726,6 +726,9 @@ class Observer:
             self._changed_access(who | {before.id}, gave=False)
         if after is None:
             return
+        if after.active and before.active and self.asked.method == "PATCH" and b'"active"' in self.asked.body:
+            # Somebody else unlocked them a moment before we did: whoever sends it can't know that.
+            self._changed_access(who | {before.id}, gave=True)
         if after.active and not before.active:
             if (
                 before.id not in self.ledger.locks

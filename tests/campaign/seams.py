@@ -101,7 +101,8 @@ class Seam(httpx.AsyncBaseTransport):
 
     `deliver` hands a request to the service, with whatever must be looked at afterwards. `interrupt` is what Ctrl-C
     does, `kill` what the end of the process does to the state file at once,
-    `answered` gets what the client is shown. `clock` is the service's: each reply is dated when it leaves.
+    `answered` gets what the client is shown. `clock` is the service's: each reply is dated when it leaves. `for_one`
+    tells whether the request is of a cycle about one person.
     """
 
     def __init__(
@@ -113,8 +114,10 @@ class Seam(httpx.AsyncBaseTransport):
         kill: Callable[[], object],
         answered: Callable[[Request, Response], object],
         clock: Callable[[], datetime],
+        for_one: Callable[[], bool],
     ) -> None:
         self.name = name
+        self._for_one = for_one
         self._clock = clock
         self._interrupt = interrupt
         self._kill = kill
@@ -149,7 +152,9 @@ class Seam(httpx.AsyncBaseTransport):
         behind = weather.liars == "both" or (weather.liars == "behind" and self._side(asked) == "lists")
         if reading and behind and self.name == "JumpCloud" and self._shown.get(asked.target):
             return "stale" if chance < _BEHIND and weather.strikes("stale", name) else ""
-        if reading and weather.liars and weather.liars == self._side(asked) and chance < 0.5:
+        # For one person the points are the lists, so that both would lie.
+        lies = weather.liars != "points" or not self._for_one()
+        if reading and lies and weather.liars and weather.liars == self._side(asked) and chance < 0.5:
             # A list that lies, or a record: the other side tells the truth in this cycle.
             kind = LISTS_LIE[int(which * len(LISTS_LIE))]
             if kind == "stale" and not self._shown.get(asked.target):

@@ -175,7 +175,10 @@ class World:
 
     def _seam(self, name: str, deliver: Callable[[Request], Response], weather: Callable[[], Weather]) -> Seam:
         answered, clock = self.observer.answered, self.time.true
-        return Seam(name, deliver, weather, self._interrupt, self._pull_the_plug, answered, clock)
+        return Seam(name, deliver, weather, self._interrupt, self._pull_the_plug, answered, clock, self._for_one)
+
+    def _for_one(self) -> bool:
+        return bool(self.observer.view.person)
 
     def _interrupt(self) -> None:
         """Ctrl-C, as asyncio.run passes it on."""
