@@ -51,6 +51,7 @@ class Finding:
 
 
 NOTHING_TO_READ = Finding()
+_FAILED = "the confirming read failed"
 _NO_PATHS = Paths(bound=False, direct=False, groups=frozenset())
 CLOCK = Clock()
 
@@ -107,10 +108,12 @@ class Confirmation:
         try:
             if op.kind is Kind.CREATE_USER:
                 return await self._creation(op)
-            return Finding(*await self._stamped(self._doubt(op)))
+            stamp, doubt = await self._stamped(self._doubt(op))
+            rest = op if doubt is None else doubt.divide(op)[0]
+            # What is left rests on nothing that was read here, so that it does not grow old.
+            return Finding(stamp if rest is None or self.concerns(rest) else None, doubt)
         except JumpCloudError as error:
-            whole = op.kind is not Kind.UPDATE_USER
-            return Finding(began, Doubt(whole, f"the confirming read failed: {error}", self._granted(op), op.remove))
+            return Finding(began, Doubt(True, f"{_FAILED}: {error}"))
 
     def _granted(self, op: Operation) -> tuple[TeamRef, ...]:
         """The additions that give access at once: to teams that were there before."""
@@ -135,22 +138,25 @@ class Confirmation:
             there = left in await self.jumpcloud.groups_in_scope()
             words = "missing from the groups in scope, but there when they are read again"
             return Doubt(True, words) if there else None
+        try:
+            doubt = await self._teams_in_doubt(op)
+        except JumpCloudError as error:
+            # The names, and an unlocking, do not wait for the teams.
+            doubt = Doubt(False, f"{_FAILED}: {error}", self._granted(op), op.remove)
         if op.kind is Kind.REACTIVATE_USER and (words := await self._why_not_unlock(op.subject)):
             return Doubt(True, words)
-        return await self._teams_in_doubt(op)
+        return doubt
 
     # -- giving -----------------------------------------------------------------------------------------------------
 
     async def _why_not_unlock(self, subject: Subject) -> str:
         user_id = subject.jumpcloud_id
-        async with siblings() as group:
-            status = group.create_task(self.jumpcloud.status_of(user_id))
-            paths = group.create_task(self.jumpcloud.application_paths(user_id))
-        if status.result() is not Status.ACTIVE:
+        # One after the other: while a record is tried again and again, what was read beside it would grow too old.
+        if await self.jumpcloud.status_of(user_id) is not Status.ACTIVE:
             return "in scope by the lists, but the own record, read again, does not say active: not unlocked"
         return (
             ""
-            if paths.result().bound
+            if (await self.jumpcloud.application_paths(user_id)).bound
             else "in scope by the lists, but not bound to the application when read alone: not unlocked"
         )
 

@@ -67,9 +67,6 @@ NEAR = 3
 ALONE = 20
 """How many records that a list lacks are read one by one."""
 
-FAILING = 2
-"""How many users' records have failed before a search is asked first."""
-
 _USERS = {"fields": UserRow.FIELDS}
 _SUSPENDED = {"filter[or][0]": "state:$eq:SUSPENDED", "filter[or][1]": "suspended:$eq:true"}
 _REFUSED = (400, 403, 404)
@@ -140,7 +137,6 @@ class JumpCloud:
         self._wanted = normal(application)
         self._known: tuple[str, Application] | None = None
         self._search_works = True
-        self._unreadable: set[str] = set()
         self._no_witness: set[str] = set()
 
     # -- the application ----------------------------------------------------------------------------------------------
@@ -151,7 +147,6 @@ class JumpCloud:
         Asks the list for named fields only: the record of a single application holds the SAML signing key.
         """
         self._search_works = True
-        self._unreadable.clear()
         one = await self._application_by_id(self._wanted) if is_jumpcloud_id(self._wanted) else None
         found = [one] if one else []
         if not found:
@@ -554,27 +549,23 @@ class JumpCloud:
     async def _user(self, user_id: str) -> _Known | None:
         """A user's own record; None where it is gone, which only counts while the application can still be read.
 
-        Where the record can't be read, what a search for the id finds stands for it. Once that was so for several
-        users, the search comes first: JumpCloud fails each record only after all attempts.
+        Where the record can't be read, what a search for the id finds stands for it. The search comes before further
+        attempts: evidence would grow old meanwhile.
         """
-        if len(self._unreadable) >= FAILING and (found := await self._search_one(user_id)):
-            return found
         try:
-            row = await self._record(user_id)
+            row = await self._record(user_id, patient=False)
         except JumpCloudError as error:
             _unless_refused(error)
-            found = await self._search_one(user_id)
-            if found is None:
-                raise
-            self._unreadable.add(user_id)
-            return found
+            if (found := await self._search_one(user_id)) is not None:
+                return found
+            row = await self._record(user_id, patient=True)
         if row is None:
             await self.still_there()
         return None if row is None else _known(row)
 
-    async def _record(self, user_id: str) -> UserRow | None:
+    async def _record(self, user_id: str, *, patient: bool) -> UserRow | None:
         path = f"/api/systemusers/{checked_id(user_id)}"
-        reply = await self._lists.send("GET", path, _USERS, also=_GONE)
+        reply = await self._lists.send("GET", path, _USERS, also=_GONE, patient=patient)
         if reply.status in _GONE:
             return None
         row = record(UserRow, document(reply), "a user")

@@ -122,10 +122,18 @@ class Lists:
         self._forgotten = 0
 
     async def send(
-        self, method: str, path: str, params: Mapping[str, str | int], *, body: Any = None, also: Iterable[int] = ()
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str | int],
+        *,
+        body: Any = None,
+        also: Iterable[int] = (),
+        patient: bool = True,
     ) -> Reply:
-        """Send a request that changes nothing, and return the answer: status 200, or one of `also`."""
-        reply = await self._once(method, path, params, body)
+        """Send a request that changes nothing, and return the answer: status 200, or one of `also`. A request that is
+        not `patient` is not sent again after a failure of the service."""
+        reply = await self._once(method, path, params, body, patient)
         if reply.status == 200 or reply.status in also:
             return reply
         words = own_words(reply)
@@ -134,16 +142,16 @@ class Lists:
             raise Unauthorized(problem, _CREDENTIALS if reply.status == 401 else _ROLE, reply.status)
         raise UnexpectedReply(problem, "Check jumpcloud.base_url and jumpcloud.organization.", reply.status)
 
-    async def _once(self, method: str, path: str, params: Mapping[str, str | int], body: Any) -> Reply:
+    async def _once(self, method: str, path: str, params: Mapping[str, str | int], body: Any, patient: bool) -> Reply:
         """One answer; a 401 counts only once another token, where tokens are used, did not help."""
         forgotten = self._forgotten
         try:
-            reply = await self._http.request(method, path, params=params, json=body, repeatable=True)
+            reply = await self._http.request(method, path, params=params, json=body, repeatable=patient)
             if reply.status == 401 and self._forget_token is not None:
                 if self._forgotten == forgotten:  # else a request beside this one has done so
                     self._forgotten += 1
                     self._forget_token()
-                reply = await self._http.request(method, path, params=params, json=body, repeatable=True)
+                reply = await self._http.request(method, path, params=params, json=body, repeatable=patient)
             return reply
         except HttpError as error:
             failed = Unavailable(error)

@@ -110,8 +110,8 @@ class Sure(Confirmation):
 
 
 class JumpCloud(jumpcloud.JumpCloud):
-    """An organisation by point reads: everybody is known by `people`, their groups by `member_of`. What is in `fails`
-    can't be read."""
+    """An organisation by point reads: everybody is known by `people`, their groups by `member_of`. Who is in `fails`
+    can't be read, nor can anybody's groups if "groups" is."""
 
     def __init__(self, people: Iterable[User] = (), groups: Iterable[Group] = ()) -> None:
         self.people = {one.id: one for one in people}
@@ -129,7 +129,7 @@ class JumpCloud(jumpcloud.JumpCloud):
 
     async def person(self, *, id: str | None = None, email: str | None = None) -> Person | None:
         known = self._read(id) if id else next((one for one in self.people.values() if one.email == email), None)
-        return Person(known, {g: self.groups[g] for g in known.groups}, self.member_of[known.id]) if known else None
+        return Person(known, {g: self.groups[g] for g in known.groups}) if known else None
 
     async def record(self, user_id: str, /) -> User | None:
         return self._read(user_id)
@@ -149,6 +149,8 @@ class JumpCloud(jumpcloud.JumpCloud):
 
     async def groups_of(self, user_id: str, /) -> frozenset[str]:
         self._read(user_id)
+        if "groups" in self.fails:
+            raise JumpCloudError("no answer", "Nothing to do.")
         return self.member_of.get(user_id, frozenset())
 
     async def groups_in_scope(self) -> frozenset[str]:

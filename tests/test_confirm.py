@@ -119,6 +119,16 @@ def test_a_read_that_fails_puts_team_changes_off_and_the_new_name_goes() -> None
     assert (goes.changes, goes.add, goes.remove) == (names, (), ())
 
 
+def test_an_unlocking_does_not_wait_for_the_persons_groups() -> None:
+    service = JumpCloud([ADA])
+    service.fails.add("groups")
+    opens = (Change("active", "false", "true"),)
+    plan = confirmed(service, op(Kind.REACTIVATE_USER, ADA, changes=opens, add=(ref(SALES),), remove=(ref(ENG),)))
+    (goes,) = sent(plan)
+    assert (goes.kind, goes.changes, goes.add, goes.remove) == (Kind.REACTIVATE_USER, opens, (), ())
+    assert "no answer" in plan.notices[0].message
+
+
 def test_a_team_is_deleted_when_its_group_is_still_out_of_scope() -> None:
     deletion = team_op(Kind.DELETE_TEAM, ENG)
     assert sent(confirmed(JumpCloud(), deletion)) == [deletion]
