@@ -109,7 +109,7 @@ class After:
             last_good = now if good else after.last_good
             after = replace(after.succeeded(resync=resync), last_good=last_good, will_be_held=alarms)
         lacks = failing(outcome.plan, {number: result.state.value for number, result in outcome.results.items()})
-        others = {key: lack for key, lack in after.lacks.items() if not whole and key not in outcome.plan.focus}
+        others = {key: lack for key, lack in after.lacks.items() if not whole and key not in (outcome.plan.focus or ())}
         after = replace(after, merely_left=merely_left(outcome.plan, after.merely_left), lacks={**others, **lacks})
         snapshot = self._snapshot(settings)
         self._keep(_inventoried(after, settings, outcome, snapshot, began))

@@ -245,7 +245,7 @@ def merely_left(plan: Plan, before: Collection[str] = ()) -> frozenset[str]:
     `policy.out_of_scope` are for them alone. After a plan about one person the others are as they were `before`."""
     found = {op.subject.keeper_id for op in plan.operations if op.rule is Rule.LEFT}
     found |= {one.subject.keeper_id for one in plan.notices if one.kind in _SPARED and one.subject.type == "user"}
-    if plan.focus:
+    if plan.focus is not None:
         about = {op.subject.keeper_id for op in plan.operations} | {one.subject.keeper_id for one in plan.notices}
         found |= set(before) - about
     return frozenset(found)

@@ -403,14 +403,14 @@ class _Line:
             source=Source(read.directory.organization, application.id, application.label, self.services.scim_url),
             focus=read.focus,
             pausing=not self.order.partial,
-            unlock=read.focus if self.order.unlock else frozenset(),
+            unlock=read.focus or frozenset() if self.order.unlock else frozenset(),
             certain=self.time.certain,
             from_list=not read.fallback,
             uncertain=read.uncertain,
         )
         notices = (*self.time.notices, *read.notices, *decision.plan.notices)
         decision = replace(decision, plan=replace(decision.plan, notices=notices))
-        if not read.focus:
+        if read.focus is None:
             return decision
         kept = {k: a for k, a in read.before.accounts.items() if k not in read.snapshot.accounts}
         return Decision(decision.plan, replace(read.before, accounts={**kept, **decision.snapshot.accounts}))

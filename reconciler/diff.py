@@ -84,7 +84,7 @@ def diff(
     *,
     kind: str,
     source: Source,
-    focus: frozenset[str] = frozenset(),
+    focus: frozenset[str] | None = None,
     pausing: bool = True,
     unlock: Set[str] = frozenset(),
     certain: bool = True,
@@ -94,7 +94,7 @@ def diff(
     """Compare both sides and decide.
 
     `focus` are the keys of the people whom a partial cycle is about: directory and snapshot then hold just what
-    concerns them, and only operations on them are planned. Empty: it is about everybody. `pausing`: who keeps failing
+    concerns them, and only operations on them are planned. None: it is about everybody. `pausing`: who keeps failing
     rests for a while. `unlock` are the keys of people whose lock a person asked to undo, whoever set it. `certain`:
     whether `now` is; nobody's grace ends while it is not. Where Keeper was to be listed and `from_list` is false,
     nobody is created or adopted. The `uncertain` keys are locked at most: their last operation may still take effect.
@@ -132,7 +132,7 @@ def diff(
         notices=tuple(sorted(notices, key=_notice_order)),
         focus=focus,
     )
-    upcoming = () if focus else tuple(one for one in work.upcoming if work.would_send(one.operation))
+    upcoming = () if focus is not None else tuple(one for one in work.upcoming if work.would_send(one.operation))
     return Decision(plan, work.learnt(), upcoming, names_nobody(policy, directory))
 
 
@@ -192,11 +192,11 @@ class _Diff(TeamRules):
 
     def concerns(self, key: str) -> bool:
         """Whether the diff is about this subject."""
-        return not self.focus or key in self.focus
+        return self.focus is None or key in self.focus
 
     def learnt(self) -> Snapshot:
         """The snapshot to record; a focused diff learns of its people only."""
-        if not self.focus:
+        if self.focus is None:
             unclear = remembered(self.before.unclear, self.quarantined, self.now)
             return replace(self.before, accounts=self.match.accounts, teams=self.match.teams, unclear=unclear)
         mine = {k: a for k, a in self.match.accounts.items() if not self.focus.isdisjoint((a.jumpcloud_id, k))}

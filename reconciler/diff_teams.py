@@ -63,7 +63,7 @@ class TeamRules:
         before: Snapshot,
         policy: Policy,
         now: datetime,
-        focus: frozenset[str],
+        focus: frozenset[str] | None,
         pausing: bool,
         unlock: Set[str],
         certain: bool = True,
@@ -147,7 +147,7 @@ class TeamRules:
                 self._queue(group, replace(subject, keeper_id=""))
         else:
             # What a team of the same name holds is given to its members in a whole plan only, which a person reviews.
-            if not self.focus or self.before.teams[team_id].managed:
+            if self.focus is None or self.before.teams[team_id].managed:
                 self.addable[group.id] = TeamRef(group.name, group.id, team_id)
             self._rename(group, self.match.teams[team_id], subject)
 

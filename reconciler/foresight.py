@@ -34,7 +34,7 @@ def foresee(
     """
     plan = judged.plan
     holding = {held.limit for held in plan.held}
-    if not upcoming or plan.focus or "first_run" in holding:
+    if not upcoming or plan.focus is not None or "first_run" in holding:
         return judged
     at, due = _fullest(upcoming, limits.window)
     begins = at - limits.window

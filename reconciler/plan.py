@@ -287,8 +287,8 @@ class Scope:
 class Plan:
     """The ordered list of operations with everything that was decided about them.
 
-    `focus` are the keys of the people whom the plan is about; it then says nothing of the scope as a whole. Empty: it
-    is about everybody.
+    `focus` are the keys of the people whom the plan is about, if it is not about everybody: it then says nothing of
+    the scope as a whole.
     """
 
     kind: str  # "cycle" or "resync"
@@ -300,7 +300,7 @@ class Plan:
     held: tuple[Held, ...] = ()
     limits: tuple[LimitUse, ...] = ()
     notices: tuple[Notice, ...] = field(default=())
-    focus: frozenset[str] = frozenset()
+    focus: frozenset[str] | None = None
 
     @cached_property
     def id(self) -> str:

@@ -67,7 +67,7 @@ class Stopped(Exception):
 class Read:
     """Both sides as read. `before` is the snapshot as the state file has it; `snapshot` is rebuilt from Keeper where
     this is a resync, and says what became of `unknown`, the operations of former runs without a known outcome;
-    `outcomes` has that by journal id. `focus` are the keys of the people whom it is about, empty for everybody.
+    `outcomes` has that by journal id. `focus` are the keys of the people whom it is about, None for everybody.
     `notices` are of the reading itself. `mark` is the moment at which `before` was read (see `Hands`).
     `fallback`: why Keeper could not be listed although it was to be, "" where it was or need not be; the snapshot is
     then as it was."""
@@ -76,7 +76,7 @@ class Read:
     before: Snapshot
     snapshot: Snapshot
     kind: str
-    focus: frozenset[str] = frozenset()
+    focus: frozenset[str] | None = None
     unknown: Sequence[JournalRow] = ()
     outcomes: Mapping[int, Settled] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
@@ -149,9 +149,7 @@ class Reader:
             return read.without_list(shown)
         outcomes, snapshot = settle(_sent_rows(self.unknown), snapshot, self.before, self.now)
         kind = "resync" if resync else "cycle"
-        return Read(
-            directory, self.before, snapshot, kind, frozenset(), self.unknown, outcomes, notices, mark=self.mark
-        )
+        return Read(directory, self.before, snapshot, kind, None, self.unknown, outcomes, notices, mark=self.mark)
 
     async def _listed(self, may_fall_back: bool) -> Listing | KeeperError:
         """Keeper as a whole, or why it could not be listed. A refused token ends the cycle: it refuses locks too."""

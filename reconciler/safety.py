@@ -334,7 +334,7 @@ class _Judge:
         """The limits on taking away that this plan is over."""
         over: list[tuple[str, int, int, str]] = []
         leaving = {op.subject.key for op in operations if self._counted_lock(op)} - set(self.covered)
-        emptied = not self.plan.scope.users and not self.plan.focus
+        emptied = not self.plan.scope.users and self.plan.focus is None
         if self.people and emptied and any(_takes(op) for op in operations):
             over.append(
                 ("empty_scope", 0, len(leaving), "nobody at all is in scope any more, which is more likely a mistake")

@@ -62,6 +62,19 @@ def test_a_lane_that_finds_nobody_leaves_no_run_behind(filled: tuple[World, list
     assert len(Inside(world).store().runs(50)) == runs
 
 
+def test_a_lane_whose_people_are_active_again_forgets_nobody(filled: tuple[World, list[str]]) -> None:
+    """A plan about nobody is no plan about everybody: the snapshot would have lost all accounts."""
+    world, people = filled
+    before = Inside(world).store().snapshot()
+    world.jumpcloud.suspend(people[0])
+    order = found(world)
+    assert order is not None
+    world.jumpcloud.activate(people[0])
+    outcome = Inside(world).run(order)
+    assert outcome.result == "nothing" and not outcome.plan.operations
+    assert Inside(world).store().snapshot().accounts == before.accounts
+
+
 def test_nothing_is_sent_that_a_person_has_yet_to_decide(world: World) -> None:
     _, people = fill(world)
     world.safety.clear()
