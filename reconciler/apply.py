@@ -528,7 +528,14 @@ class _Run:
         if known is not None:
             external = known.shown.get(EXTERNAL_ID, "")
             former = known.former_external_id or (external if external != account.jumpcloud_id else "")
-            account = replace(account, former_external_id=former, protected_as=known.protected_as)
+            # An account that Keeper linked, rather than made, may not have been given the teams of the request.
+            doubtful = {t: replace(m, asked_at=None) for t, m in account.memberships.items() if m.waiting}
+            account = replace(
+                account,
+                former_external_id=former,
+                protected_as=known.protected_as,
+                memberships={**account.memberships, **doubtful},
+            )
         ours = self.journal.locked_last(op.subject.key, number)
         return replace(account, locked_by_us=not account.active and ours)
 

@@ -253,7 +253,8 @@ class _Settlement:
         """Whether a list had the account before it carried this person's id."""
         known = self.former.accounts.get(account.keeper_id)
         if known is None:
-            return any(one.keeper_id == account.keeper_id for one in self.former.odd)
+            odd = (one for one in self.former.odd if one.keeper_id == account.keeper_id)
+            return any(one.external_id != key for one in odd)
         return known.shown.get(EXTERNAL_ID) != key
 
     def _refused(self, op: Operation, other: Account) -> Settled:

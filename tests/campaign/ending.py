@@ -307,6 +307,8 @@ class _Equality:
         teams = [*account.teams, *account.pending_teams]
         has = {self.teams[t].external_id for t in teams if t in self.teams}
         for group in wanted - has:
+            if self.spared.newcomers and not self._has_team(group):
+                continue
             name = self.truth.groups[group]
             waits = self.told(group) & {"conflict", "waiting_for_approval", "failing"} and not self._has_team(group)
             # Taken out by hand before it ever showed: that can't be told from waiting. Its team may be another's.
@@ -370,7 +372,7 @@ class _Equality:
             # Keeper says of an id that it never showed, and that was rejected there, that there is no such team.
             known = {name, *(notice.subject.keeper_id for notice in self.notices.get(group, ()))}
             rejected = known & self.world.observer.ledger.rejected and told >= {"failing", "waiting_for_approval"}
-            if not excused and not rejected:
+            if not excused and not rejected and not self.spared.newcomers:
                 self.wrong(f"the group {name} has no team", group)
         elif any("name" in self.world.observer.ledger.overtaken.get(t.id, ()) for t in found):
             return  # renamed by hand before Keeper ever showed what it made of our wish

@@ -748,6 +748,9 @@ class Observer:
         self.ledger.withdrawn -= {(before.id, key) for team in has - had for key in self._team_keys(team)}
         for team in had - has:
             self._lost(before, who, team)
+            if team in before.pending_teams and self._is_unasked(team) and self._hides_pending():
+                # What hides in the queue can't be missed.
+                self.ledger.withdrawn |= {(before.id, key) for key in self._team_keys(team)}
         # A team that is deleted takes its members with it; who they are was judged above.
         for team in had - has - lost_teams:
             if not self._is_unasked(team):
@@ -823,6 +826,9 @@ class Observer:
             name = self.truth.groups.get(group)
             words = f"{account.email} was added to {name}, though apart from its group all the time"
             self._stale_or("r", account.id, person, words)
+
+    def _hides_pending(self) -> bool:
+        return not self.keeper.dialect.shows_pending_memberships
 
     def _lost(self, account: Account, who: set[str], team: str) -> None:
         group = self._group_of(team)
@@ -1017,6 +1023,7 @@ class Observer:
                 for account in keys & ledger.known.keys():
                     agreement.spent.setdefault(account, set()).update(agreement.effects & wanted)
                 agreement.effects -= wanted
+                agreement.until = None  # the rest of a release of which something was sent has four more hours
                 return
         if free or (self.first and limit in ("max_creations", "max_grants", "max_reactivations")):
             return
