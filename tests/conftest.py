@@ -3,9 +3,9 @@
 import os
 
 from tests.ordinary import public
-from tests.stage import world
+from tests.stage import nursery, world
 
-__all__ = ["public", "world"]
+__all__ = ["nursery", "public", "world"]
 
 # Hundreds of commands are started as processes: they need not compile the package each time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

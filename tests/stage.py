@@ -15,6 +15,7 @@ from reconciler.simulator.jumpcloud import JumpCloud
 from reconciler.simulator.keeper import Keeper
 from reconciler.simulator.server import Server
 from reconciler.store import Store
+from tests.commands import Command, Nursery
 
 API_KEY = "jca_" + "5" * 40
 
@@ -29,6 +30,7 @@ class World:
     front: Server
     back: Server
     application: str
+    nursery: Nursery
     policy: dict[str, str] = field(default_factory=lambda: {"grace": '"0s"'})
     safety: dict[str, str] = field(default_factory=lambda: {"first_run": '"apply"'})
     teams: dict[str, str] = field(default_factory=dict)
@@ -62,7 +64,7 @@ class World:
     def run(self, *arguments: str, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
         process = self.start(*arguments)
         out, err = process.communicate(timeout=120)
-        done = subprocess.CompletedProcess(arguments, process.returncode, out, err)
+        done = subprocess.CompletedProcess(arguments, process.wait(), out, err)
         assert expect is None or done.returncode == expect, f"exit {done.returncode}\n{out}\n{err}"
         assert "Traceback" not in err
         assert "should not happen" not in err, err
@@ -78,20 +80,12 @@ class World:
         """The state file, to look at."""
         return Store.open(self.folder / "state" / "reconciler.db", write=False)
 
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            [*self.command, *arguments],
-            cwd=self.folder,
-            env={**os.environ, "NO_COLOR": "1", "COLUMNS": "110"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def start(self, *arguments: str) -> Command:
+        return self.nursery.start(arguments, self.folder, {**os.environ, "NO_COLOR": "1", "COLUMNS": "110"})
 
     def kill_after(self, changes: int, *arguments: str) -> None:
         """Run a command and kill it as soon as Keeper has taken so many changing requests."""
-        process: list[subprocess.Popen[str]] = []
+        process: list[Command] = []
         goal = len(self.keeper.changes) + changes
 
         def watch(_: object) -> None:
@@ -126,12 +120,18 @@ class World:
         return differences(self.jumpcloud, self.keeper, self.application)
 
 
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    with Nursery() as made:
+        yield made
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world(tmp_path: Path, nursery: Nursery) -> Iterator[World]:
     jumpcloud, keeper = JumpCloud(), Keeper()
     jumpcloud.add_api_key(API_KEY)
     application = jumpcloud.add_application("Keeper")
     with Server(jumpcloud) as front, Server(keeper) as back:
-        made = World(tmp_path, jumpcloud, keeper, front, back, application)
+        made = World(tmp_path, jumpcloud, keeper, front, back, application, nursery)
         made.write_settings()
         yield made

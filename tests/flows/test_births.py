@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from reconciler import http
 from reconciler.simulator.faults import close
 from reconciler.simulator.keeper_records import Account
 from tests.flows.test_whose_account import fill, joined, lost_state, there
@@ -135,7 +136,10 @@ def test_the_loss_of_the_state_file_gives_nobody_a_leavers_vault_by_a_creation(w
     assert not [one for one in world.keeper.accounts().values() if one.external_id == namesake]
 
 
-def test_a_lock_that_takes_effect_late_is_ours_and_one_after_a_clear_answer_is_not(world: World) -> None:
+def test_a_lock_that_takes_effect_late_is_ours_and_one_after_a_clear_answer_is_not(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "BACKOFF", (0.01, 0.01))
     group = fill(world)
     one = world.person("ada", group)
     inside = Inside(world)

@@ -1,16 +1,19 @@
 """Orders and the daemon that they are filed with: the settings that were in view, and what happens when it ends."""
 
 import signal
-import subprocess
+import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
 
 from reconciler import orders
 from reconciler.config import load
-from reconciler.simulator.faults import Latency
+from reconciler.simulator.faults import Answer, Handler
+from reconciler.simulator.service import Request
 from reconciler.store import Store
+from tests.commands import Command
 from tests.flows.service import PATIENCE, Service, until
 from tests.inside import accept, account, fill
 from tests.stage import World
@@ -48,10 +51,29 @@ def filed(world: World) -> list[str]:
         return [request.state for request in store.orders()]
 
 
+@dataclass(frozen=True)
+class Held:
+    """Keep whoever asks JumpCloud waiting until they are let go."""
+
+    go: threading.Event
+
+    def run(self, handle: Handler, request: Request) -> Answer:
+        self.go.wait(PATIENCE)
+        return handle(request)
+
+
 @pytest.fixture
-def waiting(world: World, service: Service) -> Iterator["subprocess.Popen[str]"]:
+def go() -> Iterator[threading.Event]:
+    """Lets the service go on that is busy while a command waits."""
+    made = threading.Event()
+    yield made
+    made.set()
+
+
+@pytest.fixture
+def waiting(world: World, service: Service, go: threading.Event) -> Iterator[Command]:
     """A command that waits for its order, while the service is busy and has not taken it."""
-    slow = world.front.faults.add(Latency(PATIENCE))
+    slow = world.front.faults.add(Held(go))
     service.start()
     until(lambda: slow.fired)
     process = world.start("apply", "--wait", "--reason", "by a person")
@@ -111,26 +133,29 @@ def test_nothing_is_held_nothing_is_filed(world: World, service: Service) -> Non
 
 
 def test_whoever_waited_for_a_service_that_died_can_rely_on_the_answer(
-    world: World, service: Service, waiting: "subprocess.Popen[str]"
+    world: World, service: Service, waiting: Command, go: threading.Event
 ) -> None:
     service.end(signal.SIGKILL)
     _, said = waiting.communicate(timeout=PATIENCE)
     assert waiting.returncode == 1
     assert "nothing of it was done, nor will be" in said
     world.front.faults.clear()
+    go.set()
     service.start()
     rested(service)
     assert "ordered by" not in service.said()
 
 
 def test_whoever_gives_up_waiting_takes_the_order_back(
-    world: World, service: Service, waiting: "subprocess.Popen[str]"
+    world: World, service: Service, waiting: Command, go: threading.Event
 ) -> None:
     waiting.send_signal(signal.SIGINT)
     _, said = waiting.communicate(timeout=PATIENCE)
     assert waiting.returncode == 1
     assert "Withdrawn" in said
     assert filed(world) == []
+    go.set()
+    rested(service)
     assert service.end() == 0
     assert "ordered by" not in service.said()
 
