@@ -1,11 +1,12 @@
 """Commands as processes of their own, forked from one that has imported the package already.
 
 Importing takes several times as long as what a command does, and the tests run a thousand of them. A command that is
-forked has its own memory, descriptors, directory, environment and signals, and ends as the interpreter ends. How a
-command fares from the start of an interpreter is seen by the tests of standard streams, in
-`tests/flows/test_output.py`: they execute `python -m reconciler`.
+forked has its own memory, descriptors, directory, environment and signals. How a command fares from the start of an
+interpreter to its end is seen by the tests of standard streams, in `tests/flows/test_output.py`: they execute
+`python -m reconciler`.
 """
 
+import atexit
 import gc
 import importlib
 import json
@@ -136,7 +137,12 @@ def _become(line: socket.socket, streams: Sequence[int], arguments: Any) -> NoRe
     os.environ.update(environment)
     time.tzset()
     sys.argv[1:] = words
-    runpy.run_module("reconciler", run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module("reconciler", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        # Taking the interpreter apart would copy every page that is shared: that takes longer than most commands.
+        atexit.register(os._exit, int(end.code or 0))
+        raise
     raise AssertionError("a command ends the process")
 
 
