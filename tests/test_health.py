@@ -100,10 +100,10 @@ def test_what_waits_is_counted_until_it_is_answered_or_cancelled() -> None:
 
 
 class Moments:
-    """The monotonic time of the daemon, moved by the test."""
+    """The monotonic time of the daemon, moved by the test: whole seconds, which add up exactly."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = time.monotonic()
+        self.now = float(int(time.monotonic()))
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
 
 
