@@ -197,6 +197,7 @@ class Observer:
         self.list_lied: list[int] = []
         self.asked = Request("GET", "/", {}, b"")
         self.forgotten = 0
+        self.let_through = False  # a first plan, by the settings of the cycle before
         self.bound = ""
         self.points_lie: Callable[[], bool] = lambda: False
         """Whether reads of one subject in JumpCloud may lie in this cycle."""
@@ -479,6 +480,9 @@ class Observer:
         self.tick += 1
         # What the file was bound to once counts, whatever may have been written over it.
         self.bound = self.bound or (binding or {}).get("keeper", "")
+        # The process may have died between the plan that the settings let through and its first request.
+        self.ledger.reviewed |= not first and self.let_through
+        self.let_through = rules.safety.get("first_run") == "apply"
         self.rules = rules
         listed = self.latest.listed
         self.latest = View(self.tick, self.now(), person, leavers, unlock, first, len(self.ledger.known), listed)
@@ -1071,7 +1075,7 @@ class Observer:
         if sum(sent.tick <= tick <= closed for tick in self.list_lied) > 1:
             return self.excuse(3)
         hidden = sent.hidden or not self.keeper.dialect.shows_pending_memberships
-        if hidden and sent.effects and all(_only_pending(change) for change in sent.effects):
+        if hidden and sent.effects and all(_only_pending(change) or _left_no_mark(change) for change in sent.effects):
             return self.excuse(2)
         return hidden and bool(sent.effects) and all(_only_adds(change) for change in sent.effects)
 
@@ -1138,6 +1142,14 @@ def _only_pending(change: Change) -> bool:
     if not isinstance(before, Account) or not isinstance(after, Account):
         return False
     return replace(before, pending_teams=()) == replace(after, pending_teams=())
+
+
+def _left_no_mark(change: Change) -> bool:
+    """Whether a creation met an account that keeps nothing of it, not even its lock."""
+    before, after = change.before, change.after
+    if change.what != "link_user" or not isinstance(before, Account) or not isinstance(after, Account):
+        return False
+    return replace(before, pending_teams=(), locked=False) == replace(after, pending_teams=(), locked=False)
 
 
 def _of(subject: object, name: str) -> str:
