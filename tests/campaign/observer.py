@@ -695,7 +695,8 @@ class Observer:
         if met and account.email.casefold() not in self.ledger.consented:
             return {met}  # nobody else got it by a creation that met it
         owner = self.ledger.owner.get(account.id, "")
-        external = account.external_id or ""
+        # A creation that met it by an alias has made it nobody else's.
+        external = self.ledger.aliased.get(account.id, account).external_id or ""
         known = {one for one in (owner, external) if one in self.truth.ever}
         if known:
             return known
