@@ -3,7 +3,7 @@
 It tells what became of operations of former runs whose outcome is not known.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -30,9 +30,9 @@ from reconciler.model import (
     User,
 )
 from reconciler.person import InKeeper, around, in_keeper, in_snapshot
-from reconciler.plan import Kind, Notice, Operation
+from reconciler.plan import Kind, Notice
 from reconciler.policy import TeamPolicy
-from reconciler.settle import TOO_EARLY, Settled, settle
+from reconciler.settle import REPEATED, TOO_EARLY, Settled, settle
 from reconciler.snapshot import observed
 from reconciler.store import JournalRow, State
 from reconciler.tasks import siblings, together
@@ -147,7 +147,7 @@ class Reader:
                 directory, self.before, snapshot, "cycle", unknown=self.unknown, notices=notices, mark=self.mark
             )
             return read.without_list(shown)
-        outcomes, snapshot = settle(_sent_rows(self.unknown), snapshot, self.before, self.now)
+        outcomes, snapshot = _settled(self.unknown, snapshot, self.before, self.now)
         kind = "resync" if resync else "cycle"
         return Read(directory, self.before, snapshot, kind, None, self.unknown, outcomes, notices, mark=self.mark)
 
@@ -229,7 +229,7 @@ class Reader:
         # What became of others, or of who was not read, can't be told: it stays open until the next whole cycle.
         keys = {*focus, *held.accounts} - unread
         mine = [row for row in self.unknown if row.operation.subject.key in keys and row.state is not State.PLANNED]
-        outcomes, settled = settle(_sent_rows(mine), held, self.before, self.now)
+        outcomes, settled = _settled(mine, held, self.before, self.now)
         directory = Directory(
             self.organization,
             self.application,
@@ -259,7 +259,7 @@ async def as_resync(keeper: Keeper, read: Read, now: datetime, progress: Progres
     listed = await listing(keeper, read.snapshot, progress)
     # What the first reading settled is in the snapshot by now, and would only be found there.
     settled = {number: outcome for number, outcome in read.outcomes.items() if outcome.state is State.DONE}
-    outcomes, snapshot = settle(_sent_rows(read.unknown), observed(read.snapshot, listed, now), read.before, now)
+    outcomes, snapshot = _settled(read.unknown, observed(read.snapshot, listed, now), read.before, now)
     return replace(read, kind="resync", snapshot=snapshot, outcomes={**outcomes, **settled})
 
 
@@ -281,5 +281,14 @@ def _ids_of_interest(snapshot: Snapshot) -> Collection[str]:
     return ids
 
 
-def _sent_rows(rows: Iterable[JournalRow]) -> Iterator[tuple[int, Operation, datetime]]:
-    return ((row.id, row.operation, row.sent_at or row.planned_at) for row in rows if row.state is not State.PLANNED)
+def _settled(
+    rows: Iterable[JournalRow], snapshot: Snapshot, former: Snapshot, now: datetime
+) -> tuple[dict[int, Settled], Snapshot]:
+    """The outcomes of what was sent, see `settle`. What Keeper shows after a repetition is what that has done."""
+    sent = [row for row in rows if row.state is not State.PLANNED]
+    repeated = {row.id: REPEATED for row in sent if row.repeated and row.operation.kind is Kind.UPDATE_USER}
+    asked = [row for row in sent if row.id not in repeated]
+    outcomes, snapshot = settle(
+        ((row.id, row.operation, row.sent_at or row.planned_at) for row in asked), snapshot, former, now
+    )
+    return {**outcomes, **repeated}, snapshot

@@ -54,7 +54,8 @@ class State(StrEnum):
 @dataclass(frozen=True, slots=True)
 class JournalRow:
     """One operation in the journal. `decision` names what a person decided to let it through, or is empty. `left_at`
-    is, of a lock, since when the person was known to be out of scope."""
+    is, of a lock, since when the person was known to be out of scope. `repeated`, of an operation without a known
+    outcome: a later one of its kind on the same subject is done."""
 
     id: int
     run_id: int
@@ -67,6 +68,7 @@ class JournalRow:
     outcome: str
     error: str
     left_at: datetime | None = None
+    repeated: bool = False
 
     @property
     def at(self) -> datetime:

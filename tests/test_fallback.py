@@ -104,7 +104,7 @@ def read(before: Snapshot, error: Exception, unknown: Any = (), **options: Any) 
 
 def test_a_resync_without_a_list_is_a_cycle_from_the_snapshot_and_settles_nothing() -> None:
     row: Any = SimpleNamespace(
-        id=1, operation=op(Kind.REACTIVATE_USER, ADA), state=State.UNKNOWN, sent_at=NOW, planned_at=NOW
+        id=1, operation=op(Kind.REACTIVATE_USER, ADA), state=State.UNKNOWN, sent_at=NOW, planned_at=NOW, repeated=False
     )
     found = read(held(), DOWN, [row])
     assert (found.kind, found.fallback, found.outcomes) == ("cycle", str(DOWN), {})

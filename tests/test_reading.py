@@ -1,6 +1,7 @@
 """Both sides are read at the same time."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -10,12 +11,12 @@ import pytest
 from reconciler.jumpcloud import UnexpectedReply
 from reconciler.keeper import BadToken
 from reconciler.model import Application, Snapshot, Status
-from reconciler.plan import Kind
+from reconciler.plan import Change, Kind
 from reconciler.policy import TeamPolicy
 from reconciler.reading import Read, Reader, as_resync
 from reconciler.rows import State
 from reconciler.settle import Settled
-from tests.operations import op, team_op
+from tests.operations import op, ref, shown, team_op
 from tests.world import NOW, account, directory, group, listing, snapshot, team, user
 
 
@@ -51,7 +52,12 @@ def test_a_read_that_fails_ends_the_others_and_is_the_one_error() -> None:
 def test_what_only_the_inventory_told_is_said_so_also_where_keeper_is_listed_after_it() -> None:
     told = Settled(State.DONE, "found queued in Keeper's inventory")
     row: Any = SimpleNamespace(
-        id=1, operation=team_op(Kind.QUEUE_TEAM, group(9)), state=State.UNKNOWN, sent_at=NOW, planned_at=NOW
+        id=1,
+        operation=team_op(Kind.QUEUE_TEAM, group(9)),
+        state=State.UNKNOWN,
+        sent_at=NOW,
+        planned_at=NOW,
+        repeated=False,
     )
     held = snapshot([], [team(group(9), seen=False)])
     read = Read(directory([], [group(9)]), held, held, "cycle", unknown=[row], outcomes={1: told})
@@ -75,10 +81,27 @@ def test_an_account_that_could_not_be_read_again_tells_nothing_of_what_was_sent(
 
     services: Any = SimpleNamespace(jumpcloud=SimpleNamespace(record=record), keeper=SimpleNamespace(user=refused))
     row: Any = SimpleNamespace(
-        id=1, operation=op(Kind.DEACTIVATE_USER, ada), state=State.SENT, sent_at=NOW, planned_at=NOW
+        id=1, operation=op(Kind.DEACTIVATE_USER, ada), state=State.SENT, sent_at=NOW, planned_at=NOW, repeated=False
     )
     held = snapshot([account(ada)])
     reader = Reader(services, "o" * 24, Application("a" * 24, "Keeper"), held, [row], NOW + timedelta(hours=1))
     found = asyncio.run(reader.suspended([ada.id]))
     assert found.snapshot.accounts == held.accounts
     assert not found.outcomes
+
+
+def test_what_a_repetition_has_done_does_not_prove_the_first_request() -> None:
+    """A membership that hides was counted on, although the request for it had never arrived."""
+    ada, sales = user(1, 8), group(8)
+    names = (Change("displayName", "", "Ada"),)
+    first = op(Kind.UPDATE_USER, ada, changes=names, add=(ref(sales),))
+    row: Any = SimpleNamespace(id=1, operation=first, state=State.UNKNOWN, sent_at=NOW, planned_at=NOW, repeated=True)
+    held = snapshot([account(ada)], [team(sales)])
+    read = Read(directory([ada], [sales]), held, held, "cycle", unknown=[row])
+
+    async def listed(*_: object, **__: object) -> Any:
+        return listing([replace(shown(account(ada)), attributes={**account(ada).shown, "displayName": "Ada"})])
+
+    after = asyncio.run(as_resync(SimpleNamespace(listing=listed), read, NOW, None))  # type: ignore[arg-type]
+    assert after.outcomes[1].state is State.PUT_OFF
+    assert not after.snapshot.accounts[account(ada).keeper_id].memberships

@@ -333,6 +333,15 @@ def test_unfinished_is_what_has_no_known_outcome(store: Store) -> None:
     assert [row.id for row in store.unfinished(1)] == [planned, sent, others[3]]
 
 
+def test_of_what_has_no_known_outcome_it_is_known_whether_it_was_asked_for_again(store: Store) -> None:
+    first, other, again = journalled(store, operation(key="ada"), operation(key="bob"), operation(key="ada"))
+    store.record(first, State.UNKNOWN, NOW, "unanswered")
+    store.record(other, State.UNKNOWN, NOW, "unanswered")
+    assert not any(row.repeated for row in store.unfinished())
+    store.record(again, State.DONE, NOW, "done")
+    assert [row.id for row in store.unfinished(1) if row.repeated] == [first]
+
+
 def test_failures_count_since_the_last_success_of_the_subject(store: Store) -> None:
     outcomes = [
         ("ada", State.FAILED, "old"),

@@ -1,6 +1,7 @@
 """The runs and the journal, what is remembered of them, and for how long."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
@@ -40,6 +41,7 @@ QUIET_RUNS = timedelta(days=7)
 """How long a run is remembered that did nothing: a year has 100,000 of them."""
 _NO_GOOD_READ = ("", "failed", "stopped")
 _GOOD_READ = f"result NOT IN {_NO_GOOD_READ}"
+_OPEN = "state IN ('planned', 'sent', 'unknown') AND id > ?"
 _WHOLE = f"kind NOT IN {PARTIAL}"
 _NOBODY: Mapping[str, datetime] = MappingProxyType({})
 
@@ -298,8 +300,15 @@ class Journal(Snapshots):
         What another run of this process has in hand is left out; `run_id` is the run that asks.
         """
         with self._reading() as connection:
-            sql = "SELECT * FROM operations WHERE state IN ('planned', 'sent', 'unknown') AND id > ? ORDER BY id"
+            sql = f"SELECT * FROM operations WHERE {_OPEN} ORDER BY id"
             found = [journal_row(row) for row in rows(connection, sql, former_operations(connection))]
+            sql = f"""
+                SELECT id FROM operations WHERE {_OPEN} AND EXISTS (
+                    SELECT 1 FROM operations AS later WHERE later.subject_key = operations.subject_key
+                    AND later.kind = operations.kind AND later.id > operations.id AND later.state = 'done')
+            """
+            repeated = {number for (number,) in connection.execute(sql, (former_operations(connection),))}
+        found = [replace(row, repeated=row.id in repeated) for row in found]
         others = self._live - {run_id}
         return [row for row in found if row.run_id not in others]
 

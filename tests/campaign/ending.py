@@ -45,7 +45,13 @@ def ending(world: World, draw: random.Random) -> bool:
     # What fails is tried again and again; whether it matters is judged below by what Keeper holds.
     failing = {notice.subject.key for notice in last.notices if notice.kind.value in ("failing", "elsewhere")}
     sent = [op for op in last.operations if op.sent and op.subject.key not in failing]
-    sent = [op for op in sent if op.changes or op.remove or not {team.jumpcloud_id for team in op.add} <= failing]
+    # A team that somebody rejected in a queue that nobody sees is asked for again and again.
+    rejected = world.observer.ledger.rejected
+    sent = [
+        op
+        for op in sent
+        if op.changes or op.remove or not all({t.jumpcloud_id, t.keeper_id} & {*failing, *rejected} for t in op.add)
+    ]
     if sent:
         words = ", ".join(f"{op.kind.value} {op.subject.name} ({op.reason})" for op in sent)
         world.observer.violated("g", f"after two cycles and a resync there was still something to do: {words}")

@@ -1100,6 +1100,10 @@ class Observer:
                 # Of what waited and was taken back it says that nobody can tell whether that arrived.
                 if row["outcome"] == "settled" and row["state"] == "put_off" and all(map(_only_pending, sent.effects)):
                     continue
+                asked = ("kind", "jumpcloud_id", "keeper_id")
+                again = (r for r in rows.values() if r["id"] > row["id"] and all(r[a] == row[a] for a in asked))
+                if row["state"] == "put_off" and any(r["state"] == "done" for r in again):
+                    continue  # nor of what was asked for again
                 if row["outcome"] == "linked_to_another" and all(change.before for change in sent.effects):
                     self.excuse(4)  # it met an account that was there, and that is what became of it
                     continue
