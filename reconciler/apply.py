@@ -468,7 +468,7 @@ class _Run:
     ) -> tuple[Operation, KeeperUser | None, bool]:
         """What Keeper takes of the `rest`, which is nothing but teams: each by itself, what takes away first. What of
         the operation is not in the rest is as it should be; so is what Keeper does not show and, asked for twice,
-        refuses to take away."""
+        refuses to take away. An addition that replaces the one before ends it: the lost one is not done."""
         done = replace(
             op,
             add=tuple(team for team in op.add if team not in rest.add),
@@ -478,6 +478,7 @@ class _Run:
         parts += [replace(rest, add=(team,), remove=()) for team in rest.add]
         reply: KeeperUser | None = None
         arrived, unseen = False, self._unseen(rest)
+        ids, shown = self._team_ids(rest), frozenset[TeamRef]()
         for part in parts if len(parts) > 1 or unseen else ():
             try:
                 reply = await self._request(part)
@@ -491,6 +492,13 @@ class _Run:
             else:
                 arrived = True
             done = replace(done, add=(*done.add, *part.add), remove=(*done.remove, *part.remove))
+            if reply is not None and reply.teams:
+                lost = {team for team in shown if ids[team.key] not in reply.teams}
+                shown = frozenset(team for team in rest.add if ids[team.key] in reply.teams)
+                if lost:
+                    self.canaries.doubt(op.kind)
+                    done = replace(done, add=tuple(team for team in done.add if team not in lost))
+                    break
         # Where nothing is certain to be our doing, the journal must not say so of what may have been: Keeper tells.
         if not arrived and (refusal.uncertain or not (done.add or done.remove)):
             raise refusal

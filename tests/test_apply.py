@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -229,6 +229,27 @@ def test_of_several_teams_each_goes_by_itself_once_keeper_refused_them_together(
     assert keeper.sent[1:] == [(f"-{T9}", "k0001"), ("+t0008", "k0001")]
     assert states(store) == [State.DONE]
     assert set(store.snapshot().accounts["k0001"].memberships) == {T9, "t0008"}  # refused, taken
+
+
+class _Replaces(Keeper):
+    """A node in which an addition replaces the user's teams."""
+
+    async def patch_user(
+        self, id: str, values: Mapping[str, str | bool], add: Collection[str] = (), remove: Collection[str] = ()
+    ) -> KeeperUser | None:
+        if add and not self.errors.get(id):
+            self.users[id] = replace(self.users[id], teams=frozenset())
+        return await super().patch_user(id, values, add, remove)
+
+
+def test_teams_that_go_by_themselves_end_with_one_that_replaces_the_one_before(store: Store) -> None:
+    keeper = _Replaces(node().users.values())
+    keeper.errors["k0001"] = [refused()]
+    three = op(Kind.UPDATE_USER, ADA, add=(ref(group(6)), ref(group(7)), ref(group(8))))
+    applied(store, keeper, three)
+    assert keeper.sent[1:] == [("+t0006", "k0001"), ("+t0007", "k0001")]
+    assert set(store.snapshot().accounts["k0001"].memberships) == {"t0007"}
+    assert Kind.UPDATE_USER not in store.open_kinds(NOW)
 
 
 def outcomes(store: Store) -> list[tuple[State, str]]:
