@@ -516,7 +516,7 @@ class _Line:
         if first_held(plan) or not enforced or nothing_to_review:
             # Nothing is linked yet. What was read of one person is no whole snapshot, and must not be saved as one.
             seen = replace(before, accounts={**before.accounts, **read.snapshot.accounts})
-            seen = seen if self.order.partial else read.snapshot
+            seen = _since_when(seen if self.order.partial else read.snapshot, learnt)
             # A lock that was there when we first saw the account stays apart from one that somebody sets from now on.
             found = [k for k in read.snapshot.fresh if k in learnt.accounts and learnt.accounts[k].locked_by_us]
             locked = {k: replace(seen.accounts[k], locked_by_us=True) for k in found}
@@ -616,6 +616,19 @@ def _result(settings: Settings, plan: Plan, applied: executor.Applied, fallback:
     if fallback:
         return "partial" if applied.results else "failed"
     return "done" if applied.results else "nothing"
+
+
+def _since_when(seen: Snapshot, learnt: Snapshot) -> Snapshot:
+    """The snapshot with since when those whom we manage are out of scope: else no grace would ever end."""
+    accounts = {
+        k: replace(a, left_at=learnt.accounts[k].left_at) if a.managed and k in learnt.accounts else a
+        for k, a in seen.accounts.items()
+    }
+    teams = {
+        k: replace(t, left_at=learnt.teams[k].left_at) if t.managed and k in learnt.teams else t
+        for k, t in seen.teams.items()
+    }
+    return replace(seen, accounts=accounts, teams=teams)
 
 
 def _done(applied: executor.Applied, journal_id: int) -> bool:

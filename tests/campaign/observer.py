@@ -143,6 +143,7 @@ class Ledger:
     )  # accounts that a cycle came to its end with, so that it knows their owners
     created: set[str] = field(default_factory=set)  # accounts that must be: created by us, or adopted by a person
     aliased: dict[str, Account] = field(default_factory=dict)  # accounts that a creation met by an alias: as before
+    forgotten_links: set[str] = field(default_factory=set)  # those of them of which the state file can't know
     met: dict[str, str] = field(default_factory=dict)  # our accounts that a creation for another met: whose
     asked: dict[str, bool] = field(default_factory=dict)
     """Accounts that a person adopted, by name or not, and that no cycle has come to its end with since."""
@@ -431,6 +432,7 @@ class Observer:
         # What hides in the queue is found once it shows, and then taken for what Keeper made of the group.
         hidden = {key: team for key, team in self.keeper.teams().items() if self._waits(key)}
         ledger.unseen |= {key: (self.tick, {"name": team.name}) for key, team in hidden.items()}
+        ledger.forgotten_links |= ledger.aliased.keys()
         # What bears neither the id nor the address of its owner is known as theirs by the file alone.
         for account in self.keeper.accounts().values():
             address = self.truth.address(ledger.owner.get(account.id, ""))
@@ -802,6 +804,9 @@ class Observer:
             now = self.keeper.accounts().get(was.id)
             agreed = now is not None and any(one in self.ledger.consented for one in now.addresses)
             if now is not None and now.external_id not in (None, "", was.external_id) and not agreed:
+                if now.id in self.ledger.forgotten_links:
+                    self.excuse(9)
+                    continue
                 self.violated("c", f"{now.email} keeps the id of somebody whose creation met the account by an alias")
 
     def _is_person(self, account: Account) -> bool:

@@ -106,6 +106,25 @@ def test_the_first_plan_after_observe_is_reviewed_again(world: World) -> None:
     assert world.writes() == before
 
 
+def test_grace_ends_while_a_first_plan_has_nothing_to_review(world: World) -> None:
+    """What the plan waited for began anew with each cycle: whoever had left was never locked, and nobody was told."""
+    people = fill(world)
+    inside = Inside(world)
+    assert inside.run().result == "done"
+    world.safety.clear()
+    for mode in ('"observe"', '"enforce"'):
+        world.policy |= {"mode": mode, "grace": '"30m"'}
+        world.write_settings()
+        inside.run()
+    (group,) = world.jumpcloud.in_scope(world.application)[people[0]]
+    world.jumpcloud.remove_member(group, people[0])
+    world.jumpcloud.settle_graph()
+    assert inside.run().result == "nothing"
+    inside.later(hours=1)
+    outcome = inside.run()
+    assert outcome.result == "held" and outcome.plan.counts == {"deactivate_user": 1}
+
+
 def test_an_allowance_is_used_once_whatever_the_window(world: World) -> None:
     people = fill(world, 40)
     world.safety |= {"window": '"1h"', "max_deactivations": "0", "first_run": '"apply"'}
