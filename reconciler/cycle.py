@@ -26,6 +26,7 @@ from reconciler.jumpcloud import JumpCloudError, Person, PersonAmbiguous
 from reconciler.keeper import BadToken, KeeperError, Progress
 from reconciler.model import Application, Group, Listing, Snapshot, User
 from reconciler.person import in_jumpcloud, in_keeper, in_snapshot
+from reconciler.pilot import left_outside
 from reconciler.plan import SCHEDULE, Effect, Kind, Notice, NoticeKind, Operation, Plan, Source, Subject
 from reconciler.policy import FirstRun, Mode
 from reconciler.reading import Read, Reader, Services, Stopped, as_resync, listing
@@ -267,6 +268,8 @@ async def leavers(settings: Settings, services: Services, store: Store, now: dat
     active = store.active_ids()
     with pace.urgent():
         found = active & await services.jumpcloud.suspended(active, store.suspended_ids())
+        # Whoever has left the pilot's reach is locked by no cycle, and need not be read each time.
+        found -= {a.jumpcloud_id for a in store.accounts_of(found) if left_outside(settings.policy(), a)}
         if not found:
             return None
         order = Order(leavers=found, by=SCHEDULE, reason="suspended in JumpCloud")

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -134,13 +134,23 @@ class Snapshots(OpenFile):
         return self.meta("reviewed") == "1"
 
     def active_ids(self) -> frozenset[str]:
-        """The JumpCloud ids of managed people who are active in Keeper."""
+        """The JumpCloud ids of managed people who are active in Keeper and not protected."""
         sql = """
             SELECT jumpcloud_id FROM users
-            WHERE standing = 'managed' AND active = 1 AND gone = 0 AND jumpcloud_id <> ''
+            WHERE standing = 'managed' AND active = 1 AND gone = 0 AND jumpcloud_id <> '' AND protected_as = ''
         """
         with self._reading() as connection:
             return frozenset(user_id for (user_id,) in connection.execute(sql))
+
+    def accounts_of(self, user_ids: Collection[str]) -> list[Account]:
+        """The accounts of these JumpCloud users."""
+        found: list[str] = []
+        with self._reading() as connection:
+            for ids in _portions(sorted(user_ids)):
+                places = ", ".join("?" * len(ids))
+                sql = f"SELECT keeper_id FROM users WHERE jumpcloud_id IN ({places})"
+                found += [keeper_id for (keeper_id,) in connection.execute(sql, ids)]
+            return list(self._accounts(found).values())
 
     def suspended_ids(self) -> frozenset[str]:
         """The JumpCloud ids of managed people who were locked since they were suspended, and still are."""

@@ -139,6 +139,23 @@ def test_a_person_who_is_protected_stays_unlocked(filled: tuple[World, list[str]
     assert found(world) is None
 
 
+@pytest.mark.parametrize(("key", "value"), [("protect", '["p0@example.com"]'), ("only", '{ groups = ["Sales"] }')])
+def test_whoever_may_not_be_locked_is_not_read_each_time(world: World, key: str, value: str) -> None:
+    _, people = fill(world)
+    world.run("apply")
+    accept(world)
+    world.policy[key] = value
+    world.write_settings()
+    world.jumpcloud.suspend(people[0])
+    world.run("apply", expect=None)
+    world.front.requests.clear()
+    world.back.requests.clear()
+    assert found(world) is None
+    assert not [one.target for one in world.front.requests if f"/{people[0]}" in one.target]
+    assert not list(world.back.requests)
+    assert account(world, people[0]).active
+
+
 def test_somebody_whose_record_cannot_be_read_keeps_no_other_back(filled: tuple[World, list[str]]) -> None:
     world, people = filled
     for one in people[:2]:
