@@ -60,7 +60,15 @@ def ending(world: World, draw: random.Random) -> bool:
 
 
 def one_thing_broken(world: World, draw: random.Random) -> None:
-    """With any one record, list or subject broken, everybody else is served within two cycles."""
+    """With any one record, list or subject broken, everybody else is served within two cycles.
+
+    Nothing is promised before a first plan was reviewed: as long as there was nothing in it, it waits.
+    """
+    store = world.open()
+    reviewed = store.value("reviewed") == "1"
+    world.close()
+    if not reviewed:
+        return
     for step in (organisation.join, organisation.returned, organisation.moved, organisation.suspended):
         world.say(step(world, draw))
     found = troubles.trouble(world, draw)
