@@ -51,6 +51,17 @@ class Finding:
 
 
 NOTHING_TO_READ = Finding()
+
+
+def _both(one: Doubt | None, other: Doubt | None) -> Doubt | None:
+    """The doubts about the teams of one operation together."""
+    if one is None or other is None:
+        return one or other
+    words = "; ".join((other.words, one.words))
+    add = tuple(dict.fromkeys((*other.add, *one.add)))
+    return Doubt(False, words, add, tuple(dict.fromkeys((*other.remove, *one.remove))))
+
+
 _FAILED = "the confirming read failed"
 _NO_PATHS = Paths(bound=False, direct=False, groups=frozenset())
 CLOCK = Clock()
@@ -64,15 +75,15 @@ class Confirmation:
 
     `groups` are the ids of the groups in scope, as the plan has them; `teams` stand as they did before the plan.
     `queued_lately` are the JumpCloud ids of groups whose team was queued within the window of the limits: nothing is
-    shared with such a team yet, so that joining it gives no access. `creations` are the ids of the people whom the plan
-    creates, in the order of applying.
+    shared with such a team yet, so that joining it gives no access. `given` are the ids of the people whom the plan
+    creates or puts into a team, in the order of applying.
     """
 
     jumpcloud: JumpCloud
     groups: Collection[str]
     teams: Mapping[str, Team]
     queued_lately: Collection[str] = ()
-    creations: Sequence[str] = ()
+    given: Sequence[str] = ()
     clock: Clock = CLOCK
     _searched: dict[str, tuple[Stamp, Status | None]] = field(default_factory=dict)
     _searching: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -80,7 +91,7 @@ class Confirmation:
     _places: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._places = {user_id: place for place, user_id in enumerate(self.creations)}
+        self._places = {user_id: place for place, user_id in enumerate(self.given)}
 
     def concerns(self, op: Operation) -> bool:
         """Whether an operation changes access, so that it has to be confirmed. An undo takes back what Keeper linked to
@@ -109,6 +120,9 @@ class Confirmation:
             if op.kind is Kind.CREATE_USER:
                 return await self._creation(op)
             stamp, doubt = await self._stamped(self._doubt(op))
+            if op.kind is Kind.UPDATE_USER and self._granted(op):
+                seen, left = await self._why_not_give(op)
+                stamp, doubt = oldest([stamp, seen], self.clock) or stamp, _both(left, doubt)
             rest = op if doubt is None else doubt.divide(op)[0]
             # What is left rests on nothing that was read here, so that it does not grow old.
             return Finding(stamp if rest is None or self.concerns(rest) else None, doubt)
@@ -160,14 +174,25 @@ class Confirmation:
             else "in scope by the lists, but not bound to the application when read alone: not unlocked"
         )
 
+    async def _why_not_give(self, op: Operation) -> tuple[Stamp, Doubt | None]:
+        """Whether the person is active still, and when that was asked for: suspended people stay in their groups."""
+        began, words = Stamp.now(self.clock), ""
+        try:
+            began, status = await self._status_for_giving(op.subject.jumpcloud_id)
+            if status is not Status.ACTIVE:
+                words = "in scope by the lists, but the own record, read again, does not say active: not added"
+        except JumpCloudError as error:
+            words = f"{_FAILED}: {error}"
+        return began, Doubt(False, words, self._granted(op)) if words else None
+
     async def _creation(self, op: Operation) -> Finding:
-        stamp, status = await self._status_for_creation(op.subject.jumpcloud_id)
+        stamp, status = await self._status_for_giving(op.subject.jumpcloud_id)
         words = "in scope by the lists, but the own record, read again, does not say active: not created"
         return Finding(stamp, None if status is Status.ACTIVE else Doubt(True, words))
 
-    async def _status_for_creation(self, user_id: str) -> tuple[Stamp, Status | None]:
+    async def _status_for_giving(self, user_id: str) -> tuple[Stamp, Status | None]:
         """The status and when it was asked for: by a search that many share, else by the user's own record."""
-        known = await self._status_by_search(user_id) if len(self.creations) > FEW else None
+        known = await self._status_by_search(user_id) if len(self.given) > FEW else None
         if known is not None and known[1] is not None:
             return known
         return await self._stamped(self.jumpcloud.status_of(user_id))
@@ -179,7 +204,7 @@ class Confirmation:
         async with self._searching:
             known = self._searched.get(user_id)
             if place is not None and not self._refused and not self._is_fresh(known):
-                wanted = self.creations[place : place + SEARCHED]
+                wanted = self.given[place : place + SEARCHED]
                 stamp, found = await self._stamped(self.jumpcloud.statuses(wanted))
                 self._refused = found is None
                 # Several workers are at it: one may come to the end of the last search after this one.

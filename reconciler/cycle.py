@@ -491,7 +491,7 @@ class _Line:
             read.directory.groups,
             read.snapshot.teams,
             frozenset(subject.jumpcloud_id for subject in queued if not teams.is_role(subject.name)),
-            [op.subject.jumpcloud_id for op in plan.operations if op.sent and op.kind is Kind.CREATE_USER],
+            [op.subject.jumpcloud_id for op in plan.operations if op.sent and _gives(op)],
             self.services.keeper.clock,
         )
 
@@ -632,6 +632,10 @@ def _since_when(seen: Snapshot, learnt: Snapshot) -> Snapshot:
         for k, t in seen.teams.items()
     }
     return replace(seen, accounts=accounts, teams=teams)
+
+
+def _gives(op: Operation) -> bool:
+    return op.kind is Kind.CREATE_USER or (op.kind is Kind.UPDATE_USER and bool(op.add))
 
 
 def _done(applied: executor.Applied, journal_id: int) -> bool:

@@ -119,6 +119,18 @@ def test_a_read_that_fails_puts_team_changes_off_and_the_new_name_goes() -> None
     assert (goes.changes, goes.add, goes.remove) == (names, (), ())
 
 
+@pytest.mark.parametrize("status", [Status.SUSPENDED, Status.STAGED, Status.UNKNOWN])
+def test_whoever_is_not_active_by_the_own_record_gets_no_team(status: Status) -> None:
+    """Suspended people stay in their groups, and a list that is behind shows them in scope."""
+    service = JumpCloud([replace(ADA, status=status)])
+    service.member_of[ADA.id] = frozenset({SALES.id})
+    names = (Change("displayName", "A", "Ada"),)
+    plan = confirmed(service, op(Kind.UPDATE_USER, ADA, changes=names, add=(ref(SALES),), remove=(ref(ENG),)))
+    (goes,) = sent(plan)
+    assert (goes.changes, goes.add, goes.remove) == (names, (), (ref(ENG),))
+    assert "does not say active" in plan.notices[0].message
+
+
 def test_an_unlocking_does_not_wait_for_the_persons_groups() -> None:
     service = JumpCloud([ADA])
     service.fails.add("groups")
@@ -220,18 +232,18 @@ def test_many_creations_share_one_search_and_few_are_read_alone() -> None:
     async def all_of(confirmation: Confirmation) -> list[Finding]:
         return [await confirmation.of(op(Kind.CREATE_USER, person)) for person in people]
 
-    found = asyncio.run(all_of(Confirmation(service, (), {}, creations=[person.id for person in people])))
+    found = asyncio.run(all_of(Confirmation(service, (), {}, given=[person.id for person in people])))
     assert [one.doubt for one in found] == [None] * 30
     assert service.asked == ["search for 30"]
     few = JumpCloud(people)
-    asyncio.run(Confirmation(few, (), {}, creations=[people[0].id]).of(op(Kind.CREATE_USER, people[0])))
+    asyncio.run(Confirmation(few, (), {}, given=[people[0].id]).of(op(Kind.CREATE_USER, people[0])))
     assert few.asked == [people[0].id]
 
 
 def test_creations_that_share_searches_need_one_for_each_hundred_however_many_workers_there_are() -> None:
     people = [user(n) for n in range(100, 600)]
     service = JumpCloud(people)
-    confirmation = Confirmation(service, (), {}, creations=[person.id for person in people])
+    confirmation = Confirmation(service, (), {}, given=[person.id for person in people])
     workers = asyncio.Semaphore(8)
 
     async def one(number: int) -> Finding:
@@ -255,7 +267,7 @@ def test_creations_are_read_alone_and_once_where_searches_are_refused_or_find_no
         service.searches = searches
         strangers = [user(n) for n in range(200, 230)]
         asked = people if not searches else strangers
-        confirmation = Confirmation(service, (), {}, creations=[person.id for person in asked])
+        confirmation = Confirmation(service, (), {}, given=[person.id for person in asked])
 
         async def go(made: Confirmation, asked: list[User]) -> list[Finding]:
             return list(await asyncio.gather(*(made.of(op(Kind.CREATE_USER, person)) for person in asked)))
