@@ -311,7 +311,8 @@ class GraphRow(Row):
         A path leaves its start out and ends at this object: of length one it is direct, otherwise it leads through a
         group. Paths through more than one group have not been seen; every user group on them counts, so that no
         membership is dropped. Where no path can be read the tie itself still stands, and counts as direct; a path that
-        can't be read, ends elsewhere or leads through something else makes the groups `unclear`.
+        can't be read, ends elsewhere or leads through something else makes the groups `unclear`, and so does a tie
+        without any path.
         """
         groups: set[str] = set()
         direct, unclear = False, bool(self._unreadable)
@@ -324,7 +325,7 @@ class GraphRow(Row):
             unclear |= len(through) < len(nodes) - 1
             groups.update(through)
             direct |= len(nodes) == 1
-        return Ways(direct or not groups, frozenset(groups), unclear)
+        return Ways(direct or not groups, frozenset(groups), unclear or not (direct or groups))
 
 
 def _nodes(path: Any) -> list[_Node] | None:

@@ -680,6 +680,8 @@ ODD_PATHS: dict[str, Any] = {
     "an empty path": [[]],
     "no path": [5],
     "no list": "words",
+    "none": [],
+    "null": None,
 }
 
 
