@@ -845,7 +845,10 @@ class Observer:
         for person in who:
             if group and self.truth.member_throughout(person, group, self.evidence_since):
                 if self._is_unasked(team):
-                    self._unasked(account)
+                    if team in account.pending_teams and self._hides_pending():
+                        self.excuse(15)
+                    else:
+                        self._unasked(account)
                     continue
                 words = f"{account.email} lost the team {self.truth.groups.get(group)}, though in its group"
                 self._stale_or("a", account.id, person, words)
