@@ -1,10 +1,14 @@
-"""The claims of `leavers` and `status` once a fault-free resync has read everything, held against the truth (t)."""
+"""The claims of `leavers`, `status` and the alerts once a fault-free resync has read everything, held against the truth
+(t)."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from reconciler.alerts import HISTORY, TOLD_WHEN_DONE, AlertKind, Fact, Situation, facts
+from reconciler.plan import Plan
 from reconciler.promise import WITHDRAWN
 from reconciler.report import leavers, status
+from reconciler.rows import JournalRow
 from reconciler.simulator.keeper_records import Account
 from reconciler.store import Store
 from tests.campaign.rules import NODES
@@ -15,8 +19,8 @@ GRAIN = timedelta(minutes=2)
 """Clocks that differ by so much are not corrected."""
 
 
-def judge(world: World, store: Store) -> None:
-    """Hold every claim against the truth."""
+def judge(world: World, store: Store, plan: Plan) -> None:
+    """Hold every claim against the truth. `plan` is that of the resync."""
     settings, now = world.rules.settings(world.folder), world.time.now()
     for entry in leavers.document(store, settings.policy(), ALWAYS, now)["leavers"]:
         for words in _untrue(world, entry):
@@ -28,6 +32,40 @@ def judge(world: World, store: Store) -> None:
     if found["users"]["active"] != active:
         words = f"status says that {found['users']['active']} managed people are active, and {active} are"
         world.observer.violated("t", words)
+    _judge_alerts(world, store, plan, now)
+
+
+def _judge_alerts(world: World, store: Store, plan: Plan, now: datetime) -> None:
+    done = store.done_since(now - HISTORY, TOLD_WHEN_DONE)
+    policy, age = world.rules.settings(world.folder).policy(), timedelta(hours=4)
+    told = facts(Situation(now, store.snapshot(), policy, age, plan, done=done, passed=store.open_kinds(now)))
+    rows = {f"done:{row.id}": row for row in done}
+    for fact in told:
+        wrong = _untrue_of_done(world, fact, rows[fact.key]) if fact.past else _untrue_now(world, fact)
+        if wrong:
+            world.observer.violated("t", f"an alert says of {fact.name}: {fact.kind.value}, {fact.text}; {wrong}")
+
+
+def _untrue_now(world: World, fact: Fact) -> str:
+    account = _here(world).get(fact.key)
+    if fact.kind is AlertKind.LEAVER_ACTIVE and "still active" in fact.text:
+        return "" if account and account.active else "the account is not active"
+    if fact.kind is AlertKind.LEAVER_ACTIVE:
+        return "the account is in this node" if account else ""
+    if fact.kind in (AlertKind.LOCKED, AlertKind.LOCKED_BY_OTHERS):
+        return "" if account and account.locked else "the account is not locked"
+    return ""
+
+
+def _untrue_of_done(world: World, fact: Fact, row: JournalRow) -> str:
+    fate = world.observer.fates.get(row.operation.subject.keeper_id, [])
+    if not world.time.right:
+        return ""
+    if fact.kind is AlertKind.DEACTIVATED and not _without_access(fate, row.at):
+        return f"access had not ended at {row.at}"
+    if fact.kind is AlertKind.UNLOCKED and all(how != "active" for how in _about(fate, row.at)):
+        return f"the account was not active at {row.at}"
+    return ""
 
 
 def _here(world: World) -> dict[str, Account]:
@@ -55,6 +93,10 @@ def _untrue(world: World, entry: dict[str, Any]) -> list[str]:
 
 def _without_access(fate: list[tuple[datetime, str]], at: datetime) -> bool:
     """Whether the account was without access about that time."""
+    return any(how != "active" for how in _about(fate, at))
+
+
+def _about(fate: list[tuple[datetime, str]], at: datetime) -> list[str]:
+    """Collect how the account was shortly before and after that time."""
     before = [how for when, how in fate if when <= at - GRAIN][-1:]
-    about = [how for when, how in fate if at - GRAIN < when <= at + GRAIN]
-    return any(how != "active" for how in (*before, *about))
+    return [*before, *(how for when, how in fate if at - GRAIN < when <= at + GRAIN)]

@@ -128,7 +128,7 @@ def _judge(world: World, plan: Plan) -> None:
                 continue
             kind, name = row.operation.kind.value, row.operation.subject.name
             world.observer.violated("i", f"{kind} of {name} is still {row.state.value}")
-        claims.judge(world, store)
+        claims.judge(world, store, plan)
     except StateError as error:
         world.observer.violated("x", str(error))
     finally:
