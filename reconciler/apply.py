@@ -564,7 +564,8 @@ class _Run:
         known, _ = self._before(made.id)
         sent = replace(op, add=self._known(op.add))
         mine = (one for _, one in self.operations if one.subject.keeper_id == made.id)
-        undo = births.undoing(sent, made, known, frozenset(team.keeper_id for one in mine for team in one.add))
+        theirs = frozenset(self._team_id(team) or "" for one in mine for team in one.add)
+        undo = births.undoing(sent, made, known, theirs)
         other = made.attributes.get(USER_NAME, "") or made.id
         words = births.refused_words(births.wanted_address(op), other, managed=known is not None and known.managed)
         self.applied.notices.append(Notice(NoticeKind.CONFLICT, op.subject, words))

@@ -124,13 +124,15 @@ def refused(snapshot: Snapshot, person: str, address: str) -> RefusedBirth | Non
     return birth
 
 
-def due(undo: Operation, account: Account) -> Operation | None:
-    """The part of an undo that is still to be done, None where nothing of it is."""
+def due(undo: Operation, account: Account, theirs: Set[str] = frozenset()) -> Operation | None:
+    """The part of an undo that is still to be done, None where nothing of it is. `theirs` are the Keeper ids of teams
+    that the account's owner is to have, whoever was given them first."""
     if account.gone:
         return None
     changes = tuple(change for change in undo.changes if _stands(change, account))
     shown = {team_id for team_id, one in account.memberships.items() if one.shown}
-    remove = tuple(team for team in undo.remove if changes or team.keeper_id in shown)
+    taken = (team for team in undo.remove if team.keeper_id not in theirs)
+    remove = tuple(team for team in taken if changes or team.keeper_id in shown)
     return replace(undo, changes=changes, remove=remove) if changes or remove else None
 
 

@@ -352,13 +352,19 @@ class _Diff(TeamRules):
             theirs = self.match.account_of.get(person) == birth.keeper_id
             if birth.undo is None or account is None or theirs:
                 continue
-            undo = births.due(birth.undo, account)
+            undo = births.due(birth.undo, account, self._teams_of(account))
             for op in self.operations:
                 if undo is not None and op.subject.keeper_id == birth.keeper_id and op.kind is not Kind.DEACTIVATE_USER:
                     undo = births.beside(undo, op)
             if undo is not None:
                 self.pilots.add(undo.subject.key)
                 self.operations.append(undo)
+
+    def _teams_of(self, account: Account) -> frozenset[str]:
+        """The Keeper ids of the teams that the account's own user is to have."""
+        user = self.directory.users.get(account.jumpcloud_id)
+        groups = user.groups if user is not None and user.in_scope else frozenset()
+        return frozenset(team_id for team_id, team in self.match.teams.items() if team.jumpcloud_id in groups)
 
     @cached_property
     def _asked_for(self) -> dict[str, set[str]]:

@@ -407,6 +407,23 @@ def test_what_somebody_has_put_right_meanwhile_is_not_undone_again() -> None:
     assert part is not None and "externalId" not in {change.attribute for change in part.changes}
 
 
+def test_a_team_that_the_owner_of_the_account_is_to_have_is_not_taken_back(store: Store) -> None:
+    """Both were to be in it, and the creation was answered first."""
+    eve = user(2, 9)
+    held = account(eve)
+    keeper = node(held)
+    keeper.shows[ADA.email] = linked(held)
+    keeper.errors[held.keeper_id] = [scim.Refused("b", "changed")] * 4
+    applied(store, keeper, snapshot([held], [team(ENG)]), JOINS)
+    birth = store.snapshot().refused_births[ADA.id]
+    assert birth.undo is not None
+    still = replace(held, shown=linked(held).attributes)
+    one = snapshot([still], [team(ENG)], refused_births={ADA.id: birth})
+    assert not any(o.remove for o in decide(directory([ADA, eve], [ENG]), one).plan.operations)
+    elsewhere = decide(directory([ADA, user(2, direct=True)], [ENG]), one).plan.operations
+    assert [o.remove for o in elsewhere if o.remove] == [birth.undo.remove] and birth.undo.remove
+
+
 def test_a_team_that_waits_unseen_is_taken_back_and_what_cannot_be_read_is_left() -> None:
     held = stranger()
     made = linked(held, teams=frozenset(), unreadable=("displayName",), attributes={**linked(held).attributes})
