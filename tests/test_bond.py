@@ -201,6 +201,12 @@ def test_a_team_is_taken_over_only_once_its_group_is_gone() -> None:
     assert [op.kind for op in gone.plan.operations] == [Kind.RENAME_TEAM]
 
 
+def test_a_team_that_was_renamed_in_keeper_is_its_groups_still() -> None:
+    renamed = replace(team(OLD), asked=dict(team(OLD).shown), shown={**team(OLD).shown, "displayName": "Finance"})
+    told = conflicts(decide(directory([], [NEW]), snapshot([], [renamed])))["Sales"]
+    assert "the Keeper team Finance belongs to" in told and "that team was named Sales before" in told
+
+
 @pytest.mark.parametrize(
     ("spelled", "words"),
     [

@@ -378,6 +378,9 @@ class _Equality:
         namesakes = [
             t for t in self.teams.values() if t.external_id != group and (t.name == name or t.external_id in theirs)
         ]
+        # A team that somebody renamed in Keeper is that of its group still, whatever that is called by now.
+        touched = self.world.observer.ledger.touched
+        namesakes += [t for t in self.teams.values() if t.id in touched and t.external_id in groups]
         twins = [g for g, other in self.truth.groups.items() if g != group and other == name]
         if not found:
             excused = (told & {"conflict", "failing"} and (namesakes or twins)) or (
