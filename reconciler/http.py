@@ -18,7 +18,6 @@ import urllib.request
 import zlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import Any, Self
 
@@ -197,7 +196,8 @@ class Http:
         content, kind = _body(json, form)
         changes = method != "GET" and not self._reads_only
         time_left = functools.partial(evidence_age.time_left, self._clock) if changes else no_end
-        wanted = _Wanted(call, params, content, kind, changes, time_left)
+        query = f"?{urllib.parse.urlencode(params)}" if params else ""
+        wanted = _Wanted(call, query, content, kind, changes, time_left)
         if not self.counters.waiting:
             self._sign()
         self.counters.waiting += 1
@@ -267,8 +267,7 @@ class Http:
     async def _send(self, loan: Loan, wanted: "_Wanted") -> Reply | Failure:
         request = loan.client.build_request(
             wanted.call.method,
-            self.base_url + wanted.call.path,
-            params=wanted.params,
+            _url(f"{self.base_url}{wanted.call.path}{wanted.query}"),
             content=wanted.content,
             headers={"content-type": wanted.kind} if wanted.content is not None else None,
             extensions={"trace": loan.trace},
@@ -397,7 +396,7 @@ class Http:
     ) -> httpx.AsyncClient:
         limits = self._limits
         try:
-            return httpx.AsyncClient(
+            return _Client(
                 verify=tls,
                 trust_env=trust_env,
                 transport=transport,
@@ -409,7 +408,6 @@ class Http:
                     "accept-encoding": "gzip",
                     "cache-control": "no-cache",
                 },
-                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             )
         except (ValueError, ImportError, httpx.InvalidURL):
             problem = "the proxy named in the environment cannot be used"
@@ -417,12 +415,41 @@ class Http:
         raise Unreachable(Call(self.service, "", ""), problem, advice)
 
 
+@functools.lru_cache(maxsize=128)
+def _url(address: str) -> httpx.URL:
+    """An address as httpx takes it; each cycle asks for the same lists, and httpx parses slowly."""
+    return httpx.URL(address)
+
+
+class _NoCookies(httpx.Cookies):
+    """Cookies that are neither kept nor sent."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        """Keep none. To let the policy of a jar refuse them, httpx would make up two requests of another library."""
+
+
+class _Client(httpx.AsyncClient):
+    """A client without cookies."""
+
+    @property
+    def cookies(self) -> httpx.Cookies:
+        """None, ever."""
+        return _NO_COOKIES
+
+    @cookies.setter
+    def cookies(self, _: object) -> None:
+        raise AttributeError("a client without cookies")
+
+
+_NO_COOKIES = _NoCookies()
+
+
 @dataclass(frozen=True, slots=True)
 class _Wanted:
     """One request as the caller wants it. No repr tells its query or its body."""
 
     call: Call
-    params: Mapping[str, str | int] | None = field(repr=False)
+    query: str = field(repr=False)
     content: bytes | None = field(repr=False)
     kind: str
     changes: bool
