@@ -172,7 +172,7 @@ def _is_there(path: Path) -> bool:
     # since closing a file by hand drops the locks that SQLite holds on it in this process.
     connection = _connect(path, "ro&immutable=1")
     try:
-        _version(connection, path)
+        _header(connection, path)
     except sqlite3.DatabaseError as error:
         if (getattr(error, "sqlite_errorcode", -1) & 0xFF) == sqlite3.SQLITE_NOTADB:
             raise Foreign(path, "this is not a SQLite database") from error
@@ -186,7 +186,15 @@ def _is_there(path: Path) -> bool:
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
-    """The version of our file; raises `StateError` for anybody else's and for a later version."""
+    """The version of our file; raises `StateError` for anybody else's, for a later version and for what is not ours."""
+    version = _header(connection, path)
+    if made := connection.execute(_NOT_OURS).fetchone():
+        raise Damaged(path, f"it holds the {made[0]} {made[1]!r}, which no version of the reconciler makes so")
+    return version
+
+
+def _header(connection: sqlite3.Connection, path: Path) -> int:
+    """The version that the first page tells; raises `StateError` for anybody else's file and for a later version."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     if application != migrations.APPLICATION_ID:
         raise Foreign(path, "this is a SQLite database of another application")
@@ -199,8 +207,6 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
             f"it was written by a newer version of the reconciler (version {version} of the file; this one knows up "
             f"to {len(migrations.STEPS)})",
         )
-    if made := connection.execute(_NOT_OURS).fetchone():
-        raise Damaged(path, f"it holds the {made[0]} {made[1]!r}, which no version of the reconciler makes so")
     return int(version)
 
 
@@ -229,10 +235,11 @@ def _open_checked(path: Path) -> sqlite3.Connection:
 
 def _check_shape(connection: sqlite3.Connection, path: Path) -> None:
     """Raise `Damaged` where a table or column is missing, before anything that relies on it is done."""
-    for table, columns in migrations.TABLES.items():
-        there = {name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))}
-        if lacking := set(columns.split()) - there:
-            raise Damaged(path, f"its table {table} has no column {min(lacking)}")
+    wanted = {(table, column) for table, columns in migrations.TABLES.items() for column in columns.split()}
+    sql = "SELECT t.name, c.name FROM sqlite_schema AS t, pragma_table_info(t.name) AS c WHERE t.type = 'table'"
+    if lacking := wanted - set(connection.execute(sql)):
+        table, column = min(lacking)
+        raise Damaged(path, f"its table {table} has no column {column}")
 
 
 def _migrate(connection: sqlite3.Connection, version: int) -> None:
