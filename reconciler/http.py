@@ -218,7 +218,7 @@ class Http:
                 raise self._too_late(wanted, failed, attempts, doubtful=doubtful) from None
             attempts += 1
             if isinstance(outcome, Reply):
-                return replace(outcome, doubtful=doubtful)
+                return replace(outcome, doubtful=True) if doubtful else outcome
             failed = outcome
             first = began if first is None else first
             lost = outcome.error is Unanswered
@@ -488,14 +488,8 @@ def _body(document: Any, form: Mapping[str, str] | None) -> tuple[bytes | None, 
 async def _read(response: httpx.Response, limit: int) -> bytes | Failure:
     """The body, decompressed here so that the limit holds for what comes out of it, and stops early."""
     coding = response.headers.get("content-encoding", "identity").strip().lower()
-    damaged = Failure(
-        Unanswered,
-        "the answer is damaged or in an encoding that was not asked for",
-        "Check whether a proxy alters replies, then try again.",
-        response.status_code,
-    )
     if coding not in ("identity", "gzip", "x-gzip"):
-        return damaged
+        return _damaged(response)
     unzip = None if coding == "identity" else zlib.decompressobj(wbits=31)
     body = bytearray()
     received = 0
@@ -504,7 +498,7 @@ async def _read(response: httpx.Response, limit: int) -> bytes | Failure:
         try:
             body += chunk if unzip is None else unzip.decompress(chunk, limit + 1 - len(body))
         except zlib.error:
-            return damaged
+            return _damaged(response)
         if len(body) > limit or received > limit:
             return Failure(
                 Unanswered,
@@ -514,8 +508,17 @@ async def _read(response: httpx.Response, limit: int) -> bytes | Failure:
                 again=False,
             )
     if unzip is not None and received and not unzip.eof:
-        return damaged
+        return _damaged(response)
     return bytes(body)
+
+
+def _damaged(response: httpx.Response) -> Failure:
+    return Failure(
+        Unanswered,
+        "the answer is damaged or in an encoding that was not asked for",
+        "Check whether a proxy alters replies, then try again.",
+        response.status_code,
+    )
 
 
 def _proxy_failure(error: httpx.ProxyError) -> Failure:

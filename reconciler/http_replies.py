@@ -95,7 +95,9 @@ class Failure:
 
 def judge(reply: Reply, now: float) -> Failure | None:
     """What a reply stands for; None for a definite answer. `now` is our clock, in seconds since 1970."""
-    if 300 <= reply.status < 400:
+    if reply.status < 300:
+        return None
+    if reply.status < 400:
         return _redirected(reply)
     told = _retry_after(reply.headers, now)
     pause = _throttled_for(reply)
