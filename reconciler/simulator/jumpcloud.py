@@ -50,11 +50,12 @@ class JumpCloud(Access):
             return throttled
         if request.path == "/oauth2/token":
             return self.token(request)
-        found = [(route, match) for route in _ROUTES if (match := route.pattern.fullmatch(request.path)) is not None]
-        visible = self.visible(request, not any(route.across for route, _ in found))
-        if not found:
+        path = request.path
+        tried = ((route, route.pattern.fullmatch(path)) for route in _ROUTES)
+        route, match = next(((route, match) for route, match in tried if match is not None), (None, None))
+        visible = self.visible(request, route is None or not route.across)
+        if route is None or match is None:
             raise Refused(404, "Not Found")
-        route, match = found[0]
         if request.method != route.method:
             return Response.of_json(405, {"message": "Method Not Allowed"}, {"allow": route.method})
         for home in visible:

@@ -3,7 +3,7 @@
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from reconciler.simulator.jumpcloud_assumptions import Assumptions
@@ -282,7 +282,7 @@ class Directory:
     def user(self, user: str) -> User:
         """A copy of a user as it is now."""
         with self.lock:
-            return User(**asdict(self._holding("users", user).users[user]))
+            return replace(self._holding("users", user).users[user])
 
     def _edge(
         self,

@@ -20,7 +20,7 @@ class Request:
     @property
     def path(self) -> str:
         """The path, still percent-encoded."""
-        return urlsplit(self.target).path
+        return self.target.partition("?")[0] if self.target.startswith("/") else urlsplit(self.target).path
 
     @property
     def query(self) -> dict[str, list[str]]:
