@@ -568,7 +568,7 @@ class Observer:
         self._journalled(asked, answer, effects, row, store)
         if store:
             self.linked(store)
-            self._found_locked(store.journal_rows())
+            self._found_locked(store.journal_rows("id", "kind", "state", "outcome", "keeper_id"))
         written = (store.value("binding") or {}).get("keeper", "") if store else ""
         for bound in {written, self.bound or written}:
             if not bound or not f"{HOST}{asked.path}".startswith(f"{bound}/"):
@@ -630,7 +630,8 @@ class Observer:
     def linked(self, store: CampaignStore) -> None:
         """What was learnt is saved once anything is marked as sent: of a first plan, whoever something is sent for."""
         ledger, accounts = self.ledger, self.keeper.accounts()
-        concerned = {found["keeper_id"]: found["jumpcloud_id"] for found in reversed(store.journal_rows())}
+        rows = reversed(store.journal_rows("keeper_id", "jumpcloud_id"))
+        concerned = {found["keeper_id"]: found["jumpcloud_id"] for found in rows}
         if self.scope_behind():
             there = concerned.keys() & accounts.keys()
             ledger.ours |= {one for one in there if self._was_whose(accounts[one], concerned[one])}

@@ -129,7 +129,7 @@ class Seam(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         target = request.url.raw_path.decode("ascii")
-        headers = {name.lower(): value for name, value in request.headers.items()}
+        headers = {name.decode().lower(): value.decode() for name, value in request.headers.raw}
         asked = Request(request.method, target, headers, request.read())
         self.sent += 1
         attempt_began.set(self._clock())
@@ -141,7 +141,8 @@ class Seam(httpx.AsyncBaseTransport):
         self._remember(asked, response)
         self._answered(asked, response)
         headers = {**response.headers, "date": format_datetime(self._clock(), usegmt=True)}
-        return httpx.Response(response.status, headers=headers, content=response.body)
+        headers["content-length"] = str(len(response.body))
+        return httpx.Response(response.status, headers=headers, stream=httpx.ByteStream(response.body))
 
     def _fault(self, weather: Weather, draw: random.Random, asked: Request, name: str) -> str:
         for beginning, kind in weather.script.items():
@@ -317,17 +318,20 @@ class CampaignStore(Store):
 
     def journal_row(self, operation_id: int) -> Mapping[str, Any] | None:
         """A row as it stands in the file, read past all of the store's own code."""
-        return next((row for row in self.journal_rows() if row["id"] == operation_id), None)
+        return next(iter(self._rows("* FROM operations WHERE id = ?", operation_id)), None)
 
-    def journal_rows(self) -> list[dict[str, Any]]:
-        """The whole journal, read likewise."""
-        cursor = self._connection.execute("SELECT * FROM operations ORDER BY id DESC")
+    def journal_rows(self, *columns: str) -> list[dict[str, Any]]:
+        """The whole journal, or these columns of it, read likewise."""
+        return self._rows(f"{', '.join(columns) or '*'} FROM operations ORDER BY id DESC")
+
+    def _rows(self, what: str, *parameters: int) -> list[dict[str, Any]]:
+        cursor = self._connection.execute(f"SELECT {what}", parameters)
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor]
 
     def newest_request(self) -> int:
         """The id of what a person decided or ordered last."""
-        return int(_reading(self.path, "SELECT coalesce(max(id), 0) FROM requests")[0][0])
+        return int(self._connection.execute("SELECT coalesce(max(id), 0) FROM requests").fetchone()[0])
 
     def releases(self, after: int) -> list[list[list[str]]]:
         """The effects of all releases that were recorded after this request."""
