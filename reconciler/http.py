@@ -190,14 +190,12 @@ class Http:
         with a slash and is percent-encoded by the caller; ValueError where a segment is empty or of dots.
         `json` or `form` is the body. Raises HttpError.
         """
-        if not _PATH.fullmatch(path):
-            raise ValueError(f"not a path that can be requested: {path!r}")
+        url = _url(self.base_url, path, urllib.parse.urlencode(params) if params else "")
         call = Call(self.service, method, path)
         content, kind = _body(json, form)
         changes = method != "GET" and not self._reads_only
         time_left = functools.partial(evidence_age.time_left, self._clock) if changes else no_end
-        query = f"?{urllib.parse.urlencode(params)}" if params else ""
-        wanted = _Wanted(call, query, content, kind, changes, time_left)
+        wanted = _Wanted(call, url, content, kind, changes, time_left)
         if not self.counters.waiting:
             self._sign()
         self.counters.waiting += 1
@@ -267,7 +265,7 @@ class Http:
     async def _send(self, loan: Loan, wanted: "_Wanted") -> Reply | Failure:
         request = loan.client.build_request(
             wanted.call.method,
-            _url(f"{self.base_url}{wanted.call.path}{wanted.query}"),
+            wanted.url,
             content=wanted.content,
             headers={"content-type": wanted.kind} if wanted.content is not None else None,
             extensions={"trace": loan.trace},
@@ -294,12 +292,13 @@ class Http:
         headers = await self._headers()
         if not all(_HEADER_VALUE.fullmatch(value) for value in headers.values()):
             return False
-        request.headers.update(headers)
+        for name, value in headers.items():
+            request.headers[name] = value
         return True
 
     async def _exchange(self, loan: Loan, request: httpx.Request, call: Call) -> Reply | Failure:
         loan.clean = False
-        response = await loan.client.send(request, stream=True, follow_redirects=False)
+        response = await loan.client.send(request, stream=True, auth=None, follow_redirects=False)
         received = self._clock.boottime()
         try:
             body = await _read(response, self._limits.reply_bytes)
@@ -416,9 +415,11 @@ class Http:
 
 
 @functools.lru_cache(maxsize=128)
-def _url(address: str) -> httpx.URL:
+def _url(base: str, path: str, query: str) -> httpx.URL:
     """An address as httpx takes it; each cycle asks for the same lists, and httpx parses slowly."""
-    return httpx.URL(address)
+    if not _PATH.fullmatch(path):
+        raise ValueError(f"not a path that can be requested: {path!r}")
+    return httpx.URL(f"{base}{path}?{query}" if query else f"{base}{path}")
 
 
 class _NoCookies(httpx.Cookies):
@@ -449,7 +450,7 @@ class _Wanted:
     """One request as the caller wants it. No repr tells its query or its body."""
 
     call: Call
-    query: str = field(repr=False)
+    url: httpx.URL = field(repr=False)
     content: bytes | None = field(repr=False)
     kind: str
     changes: bool

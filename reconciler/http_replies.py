@@ -48,7 +48,7 @@ class Reply:
             problem = "the reply holds more values than any answer of this service should"
         else:
             try:
-                return json.loads(self.body.decode("utf-8-sig"), parse_constant=_not_finite, parse_float=_finite_float)
+                return _DECODER.decode(self.body.decode("utf-8-sig"))
             except UnicodeDecodeError:
                 problem = "the reply is not valid UTF-8"
             except RecursionError:
@@ -78,6 +78,9 @@ def _finite_float(literal: str) -> float:
     if not math.isfinite(value):
         raise ValueError(literal)
     return value
+
+
+_DECODER = json.JSONDecoder(parse_constant=_not_finite, parse_float=_finite_float)
 
 
 @dataclass(frozen=True, slots=True)
