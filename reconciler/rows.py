@@ -319,6 +319,8 @@ def _text_list(text: str) -> list[str]:
 
 
 def _lists(text: str) -> list[list[str]]:
+    if text == "[]":
+        return []
     found: list[list[str]] = json.loads(text)
     for one in found:
         _texts(one)

@@ -18,6 +18,8 @@ GROUP_FILTERS = ("name", "disabled", "type", "membershipMethod")
 GRAPH_FIELDS = ("id", "type")
 """What graph lists may be filtered and sorted by (assumed: "a valid field from an endpoint response")."""
 
+_COMPACT = json.JSONEncoder(separators=(",", ":"))
+
 TARGETS = names(
     """active_directory application g_suite idp_routing_policy ldap_server office_365 password_manager_item
     radius_server system system_group"""
@@ -196,7 +198,7 @@ def _array(call: Call, rows: list[Any], total: int) -> Response:
     headers = {"content-type": "application/json"}
     if call.assumptions.total_count_header:
         headers["x-total-count"] = str(call.total(len(rows), total))
-    return Response(200, headers, json.dumps(rows, separators=(",", ":")).encode())
+    return Response(200, headers, _COMPACT.encode(rows).encode())
 
 
 def _associations(call: Call, nodes: _Nodes, known: set[str], targets: Iterable[str]) -> Response:
