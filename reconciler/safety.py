@@ -366,14 +366,10 @@ class _Judge:
         hours = self.limits.window.total_seconds() / 3600
         who = "1 person" if len(planned) == 1 else f"{len(planned)} people"
         earlier = f", {len(used)} before in the last {hours:g} hours" if used else ""
-        return [
-            (
-                name,
-                allowed,
-                len(planned),
-                f"{who} {words} of {self.people} active{earlier}; allowed are {allowed} ({limit})",
-            )
-        ]
+        # Whoever is created or unlocked is not active yet.
+        base = f" beside {self.people} active" if name in ("max_creations", "max_reactivations") else ""
+        base = base or f" of {self.people} active"
+        return [(name, allowed, len(planned), f"{who} {words}{base}{earlier}; allowed are {allowed} ({limit})")]
 
     def _team_losses(self, operations: Sequence[Operation]) -> list[tuple[str, int, int, str]]:
         planned: dict[str, set[str]] = defaultdict(set)

@@ -135,7 +135,7 @@ def test_unlocks_over_the_limit_wait_alone() -> None:
     assert sent(result) == ["u50@example.com"]
     (hold,) = result.plan.held
     assert (hold.limit, hold.allowed, hold.planned, len(hold.operations)) == ("max_reactivations", 4, 20, 20)
-    assert "20 people would be unlocked of 80 active" in hold.reason
+    assert "20 people would be unlocked beside 80 active" in hold.reason
     assert len(sent(judged(unlocked(4, of=84)))) == 4
     slowly = earlier(unlocked(3))
     assert len(sent(judged(unlocked(2, of=90), slowly))) == 2  # the same people again
