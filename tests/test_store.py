@@ -342,6 +342,14 @@ def test_of_what_has_no_known_outcome_it_is_known_whether_it_was_asked_for_again
     assert [row.id for row in store.unfinished(1) if row.repeated] == [first]
 
 
+def test_what_is_found_to_have_failed_has_failed_when_it_was_sent(store: Store) -> None:
+    """Else whoever waited for two looks at Keeper would wait for the pause after a failure too."""
+    (lost,) = journalled(store, operation(key="ada"))
+    store.mark_sent(lost, NOW, operation(key="ada"))
+    store.record(lost, State.FAILED, NOW + timedelta(minutes=10), "settled", "it did not arrive")
+    assert store.snapshot().failures["ada"].last_at == NOW
+
+
 def test_failures_count_since_the_last_success_of_the_subject(store: Store) -> None:
     outcomes = [
         ("ada", State.FAILED, "old"),

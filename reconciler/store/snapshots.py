@@ -302,9 +302,10 @@ def _unclear(text: str | None) -> dict[str, Unclear]:
 
 def _failures(connection: sqlite3.Connection, former: int) -> dict[str, Failure]:
     """By subject, the failures since its last success. A creation that Keeper linked to another account is none: it
-    waits for a person and is not repeated."""
+    waits for a person and is not repeated. What was found out later has failed when it was sent."""
     sql = """
-        SELECT subject_key, count(*), max(finished_at), error FROM operations AS failed
+        SELECT subject_key, count(*), max(CASE WHEN outcome = 'settled' AND sent_at IS NOT NULL THEN sent_at
+            ELSE finished_at END), error FROM operations AS failed
         WHERE state = 'failed' AND outcome <> 'linked_to_another' AND id > ? AND id > coalesce(
             (SELECT max(id) FROM operations AS done WHERE state = 'done' AND subject_key = failed.subject_key), 0)
         GROUP BY subject_key

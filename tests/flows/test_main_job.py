@@ -191,9 +191,9 @@ def test_a_kill_at_any_moment_loses_and_repeats_nothing(world: World, changes: i
     world.run("apply", expect=None)
     # A change of access without an answer may take effect late: Keeper is asked again after two minutes.
     world.front.clock = world.back.clock = None
-    # What two looks do not show is sent again after the pause that follows a failure.
+    # What two looks do not show is sent again.
     inside = Inside(world)
-    for _ in range(3):
+    for _ in range(2):
         inside.later(minutes=6)
         inside.run()
     assert world.differences() == []
