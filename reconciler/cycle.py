@@ -115,9 +115,10 @@ class Outcome:
     def good(self) -> bool:
         """Whether this was a good cycle, once it has run: everything read, nothing held, paused or stopped, nothing
         attempted failed or was put off, and no limit will hold the plan when grace ends. Subjects in their failure
-        pause and `teams.review` don't count."""
+        pause and `teams.review` don't count, nor does what was put off for time while somebody got on."""
         return (
             self.result in ("done", "nothing", "observed", "held")
+            and (self.goes_on or not self.unfinished)
             and not self.fallback
             and all(held.limit == "teams.review" for held in self.plan.held)
             and not any(notice.kind in _NOT_GOOD for notice in self.plan.notices)

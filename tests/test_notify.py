@@ -18,14 +18,16 @@ from reconciler import notify
 from reconciler.after import After, words_of
 from reconciler.alert_text import TEXT_BYTES, document
 from reconciler.alerts import Alert, AlertKind, Fact, Failing, Key, Refusal, Situation
+from reconciler.apply import Result
 from reconciler.config import Settings, load
 from reconciler.cycle import Order, Outcome
 from reconciler.health import Told, serving
-from reconciler.plan import Plan, Scope
+from reconciler.plan import Kind, Plan, Scope
 from reconciler.policy import Policy
 from reconciler.reading import NobodyThere, Stopped
 from reconciler.settings_fields import Listen
-from reconciler.store import StateError, Store, Unusable
+from reconciler.store import State, StateError, Store, Unusable
+from tests.operations import op
 from tests.receiver import Receiver, secret
 from tests.world import NOW, SOURCE, account, snapshot, user
 
@@ -250,6 +252,15 @@ def test_one_person_says_nothing_about_cycles(tmp_path: Path) -> None:
     after = after_runs(tmp_path, using, StateError(tmp_path, "x"), outcome(), order=Order(person="ada@example.com"))
     assert (after.standing.failing, after.standing.last_good) == (None, None)
     assert after.standing.totals["cycles:done"] == 1
+
+
+def test_a_cycle_that_put_everything_off_for_time_is_not_good(tmp_path: Path) -> None:
+    """JumpCloud, say, answers so slowly that all evidence is too old: no heartbeat tells that all is well."""
+    put_off = Result(op(Kind.UPDATE_USER, user(1)), State.PUT_OFF, "expired")
+    none = replace(outcome("nothing"), results={1: put_off}, unfinished=True)
+    assert after_runs(tmp_path, settings(tmp_path), none).standing.last_good is None
+    some = replace(none, results={**none.results, 2: replace(put_off, state=State.DONE, outcome="done")})
+    assert after_runs(tmp_path, settings(tmp_path), some).standing.last_good == NOW
 
 
 def test_while_all_writes_are_paused_no_cycle_is_good(tmp_path: Path) -> None:
