@@ -287,6 +287,21 @@ def disowns(world: World, draw: random.Random) -> str:
     return f"disown {one.email}: {words}"
 
 
+def amnesty(world: World, draw: random.Random) -> str:
+    """A lay-off that a person lets through, and its end once that has left the window of the limits: many people are
+    to be unlocked at once."""
+    if world.rules.observes:
+        return ""
+    world.say(organisation.bulk(world, draw))
+    for _ in range(2):
+        world.say(f"  -> {world.cycle(Order(by=BY), Weather(0))}")
+        if not consent_to_held(world):
+            break
+    world.time.elapsed += 26 * 3600
+    world.say(organisation.bulk_returns(world, draw))
+    return f"  -> {world.cycle(Order(by=BY), Weather(0))}"
+
+
 # Settings.
 
 
@@ -419,7 +434,7 @@ def restarts(world: World, _draw: random.Random) -> str:
 
 
 SETTINGS: dict[Step, int] = {limits: 3, policy: 5, back: 6, teams: 3, wrong_node: 1}
-PERSONS: dict[Step, int] = {allows: 2, adopts: 2, adopts_team: 1, disowns: 1}
+PERSONS: dict[Step, int] = {allows: 2, adopts: 2, adopts_team: 1, disowns: 1, amnesty: 1}
 MACHINE: dict[Step, int] = {
     minutes: 12, hours: 5, clock_jumps: 1, copied: 2, lost: 1, restored: 1, restarts: 3
 }  # fmt: skip
