@@ -1,6 +1,7 @@
 """The command line of the campaign: see README.md beside this file."""
 
 import argparse
+import gc
 import os
 import sys
 import time
@@ -45,6 +46,9 @@ class Total:
 
 def _chunk(seeds: range, length: int, mutant: str, processes: bool) -> Total:
     total = Total()
+    # What was imported stays, and a history leaves little behind: looking for garbage less often saves 2 %.
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
     began = _cpu()
     with mutants.BY_NAME[mutant]() if mutant and not processes else nullcontext():
         for seed in seeds:
