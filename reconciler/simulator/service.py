@@ -4,6 +4,7 @@ import inspect
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -25,11 +26,17 @@ class Request:
     @property
     def query(self) -> dict[str, list[str]]:
         """The query parameters, decoded, blank values kept."""
-        return parse_qs(urlsplit(self.target).query, keep_blank_values=True)
+        return {name: list(values) for name, values in _parsed(self.target)}
 
     def json(self) -> Any:
         """The body as JSON; raises ValueError where it is none."""
         return json.loads(self.body)
+
+
+@lru_cache(maxsize=256)
+def _parsed(target: str) -> list[tuple[str, list[str]]]:
+    """The query parameters of a target; the same lists are asked for again and again."""
+    return list(parse_qs(urlsplit(target).query, keep_blank_values=True).items())
 
 
 @dataclass(frozen=True, slots=True)
