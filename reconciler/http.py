@@ -71,6 +71,15 @@ logging.getLogger("httpcore").setLevel(logging.WARNING)
 _PATH = re.compile(r"(?:/(?!(?:\.|%2e){1,2}(?:/|$))[\w.~!$&'()*+,;=:@%-]+)+", re.ASCII | re.IGNORECASE)
 _HEADER_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
+_HEADERS = {
+    "accept": "*/*",
+    "accept-encoding": "gzip",
+    "connection": "keep-alive",
+    "user-agent": "jumpcloud-keeper-reconciler",
+    # A proxy that opens TLS may keep answers: to x-api-key, no rule of caching forbids it.
+    "cache-control": "no-cache",
+}
+
 Headers = Mapping[str, str] | Callable[[], Awaitable[Mapping[str, str]]]
 
 
@@ -134,6 +143,7 @@ class Http:
         self._pace = pace
         self._reads_only = reads_only
         self._limits = limits or Limits()
+        self._timeout = httpx.Timeout(self._limits.read, connect=self._limits.connect).as_dict()
         self._clock = clock or Clock()
         self._service_clock = ServiceClock(self._clock)
         self._host = urllib.parse.urlsplit(self.base_url).netloc
@@ -263,12 +273,13 @@ class Http:
         return began, outcome
 
     async def _send(self, loan: Loan, wanted: "_Wanted") -> Reply | Failure:
-        request = loan.client.build_request(
+        # Without the client, which would merge its own of everything into each request.
+        request = httpx.Request(
             wanted.call.method,
             wanted.url,
             content=wanted.content,
-            headers={"content-type": wanted.kind} if wanted.content is not None else None,
-            extensions={"trace": loan.trace},
+            headers=_HEADERS if wanted.content is None else {**_HEADERS, "content-type": wanted.kind},
+            extensions={"trace": loan.trace, "timeout": self._timeout},
         )
         if not await self._authorise(request):
             return _BAD_CREDENTIALS
@@ -393,20 +404,12 @@ class Http:
     def _client(
         self, tls: ssl.SSLContext, transport: httpx.AsyncBaseTransport | None, *, trust_env: bool
     ) -> httpx.AsyncClient:
-        limits = self._limits
         try:
             return _Client(
                 verify=tls,
                 trust_env=trust_env,
                 transport=transport,
-                timeout=httpx.Timeout(limits.read, connect=limits.connect),
                 limits=httpx.Limits(max_connections=1),
-                # A proxy that opens TLS may keep answers: to x-api-key, no rule of caching forbids it.
-                headers={
-                    "user-agent": "jumpcloud-keeper-reconciler",
-                    "accept-encoding": "gzip",
-                    "cache-control": "no-cache",
-                },
             )
         except (ValueError, ImportError, httpx.InvalidURL):
             problem = "the proxy named in the environment cannot be used"
