@@ -227,6 +227,7 @@ async def run(
         stack.enter_context(logger.contextualize(run=run_id))
         if order.partial:
             stack.enter_context(pace.urgent())
+            await stack.enter_async_context(store.hands.beside())
         try:
             # The application first: what its replies say of the time need not be asked for.
             found = await _unless(stopping, line.found())
@@ -356,7 +357,8 @@ class _Line:
         organization, application = found.organization, found.application
         bound_to = Binding(organization, application.id, self.services.scim_url)
         if order.rebind and store.writable:
-            store.rebind(bound_to, self.now)
+            async with store.hands.alone():
+                store.rebind(bound_to, self.now)
         mark, before = store.hands.mark(), store.snapshot()
         store.check(bound_to)
         if order.saved is not None:

@@ -24,6 +24,30 @@ class Hands:
         """By kind of operations, the canary that is under way: the event is its end."""
         self.deciding = asyncio.Lock()
         """Held from the judgement of a plan until its operations are in the journal, so that limits count both."""
+        self._beside = 0
+        self._nobody_beside = asyncio.Event()
+        self._nobody_beside.set()
+        self._alone = asyncio.Lock()
+
+    @asynccontextmanager
+    async def beside(self) -> AsyncIterator[None]:
+        """Run a partial cycle, from its first read on."""
+        async with self._alone:
+            self._beside += 1
+            self._nobody_beside.clear()
+        try:
+            yield
+        finally:
+            self._beside -= 1
+            if not self._beside:
+                self._nobody_beside.set()
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Wait until no partial cycle runs, and let none begin: the state file is about to be bound to another node."""
+        async with self._alone:
+            await self._nobody_beside.wait()
+            yield
 
     @asynccontextmanager
     async def hold(self, keys: Iterable[str]) -> AsyncIterator[None]:

@@ -64,6 +64,37 @@ def test_a_cancelled_wait_holds_nothing() -> None:
     asyncio.run(play())
 
 
+def test_whoever_is_to_be_alone_waits_for_partial_cycles_and_lets_none_begin() -> None:
+    """A file that is bound anew under a lock on its way would lose the account that is being locked."""
+
+    async def go() -> None:
+        hands, said, go_on = Hands(), list[str](), asyncio.Event()
+
+        async def partial(name: str) -> None:
+            async with hands.beside():
+                said.append(f"{name} begins")
+                await go_on.wait()
+                said.append(f"{name} ends")
+
+        async def rebind() -> None:
+            async with hands.alone():
+                said.append("alone")
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(partial("first"))
+            await asyncio.sleep(0)
+            group.create_task(rebind())
+            await asyncio.sleep(0)
+            group.create_task(partial("second"))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert said == ["first begins"]
+            go_on.set()
+        assert said == ["first begins", "first ends", "alone", "second begins", "second ends"]
+
+    asyncio.run(go())
+
+
 def test_a_change_voids_what_was_planned_before_it() -> None:
     hands = Hands()
     mark = hands.mark()
