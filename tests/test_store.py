@@ -466,6 +466,11 @@ def test_what_the_leaver_lane_holds_can_be_released_until_a_whole_cycle_says_mor
     lane = ran("leavers", "held", "p1", 4)
     found = store.held_run()
     assert found is not None and found.id == lane and store.document(lane) == "p1"
+    whole, lane = (store.begin_run(kind, NOW, by="", reason="") for kind in ("cycle", "leavers"))
+    for run in (lane, whole):  # the lane began later, and ended earlier
+        store.finish_run(run, NOW, "held", plan_id="p2", held=1, document="p2")
+    found = store.held_run()
+    assert found is not None and found.id == whole and store.document(whole) == "p2"
     ran("cycle", "nothing")
     assert store.held_run() is None
 

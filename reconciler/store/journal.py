@@ -139,7 +139,10 @@ class Journal(Snapshots):
             leavers = next(map(run_of, rows(connection, lane, whole.id if whole else 0)), None)
             held = [run for run in (whole, leavers) if run is not None and run.held]
             if len({run.plan_id for run in held}) == 1:
-                held = held[-1:]  # of runs with the same plan the newest has its document
+                # Of runs with the same plan the one that ended last has its document.
+                documented = "SELECT id FROM runs WHERE plan_id = ? AND document IS NOT NULL"
+                kept = {number for (number,) in connection.execute(documented, (held[0].plan_id,))}
+                held = [run for run in held if run.id in kept] or held[-1:]
             if not held or plan_id is None:
                 return next(iter(held), None)
             older = f"{sql} AND {_WHOLE} AND held > 0 AND document IS NOT NULL AND plan_id = ? ORDER BY id DESC LIMIT 1"
