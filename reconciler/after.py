@@ -22,7 +22,6 @@ from reconciler.plan import Kind, Notice, NoticeKind
 from reconciler.policy import Mode
 from reconciler.promise import failing
 from reconciler.reading import NobodyThere, Stopped
-from reconciler.rows import PARTIAL
 from reconciler.standing import Standing
 from reconciler.store import State, StateError, Store
 from reconciler.store.times import corrected_text
@@ -31,8 +30,6 @@ T = TypeVar("T")
 
 READY_FOR = 3
 """So many intervals the last good cycle may be old before the daemon is not ready."""
-_NEWEST = 20
-"""Runs among which the newest of everybody is looked for."""
 
 
 class After:
@@ -154,9 +151,9 @@ class After:
 
     def measure(self, settings: Settings, snapshot: Snapshot | None = None) -> None:
         """Measure anew what the state file holds; a daemon does it once before its first run. Raises StateError."""
-        newest = next((run for run in self.store.runs(_NEWEST) if run.plan_id and run.kind not in PARTIAL), None)
+        run = self.store.held_run()
         snapshot = snapshot or self.store.snapshot()
-        held = newest.held if newest else 0
+        held = run.held if run else 0
         self._measured = metrics.measure(settings.tenant, snapshot, self.standing, settings.policy(), held)
 
     def _snapshot(self, settings: Settings) -> Snapshot | None:

@@ -273,6 +273,8 @@ def _leavers(now: Situation) -> Iterator[Fact]:
 
 def _ours(now: Situation) -> Iterator[Account]:
     """The leavers whom we are to lock: those that the settings do not spare."""
+    if now.policy.mode is Mode.OBSERVE:
+        return
     for account in leavers(now.snapshot):
         kept = account.keeper_id in now.merely_left and now.policy.out_of_scope is OutOfScope.KEEP
         if not (account.protected_as or kept or left_outside(now.policy, account)):

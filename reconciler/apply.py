@@ -303,7 +303,7 @@ class _Run:
 
     def _reason_to_wait(self, number: int, op: Operation) -> str:
         if self.broken is not None or self.applied.stopped:
-            return self.applied.stopped or "the state file could not be written"
+            return self.applied.stopped or "the run has failed"
         if why := self.stopping():
             return why
         if op.kind in self.canaries.stopped:
@@ -564,7 +564,7 @@ class _Run:
         known, _ = self._before(made.id)
         sent = replace(op, add=self._known(op.add))
         mine = (one for _, one in self.operations if one.subject.keeper_id == made.id)
-        theirs = frozenset(self._team_id(team) or "" for one in mine for team in one.add)
+        theirs = frozenset(filter(None, (self._team_id(team) for one in mine for team in one.add)))
         undo = births.undoing(sent, made, known, theirs)
         other = made.attributes.get(USER_NAME, "") or made.id
         words = births.refused_words(births.wanted_address(op), other, managed=known is not None and known.managed)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from reconciler.evidence_age import Stamp, oldest, reading
-from reconciler.jumpcloud import JumpCloud, JumpCloudError, Paths
+from reconciler.jumpcloud import JumpCloud, JumpCloudError, Paths, bearable
 from reconciler.model import EXTERNAL_ID, Status, Team
 from reconciler.pace import Clock
 from reconciler.pairs import tied_to
@@ -21,11 +21,12 @@ from reconciler.tasks import siblings, together
 MOST_IN_DRY_RUN = 100
 """Operations that a dry run confirms at most."""
 SEARCHED = 99
-"""Creations that share one search. JumpCloud answers at most 100 rows a page, and one place is for a witness."""
+"""Creations and additions that share one search: JumpCloud answers at most 100 rows a page."""
 FEW = 10
-"""Up to so many creations, each is confirmed by its own record."""
+"""Up to so many creations and additions, each is confirmed by the person's own record."""
 SEARCH_LASTS = 20.0
-"""Seconds for which a shared search serves: the rest of the age that evidence may have is for sending."""
+"""Seconds for which a read serves that others share or that others follow: the rest of the age that evidence may have
+is for sending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,8 @@ class Doubt:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of the confirming reads of one operation, and when they began. No stamp: nothing was to be read."""
+    """The result of the confirming reads of one operation, and when they began. No stamp: what is left of it rests on
+    nothing that was read."""
 
     stamp: Stamp | None = None
     doubt: Doubt | None = None
@@ -117,15 +119,14 @@ class Confirmation:
             return NOTHING_TO_READ
         began = Stamp.now(self.clock)
         try:
-            if op.kind is Kind.CREATE_USER:
-                return await self._creation(op)
-            stamp, doubt = await self._stamped(self._doubt(op))
-            if op.kind is Kind.UPDATE_USER and self._granted(op):
-                seen, left = await self._why_not_give(op)
-                stamp, doubt = oldest([stamp, seen], self.clock) or stamp, _both(left, doubt)
-            rest = op if doubt is None else doubt.divide(op)[0]
-            # What is left rests on nothing that was read here, so that it does not grow old.
-            return Finding(stamp if rest is None or self.concerns(rest) else None, doubt)
+            match op.kind:
+                case Kind.CREATE_USER:
+                    return await self._creation(op)
+                case Kind.UPDATE_USER:
+                    return await self._update(op)
+                case Kind.REACTIVATE_USER:
+                    return await self._reactivation(op)
+            return Finding(*await self._stamped(self._doubt(op)))
         except JumpCloudError as error:
             return Finding(began, Doubt(True, f"{_FAILED}: {error}"))
 
@@ -152,20 +153,44 @@ class Confirmation:
             there = left in await self.jumpcloud.groups_in_scope()
             words = "missing from the groups in scope, but there when they are read again"
             return Doubt(True, words) if there else None
+        return None
+
+    async def _update(self, op: Operation) -> Finding:
+        """The person before the teams: a record that is slow must not make the groups grow old."""
+        seen, doubt = await self._why_not_give(op) if self._granted(op) else (None, None)
+        if doubt is not None:
+            seen = None
+        at, teams = await self._teams(replace(op, add=tuple(t for t in op.add if doubt is None or t not in doubt.add)))
+        doubt = _both(doubt, teams)
+        rest = op if doubt is None else doubt.divide(op)[0]
+        if rest is None or not self.concerns(rest):
+            return Finding(None, doubt)
+        return Finding(oldest([one for one in (seen, at) if one is not None], self.clock), doubt)
+
+    async def _reactivation(self, op: Operation) -> Finding:
+        """The person after the teams: an unlocking does not wait for groups that can't be read, or were read too long
+        before it."""
+        at, doubt = await self._teams(op)
+        stamp, words = await self._stamped(self._why_not_unlock(op.subject))
+        if words:
+            return Finding(stamp, Doubt(True, words))
+        if at is not None and at.age(self.clock) > SEARCH_LASTS:
+            at, doubt = None, Doubt(False, "the groups were read too long ago", self._granted(op), op.remove)
+        return Finding(oldest([one for one in (stamp, at) if one is not None], self.clock), doubt)
+
+    async def _teams(self, op: Operation) -> tuple[Stamp | None, Doubt | None]:
+        if not (self._granted(op) or op.remove):
+            return None, None
         try:
-            doubt = await self._teams_in_doubt(op)
+            return await self._stamped(self._teams_in_doubt(op))
         except JumpCloudError as error:
-            # The names, and an unlocking, do not wait for the teams.
-            doubt = Doubt(False, f"{_FAILED}: {error}", self._granted(op), op.remove)
-        if op.kind is Kind.REACTIVATE_USER and (words := await self._why_not_unlock(op.subject)):
-            return Doubt(True, words)
-        return doubt
+            return None, Doubt(False, f"{_FAILED}: {error}", self._granted(op), op.remove)
 
     # -- giving -----------------------------------------------------------------------------------------------------
 
     async def _why_not_unlock(self, subject: Subject) -> str:
         user_id = subject.jumpcloud_id
-        # One after the other: while a record is tried again and again, what was read beside it would grow too old.
+        # One after the other: beside a record that is slow, the path would grow too old.
         if await self.jumpcloud.status_of(user_id) is not Status.ACTIVE:
             return "in scope by the lists, but the own record, read again, does not say active: not unlocked"
         return (
@@ -205,12 +230,20 @@ class Confirmation:
             known = self._searched.get(user_id)
             if place is not None and not self._refused and not self._is_fresh(known):
                 wanted = self.given[place : place + SEARCHED]
-                stamp, found = await self._stamped(self.jumpcloud.statuses(wanted))
+                stamp, found = await self._stamped(self._statuses(wanted))
                 self._refused = found is None
                 # Several workers are at it: one may come to the end of the last search after this one.
                 self._searched |= {one: (stamp, (found or {}).get(one)) for one in wanted}
                 known = self._searched[user_id]
         return known if self._is_fresh(known) else None
+
+    async def _statuses(self, wanted: Collection[str]) -> Mapping[str, Status] | None:
+        try:
+            return await self.jumpcloud.statuses(wanted)
+        except JumpCloudError as error:
+            if not bearable(error):
+                raise
+            return None
 
     def _is_fresh(self, known: tuple[Stamp, Status | None] | None) -> bool:
         return known is not None and known[0].age(self.clock) <= SEARCH_LASTS
@@ -226,8 +259,6 @@ class Confirmation:
 
     async def _teams_in_doubt(self, op: Operation) -> Doubt | None:
         granted = self._granted(op)
-        if not (granted or op.remove):
-            return None
         user_id = op.subject.jumpcloud_id
         async with siblings() as group:
             groups = group.create_task(self.jumpcloud.groups_of(user_id))

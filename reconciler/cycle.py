@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from loguru import logger
@@ -24,6 +24,7 @@ from reconciler.diff import Decision, diff
 from reconciler.foresight import foresee
 from reconciler.jumpcloud import JumpCloudError, Person, PersonAmbiguous
 from reconciler.keeper import BadToken, KeeperError, Progress
+from reconciler.match import protection
 from reconciler.model import Application, Group, Listing, Snapshot, User
 from reconciler.person import in_jumpcloud, in_keeper, in_snapshot
 from reconciler.pilot import left_outside
@@ -38,6 +39,8 @@ from reconciler.snapshot import observed
 from reconciler.store import Binding, State, StateError, Store
 
 LANE_HOLD = "lane_hold"
+HOLD_AGAIN = timedelta(minutes=15)
+"""How long what the lane holds stays as it was judged: whoever could not be told of it is told then."""
 """Under which the state file keeps the id of the plan that the leaver lane held last."""
 _GIVING = frozenset({Kind.CREATE_USER.value, Kind.REACTIVATE_USER.value, "add"})
 
@@ -260,27 +263,40 @@ async def run(
 
 
 async def leavers(settings: Settings, services: Services, store: Store, now: datetime) -> Order | None:
-    """Look for suspended people who are still active in Keeper; writes nothing.
+    """Look for suspended people who are still active in Keeper; writes nothing but the end of a hold.
 
     Returns the order of the partial cycle that locks them. None where there are none, where nothing may be sent, or
-    where all of them wait as they did when the lane ran last. Raises JumpCloudError and what the store raises.
+    where all of them wait as they did when the lane ran last, for a while. Raises JumpCloudError and what the store
+    raises.
     """
     if settings.policy().mode is not Mode.ENFORCE or not store.reviewed() or store.pause() is not None:
         return None
     active = store.active_ids()
     with pace.urgent():
         found = active & await services.jumpcloud.suspended(active, store.suspended_ids())
-        # Whoever has left the pilot's reach is locked by no cycle, and need not be read each time.
-        found -= {a.jumpcloud_id for a in store.accounts_of(found) if left_outside(settings.policy(), a)}
+        policy = settings.policy()
+        # Whom no cycle may lock need not be read each time.
+        spared = (a for a in store.active_accounts(found) if left_outside(policy, a) or protection(policy, None, a))
+        found -= {account.jumpcloud_id for account in spared}
         if not found:
+            _end_hold(store, now)
             return None
         order = Order(leavers=found, by=SCHEDULE, reason="suspended in JumpCloud")
         line = _Line(settings, services, store, order, Timekeeper(store, lambda: now), None)
         _, decision = await line.considered(await line.found())
     plan = line.limited(decision).plan
-    if not any(op.sent for op in plan.operations) and _hold_of(plan) == (store.meta(LANE_HOLD) or ""):
-        return None
-    return order
+    if any(op.sent for op in plan.operations) or _hold_of(plan) != (store.meta(LANE_HOLD) or ""):
+        return order
+    run = store.held_run(plan.id) if plan.held else None
+    return order if run is not None and now - run.started_at > HOLD_AGAIN else None
+
+
+def _end_hold(store: Store, now: datetime) -> None:
+    """Put on record that what the lane has held is not due any more."""
+    if store.meta(LANE_HOLD):
+        run_id = store.begin_run(LEAVERS, now, by=SCHEDULE, reason="what was held is not due any more")
+        store.finish_run(run_id, now, "nothing")
+        store.set_meta(LANE_HOLD, "")
 
 
 def _hold_of(plan: Plan) -> str:
@@ -489,12 +505,13 @@ class _Line:
         # A quiet cycle has nothing to confirm: it reads the window once, for the limits.
         past = consent.window(self.store, self.time.window(length), length) if plan.operations else []
         queued = [op.subject for op in (*(p.operation for p in past), *plan.operations) if op.kind is Kind.QUEUE_TEAM]
+        lately = frozenset(subject.jumpcloud_id for subject in queued if not teams.is_role(subject.name))
         return Confirmation(
             self.services.jumpcloud,
             read.directory.groups,
             read.snapshot.teams,
-            frozenset(subject.jumpcloud_id for subject in queued if not teams.is_role(subject.name)),
-            [op.subject.jumpcloud_id for op in plan.operations if op.sent and _gives(op)],
+            lately,
+            [op.subject.jumpcloud_id for op in plan.operations if op.sent and _gives(op, lately)],
             self.services.keeper.clock,
         )
 
@@ -637,8 +654,10 @@ def _since_when(seen: Snapshot, learnt: Snapshot) -> Snapshot:
     return replace(seen, accounts=accounts, teams=teams)
 
 
-def _gives(op: Operation) -> bool:
-    return op.kind is Kind.CREATE_USER or (op.kind is Kind.UPDATE_USER and bool(op.add))
+def _gives(op: Operation, queued_lately: Collection[str]) -> bool:
+    """Whether an operation is confirmed by the person's state: a creation, or an addition to a team that was there."""
+    added = op.kind is Kind.UPDATE_USER and any(team.jumpcloud_id not in queued_lately for team in op.add)
+    return op.kind is Kind.CREATE_USER or added
 
 
 def _done(applied: executor.Applied, journal_id: int) -> bool:

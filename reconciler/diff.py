@@ -361,8 +361,12 @@ class _Diff(TeamRules):
                 self.operations.append(undo)
 
     def _teams_of(self, account: Account) -> frozenset[str]:
-        """The Keeper ids of the teams that the account's own user is to have."""
+        """The Keeper ids of the teams that the account's own user is to have, all where that is not clear."""
         user = self.directory.users.get(account.jumpcloud_id)
+        unread = user is None and self.focus is not None and bool(account.jumpcloud_id)
+        unclear = user is not None and (user.teams_unknown or user.unsure or not (user.in_scope or has_left(user)))
+        if unread or unclear:
+            return frozenset(self.match.teams)
         groups = user.groups if user is not None and user.in_scope else frozenset()
         return frozenset(team_id for team_id, team in self.match.teams.items() if team.jumpcloud_id in groups)
 

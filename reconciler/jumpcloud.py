@@ -499,7 +499,7 @@ class JumpCloud:
             before = len(rows)
             rows |= {row.id: row for row in page.rows}
             skip += page.length
-            if len(rows) == enough:
+            if enough is not None and len(rows) >= enough:
                 return list(rows.values())
             if len(rows) == before:
                 return list(rows.values()) if (page.total or 0) <= before else None
@@ -574,8 +574,12 @@ class JumpCloud:
         return row
 
     async def _search_one(self, user_id: str) -> _Known | None:
-        found, _ = await _attempted(self._search([checked_id(user_id)], "", None))
-        return found.get(user_id) if found else None
+        """The user by a search; None where it finds nobody, or does not do as it is asked for this user."""
+        if not self._search_works:
+            return None
+        what = {"filter": {"or": [{"_id": checked_id(user_id)}]}, "sort": "_id"}
+        rows, _ = await _attempted(self._every_match(what, 1))
+        return _known(rows[0]) if rows and [row.id for row in rows] == [user_id] else None
 
     async def _group(self, group_id: str) -> Group | None:
         """A group, with an empty name where it has none that can be used; None where its record is gone."""

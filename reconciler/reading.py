@@ -32,7 +32,7 @@ from reconciler.model import (
 from reconciler.person import InKeeper, around, in_keeper, in_snapshot
 from reconciler.plan import Kind, Notice
 from reconciler.policy import TeamPolicy
-from reconciler.settle import REPEATED, TOO_EARLY, Settled, settle
+from reconciler.settle import NEVER, REPEATED, TOO_EARLY, Settled, settle
 from reconciler.snapshot import observed
 from reconciler.store import JournalRow, State
 from reconciler.tasks import siblings, together
@@ -284,11 +284,20 @@ def _ids_of_interest(snapshot: Snapshot) -> Collection[str]:
 def _settled(
     rows: Iterable[JournalRow], snapshot: Snapshot, former: Snapshot, now: datetime
 ) -> tuple[dict[int, Settled], Snapshot]:
-    """The outcomes of what was sent, see `settle`. What Keeper shows after a repetition is what that has done."""
-    sent = [row for row in rows if row.state is not State.PLANNED]
-    repeated = {row.id: REPEATED for row in sent if row.repeated and row.operation.kind is Kind.UPDATE_USER}
-    asked = [row for row in sent if row.id not in repeated]
-    outcomes, snapshot = settle(
-        ((row.id, row.operation, row.sent_at or row.planned_at) for row in asked), snapshot, former, now
+    """The outcomes of what was sent, see `settle`. After a later update the names that Keeper shows prove nothing of an
+    earlier one: only the teams that show do."""
+    sent = {row.id: row for row in rows if row.state is not State.PLANNED}
+    repeated = {
+        number
+        for number, row in sent.items()
+        if row.repeated and row.operation.kind is Kind.UPDATE_USER and row.operation.changes
+    }
+    asked = {n: replace(r.operation, changes=()) if n in repeated else r.operation for n, r in sent.items()}
+    of_teams = (
+        (n, op, sent[n].sent_at or sent[n].planned_at) for n, op in asked.items() if n not in repeated or op.add
     )
-    return {**outcomes, **repeated}, snapshot
+    outcomes, snapshot = settle(of_teams, snapshot, former, now)
+    for number in repeated:
+        if outcomes.get(number, NEVER) == NEVER:
+            outcomes[number] = REPEATED
+    return outcomes, snapshot

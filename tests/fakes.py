@@ -111,7 +111,7 @@ class Sure(Confirmation):
 
 class JumpCloud(jumpcloud.JumpCloud):
     """An organisation by point reads: everybody is known by `people`, their groups by `member_of`. Who is in `fails`
-    can't be read, nor can anybody's groups if "groups" is."""
+    can't be read, nor can anybody's groups if "groups" is, nor many at once if "search" is."""
 
     def __init__(self, people: Iterable[User] = (), groups: Iterable[Group] = ()) -> None:
         self.people = {one.id: one for one in people}
@@ -137,6 +137,8 @@ class JumpCloud(jumpcloud.JumpCloud):
     async def statuses(self, ids: Collection[str]) -> Mapping[str, Status] | None:
         self.asked.append(f"search for {len(ids)}")
         await asyncio.sleep(0)
+        if "search" in self.fails:
+            raise JumpCloudError("no answer", "Nothing to do.")
         return {one: self.people[one].status for one in ids if one in self.people} if self.searches else None
 
     async def status_of(self, user_id: str, /) -> Status | None:

@@ -13,7 +13,7 @@ from reconciler.apply import Applied, apply
 from reconciler.births import LINKED, UNDO_DUE, due, undoing
 from reconciler.confirm import Confirmation, Finding
 from reconciler.decisions import adopt
-from reconciler.model import Account, KeeperUser, Membership, RefusedBirth, Snapshot, Standing
+from reconciler.model import Account, KeeperUser, Membership, RefusedBirth, Snapshot, Standing, Status
 from reconciler.person import in_snapshot
 from reconciler.plan import Change, Kind, NoticeKind, Operation, Rule
 from reconciler.rows import State
@@ -416,6 +416,8 @@ def test_a_team_that_the_owner_of_the_account_is_to_have_is_not_taken_back() -> 
     still = snapshot([replace(held, shown=linked(held).attributes)], [team(ENG)], refused_births=births)
     assert not any(o.remove for o in decide(directory([ADA, user(2, 9)], [ENG]), still).plan.operations)
     assert any(o.remove for o in decide(directory([ADA, EVE], [ENG]), still).plan.operations)
+    for unclear in (replace(EVE, status=Status.UNKNOWN), replace(EVE, teams_unknown=True), replace(EVE, unsure=True)):
+        assert not any(o.remove for o in decide(directory([ADA, unclear], [ENG]), still).plan.operations)
 
 
 def test_a_team_that_waits_unseen_is_taken_back_and_what_cannot_be_read_is_left() -> None:

@@ -6,7 +6,9 @@ from dataclasses import replace
 import pytest
 
 from reconciler.confirm import MOST_IN_DRY_RUN, Confirmation, Finding, preview
+from reconciler.evidence_age import Stamp, answered
 from reconciler.model import Status, User
+from reconciler.pace import Clock
 from reconciler.plan import Change, Kind, NoticeKind, Operation, Plan, Rule, Scope, Subject, TeamRef
 from reconciler.safety import Judged
 from tests.fakes import JumpCloud
@@ -129,6 +131,55 @@ def test_whoever_is_not_active_by_the_own_record_gets_no_team(status: Status) ->
     (goes,) = sent(plan)
     assert (goes.changes, goes.add, goes.remove) == (names, (), (ref(ENG),))
     assert "does not say active" in plan.notices[0].message
+
+
+def test_where_searches_fail_each_addition_is_confirmed_by_the_own_record() -> None:
+    people = [user(n) for n in range(100, 112)]
+    service = JumpCloud(people)
+    service.fails.add("search")
+    for person in people:
+        service.member_of[person.id] = frozenset({SALES.id})
+    confirmation = Confirmation(service, (), {}, given=[person.id for person in people])
+
+    async def go() -> list[Finding]:
+        return [await confirmation.of(op(Kind.UPDATE_USER, person, add=(ref(SALES),))) for person in people]
+
+    assert [one.doubt for one in asyncio.run(go())] == [None] * 12
+    assert service.asked.count("search for 12") == 1
+
+
+class _Slow(JumpCloud):
+    """Records that are answered after so many seconds, groups at once."""
+
+    def __init__(self, people: list[User], clock: Clock, seconds: float) -> None:
+        super().__init__(people, [SALES])
+        self.clock, self.seconds = clock, seconds
+
+    async def status_of(self, user_id: str, /) -> Status | None:
+        await self.clock.sleep(self.seconds)
+        answered(Stamp.now(self.clock))
+        return await super().status_of(user_id)
+
+    async def groups_of(self, user_id: str, /) -> frozenset[str]:
+        answered(Stamp.now(self.clock))
+        return await super().groups_of(user_id)
+
+
+@pytest.mark.parametrize("kind", [Kind.UPDATE_USER, Kind.REACTIVATE_USER])
+def test_a_slow_record_does_not_make_the_evidence_old(kind: Kind) -> None:
+    now = [0.0]
+
+    async def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    clock = Clock(sleep=sleep, boottime=lambda: now[0], wall=lambda: now[0])
+    slow = _Slow([replace(ADA, direct=True, groups=frozenset({SALES.id}))], clock, 60.0)
+    opens = (Change("active", "false", "true"),) if kind is Kind.REACTIVATE_USER else ()
+    change = op(kind, ADA, changes=opens, add=(ref(SALES),))
+    found = asyncio.run(Confirmation(slow, {SALES.id}, {}, clock=clock).of(change))
+    assert found.stamp is not None and found.stamp.age(clock) < 1
+    assert (found.doubt is None) is (kind is Kind.UPDATE_USER)
+    assert found.doubt is None or (not found.doubt.whole and found.doubt.add == change.add)
 
 
 def test_an_unlocking_does_not_wait_for_the_persons_groups() -> None:

@@ -460,6 +460,9 @@ def test_what_the_leaver_lane_holds_can_be_released_until_a_whole_cycle_says_mor
     assert store.document(lane) == "p1"
     assert store.held_run("p2") is None
     assert store.last_good_read() == NOW
+    ran("leavers", "held", "p0", 5)
+    found = store.held_run("p1")
+    assert found is not None and found.id == lane, "the alert that names it was told"
     ran("leavers", "done")
     assert store.held_run() is None
     ran("cycle", "held", "p1", 4)

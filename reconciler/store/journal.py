@@ -145,9 +145,10 @@ class Journal(Snapshots):
                 held = [run for run in held if run.id in kept] or held[-1:]
             if not held or plan_id is None:
                 return next(iter(held), None)
-            older = f"{sql} AND {_WHOLE} AND held > 0 AND document IS NOT NULL AND plan_id = ? ORDER BY id DESC LIMIT 1"
+            older = f"{sql} AND kind <> '{PERSON}' AND held > 0 AND document IS NOT NULL AND plan_id = ?"
             found = [run for run in held if run.plan_id == plan_id]
-            return next(iter(found), None) or next(map(run_of, rows(connection, older, plan_id)), None)
+            newest = f"{older} ORDER BY id DESC LIMIT 1"
+            return next(iter(found), None) or next(map(run_of, rows(connection, newest, plan_id)), None)
 
     def held_now(self) -> tuple[Run, datetime] | None:
         """The run whose held operations wait, and since when such runs follow on each other without a break."""

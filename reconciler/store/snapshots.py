@@ -48,6 +48,8 @@ _BINDING_WORDS = {
     "keeper": "Keeper node",
 }
 
+_ACTIVE = "standing = 'managed' AND active = 1 AND gone = 0 AND jumpcloud_id <> ''"
+
 
 class Snapshots(OpenFile):
     """What the file belongs to, and what Keeper held when we last spoke to it."""
@@ -134,21 +136,18 @@ class Snapshots(OpenFile):
         return self.meta("reviewed") == "1"
 
     def active_ids(self) -> frozenset[str]:
-        """The JumpCloud ids of managed people who are active in Keeper and not protected."""
-        sql = """
-            SELECT jumpcloud_id FROM users
-            WHERE standing = 'managed' AND active = 1 AND gone = 0 AND jumpcloud_id <> '' AND protected_as = ''
-        """
+        """The JumpCloud ids of managed people who are active in Keeper."""
+        sql = f"SELECT jumpcloud_id FROM users WHERE {_ACTIVE}"
         with self._reading() as connection:
             return frozenset(user_id for (user_id,) in connection.execute(sql))
 
-    def accounts_of(self, user_ids: Collection[str]) -> list[Account]:
-        """The accounts of these JumpCloud users."""
+    def active_accounts(self, user_ids: Collection[str]) -> list[Account]:
+        """The accounts of these JumpCloud users that are managed and active in Keeper."""
         found: list[str] = []
         with self._reading() as connection:
             for ids in _portions(sorted(user_ids)):
                 places = ", ".join("?" * len(ids))
-                sql = f"SELECT keeper_id FROM users WHERE jumpcloud_id IN ({places})"
+                sql = f"SELECT keeper_id FROM users WHERE {_ACTIVE} AND jumpcloud_id IN ({places})"
                 found += [keeper_id for (keeper_id,) in connection.execute(sql, ids)]
             return list(self._accounts(found).values())
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -24,14 +24,14 @@ def filled(world: World) -> tuple[World, list[str]]:
     return world, people
 
 
-def found(world: World) -> cycle.Order | None:
-    """The order that the lane would carry out now."""
+def found(world: World, minutes: float = 0.0) -> cycle.Order | None:
+    """The order that the lane would carry out so many minutes from now."""
     settings = load(world.folder / "config.toml")
 
     async def go() -> cycle.Order | None:
         async with services(settings) as both:
             with Inside(world).store(write=True) as store:
-                return await cycle.leavers(settings, both, store, datetime.now(UTC))
+                return await cycle.leavers(settings, both, store, datetime.now(UTC) + timedelta(minutes=minutes))
 
     return asyncio.run(go())
 
@@ -107,6 +107,39 @@ def test_what_the_limits_hold_is_recorded_once(filled: tuple[World, list[str]]) 
     assert found(world) is None  # as before: it waits for a person
     world.jumpcloud.suspend(people[2])
     assert found(world) is not None
+    for one in people[:3]:
+        world.jumpcloud.activate(one)
+    assert found(world) is None
+    assert Inside(world).store().held_run() is None, "it is not due any more"
+    for one in people[:2]:
+        world.jumpcloud.suspend(one)
+    assert found(world) is not None, "it is held, and told, anew"
+
+
+def test_what_it_holds_is_judged_anew_after_a_while(filled: tuple[World, list[str]]) -> None:
+    """While whole cycles fail, whoever could not be told is told only by another run of the lane."""
+    world, people = filled
+    world.safety |= {"max_deactivations": "1", "always_allow": "1"}
+    world.write_settings()
+    for one in people[:2]:
+        world.jumpcloud.suspend(one)
+    order = found(world)
+    assert order is not None and Inside(world).run(order).result == "held"
+    assert found(world) is None
+    assert found(world, minutes=16) is not None
+
+
+def test_who_is_protected_no_more_is_locked_without_a_whole_cycle(filled: tuple[World, list[str]]) -> None:
+    world, people = filled
+    world.policy["protect"] = '["p0@example.com"]'
+    world.write_settings()
+    world.jumpcloud.suspend(people[0])
+    world.run("apply", expect=None)
+    assert found(world) is None
+    world.policy["protect"] = "[]"
+    world.write_settings()
+    order = found(world)
+    assert order is not None and Inside(world).run(order).result == "done"
 
 
 def test_what_it_holds_while_cycles_fail_is_told_and_can_be_released(
