@@ -290,8 +290,8 @@ def disowns(world: World, draw: random.Random) -> str:
 def amnesty(world: World, draw: random.Random) -> str:
     """A lay-off that a person lets through, and its end once that has left the window of the limits: many people are
     to be unlocked at once."""
-    if world.rules.observes:
-        return ""
+    if world.rules.observes or world.troubles:
+        return ""  # a person who looks lets nobody be locked whose record is merely hidden
     world.say(organisation.bulk(world, draw))
     for _ in range(2):
         world.say(f"  -> {world.cycle(Order(by=BY), Weather(0))}")

@@ -804,6 +804,8 @@ class Observer:
         for was in self.ledger.aliased.values():
             now = self.keeper.accounts().get(was.id)
             agreed = now is not None and any(one in self.ledger.consented for one in now.addresses)
+            # It was adopted for its owner meanwhile.
+            agreed = agreed or (now is not None and self.truth.address(now.external_id or "") == now.email.casefold())
             if now is not None and now.external_id not in (None, "", was.external_id) and not agreed:
                 if now.id in self.ledger.forgotten_links:
                     self.excuse(9)
