@@ -67,7 +67,8 @@ class Weather:
     """The faults of one cycle. `liars` says which side may show what is no longer or not yet true: "lists", "points"
     (reads of one subject) or neither; "behind" where all lists of JumpCloud are as they were, "both" where its reads of
     one subject are too, which nobody could know. `muted` faults
-    do not happen. `script` says for requests whose name begins so what becomes of them."""
+    do not happen. `script` says for requests whose name begins so what becomes of them, and `then` is done once with
+    the first of them."""
 
     seed: int
     rate: float = 0.0
@@ -76,6 +77,7 @@ class Weather:
     only: str = ""
     muted: frozenset[str] = frozenset()
     script: Mapping[str, str] = field(default_factory=dict)
+    then: Callable[[], object] | None = None
     cancelled_after: float | None = None  # seconds after which whatever the cycle waits for is cancelled
     happened: list[str] = field(default_factory=list)
     seen: Counter[str] = field(default_factory=Counter)
@@ -147,6 +149,9 @@ class Seam(httpx.AsyncBaseTransport):
     def _fault(self, weather: Weather, draw: random.Random, asked: Request, name: str) -> str:
         for beginning, kind in weather.script.items():
             if name.startswith(beginning):
+                then, weather.then = weather.then, None
+                if then is not None:
+                    then()
                 return kind if weather.strikes(kind, name) else ""
         chance, which = draw.random(), draw.random()
         reading = asked.method == "GET" or "search" in asked.path
@@ -187,7 +192,7 @@ class Seam(httpx.AsyncBaseTransport):
             await asyncio.sleep(draw.uniform(2, 50))
         elif fault == "death_before":
             self._die(fault)
-        elif fault in NO_EFFECT:
+        elif fault in (*NO_EFFECT, "throttled_minute"):
             return await self._instead(fault, draw)
         elif fault == "stale":
             shown = self._shown[asked.target]
@@ -221,6 +226,8 @@ class Seam(httpx.AsyncBaseTransport):
             if self.name == "Keeper" and draw.random() < 0.5:
                 return Response.of_json(403, {"error": "throttled", "message": "Please wait 20 seconds."})
             return Response.of_json(429, {"message": "slow down"}, {"retry-after": str(draw.randint(1, 90))})
+        if fault == "throttled_minute":
+            return Response.of_json(429, {"message": "slow down"}, {"retry-after": "60"})
         if fault == "throttled_long":
             return Response.of_json(429, {"message": "slow down"}, {"retry-after": "3600"})
         if fault == "error":
