@@ -15,7 +15,7 @@ from reconciler.report.document import held_effects, load_saved, read_saved, to_
 from reconciler.store import StateError
 from tests.campaign import meddling, organisation
 from tests.campaign.observer import Allowance
-from tests.campaign.rules import HOST, NODES, scim_url
+from tests.campaign.rules import NODES
 from tests.campaign.seams import LATE, NO_EFFECT, CampaignStore, Weather
 from tests.campaign.world import World
 
@@ -287,42 +287,6 @@ def disowns(world: World, draw: random.Random) -> str:
     return f"disown {one.email}: {words}"
 
 
-def amnesty(world: World, draw: random.Random) -> str:
-    """A lay-off that a person lets through, and its end once that has left the window of the limits: many people are
-    to be unlocked at once."""
-    if world.rules.observes or world.troubles:
-        return ""  # a person who looks lets nobody be locked whose record is merely hidden
-    world.say(organisation.bulk(world, draw))
-    for _ in range(2):
-        world.say(f"  -> {world.cycle(Order(by=BY), Weather(0))}")
-        if not consent_to_held(world):
-            break
-    world.time.elapsed += 26 * 3600
-    world.say(organisation.bulk_returns(world, draw))
-    return f"  -> {world.cycle(Order(by=BY), Weather(0))}"
-
-
-def reconsiders(world: World, draw: random.Random) -> str:
-    """Somebody is suspended, and active again while Keeper keeps the lock waiting for a minute."""
-    accounts = [a for a in world.keeper.accounts().values() if a.active and not a.invited and a.node == NODES[0]]
-    chosen = [(a, user) for a in accounts for user in world.truth.people.values() if a.external_id == user.id]
-    if not chosen:
-        return ""
-    account, user = draw.choice(sorted(chosen, key=lambda one: one[0].id))
-
-    def again() -> None:
-        world.jumpcloud.activate(user.id)
-        world.admin_changed()
-        world.say(f"  meanwhile: {user.email} is active again")
-
-    world.jumpcloud.suspend(user.id)
-    world.admin_changed()
-    world.say(f"{user.email} is suspended:")
-    path = scim_url(account.node).removeprefix(HOST)
-    sky = Weather(0, script={f"Keeper PATCH {path}/Users/{account.id}#1": "throttled_minute"}, then=again)
-    return f"  -> {world.cycle(Order(by=BY), sky)}"
-
-
 # Settings.
 
 
@@ -455,7 +419,7 @@ def restarts(world: World, _draw: random.Random) -> str:
 
 
 SETTINGS: dict[Step, int] = {limits: 3, policy: 5, back: 6, teams: 3, wrong_node: 1}
-PERSONS: dict[Step, int] = {allows: 2, adopts: 2, adopts_team: 1, disowns: 1, amnesty: 1, reconsiders: 1}
+PERSONS: dict[Step, int] = {allows: 2, adopts: 2, adopts_team: 1, disowns: 1}
 MACHINE: dict[Step, int] = {
     minutes: 12, hours: 5, clock_jumps: 2, copied: 2, lost: 1, restored: 1, restarts: 3
 }  # fmt: skip

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from tests.campaign import decisions, meddling, organisation, troubles
+from tests.campaign import chains, decisions, meddling, organisation, troubles
 from tests.campaign.ending import ending, one_thing_broken
 from tests.campaign.observer import Violation
 from tests.campaign.world import World, silent
@@ -27,6 +27,7 @@ KINDS: dict[str, tuple[dict[Callable[..., str], int], int]] = {
     "persons": (dict(decisions.PERSONS), 3),
     "machine": (dict(decisions.MACHINE), 10),
     "troubles": (dict(troubles.STEPS), 6),
+    "chains": (dict(chains.STEPS), 2),
 }
 _TOTALS: tuple[Literal["list"], Literal["page"]] = "list", "page"
 _BY_NAME = {step.__name__: step for steps, _ in KINDS.values() for step in steps}

@@ -68,7 +68,7 @@ class Weather:
     (reads of one subject) or neither; "behind" where all lists of JumpCloud are as they were, "both" where its reads of
     one subject are too, which nobody could know. `muted` faults
     do not happen. `script` says for requests whose name begins so what becomes of them, and `then` is done once with
-    the first of them."""
+    the first of them; `edits` change the answers of requests whose name begins so."""
 
     seed: int
     rate: float = 0.0
@@ -78,6 +78,7 @@ class Weather:
     muted: frozenset[str] = frozenset()
     script: Mapping[str, str] = field(default_factory=dict)
     then: Callable[[], object] | None = None
+    edits: Mapping[str, Callable[[Response], Response]] = field(default_factory=dict)
     cancelled_after: float | None = None  # seconds after which whatever the cycle waits for is cancelled
     happened: list[str] = field(default_factory=list)
     seen: Counter[str] = field(default_factory=Counter)
@@ -140,6 +141,8 @@ class Seam(httpx.AsyncBaseTransport):
         await asyncio.sleep(draw.uniform(0.005, 0.4))
         fault = self._fault(weather, draw, asked, name)
         response = await self._answer(fault, draw, asked)
+        for beginning, edit in weather.edits.items():
+            response = edit(response) if name.startswith(beginning) else response
         self._remember(asked, response)
         self._answered(asked, response)
         headers = {**response.headers, "date": format_datetime(self._clock(), usegmt=True)}
