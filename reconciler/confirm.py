@@ -261,7 +261,7 @@ class Confirmation:
         granted = self._granted(op)
         user_id = op.subject.jumpcloud_id
         async with siblings() as group:
-            groups = group.create_task(self.jumpcloud.groups_of(user_id))
+            groups = group.create_task(self.jumpcloud.groups_of(user_id, proven=bool(op.remove)))
             path = group.create_task(self.jumpcloud.application_paths(user_id)) if op.remove else None
         member_of, paths = groups.result(), path.result() if path is not None else _NO_PATHS
         # A list of paths may be cut, so a missing path tells something of a group that left the scope only: whoever is

@@ -297,6 +297,8 @@ class JumpCloud:
         bound = await self._bound_groups(application)
         if bound.odd:
             raise IncompleteRead("a row in JumpCloud's list of groups in scope can't be read")
+        if bound.short:
+            raise IncompleteRead("JumpCloud's list of groups in scope has fewer rows than it says")
         return frozenset(bound.values)
 
     async def _users_in_scope(self, application: Application, progress: Progress | None) -> Whole[Ways]:
@@ -608,6 +610,8 @@ class JumpCloud:
         if not rows:
             every = await whole(self._page_of_users, lambda row: row if row.has_address(address) else None, "users")
             rows = list(every.values.values())
+            if every.short and not rows:
+                raise IncompleteRead("JumpCloud's list of users has fewer rows than it says")
         if len(rows) > 1:
             raise PersonAmbiguous(address, tuple(sorted(row.id for row in rows)))
         return next((_known(row) for row in rows if addresses.same(row.email or "", address)), None)
@@ -731,13 +735,18 @@ class JumpCloud:
             ways = found.values.get(application.id)
             if ways is None and found.odd:
                 raise UnexpectedReply(f"JumpCloud lists an application of user {user_id} that can't be read")
+            if ways is None and found.short:
+                raise IncompleteRead(f"JumpCloud's list of applications of user {user_id} has fewer rows than it says")
         return _UNBOUND if ways is None else Paths(True, ways.direct, ways.groups, ways.unclear)
 
-    async def groups_of(self, user_id: str, /) -> frozenset[str]:
-        """The ids of all groups that the user is a member of. Raises JumpCloudError where a row can't be read."""
+    async def groups_of(self, user_id: str, /, *, proven: bool = False) -> frozenset[str]:
+        """The ids of all groups that the user is a member of. Raises JumpCloudError where a row can't be read, and
+        where the list has fewer rows than it says if their absence is to be `proven`."""
         found = await self._group_ids(f"/api/v2/users/{checked_id(user_id)}/memberof", "groups of a user")
         if found.odd:
             raise UnexpectedReply(f"JumpCloud lists a group of user {user_id} that can't be read")
+        if found.short and proven:
+            raise IncompleteRead(f"JumpCloud's list of groups of user {user_id} has fewer rows than it says")
         return frozenset(found.values)
 
 

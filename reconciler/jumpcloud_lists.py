@@ -65,11 +65,13 @@ class Page(Generic[R]):
 @dataclass(frozen=True, slots=True)
 class Whole(Generic[V]):
     """A whole list: what is kept of its rows, by id; how many could not be used; and the ids of rows of which it is
-    not sure whether they belong to it, since the list changed while it was read."""
+    not sure whether they belong to it, since the list changed while it was read. `short`: it announced more rows than
+    it had, so that it proves no absence."""
 
     values: dict[str, V]
     odd: int = 0
     unsure: frozenset[str] = frozenset()
+    short: bool = False
 
 
 class _Envelope(BaseModel):
@@ -101,6 +103,11 @@ class _Reading(Generic[V]):
     def sound(self) -> bool:
         """Whether nothing speaks against it: the rows are as many as announced, or, unannounced, none came twice."""
         return not self.repeated if self.totals == {None} else self.totals == {self.size}
+
+    @property
+    def short(self) -> bool:
+        """Whether more rows were announced than came."""
+        return any(total is not None and total > self.size for total in self.totals)
 
     def check(self, what: str) -> None:
         """Raise IncompleteRead where too many rows can't be read."""
@@ -229,8 +236,8 @@ async def whole(
     else:
         assert before is not None
         unsure = frozenset(before.ids ^ reading.ids)
-        return Whole({**before.values, **reading.values}, len(reading.odd), unsure)
-    return Whole(reading.values, len(reading.odd))
+        return Whole({**before.values, **reading.values}, len(reading.odd), unsure, reading.short)
+    return Whole(reading.values, len(reading.odd), short=reading.short)
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,7 +111,8 @@ class Sure(Confirmation):
 
 class JumpCloud(jumpcloud.JumpCloud):
     """An organisation by point reads: everybody is known by `people`, their groups by `member_of`. Who is in `fails`
-    can't be read, nor can anybody's groups if "groups" is, nor many at once if "search" is."""
+    can't be read, nor can anybody's groups if "groups" is, nor that these are all if "proof" is, nor many at once if "search"
+    is."""
 
     def __init__(self, people: Iterable[User] = (), groups: Iterable[Group] = ()) -> None:
         self.people = {one.id: one for one in people}
@@ -149,9 +150,9 @@ class JumpCloud(jumpcloud.JumpCloud):
         known = self._read(user_id)
         return Paths(known.bound, known.direct, known.groups) if known else NOBODY
 
-    async def groups_of(self, user_id: str, /) -> frozenset[str]:
+    async def groups_of(self, user_id: str, /, *, proven: bool = False) -> frozenset[str]:
         self._read(user_id)
-        if "groups" in self.fails:
+        if "groups" in self.fails or (proven and "proof" in self.fails):
             raise JumpCloudError("no answer", "Nothing to do.")
         return self.member_of.get(user_id, frozenset())
 

@@ -133,6 +133,14 @@ def test_whoever_is_not_active_by_the_own_record_gets_no_team(status: Status) ->
     assert "does not say active" in plan.notices[0].message
 
 
+def test_groups_that_may_not_be_all_prove_a_membership_and_no_absence() -> None:
+    service = JumpCloud([ADA])
+    service.fails.add("proof")
+    service.member_of[ADA.id] = frozenset({SALES.id})
+    assert not sent(confirmed(service, op(Kind.UPDATE_USER, ADA, remove=(ref(ENG),))))
+    assert finding(service, op(Kind.UPDATE_USER, ADA, add=(ref(SALES),))).doubt is None
+
+
 def test_where_searches_fail_each_addition_is_confirmed_by_the_own_record() -> None:
     people = [user(n) for n in range(100, 112)]
     service = JumpCloud(people)
@@ -160,9 +168,9 @@ class _Slow(JumpCloud):
         answered(Stamp.now(self.clock))
         return await super().status_of(user_id)
 
-    async def groups_of(self, user_id: str, /) -> frozenset[str]:
+    async def groups_of(self, user_id: str, /, *, proven: bool = False) -> frozenset[str]:
         answered(Stamp.now(self.clock))
-        return await super().groups_of(user_id)
+        return await super().groups_of(user_id, proven=proven)
 
 
 @pytest.mark.parametrize("kind", [Kind.UPDATE_USER, Kind.REACTIVATE_USER])

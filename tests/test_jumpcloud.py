@@ -940,6 +940,22 @@ def test_a_confirming_read_without_a_clear_answer_raises(fault: Any, read: str) 
             ask(server, lambda client: getattr(client, read)(one))
 
 
+def test_a_list_that_announces_more_than_it_has_proves_no_absence() -> None:
+    simulator, application = small(3)
+    one = min(simulator.in_scope(application))
+    with served(simulator) as server:
+        server.faults.add(Rewrite(keep=0), target=f"users/{one}/applications")
+        server.faults.add(Rewrite(keep=0), target=f"users/{one}/memberof")
+        with pytest.raises(jc.IncompleteRead, match="fewer rows than it says"):
+            ask(server, lambda client: client.application_paths(one))
+        with pytest.raises(jc.IncompleteRead, match="fewer rows than it says"):
+            ask(server, lambda client: client.groups_of(one, proven=True))
+        assert ask(server, lambda client: client.groups_of(one)) == frozenset()
+        server.faults.add(Rewrite(keep=0), target=f"applications/{application}/usergroups")
+        with pytest.raises(jc.IncompleteRead, match="fewer rows than it says"):
+            ask(server, lambda client: client.groups_in_scope())
+
+
 @pytest.mark.parametrize("fault", [InvalidJson(), status(500), status(403), status(200, b"{}")])
 def test_a_search_stands_for_records_that_can_not_be_read(fault: Any) -> None:
     simulator, application = small(6)
