@@ -110,9 +110,11 @@ class Sure(Confirmation):
 
 
 class JumpCloud(jumpcloud.JumpCloud):
-    """An organisation by point reads: everybody is known by `people`, their groups by `member_of`. Who is in `fails`
-    can't be read, nor can anybody's groups if "groups" is, nor that these are all if "proof" is, nor many at once if "search"
-    is."""
+    """An organisation by point reads: everybody is known by `people`, their groups by `member_of`.
+
+    Who is in `fails` can't be read. If "groups" is, nobody's groups can be; if "proof" is, they may not be all; if
+    "search" is, many people at once can't be read.
+    """
 
     def __init__(self, people: Iterable[User] = (), groups: Iterable[Group] = ()) -> None:
         self.people = {one.id: one for one in people}
