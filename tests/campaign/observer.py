@@ -743,7 +743,10 @@ class Observer:
                 and self.rules.policy.get("reactivate", "own") != "any"
                 and not (self.view.unlock and self._is_person(before))
             ):
-                self.violated("b", f"{name} was unlocked, though locked by somebody else")
+                if self._came_unseen(before):
+                    self.excuse(4)
+                else:
+                    self.violated("b", f"{name} was unlocked, though locked by somebody else")
             free = self._recently(who | {before.id}, gave=False)
             self._count("max_reactivations", who | {before.id}, ("reactivate_user",), free=free)
             self._changed_access(who | {before.id}, gave=True)
@@ -993,7 +996,9 @@ class Observer:
 
     def _came_unseen(self, account: Account) -> bool:
         """Whether a creation met an account that came into the node after Keeper was listed for this cycle."""
-        late = self.ledger.known.get(account.id, 0) > self.view.listed > self.since
+        # It may have been known in another node.
+        came = max(self.ledger.known.get(account.id, 0), self.ledger.touched.get(account.id, 0))
+        late = came > self.view.listed > self.since
         return self.asked.method == "POST" and (late or (self.first and self.users_denied(account.id)))
 
     def _team(self, change: Change) -> None:
