@@ -348,8 +348,11 @@ class _Run:
             return False
         ids = self._team_ids(sent)
         remove = [ids[team.key] for team in sent.remove]
-        if not canary and suspicious(sent, self._account(op), reply, remove):
-            self.canaries.doubt(op.kind)
+        suspicion = None if canary else suspicious(sent, self._account(op), reply, remove)
+        if suspicion is False:
+            self.canaries.clear(op.kind)
+        elif suspicion and (why := self.canaries.doubt(op.kind)):
+            self._tell_stopped(op, why)
         contrary = reply is not None and bool(denied(sent, reply, remove))
         wrong: Disagreement | None = None
         looked = False
@@ -369,7 +372,7 @@ class _Run:
         else:
             account = after_user(self._account(op), sent, ids, reply, self.clock())
         self._keep(number, op, account, words, outcome)
-        return wrong or (canary and looked)
+        return wrong or (canary and looked and self.canaries.can_tell(sent, before, remove))
 
     async def _read_back(
         self,

@@ -22,6 +22,8 @@ LOOK_AGAIN = (1.0, 5.0, 15.0)
 """Seconds after which a read-back that disagrees is repeated: Keeper may show a change later than it answers."""
 FAILURES = 2
 """So many subjects in a row for which Keeper disagrees stop their kind."""
+SUSPICIONS = 3
+"""So many answers in a row with an effect that nobody asked for stop their kind, though its canary has passed."""
 
 
 class Disagreement(Exception):
@@ -43,6 +45,7 @@ class Canaries:
         self._under_way = journal.hands.canaries
         self._failures: Counter[Kind] = Counter()
         self._sent_back: set[Kind] = set()
+        self._suspicions: Counter[Kind] = Counter()  # in a row, since the kind was sent back
 
     def free(self, kind: Kind) -> bool:
         """Whether an operation of this kind may go now: no canary of the kind is under way."""
@@ -81,11 +84,33 @@ class Canaries:
         self.stopped[kind] = str(verdict)
         return True
 
-    def doubt(self, kind: Kind) -> None:
-        """Send a kind back to its canary, once a run: an answer shows an effect that nobody asked for."""
+    def doubt(self, kind: Kind) -> str:
+        """Send a kind back to its canary, once a run: an answer shows an effect that nobody asked for.
+
+        Whoever reads the canary back may be shown what was before. So when answer after answer goes on to show such an
+        effect, the kind is stopped; returns why, if it is so now.
+        """
         if kind not in self._sent_back:
             self._sent_back.add(kind)
             self._journal.close_kind(kind)
+            return ""
+        self._suspicions[kind] += 1
+        if self._suspicions[kind] != SUSPICIONS:
+            return ""
+        self._journal.close_kind(kind)
+        self.stopped[kind] = "answer after answer shows an effect that nobody asked for"
+        return self.stopped[kind]
+
+    def can_tell(self, op: Operation, before: KeeperUser | None, removed: Sequence[str]) -> bool:
+        """Whether the canary could have shown what its kind was sent back for: of somebody without other teams, none
+        can be lost."""
+        if op.kind is not Kind.UPDATE_USER or op.kind not in self._sent_back:
+            return True
+        return before is not None and bool((before.teams or frozenset()) - set(removed))
+
+    def clear(self, kind: Kind) -> None:
+        """Note an answer that could have shown an effect that nobody asked for, and did not."""
+        self._suspicions[kind] = 0
 
 
 def denied(op: Operation, shown: KeeperUser, removed: Sequence[str]) -> str:
@@ -138,13 +163,16 @@ def unasked(op: Operation, active: bool | None, address: str, teams: frozenset[s
     return ""
 
 
-def suspicious(op: Operation, account: Account | None, reply: KeeperUser | None, removed: Sequence[str]) -> bool:
-    """Whether an answer shows an effect that nobody asked for, as far as the snapshot knows what was there before."""
+def suspicious(op: Operation, account: Account | None, reply: KeeperUser | None, removed: Sequence[str]) -> bool | None:
+    """Whether an answer shows an effect that nobody asked for, as far as the snapshot knows what was there before; None
+    where it shows no team that the user had."""
     if account is None or reply is None or op.kind is Kind.CREATE_USER:
-        return False
+        return None
     # An answer without any team may just not show them.
     teams = _teams_shown(account) - set(removed) if reply.teams else frozenset()
-    return bool(unasked(op, account.active, account.email, teams, reply))
+    if unasked(op, account.active, account.email, teams, reply):
+        return True
+    return False if teams else None
 
 
 def seen_later(op: Operation, before: Account, now: Account, removed: Collection[str]) -> bool:

@@ -176,6 +176,39 @@ def test_an_answer_that_shows_an_unasked_effect_sends_its_kind_back_to_its_canar
     assert "out of 1 other teams" in done.notices[-1].message
 
 
+def test_a_canary_that_is_read_back_too_early_does_not_let_an_unasked_effect_go_on(store: Store) -> None:
+    """Keeper answers with what the change has done, and shows what was before."""
+    members = snapshot(
+        [account(one, memberships={team(ENG).keeper_id: MEMBER}) for one in PEOPLE], [team(ENG), team(OPS)]
+    )
+
+    class Behind(Changing):
+        async def user(self, id: str) -> KeeperUser | None:
+            return shown(members.accounts[id], ENG)
+
+    keeper = Behind(members)
+    store.open_kind(Kind.UPDATE_USER, NOW)
+    keeper.after = lambda one: replace(one, teams=frozenset({team(OPS).keeper_id}))
+    joins = [op(Kind.UPDATE_USER, one, add=(ref(OPS),)) for one in PEOPLE]
+    done = applied(store, keeper, *joins, held=members)
+    # The first sends its kind back, the canary passes, and three more answers in a row stop the kind.
+    assert outcomes(done) == ["done"] * 5 + ["put_off"] * 3
+    assert "answer after answer" in done.notices[-1].message
+    assert Kind.UPDATE_USER not in store.open_kinds(NOW)
+
+
+def test_somebody_without_other_teams_does_not_open_a_kind_that_was_sent_back(store: Store) -> None:
+    held = {one.id: account(one, memberships={team(ENG).keeper_id: MEMBER}) for one in PEOPLE}
+    held[PEOPLE[1].id] = account(PEOPLE[1])
+    members = snapshot(list(held.values()), [team(ENG), team(OPS)])
+    keeper = Changing(members)
+    keeper.users[account(PEOPLE[1]).keeper_id] = shown(account(PEOPLE[1]))
+    store.open_kind(Kind.UPDATE_USER, NOW)
+    keeper.after = lambda one: replace(one, teams=frozenset({team(OPS).keeper_id}))
+    done = applied(store, keeper, *(op(Kind.UPDATE_USER, one, add=(ref(OPS),)) for one in PEOPLE), held=members)
+    assert outcomes(done) == ["done", "done", "unasked_effect", *["put_off"] * 5]
+
+
 def test_a_lock_that_removes_a_known_member_stops_locks_at_once(store: Store) -> None:
     keeper = Changing(HELD)
     store.open_kind(Kind.DEACTIVATE_USER, NOW)

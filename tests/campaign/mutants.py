@@ -72,7 +72,17 @@ def trust_an_empty_page() -> AbstractContextManager[Any]:
     original = jumpcloud_lists._Reading.sound
     assert isinstance(original, property) and original.fget
     getter = original.fget
-    return patch.object(jumpcloud_lists._Reading, "sound", property(lambda self: not self.ids or getter(self)))
+
+    @contextmanager
+    def both() -> Iterator[None]:
+        sound = property(lambda self: not self.ids or getter(self))
+        with (
+            patch.object(jumpcloud_lists._Reading, "sound", sound),
+            patch.object(jumpcloud_lists._Reading, "short", False),
+        ):
+            yield
+
+    return both()
 
 
 def match_people_by_position() -> AbstractContextManager[Any]:

@@ -64,6 +64,8 @@ class Violation:
 
 MOST_UNASKED = 4
 """People for whom Keeper may do what nobody asked for until it is noticed: three on the wire, and one alone."""
+MORE_WHILE_IT_LIES = 5
+"""So many more where Keeper shows of the one alone what was before: three answers in a row, and two on the wire."""
 EVIDENCE_LASTS = timedelta(seconds=31)
 """How long after its confirmation a request may be begun: thirty seconds, and the clock's grain."""
 LASTS = timedelta(hours=4)
@@ -201,6 +203,7 @@ class Observer:
         self.let_through = False  # a first plan, by the settings of the cycle before
         self.bound = ""
         self.points_lie: Callable[[], bool] = lambda: False
+        self.keeper_lies: Callable[[], bool] = lambda: False
         """Whether reads of one subject in JumpCloud may lie in this cycle."""
         self.users_lied: Callable[[], bool] = lambda: False
         """Whether Keeper's list of users lied in this cycle."""
@@ -884,7 +887,8 @@ class Observer:
         self.excuse(15)
         self.view.unasked.add(account.id)
         shown = self.keeper.dialect.patch_reply == "body"
-        if shown and len(self.view.unasked) > MOST_UNASKED:
+        most = MOST_UNASKED + (MORE_WHILE_IT_LIES if self.keeper_lies() else 0)
+        if shown and len(self.view.unasked) > most:
             self.violated("a", f"{account.email} lost a team: Keeper replaces what is added to, and it goes on")
 
     def _stale_or(self, letter: str, account: str, person: str, words: str) -> None:

@@ -80,6 +80,7 @@ class World:
         self.truth = Truth(self.jumpcloud, self.application)
         self.observer = Observer(self.truth, self.keeper, self.time.true)
         self.observer.users_lied = self._users_lied
+        self.observer.keeper_lies = lambda: self.weather.liars == "keeper points"
         self.observer.points_lie = lambda: self.weather.liars in ("points", "both")
         self.observer.scope_behind = self._scope_behind
         self.observer.evidence_behind = self._evidence_behind
