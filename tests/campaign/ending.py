@@ -389,7 +389,9 @@ class _Equality:
             )
             # Keeper says of an id that it never showed, and that was rejected there, that there is no such team.
             known = {name, *(notice.subject.keeper_id for notice in self.notices.get(group, ()))}
-            rejected = known & self.world.observer.ledger.rejected and told >= {"failing", "waiting_for_approval"}
+            # Where it was another group's, that one waits for it still.
+            waits = "conflict" in told or told >= {"failing", "waiting_for_approval"}
+            rejected = known & self.world.observer.ledger.rejected and waits
             if not excused and not rejected and not self.spared.newcomers:
                 self.wrong(f"the group {name} has no team", group)
         elif any("name" in self.world.observer.ledger.overtaken.get(t.id, ()) for t in found):
