@@ -727,6 +727,8 @@ class Observer:
             for person in who:
                 # Who got somebody's address in Keeper after this cycle had begun was locked as who they were before.
                 new = self.ledger.readdressed.get(before.id, 0) > self.since and before.external_id != person
+                if self._agreed_though_hidden(before, person):
+                    continue
                 if self.truth.throughout(person, self.evidence_since) and not new:
                     self._stale_or("a", before.id, person, f"{name} was locked, though in scope all the time")
             # A lock that may be ours, and that somebody undid by hand, is restored.
@@ -845,6 +847,12 @@ class Observer:
             name = self.truth.groups.get(group)
             words = f"{account.email} was added to {name}, though apart from its group all the time"
             self._stale_or("r", account.id, person, words)
+
+    def _agreed_though_hidden(self, account: Account, person: str) -> bool:
+        """Whether a person let the lock of somebody through whose record is hidden."""
+        lock = ("deactivate_user", account.id)
+        agreed = any(self._counts(one) and lock in one.effects for one in self.ledger.agreements)
+        return agreed and person in self.truth.jumpcloud.organization().hidden
 
     def _hides_pending(self) -> bool:
         return not self.keeper.dialect.shows_pending_memberships

@@ -105,7 +105,7 @@ class Seam(httpx.AsyncBaseTransport):
     `deliver` hands a request to the service, with whatever must be looked at afterwards. `interrupt` is what Ctrl-C
     does, `kill` what the end of the process does to the state file at once,
     `answered` gets what the client is shown. `clock` is the service's: each reply is dated when it leaves. `for_one`
-    tells whether the request is of a cycle about one person.
+    tells whether the request is of a cycle about one person. `overlaps` gets what two requests change at once.
     """
 
     def __init__(
@@ -118,8 +118,11 @@ class Seam(httpx.AsyncBaseTransport):
         answered: Callable[[Request, Response], object],
         clock: Callable[[], datetime],
         for_one: Callable[[], bool],
+        overlaps: Callable[[str], object],
     ) -> None:
         self.name = name
+        self._overlaps = overlaps
+        self._under_way: set[str] = set()
         self._for_one = for_one
         self._clock = clock
         self._interrupt = interrupt
@@ -138,9 +141,16 @@ class Seam(httpx.AsyncBaseTransport):
         attempt_began.set(self._clock())
         weather = self._weather()
         draw, name = weather.draw(f"{self.name} {request.method} {target}")
-        await asyncio.sleep(draw.uniform(0.005, 0.4))
-        fault = self._fault(weather, draw, asked, name)
-        response = await self._answer(fault, draw, asked)
+        subject = _changed(asked) if self.name == "Keeper" else ""
+        if subject and subject in self._under_way:
+            self._overlaps(subject)
+        self._under_way.add(subject)
+        try:
+            await asyncio.sleep(draw.uniform(0.005, 0.4))
+            fault = self._fault(weather, draw, asked, name)
+            response = await self._answer(fault, draw, asked)
+        finally:
+            self._under_way.discard(subject)
         for beginning, edit in weather.edits.items():
             response = edit(response) if name.startswith(beginning) else response
         self._remember(asked, response)
@@ -249,6 +259,15 @@ class Seam(httpx.AsyncBaseTransport):
     def _remember(self, asked: Request, response: Response) -> None:
         if asked.method == "GET" and response.status in (200, 404):
             self._shown[asked.target] = [*self._shown.get(asked.target, [])[-4:], response]
+
+
+def _changed(asked: Request) -> str:
+    """What a request is to change: the resource, or the address of somebody who is created."""
+    if asked.method == "GET":
+        return ""
+    if asked.method == "POST" and asked.path.endswith("/Users"):
+        return str(json.loads(asked.body).get("userName", "")).casefold()
+    return asked.path if asked.method != "POST" else ""
 
 
 def _shortened(response: Response, draw: random.Random) -> Response:

@@ -176,7 +176,12 @@ class World:
 
     def _seam(self, name: str, deliver: Callable[[Request], Response], weather: Callable[[], Weather]) -> Seam:
         answered, clock = self.observer.answered, self.time.true
-        return Seam(name, deliver, weather, self._interrupt, self._pull_the_plug, answered, clock, self._for_one)
+        return Seam(
+            name, deliver, weather, self._interrupt, self._pull_the_plug, answered, clock, self._for_one, self._overlaps
+        )
+
+    def _overlaps(self, subject: str) -> None:
+        self.observer.violated("x", f"two requests at a time are to change {subject}")
 
     def _for_one(self) -> bool:
         return bool(self.observer.view.person)
