@@ -32,9 +32,9 @@ from reconciler.plan import SCHEDULE, Effect, Kind, Notice, NoticeKind, Operatio
 from reconciler.policy import FirstRun, Mode
 from reconciler.reading import Read, Reader, Services, Stopped, as_resync, listing
 from reconciler.report.document import SavedPlan, to_json
-from reconciler.rows import LEAVERS, PERSON
+from reconciler.rows import LEAVERS, PERSON, UNASKED
 from reconciler.safety import HOLDS_ALL, Judged, judge, only, paused
-from reconciler.settle import NEVER, TOO_EARLY, Settled, settle
+from reconciler.settle import NEVER, TAKEN, TOO_EARLY, Settled, settle
 from reconciler.snapshot import observed
 from reconciler.store import Binding, State, StateError, Store
 
@@ -757,6 +757,8 @@ def _record_settled(
             applied.notices.append(Notice(NoticeKind.GONE, unknown[number].subject, words))
         if outcome == TOO_EARLY:
             continue
+        if outcome == NEVER and applied.results[number].outcome == UNASKED:
+            outcome = TAKEN
         if outcome.linked:
             part = store.record_refused(number, now, outcome.words, outcome.linked, outcome.undo, sent=False)
             _tell_refused(applied, number, part, outcome)

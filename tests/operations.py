@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from reconciler.model import Account, Group, KeeperTeam, KeeperUser, User
 from reconciler.plan import Cause, Change, Kind, Operation, Rule, Subject, TeamRef
-from tests.world import account, team
+from reconciler.rows import JournalRow, State
+from tests.world import NOW, account, team
 
 
 def ref(of: Group, keeper_id: str | None = None) -> TeamRef:
@@ -46,3 +47,8 @@ def shown_team(of: Group, **values: object) -> KeeperTeam:
     """The team of a group as Keeper shows it."""
     base = KeeperTeam(team(of).keeper_id, {"displayName": of.name, "externalId": of.id})
     return replace(base, **values)  # type: ignore[arg-type]
+
+
+def unsettled(operation: Operation, state: State, *, repeated: bool = False, outcome: str = "") -> JournalRow:
+    """An operation in the journal that was sent, and whose outcome is not known."""
+    return JournalRow(1, 1, state, operation, "", NOW, NOW, None, outcome, "", repeated=repeated)

@@ -13,7 +13,7 @@ from reconciler.plan import Kind, NoticeKind
 from reconciler.policy import TeamPolicy
 from reconciler.reading import Read, Reader
 from reconciler.rows import State
-from tests.operations import op
+from tests.operations import op, unsettled
 from tests.world import MEMBER, NOW, account, decide, directory, group, snapshot, team, user
 
 ADA, BOB, ZOE = user(1, 9), user(2, 9), user(3, 9)
@@ -103,9 +103,7 @@ def read(before: Snapshot, error: Exception, unknown: Any = (), **options: Any) 
 
 
 def test_a_resync_without_a_list_is_a_cycle_from_the_snapshot_and_settles_nothing() -> None:
-    row: Any = SimpleNamespace(
-        id=1, operation=op(Kind.REACTIVATE_USER, ADA), state=State.UNKNOWN, sent_at=NOW, planned_at=NOW, repeated=False
-    )
+    row = unsettled(op(Kind.REACTIVATE_USER, ADA), State.UNKNOWN)
     found = read(held(), DOWN, [row])
     assert (found.kind, found.fallback, found.outcomes) == ("cycle", str(DOWN), {})
     assert found.snapshot.accounts == held().accounts

@@ -16,7 +16,7 @@ from reconciler.policy import TeamPolicy
 from reconciler.reading import Read, Reader, as_resync
 from reconciler.rows import State
 from reconciler.settle import REPEATED, Settled
-from tests.operations import op, ref, shown, shown_team, team_op
+from tests.operations import op, ref, shown, shown_team, team_op, unsettled
 from tests.world import NOW, account, directory, group, listing, snapshot, team, user
 
 
@@ -51,14 +51,7 @@ def test_a_read_that_fails_ends_the_others_and_is_the_one_error() -> None:
 
 def test_what_only_the_inventory_told_is_said_so_also_where_keeper_is_listed_after_it() -> None:
     told = Settled(State.DONE, "found queued in Keeper's inventory")
-    row: Any = SimpleNamespace(
-        id=1,
-        operation=team_op(Kind.QUEUE_TEAM, group(9)),
-        state=State.UNKNOWN,
-        sent_at=NOW,
-        planned_at=NOW,
-        repeated=False,
-    )
+    row = unsettled(team_op(Kind.QUEUE_TEAM, group(9)), State.UNKNOWN)
     held = snapshot([], [team(group(9), seen=False)])
     read = Read(directory([], [group(9)]), held, held, "cycle", unknown=[row], outcomes={1: told})
 
@@ -80,9 +73,7 @@ def test_an_account_that_could_not_be_read_again_tells_nothing_of_what_was_sent(
         raise BadToken("a user", "read")
 
     services: Any = SimpleNamespace(jumpcloud=SimpleNamespace(record=record), keeper=SimpleNamespace(user=refused))
-    row: Any = SimpleNamespace(
-        id=1, operation=op(Kind.DEACTIVATE_USER, ada), state=State.SENT, sent_at=NOW, planned_at=NOW, repeated=False
-    )
+    row = unsettled(op(Kind.DEACTIVATE_USER, ada), State.SENT)
     held = snapshot([account(ada)])
     reader = Reader(services, "o" * 24, Application("a" * 24, "Keeper"), held, [row], NOW + timedelta(hours=1))
     found = asyncio.run(reader.suspended([ada.id]))
@@ -95,7 +86,7 @@ def test_what_a_repetition_has_done_does_not_prove_the_first_request() -> None:
     ada, sales = user(1, 8), group(8)
     names = (Change("displayName", "", "Ada"),)
     first = op(Kind.UPDATE_USER, ada, changes=names, add=(ref(sales),))
-    row: Any = SimpleNamespace(id=1, operation=first, state=State.UNKNOWN, sent_at=NOW, planned_at=NOW, repeated=True)
+    row = unsettled(first, State.UNKNOWN, repeated=True)
     held = snapshot([account(ada)], [team(sales)])
     read = Read(directory([ada], [sales]), held, held, "cycle", unknown=[row])
 
@@ -111,7 +102,7 @@ def test_a_team_that_shows_is_that_of_the_first_request_also_after_a_repetition(
     """Else it would pass for given by hand, and be left to whoever has left the group."""
     ada, sales = user(1, 8), group(8)
     first = op(Kind.UPDATE_USER, ada, changes=(Change("displayName", "", "Ada"),), add=(ref(sales),))
-    row: Any = SimpleNamespace(id=1, operation=first, state=State.UNKNOWN, sent_at=NOW, planned_at=NOW, repeated=True)
+    row = unsettled(first, State.UNKNOWN, repeated=True)
     held = snapshot([account(ada)], [team(sales)])
     read = Read(directory([ada], [sales]), held, held, "cycle", unknown=[row])
 
@@ -121,3 +112,24 @@ def test_a_team_that_shows_is_that_of_the_first_request_also_after_a_repetition(
     after = asyncio.run(as_resync(SimpleNamespace(listing=listed), read, NOW, None))  # type: ignore[arg-type]
     assert after.outcomes[1].state is State.DONE
     assert after.snapshot.accounts[account(ada).keeper_id].memberships[team(sales).keeper_id].ours
+
+
+def test_what_keeper_took_with_an_effect_that_nobody_asked_for_is_not_said_to_have_failed() -> None:
+    ada, sales = user(1, 8), group(8)
+    row: Any = SimpleNamespace(
+        id=1,
+        operation=op(Kind.UPDATE_USER, ada, add=(ref(sales),)),
+        state=State.UNKNOWN,
+        sent_at=NOW,
+        planned_at=NOW,
+        repeated=False,
+        outcome="unasked_effect",
+    )
+    held = snapshot([account(ada)], [team(sales)])
+    read = Read(directory([ada], [sales]), held, held, "cycle", unknown=[row])
+
+    async def listed(*_: object, **__: object) -> Any:
+        return listing([shown(account(ada))], [shown_team(sales)])
+
+    after = asyncio.run(as_resync(SimpleNamespace(listing=listed), read, NOW, None))  # type: ignore[arg-type]
+    assert after.outcomes[1].state is State.PUT_OFF and "Keeper took it" in after.outcomes[1].words

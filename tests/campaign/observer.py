@@ -14,9 +14,9 @@ g  in the end Keeper equals JumpCloud
 h  what is sent is in the journal before, and with its true outcome after
 i  in the end nothing is left to settle
 s  with any one record, list or subject broken everybody else is served within two cycles
-t  no claim of `leavers` and `status` is untrue
+t  no claim of `leavers`, `status` and the alerts is untrue
 r  nobody who was out of scope during all of that time is unlocked, added to a team, or created while not active
-x  nothing ends in an error that was not foreseen, and nothing hangs
+x  nothing ends in an error that was not foreseen, nothing hangs, no two requests at a time change one subject
 """
 
 import json
@@ -1106,6 +1106,10 @@ class Observer:
         hidden = sent.hidden or not self.keeper.dialect.shows_pending_memberships
         if hidden and sent.effects and all(_only_pending(change) or _left_no_mark(change) for change in sent.effects):
             return self.excuse(2)
+        if sent.effects and all(
+            (_left_no_mark(c) and not _only_pending(c)) or c.before == c.after for c in sent.effects
+        ):
+            return self.excuse(2)
         return hidden and bool(sent.effects) and all(_only_adds(change) for change in sent.effects)
 
     def journal_tells_the_truth(self, rows: dict[int, dict[str, Any]], queued_shown: Callable[[str], bool]) -> None:
@@ -1132,6 +1136,9 @@ class Observer:
                 again = (r for r in rows.values() if r["id"] > row["id"] and all(r[a] == row[a] for a in asked))
                 if row["state"] == "put_off" and any(r["state"] == "done" for r in again):
                     continue  # nor of what was asked for again
+                if self.keeper.dialect.add_replaces_groups and all(map(_only_teams, sent.effects)):
+                    self.excuse(15)  # what was added was replaced by what was added next
+                    continue
                 if row["outcome"] == "linked_to_another" and all(change.before for change in sent.effects):
                     self.excuse(4)  # it met an account that was there, and that is what became of it
                     continue
@@ -1175,6 +1182,14 @@ def _only_pending(change: Change) -> bool:
     if not isinstance(before, Account) or not isinstance(after, Account):
         return False
     return replace(before, pending_teams=()) == replace(after, pending_teams=())
+
+
+def _only_teams(change: Change) -> bool:
+    """Whether an effect is nothing but memberships."""
+    before, after = change.before, change.after
+    if not isinstance(before, Account) or not isinstance(after, Account):
+        return False
+    return replace(before, teams=(), pending_teams=()) == replace(after, teams=(), pending_teams=())
 
 
 def _left_no_mark(change: Change) -> bool:
