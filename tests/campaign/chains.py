@@ -128,7 +128,7 @@ def replaces(world: World, draw: random.Random) -> str:
     """Keeper replaces what is added to, and many are to be added to a new team."""
     if world.observer.first or world.rules.observes:
         return ""
-    world.keeper.set_dialect(patch_reply="body", shows_pending_memberships=True)
+    world.keeper.set_dialect(patch_reply="body")
     world.keeper.approve_all()
     world.admin_changed(*world.keeper.accounts(), *world.keeper.teams())
     world.say(_cycle(world, resync=True))
