@@ -126,7 +126,7 @@ def written_ahead(world: World, draw: random.Random) -> str:
 
 def replaces(world: World, draw: random.Random) -> str:
     """Keeper replaces what is added to, and many are to be added to a new team."""
-    if world.observer.first or world.rules.observes:
+    if world.observer.first or world.rules.observes or not world.keeper.dialect.shows_pending_memberships:
         return ""
     world.keeper.set_dialect(patch_reply="body")
     world.keeper.approve_all()
@@ -144,5 +144,5 @@ def replaces(world: World, draw: random.Random) -> str:
 
 
 STEPS: dict[Step, int] = {
-    amnesty: 1, mistaken: 1, reconsiders: 1, both_lie: 1, written_ahead: 1, replaces: 1
+    amnesty: 1, mistaken: 1, reconsiders: 1, both_lie: 1, written_ahead: 1, replaces: 2
 }  # fmt: skip
