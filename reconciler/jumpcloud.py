@@ -487,7 +487,7 @@ class JumpCloud:
         await together(map(one, chunks))
         return found if self._search_works else None
 
-    async def _every_match(self, what: Mapping[str, object], enough: int | None = None) -> list[UserRow] | None:
+    async def _every_match(self, what: Mapping[str, object], enough: int) -> list[UserRow] | None:
         """The users whom a search finds, read to the empty page or until there are `enough`.
 
         None where JumpCloud refuses it, where a row can't be read, or where it has less than its total says.
@@ -501,7 +501,7 @@ class JumpCloud:
             before = len(rows)
             rows |= {row.id: row for row in page.rows}
             skip += page.length
-            if enough is not None and len(rows) >= enough:
+            if len(rows) >= enough:
                 return list(rows.values())
             if len(rows) == before:
                 return list(rows.values()) if (page.total or 0) <= before else None
@@ -606,7 +606,8 @@ class JumpCloud:
         rows = await self._matching(self._by_filter(address), address)
         if not rows:
             terms = {"searchTerm": address, "fields": ["email"]}
-            rows = await self._matching(self._every_match({"searchFilter": terms, "sort": "_id"}), address)
+            # More than a page of them is no answer to a whole address.
+            rows = await self._matching(self._every_match({"searchFilter": terms, "sort": "_id"}, PAGE), address)
         if not rows:
             every = await whole(self._page_of_users, lambda row: row if row.has_address(address) else None, "users")
             rows = list(every.values.values())
