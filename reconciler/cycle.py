@@ -287,8 +287,10 @@ async def leavers(settings: Settings, services: Services, store: Store, now: dat
     plan = line.limited(decision).plan
     if any(op.sent for op in plan.operations) or _hold_of(plan) != (store.meta(LANE_HOLD) or ""):
         return order
-    run = store.held_run(plan.id) if plan.held else None
-    return order if run is not None and now - run.started_at > HOLD_AGAIN else None
+    if not plan.held:
+        return None
+    run = store.held_run(plan.id)
+    return order if run is None or now - run.started_at > HOLD_AGAIN else None
 
 
 def _end_hold(store: Store, now: datetime) -> None:
