@@ -241,9 +241,10 @@ class Daemon:
                 if self.stopping.is_set():
                     return
                 await self._serve(request)
-                # A person may have let locks through that the lane holds, and the cycle may have failed.
-                self._lane_due = True
-                self._hurry.set()
+                if orders.filed(request).arguments.get("agreed"):
+                    # It may be about what the lane holds, and the cycle may have failed.
+                    self._lane_due = True
+                    self._hurry.set()
             if self._due and not self.stopping.is_set() and not self._failures.resting():
                 due, self._due = self._due, set()
                 # A resync that could not list Keeper is made up for by the next cycle, which goes on all the same.
