@@ -284,6 +284,10 @@ def disowns(world: World, draw: random.Random) -> str:
                     world.observer.ledger.owner.get(other.id, ""),
                     one.email.casefold(),
                 }
+    if "question whether access ended is closed" in words:
+        # Should they come back into the node, they are a ghost.
+        gone = {a.id for a in accounts if a.email.casefold() == one.email.casefold() and a.node != NODES[0]}
+        world.observer.ledger.created -= gone
     return f"disown {one.email}: {words}"
 
 
