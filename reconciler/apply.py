@@ -214,6 +214,10 @@ class _Run:
                 for _ in range(MOST_VANISHED):  # whoever waits finds that it has to wait for a person
                     self.locks.release()
 
+    def _doubt(self, op: Operation) -> None:
+        if why := self.canaries.doubt(op.kind):
+            self._tell_stopped(op, why)
+
     def _tell_stopped(self, op: Operation, words: str) -> None:
         self.applied.notices.append(
             Notice(
@@ -351,8 +355,8 @@ class _Run:
         suspicion = None if canary else suspicious(sent, self._account(op), reply, remove)
         if suspicion is False:
             self.canaries.clear(op.kind)
-        elif suspicion and (why := self.canaries.doubt(op.kind)):
-            self._tell_stopped(op, why)
+        elif suspicion:
+            self._doubt(op)
         contrary = reply is not None and bool(denied(sent, reply, remove))
         wrong: Disagreement | None = None
         looked = False
@@ -499,7 +503,7 @@ class _Run:
                 lost = {team for team in shown if ids[team.key] not in reply.teams}
                 shown = frozenset(team for team in rest.add if ids[team.key] in reply.teams)
                 if lost:
-                    self.canaries.doubt(op.kind)
+                    self._doubt(op)
                     done = replace(done, add=tuple(team for team in done.add if team not in lost))
                     break
         # Where nothing is certain to be our doing, the journal must not say so of what may have been: Keeper tells.

@@ -53,6 +53,11 @@ class Finding:
 
 
 NOTHING_TO_READ = Finding()
+_FAILED = "the confirming read failed"
+_NO_PATHS = Paths(bound=False, direct=False, groups=frozenset())
+CLOCK = Clock()
+
+T = TypeVar("T")
 
 
 def _both(one: Doubt | None, other: Doubt | None) -> Doubt | None:
@@ -62,13 +67,6 @@ def _both(one: Doubt | None, other: Doubt | None) -> Doubt | None:
     words = "; ".join((other.words, one.words))
     add = tuple(dict.fromkeys((*other.add, *one.add)))
     return Doubt(False, words, add, tuple(dict.fromkeys((*other.remove, *one.remove))))
-
-
-_FAILED = "the confirming read failed"
-_NO_PATHS = Paths(bound=False, direct=False, groups=frozenset())
-CLOCK = Clock()
-
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -158,14 +156,12 @@ class Confirmation:
     async def _update(self, op: Operation) -> Finding:
         """The person before the teams: a record that is slow must not make the groups grow old."""
         seen, doubt = await self._why_not_give(op) if self._granted(op) else (None, None)
-        if doubt is not None:
-            seen = None
-        at, teams = await self._teams(replace(op, add=tuple(t for t in op.add if doubt is None or t not in doubt.add)))
+        at, teams = await self._teams(op if doubt is None else replace(op, add=()))
         doubt = _both(doubt, teams)
         rest = op if doubt is None else doubt.divide(op)[0]
         if rest is None or not self.concerns(rest):
             return Finding(None, doubt)
-        return Finding(oldest([one for one in (seen, at) if one is not None], self.clock), doubt)
+        return Finding(self._oldest(seen, at), doubt)
 
     async def _reactivation(self, op: Operation) -> Finding:
         """The person after the teams: an unlocking does not wait for groups that can't be read, or were read too long
@@ -176,7 +172,10 @@ class Confirmation:
             return Finding(stamp, Doubt(True, words))
         if at is not None and at.age(self.clock) > SEARCH_LASTS:
             at, doubt = None, Doubt(False, "the groups were read too long ago", self._granted(op), op.remove)
-        return Finding(oldest([one for one in (stamp, at) if one is not None], self.clock), doubt)
+        return Finding(self._oldest(stamp, at), doubt)
+
+    def _oldest(self, *stamps: Stamp | None) -> Stamp | None:
+        return oldest([one for one in stamps if one is not None], self.clock)
 
     async def _teams(self, op: Operation) -> tuple[Stamp | None, Doubt | None]:
         if not (self._granted(op) or op.remove):
@@ -199,16 +198,16 @@ class Confirmation:
             else "in scope by the lists, but not bound to the application when read alone: not unlocked"
         )
 
-    async def _why_not_give(self, op: Operation) -> tuple[Stamp, Doubt | None]:
-        """Whether the person is active still, and when that was asked for: suspended people stay in their groups."""
-        began, words = Stamp.now(self.clock), ""
+    async def _why_not_give(self, op: Operation) -> tuple[Stamp | None, Doubt | None]:
+        """When the person was seen to be active still, else the doubt: suspended people stay in their groups."""
+        words = "in scope by the lists, but the own record, read again, does not say active: not added"
         try:
-            began, status = await self._status_for_giving(op.subject.jumpcloud_id)
-            if status is not Status.ACTIVE:
-                words = "in scope by the lists, but the own record, read again, does not say active: not added"
+            stamp, status = await self._status_for_giving(op.subject.jumpcloud_id)
+            if status is Status.ACTIVE:
+                return stamp, None
         except JumpCloudError as error:
             words = f"{_FAILED}: {error}"
-        return began, Doubt(False, words, self._granted(op)) if words else None
+        return None, Doubt(False, words, self._granted(op))
 
     async def _creation(self, op: Operation) -> Finding:
         stamp, status = await self._status_for_giving(op.subject.jumpcloud_id)

@@ -32,16 +32,16 @@ from reconciler.plan import SCHEDULE, Effect, Kind, Notice, NoticeKind, Operatio
 from reconciler.policy import FirstRun, Mode
 from reconciler.reading import Read, Reader, Services, Stopped, as_resync, listing
 from reconciler.report.document import SavedPlan, to_json
-from reconciler.rows import LEAVERS, PERSON, UNASKED
+from reconciler.rows import LEAVERS, PERSON
 from reconciler.safety import HOLDS_ALL, Judged, judge, only, paused
-from reconciler.settle import NEVER, TAKEN, TOO_EARLY, Settled, settle
+from reconciler.settle import NEVER, TOO_EARLY, Settled, as_answered, settle
 from reconciler.snapshot import observed
 from reconciler.store import Binding, State, StateError, Store
 
 LANE_HOLD = "lane_hold"
+"""Under which the state file keeps the id of the plan that the leaver lane held last."""
 HOLD_AGAIN = timedelta(minutes=15)
 """How long what the lane holds stays as it was judged: whoever could not be told of it is told then."""
-"""Under which the state file keeps the id of the plan that the leaver lane held last."""
 _GIVING = frozenset({Kind.CREATE_USER.value, Kind.REACTIVATE_USER.value, "add"})
 
 _NOT_GOOD = frozenset({NoticeKind.UNCONFIRMED, NoticeKind.WILL_BE_HELD})
@@ -427,7 +427,7 @@ class _Line:
             source=Source(read.directory.organization, application.id, application.label, self.services.scim_url),
             focus=read.focus,
             pausing=not self.order.partial,
-            unlock=read.focus or frozenset() if self.order.unlock else frozenset(),
+            unlock=read.focus if self.order.unlock and read.focus else frozenset(),
             certain=self.time.certain,
             from_list=not read.fallback,
             uncertain=read.uncertain,
@@ -759,8 +759,7 @@ def _record_settled(
             applied.notices.append(Notice(NoticeKind.GONE, unknown[number].subject, words))
         if outcome == TOO_EARLY:
             continue
-        if outcome == NEVER and applied.results[number].outcome == UNASKED:
-            outcome = TAKEN
+        outcome = as_answered(outcome, applied.results[number].outcome)
         if outcome.linked:
             part = store.record_refused(number, now, outcome.words, outcome.linked, outcome.undo, sent=False)
             _tell_refused(applied, number, part, outcome)

@@ -241,7 +241,7 @@ class Daemon:
                 if self.stopping.is_set():
                     return
                 await self._serve(request)
-                if orders.filed(request).arguments.get("agreed"):
+                if request.arguments.get("agreed"):
                     # It may be about what the lane holds, and the cycle may have failed.
                     self._lane_due = True
                     self._hurry.set()

@@ -474,8 +474,7 @@ class JumpCloud:
         async def one(chunk: list[str]) -> None:
             if not self._search_works:
                 return
-            expressions = [{"_id": user_id} for user_id in chunk]
-            rows = await self._every_match({"filter": {"or": expressions}, "sort": "_id"}, len(chunk))
+            rows = await self._every_match(_by_ids(chunk), len(chunk))
             seen = {row.id for row in rows or ()}
             if rows is None or not seen <= set(chunk) or (witness and witness not in seen):
                 self._search_works = False
@@ -579,8 +578,7 @@ class JumpCloud:
         """The user by a search; None where it finds nobody, or does not do as it is asked for this user."""
         if not self._search_works:
             return None
-        what = {"filter": {"or": [{"_id": checked_id(user_id)}]}, "sort": "_id"}
-        rows, _ = await _attempted(self._every_match(what, 1))
+        rows, _ = await _attempted(self._every_match(_by_ids([checked_id(user_id)]), 1))
         return _known(rows[0]) if rows and [row.id for row in rows] == [user_id] else None
 
     async def _group(self, group_id: str) -> Group | None:
@@ -765,6 +763,11 @@ async def _attempted(work: Awaitable[T]) -> tuple[T | None, str]:
     except JumpCloudError as error:
         _unless_refused(error)
         return None, error.problem
+
+
+def _by_ids(user_ids: Sequence[str]) -> Mapping[str, object]:
+    """What a search for the users with these ids asks for."""
+    return {"filter": {"or": [{"_id": user_id} for user_id in user_ids]}, "sort": "_id"}
 
 
 def bearable(error: JumpCloudError) -> bool:

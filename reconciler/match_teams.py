@@ -179,17 +179,13 @@ def _succeed(result: Match, group: Group, former: list[Team], gone: Collection[s
 def _held_for(group: Group, team: Team, owner: str) -> str:
     """Why a group does not get the team of another group, which may exist still."""
     renamed = normal(team.name) != group.name
-    spelled = f"that team was named {group.name} before" if renamed else _its_name(group, Group(owner, team.name))
+    spelled = "" if renamed else f"its name is {_spelling(group, Group(owner, team.name))}"
     return (
         f"the Keeper team {team.name} belongs to the JumpCloud group {owner}, which is not in scope and not known to "
-        f"be deleted; this group is {group.id}, and {spelled}. Nothing "
+        f"be deleted; this group is {group.id}, and {spelled or f'that team was named {group.name} before'}. Nothing "
         "was queued and nobody added, since whatever is shared with that team would become theirs. Rename this group, "
         "or delete the other one in JumpCloud"
     )
-
-
-def _its_name(one: Group, other: Group) -> str:
-    return f"its name is {_spelling(one, other)}"
 
 
 def _spelling(one: Group, other: Group) -> str:

@@ -32,8 +32,7 @@ from reconciler.model import (
 from reconciler.person import InKeeper, around, in_keeper, in_snapshot
 from reconciler.plan import Kind, Notice
 from reconciler.policy import TeamPolicy
-from reconciler.rows import UNASKED
-from reconciler.settle import NEVER, REPEATED, TAKEN, TOO_EARLY, Settled, settle
+from reconciler.settle import NEVER, REPEATED, TOO_EARLY, Settled, as_answered, settle
 from reconciler.snapshot import observed
 from reconciler.store import JournalRow, State
 from reconciler.tasks import siblings, together
@@ -301,7 +300,4 @@ def _settled(
     for number in repeated:
         if outcomes.get(number, NEVER) == NEVER:
             outcomes[number] = REPEATED
-    for number, row in sent.items():
-        if row.outcome == UNASKED and outcomes.get(number) == NEVER:
-            outcomes[number] = TAKEN
-    return outcomes, snapshot
+    return {number: as_answered(outcome, sent[number].outcome) for number, outcome in outcomes.items()}, snapshot

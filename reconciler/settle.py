@@ -25,7 +25,7 @@ from reconciler.model import (
 from reconciler.pairs import tied_to_another
 from reconciler.plan import Change, Kind, Operation, TeamRef
 from reconciler.promise import NOT_HERE
-from reconciler.rows import State
+from reconciler.rows import UNASKED, State
 from reconciler.snapshot import after_team, after_user, gone
 from reconciler.waiting import told_by_inventory
 
@@ -46,7 +46,7 @@ _ARRIVED = Settled(State.DONE, "found in Keeper")
 NEVER = Settled(State.FAILED, "Keeper shows that it did not arrive")
 """What one list alone says, which may be behind. Of a queued team no list says so, only the inventory."""
 REPEATED = Settled(State.PUT_OFF, "a later update was done; nothing tells whether this one arrived")
-TAKEN = Settled(State.PUT_OFF, "Keeper took it, with an effect that nobody asked for, and does not show it now")
+_TAKEN = Settled(State.PUT_OFF, "Keeper took it, with an effect that nobody asked for, and does not show it now")
 _IN_PART = Settled(State.DONE, "found in Keeper in part; the rest is asked for again")
 _UNSEEN = Settled(State.PUT_OFF, "Keeper shows nothing of it, whether it arrived or not; it is asked for again")
 _UNREADABLE = Settled(State.UNKNOWN, "Keeper's record cannot be read in full and tells nothing of it")
@@ -81,6 +81,12 @@ def settle(
         refused_births=work.refused_births,
     )
     return outcomes, settled
+
+
+def as_answered(outcome: Settled, recorded: str) -> Settled:
+    """The outcome, by what was `recorded` when the answer came: what was read back did arrive, though no list shows
+    it any more."""
+    return _TAKEN if outcome == NEVER and recorded == UNASKED else outcome
 
 
 def _with_own_locks(snapshot: Snapshot) -> Snapshot:

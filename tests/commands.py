@@ -29,7 +29,7 @@ from reconciler.http import tls_from_environment
 _LARGEST = 2**20
 """Bytes of one message, most of which is the environment."""
 _IMPORTED_LATE = ("anyio._backends._asyncio", "encodings.utf_8_sig", "httpcore")
-"""What the first request imports."""
+"""Modules that the first request imports."""
 
 
 class Command:

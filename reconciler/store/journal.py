@@ -41,7 +41,6 @@ QUIET_RUNS = timedelta(days=7)
 """How long a run is remembered that did nothing: a year has 100,000 of them."""
 _NO_GOOD_READ = ("", "failed", "stopped")
 _GOOD_READ = f"result NOT IN {_NO_GOOD_READ}"
-_OPEN = "state IN ('planned', 'sent', 'unknown') AND id > ?"
 _WHOLE = f"kind NOT IN {PARTIAL}"
 _NOBODY: Mapping[str, datetime] = MappingProxyType({})
 
@@ -145,10 +144,10 @@ class Journal(Snapshots):
                 held = [run for run in held if run.id in kept] or held[-1:]
             if not held or plan_id is None:
                 return next(iter(held), None)
+            if now := [run for run in held if run.plan_id == plan_id]:
+                return now[0]
             older = f"{sql} AND kind <> '{PERSON}' AND held > 0 AND document IS NOT NULL AND plan_id = ?"
-            found = [run for run in held if run.plan_id == plan_id]
-            newest = f"{older} ORDER BY id DESC LIMIT 1"
-            return next(iter(found), None) or next(map(run_of, rows(connection, newest, plan_id)), None)
+            return next(map(run_of, rows(connection, f"{older} ORDER BY id DESC LIMIT 1", plan_id)), None)
 
     def held_now(self) -> tuple[Run, datetime] | None:
         """The run whose held operations wait, and since when such runs follow on each other without a break."""
@@ -304,15 +303,14 @@ class Journal(Snapshots):
         What another run of this process has in hand is left out; `run_id` is the run that asks.
         """
         with self._reading() as connection:
-            sql = f"SELECT * FROM operations WHERE {_OPEN} ORDER BY id"
-            found = [journal_row(row) for row in rows(connection, sql, former_operations(connection))]
-            sql = f"""
-                SELECT id FROM operations WHERE {_OPEN} AND EXISTS (
+            sql = """
+                SELECT *, EXISTS (
                     SELECT 1 FROM operations AS later WHERE later.subject_key = operations.subject_key
-                    AND later.kind = operations.kind AND later.id > operations.id AND later.state = 'done')
+                    AND later.kind = operations.kind AND later.id > operations.id AND later.state = 'done') AS repeated
+                FROM operations WHERE state IN ('planned', 'sent', 'unknown') AND id > ? ORDER BY id
             """
-            repeated = {number for (number,) in connection.execute(sql, (former_operations(connection),))}
-        found = [replace(row, repeated=row.id in repeated) for row in found]
+            read = rows(connection, sql, former_operations(connection))
+            found = [replace(journal_row(row), repeated=bool(row["repeated"])) for row in read]
         others = self._live - {run_id}
         return [row for row in found if row.run_id not in others]
 

@@ -33,32 +33,28 @@ def _one(world: World, draw: random.Random) -> tuple[Account, str] | None:
     return world.keeper.account(account), str(person)
 
 
-def _laid_off(world: World, draw: random.Random) -> None:
+def _laid_off_for(world: World, draw: random.Random, hours: int) -> str:
+    """A lay-off that a person lets through, and its end after so many hours."""
+    if world.rules.observes or world.troubles:
+        return ""  # a person who looks lets nobody be locked whose record is merely hidden
     world.say(organisation.bulk(world, draw))
     for _ in range(2):
         world.say(_cycle(world))
         if not decisions.consent_to_held(world):
             break
+    world.time.elapsed += hours * 3600
+    world.say(organisation.bulk_returns(world, draw))
+    return _cycle(world)
 
 
 def amnesty(world: World, draw: random.Random) -> str:
-    """A lay-off that a person lets through, and its end once that has left the window of the limits: many people are
-    to be unlocked at once."""
-    if world.rules.observes or world.troubles:
-        return ""  # a person who looks lets nobody be locked whose record is merely hidden
-    _laid_off(world, draw)
-    world.time.elapsed += 26 * 3600
-    world.say(organisation.bulk_returns(world, draw))
-    return _cycle(world)
+    """A lay-off that ends once it has left the window of the limits: many people are to be unlocked at once."""
+    return _laid_off_for(world, draw, hours=26)
 
 
 def mistaken(world: World, draw: random.Random) -> str:
-    """The same, undone at once."""
-    if world.rules.observes or world.troubles:
-        return ""
-    _laid_off(world, draw)
-    world.say(organisation.bulk_returns(world, draw))
-    return _cycle(world)
+    """A lay-off that ends at once: our own locks are undone."""
+    return _laid_off_for(world, draw, hours=0)
 
 
 def reconsiders(world: World, draw: random.Random) -> str:

@@ -32,22 +32,21 @@ def judge(world: World, store: Store, plan: Plan) -> None:
     if found["users"]["active"] != active:
         words = f"status says that {found['users']['active']} managed people are active, and {active} are"
         world.observer.violated("t", words)
-    _judge_alerts(world, store, plan, now)
+    done, age = store.done_since(now - HISTORY, TOLD_WHEN_DONE), settings.teams.queue_age
+    last = Situation(now, store.snapshot(), settings.policy(), age, plan, done=done, passed=store.open_kinds(now))
+    _judge_alerts(world, facts(last), done, here)
 
 
-def _judge_alerts(world: World, store: Store, plan: Plan, now: datetime) -> None:
-    done = store.done_since(now - HISTORY, TOLD_WHEN_DONE)
-    policy, age = world.rules.settings(world.folder).policy(), timedelta(hours=4)
-    told = facts(Situation(now, store.snapshot(), policy, age, plan, done=done, passed=store.open_kinds(now)))
+def _judge_alerts(world: World, told: list[Fact], done: list[JournalRow], here: dict[str, Account]) -> None:
     rows = {f"done:{row.id}": row for row in done}
     for fact in told:
-        wrong = _untrue_of_done(world, fact, rows[fact.key]) if fact.past else _untrue_now(world, fact)
+        wrong = _untrue_of_done(world, fact, rows[fact.key]) if fact.past else _untrue_now(here, fact)
         if wrong:
             world.observer.violated("t", f"an alert says of {fact.name}: {fact.kind.value}, {fact.text}; {wrong}")
 
 
-def _untrue_now(world: World, fact: Fact) -> str:
-    account = _here(world).get(fact.key)
+def _untrue_now(here: dict[str, Account], fact: Fact) -> str:
+    account = here.get(fact.key)
     if fact.kind is AlertKind.LEAVER_ACTIVE and "still active" in fact.text:
         return "" if account and account.active else "the account is not active"
     if fact.kind is AlertKind.LEAVER_ACTIVE:

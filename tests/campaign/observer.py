@@ -1178,26 +1178,25 @@ def _only_adds(change: Change) -> bool:
 
 def _only_pending(change: Change) -> bool:
     """Whether an effect is nothing but memberships that wait for approval, or did."""
-    before, after = change.before, change.after
-    if not isinstance(before, Account) or not isinstance(after, Account):
-        return False
-    return replace(before, pending_teams=()) == replace(after, pending_teams=())
+    return _same_but(change, pending_teams=())
 
 
 def _only_teams(change: Change) -> bool:
     """Whether an effect is nothing but memberships."""
-    before, after = change.before, change.after
-    if not isinstance(before, Account) or not isinstance(after, Account):
-        return False
-    return replace(before, teams=(), pending_teams=()) == replace(after, teams=(), pending_teams=())
+    return _same_but(change, teams=(), pending_teams=())
 
 
 def _left_no_mark(change: Change) -> bool:
     """Whether a creation met an account that keeps nothing of it, not even its lock."""
+    return change.what == "link_user" and _same_but(change, pending_teams=(), locked=False)
+
+
+def _same_but(change: Change, **ignored: Any) -> bool:
+    """Whether nothing else of an account differs."""
     before, after = change.before, change.after
-    if change.what != "link_user" or not isinstance(before, Account) or not isinstance(after, Account):
+    if not isinstance(before, Account) or not isinstance(after, Account):
         return False
-    return replace(before, pending_teams=(), locked=False) == replace(after, pending_teams=(), locked=False)
+    return replace(before, **ignored) == replace(after, **ignored)
 
 
 def _of(subject: object, name: str) -> str:

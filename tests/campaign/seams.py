@@ -262,7 +262,7 @@ class Seam(httpx.AsyncBaseTransport):
 
 
 def _changed(asked: Request) -> str:
-    """What a request is to change: the resource, or the address of somebody who is created."""
+    """The subject that a request is to change: the resource, or the address of somebody who is created."""
     if asked.method == "GET":
         return ""
     if asked.method == "POST" and asked.path.endswith("/Users"):

@@ -107,7 +107,7 @@ def test_the_first_plan_after_observe_is_reviewed_again(world: World) -> None:
 
 
 def test_grace_ends_while_a_first_plan_has_nothing_to_review(world: World) -> None:
-    """What the plan waited for began anew with each cycle: whoever had left was never locked, and nobody was told."""
+    """Grace began anew with each cycle: whoever had left was never locked, and nobody was told."""
     people = fill(world)
     inside = Inside(world)
     assert inside.run().result == "done"
