@@ -14,13 +14,13 @@ from reconciler.simulator.service import Response
 from tests.campaign import decisions, organisation
 from tests.campaign.rules import HOST, NODES, scim_url
 from tests.campaign.seams import Weather
-from tests.campaign.world import World
+from tests.campaign.world import Beside, World
 
 Step = Callable[[World, random.Random], str]
 
 
-def _cycle(world: World, sky: Weather | None = None, *, resync: bool = False) -> str:
-    return f"  -> {world.cycle(Order(resync=resync, by=decisions.BY), sky or Weather(0))}"
+def _cycle(world: World, sky: Weather | None = None, beside: Beside = (), *, resync: bool = False) -> str:
+    return f"  -> {world.cycle(Order(resync=resync, by=decisions.BY), sky or Weather(0), beside)}"
 
 
 def _one(world: World, draw: random.Random) -> tuple[Account, str] | None:
@@ -139,6 +139,25 @@ def replaces(world: World, draw: random.Random) -> str:
     return _cycle(world)
 
 
+def hurried(world: World, draw: random.Random) -> str:
+    """Somebody is renamed, and a person orders a resync of them while Keeper takes its time over that."""
+    found = _one(world, draw)
+    if found is None:
+        return ""
+    account, person = found
+    for surname in ("Earlier", "Later"):  # the first opens the kind
+        world.say(_cycle(world))
+        world.jumpcloud.update_user(person, lastname=surname, displayname=f"Somebody {surname}")
+        world.admin_changed()
+        world.say(f"{account.email} is Somebody {surname}:")
+        world.time.elapsed += 60
+        if surname == "Earlier":
+            world.say(_cycle(world))
+    path = f"Keeper PATCH {scim_url(account.node).removeprefix(HOST)}/Users/{account.id}#1"
+    order = Order(person=account.email, by=decisions.BY)
+    return _cycle(world, Weather(0, script={path: "slow"}), [(after, order) for after in (2, 4, 6)])
+
+
 STEPS: dict[Step, int] = {
-    amnesty: 1, mistaken: 1, reconsiders: 1, both_lie: 1, written_ahead: 1, replaces: 2
+    amnesty: 1, mistaken: 1, reconsiders: 1, both_lie: 1, written_ahead: 1, replaces: 2, hurried: 2
 }  # fmt: skip
