@@ -88,7 +88,7 @@ class Journal(Snapshots):
         self._live.discard(run_id)
         with self._tx() as connection:
             if document is not None:
-                # What was held stays to be released as long as nothing came of it: `held_run` knows only such runs.
+                # What was held stays to be released as long as nothing came of it: only such a document replaces it.
                 waits = bool(held) and result not in _NO_GOOD_READ and kind != PERSON
                 connection.execute(
                     "UPDATE runs SET document = NULL WHERE plan_id = ? AND (held = 0 OR ?)", (plan_id, waits)
@@ -137,11 +137,6 @@ class Journal(Snapshots):
             lane = f"{sql} AND kind = '{LEAVERS}' AND id > ? ORDER BY id DESC LIMIT 1"
             leavers = next(map(run_of, rows(connection, lane, whole.id if whole else 0)), None)
             held = [run for run in (whole, leavers) if run is not None and run.held]
-            if len({run.plan_id for run in held}) == 1:
-                # Of runs with the same plan the one that ended last has its document.
-                documented = "SELECT id FROM runs WHERE plan_id = ? AND document IS NOT NULL"
-                kept = {number for (number,) in connection.execute(documented, (held[0].plan_id,))}
-                held = [run for run in held if run.id in kept] or held[-1:]
             if not held or plan_id is None:
                 return next(iter(held), None)
             if now := [run for run in held if run.plan_id == plan_id]:
@@ -167,9 +162,13 @@ class Journal(Snapshots):
         return run, since
 
     def document(self, run_id: int) -> str | None:
-        """The plan document (JSON) that was kept with a run."""
+        """The plan document (JSON) that was kept with a run, or with a later one that held the same plan."""
+        sql = """
+            SELECT kept.document FROM runs JOIN runs AS kept USING (plan_id)
+            WHERE runs.id = ? AND plan_id <> '' AND kept.document IS NOT NULL ORDER BY kept.id = runs.id DESC, kept.id DESC
+        """
         with self._reading() as connection:
-            row = connection.execute("SELECT document FROM runs WHERE id = ?", (run_id,)).fetchone()
+            row = connection.execute(sql, (run_id,)).fetchone()
             return row[0] if row else None
 
     def under_way(self) -> tuple[int, int]:
