@@ -203,8 +203,11 @@ class Observer:
         self.let_through = False  # a first plan, by the settings of the cycle before
         self.bound = ""
         self.points_lie: Callable[[], bool] = lambda: False
-        self.keeper_lies: Callable[[], bool] = lambda: False
         """Whether reads of one subject in JumpCloud may lie in this cycle."""
+        self.keeper_lies: Callable[[], bool] = lambda: False
+        """Whether reads of one subject in Keeper may lie in this cycle."""
+        self.answers_lost: Callable[[], int] = lambda: 0
+        """How many changes of Keeper had no answer in this cycle, and took effect."""
         self.users_lied: Callable[[], bool] = lambda: False
         """Whether Keeper's list of users lied in this cycle."""
         self.scope_behind: Callable[[], bool] = lambda: False
@@ -895,7 +898,7 @@ class Observer:
         self.excuse(15)
         self.view.unasked.add(account.id)
         shown = self.keeper.dialect.patch_reply == "body"
-        most = MOST_UNASKED + (MORE_WHILE_IT_LIES if self.keeper_lies() else 0)
+        most = MOST_UNASKED + (MORE_WHILE_IT_LIES if self.keeper_lies() else 0) + self.answers_lost()
         if shown and len(self.view.unasked) > most:
             self.violated("a", f"{account.email} lost a team: Keeper replaces what is added to, and it goes on")
 

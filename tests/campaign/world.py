@@ -30,7 +30,7 @@ from reconciler.store import StateError
 from tests.campaign.clockwork import Hanging, Loop, Time
 from tests.campaign.observer import Observer, view_in_hand
 from tests.campaign.rules import NODES, Rules, scim_url
-from tests.campaign.seams import LISTS_LIE, CampaignStore, Died, Seam, Weather, row_in_hand
+from tests.campaign.seams import LATE, LISTS_LIE, CampaignStore, Died, Seam, Weather, row_in_hand
 from tests.campaign.truth import Truth
 
 API_KEY = "jca_" + "5" * 40
@@ -81,6 +81,7 @@ class World:
         self.observer = Observer(self.truth, self.keeper, self.time.true)
         self.observer.users_lied = self._users_lied
         self.observer.keeper_lies = lambda: self.weather.liars == "keeper points"
+        self.observer.answers_lost = self._answers_lost
         self.observer.points_lie = lambda: self.weather.liars in ("points", "both")
         self.observer.scope_behind = self._scope_behind
         self.observer.evidence_behind = self._evidence_behind
@@ -194,6 +195,10 @@ class World:
     def _users_lied(self) -> bool:
         lies = ("stale Keeper", "shortened Keeper")
         return any(entry.startswith(lies) and "/Users?" in entry for entry in self.weather.happened)
+
+    def _answers_lost(self) -> int:
+        lost = tuple(f"{kind} Keeper PATCH" for kind in LATE)
+        return sum(entry.startswith(lost) for entry in self.weather.happened)
 
     def _scope_behind(self) -> bool:
         return any(entry.startswith("stale JumpCloud") for entry in self.weather.happened)
