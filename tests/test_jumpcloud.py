@@ -975,6 +975,17 @@ def test_a_search_stands_for_records_that_can_not_be_read(fault: Any) -> None:
         assert found is not None and found.user.id == people[1]
 
 
+@pytest.mark.parametrize("shown", [[NOBODY], [NOBODY, ""], []], ids=["somebody else", "others too", "nobody"])
+def test_a_search_that_does_not_heed_the_id_stands_for_no_record(shown: list[str]) -> None:
+    simulator, application = small(2)
+    one = min(simulator.in_scope(application))
+    with served(simulator) as server:
+        server.faults.add(status(403), target=f"/api/systemusers/{one}")
+        server.faults.add(Edit(lambda rows: [rows[0] | {"_id": id or one} for id in shown]), target=SEARCH)
+        with pytest.raises(jc.JumpCloudError, match="403"):
+            ask(server, lambda client: client.status_of(one))
+
+
 @pytest.mark.parametrize("totals", ["whole", "page", "none"])
 def test_a_search_is_read_to_its_end_where_pages_are_shorter_than_asked_for(totals: str) -> None:
     simulator, application = small(30)
