@@ -214,6 +214,14 @@ class _Run:
                 for _ in range(MOST_VANISHED):  # whoever waits finds that it has to wait for a person
                     self.locks.release()
 
+    def _weigh(self, op: Operation, reply: KeeperUser | None, removed: Sequence[str]) -> None:
+        """Look for an effect that nobody asked for in the answer, where the user was not read before and after."""
+        suspicion = suspicious(op, self._account(op), reply, removed)
+        if suspicion is False:
+            self.canaries.clear(op.kind)
+        elif suspicion:
+            self._doubt(op)
+
     def _doubt(self, op: Operation) -> None:
         if why := self.canaries.doubt(op.kind):
             self._tell_stopped(op, why)
@@ -352,11 +360,8 @@ class _Run:
             return False
         ids = self._team_ids(sent)
         remove = [ids[team.key] for team in sent.remove]
-        suspicion = None if canary else suspicious(sent, self._account(op), reply, remove)
-        if suspicion is False:
-            self.canaries.clear(op.kind)
-        elif suspicion:
-            self._doubt(op)
+        if not canary:
+            self._weigh(sent, reply, remove)
         contrary = reply is not None and bool(denied(sent, reply, remove))
         wrong: Disagreement | None = None
         looked = False
@@ -367,7 +372,9 @@ class _Run:
                 return self._vanished(number, op)
             if wrong is not None and op.kind is not Kind.CREATE_USER:
                 raise wrong
-            if canary and shown is not None:
+            if canary and not looked:
+                self._weigh(sent, reply, remove)
+            elif canary and shown is not None:
                 self._tell_ignored(sent, shown)
             reply = _told(reply, shown)
         if op.kind is Kind.CREATE_USER:

@@ -1,6 +1,7 @@
 """Canaries: what is believed about Keeper is tried on one subject, and only as long as it holds."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler import keeper as scim
 from reconciler.apply import Applied, apply
 from reconciler.canary import LOOK_AGAIN
 from reconciler.http import Clock
@@ -195,6 +197,29 @@ def test_a_canary_that_is_read_back_too_early_does_not_let_an_unasked_effect_go_
     assert outcomes(done) == ["done"] * 5 + ["put_off"] * 3
     assert "answer after answer" in done.notices[-1].message
     assert Kind.UPDATE_USER not in store.open_kinds(NOW)
+
+
+@pytest.mark.parametrize("readable", [0, 1])
+def test_canaries_that_can_not_be_read_do_not_let_an_unasked_effect_go_on(store: Store, readable: int) -> None:
+    """Keeper's records are down, before the canary or from then on; its answers tell what they have done."""
+    members = snapshot(
+        [account(one, memberships={team(ENG).keeper_id: MEMBER}) for one in PEOPLE], [team(ENG), team(OPS)]
+    )
+    reads = Counter[str]()
+
+    class Down(Changing):
+        async def user(self, id: str) -> KeeperUser | None:
+            reads[id] += 1
+            if reads[id] > readable:
+                raise scim.Unavailable("one", "read")
+            return shown(members.accounts[id], ENG)
+
+    keeper = Down(members)
+    keeper.after = lambda one: replace(one, teams=frozenset({team(OPS).keeper_id}))
+    joins = [op(Kind.UPDATE_USER, one, add=(ref(OPS),)) for one in PEOPLE]
+    done = applied(store, keeper, *joins, held=members)
+    assert outcomes(done) == ["done"] * 4 + ["put_off"] * 4
+    assert "answer after answer" in done.notices[-1].message
 
 
 def test_somebody_without_other_teams_does_not_open_a_kind_that_was_sent_back(store: Store) -> None:
