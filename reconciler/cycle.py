@@ -21,6 +21,7 @@ from reconciler.config import Settings
 from reconciler.confirm import Confirmation, preview, unconfirmed_locks
 from reconciler.consent import first_held
 from reconciler.diff import Decision, diff
+from reconciler.diff_quarantine import lists_unread
 from reconciler.foresight import foresee
 from reconciler.jumpcloud import JumpCloudError, Person, PersonAmbiguous
 from reconciler.keeper import BadToken, KeeperError, Progress
@@ -468,7 +469,7 @@ class _Line:
         if first_held(judged.plan) and order.reviewed is not None and order.reviewed(judged.plan):
             self._agree(judged.plan.id, judged.plan.agreed_effects, "the first plan was reviewed")
             judged = self.limited(decision)
-        if self._is_review(judged.plan, decision) and not decision.snapshot.reviewed:
+        if self._is_review(judged.plan, decision, read) and not decision.snapshot.reviewed:
             # The limits on giving do not count for a first plan: neither for what a crash leaves undone of it, nor
             # does it fill their window.
             given = {
@@ -482,13 +483,14 @@ class _Line:
         order = self.order
         consent.agree_once(self.store, plan_id, effects, by=order.by, at=self.now, reason=order.reason or why)
 
-    def _is_review(self, plan: Plan, decision: Decision) -> bool:
+    def _is_review(self, plan: Plan, decision: Decision, read: Read) -> bool:
         """Whether this cycle, once it is through, was the review of the first plan for this node.
 
         Of a plan that waits for a person, only what a person let through is sent. With `first_run = "apply"`, a plan
-        for nobody was no first plan: an empty scope, or a pilot that names nobody.
+        for nobody was no first plan: an empty scope, or a pilot that names nobody. A plan that was made without a list
+        lacks people, of whom nobody could judge.
         """
-        if self.settings.policy().mode is not Mode.ENFORCE or self.order.partial:
+        if self.settings.policy().mode is not Mode.ENFORCE or self.order.partial or lists_unread(read.directory):
             return False
         if any(held.limit in HOLDS_ALL for held in plan.held):
             return False
@@ -535,7 +537,7 @@ class _Line:
         """What is known of Keeper before anything is sent."""
         enforced = self.settings.policy().mode is Mode.ENFORCE
         before, learnt = read.before, decision.snapshot
-        reviewed = before.reviewed or self._is_review(plan, decision)
+        reviewed = before.reviewed or self._is_review(plan, decision, read)
         held = any(hold.limit in HOLDS_ALL for hold in plan.held)
         nothing_to_review = not (reviewed or held or self.order.partial)
         if first_held(plan) or not enforced or nothing_to_review:

@@ -88,4 +88,9 @@ def hidden_since(directory: Directory, before: Mapping[str, Unclear], now: datet
 
 def users_unread(directory: Directory) -> bool:
     """Whether the list of users could not be had, so that an unknown state says nothing of the person."""
-    return any((one.type, one.id, one.field) == ("list", "users", "list") for one in directory.quarantined)
+    return "users" in lists_unread(directory)
+
+
+def lists_unread(directory: Directory) -> frozenset[str]:
+    """The lists that could not be had."""
+    return frozenset(one.id for one in directory.quarantined if (one.type, one.field) == ("list", "list"))

@@ -1,5 +1,6 @@
 """What adopting, releasing and allowing must not do, through the real command line."""
 
+from reconciler.simulator.faults import status
 from tests.inside import Inside
 from tests.stage import World
 
@@ -162,3 +163,22 @@ def test_a_held_first_plan_stays_a_first_plan(world: World) -> None:
     world.jumpcloud.settle_graph()
     out = world.run("apply", expect=None)
     assert "max_creations" not in out.stdout and out.returncode == 0, out.stdout[:600]
+
+
+def test_a_plan_without_the_list_of_users_is_no_review_of_the_first(world: World) -> None:
+    """A release lets a part of it through while the users can't be read: the leavers were not in that part."""
+    world.safety["first_run"] = '"review"'
+    world.write_settings()
+    leaver = world.person("leaver")
+    key = world.keeper.add_user("leaver@example.com", external_id=leaver)
+    world.keeper.accept_invitation(key)
+    fill(world)
+    world.run("apply", expect=4)
+    for target in ("/api/systemusers", "/api/search"):
+        world.front.faults.add(status(403), target=target)
+    world.run("release", expect=None)
+    assert world.keeper.teams() and world.keeper.account(key).active
+    world.front.faults.clear()
+    world.run("apply", expect=None)
+    world.run("release", expect=None)
+    assert not world.keeper.account(key).active
