@@ -20,7 +20,7 @@ from reconciler.confirm import Confirmation, Finding, put_off_words
 from reconciler.evidence_age import Stamp, last_moment
 from reconciler.match import same
 from reconciler.model import DISPLAY_NAME, EXTERNAL_ID, USER_NAME, Account, KeeperTeam, KeeperUser, Snapshot, Team
-from reconciler.plan import PHASES, Kind, Notice, NoticeKind, Operation, Rule, TeamRef
+from reconciler.plan import PHASES, Change, Kind, Notice, NoticeKind, Operation, Rule, TeamRef
 from reconciler.promise import joined, left_node_words
 from reconciler.rows import GONE, UNASKED, UNCONFIRMED, VANISHED, State
 from reconciler.safety import MOST_VANISHED
@@ -43,6 +43,7 @@ NO_FAULT = frozenset({TIME, OVERTAKEN, scim.Expired.name, births.UNDO_DUE})
 LOCKED = "locked"
 """The outcome of a creation that Keeper answered with the person's own account, which we had locked: the next cycle,
 which follows at once, unlocks it."""
+_ACTIVE = "active"
 _TAKING = frozenset({Kind.DEACTIVATE_USER, Kind.DELETE_TEAM})
 
 
@@ -132,7 +133,9 @@ class _Run:
         progress: Callable[[int, int], None] | None,
         stopping: Callable[[], str],
     ) -> None:
-        self.operations = operations
+        # What fails for the same few each time must not keep others waiting: they come last in their kind.
+        in_trouble = journal.in_trouble()
+        self.operations = sorted(operations, key=lambda one: one[1].subject.key in in_trouble)
         self.client = client
         self.journal = journal
         self.clock = clock
@@ -142,7 +145,7 @@ class _Run:
         self.agreed = agreed
         self.inventory = snapshot.inventory
         self.vanished = 0
-        self.probed = False
+        self.probed = self.all_forbidden = False
         self.forbidden: Counter[Kind] = Counter()  # in a row, by kind
         self.marks: dict[str, int] = {}  # by id, of what this run has changed itself
         self.progress = progress
@@ -348,11 +351,13 @@ class _Run:
             canary, before = await self._look(sent, None, needed=False)
         try:
             reply = await self._request(sent)
-        except scim.Refused as refusal:
-            done, reply, arrived = await self._without_teams(number, sent, refusal)
+        except (scim.Refused, scim.AddressTaken) as refusal:
+            done, reply, arrived = await self._in_parts(number, sent, refusal)
             if not arrived:
                 outcome, words = "already", f"so already, as far as Keeper shows: {refusal}"
-            if not _same_teams(done, sent):
+            if done.changes != sent.changes:
+                words = f"without {_named(sent.changes, done.changes)}: {refusal}"
+            elif not _same_teams(done, sent):
                 words = f"not all teams were changed: {refusal}"
             sent = done
         if op.rule is Rule.UNDONE:
@@ -365,8 +370,8 @@ class _Run:
         contrary = reply is not None and bool(denied(sent, reply, remove))
         wrong: Disagreement | None = None
         looked = False
-        if canary or contrary or op.kind is Kind.DEACTIVATE_USER:
-            needed = contrary or op.kind is Kind.DEACTIVATE_USER
+        needed = contrary or op.kind is Kind.DEACTIVATE_USER or _unanswered(sent, reply)
+        if canary or needed:
             looked, shown, wrong = await self._read_back(sent, reply, before, remove, needed=needed)
             if looked and shown is None and op.kind is Kind.DEACTIVATE_USER:
                 return self._vanished(number, op)
@@ -382,8 +387,12 @@ class _Run:
             outcome = LOCKED if account.locked_by_us else outcome
         else:
             account = after_user(self._account(op), sent, ids, reply, self.clock())
+        if wrong is not None:
+            # It has an id, and is the person's whenever it shows.
+            self._record(number, Result(op, State.UNKNOWN, DISAGREES, str(wrong)), accounts=[account])
+            return wrong
         self._keep(number, op, account, words, outcome)
-        return wrong or (canary and looked and self.canaries.can_tell(sent, before, remove))
+        return canary and looked and self.canaries.can_tell(sent, before, remove)
 
     async def _read_back(
         self,
@@ -437,8 +446,29 @@ class _Run:
             if not births.is_theirs(op, made, known, listed=listed):
                 raise _NotBorn(made)
             return made
-        values = {c.attribute: c.after == "true" if c.attribute == "active" else c.after for c in op.changes}
+        values = {c.attribute: c.after == "true" if c.attribute == _ACTIVE else c.after for c in op.changes}
         return await self.client.patch_user(op.subject.keeper_id, values, add, [ids[team.key] for team in op.remove])
+
+    async def _in_parts(
+        self, number: int, op: Operation, refusal: scim.Refused | scim.AddressTaken
+    ) -> tuple[Operation, KeeperUser | None, bool]:
+        """Do what Keeper takes of a refused operation: see `_without_teams`. A name or an address that it refuses must
+        not keep access back: the next plan asks for it by itself. Raises the refusal where nothing is left."""
+        try:
+            if isinstance(refusal, scim.AddressTaken):
+                raise refusal
+            return await self._without_teams(number, op, refusal)
+        except (scim.Refused, scim.AddressTaken) as error:
+            access = _access_of(op)
+            taken = isinstance(error, scim.AddressTaken) and op.kind is Kind.CREATE_USER
+            if error.uncertain or taken or access in (None, op):
+                raise
+        assert access is not None
+        self.journal.mark_narrowed(number, replace(access, add=self._known(access.add)))
+        try:
+            return access, await self._request(access), True
+        except scim.Refused as again:
+            return await self._without_teams(number, access, again)
 
     async def _without_teams(
         self, number: int, op: Operation, refusal: scim.Refused
@@ -468,7 +498,7 @@ class _Run:
                 refusal = error
         if op.changes:
             rest = replace(op, add=(), remove=())
-            self.journal.mark_without_teams(number)
+            self.journal.mark_narrowed(number, rest)
             return rest, await self._request(rest), True
         return await self._team_by_team(op, rest, refusal)
 
@@ -550,14 +580,11 @@ class _Run:
         if known is not None:
             external = known.shown.get(EXTERNAL_ID, "")
             former = known.former_external_id or (external if external != account.jumpcloud_id else "")
+            account = replace(account, former_external_id=former, protected_as=known.protected_as)
+        if known is not None or self.journal.may_be_there(op.subject.key, number):
             # An account that Keeper linked, rather than made, may not have been given the teams of the request.
             doubtful = {t: replace(m, asked_at=None) for t, m in account.memberships.items() if m.waiting}
-            account = replace(
-                account,
-                former_external_id=former,
-                protected_as=known.protected_as,
-                memberships={**account.memberships, **doubtful},
-            )
+            account = replace(account, memberships={**account.memberships, **doubtful})
         ours = self.journal.locked_last(op.subject.key, number)
         return replace(account, locked_by_us=not account.active and ours)
 
@@ -692,8 +719,9 @@ class _Run:
             try:
                 await self.client.probe()
             except scim.KeeperError as refusal:
-                if isinstance(refusal, scim.Forbidden) and not self.applied.stopped:
-                    self.applied.stopped = str(error)
+                if isinstance(refusal, scim.Forbidden):
+                    self.all_forbidden = True
+                    self.applied.stopped = self.applied.stopped or str(error)
         self.forbidden[op.kind] += 1
         if self.forbidden[op.kind] >= MOST_FORBIDDEN:
             words = f"it forbids this kind of operation for {MOST_FORBIDDEN} users or teams in a row"
@@ -715,6 +743,7 @@ class _Run:
         doubtful = error.uncertain or (isinstance(error, scim.NotFound) and op.kind is Kind.DEACTIVATE_USER)
         # Where the service as a whole refuses or is not there, nobody is at fault: no pause may follow for the person.
         nobodys = error.stops_apply or isinstance(error, scim.Unavailable | scim.Throttled | scim.Expired)
+        nobodys = nobodys or (isinstance(error, scim.Forbidden) and self.all_forbidden)
         state = State.UNKNOWN if doubtful else State.PUT_OFF if nobodys else State.FAILED
         self._record(number, Result(op, state, error.name, str(error)))
 
@@ -758,6 +787,26 @@ class _Run:
                 self._record(
                     number, Result(op, State.PUT_OFF, "put_off", self.applied.stopped or "the apply was stopped")
                 )
+
+
+def _access_of(op: Operation) -> Operation | None:
+    """The operation without names: what it is for, and whose the account is. None where it is about names alone. Of a
+    creation the teams are left out too: Keeper has refused it without them."""
+    kept = {_ACTIVE, EXTERNAL_ID, *((USER_NAME,) if op.kind is Kind.CREATE_USER else ())}
+    changes = tuple(change for change in op.changes if change.attribute in kept)
+    part = replace(op, changes=changes, add=() if op.kind is Kind.CREATE_USER else op.add)
+    return part if changes or part.add or part.remove else None
+
+
+def _named(wanted: Sequence[Change], done: Sequence[Change]) -> str:
+    return ", ".join(change.attribute for change in wanted if change not in done)
+
+
+def _unanswered(op: Operation, reply: KeeperUser | None) -> bool:
+    """Whether the answer does not show what became of an access that was to be given back or taken away."""
+    if op.kind is Kind.REACTIVATE_USER and (reply is None or reply.active is None):
+        return True
+    return bool(op.remove) and (reply is None or reply.teams is None)
 
 
 def _same_teams(one: Operation, other: Operation) -> bool:

@@ -12,7 +12,7 @@ from reconciler import keeper as scim
 from reconciler.apply import Applied, apply
 from reconciler.confirm import Confirmation, Finding
 from reconciler.model import KeeperUser, Snapshot
-from reconciler.plan import Kind, NoticeKind, Operation
+from reconciler.plan import Change, Kind, NoticeKind, Operation
 from reconciler.rows import State
 from reconciler.store import Store
 from tests.fakes import JumpCloud, Keeper, Sure
@@ -137,6 +137,7 @@ def test_a_404_for_a_leaver_is_unknown_until_a_list_tells_and_for_who_returns_it
     keeper.errors = {key: [scim.NotFound("x", "changed")] for key in ("k0001", "k0002")}
     applied(store, keeper, LOCKS[0], op(Kind.REACTIVATE_USER, EVE))
     assert states(store) == [State.UNKNOWN, State.FAILED]
+    assert store.snapshot().failures == {}, "the next cycle creates them anew, at once"
 
 
 def test_no_free_seat_stops_further_creations_and_nothing_else(store: Store) -> None:
@@ -217,6 +218,16 @@ def test_what_is_sent_without_its_teams_is_on_record_so_before(store: Store) -> 
     assert keeper.sent == [(f"create {T9}", "u7@example.com"), ("create", "u7@example.com")]
     [row] = store.unfinished(1)
     assert row.operation.add == ()
+
+
+def test_what_is_sent_without_its_names_is_on_record_so_before(store: Store) -> None:
+    keeper = node()
+    keeper.errors["k0001"] = [refused(), refused(), scim.Unanswered("Ada", "changed", uncertain=True)]
+    renamed = (Change("displayName", "Ada", "Lady Ada"),)
+    applied(store, keeper, op(Kind.UPDATE_USER, ADA, changes=renamed, add=(ref(ENG),)))
+    assert [what for what, _ in keeper.sent] == [f"displayName=Lady Ada +{T9}", "displayName=Lady Ada", f"+{T9}"]
+    [row] = store.unfinished(1)
+    assert row.operation.changes == () and [team.keeper_id for team in row.operation.add] == [T9]
 
 
 def test_of_several_teams_each_goes_by_itself_once_keeper_refused_them_together(store: Store) -> None:
@@ -337,6 +348,21 @@ def test_a_lock_that_could_not_be_read_back_is_unknown(store: Store) -> None:
     keeper.errors["read k0001"] = [scim.Unavailable("Ada", "read")]
     applied(store, keeper, LOCKS[0])
     assert states(store) == [State.UNKNOWN]
+
+
+@pytest.mark.parametrize("what", ["unlocking", "removal"])
+def test_an_answer_that_does_not_show_what_became_of_an_access_is_no_outcome(store: Store, what: str) -> None:
+    """Keeper answers 204 and does nothing: what it shows then would count as somebody else's doing."""
+    mine = (
+        account(ADA, memberships={T9: MEMBER}) if what == "removal" else account(ADA, active=False, locked_by_us=True)
+    )
+    keeper = node()
+    keeper.users["k0001"] = shown(mine, *((ENG,) if what == "removal" else ()))
+    keeper.shows["k0001"] = keeper.users["k0001"]
+    keeper.no_reply = True
+    wanted = op(Kind.UPDATE_USER, ADA, remove=(ref(ENG),)) if what == "removal" else op(Kind.REACTIVATE_USER, ADA)
+    applied(store, keeper, wanted, held=snapshot([mine], [team(ENG)]))
+    assert states(store) == [State.UNKNOWN] and store.account("k0001") == mine
 
 
 def test_a_creation_answered_with_somebody_elses_account_links_nobody(store: Store) -> None:
@@ -543,7 +569,20 @@ def test_an_apply_stops_where_a_harmless_read_is_forbidden_too(store: Store) -> 
     keeper.errors[account(ADA).keeper_id] = [forbidden()]
     keeper.errors["probe"] = [forbidden()]
     done = applied(store, keeper, *LOCKS, op(Kind.CREATE_USER, user(7)))
-    assert done.stopped and State.DONE not in {states(store)[-1]}
+    assert done.stopped and set(states(store)) == {State.PUT_OFF}
+    assert store.snapshot().failures == {}, "nobody rests for what is forbidden to all"
+
+
+def test_whoever_is_in_trouble_comes_last_in_their_kind(store: Store) -> None:
+    keeper = node()
+    keeper.errors = {
+        "k0001": [forbidden()],
+        "k0002": [scim.Unanswered("Eve", "locked", uncertain=True)],
+    }
+    applied(store, keeper, *LOCKS[:2])
+    keeper.sent.clear()
+    applied(store, keeper, *LOCKS)
+    assert [key for _, key in keeper.sent] == ["k0003", "k0001", "k0002"]
 
 
 def test_a_kind_that_is_forbidden_three_times_in_a_row_rests(store: Store) -> None:

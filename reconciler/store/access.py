@@ -46,6 +46,27 @@ class Access(OpenFile):
             found = connection.execute(sql, values).fetchone()
             return found is not None and found[0] == "deactivate_user"
 
+    def in_trouble(self) -> frozenset[str]:
+        """The keys of whoever's operations have failed, or have no known outcome, since the last that was done."""
+        with self._reading() as connection:
+            sql = """
+                SELECT DISTINCT subject_key FROM operations AS last
+                WHERE state IN ('failed', 'unknown') AND id > ? AND id > coalesce(
+                    (SELECT max(id) FROM operations WHERE state = 'done' AND subject_key = last.subject_key), 0)
+            """
+            return frozenset(key for (key,) in connection.execute(sql, (former_operations(connection),)))
+
+    def may_be_there(self, key: str, before: int) -> bool:
+        """Whether this person may have been created before this journal id: a creation had no clear answer, and that it
+        never arrived is what a list said later."""
+        with self._reading() as connection:
+            values = {"key": key, "before": before, "former": former_operations(connection)}
+            sql = """
+                SELECT 1 FROM operations WHERE subject_key = :key AND id > :former AND id < :before
+                AND kind = 'create_user' AND outcome = 'settled' LIMIT 1
+            """
+            return connection.execute(sql, values).fetchone() is not None
+
     def agree_to_births(self, people: Iterable[str]) -> None:
         """Record that a person lets the refused creations of these people (JumpCloud ids) be repeated."""
         with self._tx() as connection:

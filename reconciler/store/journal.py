@@ -42,6 +42,7 @@ QUIET_RUNS = timedelta(days=7)
 _NO_GOOD_READ = ("", "failed", "stopped")
 _GOOD_READ = f"result NOT IN {_NO_GOOD_READ}"
 _WHOLE = f"kind NOT IN {PARTIAL}"
+_CONTENT = ("changes", "teams_add", "teams_remove")
 _NOBODY: Mapping[str, datetime] = MappingProxyType({})
 
 
@@ -165,7 +166,8 @@ class Journal(Snapshots):
         """The plan document (JSON) that was kept with a run, or with a later one that held the same plan."""
         sql = """
             SELECT kept.document FROM runs JOIN runs AS kept USING (plan_id)
-            WHERE runs.id = ? AND plan_id <> '' AND kept.document IS NOT NULL ORDER BY kept.id = runs.id DESC, kept.id DESC
+            WHERE runs.id = ? AND plan_id <> '' AND kept.document IS NOT NULL
+            ORDER BY kept.id = runs.id DESC, kept.id DESC
         """
         with self._reading() as connection:
             row = connection.execute(sql, (run_id,)).fetchone()
@@ -241,11 +243,12 @@ class Journal(Snapshots):
             state = {"state": State.PUT_OFF.value, "finished_at": time_text(at), "outcome": UNCONFIRMED, "error": why}
             return self._add_beside(operation_id, rest, state)
 
-    def mark_without_teams(self, operation_id: int) -> None:
-        """Record that an operation is sent once more without its teams, which Keeper refused: should the answer be
-        lost, what is found of the rest proves nothing about them."""
+    def mark_narrowed(self, operation_id: int, sent: Operation) -> None:
+        """Record that only this part of an operation is sent once more, since Keeper refused the whole: should the
+        answer be lost, what is found of it proves nothing about the rest."""
+        row = operation_row(sent)
         with self._tx():
-            self._update("operations", operation_id, {"teams_add": "[]", "teams_remove": "[]"})
+            self._update("operations", operation_id, {name: row[name] for name in _CONTENT})
 
     def record(
         self,

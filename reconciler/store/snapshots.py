@@ -301,11 +301,13 @@ def _unclear(text: str | None) -> dict[str, Unclear]:
 
 def _failures(connection: sqlite3.Connection, former: int) -> dict[str, Failure]:
     """By subject, the failures since its last success. A creation that Keeper linked to another account is none: it
-    waits for a person and is not repeated. What was found out later has failed when it was sent."""
+    waits for a person and is not repeated; nor is an unlocking of somebody who is gone: they are created anew. What was
+    found out later has failed when it was sent."""
     sql = """
         SELECT subject_key, count(*), max(CASE WHEN outcome = 'settled' AND sent_at IS NOT NULL THEN sent_at
             ELSE finished_at END), error FROM operations AS failed
-        WHERE state = 'failed' AND outcome <> 'linked_to_another' AND id > ? AND id > coalesce(
+        WHERE state = 'failed' AND outcome <> 'linked_to_another'
+            AND NOT (kind = 'reactivate_user' AND outcome = 'not_found') AND id > ? AND id > coalesce(
             (SELECT max(id) FROM operations AS done WHERE state = 'done' AND subject_key = failed.subject_key), 0)
         GROUP BY subject_key
     """  # beside max(), SQLite takes `error` from the row with the maximum
