@@ -354,22 +354,20 @@ def _remember(result: Match, directory: Directory, policy: Policy, now: datetime
             continue
         belongs = user is not None and user.belongs
         in_scope = user is not None and user.in_scope
+        # Of somebody whose state or binding is not known, nothing says that they have left, or come back.
+        undecided = user is not None and (user.unsure or (belongs and not in_scope))
         # Nobody was locked since they came back: an account that is not in this node may be open elsewhere.
         leaves_again = account.gone and account.left_at is None and not belongs
         learnt = replace(
             account,
-            left_at=account.left_at
-            if user is not None and user.unsure
-            else None
-            if belongs
-            else account.left_at or now,
+            left_at=account.left_at if undecided else None if in_scope else account.left_at or now,
             protected_as=protected_as,
             takeover=Takeover.NONE,
             pilot=remembered(policy, directory, user, account),
             locked_by_us=(account.locked_by_us and not (in_scope and account.active) and not leaves_again)
             # Who left, went out of this node and is back is created anew like anybody whom we had locked.
             or (account.gone and account.left_at is not None and belongs),
-            review_lock=account.review_lock and not belongs,
+            review_lock=account.review_lock and not in_scope,
         )
         if in_scope and account.active and not account.gone:
             assert user is not None

@@ -1,7 +1,7 @@
 """An unreadable part of one subject changes nothing for any other, and takes nothing from the subject itself."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -123,6 +123,16 @@ def test_grace_goes_on_while_it_is_not_sure_whether_somebody_is_bound(shown: boo
     left = NOW - timedelta(minutes=5) if shown else None
     held = snapshot([account(ada, left_at=left)], [team(group(90))])
     assert decide(directory([ada], [group(90)]), held).snapshot.accounts["k0001"].left_at == left
+
+
+@pytest.mark.parametrize("status", [Status.UNKNOWN, Status.STAGED])
+@pytest.mark.parametrize("left", [NOW - timedelta(days=1), None])
+def test_a_state_that_does_not_tell_is_no_return_and_no_departure(status: Status, left: datetime | None) -> None:
+    """A suspended person is bound still: "has come back" was said of whoever had one unreadable state."""
+    ada = user(1, 90, status=status)
+    held = snapshot([account(ada, active=left is None, locked_by_us=left is not None, left_at=left)], [team(group(90))])
+    known = decide(directory([ada], [group(90)]), held).snapshot.accounts["k0001"]
+    assert (known.left_at, known.locked_by_us) == (left, left is not None)
 
 
 def hidden(person: User, others: list[User] | None = None, groups: list[Group] | None = None) -> Directory:
