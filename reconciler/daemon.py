@@ -71,6 +71,8 @@ class Daemon:
         """Held while a partial cycle runs, beside a whole one: neither settings nor clients change under it."""
         self._lane_failed = ""
         self._lane_due = False
+        self._look_at = 0.0
+        """When the lane looks next, by the clock of the event loop."""
         self._reload = False
         self._failures = Failures()
         self._cycle_over = time.monotonic()
@@ -258,24 +260,29 @@ class Daemon:
 
     async def _work_urgently(self) -> None:
         """Carry out partial cycles, whatever whole cycles do: those that people order, and the leaver lane."""
-        loop = asyncio.get_running_loop()
-        look_at = loop.time()
         while not self.stopping.is_set():
             self._hurry.clear()
             for request in self._orders(urgent=True):
+                # Many orders must not keep the lane waiting for all of them.
+                await self._lock_leavers_if_due()
                 async with self._partial:
                     await self._serve(request)
                 if self.stopping.is_set():
                     return
-            if loop.time() >= look_at or self._lane_due:
-                self._lane_due = False
-                began = loop.time()
-                async with self._partial:
-                    await self._lock_leavers()
-                look_at = loop.time() + lane_rest(loop.time() - began)
+            await self._lock_leavers_if_due()
             with suppress(TimeoutError):
-                async with asyncio.timeout_at(look_at):
+                async with asyncio.timeout_at(self._look_at):
                     await self._hurry.wait()
+
+    async def _lock_leavers_if_due(self) -> None:
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._look_at and not self._lane_due:
+            return
+        self._lane_due = False
+        began = loop.time()
+        async with self._partial:
+            await self._lock_leavers()
+        self._look_at = loop.time() + lane_rest(loop.time() - began)
 
     async def _lock_leavers(self) -> None:
         """Lock who is suspended in JumpCloud, at once."""

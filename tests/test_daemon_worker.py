@@ -511,3 +511,30 @@ def test_only_a_full_disk_is(error: int, passes: bool) -> None:
 
 def test_the_lane_rests_longer_after_much_work_and_never_for_hours() -> None:
     assert [d.lane_rest(took) for took in (0.2, 30.0, 3600.0)] == [60.0, 300.0, 900.0]
+
+
+def test_the_lane_does_not_wait_for_all_orders_about_one_person(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    filed = [["first", "second"]]
+
+    async def serve(one: d.Daemon, request: Any) -> None:
+        said.append(request)
+        one._look_at = 0.0  # that took longer than the lane rests
+
+    async def look(one: d.Daemon) -> None:
+        said.append("lane")
+
+    monkeypatch.setattr(d.Daemon, "_orders", lambda *_, urgent: filed.pop(0) if filed else [])
+    monkeypatch.setattr(d.Daemon, "_serve", serve)
+    monkeypatch.setattr(d.Daemon, "_lock_leavers", look)
+
+    async def go() -> None:
+        with opened(world) as store:
+            one = a_daemon(world, store)
+            worker = asyncio.create_task(one._work_urgently())
+            await until(lambda: len(said) == 5)
+            one.stop()
+            await worker
+
+    asyncio.run(go())
+    assert said == ["lane", "first", "lane", "second", "lane"]
