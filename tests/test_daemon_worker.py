@@ -521,10 +521,10 @@ def test_the_lane_does_not_wait_for_all_orders_about_one_person(world: World, mo
         said.append(request)
         one._look_at = 0.0  # that took longer than the lane rests
 
-    async def look(one: d.Daemon) -> None:
+    async def look(_: d.Daemon) -> None:
         said.append("lane")
 
-    monkeypatch.setattr(d.Daemon, "_orders", lambda *_, urgent: filed.pop(0) if filed else [])
+    monkeypatch.setattr(d.Daemon, "_orders", lambda *_, **__: filed.pop(0) if filed else [])
     monkeypatch.setattr(d.Daemon, "_serve", serve)
     monkeypatch.setattr(d.Daemon, "_lock_leavers", look)
 
