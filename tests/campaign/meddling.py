@@ -77,6 +77,8 @@ def adds_user(world: World, draw: random.Random) -> str:
     person = draw.choice(people) if people and draw.random() < 0.7 else ""
     address = world.truth.people[person].email if person else f"{draw.choice(NAMES)}.ext@example.com"
     tied = person if draw.random() < 0.4 else None
+    if not address:
+        return ""  # Keeper has nobody without one
     try:
         one = world.keeper.add_user(address, external_id=tied, locked=draw.random() < 0.2)
     except ValueError:
