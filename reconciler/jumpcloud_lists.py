@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from reconciler.http import Http, HttpError, Reply
 from reconciler.jumpcloud_replies import (
@@ -31,7 +31,7 @@ READS = 3
 WAVE = 4
 """How many pages are asked for at once, at most, where nobody says how many there are."""
 MAX_ROWS = 2_000_000
-"""No organisation has more; the bound keeps a nonsensical total from being paged."""
+"""No organisation has more; the bound keeps a nonsensical total from being paged, and ends a list without an end."""
 KNOWN_PAGES = 3
 """So many pages in a row that show nothing new make a list without end."""
 ODD_ROWS = 10
@@ -78,7 +78,7 @@ class _Envelope(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     results: list[Any]
-    totalCount: int | None = Field(default=None, ge=0)
+    totalCount: Any = None
 
 
 @dataclass(slots=True)
@@ -196,12 +196,19 @@ def envelope(reply: Reply, model: type[R], what: str) -> Page[R]:
 
 
 def _page(
-    rows: list[Any], model: type[R], total: int | None, dead: tuple[int, ...] = (), mistyped: Iterable[int] = ()
+    rows: list[Any], model: type[R], total: object, dead: tuple[int, ...] = (), mistyped: Iterable[int] = ()
 ) -> Page[R]:
     out = {*dead, *mistyped}
     live = [(place, None if place in out else model.read(row)) for place, row in enumerate(rows)]
     odd = tuple(place for place, row in live if row is None and place not in dead)
-    return Page([row for _, row in live if row is not None], dead, odd, total)
+    return Page([row for _, row in live if row is not None], dead, odd, _announced(total))
+
+
+def _announced(total: object) -> int | None:
+    """The total as far as it can be one. Another says no more than a missing one: it proves no end of a list."""
+    if not isinstance(total, int) or isinstance(total, bool) or not 0 <= total <= MAX_ROWS:
+        return None
+    return total
 
 
 async def whole(
@@ -260,8 +267,6 @@ class _Reader(Generic[R, V]):
         behind the last row that came, so that no row is passed over.
         """
         first = first or await self.page(0)
-        if (first.total or 0) > MAX_ROWS:
-            raise UnexpectedReply(f"JumpCloud announces {first.total} rows in the list of {self.what}")
         self._take(0, first, again=False)
         rest = list(range(PAGE, first.total or 0, PAGE))
         lengths = [first.length, *(length for length, _ in await self._pages(rest))]
@@ -331,6 +336,8 @@ class _Reader(Generic[R, V]):
                 reading.values[row.id] = value if former is None else self.merge(former, value)
                 if self.unusable is not None and self.unusable(row):
                     reading.unusable.add(row.id)
+        if reading.size > MAX_ROWS:
+            raise UnexpectedReply(f"JumpCloud's list of {self.what} has more than {MAX_ROWS} rows")
         if self.progress:
             self.progress(self.what, reading.size, max(page.total or 0, reading.size))
         return len(reading.ids) - known

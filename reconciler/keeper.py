@@ -82,7 +82,8 @@ __all__ = [
 #  9 Assumed: a refusal explains itself as a SCIM error (`detail`), in Keeper's form (`message`, `error`), in
 #    plain text, or not at all.
 MAX_LISTED = 100_000
-"""More users or teams than this are no Keeper node; the bound keeps a nonsensical total from being paged."""
+"""More users or teams than this are no Keeper node; the bound keeps a nonsensical total from being paged, and ends
+a list without an end."""
 DETAIL_LENGTH = 200
 """Characters of a service's own words that an error repeats."""
 

@@ -1,7 +1,7 @@
 """How one of Keeper's lists is read whole: its end is proven by the empty page behind it, never by a total."""
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from reconciler.keeper_replies import Page
@@ -19,7 +19,7 @@ Fetch = Callable[[int, int], Coroutine[Any, Any, Page]]
 
 
 class EndlessList(Exception):
-    """A list is longer than any node's, or announces to be."""
+    """A list is longer than any node's."""
 
 
 @dataclass(slots=True)
@@ -73,20 +73,25 @@ class List(Generic[R]):
         Raises EndlessList, and what `fetch` raises.
         """
         self._reading, self._start = Reading(), 1
-        first = await self._fetch(1, PAGE_SIZE)
+        first = await self._page(1, PAGE_SIZE)
         more = self._take(first)
         size, total = len(first.rows), first.total or 0
         if parallel and more and total > size:
             # One request more than the announced pages need: the page behind the end is asked for with them.
             starts = [*range(1 + size, total + 1, size), total + 1]
-            for start, page in zip(starts, await together(self._fetch(at, size) for at in starts), strict=True):
+            for start, page in zip(starts, await together(self._page(at, size) for at in starts), strict=True):
                 # Behind a page that is shorter than its place the others do not join on.
                 if start != self._start or not more:
                     break
                 more = self._take(page)
         while more:
-            more = self._take(await self._fetch(self._start, PAGE_SIZE))
+            more = self._take(await self._page(self._start, PAGE_SIZE))
         return self._reading
+
+    async def _page(self, start: int, count: int) -> Page:
+        """One page; a total of more rows than any node has says no more than a missing one."""
+        page = await self._fetch(start, count)
+        return page if (page.total or 0) <= self._most else replace(page, total=None)
 
     def _take(self, page: Page) -> bool:
         """Take one page that joins on; returns whether the list goes on."""
@@ -105,7 +110,7 @@ class List(Generic[R]):
             else:
                 reading.found[id] = record
         self._start += rows
-        if max(page.total or 0, reading.rows) > self._most:
+        if reading.rows > self._most:
             raise EndlessList
         if self._progress:
             self._progress(reading.rows, max(page.total or 0, reading.rows))

@@ -12,6 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from reconciler import jumpcloud as jc
+from reconciler import jumpcloud_lists
 from reconciler.http import Http, Limits, Pace
 from reconciler.model import Application, Directory, Status
 from reconciler.simulator.faults import Answer, Handler, InvalidJson, Rewrite, rewrite_rows, status
@@ -123,6 +124,18 @@ class Edit:
     def run(self, handle: Handler, request: Request) -> Answer:
         answer = handle(request)
         return rewrite_rows(answer, self.change, self.total) if isinstance(answer, Response) else answer
+
+
+@dataclass(frozen=True)
+class Headers:
+    """A fault that changes headers of an answer."""
+
+    change: dict[str, str]
+
+    def run(self, handle: Handler, request: Request) -> Answer:
+        answer = handle(request)
+        assert isinstance(answer, Response)
+        return replace(answer, headers={**answer.headers, **self.change})
 
 
 @dataclass(frozen=True)
@@ -545,12 +558,38 @@ def test_a_list_without_end_is_left() -> None:
             ask(server, whole)
 
 
-def test_a_nonsensical_total_is_not_paged() -> None:
-    simulator, _ = small(5)
+def test_a_list_of_more_rows_than_any_organisation_has_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jumpcloud_lists, "MAX_ROWS", 250)
+    for people, total in ((250, True), (251, True), (251, False)):
+        simulator, application = small(people)
+        with served(simulator, total_count_header=total) as server:
+            if people <= jumpcloud_lists.MAX_ROWS:
+                agrees(ask(server, whole), simulator, application)
+                continue
+            with pytest.raises(jc.UnexpectedReply, match="more than 250 rows"):
+                ask(server, whole)
+
+
+@pytest.mark.parametrize("total", ["9999999999", "1" * 5000, "-1", "9.5", "many", ""])
+def test_a_total_in_a_header_that_can_be_none_counts_as_none(total: str) -> None:
+    simulator, application = small(230, groups=3)
     with served(simulator) as server:
-        server.faults.add(Edit(lambda rows: rows, total=10**15), target=USERS_IN_SCOPE)
-        with pytest.raises(jc.UnexpectedReply, match="announces"):
-            ask(server, whole)
+        server.faults.add(Headers({"x-total-count": total}), target="/api/v2/")
+        agrees(ask(server, whole), simulator, application)
+        assert len(requests(server, "/applications/")) < 20
+
+
+@pytest.mark.parametrize("total", [9999999999, -1, 9.5, "many", [], {}, True, None])
+def test_a_total_in_an_envelope_that_can_be_none_counts_as_none(total: Any) -> None:
+    simulator, application = small(230, 20)
+    stranger = next(one for one in simulator.organization().users if one not in simulator.in_scope(application))
+    with served(simulator) as server:
+        server.faults.add(Edit(lambda rows: rows, total=total), target="/api/(applications|systemusers|search)")
+        agrees(ask(server, whole), simulator, application)
+        found = ask(server, lambda client: client.statuses([stranger]))
+        assert found == {stranger: Status.ACTIVE}
+        server.faults.add(status(403), target=f"/api/systemusers/{stranger}")
+        assert ask(server, lambda client: client.status_of(stranger)) is Status.ACTIVE
 
 
 # -- the application --------------------------------------------------------------------------------------------------

@@ -848,6 +848,16 @@ def test_a_list_that_cannot_be_whole_has_failed(broken: Callable[[int, int], Any
         assert isinstance(stage.fails(listing), scim.IncompleteRead)
 
 
+def test_a_total_of_more_than_any_node_has_counts_as_none() -> None:
+    everybody = people(1200)
+
+    def absurd(start: int, count: int) -> Any:
+        return page(everybody[start - 1 :][:count], 10**12)
+
+    with world(Pages(absurd)) as stage:
+        assert len(stage.run(listing).users) == 1200
+
+
 def test_a_list_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scim, "MAX_LISTED", 100)
 
@@ -856,7 +866,7 @@ def test_a_list_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
 
     with world(Pages(endless)) as stage:
         assert "more than 100 users" in str(stage.fails(listing))
-        assert len(stage.sent) == 5
+        assert len(stage.sent) == 6
 
 
 @pytest.mark.parametrize(
