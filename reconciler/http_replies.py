@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -41,24 +41,20 @@ class Reply:
     """The boot time (`Clock.boottime`) at which its head was there."""
 
     def json(self) -> Any:
-        """The body as JSON; BadReply where it isn't, is nested too deep or holds a non-finite number."""
+        """The body as JSON; BadReply where it isn't or is nested too deep. A value in it that is none is an `Odd`."""
         if not self.body:
             problem = "the reply is empty where JSON was expected"
         elif sum(map(self.body.count, (b"{", b"[", b","))) > MAX_PARTS:
             problem = "the reply holds more values than any answer of this service should"
         else:
             try:
-                return _DECODER.decode(self.body.decode("utf-8-sig"))
-            except UnicodeDecodeError:
-                problem = "the reply is not valid UTF-8"
+                return _decoded(self.body)
             except RecursionError:
                 problem = "the reply is JSON nested too deep"
             except json.JSONDecodeError as error:
                 kind = self.headers.get("content-type", "")
                 page = " but a web page" if "html" in kind.lower() else ""
                 problem = f"the reply is not JSON{page} (line {error.lineno}, column {error.colno})"
-            except ValueError:
-                problem = "the reply holds a number that cannot be represented"
         # Raised out here so that the body does not hang on the error as the context of a JSONDecodeError.
         raise BadReply(
             self.call,
@@ -69,18 +65,76 @@ class Reply:
         )
 
 
-def _not_finite(literal: str) -> float:
+class Odd:
+    """A value that cannot be read, in a document that can: neither text, number, list nor anything else that is asked
+    for, and equal to no other."""
+
+    def __repr__(self) -> str:
+        return "Odd()"
+
+
+_TEXT = re.compile(r'"([^"\\]*+(?:\\.?+[^"\\]*+)*+)(")?+([ \t\n\r]*+:)?+', re.DOTALL)
+"""A text in JSON, its end, and the colon that makes a key of it. A text without an end goes to that of the document, so
+that no part of it is searched twice."""
+_ODDITY = re.compile("[\x00-\x1f\udc80-\udcff]")
+"""A control character, which a text may hold as an escape only, or a byte that is not UTF-8."""
+_ODD_KEY = "\ufffd"
+
+
+def _decoded(body: bytes) -> Any:
+    """The document; raises JSONDecodeError and RecursionError.
+
+    One record must not stop everybody, so the second attempt gives up single texts and numbers, and nothing of the
+    form: a document that was cut is none.
+    """
+    try:
+        return _STRICT.decode(body.decode("utf-8-sig"))
+    except ValueError:
+        text = body.decode("utf-8-sig", "surrogateescape")
+    return _LENIENT.decode(_TEXT.sub(_without_oddity, text))
+
+
+def _without_oddity(found: re.Match[str]) -> str:
+    """A text as it is where it can be one, or has no end; else a literal, or a key, that is read as odd."""
+    text, end, colon = found.groups()
+    if not end or not _ODDITY.search(text):
+        return found[0]
+    return f'"{_ODD_KEY}":' if colon else "NaN"
+
+
+def _of_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any] | Odd:
+    """An object; odd as a whole where a key is, since nobody can tell which of its fields is missing then."""
+    found = dict(pairs)
+    return Odd() if _ODD_KEY in found else found
+
+
+def _refused(literal: str) -> float:
     raise ValueError(literal)
 
 
-def _finite_float(literal: str) -> float:
-    value = float(literal)
-    if not math.isfinite(value):
-        raise ValueError(literal)
-    return value
+def _finite_or(otherwise: Callable[[str], Any]) -> Callable[[str], Any]:
+    def number(literal: str) -> Any:
+        value = float(literal)
+        return value if math.isfinite(value) else otherwise(literal)
+
+    return number
 
 
-_DECODER = json.JSONDecoder(parse_constant=_not_finite, parse_float=_finite_float)
+def _odd(_: str) -> Odd:
+    return Odd()
+
+
+def _whole_number(literal: str) -> int | Odd:
+    try:
+        return int(literal)
+    except ValueError:  # Python makes no number of thousands of digits
+        return Odd()
+
+
+_STRICT = json.JSONDecoder(parse_constant=_refused, parse_float=_finite_or(_refused))
+_LENIENT = json.JSONDecoder(
+    parse_constant=_odd, parse_float=_finite_or(_odd), parse_int=_whole_number, object_pairs_hook=_of_pairs
+)
 
 
 @dataclass(frozen=True, slots=True)

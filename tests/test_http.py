@@ -32,6 +32,7 @@ from reconciler.http import (
     Unanswered,
     Unreachable,
 )
+from reconciler.http_replies import Odd
 
 TOKEN = "s3cret-token-0123456789"
 CREDENTIALS = {"x-api-key": TOKEN}
@@ -478,18 +479,40 @@ def test_a_reply_of_a_great_many_empty_lists_is_not_read() -> None:
         Reply(200, {}, body, Call("Keeper", "GET", "/Users")).json()
 
 
+CUT_OR_BROKEN = [
+    b"\xff",
+    b"\x01",
+    b"Na",
+    b"-NaN",
+    b'"\xff',
+    b'"a\x01',
+    b'"a\x01\\"',
+    b'["a\xff", 1',
+    b'{"a": NaN, "b": "c',
+    b'{"a": "\xff"',
+    b'{"a": "\xff", "b"}',
+    b'["\x01": 1]',
+    b'["\x01""\x01"]',
+    b'[1"\x01"]',
+    b'[-"\x01"]',
+    b'{"\xff" 1}',
+    b"{NaN: 1}",
+    b"[NaN] 1",
+    b'["\xff", "\\q"]',
+    b'["\xff"]\xff',
+    '["text"]'.encode("utf-16"),
+]
+"""Documents that are none, most of them beside a value that may be odd."""
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
         (b"", "empty"),
         (b"<html>", "not JSON but a web page"),
         (b'{"a": 1', "not JSON"),
-        (b'"\xff"', "UTF-8"),
         (b"[" * 100_000, "nested too deep"),
-        (b"NaN", "number"),
-        (b"[-Infinity]", "number"),
-        (b"1e999", "number"),
-        (b"9" * 5000, "number"),
+        *((body, "not JSON") for body in CUT_OR_BROKEN),
     ],
 )
 def test_what_is_no_json_is_said_clearly(body: bytes, said: str) -> None:
@@ -499,6 +522,48 @@ def test_what_is_no_json_is_said_clearly(body: bytes, said: str) -> None:
     assert said in str(caught.value)
     assert str(caught.value).startswith("Keeper: GET /Users: the reply ")
     assert caught.value.__context__ is None
+
+
+def parsed(body: bytes) -> Any:
+    return Reply(200, {}, body, Call("Keeper", "GET", "/Users")).json()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"NaN",
+        b"-Infinity",
+        b"1e999",
+        b"-" + b"9" * 5000 + b".5",
+        b"9" * 5000,
+        b'"\xff"',
+        b'"caf\xc3"',
+        b'"\xed\xa0\x80"',
+        b'"a\x01b"',
+        b'"a\nb \\" c"',
+        b'{"a": 1, "b\xff": 2}',
+    ],
+)
+def test_a_value_that_cannot_be_read_is_odd_and_spoils_no_other(value: bytes) -> None:
+    body = b'[{"id": 1, "x": ' + value + b', "y": ["a\\nb", "", 2.5]}, {"id": "1", "x": "\\ufffd\\"\\u0001"}]'
+    first, second = parsed(body)
+    odd = first.pop("x")
+    assert isinstance(odd, Odd) and odd != Odd() and not isinstance(odd, (str, int, float, list, dict))
+    assert first == {"id": 1, "y": ["a\nb", "", 2.5]} and second == {"id": "1", "x": '\ufffd"\x01'}
+    for end in range(len(body)):
+        with pytest.raises(BadReply):
+            parsed(body[:end])
+
+
+def test_a_record_with_a_key_that_cannot_be_read_is_odd_as_a_whole() -> None:
+    good, odd = parsed(b'[{"suspended": false}, {"susp\xffended" : true, "id": 1}]')
+    assert good == {"suspended": False} and isinstance(odd, Odd)
+
+
+@pytest.mark.parametrize("piece", [b'\\"', b"\\", b'"', b'"\xff"', b'"\x01" ', b'"" : ', b" "])
+def test_a_long_reply_that_is_no_json_takes_no_longer_than_it_must(piece: bytes) -> None:
+    with pytest.raises(BadReply):
+        parsed(b'"\xff' + piece * (2_000_000 // len(piece)))
 
 
 def test_json_with_a_byte_order_mark_or_a_key_twice_passes() -> None:

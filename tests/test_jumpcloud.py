@@ -14,6 +14,8 @@ from pydantic import SecretStr
 from reconciler import jumpcloud as jc
 from reconciler import jumpcloud_lists
 from reconciler.http import Http, Limits, Pace
+from reconciler.http_replies import Odd
+from reconciler.jumpcloud_replies import ApplicationRow, GraphRow, GroupRow, TokenReply, UserRow, parsed
 from reconciler.model import Application, Directory, Status
 from reconciler.simulator.faults import Answer, Handler, InvalidJson, Rewrite, rewrite_rows, status
 from reconciler.simulator.jumpcloud import JumpCloud as Simulator
@@ -1247,6 +1249,55 @@ def test_a_record_that_cannot_be_read_concerns_nobody_else_and_is_not_shown(way:
     assert len(differing) <= 1
     assert len(expected.groups.keys() - found.groups.keys()) <= 1
     assert set(found.users) <= set(simulator.in_scope(application))
+
+
+@dataclass(frozen=True)
+class Literally:
+    """A fault that puts these bytes where the answers have a text."""
+
+    text: str
+    literal: bytes
+
+    def run(self, handle: Handler, request: Request) -> Answer:
+        answer = handle(request)
+        assert isinstance(answer, Response)
+        return replace(answer, body=answer.body.replace(json.dumps(self.text).encode(), self.literal))
+
+
+@pytest.mark.parametrize("literal", [b"NaN", b"1e400", b"9" * 5000, b'"a\xff@example.com"', b'"a\x01@example.com"'])
+@pytest.mark.parametrize("field", ["email", "firstname", "state", "attributes"])
+def test_a_value_that_no_json_has_is_odd_in_its_own_field_only(field: str, literal: bytes) -> None:
+    simulator, application = small(40, groups=2)
+    one = min(simulator.in_scope(application))
+    with served(simulator) as server:
+        expected = ask(server, whole)
+        server.faults.add(Literally("here", literal), target=USERS)
+        server.faults.add(
+            Edit(lambda rows: [row | {field: "here"} if row["_id"] == one else row for row in rows]), target=USERS
+        )
+        found = ask(server, whole)
+    told = [(q.id, q.field) for q in found.quarantined]
+    assert told == ([] if field == "attributes" else [(one, field)])
+    changes: dict[str, Any] = {
+        "email": {"email": ""},
+        "firstname": {"given_name": ""},
+        "state": {"status": Status.UNKNOWN},
+    }
+    assert found.users == {**expected.users, one: replace(expected.users[one], **changes.get(field, {}))}
+
+
+def test_a_value_that_no_json_has_is_no_field_that_is_read() -> None:
+    for model in (UserRow, ApplicationRow, GroupRow, GraphRow):
+        for field in model.model_fields.keys() - {"id"}:
+            row = model.read({"id": NOBODY, "type": "user", field: Odd()})
+            assert (
+                row is None if field == "type" else row is not None and row.unreadable | {"paths"} == {field, "paths"}
+            )
+        assert model.read({"_id": Odd(), "id": NOBODY, "type": "user"}) is None
+        assert model.read(Odd()) is None
+    for document in (Odd(), {"results": Odd()}, {"access_token": Odd()}, {"access_token": "x", "expires_in": Odd()}):
+        with pytest.raises(jc.UnexpectedReply):
+            parsed(TokenReply if isinstance(document, dict) and "results" not in document else GraphRow, document, "it")
 
 
 @pytest.mark.parametrize("change", [{"email": 5}, {"_id": 5}, {"state": []}, {"firstname": {}}])

@@ -3,7 +3,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import pytest
@@ -1062,6 +1062,23 @@ def test_a_field_that_cannot_be_read_is_unknown_and_spoils_nothing_else(changes:
     assert odd.teams == (None if "groups" in unreadable else frozenset())
     assert all(odd.attributes[name] == "" for name in unreadable if name in odd.attributes)
     assert not found.users["1"].unreadable and not found.unread
+
+
+@pytest.mark.parametrize("field", ["userName", "externalId", "displayName", "active", "groups", "name", "title"])
+@pytest.mark.parametrize("literal", [b"NaN", b"9" * 5000, b'"u2\xff@example.com"', b'[{"value": "t1\x01"}]'])
+def test_a_value_that_no_json_has_is_odd_in_its_own_field_only(field: str, literal: bytes) -> None:
+    document = page([person(1), person(2, **{field: "here"}), person(3)], 3)
+
+    class Literally(Lists):
+        def handle(self, request: Request) -> Response:
+            answer = super().handle(request)
+            return replace(answer, body=answer.body.replace(b'"here"', literal))
+
+    with world(Literally(document["Resources"], [])) as stage:
+        found = stage.run(listing)
+    assert {one for one, user in found.users.items() if user.unreadable} == ({"2"} if field != "title" else set())
+    assert field == "title" or field in found.users["2"].unreadable
+    assert {"1", "3"} < found.users.keys()
 
 
 def test_a_user_without_a_state_is_neither_locked_nor_not() -> None:
