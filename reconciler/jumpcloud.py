@@ -280,7 +280,11 @@ class JumpCloud:
     async def _gone(
         self, missing: Iterable[str], groups: Mapping[str, Group], teams: Mapping[str, Collection[str]]
     ) -> frozenset[str]:
-        """Whoever bears the name of a group's team may be to take it over, which asks for the group's end."""
+        """Whoever bears the name of a group's team may be to take it over, which asks for the group's end.
+
+        That a record is not there is believed where the list of all groups lacks the group too, and where the record
+        of a group that is there can be read.
+        """
         names = {normal(group.name).casefold() for group in groups.values()}
         asked = sorted(one for one in missing if is_jumpcloud_id(one) and _named_in(teams[one], names))[:ALONE]
 
@@ -288,7 +292,14 @@ class JumpCloud:
             return await self._group(group_id) is None
 
         answers = await together(_attempted(is_gone(group_id)) for group_id in asked)
-        return frozenset(group_id for group_id, (gone, _) in zip(asked, answers, strict=True) if gone)
+        gone = frozenset(group_id for group_id, (gone, _) in zip(asked, answers, strict=True) if gone)
+        if not gone:
+            return gone
+        listed, _ = await _attempted(self._named(gone))
+        there, _ = await _attempted(self._group(min(groups)))
+        if listed is None or listed.odd or there is None:
+            return frozenset()
+        return gone - listed.values.keys()
 
     async def groups_in_scope(self) -> frozenset[str]:
         """The ids of the groups in the application's own list; raises JumpCloudError where a row of it can't be read,

@@ -868,6 +868,38 @@ def test_a_group_is_gone_by_its_record_and_only_a_namesake_makes_it_be_asked_for
         assert not ask(server, work).gone_groups
 
 
+GROUP_RECORDS = "/api/v2/usergroups/"
+NO_END_OF_A_GROUP: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "no record of any group": (GROUP_RECORDS, lambda _: status(404)),
+    "no record of any group can be read": (GROUP_RECORDS, lambda _: status(403)),
+    "the list shows it": (GROUPS, lambda group: Edit(lambda rows: [*rows, {"id": group, "name": "Former"}])),
+    "the list shows it without a name": (GROUPS, lambda group: Edit(lambda rows: [*rows, {"id": group, "name": 5}])),
+    "the list has a row without an id": (GROUPS, lambda _: Edit(lambda rows: [*rows, {"id": 5, "name": "Former"}])),
+    "the list cannot be had": (GROUPS, lambda _: status(503)),
+}
+
+
+@pytest.mark.parametrize("way", [*NO_END_OF_A_GROUP, "nothing else"])
+def test_a_group_without_a_record_is_not_gone_where_anything_says_else(way: str) -> None:
+    simulator, application = small(3, groups=2)
+    group, name = min(simulator.groups_in_scope(application).items())
+    simulator.delete_group(group)
+    simulator.bind_group(application, simulator.add_group(name))
+
+    async def work(client: jc.JumpCloud) -> Directory:
+        return await client.read_directory(await client.read_scope(None, {group: {name}}), (), None)
+
+    with served(simulator) as server:
+        if way in NO_END_OF_A_GROUP:
+            target, fault = NO_END_OF_A_GROUP[way]
+            server.faults.add(status(404), target=GROUP_RECORDS + group)
+            # The first page of the list, with the names of all groups in scope, is as it was.
+            server.faults.add(fault(group), target=target, skip=1 if target == GROUPS else 0)
+        found = ask(server, work)
+    assert set(found.groups) == set(simulator.groups_in_scope(application))
+    assert found.gone_groups == (set() if way in NO_END_OF_A_GROUP else {group})
+
+
 def test_names_come_from_the_list_of_groups_in_nfc() -> None:
     simulator, application = small(1)
     [group] = simulator.groups_in_scope(application)
