@@ -67,6 +67,9 @@ NEAR = 3
 ALONE = 20
 """How many records that a list lacks are read one by one."""
 
+BESIDE = 10
+"""How many people are searched for besides, to see that a search finds anybody."""
+
 _USERS = {"fields": UserRow.FIELDS}
 _SUSPENDED = {"filter[or][0]": "state:$eq:SUSPENDED", "filter[or][1]": "suspended:$eq:true"}
 _REFUSED = (400, 403, 404)
@@ -147,6 +150,7 @@ class JumpCloud:
         Asks the list for named fields only: the record of a single application holds the SAML signing key.
         """
         self._search_works = True
+        self._no_witness.clear()
         one = await self._application_by_id(self._wanted) if is_jumpcloud_id(self._wanted) else None
         found = [one] if one else []
         if not found:
@@ -647,29 +651,30 @@ class JumpCloud:
         """
         pages = max(1, -(-len(active) // PAGE))
         found, _ = await _attempted(self._filtered_by_suspension(pages))
-        if found is not None and not await self._is_suspended_still(witness - found):
-            return found
         wanted = frozenset(filter(is_jumpcloud_id, active))
+        if found is not None and not await self._is_suspended_still(witness - found, sorted(found | wanted)[:BESIDE]):
+            return found
         users, _ = await _attempted(self._search(wanted, "", None))
-        if users is None:
-            users = (await self._listed(wanted, None, None)).values
+        if not users:
+            users = (await self._listed(wanted, None, None)).values if wanted else {}
         return frozenset(user.id for user, _ in users.values() if user.status is Status.SUSPENDED)
 
-    async def _is_suspended_still(self, witness: Set[str]) -> bool:
+    async def _is_suspended_still(self, witness: Set[str], beside: Collection[str]) -> bool:
         """Whether one of these users, as far as one request can tell, is suspended still.
 
-        Whoever is not, deleted users among them, is asked for no more.
+        Whoever is not, deleted users among them, is asked for no more until the application is read again. A search
+        that finds nobody, not even one of those `beside`, says nothing of anybody: then one is asked for alone.
         """
-        asked = sorted(one for one in witness - self._no_witness if is_jumpcloud_id(one))[:PAGE]
+        asked = sorted(one for one in witness - self._no_witness if is_jumpcloud_id(one))[: PAGE - BESIDE]
         if not asked:
             return False
-        found, _ = await _attempted(self._search(asked, "", None))
-        if found is None:
+        found, _ = await _attempted(self._search({*asked, *beside}, "", None))
+        if not found:
             user, problem = await _attempted(self.record(asked[0]))
             if problem:
                 return False
             asked, found = asked[:1], {} if user is None else {user.id: (user, frozenset())}
-        suspended = {user.id for user, _ in found.values() if user.status is Status.SUSPENDED}
+        suspended = {one for one in asked if one in found and found[one][0].status is Status.SUSPENDED}
         self._no_witness |= set(asked) - suspended
         return bool(suspended)
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.jumpcloud import JumpCloud
 from reconciler.model import Status
 from reconciler.simulator.faults import Rewrite, status
 from reconciler.simulator.jumpcloud import JumpCloud as Simulator
@@ -69,6 +70,40 @@ def test_a_witness_who_is_suspended_no_more_proves_nothing_against_the_filter() 
     with served(simulator) as server:
         assert ask(server, lambda client: client.suspended(active, {former, "no id"})) == suspended
         assert len(requests(server, "/api/search/")) == 1, "for the witness"
+
+
+@pytest.mark.parametrize("fault", [Rewrite(keep=0, total=0), status(503)])
+@pytest.mark.parametrize("others", [0, 120])
+def test_a_witness_outlives_a_search_that_finds_nobody(fault: Any, others: int) -> None:
+    simulator, active, suspended = with_suspended()
+    # Deleted people, most of what was ever suspended, do not stand before the one who still is.
+    witness = {min(suspended), *(f"{number:024x}" for number in range(others))}
+
+    async def rounds(client: JumpCloud) -> list[frozenset[str]]:
+        server.faults.add(Rewrite(keep=0, total=0), target=FILTERED)
+        search = server.faults.add(fault, target="/api/search/")
+        first = await client.suspended(active, witness)
+        server.faults.remove(search)
+        return [first, *[await client.suspended(active, witness) for _ in range(1 + others // 90)]]
+
+    with served(simulator) as server:
+        first, *_, last = ask(server, rounds)
+    assert last == suspended and (others or first == suspended)
+
+
+def test_somebody_who_is_suspended_again_bears_witness_again() -> None:
+    simulator, active, suspended = with_suspended()
+    former = next(one for one in active if one not in suspended)
+
+    async def rounds(client: JumpCloud) -> list[frozenset[str]]:
+        server.faults.add(Rewrite(keep=0, total=0), target=FILTERED)
+        found = [await client.suspended(active, {former})]
+        simulator.suspend(former)
+        await client.application()
+        return [*found, await client.suspended(active, {former})]
+
+    with served(simulator) as server:
+        assert ask(server, rounds) == [frozenset(), suspended | {former}]
 
 
 def test_a_search_that_is_not_to_be_relied_on_gives_way_to_the_whole_list() -> None:
