@@ -278,8 +278,9 @@ class Confirmation:
         return Doubt(False, "; ".join(words), absent, still) if words else None
 
 
-async def why_not_lock(subject: Subject, rule: Rule, jumpcloud: JumpCloud) -> str:
-    """Why a single read does not bear out that this user has to be locked; "" where it does. Raises JumpCloudError."""
+async def why_not_lock(subject: Subject, rule: Rule | None, jumpcloud: JumpCloud) -> str:
+    """Why a single read does not bear out that this user has to be locked; "" where it does. Without a `rule`, any way
+    to leave will do. Raises JumpCloudError."""
     if not subject.jumpcloud_id:
         # Taken over by a person as somebody whom JumpCloud does not know.
         person = await jumpcloud.person(email=subject.name)
@@ -298,7 +299,9 @@ async def why_not_lock(subject: Subject, rule: Rule, jumpcloud: JumpCloud) -> st
     if paths.bound:
         return "missing from the list, but bound to the application when read alone"
     if status is None:
-        return ""
+        # The same cycle was shown a record. Whoever was deleted since is missing from the next one.
+        contradicted = rule is Rule.LEFT and paths.gone
+        return "with a record in JumpCloud's list, but without one when read alone" if contradicted else ""
     if rule is Rule.DELETED:
         return "missing from the list of users, but there when read alone"
     return "" if status is Status.ACTIVE else "read again, the own record is in a state that says nothing about access"
@@ -326,7 +329,7 @@ async def unconfirmed_locks(leavers: Iterable[Subject], jumpcloud: JumpCloud) ->
 
 async def _lock_in_doubt(subject: Subject, jumpcloud: JumpCloud) -> str:
     try:
-        return await why_not_lock(subject, Rule.LEFT, jumpcloud)
+        return await why_not_lock(subject, None, jumpcloud)
     except JumpCloudError as error:
         return f"the read that should confirm that they have left failed: {error}"
 

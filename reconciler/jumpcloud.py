@@ -109,12 +109,13 @@ class Scope:
 @dataclass(frozen=True, slots=True)
 class Paths:
     """How one user is bound to the application, by the user's own list of applications. `unclear`: perhaps through
-    other groups too, since a path can't be read."""
+    other groups too, since a path can't be read. `gone`: the user has neither such a list nor a record."""
 
     bound: bool
     direct: bool
     groups: frozenset[str]
     unclear: bool = False
+    gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -715,8 +716,15 @@ class JumpCloud:
 
     async def status_of(self, user_id: str, /) -> Status | None:
         """The status in the user's own record, or by a search where that can't be read; None where JumpCloud says that
-        there is no such user."""
+        there is no such user.
+
+        A search, which may be behind, stands for a missing record too, but only where the user's own list of
+        applications has this one.
+        """
         known = await self._user(user_id)
+        if known is None and (found := await self._search_one(user_id)) is not None:
+            paths = await self._own_paths(user_id)
+            known = found if paths is not None and paths.bound else None
         return None if known is None else known[0].status
 
     async def application_paths(self, user_id: str, /) -> Paths:
@@ -725,6 +733,15 @@ class JumpCloud:
         That the application is not in it is said only by the whole list, read to its end, each row of it, or by 404 or
         410 for a user whose own record is gone too.
         """
+        found = await self._own_paths(user_id)
+        if found is not None:
+            return found
+        if await self._user(user_id) is not None:
+            raise UnexpectedReply(f"JumpCloud has a record of user {user_id}, and no list of their applications")
+        return replace(_UNBOUND, gone=True)
+
+    async def _own_paths(self, user_id: str) -> Paths | None:
+        """The paths in the user's own list of applications; None where JumpCloud says that there is no such list."""
         _, application = await self._application()
         path = f"/api/v2/users/{checked_id(user_id)}/applications"
 
@@ -734,8 +751,8 @@ class JumpCloud:
         try:
             first = await page(0)
         except UnexpectedReply as error:
-            if error.status in _GONE and await self._user(user_id) is None:
-                return _UNBOUND
+            if error.status in _GONE:
+                return None
             raise
         ways = next((row.ways for row in first.rows if row.id == application.id), None)
         if ways is None:

@@ -13,7 +13,7 @@ from reconciler.jumpcloud import GroupScope, JumpCloudError, Paths, Person
 from reconciler.model import USER_NAME, Group, KeeperTeam, KeeperUser, Status, User
 from reconciler.plan import Operation
 
-NOBODY = Paths(bound=False, direct=False, groups=frozenset())
+NOBODY = Paths(bound=False, direct=False, groups=frozenset(), gone=True)
 
 
 async def _no_pause(_: float) -> None:

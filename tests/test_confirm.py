@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.confirm import MOST_IN_DRY_RUN, Confirmation, Finding, preview
+from reconciler.confirm import MOST_IN_DRY_RUN, Confirmation, Finding, preview, unconfirmed_locks
 from reconciler.evidence_age import Stamp, answered
 from reconciler.model import Status, User
 from reconciler.pace import Clock
@@ -54,7 +54,7 @@ def sent(plan: Plan) -> list[Operation]:
         (Rule.LEFT, ADA, False),
         (Rule.LEFT, user(1, direct=True), False),
         (Rule.LEFT, replace(ADA, status=Status.SUSPENDED), True),
-        (Rule.LEFT, None, True),
+        (Rule.LEFT, None, False),
     ],
 )
 def test_a_lock_goes_when_the_own_record_says_so_and_is_put_off_else(
@@ -63,6 +63,21 @@ def test_a_lock_goes_when_the_own_record_says_so_and_is_put_off_else(
     plan = confirmed(JumpCloud([own_record] if own_record else []), lock(rule))  # type: ignore[list-item]
     assert bool(sent(plan)) is goes
     assert [notice.kind for notice in plan.notices] == ([] if goes else [NoticeKind.UNCONFIRMED])
+
+
+def test_whoever_was_listed_and_has_no_record_is_locked_where_their_applications_show_that_they_left() -> None:
+    class Hidden(JumpCloud):
+        async def status_of(self, user_id: str, /) -> Status | None:
+            return None
+
+    assert sent(confirmed(Hidden([user(1)]), lock(Rule.LEFT)))
+    assert not sent(confirmed(Hidden([ADA]), lock(Rule.LEFT)))
+
+
+def test_a_lock_is_taken_for_ours_whichever_way_somebody_left() -> None:
+    for left in ([], [user(1)], [replace(ADA, status=Status.SUSPENDED)]):
+        assert not asyncio.run(unconfirmed_locks([lock(Rule.LEFT).subject], JumpCloud(left)))
+    assert asyncio.run(unconfirmed_locks([lock(Rule.LEFT).subject], JumpCloud([ADA])))
 
 
 def test_a_ghost_is_locked_when_nobody_in_scope_has_the_address() -> None:

@@ -13,10 +13,12 @@ from pydantic import SecretStr
 
 from reconciler import jumpcloud as jc
 from reconciler import jumpcloud_lists
+from reconciler.confirm import why_not_lock
 from reconciler.http import Http, Limits, Pace
 from reconciler.http_replies import Odd
 from reconciler.jumpcloud_replies import ApplicationRow, GraphRow, GroupRow, TokenReply, UserRow, parsed
 from reconciler.model import Application, Directory, Status
+from reconciler.plan import Rule, Subject
 from reconciler.simulator.faults import Answer, Handler, InvalidJson, Rewrite, rewrite_rows, status
 from reconciler.simulator.jumpcloud import JumpCloud as Simulator
 from reconciler.simulator.jumpcloud_v1 import PRIVATE_KEY
@@ -1078,6 +1080,49 @@ def test_deleted_is_who_has_no_record_and_is_not_bound(code: int) -> None:
         assert hidden is not None and hidden.user.bound and hidden.user.status is Status.UNKNOWN
         server.faults.add(status(code), target=f"users/{one}/applications")
         assert ask(server, lambda client: client.person(id=one)) is None
+
+
+@pytest.mark.parametrize("code", [404, 410])
+def test_a_search_stands_for_a_missing_record_of_somebody_who_is_bound(code: int) -> None:
+    simulator, application = small(2, 1)
+    one = min(simulator.in_scope(application))
+    outside = next(user for user in simulator.organization().users if user not in simulator.in_scope(application))
+
+    async def status_and_scope(client: jc.JumpCloud, user_id: str) -> tuple[Status | None, bool]:
+        return await client.status_of(user_id), (await client.application_paths(user_id)).bound
+
+    with served(simulator) as server:
+        server.faults.add(status(code), target="/api/systemusers/")
+        assert ask(server, lambda client: status_and_scope(client, one)) == (Status.ACTIVE, True)
+        assert ask(server, lambda client: status_and_scope(client, outside)) == (None, False)
+        lock = Subject("user", "ada@example.com", outside, "1")
+        assert ask(server, lambda client: why_not_lock(lock, Rule.LEFT, client)) == ""
+        simulator.suspend(one)
+        assert ask(server, lambda client: status_and_scope(client, one)) == (Status.SUSPENDED, True)
+        # The search alone may be behind.
+        applications = server.faults.add(status(code), target="/api/v2/users/")
+        assert ask(server, lambda client: status_and_scope(client, one)) == (None, False)
+        assert "without one when read alone" in ask(server, lambda client: why_not_lock(lock, Rule.LEFT, client))
+        server.faults.remove(applications)
+        server.faults.add(status(403), target="/api/v2/users/")
+        with pytest.raises(jc.Unauthorized):
+            ask(server, lambda client: client.status_of(one))
+
+
+def test_the_end_of_a_deleted_person_takes_six_requests() -> None:
+    simulator, application = small(2)
+    one = min(simulator.in_scope(application))
+    simulator.delete_user(one)
+
+    async def work(client: jc.JumpCloud) -> str:
+        await client.application()
+        server.requests.clear()
+        return await why_not_lock(Subject("user", "ada@example.com", one, "1"), Rule.DELETED, client)
+
+    with served(simulator) as server:
+        server.faults.add(status(404), target=f"users/{one}/applications")
+        assert ask(server, work) == ""
+        assert [len(requests(server, part)) for part in ("systemusers/", "/applications", "search")] == [2, 3, 1]
 
 
 @pytest.mark.parametrize("read", ["application_paths", "groups_of"])
