@@ -87,6 +87,7 @@ a list without an end."""
 DETAIL_LENGTH = 200
 """Characters of a service's own words that an error repeats."""
 
+_DIFFERING = "Keeper lists it more than once, and not the same each time"
 _CORE = "urn:ietf:params:scim:schemas:core:2.0:"
 _PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 _SECRET = re.compile(r"[A-Za-z0-9_+/=-]{32,}")
@@ -189,7 +190,8 @@ class Keeper:
 
         Known ids that the lists do not show are asked for one by one, since a list is no proof of absence: they are in
         the result, or `absent` after a 404 or 410, or `unread` where the answer is another. Likewise whatever only one
-        of several readings showed: overlooked, it would get a second account or team. Nor is a list, which may be
+        of several readings showed: overlooked, it would get a second account or team. Rows of one id that differ say
+        nothing but that there is a record, which is asked for too. Nor is a list, which may be
         stale, proof that one of the `locked` was unlocked: they are asked for too. Raises IncompleteRead for a list
         that does not add up, or of which more than ten rows and more than 5 % cannot be read.
         """
@@ -201,6 +203,8 @@ class Keeper:
         lost_teams = sorted((glimpsed_teams.keys() | set(known_teams)) - teams.keys())
         more_users, unread_users = await self._one_by_one(_USERS, [*lost_users, *unlocked])
         more_teams, unread_teams = await self._one_by_one(_TEAMS, lost_teams)
+        unread_users |= dict.fromkeys(user_list.differing - more_users.keys() - unread_users.keys(), _DIFFERING)
+        unread_teams |= dict.fromkeys(team_list.differing - more_teams.keys() - unread_teams.keys(), _DIFFERING)
         users = {id: user for id, user in users.items() if id not in unread_users} | more_users
         teams = teams | more_teams
         known = users.keys() | unread_users.keys(), teams.keys() | unread_teams.keys()
@@ -311,7 +315,7 @@ class Keeper:
                     subject, done, problem=f"Keeper shows more than {MAX_LISTED} {kind.word}s"
                 ) from None
             if reading.adds_up:
-                return _readable(kind, reading), glimpsed
+                return _believable(kind, reading, glimpsed)
             if ended and reading.ended and ended[-1].found.keys() == reading.found.keys():
                 logger.warning(
                     "Keeper announces {} {}s and lists {}, twice the same: going on with these",
@@ -319,7 +323,7 @@ class Keeper:
                     kind.word,
                     reading.rows,
                 )
-                return _readable(kind, reading), glimpsed
+                return _believable(kind, reading, glimpsed)
             glimpsed |= reading.found
             if reading.ended:
                 ended.append(reading)
@@ -327,7 +331,7 @@ class Keeper:
             before, last = ended[-2:]
             logger.warning("Keeper's list of {}s changed in {} readings: two are taken together", kind.word, READS)
             both = {id: one for id, one in last.found.items() if id in before.found}
-            return _readable(kind, replace(last, found=both)), glimpsed
+            return _believable(kind, replace(last, found=both), glimpsed)
         raise IncompleteRead(
             subject,
             done,
@@ -509,12 +513,17 @@ def _few(number: int) -> int:
     return max(10, number // 20)
 
 
-def _readable(kind: _Kind[_R], reading: Reading[_R]) -> Reading[_R]:
-    """The reading itself; raises IncompleteRead where too much of it cannot be read to trust the rest."""
-    odd = [one for one in reading.found.values() if one.unreadable]
-    number = len(odd) + len(reading.nameless)
+def _believable(kind: _Kind[_R], reading: Reading[_R], glimpsed: dict[str, _R]) -> tuple[Reading[_R], dict[str, _R]]:
+    """The reading, and what is glimpsed besides, the records that differ from row to row among it.
+
+    Raises IncompleteRead where too much of it cannot be read to trust the rest.
+    """
+    odd = [one for one in reading.found.values() if one.unreadable and one.id not in reading.differing]
+    number = len(odd) + len(reading.nameless) + len(reading.differing)
     if number <= _few(reading.rows):
-        return reading
+        differing = {id: one for id, one in reading.found.items() if id in reading.differing}
+        sure = {id: one for id, one in reading.found.items() if id not in differing}
+        return replace(reading, found=sure), glimpsed | differing
     first = f"{odd[0].unreadable[0]} of the {kind.word} with the id {odd[0].id}" if odd else "an id"
     raise IncompleteRead(
         *_list_of(kind), problem=f"{number} of {reading.rows} {kind.word}s cannot be read, among others {first}"

@@ -24,7 +24,8 @@ class EndlessList(Exception):
 
 @dataclass(slots=True)
 class Reading(Generic[R]):
-    """One reading of a whole list: the records by id, and the distinct rows without a usable id.
+    """One reading of a whole list: the records by id, and the distinct rows without a usable id. `differing` are the
+    ids of several rows that are not the same: none of them is to be believed.
 
     `ended`: the page behind the last row was empty. `totals` are those that the pages announced; `of_pages` says that
     each announced no more than its own rows.
@@ -32,6 +33,7 @@ class Reading(Generic[R]):
 
     found: dict[str, R] = field(default_factory=dict)
     nameless: dict[str, Any] = field(default_factory=dict)
+    differing: set[str] = field(default_factory=set)
     totals: set[int] = field(default_factory=set)
     of_pages: bool = True
     ended: bool = False
@@ -108,7 +110,8 @@ class List(Generic[R]):
             except ValueError:
                 reading.nameless[repr(row)] = row
             else:
-                reading.found[id] = record
+                if reading.found.setdefault(id, record) != record:
+                    reading.differing.add(id)
         self._start += rows
         if reading.rows > self._most:
             raise EndlessList

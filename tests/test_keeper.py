@@ -1064,6 +1064,51 @@ def test_a_field_that_cannot_be_read_is_unknown_and_spoils_nothing_else(changes:
     assert not found.users["1"].unreadable and not found.unread
 
 
+class Twice(Lists):
+    """A service that lists a user and a team twice, not the same each time; `alone` is the status of their records."""
+
+    def __init__(self, alone: int) -> None:
+        users = [person(1), person(2), person(2, userName="u7@example.com"), person(3), person(3)]
+        teams = [{"id": "t1", "displayName": name} for name in ("Sales", "Vault")]
+        super().__init__(users, teams)
+        self.alone = alone
+
+    def handle(self, request: Request) -> Response:
+        alone = {"/Users/2": person(2), "/Groups/t1": {"id": "t1", "displayName": "Vault"}}.get(request.path)
+        return Response.of_json(self.alone, alone) if alone else super().handle(request)
+
+
+@pytest.mark.parametrize("alone", [200, 403, 404, 500])
+@pytest.mark.parametrize("known", [("2", "t1"), ()])
+def test_of_rows_of_one_id_that_differ_none_is_believed(alone: int, known: tuple[str, ...]) -> None:
+    with world(Twice(alone)) as stage:
+        found = stage.run(lambda keeper: keeper.listing(known[:1], known[1:]))
+    assert found.users["1"].attributes["userName"] == "u1@example.com" and "3" in found.users
+    assert not found.absent
+    if alone == 200:
+        assert found.users["2"].attributes["userName"] == "u2@example.com"
+        assert found.teams["t1"].attributes["displayName"] == "Vault" and not found.unread
+    else:
+        assert found.users.keys() == {"1", "3"} and not found.teams
+        assert [(one.type, one.keeper_id) for one in found.unread] == [("user", "2"), ("team", "t1")]
+
+
+@pytest.mark.parametrize("count", [10, 11])
+def test_many_rows_that_differ_are_no_list(count: int) -> None:
+    rows = [row for number in range(count) for row in (person(number), person(number, active=False))]
+
+    class Differing(Lists):
+        def handle(self, request: Request) -> Response:
+            number = request.path.rpartition("/")[2]
+            return Response.of_json(200, person(int(number))) if number.isdigit() else super().handle(request)
+
+    with world(Differing(rows, [])) as stage:
+        if count > 10:
+            assert "11 of 11 users cannot be read" in str(stage.fails(listing))
+        else:
+            assert all(one.active for one in stage.run(listing).users.values())
+
+
 @pytest.mark.parametrize("field", ["userName", "externalId", "displayName", "active", "groups", "name", "title"])
 @pytest.mark.parametrize("literal", [b"NaN", b"9" * 5000, b'"u2\xff@example.com"', b'[{"value": "t1\x01"}]'])
 def test_a_value_that_no_json_has_is_odd_in_its_own_field_only(field: str, literal: bytes) -> None:
