@@ -31,7 +31,7 @@ from reconciler.model import (
     typed,
 )
 from reconciler.pairs import Match, tied_to_another
-from reconciler.pilot import remembered
+from reconciler.pilot import misnamed, remembered
 from reconciler.policy import Policy
 
 
@@ -343,6 +343,7 @@ class _Users:
 
 def _remember(result: Match, directory: Directory, policy: Policy, now: datetime) -> None:
     user_of = {keeper_id: user_id for user_id, keeper_id in result.account_of.items()}
+    pilot_misnamed = misnamed(policy, directory)
     for keeper_id, account in result.accounts.items():
         user = directory.users.get(user_of.get(keeper_id, account.jumpcloud_id))
         protected_as = protection(policy, user, account)
@@ -363,7 +364,7 @@ def _remember(result: Match, directory: Directory, policy: Policy, now: datetime
             left_at=account.left_at if undecided else None if in_scope else account.left_at or now,
             protected_as=protected_as,
             takeover=Takeover.NONE,
-            pilot=remembered(policy, directory, user, account),
+            pilot=remembered(policy, directory, user, account, misnamed=pilot_misnamed),
             locked_by_us=(account.locked_by_us and not (in_scope and account.active) and not leaves_again)
             # Who left, went out of this node and is back is created anew like anybody whom we had locked.
             or (account.gone and account.left_at is not None and belongs),

@@ -1,7 +1,8 @@
 """The pilot (`policy.only`): the people for whom operations are sent. Pure.
 
 A person who left the scope is in the pilot if one of its entries named them when they were last in scope, and stands in
-the settings still. So a leaver of the pilot is locked, and another pilot later is not about those of the first.
+the settings still. So a leaver of the pilot is locked, and another pilot later is not about those of the first. With
+the name of a group its id is kept: a group that is renamed after its member left is the same entry under a new name.
 """
 
 from reconciler.addresses import alike_key
@@ -10,22 +11,30 @@ from reconciler.policy import Pilot, Policy
 
 
 def entries_for(policy: Policy, directory: Directory, user: User | None) -> frozenset[str]:
-    """List the entries of the pilot that name a user who is bound, as they are stored (`group:NAME`, `user:ADDRESS`);
-    none without a pilot."""
-    if policy.only is None or user is None or not user.bound:
+    """List the entries of the pilot that name a user who is bound, as they are stored (`group:NAME` with `id:GROUP`,
+    `user:ADDRESS`); none without a pilot."""
+    only = policy.only
+    if only is None or user is None or not user.bound:
         return frozenset()
-    names = {directory.groups[group].name for group in user.groups if group in directory.groups}
-    found = {f"group:{name}" for name in names}
-    return frozenset(found | {f"user:{alike_key(user.email)}"}) & _entries(policy.only)
+    groups = [directory.groups[group] for group in user.groups if group in directory.groups]
+    named = [group for group in groups if group.name in only.groups]
+    found = {f"group:{group.name}" for group in named} | {f"id:{group.id}" for group in named}
+    address = alike_key(user.email)
+    return frozenset(found | {f"user:{address}"} if address in only.users else found)
 
 
-def remembered(policy: Policy, directory: Directory, user: User | None, account: Account) -> frozenset[str]:
+def remembered(
+    policy: Policy, directory: Directory, user: User | None, account: Account, *, misnamed: bool
+) -> frozenset[str]:
     """Return the entries to store for an account: those of now for a user in scope, else those of when last in scope.
-    What JumpCloud does not say clearly takes none away."""
+
+    What JumpCloud does not say clearly takes none away, nor does a pilot that is `misnamed`.
+    """
     if user is None or not user.belongs:
-        return account.pilot
+        ids = {entry.removeprefix("id:") for entry in account.pilot} & directory.groups.keys()
+        return account.pilot | {f"group:{directory.groups[group].name}" for group in ids}
     now = entries_for(policy, directory, user)
-    return account.pilot | now if _unclear(directory, user) else now
+    return account.pilot | now if misnamed or _unclear(directory, user) else now
 
 
 def in_pilot(policy: Policy, directory: Directory, user: User | None, account: Account | None) -> bool:
@@ -53,14 +62,28 @@ def names_nobody(policy: Policy, directory: Directory) -> bool:
     )
 
 
+def misnamed(policy: Policy, directory: Directory) -> bool:
+    """Whether the pilot may be another one than was meant: a group of it was renamed, or an entry is misspelt.
+
+    An address that nobody in scope has is mostly that of a leaver. It counts only where the pilot names nobody.
+    """
+    groups, users = _unmatched(policy, directory)
+    return bool(groups) or (bool(users) and names_nobody(policy, directory))
+
+
 def unmatched(policy: Policy, directory: Directory) -> str:
     """Say which entries of the pilot name no group in scope, or no user; "" if each names one."""
-    if policy.only is None:
-        return ""
-    groups = policy.only.groups - {group.name for group in directory.groups.values()}
-    users = policy.only.users - {alike_key(user.email) for user in directory.users.values()}
+    groups, users = _unmatched(policy, directory)
     said = [f"no group in scope is named {name}" for name in sorted(groups)]
     return ", ".join([*said, *(f"nobody in scope has the address {address}" for address in sorted(users))])
+
+
+def _unmatched(policy: Policy, directory: Directory) -> tuple[frozenset[str], frozenset[str]]:
+    """The names of groups and the addresses in the pilot that are nobody's in scope."""
+    if policy.only is None:
+        return frozenset(), frozenset()
+    groups = policy.only.groups - {group.name for group in directory.groups.values()}
+    return groups, policy.only.users - {alike_key(user.email) for user in directory.users.values()}
 
 
 def _unclear(directory: Directory, user: User) -> bool:

@@ -438,6 +438,40 @@ def test_a_leaver_of_one_pilot_is_not_in_another_one_but_in_a_larger_one() -> No
     assert locks(gone, back, IT) == {u.email: False}
 
 
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        (Pilot(groups=frozenset({"I T"})), PILOTS),
+        (Pilot(groups=frozenset({"I T", "Sales"})), PILOTS),
+        (Pilot(users=frozenset({"nobody@example.com"})), PILOTS),
+        (IT.only, [group(8, "Sales"), group(9, "Informatics")]),
+    ],
+    ids=["misspelt", "one of two misspelt", "an address of nobody", "renamed"],
+)
+def test_a_pilot_that_is_misnamed_for_a_while_forgets_nobody(wrong: Pilot, named: list[Group]) -> None:
+    u = user(1, 9)
+    read = decide(directory([u], PILOTS), snapshot([account(u)]), IT).snapshot
+    meanwhile = replace(IT, only=wrong)
+    held = decide(directory([u], named), read, meanwhile).snapshot
+    gone = directory([user(1)], named)
+    assert locks(gone, held, meanwhile) == {u.email: meanwhile == IT}  # a leaver of the group by its old name
+    held = decide(gone, held, meanwhile).snapshot
+    name = next(group.name for group in named if group.id == jc(9))
+    assert locks(gone, held, replace(IT, only=Pilot(groups=frozenset({name})))) == {u.email: True}
+    # Once the pilot is right again, whoever is in scope and outside it is forgotten.
+    elsewhere = decide(directory([user(1, 8)], PILOTS), held, IT).snapshot
+    assert locks(directory([user(1)], PILOTS), elsewhere, IT) == {u.email: False}
+
+
+def test_a_leaver_stays_in_the_pilot_whose_group_is_renamed_later() -> None:
+    u = user(1, 9)
+    read = decide(directory([u], PILOTS), snapshot([account(u)]), IT).snapshot
+    gone = directory([user(1)], [group(8, "Sales"), group(9, "Informatics")])
+    renamed = replace(IT, only=Pilot(groups=frozenset({"Informatics"})))
+    assert locks(gone, read, renamed) == {u.email: True}
+    assert locks(gone, read, SALES) == {u.email: False}
+
+
 def test_a_pilot_lists_people_by_address_also_once_they_have_left() -> None:
     u = user(1)
     ada = Policy(only=Pilot(users=frozenset({u.email})), grace=timedelta(0))

@@ -173,6 +173,32 @@ def test_nothing_is_sent_for_people_who_were_never_in_the_pilot(world: World) ->
     assert locked(world) == 1
 
 
+@pytest.mark.parametrize("how", ["renamed", "misspelt"])
+def test_who_leaves_while_the_pilot_names_nobody_is_locked_once_it_is_right_again(world: World, how: str) -> None:
+    """At once where the settings still have the name that the group had."""
+    _, sales, ids = filled(world)
+    world.policy |= {"only": '{ groups = ["Sales"] }'}
+    settings(world, **ROOMY)
+    world.run("apply")
+    if how == "renamed":
+        world.jumpcloud.rename_group(sales, "Vente")
+    else:
+        world.policy["only"] = '{ groups = ["Salse"] }'
+        world.write_settings()
+    assert "the pilot names nobody in scope" in " ".join(world.run("apply").stdout.split())
+    world.jumpcloud.delete_user(ids[0])  # of the pilot
+    world.jumpcloud.delete_user(ids[1])  # never in it
+    world.jumpcloud.settle_graph()
+    world.run("apply")
+    assert locked(world) == (how == "renamed")
+    world.policy["only"] = f'{{ groups = ["{"Vente" if how == "renamed" else "Sales"}"] }}'
+    world.write_settings()
+    world.run("apply")
+    assert locked(world) == 1
+    found = json.loads(world.run("status", "--json").stdout)["users"]
+    assert (found["leaving"], found["outside_pilot"]) == (0, 1)
+
+
 @pytest.mark.parametrize("first", ["an empty scope", "a pilot that names nobody"])
 def test_a_first_plan_for_nobody_reviews_nothing(world: World, first: str) -> None:
     world.safety.clear()
