@@ -27,7 +27,7 @@ from reconciler.cli.base import (
     width,
     with_services,
 )
-from reconciler.cli.output import done, say
+from reconciler.cli.output import done, log_readers_not_waited_for, say
 from reconciler.exits import DONE, FAILED, USAGE
 
 if TYPE_CHECKING:
@@ -209,8 +209,10 @@ def _order(
             if ask_person and not arguments["saved"]:
                 _file(ask(_reviewed_beside(settings, store, reason)), store, busy, wait=wait)
             _file(ask(agreed(store) if agreed else None), store, busy, wait=wait)
-    with store:
-        _end(_here(settings, ask(agreed(store) if agreed else None), store, ask_person=ask_person))
+    # The result is printed once the file is closed: its reader may take long, like a pager.
+    with log_readers_not_waited_for(), store:
+        answer = _here(settings, ask(agreed(store) if agreed else None), store, ask_person=ask_person)
+    _end(answer)
 
 
 def _here(settings: "Settings", ask: "Ask", store: "Store", *, ask_person: bool) -> "Answer":

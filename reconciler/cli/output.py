@@ -11,12 +11,14 @@ import io
 import os
 import select
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO, cast
 
 import click
 
 _LOG_PATIENCE = 1.0
-"""Seconds that a service waits once for a reader of its log."""
+"""Seconds that whoever has the state file waits once for a reader of the log."""
 
 
 class Stream(io.TextIOBase):
@@ -106,6 +108,17 @@ def never_wait_for_log_readers() -> None:
     """Let the log lose lines rather than stop a service: a stopped terminal or a stuck reader must not delay a lock."""
     if isinstance(sys.stderr, Stream):
         sys.stderr.patience = _LOG_PATIENCE
+
+
+@contextmanager
+def log_readers_not_waited_for() -> Iterator[None]:
+    """Do the same for a command as long as it has the state file. The words at its end wait for their reader again."""
+    never_wait_for_log_readers()
+    try:
+        yield
+    finally:
+        if isinstance(sys.stderr, Stream):
+            sys.stderr.patience = None
 
 
 def take_problem() -> str:

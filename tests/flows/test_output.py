@@ -8,13 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.devices import FULL, NULL, device
 from tests.flows.service import PATIENCE, until
-from tests.inside import account
+from tests.inside import accept, account
 from tests.stage import World
 
 NAME = "Zoë Łukasz 日本"
@@ -171,6 +173,56 @@ def test_a_pipe_that_somebody_made_non_blocking_gets_everything(filled: World) -
     assert process.wait(PATIENCE) == 0
     assert len(document) > 4096
     assert json.loads(document)["title"]
+
+
+@pytest.mark.parametrize("command", ["apply", "resync"])
+def test_a_result_that_nobody_reads_keeps_nobody_from_the_state_file(world: World, command: str) -> None:
+    group = world.group("Engineering")
+    ids = [world.person(f"p{n}", group) for n in range(60)]
+    with stuck_pipe() as pipe, running(world, command, stdout=pipe) as process:
+        until(lambda: (world.folder / "state" / "reconciler.db").exists() and any(world.state().runs(1)))
+        until(lambda: world.state().runs(1)[0].finished_at)
+        accept(world)
+        world.jumpcloud.suspend(ids[0])
+        until(lambda: world.run("apply", expect=None).returncode == 0)
+        assert not account(world, ids[0]).active
+        assert process.poll() is None  # its reader is waited for, without the state file
+
+
+def test_a_log_that_nobody_reads_stops_no_work(world: World) -> None:
+    group = world.group("Engineering")
+    for n in range(20):
+        world.person(f"p{n}", group)
+    world.write_settings(log='[log]\nlevel = "DEBUG"\n')
+    with stuck_pipe() as pipe, running(world, "apply", stderr=pipe) as process:
+        assert process.wait(PATIENCE) == 0
+    assert world.differences() == []
+
+
+@contextmanager
+def stuck_pipe() -> Iterator[int]:
+    """The end to write to of a small pipe that nobody reads."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    try:
+        yield writer
+    finally:
+        os.close(writer)
+        os.close(reader)
+
+
+@contextmanager
+def running(
+    world: World, command: str, *, stdout: int = subprocess.DEVNULL, stderr: int = subprocess.DEVNULL
+) -> Iterator["subprocess.Popen[bytes]"]:
+    process = subprocess.Popen(
+        [*world.command, command], cwd=world.folder, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_progress_on_a_terminal_that_goes_away(filled: World) -> None:
