@@ -41,6 +41,15 @@ class Secret:
         """The reference as it stands in the settings."""
         return f'{{ {self.kind} = "{self.name}" }}'
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file in which it is looked for."""
+        if self.kind == "file":
+            return (Path(self.name),)
+        given = os.environ.get("CREDENTIALS_DIRECTORY")
+        places = [Path(given), CREDENTIAL_STORE] if given else [CREDENTIAL_STORE]
+        return tuple(place / self.name for place in places) if self.kind == "credential" else ()
+
     def resolve(self) -> SecretStr:
         """The secret as it is now, without one trailing line end; raises SecretError.
 

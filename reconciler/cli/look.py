@@ -111,6 +111,8 @@ def plan(
     settings = settings_of(config)
     for path in filter(None, (output, save)):
         _refuse_own(path, settings)
+    if output and save and _same_file(output, save):
+        raise click.UsageError("--output and --save name the same file: the report would replace the saved plan.")
     with Store.open(settings.state_path(), write=False) as store, shown() as progress:
         made = with_services(
             settings,
@@ -155,15 +157,28 @@ def _rendered(made: "Plan", form: str, tenant: str, output: Path | None) -> str:
 
 
 def _refuse_own(path: Path, settings: "Settings") -> None:
-    """End with 2 where a result would replace the settings or the state file, or what SQLite keeps beside it."""
-    state = settings.state_path()
-    target, own = os.path.realpath(path), os.path.realpath(state)
+    """End with 2 where a result would replace the settings, a secret that they name, or a file of the state.
+
+    What SQLite keeps beside the state file, its lock and its copies all begin with its name.
+    """
+    state = os.path.realpath(settings.state_path())
+    secrets = [file for secret in settings.secrets().values() for file in secret.files]
     for what, hit in (
-        ("the settings file", target == os.path.realpath(settings.file)),
-        ("the state file", target == own or target.startswith(f"{own}-")),
+        ("the settings file", _same_file(path, settings.file)),
+        ("the state file", _same_file(path, settings.state_path())),
+        ("a file that belongs to the state file", os.path.realpath(path).startswith((f"{state}-", f"{state}."))),
+        ("a secret that the settings name", any(_same_file(path, file) for file in secrets)),
     ):
         if hit:
             raise click.ClickException(f"{path} is {what}: it was not replaced. Name another file for the result.")
+
+
+def _same_file(path: Path, other: Path) -> bool:
+    """Whether both names lead to one file, which need not be there, by links of either kind."""
+    try:
+        return os.path.realpath(path) == os.path.realpath(other) or os.path.samefile(path, other)
+    except OSError:
+        return False
 
 
 def _write(path: Path, text: str) -> None:

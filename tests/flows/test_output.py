@@ -366,12 +366,34 @@ def test_the_demo_on_a_terminal_without_unicode(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["--output", "--save"])
-def test_a_plan_never_replaces_the_settings_or_the_state_file(world: World, option: str) -> None:
+def test_a_plan_never_replaces_the_settings_a_secret_or_the_state_file(world: World, option: str) -> None:
     world.group("Engineering")
     world.run("apply")
     (world.folder / "link").symlink_to("config.toml")
-    for name in ("config.toml", "link", "state/reconciler.db", "state/reconciler.db-wal"):
-        kept = (world.folder / name).read_bytes() if (world.folder / name).exists() else b""
+    (world.folder / "hard").hardlink_to(world.folder / "token")
+    state = [f"state/reconciler.db{end}" for end in ("", "-wal", ".lock", ".2026-11-24.copy", ".before-v3")]
+    for name in ("config.toml", "link", "hard", "api-key", "token", *state):
+        kept = content(world.folder / name)
         assert "it was not replaced" in world.run("plan", option, name, expect=2).stderr
-        assert kept == ((world.folder / name).read_bytes() if (world.folder / name).exists() else b"")
+        assert kept == content(world.folder / name)
     world.run("apply")
+
+
+def content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
+
+
+def test_a_plan_never_replaces_a_credential(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    (world.folder / "mount").mkdir()
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(world.folder / "mount"))
+    world.write_settings(notify='[notify]\nwebhook = { credential = "hook" }\nheartbeat = { env = "BEAT" }\n')
+    done = world.run("plan", "--output", "mount/hook", expect=2)
+    assert "is a secret that the settings name" in done.stderr
+    assert not (world.folder / "mount" / "hook").exists()
+
+
+def test_a_report_and_a_saved_plan_are_two_files(filled: World) -> None:
+    (filled.folder / "link").symlink_to("p.json")
+    done = filled.run("plan", "--save", "p.json", "--output", "link", expect=2)
+    assert "name the same file" in done.stderr
+    assert not (filled.folder / "p.json").exists()
