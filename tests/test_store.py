@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.history import Wanted
 from reconciler.model import Account, Failure, Membership, Snapshot, Standing, Takeover, Team
 from reconciler.plan import Cause, Change, Kind, Operation, Rule, Subject, TeamRef
 from reconciler.store import Binding, Damaged, State, Store, Unusable, WrongBinding
@@ -557,6 +558,14 @@ def test_readers_see_what_is_committed_while_the_writer_works(store: Store, path
         store.put(accounts=[BOB], teams=teams())
         seen.append(reader.snapshot())
     assert [set(snapshot.accounts) for snapshot in seen] == [{"k-ada"}, {"k-ada", "k-bob"}]
+
+
+def test_a_parameter_that_can_not_be_encoded_is_no_damage(store: Store) -> None:
+    with pytest.raises(UnicodeEncodeError):
+        store.history(Wanted("zo\udceb@example.com"), 10)
+    with pytest.raises(UnicodeEncodeError):
+        store.told("\udceb")
+    assert store.runs(1) == []
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,30 @@ class Exit(Exception):
         self.code = code
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Command(click.Command):
+    """A command whose words are text. Bytes that are no UTF-8 can neither be stored nor sent; a path may have them."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        rest = super().parse_args(ctx, args)
+        for param in self.params:
+            value = ctx.params.get(param.name or "")
+            if isinstance(value, str) and (shown := escaped(value)) != value:
+                raise click.BadParameter(
+                    f"{shown} has bytes that are no UTF-8: type it in a UTF-8 terminal.", ctx, param
+                )
+        return rest
+
+
+class _Group(click.Group):
+    command_class = _Command
+
+
+def escaped(text: str) -> str:
+    """The text with an escape for each byte that was no UTF-8 in the environment or on the command line."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="reconciler")
 def cli() -> None:
     """Reconcile JumpCloud's users and groups in scope of the Keeper application into Keeper.
@@ -63,7 +86,7 @@ def settings_of(config: Path | None) -> "Settings":
 def who() -> str:
     """The operating-system user who asks, before sudo; not what $LOGNAME and its like say, which anybody may set."""
     try:
-        return os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
+        return escaped(os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name)
     except (KeyError, OSError):
         return str(os.getuid())
 

@@ -132,7 +132,8 @@ class OpenFile:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        """One moment for all that is read within; what can't be decoded is damage."""
+        """One moment for all that is read within. What can't be decoded is damage; what can't be encoded is no part of
+        the file, but a parameter."""
         if self._connection.in_transaction:
             yield self._connection
             return
@@ -140,6 +141,8 @@ class OpenFile:
             self._connection.execute("BEGIN")
             try:
                 yield self._connection
+            except UnicodeEncodeError:
+                raise
             except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
                 raise Damaged(self.path, f"a row can't be read ({error!r:.200})") from error
             finally:

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import sqlite3
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -201,3 +202,45 @@ def test_an_unpaired_surrogate_in_one_name_stops_nobody(filled: World) -> None:
     before = filled.writes()
     filled.run("apply", "--resync")
     assert filled.writes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ((b"explain", b"zo\xeb@example.com"), b"EMAIL"),
+        ((b"history", b"--by", b"zo\xeb"), b"--by"),
+        ((b"release", b"\xeb"), b"[PLAN_ID]"),
+        ((b"pause", b"--reason", b"caf\xe9"), b"--reason"),
+        ((b"apply", b"--reason", b"caf\xe9"), b"--reason"),
+    ],
+    ids=lambda value: value[0].decode() if isinstance(value, tuple) else "",
+)
+def test_an_argument_that_is_no_text_is_wrong_usage(filled: World, arguments: tuple[bytes, ...], named: bytes) -> None:
+    done = with_bytes(filled, *arguments)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"Invalid value for '" + named + b"'" in done.stderr
+    assert b"has bytes that are no UTF-8" in done.stderr
+    assert filled.writes() == 0
+    assert not state(filled).exists()
+
+
+def test_names_of_files_and_of_the_user_need_not_be_text(filled: World) -> None:
+    done = with_bytes(filled, b"plan", b"--output", b"caf\xe9.txt")
+    assert (done.returncode, os.path.exists(os.fsencode(filled.folder) + b"/caf\xe9.txt")) == (0, True), done.stderr
+    os.rename(filled.folder / "config.toml", os.fsencode(filled.folder) + b"/caf\xe9.toml")
+    done = with_bytes(filled, b"apply", b"--config", b"caf\xe9.toml", SUDO_USER=b"zo\xeb")
+    assert done.returncode == 0, done.stderr
+    with filled.state() as store:
+        assert store.runs(1)[0].by == r"zo\udceb"
+
+
+def with_bytes(world: World, *arguments: bytes, **environment: bytes) -> "subprocess.CompletedProcess[bytes]":
+    command = [os.fsencode(word) for word in world.command]
+    names = {key.encode(): value for key, value in environment.items()}
+    return subprocess.run(
+        [*command, *arguments],
+        cwd=world.folder,
+        env={**os.environb, **names},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+    )
