@@ -1,4 +1,4 @@
-"""Standard output and standard error of a command: writing to them never raises.
+"""Standard output and standard error of a command: writing text to them never raises.
 
 A full disk, a closed pipe or a name that the terminal cannot encode must not end work that is on its way, nor change
 the exit code of work that is done. `own` puts both streams in the place of Python's own, so that every library that
@@ -46,7 +46,10 @@ class Stream(io.TextIOBase):
         return self._encoding
 
     def write(self, text: str) -> int:
-        """Write the text at once, or keep why that failed."""
+        """Write the text at once, or keep why that failed. Raises TypeError for what is no text."""
+        # click tries with bytes whether this is a text stream. The encoders of several bytes a character take them.
+        if not isinstance(text, str):
+            raise TypeError(f"text is written here, not {type(text).__name__}")
         rest = memoryview(self._encoder.encode(text))
         try:
             while rest:

@@ -140,6 +140,15 @@ def test_a_terminal_in_latin_1_gets_what_it_can_encode(filled: World) -> None:
     assert r"Zoë \u0141ukasz \u65e5\u672c" in done.stdout
 
 
+@pytest.mark.parametrize("encoding", ["gb18030", "gbk", "euc_jp", "shift_jis", "big5", "euc_kr"])
+def test_a_terminal_of_several_bytes_a_character_gets_text(filled: World, encoding: str) -> None:
+    done = redirected(filled, "", "plan", encoding=encoding, PYTHONIOENCODING=encoding)
+    assert done.stdout.startswith("The plan: create 1 person")
+    assert "日本" in done.stdout
+    refused = redirected(filled, "", "release", encoding=encoding, PYTHONIOENCODING=encoding)
+    assert refused.stderr.startswith("No held plan is on record")
+
+
 def test_escapes_are_those_of_the_format(filled: World) -> None:
     plain = redirected(filled, "", "plan", PYTHONIOENCODING="ascii").stdout
     assert r"Team \u65e5\u672c" in plain
