@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from reconciler import births, log
+from reconciler import births, log, team_births
 from reconciler import keeper as scim
 from reconciler.canary import LOOK_AGAIN, Canaries, Disagreement, Unasked, denied, disagreement, suspicious
 from reconciler.confirm import Confirmation, Finding, put_off_words
@@ -111,9 +111,9 @@ async def apply(
 
 
 class _NotBorn(Exception):
-    """Keeper answered a creation with an account that is not new."""
+    """Keeper answered a creation with an account that is not new, or a queueing with such a team."""
 
-    def __init__(self, made: KeeperUser) -> None:
+    def __init__(self, made: KeeperUser | KeeperTeam) -> None:
         super().__init__(made.id)
         self.made = made
 
@@ -153,6 +153,7 @@ class _Run:
         self.applied = Applied()
         self.began = asyncio.get_running_loop().time()
         self.listed = snapshot.accounts
+        self.listed_teams = snapshot.teams
         self.odd = frozenset(one.keeper_id for one in snapshot.odd)
         self.account_of = {a.jumpcloud_id: k for k, a in snapshot.accounts.items() if a.jumpcloud_id}
         self.former_team_of = {t.jumpcloud_id: k for k, t in snapshot.teams.items() if t.managed and t.jumpcloud_id}
@@ -590,26 +591,33 @@ class _Run:
 
     def _undone(self, number: int, op: Operation, reply: KeeperUser | None, words: str, outcome: str) -> None:
         if births.still_linked(op, reply):
-            raise scim.Refused(
-                op.subject.name,
-                "separated from somebody else's creation",
-                problem="Keeper took the change, but still shows the JumpCloud id of that person",
-                advice="Look at the user in the Admin Console (Admin > Users); the next cycle tries again.",
-            )
-        account = self._account(op)
+            raise _still_linked(op)
+        account = self.journal.account(op.subject.keeper_id)
         accounts = [] if account is None else [births.undone(account, op, reply)]
         self._record(number, Result(op, State.DONE, outcome, words), accounts=accounts)
 
-    async def _not_born(self, number: int, op: Operation, made: KeeperUser) -> None:
-        """Record a creation that Keeper linked to another account as failed, and undo the link at once."""
+    def _link(self, op: Operation, made: KeeperUser | KeeperTeam) -> tuple[str, Operation | None]:
+        """Words for a creation that Keeper answered with what is not new, and the operation that undoes the link."""
+        if isinstance(made, KeeperTeam):
+            team, _ = self._team_before(made.id)
+            name = team.name if team else made.attributes.get(DISPLAY_NAME, "") or made.id
+            words = team_births.refused_words(op.subject.name, name, team.jumpcloud_id if team else "")
+            return words, team_births.undoing(op, made, team)
         known, _ = self._before(made.id)
         sent = replace(op, add=self._known(op.add))
         mine = (one for _, one in self.operations if one.subject.keeper_id == made.id)
         theirs = frozenset(filter(None, (self._team_id(team) for one in mine for team in one.add)))
-        undo = births.undoing(sent, made, known, theirs)
         other = made.attributes.get(USER_NAME, "") or made.id
         words = births.refused_words(births.wanted_address(op), other, managed=known is not None and known.managed)
-        self.applied.notices.append(Notice(NoticeKind.CONFLICT, op.subject, words))
+        return words, births.undoing(sent, made, known, theirs)
+
+    async def _not_born(self, number: int, op: Operation, made: KeeperUser | KeeperTeam) -> None:
+        """Record a creation that Keeper linked to another account or team as failed, and undo the link at once."""
+        words, undo = self._link(op, made)
+        told = words
+        if undo is not None and undo.subject.type == "team":
+            told += f". The request changed its {' and '.join(one.attribute for one in undo.changes)}: given back"
+        self.applied.notices.append(Notice(NoticeKind.CONFLICT, op.subject, told))
         hands = self.journal.hands
         # Whoever holds one subject must not wait for another: if that is in somebody's hand, the next cycle undoes it.
         now = undo is not None and hands.free(undo.subject.key)
@@ -682,11 +690,21 @@ class _Run:
         drop: list[str] = []
         if op.kind is Kind.QUEUE_TEAM:
             reply = await self.client.queue_team(values["displayName"], values["externalId"])
+            known, listed = self._team_before(reply.id)
+            if not team_births.is_theirs(op.subject.jumpcloud_id, reply, known, listed=listed):
+                raise _NotBorn(reply)
             drop = [self.former_team_of[group]] if (group := op.subject.jumpcloud_id) in self.former_team_of else []
             team = after_team(None, op, reply, self.clock())
         else:
             reply = await self.client.patch_team(op.subject.keeper_id, values)
-            team = after_team(self.journal.team(op.subject.keeper_id), op, reply, self.clock())
+            row = self.journal.team(op.subject.keeper_id)
+            if op.rule is Rule.UNDONE:
+                if births.still_linked(op, reply):
+                    raise _still_linked(op)
+                teams = [] if row is None else [after_team(row, op, reply, self.clock())]
+                self._record(number, Result(op, State.DONE, "done"), teams=teams)
+                return False
+            team = after_team(row, op, reply, self.clock())
         if canary:
             await self._look_at_team(op, team.keeper_id, values.get(DISPLAY_NAME, ""))
         self.team_of[team.jumpcloud_id] = self.former_team_of[team.jumpcloud_id] = team.keeper_id
@@ -707,6 +725,11 @@ class _Run:
         elif name and not same(DISPLAY_NAME, name, shown.attributes.get(DISPLAY_NAME, "")):
             have = shown.attributes.get(DISPLAY_NAME) or "nothing"
             self._notice(op, f"Keeper took the name {name}, but shows {have}")
+
+    def _team_before(self, keeper_id: str) -> tuple[Team | None, bool]:
+        """The team as it was before a queueing met it, None where it has no row; and whether a list had shown a record
+        of it that is no row."""
+        return self.journal.team(keeper_id) or self.listed_teams.get(keeper_id), keeper_id in self.odd
 
     def _is_ours(self, keeper_id: str) -> bool:
         account = self.journal.account(keeper_id)
@@ -807,6 +830,17 @@ def _unanswered(op: Operation, reply: KeeperUser | None) -> bool:
     if op.kind is Kind.REACTIVATE_USER and (reply is None or reply.active is None):
         return True
     return bool(op.remove) and (reply is None or reply.teams is None)
+
+
+def _still_linked(undo: Operation) -> scim.Refused:
+    who, where = ("user", "Users") if undo.subject.type == "user" else ("team", "Teams")
+    whose = "person" if who == "user" else "group"
+    return scim.Refused(
+        undo.subject.name,
+        f"separated from another {whose}'s creation",
+        problem=f"Keeper took the change, but still shows the JumpCloud id of that {whose}",
+        advice=f"Look at the {who} in the Admin Console (Admin > {where}); the next cycle tries again.",
+    )
 
 
 def _same_teams(one: Operation, other: Operation) -> bool:

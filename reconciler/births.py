@@ -16,6 +16,7 @@ from reconciler.model import (
     USER_ATTRIBUTES,
     USER_NAME,
     Account,
+    KeeperTeam,
     KeeperUser,
     RefusedBirth,
     Snapshot,
@@ -143,8 +144,8 @@ def _stands(change: Change, account: Account) -> bool:
     return normal(account.shown.get(change.attribute, "")) == normal(change.before)
 
 
-def still_linked(undo: Operation, shown: KeeperUser | None) -> bool:
-    """Whether Keeper shows the id of the wrong person in its answer to an undo."""
+def still_linked(undo: Operation, shown: KeeperUser | KeeperTeam | None) -> bool:
+    """Whether Keeper shows the id of the wrong person or group in its answer to an undo."""
     have = shown.attributes.get(EXTERNAL_ID, "") if shown else ""
     return bool(have) and any(one.attribute == EXTERNAL_ID and one.before == have for one in undo.changes)
 

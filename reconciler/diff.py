@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from reconciler import addresses, births, fallback
+from reconciler import addresses, births, fallback, team_births
 from reconciler.addresses import alike_key
 from reconciler.diff_quarantine import HIDDEN_FOR, hidden_since, notice, relevant, remembered, users_unread
 from reconciler.diff_teams import TeamRules, listed
@@ -356,6 +356,15 @@ class _Diff(TeamRules):
             for op in self.operations:
                 if undo is not None and op.subject.keeper_id == birth.keeper_id and op.kind is not Kind.DEACTIVATE_USER:
                     undo = births.beside(undo, op)
+            if undo is not None:
+                self.pilots.add(undo.subject.key)
+                self.operations.append(undo)
+        changed = {op.subject.keeper_id for op in self.operations if op.subject.type == "team"}
+        for group_id, refused in sorted(self.before.refused_teams.items()):
+            team = self.match.teams.get(refused.keeper_id)
+            # Any other change of the team gives it its own name and id; of the group's own team nothing is undone.
+            ours = team is None or refused.keeper_id in (self.match.team_of.get(group_id), *changed)
+            undo = None if team is None or ours else team_births.due(refused, team)
             if undo is not None:
                 self.pilots.add(undo.subject.key)
                 self.operations.append(undo)

@@ -18,6 +18,7 @@ from reconciler.model import (
 )
 from reconciler.pairs import Match, tied_to
 from reconciler.policy import Policy
+from reconciler.team_births import refused
 
 MAX_TEAM_NAME = 185
 """Characters that a team's name may have. Assumed: Keeper's encrypted fields are refused at a little above that."""
@@ -64,6 +65,13 @@ def match_teams(result: Match, directory: Directory, snapshot: Snapshot, policy:
     for group in _unpaired(directory, policy, result):
         if group.id in blocked:
             result.team_conflicts[group.id] = blocked[group.id]
+    for group in _unpaired(directory, policy, result):
+        birth = snapshot.refused_teams.get(group.id)
+        met = snapshot.teams.get(birth.keeper_id) if birth else None
+        if met is not None and met.takeover and not (met.managed or met.gone):
+            _link_team(result, group, met, None)
+        elif words := refused(snapshot, group):
+            result.team_conflicts[group.id] = words
     for group in _unpaired(directory, policy, result):
         if same_id := by_external.get(group.id, []):
             _link_team(result, group, _most_held(same_id, result), linked.get(group.id))

@@ -413,6 +413,20 @@ class RefusedBirth:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedTeam:
+    """The newest queueing for one group that Keeper answered with a team which is not new (see `team_births`).
+
+    `name` was asked for, `keeper_id` is the team. `words` say to an administrator what happened. `undo` is what gives
+    the team back what it had, None once Keeper has taken that.
+    """
+
+    name: str
+    keeper_id: str
+    words: str
+    undo: Operation | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """What Keeper held when we last spoke to it.
 
@@ -424,7 +438,8 @@ class Snapshot:
     quarantine, by `Quarantined.key`. `fresh` are the Keeper ids of users whom this read listed and no
     earlier one; it is not stored. `odd`: Keeper's records that
     could not be read in full when it was last listed. `refused_births` are, by JumpCloud id, the creations that Keeper
-    linked to an account that is not new. `own_locks` are the keys of people on whose account a lock that is found is
+    linked to an account that is not new; `refused_teams`, by the id of the group, the queueings that it answered with a
+    team that is not new. `own_locks` are the keys of people on whose account a lock that is found is
     ours: our last lock had no clear answer, or a creation without an answer may have met an account that we locked.
     """
 
@@ -440,6 +455,7 @@ class Snapshot:
     unclear: Mapping[str, Unclear] = field(default_factory=dict)
     odd: tuple[OddRecord, ...] = ()
     refused_births: Mapping[str, RefusedBirth] = field(default_factory=dict)
+    refused_teams: Mapping[str, RefusedTeam] = field(default_factory=dict)
     own_locks: frozenset[str] = frozenset()
 
     @property

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import chain
 
+from reconciler import team_births
 from reconciler.births import as_shown, is_theirs, refused_words, undoing, wanted_address, with_refused
 from reconciler.keeper_quarantine import may_be
 from reconciler.match import same
@@ -18,6 +19,7 @@ from reconciler.model import (
     KeeperTeam,
     KeeperUser,
     Membership,
+    RefusedTeam,
     Snapshot,
     Standing,
     Team,
@@ -79,6 +81,7 @@ def settle(
         teams=work.teams,
         unsettled_teams=work.unsettled,
         refused_births=work.refused_births,
+        refused_teams=work.refused_teams,
     )
     return outcomes, settled
 
@@ -106,6 +109,7 @@ class _Settlement:
         self.before = snapshot
         self.former = former
         self.refused_births = dict(snapshot.refused_births)
+        self.refused_teams = dict(snapshot.refused_teams)
         self.accounts = dict(snapshot.accounts)
         self.teams = dict(snapshot.teams)
         self.unsettled = dict(snapshot.unsettled_teams)
@@ -278,7 +282,8 @@ class _Settlement:
         if op.kind is Kind.QUEUE_TEAM:
             team = self._queued(op)
             if team is None:
-                return self._by_inventory(op, at)
+                other = self._linked_team(op.subject.jumpcloud_id)
+                return self._by_inventory(op, at) if other is None else self._refused_team(op, other)
             if team.managed:
                 # A later request made it, or its group took it over: what we know of it is newer than this one.
                 self.unsettled.pop(op.subject.jumpcloud_id, None)
@@ -311,12 +316,34 @@ class _Settlement:
 
     def _queued(self, op: Operation) -> Team | None:
         """The team that the request made: by our id; where Keeper keeps no ids, by a name that was free when it was
-        asked for. Where it does, a team without ours was made by somebody else: what is shared with it is not ours."""
+        asked for. Where it does, a team without ours was made by somebody else: what is shared with it is not ours. A
+        team that an earlier list had cannot be it, unless it was this group's."""
         wanted = {change.attribute: change.after for change in op.changes}
-        live = [team for team in self.teams.values() if not team.gone]
-        tied = [t for t in live if op.subject.jumpcloud_id in (t.jumpcloud_id, t.shown.get(EXTERNAL_ID))]
+        key = op.subject.jumpcloud_id
+        live = [team for team in self.teams.values() if not team.gone and not self._listed_team(team, key)]
+        tied = [t for t in live if key in (t.jumpcloud_id, t.shown.get(EXTERNAL_ID))]
         named = [t for t in live if not (t.managed or self.keeps_ids) and t.name == wanted.get(DISPLAY_NAME)]
         return next(iter([*tied, *named]), None)
+
+    def _listed_team(self, team: Team, key: str) -> bool:
+        """Whether a list had the team before it was tied to this group."""
+        known = self.former.teams.get(team.keeper_id)
+        return known is not None and not team_births.is_tied(known, key)
+
+    def _linked_team(self, key: str) -> Team | None:
+        """The team that was there before the request, and carries our id now."""
+        live = (team for team in self.teams.values() if not team.gone and team.shown.get(EXTERNAL_ID) == key)
+        return next((team for team in live if self._listed_team(team, key)), None)
+
+    def _refused_team(self, op: Operation, other: Team) -> Settled:
+        """A queueing that Keeper answered with a team that is not new."""
+        former = self.former.teams[other.keeper_id]
+        undo = team_births.undoing(op, KeeperTeam(other.keeper_id, other.shown), former)
+        words = team_births.refused_words(op.subject.name, former.name, other.jumpcloud_id)
+        self.unsettled.pop(op.subject.jumpcloud_id, None)
+        refused = RefusedTeam(op.subject.name, other.keeper_id, words, undo)
+        self.refused_teams[op.subject.jumpcloud_id] = refused
+        return Settled(State.FAILED, words, other.keeper_id, undo)
 
     def _team_id(self, key: str) -> str | None:
         if key in self.teams:

@@ -20,6 +20,7 @@ from reconciler.model import (
     normal,
 )
 from reconciler.plan import Kind, Operation, Rule
+from reconciler.team_births import undone as team_undone
 
 
 def observed(snapshot: Snapshot, listing: Listing, now: datetime) -> Snapshot:
@@ -193,6 +194,8 @@ def after_team(team: Team | None, op: Operation, reply: KeeperTeam | None, now: 
         team = Team(reply.id, Standing.MANAGED, op.subject.jumpcloud_id, queued_at=now)
     if team is None:
         raise ValueError("only a queued team starts without one")
+    if op.rule is Rule.UNDONE:
+        return team_undone(team, op, reply)
     asked = {change.attribute: change.after for change in op.changes}
     told = {a: v for a, v in reply.attributes.items() if v} if reply else {}
     settled = {a: v for a, v in team.settled.items() if a not in asked}

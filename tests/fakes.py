@@ -87,6 +87,10 @@ class Keeper(keeper.Keeper):
 
     async def queue_team(self, name: str, external_id: str) -> KeeperTeam:
         self._asked("queue", name)
+        made = self.shows.get(name)
+        if isinstance(made, KeeperTeam):
+            self.teams[made.id] = made
+            return made
         return KeeperTeam(f"new-{name}", {"displayName": name, "externalId": external_id})
 
     async def patch_team(self, id: str, values: Mapping[str, str]) -> KeeperTeam | None:

@@ -8,8 +8,8 @@ import sqlite3
 from collections.abc import Iterable
 
 from reconciler.births import LINKED
-from reconciler.model import RefusedBirth
-from reconciler.plan import Rule
+from reconciler.model import RefusedBirth, RefusedTeam
+from reconciler.plan import Kind, Operation, Rule
 from reconciler.promise import NOT_HERE
 from reconciler.rows import State, journal_row
 from reconciler.store.base import OpenFile, former_operations, meta, rows
@@ -70,36 +70,51 @@ class Access(OpenFile):
     def agree_to_births(self, people: Iterable[str]) -> None:
         """Record that a person lets the refused creations of these people (JumpCloud ids) be repeated."""
         with self._tx() as connection:
-            found = newest_creations(connection, former_operations(connection))
+            found = newest_refused(connection, former_operations(connection), Kind.CREATE_USER)
             numbers = {number for person, number in found.items() if person in set(people)}
             kept = set(found.values()) & set(json.loads(meta(connection, AGREED) or "[]"))
             self._set_meta(AGREED, json.dumps(sorted(kept | numbers)))
 
 
-def newest_creations(connection: sqlite3.Connection, former: int) -> dict[str, int]:
-    """By JumpCloud id, the newest creation of those that Keeper linked to an account that is not new."""
+def newest_refused(connection: sqlite3.Connection, former: int, kind: Kind) -> dict[str, int]:
+    """By JumpCloud id, the newest creation, or queueing, of those that Keeper answered with what is not new."""
     sql = """
         SELECT jumpcloud_id, id FROM operations AS made
-        WHERE state = 'failed' AND outcome = :linked AND kind = 'create_user' AND keeper_id <> '' AND id > :former
+        WHERE state = 'failed' AND outcome = :linked AND kind = :kind AND keeper_id <> '' AND id > :former
         AND id = (SELECT max(id) FROM operations AS newest WHERE newest.subject_key = made.subject_key
-                  AND newest.kind = 'create_user' AND newest.state NOT IN ('planned', 'put_off'))
+                  AND newest.kind = :kind AND newest.state NOT IN ('planned', 'put_off'))
     """
-    return dict(connection.execute(sql, {"linked": LINKED, "former": former}))
+    return dict(connection.execute(sql, {"linked": LINKED, "kind": kind.value, "former": former}))
 
 
 def refused_births(connection: sqlite3.Connection, former: int) -> dict[str, RefusedBirth]:
     """By JumpCloud id, the newest creation where Keeper linked it to an account that is not new."""
     agreed = set(json.loads(meta(connection, AGREED) or "[]"))
-    undo = "SELECT * FROM operations WHERE rule = ? AND keeper_id = ? AND id > ? ORDER BY id DESC LIMIT 1"
     births: dict[str, RefusedBirth] = {}
-    for person, number in newest_creations(connection, former).items():
+    for person, number in newest_refused(connection, former, Kind.CREATE_USER).items():
         name, keeper_id = connection.execute(
             "SELECT subject_name, keeper_id FROM operations WHERE id = ?", (number,)
         ).fetchone()
-        found = next(map(journal_row, rows(connection, undo, Rule.UNDONE.value, keeper_id, number)), None)
-        open_ = found.operation if found is not None and found.state is not State.DONE else None
-        births[person] = RefusedBirth(name, keeper_id, number in agreed, open_)
+        births[person] = RefusedBirth(name, keeper_id, number in agreed, _open_undo(connection, keeper_id, number))
     return births
+
+
+def refused_teams(connection: sqlite3.Connection, former: int) -> dict[str, RefusedTeam]:
+    """By the JumpCloud id of the group, the newest queueing where Keeper answered it with a team that is not new."""
+    teams: dict[str, RefusedTeam] = {}
+    for group, number in newest_refused(connection, former, Kind.QUEUE_TEAM).items():
+        name, keeper_id, words = connection.execute(
+            "SELECT subject_name, keeper_id, error FROM operations WHERE id = ?", (number,)
+        ).fetchone()
+        teams[group] = RefusedTeam(name, keeper_id, words, _open_undo(connection, keeper_id, number))
+    return teams
+
+
+def _open_undo(connection: sqlite3.Connection, keeper_id: str, number: int) -> Operation | None:
+    """The operation that undoes a refused creation (its journal id) on this account or team, while it is not done."""
+    sql = "SELECT * FROM operations WHERE rule = ? AND keeper_id = ? AND id > ? ORDER BY id DESC LIMIT 1"
+    found = next(map(journal_row, rows(connection, sql, Rule.UNDONE.value, keeper_id, number)), None)
+    return found.operation if found is not None and found.state is not State.DONE else None
 
 
 def own_locks(connection: sqlite3.Connection, former: int) -> frozenset[str]:

@@ -24,7 +24,7 @@ from reconciler.rows import (
     time_text,
 )
 from reconciler.statefile_errors import WrongBinding
-from reconciler.store.access import own_locks, refused_births
+from reconciler.store.access import own_locks, refused_births, refused_teams
 from reconciler.store.base import OpenFile, former_operations, meta, rows
 
 R = TypeVar("R", Account, Team)
@@ -122,6 +122,7 @@ class Snapshots(OpenFile):
                 unsettled_teams=_unsettled_teams(connection, former),
                 unsettled_users=_unsettled_users(connection, former),
                 refused_births=refused_births(connection, former),
+                refused_teams=refused_teams(connection, former),
                 own_locks=own_locks(connection, former),
                 failures=_failures(connection, former),
                 reviewed=meta(connection, "reviewed") == "1",
@@ -173,7 +174,7 @@ class Snapshots(OpenFile):
         """Write what differs between the two; `before` is what the file held, as `snapshot` gave it or `save` got it.
 
         What was written since, by a cycle beside this one, stays field by field. What is unsettled, the `failures`, the
-        refused births and our own locks come from the journal and are not written, nor is the inventory.
+        refused births (of teams too) and our own locks come from the journal and are not written, nor is the inventory.
         """
         with self._tx():
             accounts = _differing(snapshot.accounts, before.accounts)
@@ -300,9 +301,9 @@ def _unclear(text: str | None) -> dict[str, Unclear]:
 
 
 def _failures(connection: sqlite3.Connection, former: int) -> dict[str, Failure]:
-    """By subject, the failures since its last success. A creation that Keeper linked to another account is none: it
-    waits for a person and is not repeated; nor is an unlocking of somebody who is gone: they are created anew. What was
-    found out later has failed when it was sent."""
+    """By subject, the failures since its last success. A creation that Keeper answered with another account or team is
+    none: it waits for a person and is not repeated; nor is an unlocking of somebody who is gone: they are created anew.
+    What was found out later has failed when it was sent."""
     sql = """
         SELECT subject_key, count(*), max(CASE WHEN outcome = 'settled' AND sent_at IS NOT NULL THEN sent_at
             ELSE finished_at END), error FROM operations AS failed

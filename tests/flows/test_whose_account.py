@@ -1,9 +1,22 @@
 """Ownership of accounts and teams, through the real command line."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from reconciler.simulator.service import Request, Response
 from tests.inside import Inside
 from tests.stage import World
 
 KELVIN = "mar\u212a@example.com"
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A fault: a request that is answered by hand."""
+
+    run: Callable[[object, Request], Response]
 
 
 def fill(world: World, people: int = 12) -> str:
@@ -150,3 +163,30 @@ def test_a_group_of_the_same_name_gets_no_team_while_the_old_group_is_there(worl
     world.jumpcloud.settle_graph()
     world.run("apply", expect=None)
     assert world.keeper.teams()[team.id].external_id == new
+
+
+@pytest.mark.parametrize("whose", ["nobody's", "another group's"])
+def test_a_team_that_answers_the_queueing_of_another_gets_nobody(world: World, whose: str) -> None:
+    fill(world)
+    nobodys = world.keeper.add_team("VAULT Admins")
+    world.run("apply")
+    world.keeper.approve_all()
+    world.run("apply", "--resync")
+    engineering = next(key for key, one in world.keeper.teams().items() if one.name == "Engineering")
+    key, name = (nobodys, "Vault admins") if whose == "nobody's" else (engineering, "ENGINEERING")
+    before, members = world.keeper.teams()[key], world.keeper.members(key)
+    asked: list[str] = []
+
+    def answer(_: object, request: Request) -> Response:
+        asked.append(request.target)
+        old = world.keeper.teams()[key]
+        document = {"id": key, "displayName": old.name}
+        return Response.of_json(200, document | ({"externalId": old.external_id} if old.external_id else {}))
+
+    world.back.faults.add(Answered(answer), method="POST", target="/Groups")
+    world.person("zoe", world.group(name))
+    for arguments in (["apply"], ["apply"], ["apply", "--resync"]):
+        out = " ".join(world.run(*arguments, expect=None).stdout.split())
+        assert f"request for a team {name} with the team {before.name}" in out
+    assert len(asked) == 1
+    assert world.keeper.teams()[key] == before and world.keeper.members(key) == members

@@ -1,0 +1,171 @@
+"""The bond of teams by birth: what a queueing is answered with, and what is undone of a link."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from reconciler import keeper as scim
+from reconciler.apply import Applied, apply
+from reconciler.births import LINKED
+from reconciler.model import Group, KeeperTeam, OddRecord, RefusedTeam, Snapshot, Standing, Team
+from reconciler.plan import Kind, NoticeKind, Operation, Rule
+from reconciler.rows import State
+from reconciler.settle import settle
+from reconciler.store import Store
+from tests.fakes import Keeper, Sure
+from tests.operations import op, ref, shown, team_op
+from tests.world import NOW, account, decide, directory, group, snapshot, team, user
+
+ADA = user(1, 9)
+VAULT, SALES = group(9, "vault"), group(8, "Vault")
+QUEUE = team_op(Kind.QUEUE_TEAM, VAULT)
+
+
+def stranger(**values: object) -> Team:
+    """A team that nobody manages."""
+    return replace(Team("t0005", Standing.UNMANAGED, shown={"displayName": "VAULT"}, seen=True), **values)  # type: ignore[arg-type]
+
+
+def linked(held: Team) -> KeeperTeam:
+    """The team after Keeper answered the queueing with it, and took all of the request."""
+    return KeeperTeam(held.keeper_id, {**held.shown, "displayName": VAULT.name, "externalId": VAULT.id})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "reconciler.db", write=True) as opened:
+        yield opened
+
+
+def applied(store: Store, keeper: Keeper, held: Snapshot, *operations: Operation) -> Applied:
+    store.save(held, store.snapshot())
+    for kind in Kind:
+        store.open_kind(kind, NOW)
+    ids = store.write_ahead(store.begin_run("cycle", NOW, by="root", reason=""), operations, {}, NOW)
+    jobs = list(zip(ids, operations, strict=True))
+
+    async def go() -> Applied:
+        mark, sure = store.hands.mark(), Sure()
+        return await apply(jobs, held, keeper, store, clock=lambda: NOW, in_flight=2, confirmation=sure, mark=mark)
+
+    return asyncio.run(go())
+
+
+def outcomes(store: Store) -> list[tuple[Kind, State, str]]:
+    return [(row.operation.kind, row.state, row.outcome) for row in sorted(store.journal(NOW), key=lambda one: one.id)]
+
+
+def planned(held: Snapshot, *groups: Group) -> list[tuple[Kind, Rule]]:
+    return [(one.kind, one.rule) for one in decide(directory([], list(groups)), held).plan.operations]
+
+
+# -- the executor ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "held", [stranger(), stranger(shown={"displayName": "VAULT", "externalId": "from the push"}), team(SALES)]
+)
+@pytest.mark.parametrize("takes", [True, False])
+def test_a_team_that_was_there_is_not_ours_and_gets_back_what_the_request_changed(
+    store: Store, held: Team, takes: bool
+) -> None:
+    keeper = Keeper()
+    keeper.shows[ADA.email] = shown(account(ADA))
+    made = linked(held) if takes else KeeperTeam(held.keeper_id, held.shown)
+    keeper.shows["vault"] = keeper.teams[held.keeper_id] = made
+    done = applied(store, keeper, snapshot([], [held]), QUEUE, op(Kind.CREATE_USER, ADA, add=(ref(VAULT, ""),)))
+    assert {k: v for k, v in keeper.teams[held.keeper_id].attributes.items() if v} == held.shown
+    assert not [sent for sent in keeper.sent if held.keeper_id in sent[0]], "nobody is added"
+    assert {k: v for k, v in store.team(held.keeper_id).shown.items() if v} == held.shown  # type: ignore[union-attr]
+    assert replace(store.team(held.keeper_id), shown=held.shown) == held  # type: ignore[type-var]
+    undo = [(Kind.RENAME_TEAM, State.DONE, "done")] if takes else []
+    refused = [one for one in outcomes(store) if one[0] is not Kind.CREATE_USER]
+    assert refused == [(Kind.QUEUE_TEAM, State.FAILED, LINKED), *undo]
+    [notice] = [one for one in done.notices if one.kind is NoticeKind.CONFLICT]
+    assert VAULT.name in notice.message and held.name in notice.message
+    assert ("The request changed its displayName and externalId: given back" in notice.message) is takes
+    kept, words = store.snapshot(), notice.message.split(". The request")[0]
+    assert kept.refused_teams == {VAULT.id: RefusedTeam("vault", held.keeper_id, words)}
+    assert VAULT.id not in kept.failures and VAULT.id not in kept.unsettled_teams
+
+
+def test_a_team_that_carries_the_id_of_another_group_or_has_no_readable_row_is_not_new(store: Store) -> None:
+    other = KeeperTeam("t0005", {"displayName": "vault", "externalId": SALES.id})
+    odd = OddRecord("team", "vault", "t0005", fields=("members",))
+    for made, held in ((other, snapshot([])), (linked(stranger()), snapshot([], odd=(odd,)))):
+        keeper = Keeper()
+        keeper.shows["vault"] = made
+        applied(store, keeper, held, QUEUE)
+        assert keeper.teams["t0005"].attributes["externalId"] in ("", SALES.id)
+        assert not store.snapshot().teams
+        assert not planned(store.snapshot(), VAULT), "not asked for again, although no list shows the team"
+
+
+def test_a_new_team_and_one_that_was_the_groups_are_the_groups(store: Store) -> None:
+    for held in (snapshot([]), snapshot([], [team(VAULT, gone=True)]), snapshot([], [stranger(keeper_id="t0001")])):
+        keeper = Keeper()
+        keeper.shows["vault"] = KeeperTeam(team(VAULT).keeper_id, team(VAULT).shown)
+        applied(store, keeper, held, QUEUE)
+        assert store.snapshot().teams[team(VAULT).keeper_id].jumpcloud_id == VAULT.id
+        assert outcomes(store)[-1] == (Kind.QUEUE_TEAM, State.DONE, "done")
+
+
+def test_an_undo_that_fails_is_sent_by_the_next_cycle_and_the_id_links_nothing_meanwhile(store: Store) -> None:
+    held, keeper = stranger(), Keeper()
+    keeper.shows["vault"] = linked(held)
+    keeper.errors["t0005"] = [scim.Unavailable("x", "y")]
+    applied(store, keeper, snapshot([], [held]), QUEUE)
+    seen = replace(store.snapshot(), teams={"t0005": replace(held, shown=linked(held).attributes)})
+    decision = decide(directory([ADA], [VAULT]), seen)
+    [undo] = [one for one in decision.plan.operations if one.subject.type == "team"]
+    assert (undo.kind, undo.rule) == (Kind.RENAME_TEAM, Rule.UNDONE)
+    assert not decision.snapshot.teams["t0005"].managed
+    assert not [team for one in decision.plan.operations for team in one.add]
+    applied(store, keeper, seen, undo)
+    assert not keeper.teams["t0005"].attributes["externalId"] and store.snapshot().refused_teams[VAULT.id].undo is None
+
+
+# -- the next cycles ------------------------------------------------------------------------------------------------
+
+
+def test_a_refused_team_is_queued_again_once_a_name_changes_or_the_other_team_is_gone(store: Store) -> None:
+    keeper, held = Keeper(), stranger()
+    keeper.shows["vault"] = KeeperTeam(held.keeper_id, held.shown)
+    applied(store, keeper, snapshot([], [held]), QUEUE)
+    kept = store.snapshot()
+    again = [(Kind.QUEUE_TEAM, Rule.GROUP_IN_SCOPE)]
+    assert not planned(kept, VAULT)
+    assert planned(kept, replace(VAULT, name="Safe")) == again
+    for changed in (stranger(gone=True), stranger(shown={"displayName": "Safe"})):
+        assert planned(replace(kept, teams={"t0005": changed}), VAULT) == again
+
+
+def test_a_person_may_give_the_other_team_to_the_group(store: Store) -> None:
+    keeper, held = Keeper(), stranger()
+    keeper.shows["vault"] = KeeperTeam(held.keeper_id, held.shown)
+    done = applied(store, keeper, snapshot([], [held]), QUEUE)
+    assert 'reconciler adopt --team "NAME"' in done.notices[0].message
+    decided = replace(store.snapshot(), teams={"t0005": stranger(takeover=True)})
+    assert planned(decided, VAULT) == [(Kind.RENAME_TEAM, Rule.GROUP_RENAMED)]
+
+
+# -- a queueing without an answer -----------------------------------------------------------------------------------
+
+
+def test_a_queueing_without_an_answer_that_met_a_team_of_an_earlier_list_is_refused() -> None:
+    held = stranger()
+    seen = snapshot([], [replace(held, shown=linked(held).attributes)], unsettled_teams={VAULT.id: NOW})
+    outcomes, after = settle([(1, QUEUE, NOW)], seen, snapshot([], [held]), NOW)
+    assert (outcomes[1].state, outcomes[1].linked) == (State.FAILED, "t0005")
+    assert outcomes[1].undo is not None and outcomes[1].undo.rule is Rule.UNDONE
+    assert not after.unsettled_teams and not after.teams["t0005"].managed
+    assert planned(after, VAULT) == [(Kind.RENAME_TEAM, Rule.UNDONE)]
+
+
+def test_a_team_that_shows_first_after_a_queueing_without_an_answer_is_ours() -> None:
+    seen = snapshot([], [team(VAULT, standing=Standing.UNMANAGED, jumpcloud_id="")])
+    outcomes, after = settle([(1, QUEUE, NOW)], seen, snapshot([]), NOW)
+    assert outcomes[1].state is State.DONE and after.teams[team(VAULT).keeper_id].jumpcloud_id == VAULT.id
