@@ -90,13 +90,18 @@ class Timekeeper:
         at = machine()
         self.now = estimate(at, self._known)
         self._offset = self.now - at
-        self._earliest = self.now
+        self._earliest = self._latest = self.now
         self.certain = self._known.certain
         self.notices: tuple[Notice, ...] = ()
 
     def clock(self) -> datetime:
-        """The time that goes on from `now`: for what is recorded while the run lasts."""
-        return self._machine() + self._offset
+        """The time that goes on from `now`: for what is recorded while the run lasts.
+
+        It never goes back, whatever happens to the machine's clock: nothing corrects a time that was recorded too
+        early.
+        """
+        self._latest = max(self._latest, self._machine() + self._offset)
+        return self._latest
 
     def window(self, length: timedelta) -> datetime:
         """The beginning of a window that ends now. In doubt about the time it begins earlier: nothing leaves it."""
@@ -117,6 +122,7 @@ class Timekeeper:
             self._known = following(self._known, now)
             self._store.set_meta(KEY, to_json(self._known))
         self.now, self._offset, self._earliest, self.certain = now.at, now.offset, now.earliest, now.certain
+        self._latest = now.at
         self.notices = (*_problem(now), *_corrected(counts, now.correct_to))
         for notice in self.notices:
             logger.warning("{}", notice.message)

@@ -14,11 +14,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from loguru import logger
 
-from reconciler import cycle, orders
+from reconciler import confirm, cycle, orders
 from reconciler.after import After
 from reconciler.clocks import ServiceTime
 from reconciler.config import load
-from reconciler.plan import NoticeKind
+from reconciler.plan import Kind, NoticeKind, Operation
 from reconciler.reading import Services
 from reconciler.simulator.faults import status
 from reconciler.store import Store
@@ -344,6 +344,51 @@ def test_nothing_is_pruned_and_no_limit_is_free_early_after_a_clock_that_was_beh
     assert office.active(people[1])
     with office.store() as store:
         assert [row.id for row in store.journal(office.true - DAY)][: len(before)] == before
+
+
+def run_and_jump(office: Office, jump: timedelta, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One run, while which the machine's clock is put back: after its time is settled, before anything is sent."""
+    read = confirm.Confirmation.of
+
+    async def of(self: confirm.Confirmation, op: Operation) -> object:
+        office.wrong = jump
+        return await read(self, op)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(confirm.Confirmation, "of", of)
+        office.run()
+
+
+@pytest.mark.parametrize("jump", [-YEAR, -30 * HOUR])
+@pytest.mark.parametrize("office", WHO_TELLS, indirect=True)
+def test_a_clock_that_is_put_back_in_a_run_frees_no_limit(
+    office: Office, jump: timedelta, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office.world.safety |= {"max_deactivations": "1", "always_allow": "0"}
+    office.world.write_settings()
+    _groups, people = at_work(office)
+    office.world.jumpcloud.suspend(people[0])
+    run_and_jump(office, jump, monkeypatch)
+    with office.store() as store:
+        [lock] = [row for row in store.journal(office.true - YEAR) if row.operation.kind is Kind.DEACTIVATE_USER]
+    assert lock.sent_at == lock.planned_at
+    office.world.jumpcloud.suspend(people[1])
+    office.run()
+    assert [office.active(person) for person in people[:2]] == [False, True]
+
+
+@pytest.mark.parametrize("office", WHO_TELLS, indirect=True)
+def test_a_clock_that_is_put_back_in_a_run_empties_no_journal(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    _groups, people = at_work(office)
+    office.world.jumpcloud.suspend(people[0])
+    run_and_jump(office, -3 * YEAR, monkeypatch)
+    office.world.jumpcloud.activate(people[0])
+    office.run()
+    for _ in range(3):
+        office.run(later=DAY)
+    with office.store() as store:
+        kinds = [row.operation.kind for row in store.journal(office.true - YEAR)]
+    assert Kind.DEACTIVATE_USER in kinds
 
 
 # -- two clocks that contradict each other ----------------------------------------------------------------------------
