@@ -21,7 +21,7 @@ from reconciler.config import Settings
 from reconciler.confirm import Confirmation, preview, unconfirmed_locks
 from reconciler.consent import first_held
 from reconciler.diff import Decision, diff
-from reconciler.diff_quarantine import lists_unread
+from reconciler.diff_quarantine import unread_words
 from reconciler.foresight import foresee
 from reconciler.jumpcloud import JumpCloudError, Person, PersonAmbiguous
 from reconciler.keeper import BadToken, KeeperError, Progress
@@ -106,6 +106,12 @@ class Outcome:
         return frozenset(effect for op in done for effect in op.effects())
 
     @property
+    def lack(self) -> str:
+        """Why something that is due may be missing in the plan, "" where everything was read."""
+        unread = self.plan.scope.unread
+        return self.fallback or (f"{unread_words(unread)} could not be read" if unread else "")
+
+    @property
     def goes_on(self) -> bool:
         """Whether the next cycle should follow at once: something is unfinished, and somebody got on meanwhile.
 
@@ -123,7 +129,7 @@ class Outcome:
         return (
             self.result in ("done", "nothing", "observed", "held")
             and (self.goes_on or not self.unfinished)
-            and not self.fallback
+            and not self.lack
             and all(held.limit == "teams.review" for held in self.plan.held)
             and not any(notice.kind in _NOT_GOOD for notice in self.plan.notices)
         )
@@ -469,7 +475,7 @@ class _Line:
         if first_held(judged.plan) and order.reviewed is not None and order.reviewed(judged.plan):
             self._agree(judged.plan.id, judged.plan.agreed_effects, "the first plan was reviewed")
             judged = self.limited(decision)
-        if self._is_review(judged.plan, decision, read) and not decision.snapshot.reviewed:
+        if self._is_review(judged.plan, decision) and not decision.snapshot.reviewed:
             # The limits on giving do not count for a first plan: neither for what a crash leaves undone of it, nor
             # does it fill their window.
             given = {
@@ -483,14 +489,14 @@ class _Line:
         order = self.order
         consent.agree_once(self.store, plan_id, effects, by=order.by, at=self.now, reason=order.reason or why)
 
-    def _is_review(self, plan: Plan, decision: Decision, read: Read) -> bool:
+    def _is_review(self, plan: Plan, decision: Decision) -> bool:
         """Whether this cycle, once it is through, was the review of the first plan for this node.
 
         Of a plan that waits for a person, only what a person let through is sent. With `first_run = "apply"`, a plan
         for nobody was no first plan: an empty scope, or a pilot that names nobody. A plan that was made without a list
         lacks people, of whom nobody could judge.
         """
-        if self.settings.policy().mode is not Mode.ENFORCE or self.order.partial or lists_unread(read.directory):
+        if self.settings.policy().mode is not Mode.ENFORCE or self.order.partial or plan.scope.unread:
             return False
         if any(held.limit in HOLDS_ALL for held in plan.held):
             return False
@@ -537,7 +543,7 @@ class _Line:
         """What is known of Keeper before anything is sent."""
         enforced = self.settings.policy().mode is Mode.ENFORCE
         before, learnt = read.before, decision.snapshot
-        reviewed = before.reviewed or self._is_review(plan, decision, read)
+        reviewed = before.reviewed or self._is_review(plan, decision)
         held = any(hold.limit in HOLDS_ALL for hold in plan.held)
         nothing_to_review = not (reviewed or held or self.order.partial)
         if first_held(plan) or not enforced or nothing_to_review:
@@ -618,7 +624,7 @@ class _Line:
             plan_id=final.id,
             held=len(final.held_indices),
             counts=executor.counts(applied.results),
-            error=read.fallback,
+            error=outcome.lack,
             document=to_json(final) if final.held or planned else None,
         )
         return outcome
@@ -636,7 +642,7 @@ def _result(settings: Settings, plan: Plan, applied: executor.Applied, fallback:
     missed = [r for r in applied.results.values() if r.state is not State.DONE and r.outcome not in executor.NO_FAULT]
     if missed:
         return "failed" if applied.stopped and not applied.done else "partial"
-    if any(notice.kind is NoticeKind.UNCONFIRMED for notice in plan.notices):
+    if plan.scope.unread or any(notice.kind is NoticeKind.UNCONFIRMED for notice in plan.notices):
         return "partial"
     if plan.held:
         return "held"

@@ -24,6 +24,7 @@ from reconciler import cycle, exits, log, orders, promise, systemd, wiring
 from reconciler.after import After
 from reconciler.clocks import corrected
 from reconciler.config import Settings, SettingsError, load
+from reconciler.diff_quarantine import unread_words
 from reconciler.health import INTERVALS, Told, serving, silent
 from reconciler.http import HttpError
 from reconciler.orders import DECISIONS, Answer, Ask, Setting
@@ -550,6 +551,7 @@ def _work(outcome: cycle.Outcome) -> str:
     for result in results:
         states[result.state.value] = states.get(result.state.value, 0) + 1
     parts = [f"FAILING for {failing}"] if failing else []
+    parts += [f"NOT READ: {unread_words(plan.scope.unread)}"] if plan.scope.unread else []
     parts += [f"{number} {state.replace('_', ' ')}" for state, number in sorted(states.items())]
     if plan.held:
         parts.append(

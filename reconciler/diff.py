@@ -11,13 +11,14 @@ from functools import cached_property
 
 from reconciler import addresses, births, fallback, team_births
 from reconciler.addresses import alike_key
-from reconciler.diff_quarantine import HIDDEN_FOR, hidden_since, notice, relevant, remembered, users_unread
+from reconciler.diff_quarantine import HIDDEN_FOR, hidden_since, notice, relevant, remembered
 from reconciler.diff_teams import TeamRules, listed
 from reconciler.keeper_quarantine import notices as quarantine_notices
 from reconciler.match import has_left, match, protection, wanted_attributes
 from reconciler.model import (
     DISPLAY_NAME,
     EXTERNAL_ID,
+    USERS,
     Account,
     Directory,
     Snapshot,
@@ -126,6 +127,7 @@ def diff(
             len(in_scope),
             sum(policy.teams.manages(group.name) for group in directory.groups.values()),
             sum(len(user.groups) for user in in_scope),
+            directory.unread,
         ),
         operations=in_order(operations),
         adopts=tuple(work.adopted()),
@@ -234,7 +236,7 @@ class _Diff(TeamRules):
 
     def _tell_state(self, user: User, subject: Subject, effect: str) -> None:
         # Of a list that can't be had one notice is enough.
-        if user.status is not Status.UNKNOWN or not users_unread(self.directory):
+        if user.status is not Status.UNKNOWN or USERS not in self.directory.unread:
             self.notice(NoticeKind.STATE_UNKNOWN, subject, f"{_state_words(user)}; {effect}")
 
     # -- users ---------------------------------------------------------------------------------------------------

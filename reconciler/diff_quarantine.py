@@ -1,9 +1,9 @@
 """The rules of quarantine: which unreadable parts matter to whom, what is not done for them, and since when. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
-from reconciler.model import HIDDEN, Account, Directory, Quarantined, Unclear
+from reconciler.model import GROUP_NAMES, GROUPS, HIDDEN, USERS, Account, Directory, Quarantined, Unclear
 from reconciler.pairs import Match
 from reconciler.plan import Notice, NoticeKind, Subject
 from reconciler.policy import TeamPolicy
@@ -26,12 +26,12 @@ _EFFECTS: Mapping[tuple[str, str], tuple[str, str]] = {
     ),
     ("team", "name"): ("its team and its members' places in it stay as they are", _CORRECT + ", or unbind the group"),
     ("list", "id"): ("whoever they are about may be missing; nobody loses anything without being read alone", _AGAIN),
-    ("groups in scope", "list"): (
+    (GROUPS, "list"): (
         "groups without members get no team, and the teams of groups that nobody is in stay as they are",
         _AGAIN,
     ),
-    ("user groups", "list"): ("all teams and everybody's places in them stay as they are", _AGAIN),
-    ("users", "list"): (
+    (GROUP_NAMES, "list"): ("all teams and everybody's places in them stay as they are", _AGAIN),
+    (USERS, "list"): (
         "nothing about the access of those is changed who could not be read otherwise; nobody is created without a "
         "record",
         _AGAIN,
@@ -86,11 +86,6 @@ def hidden_since(directory: Directory, before: Mapping[str, Unclear], now: datet
     }
 
 
-def users_unread(directory: Directory) -> bool:
-    """Whether the list of users could not be had, so that an unknown state says nothing of the person."""
-    return "users" in lists_unread(directory)
-
-
-def lists_unread(directory: Directory) -> frozenset[str]:
-    """The lists that could not be had."""
-    return frozenset(one.id for one in directory.quarantined if (one.type, one.field) == ("list", "list"))
+def unread_words(lists: Iterable[str]) -> str:
+    """Name the lists of JumpCloud that could not be had, for a sentence."""
+    return f"JumpCloud's {' and '.join(f'list of {name}' for name in lists)}"

@@ -35,7 +35,19 @@ from reconciler.jumpcloud_replies import (
     record,
     usable_address,
 )
-from reconciler.model import Application, Directory, Group, Quarantined, Status, User, is_jumpcloud_id, normal
+from reconciler.model import (
+    GROUP_NAMES,
+    GROUPS,
+    USERS,
+    Application,
+    Directory,
+    Group,
+    Quarantined,
+    Status,
+    User,
+    is_jumpcloud_id,
+    normal,
+)
 from reconciler.tasks import siblings, together
 
 __all__ = [
@@ -259,7 +271,7 @@ class JumpCloud:
         named, records = await self._with_names(ids)
         missing = teams.keys() - ids
         if bound is None:
-            records.append(quarantine.unreadable_list("groups in scope", problem))
+            records.append(quarantine.unreadable_list(GROUPS, problem))
             return GroupScope(named, frozenset(ids - named.keys() | missing), frozenset(), tuple(records))
         records += quarantine.rows(bound.odd, "groups in scope")
         unsure = bound.unsure - through
@@ -274,7 +286,7 @@ class JumpCloud:
             return {}, []
         listed, problem = await _attempted(self._named(ids))
         if listed is None:
-            return {}, [quarantine.unreadable_list("user groups", problem)]
+            return {}, [quarantine.unreadable_list(GROUP_NAMES, problem)]
         absent = sorted(ids - listed.values.keys())
         alone = await together(_attempted(self._group(group_id)) for group_id in absent[:ALONE])
         found = listed.values | {group.id: group for group, _ in alone if group is not None}
@@ -370,7 +382,7 @@ class JumpCloud:
         lacking = wanted - found.keys()
         unknown: frozenset[str] = frozenset()
         if problem:
-            records.append(quarantine.unreadable_list("users", problem))
+            records.append(quarantine.unreadable_list(USERS, problem))
             unknown = lacking
         elif hidden := sorted(lacking.intersection(scope.users)):
             alone = await together(map(self._unlisted, hidden[:ALONE]))

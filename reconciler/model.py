@@ -122,6 +122,8 @@ class Application:
     label: str
 
 
+USERS, GROUP_NAMES, GROUPS = "users", "user groups", "groups in scope"
+"""JumpCloud's lists that a cycle can do without, as the ids of a `Quarantined` of the type "list"."""
 HIDDEN = "record"
 """The field of a `Quarantined` for somebody whose record is missing though the application lists them."""
 
@@ -173,6 +175,11 @@ class Directory:
     unclear_groups: frozenset[str] = frozenset()
     gone_groups: frozenset[str] = frozenset()
     quarantined: tuple[Quarantined, ...] = ()
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """The names of the lists that could not be had, so that who or what is missing may be there all the same."""
+        return tuple(sorted(one.id for one in self.quarantined if (one.type, one.field) == ("list", "list")))
 
 
 @dataclass(frozen=True, slots=True)

@@ -276,11 +276,12 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """How large the directory was that a plan was made from."""
+    """How large the directory was that a plan was made from. `unread`: see `Directory.unread`."""
 
     users: int
     teams: int
     memberships: int
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -242,6 +242,14 @@ def test_failures_are_counted_over_processes_until_a_cycle_works(tmp_path: Path)
     assert after_runs(tmp_path, using, outcome("nothing")).standing.last_good == NOW
 
 
+@pytest.mark.parametrize("result", ["done", "nothing", "observed", "held"])
+def test_no_cycle_without_all_lists_is_good(result: str) -> None:
+    made = outcome(result)
+    assert made.good
+    made.plan = replace(made.plan, scope=replace(made.plan.scope, unread=("users",)))
+    assert not made.good
+
+
 @pytest.mark.parametrize("error", [NobodyThere("nobody"), Stopped("stopped")])
 def test_what_is_no_failure_does_not_count(tmp_path: Path, error: Exception) -> None:
     assert after_runs(tmp_path, settings(tmp_path), error).standing.failing is None

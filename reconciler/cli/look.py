@@ -24,6 +24,7 @@ from reconciler.exits import CHANGES, FAILED, HELD, USAGE
 
 if TYPE_CHECKING:
     from reconciler.config import Settings
+    from reconciler.model import Directory
     from reconciler.plan import Plan
     from reconciler.reading import Services
 
@@ -53,11 +54,15 @@ def check(config: Path | None, offline: bool) -> None:
         organization, application = await both.jumpcloud.application()
         scope = await both.jumpcloud.read_scope(None)
         directory = await both.jumpcloud.read_directory(scope, (), None)
-        people = sum(user.in_scope for user in directory.users.values())
         report(f"JumpCloud: organisation {organization}, application {application.label} ({application.id}).")
-        report(f"In scope: {people} people, {len(directory.groups)} groups.")
+        report(f"In scope: {_in_scope(directory)}.")
         await both.keeper.probe()
         report(f"Keeper: {both.scim_url} answers and takes the token.")
+        if directory.unread:
+            for one in directory.quarantined:
+                if one.id in directory.unread:
+                    say(f"JumpCloud's list of {one.id}: {clean(one.problem, 1000)}.")
+            raise Exit(FAILED)
         for problem in await nowhere(settings.policy(), directory, both.jumpcloud, both.keeper):
             report(f"Look again at {clean(problem, 300)}.")
         if problem := empty_pilot(settings.policy(), directory):
@@ -65,6 +70,19 @@ def check(config: Path | None, offline: bool) -> None:
             raise Exit(FAILED)
 
     with_services(settings, look)
+
+
+def _in_scope(directory: "Directory") -> str:
+    """How many people and groups are in scope, as far as they could be read."""
+    from reconciler.model import GROUP_NAMES, GROUPS, USERS
+
+    people: int | str = sum(user.in_scope for user in directory.users.values())
+    groups: int | str = len(directory.groups)
+    if USERS in directory.unread:
+        people = "an unknown number of"
+    if {GROUPS, GROUP_NAMES}.intersection(directory.unread):
+        groups = "an unknown number of"
+    return f"{people} people, {groups} groups"
 
 
 @cli.command()

@@ -80,7 +80,12 @@ def to_document(plan: Plan) -> dict[str, Any]:
             "keeper": source.keeper,
         },
         "counts": plan.counts,
-        "scope": {"users": plan.scope.users, "teams": plan.scope.teams, "memberships": plan.scope.memberships},
+        "scope": {
+            "users": plan.scope.users,
+            "teams": plan.scope.teams,
+            "memberships": plan.scope.memberships,
+            "unread": list(plan.scope.unread),
+        },
         "operations": [_operation(op) for op in plan.operations],
         "adopt": [_subject(subject) for subject in plan.adopts],
         "held": [

@@ -64,7 +64,12 @@ SCHEMA: dict[str, Any] = {
             "additionalProperties": {"type": "integer", "minimum": 1},
             "description": "Operations by kind, sent or not.",
         },
-        scope=_object(users=_NUMBER, teams=_NUMBER, memberships=_NUMBER),
+        scope=_object(
+            users=_NUMBER,
+            teams=_NUMBER,
+            memberships=_NUMBER,
+            unread=_list(_TEXT) | {"description": "JumpCloud's lists that could not be read: the numbers lack them."},
+        ),
         operations=_list(_OPERATION) | {"description": "In the order of applying."},
         adopt=_list({"$ref": "#/$defs/subject"})
         | {"description": "People already in Keeper whom the plan takes over as they are."},

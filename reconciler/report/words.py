@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 
-from reconciler.model import DISPLAY_NAME, EXTERNAL_ID, FAMILY_NAME, GIVEN_NAME, USER_NAME
+from reconciler.diff_quarantine import unread_words
+from reconciler.model import DISPLAY_NAME, EXTERNAL_ID, FAMILY_NAME, GIVEN_NAME, GROUP_NAMES, GROUPS, USER_NAME, USERS
 from reconciler.plan import Cause, Change, Held, Kind, Notice, NoticeKind, Operation, Plan, Rule, Subject
 from reconciler.promise import failing, failing_words
 from reconciler.report.terminal import clean
@@ -188,7 +189,7 @@ def verdict(plan: Plan, *, past: bool = False) -> Verdict:
     """What a plan comes to; `past`: what it came to, where nothing of it was sent."""
     found = _verdict(plan, past=past)
     found = replace(found, rest=" ".join(filter(None, (_leaving(plan), found.rest))))
-    return _failing_first(_warned(found, plan), plan, {})
+    return _failing_first(_unread_first(_warned(found, plan), plan), plan, {})
 
 
 def _failing_first(found: Verdict, plan: Plan, states: Mapping[int, str]) -> Verdict:
@@ -198,6 +199,14 @@ def _failing_first(found: Verdict, plan: Plan, states: Mapping[int, str]) -> Ver
         return found
     tone = found.tone if found.tone is Tone.HELD else Tone.FAILED
     return replace(found, tone=tone, head=f"FAILING for {failing_words(lacks)}. {found.head}")
+
+
+def _unread_first(found: Verdict, plan: Plan) -> Verdict:
+    """The verdict that says first which lists could not be read: who or what they are about may be missing."""
+    if not plan.scope.unread:
+        return found
+    tone = found.tone if found.tone is Tone.HELD else Tone.FAILED
+    return replace(found, tone=tone, head=f"NOT READ: {unread_words(plan.scope.unread)}. {found.head}")
 
 
 def _leaving(plan: Plan) -> str:
@@ -255,9 +264,17 @@ _NOT_IN_LINE = frozenset(
 """Notices about somebody or something that Keeper does not hold as JumpCloud wants it, or may not."""
 
 
+def in_scope(plan: Plan) -> str:
+    """Say how many people and teams are in scope, as far as they could be read; "" where neither could."""
+    unread = plan.scope.unread
+    parts = [] if USERS in unread else [count(plan.scope.users, "person")]
+    parts += [] if {GROUPS, GROUP_NAMES}.intersection(unread) else [count(plan.scope.teams, "team")]
+    return f"{' and '.join(parts)} in scope" if parts else ""
+
+
 def in_line(plan: Plan) -> str:
     """Say of a plan without operations who is in scope, and how many are not in line although nothing is due."""
-    scope = f"{count(plan.scope.users, 'person')} and {count(plan.scope.teams, 'team')} in scope"
+    scope = in_scope(plan)
     others = {(n.subject.type, n.subject.key, n.subject.name) for n in plan.notices if n.kind in _NOT_IN_LINE}
     if not others:
         return f"{scope} are in line"
@@ -265,14 +282,15 @@ def in_line(plan: Plan) -> str:
     parts = [count(types.count(kind), noun) for kind, noun in (("user", "person"), ("team", "team")) if kind in types]
     rest = len(types) - types.count("user") - types.count("team")
     parts += [count(rest, "finding")] if rest else []
-    return f"{scope}; {' and '.join(parts)} {'is' if len(types) == 1 else 'are'} not in line"
+    return f"{f'{scope}; ' if scope else ''}{' and '.join(parts)} {'is' if len(types) == 1 else 'are'} not in line"
 
 
 def _verdict(plan: Plan, *, past: bool) -> Verdict:
     """The verdict without who is in grace."""
     nothing = "nothing was sent" if past else "nothing will be sent"
     going = [op for op in plan.operations if op.sent]
-    scope = f"{count(plan.scope.users, 'person')} and {count(plan.scope.teams, 'team')} in scope"
+    scope = in_scope(plan)
+    scope = sentence(scope) if scope else ""
     if not plan.operations:
         adopted = f"{len(plan.adopts)} are adopted as they are. " if plan.adopts else ""
         notices = f"To know: {count(len(plan.notices), 'notice')} below." if plan.notices else ""
@@ -288,13 +306,13 @@ def _verdict(plan: Plan, *, past: bool) -> Verdict:
         return Verdict(
             Tone.QUIET,
             f"{nothing.capitalize()}: {amounts(plan.operations)} only reported (see [not sent]).",
-            sentence(scope),
+            scope,
         )
     rest = "".join(f"; {words}" for words in waits)
     summary = f"The plan: {amounts(going)}{rest}."
     if plan.held:
-        return Verdict(Tone.PART, "HELD in part.", f"{summary} {sentence(scope)}")
-    return Verdict(Tone.GOING, summary, sentence(scope))
+        return Verdict(Tone.PART, "HELD in part.", f"{summary} {scope}".rstrip())
+    return Verdict(Tone.GOING, summary, scope)
 
 
 def result_verdict(states: Collection[str]) -> Verdict:
@@ -313,7 +331,7 @@ def run_verdict(plan: Plan, states: Mapping[int, str]) -> Verdict:
     """Sum up a run: its plan, and the states of the operations that were sent, by their index in the plan."""
     if not states:
         return verdict(plan, past=True)
-    return _failing_first(_warned(_run_verdict(plan, states.values()), plan), plan, states)
+    return _failing_first(_unread_first(_warned(_run_verdict(plan, states.values()), plan), plan), plan, states)
 
 
 def _run_verdict(plan: Plan, states: Collection[str]) -> Verdict:

@@ -5,7 +5,15 @@ from collections.abc import Iterator
 import pytest
 
 from tests.flows.service import Service
+from tests.receiver import Receiver
 from tests.stage import World
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """Whoever is told of alerts and heartbeats (see `test_telling.notifying`)."""
+    with Receiver() as made:
+        yield made
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import asyncio
 import json
 import re
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,12 +20,6 @@ from reconciler.wiring import services
 from tests.inside import accept
 from tests.receiver import Receiver, secret
 from tests.stage import API_KEY, World
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as made:
-        yield made
 
 
 def notifying(world: World, receiver: Receiver, *command: str, **more: str) -> None:

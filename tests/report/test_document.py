@@ -73,7 +73,7 @@ def test_the_format() -> None:
             "keeper": "https://keeper.example/scim/v2/1",
         },
         "counts": {"create_user": 1, "update_user": 1},
-        "scope": {"users": 812, "teams": 31, "memberships": 4100},
+        "scope": {"users": 812, "teams": 31, "memberships": 4100, "unread": []},
         "operations": [
             {
                 "kind": "update_user",

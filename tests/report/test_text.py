@@ -69,6 +69,24 @@ def test_who_is_in_scope_and_not_in_line_is_not_said_to_be() -> None:
     assert "are in line." in verdict(plan(notices=(waits,)))
 
 
+@pytest.mark.parametrize(
+    ("unread", "said"),
+    [
+        (("users",), "list of users. Nothing to do: 31 teams in scope; 1 finding is not in line."),
+        (("user groups",), "list of user groups. Nothing to do: 812 people in scope; 1 finding is not in line."),
+        (("groups in scope",), "list of groups in scope. Nothing to do: 812 people in scope; 1 finding"),
+        (("user groups", "users"), "list of user groups and list of users. Nothing to do: 1 finding is not in line."),
+    ],
+)
+def test_a_list_that_could_not_be_read_is_named_first_and_is_no_number(unread: tuple[str, ...], said: str) -> None:
+    made = plan(notices=(Notice(NoticeKind.QUARANTINED, Subject("list", unread[0]), "why"),))
+    made = replace(made, scope=replace(made.scope, unread=unread))
+    assert verdict(made).startswith(f"NOT READ: JumpCloud's {said}")
+    locks = replace(made, operations=(op(Kind.DEACTIVATE_USER),))
+    assert verdict(locks).startswith("NOT READ: ")
+    assert render_run(locks, {0: ("done", "")}, width=1000, colour=False).startswith("NOT READ: ")
+
+
 def test_nothing_to_do_still_points_at_notices_and_adoptions() -> None:
     made = plan(adopts=(person("a"),), notices=(Notice(NoticeKind.CONFLICT, person("b"), "why"),))
     assert verdict(made).endswith("1 are adopted as they are. To know: 1 notice below.")
