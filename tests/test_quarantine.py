@@ -186,6 +186,15 @@ def test_without_the_list_of_users_one_notice_is_enough() -> None:
     assert [(notice.kind, notice.subject.type) for notice in plan.notices] == [(NoticeKind.QUARANTINED, "list")]
 
 
+def test_who_left_has_not_come_back_while_their_state_can_t_be_read() -> None:
+    ada, left = user(1, 90, status=Status.UNKNOWN), NOW - timedelta(hours=1)
+    gone = account(ada, left_at=left, review_lock=True)
+    after = decide(directory([ada], [group(90)]), snapshot([gone], [team(group(90))])).snapshot
+    assert (after.accounts["k0001"].left_at, after.accounts["k0001"].review_lock) == (left, True)
+    back = decide(directory([replace(ada, status=Status.ACTIVE)], [group(90)]), after).snapshot
+    assert (back.accounts["k0001"].left_at, back.accounts["k0001"].review_lock) == (None, False)
+
+
 def test_memberships_in_an_unclear_team_are_neither_drift_nor_given_by_hand() -> None:
     ada = user(1, 90)
     lost = Membership(ours=True, seen=True, shown=False)
