@@ -103,10 +103,14 @@ class After:
             after = after.failed(words, now, resync=resync or bool(outcome.fallback))
         elif whole:
             alarms = sum(notice.kind is NoticeKind.WILL_BE_HELD for notice in outcome.plan.notices)
+            alarms = max(alarms, after.will_be_held) if outcome.lack else alarms
             last_good = now if good else after.last_good
             after = replace(after.succeeded(resync=resync), last_good=last_good, will_be_held=alarms)
         lacks = failing(outcome.plan, {number: result.state.value for number, result in outcome.results.items()})
-        others = {key: lack for key, lack in after.lacks.items() if not whole and key not in (outcome.plan.focus or ())}
+        others: dict[str, str] = {}
+        if not whole or outcome.lack:
+            spoken_of = {op.subject.key for op in outcome.plan.operations}.union(outcome.plan.focus or ())
+            others = {key: lack for key, lack in after.lacks.items() if key not in spoken_of}
         after = replace(after, merely_left=merely_left(outcome.plan, after.merely_left), lacks={**others, **lacks})
         snapshot = self._snapshot(settings)
         self._keep(_inventoried(after, settings, outcome, snapshot, began))
@@ -188,6 +192,7 @@ class After:
                 queue_age=settings.teams.queue_age,
                 plan=outcome.plan if outcome else None,
                 whole=whole,
+                complete=outcome is None or not outcome.lack,
                 decides=whole or bool(order.leavers),
                 results=list(outcome.results.values()) if outcome else (),
                 done=self.store.done_since(now - HISTORY, TOLD_WHEN_DONE),

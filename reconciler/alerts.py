@@ -154,11 +154,12 @@ class Failing:
 class Situation:
     """What is known after a run.
 
-    `plan` is None where the cycle failed; `whole` says that it was about everybody. `decides`: nobody sees what it
-    held unless it is told; whoever ordered a `resync EMAIL` does. `done` are the operations of the last days that
-    Keeper carried out (see `TOLD_WHEN_DONE`). `passed` are the kinds whose canary has passed, `failing` the cycles
-    that failed up to now. `merely_left`: see there; it is known while cycles fail as well. `hooks` are the programs
-    that the settings name and that failed when last run, with what went wrong.
+    `plan` is None where the cycle failed; `whole` says that it was about everybody, `complete` that everything was
+    read: what the plan lacks is over only then. `decides`: nobody sees what it held unless it is told; whoever ordered
+    a `resync EMAIL` does. `done` are the operations of the last days that Keeper carried out (see `TOLD_WHEN_DONE`).
+    `passed` are the kinds whose canary has passed, `failing` the cycles that failed up to now. `merely_left`: see
+    there; it is known while cycles fail as well. `hooks` are the programs that the settings name and that failed when
+    last run, with what went wrong.
     """
 
     at: datetime
@@ -167,6 +168,7 @@ class Situation:
     queue_age: timedelta
     plan: Plan | None = None
     whole: bool = True
+    complete: bool = True
     decides: bool = True
     results: "Collection[Result]" = ()
     done: Sequence[JournalRow] = ()
@@ -221,7 +223,7 @@ def silent(over: Iterable[Key]) -> list[Key]:
 
 def _can_tell(key: Key, now: Situation) -> bool:
     kind, subject = AlertKind(key[0]), key[1]
-    whole = now.plan is not None and now.whole
+    whole = now.plan is not None and now.whole and now.complete
     if subject.startswith(_DONE):
         return True  # it fell out of the history
     match kind:
@@ -242,10 +244,11 @@ def _can_tell(key: Key, now: Situation) -> bool:
 
 def merely_left(plan: Plan, before: Collection[str] = ()) -> frozenset[str]:
     """The Keeper ids of those who left the scope and are neither suspended nor deleted: grace and
-    `policy.out_of_scope` are for them alone. After a plan about one person the others are as they were `before`."""
+    `policy.out_of_scope` are for them alone. After a plan about one person, or one without a list, the others are as
+    they were `before`."""
     found = {op.subject.keeper_id for op in plan.operations if op.rule is Rule.LEFT}
     found |= {one.subject.keeper_id for one in plan.notices if one.kind in _SPARED and one.subject.type == "user"}
-    if plan.focus is not None:
+    if plan.focus is not None or plan.scope.unread:
         about = {op.subject.keeper_id for op in plan.operations} | {one.subject.keeper_id for one in plan.notices}
         found |= set(before) - about
     return frozenset(found)
@@ -337,7 +340,7 @@ def _stuck(now: Situation) -> Iterator[Fact]:
     """Whom it keeps failing for, as long as it is due: no licence is free, Keeper refuses a value."""
     names = {op.subject.key: op.subject.name for op in now.plan.operations} if now.plan else {}
     for key, failure in sorted(now.snapshot.failures.items()):
-        due_now = key in names or now.plan is None or not now.whole
+        due_now = key in names or now.plan is None or not (now.whole and now.complete)
         if failure.count >= ATTEMPTS and due_now:
             text = f"failed {failure.count} times in a row, last at {_time(failure.last_at)}: {failure.error}"
             yield Fact(AlertKind.STUCK, key, names.get(key, key), text, failure.last_at)

@@ -1,7 +1,7 @@
 """What persons have let through, as it is on record: releases, announced lay-offs, `resync EMAIL`, and how much of each
 is used up. What it means for a plan is said in `safety`."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -38,13 +38,16 @@ def _agreement(plan_id: str, effects: Collection[Effect]) -> dict[str, Any]:
     return {"plan": plan_id, "effects": sorted(list(effect) for effect in effects)}
 
 
-def drop_what_is_not_due(store: Store, due: frozenset[Effect], now: datetime) -> None:
-    """A release is about what is due now: the same mistake made again later is a person's to look at again."""
+def drop_what_is_not_due(store: Store, due: frozenset[Effect], tells: Callable[[Effect], bool], now: datetime) -> None:
+    """Narrow the releases to what is `due` now: the same mistake made again later is a person's to look at again.
+
+    `tells`: see `Read.tells`. Nothing is planned for somebody who could not be read; it may be due all the same.
+    """
     open_keys = store.open_keys()
     for request in store.open_requests(now, "release"):
         effects, used = _effects_of(request), _used(store, request)
-        # Nothing is planned for somebody whose last change has no known outcome yet; it may be due all the same.
-        undecided = {effect for effect in effects if effect[1] in open_keys}
+        # Nor is anything planned for somebody whose last change has no known outcome yet.
+        undecided = {effect for effect in effects if effect[1] in open_keys or not tells(effect)}
         kept = effects & (due | used | undecided)
         if kept <= used:
             store.close_request(request.id, "done", now)

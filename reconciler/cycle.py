@@ -468,9 +468,8 @@ class _Line:
         order = self.order
         if order.saved is not None:
             self._agree(order.saved.id, order.saved.effects, f"the saved plan {order.saved.id} was applied")
-        # Without a list of Keeper the plan lacks what is due all the same.
-        if not order.partial and not read.fallback:
-            consent.drop_what_is_not_due(self.store, decision.plan.effects, self.now)
+        if not order.partial:
+            consent.drop_what_is_not_due(self.store, decision.plan.effects, read.tells(), self.now)
         judged = self.limited(decision)
         if first_held(judged.plan) and order.reviewed is not None and order.reviewed(judged.plan):
             self._agree(judged.plan.id, judged.plan.agreed_effects, "the first plan was reviewed")
@@ -600,16 +599,19 @@ class _Line:
             stopping=lambda: self._why_stop(stopping),
         )
         await _settle_now(self.services, store, run_id, applied, clock)
-        if not self.order.partial and not read.fallback:
-            consent.drop_what_is_not_due(self.store, judged.plan.effects, self.now)  # what is used up by now
+        tells = read.tells()
+        if not self.order.partial:
+            consent.drop_what_is_not_due(store, judged.plan.effects, tells, self.now)  # what is used up by now
         consent.prolong(store, {judged.decisions.get(n, "") for n, j in planned.items() if _done(applied, j)}, clock())
         final = replace(judged.plan, notices=(*judged.plan.notices, *applied.notices))
+        saved = self.order.saved
+        not_due = saved.effects - final.effects - self.order.already if saved else frozenset()
         outcome = Outcome(
             run_id,
             final,
             _result(settings, final, applied, read.fallback),
             {number: applied.results[journal_id] for number, journal_id in planned.items()},
-            self.order.saved.effects - final.effects - self.order.already if self.order.saved else frozenset(),
+            frozenset(filter(tells, not_due)),
             applied.stopped,
             applied.unfinished,
             read.fallback,

@@ -181,6 +181,14 @@ class Directory:
         """The names of the lists that could not be had, so that who or what is missing may be there all the same."""
         return tuple(sorted(one.id for one in self.quarantined if (one.type, one.field) == ("list", "list")))
 
+    @property
+    def unclear(self) -> frozenset[str]:
+        """The ids of users and groups whom this read does not tell all about: what is due for them may not be
+        planned."""
+        users = self.users.values()
+        open_users = (u.id for u in users if u.status is Status.UNKNOWN or u.unsure or u.teams_unknown)
+        return self.unclear_groups.union(open_users, (one.id for one in self.quarantined if one.type != "list"))
+
 
 @dataclass(frozen=True, slots=True)
 class KeeperUser:

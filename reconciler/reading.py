@@ -17,6 +17,7 @@ from reconciler.http import Counters
 from reconciler.inventory import InventoryError
 from reconciler.jumpcloud import GroupScope, JumpCloud, JumpCloudError, Person, bearable
 from reconciler.keeper import BadToken, Keeper, KeeperError, Progress
+from reconciler.keeper_quarantine import blocked_groups, blocked_users
 from reconciler.model import (
     EXTERNAL_ID,
     Account,
@@ -30,7 +31,7 @@ from reconciler.model import (
     User,
 )
 from reconciler.person import InKeeper, around, in_keeper, in_snapshot
-from reconciler.plan import Kind, Notice
+from reconciler.plan import Effect, Kind, Notice
 from reconciler.policy import TeamPolicy
 from reconciler.settle import NEVER, REPEATED, TOO_EARLY, Settled, as_answered, settle
 from reconciler.snapshot import observed
@@ -93,6 +94,15 @@ class Read:
         else:
             rows = (row for row in rows if self.outcomes.get(row.id) == TOO_EARLY)
         return frozenset(row.operation.subject.key for row in rows)
+
+    def tells(self) -> Callable[[Effect], bool]:
+        """Return the test whether this read tells if an effect is due: its subjects were read clearly, and no list is
+        missing that might name them."""
+        if self.fallback or self.directory.unread:
+            return lambda _: False
+        directory, snapshot = self.directory, self.snapshot
+        unclear = directory.unclear.union(blocked_users(directory, snapshot), blocked_groups(directory, snapshot))
+        return lambda effect: unclear.isdisjoint(effect[1:])
 
     def without_list(self, error: KeeperError) -> "Read":
         """The same, for a cycle that goes on although Keeper could not be listed."""

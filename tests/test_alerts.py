@@ -111,7 +111,7 @@ def test_a_hold_says_how_it_goes_on(limit: str, way: str) -> None:
 def test_one_person_or_a_failed_cycle_says_nothing_of_a_hold() -> None:
     told = taken(tell(after(plan=plan(lock(1), held=HELD))), NOW)
     one = after(plan=plan(), whole=False, decides=False)
-    for now in (one, after(plan=None, failing=Failing(1, NOW, "down"))):
+    for now in (one, after(complete=False), after(plan=None, failing=Failing(1, NOW, "down"))):
         assert tell(now, told) == []
         assert ended(facts(now), told, now) == []
     assert tell(after(plan=plan(lock(1), held=HELD), whole=False, decides=False)) == []
@@ -133,6 +133,7 @@ def test_failures_are_told_from_the_second_in_a_row_once_and_their_end() -> None
     assert alert.kind is AlertKind.FAILING
     assert "JumpCloud is down" in alert.facts[0].text
     told = taken([alert], NOW)
+    assert tell(after(complete=False), told) == []
     assert tell(replace(second, failing=Failing(90, NOW, "still down"), at=NOW + 24 * HOUR), told) == []
     assert only(tell(after(), told)).kind is AlertKind.RECOVERED
 
@@ -186,12 +187,15 @@ def test_a_leaver_who_is_active_an_hour_past_grace_is_told_of_while_cycles_work_
         assert [alert.kind for alert in tell(now)] == ([AlertKind.LEAVER_ACTIVE] if told else [])
 
 
-def test_who_merely_left_is_known_of_the_others_after_a_look_at_one_person() -> None:
+def test_who_merely_left_is_known_of_the_others_after_a_look_at_one_person_or_without_a_list() -> None:
     everybody = merely_left(plan(lock(1), lock(2), lock(3, Rule.SUSPENDED)))
     assert everybody == {lock(1).subject.keeper_id, lock(2).subject.keeper_id}
     one = replace(plan(lock(2, Rule.SUSPENDED)), focus=frozenset({lock(2).subject.key}))
     assert merely_left(one, everybody) == {lock(1).subject.keeper_id}
     assert merely_left(plan(), everybody) == set()
+    unread = plan(lock(2, Rule.SUSPENDED))
+    unread = replace(unread, scope=replace(unread.scope, unread=("users",)))
+    assert merely_left(unread, everybody) == {lock(1).subject.keeper_id}
 
 
 def test_why_a_leaver_is_still_active_is_said() -> None:
@@ -231,6 +235,7 @@ def test_whom_it_keeps_failing_for_is_told_once_as_long_as_it_is_due() -> None:
         after(failed(9), plan=plan(op)),
         after(failed(3), plan=None),
         after(failed(3), plan=plan(), whole=False),
+        after(failed(3), plan=plan(), complete=False),
     ):
         assert tell(same, told) == []
         assert ended(facts(same), told, same) == []

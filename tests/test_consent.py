@@ -49,9 +49,10 @@ def consent(store: Store, person: str = "") -> Consent:
     return given(store, window(store, NOW - DAY, DAY), person, NOW, NOW - DAY)
 
 
-def due(store: Store, *operations: Operation) -> None:
-    """A cycle finds that just these operations are due."""
-    drop_what_is_not_due(store, effects_of(operations), NOW)
+def due(store: Store, *operations: Operation, unread: Iterable[Operation] = ()) -> None:
+    """A cycle finds that just these operations are due; it does not tell of those that are `unread`."""
+    open_still = effects_of(unread)
+    drop_what_is_not_due(store, effects_of(operations), lambda effect: effect not in open_still, NOW)
 
 
 # -- what of the window counts --------------------------------------------------------------------------------------
@@ -149,6 +150,15 @@ def test_what_is_no_longer_due_is_dropped_from_a_release(store: Store) -> None:
     due(store, OTHER)
     due(store, LOCK, OTHER)  # the same mistake again
     assert consent(store).releases == (Release(number, OTHER.effects()),)
+
+
+def test_what_a_read_does_not_tell_of_stays_in_a_release(store: Store) -> None:
+    number = release(store, LOCK, OTHER)
+    due(store, unread=[LOCK])
+    assert consent(store).releases == (Release(number, LOCK.effects()),)
+    due(store, unread=[LOCK, OTHER])
+    due(store)
+    assert store.open_requests(NOW, "release") == []
 
 
 def test_a_release_is_closed_once_it_is_used_up_or_nothing_of_it_is_due(store: Store) -> None:

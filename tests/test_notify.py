@@ -22,7 +22,7 @@ from reconciler.apply import Result
 from reconciler.config import Settings, load
 from reconciler.cycle import Order, Outcome
 from reconciler.health import Told, serving
-from reconciler.plan import Kind, Plan, Scope
+from reconciler.plan import Kind, Notice, NoticeKind, Plan, Scope, Subject
 from reconciler.policy import Policy
 from reconciler.reading import NobodyThere, Stopped
 from reconciler.settings_fields import Listen
@@ -248,6 +248,18 @@ def test_no_cycle_without_all_lists_is_good(result: str) -> None:
     assert made.good
     made.plan = replace(made.plan, scope=replace(made.plan.scope, unread=("users",)))
     assert not made.good
+
+
+def test_without_a_list_nobody_has_ceased_to_fail_and_nothing_to_be_held_soon(tmp_path: Path) -> None:
+    using, lock = settings(tmp_path), op(Kind.DEACTIVATE_USER, user(1))
+    failing = Notice(NoticeKind.FAILING, lock.subject, "failed twice")
+    alarm = Notice(NoticeKind.WILL_BE_HELD, Subject("limit", "max_removals"), "9 people would lose a team")
+    bad, unread = outcome("partial"), outcome("partial")
+    bad.plan = replace(bad.plan, operations=(lock,), notices=(failing, alarm))
+    unread.plan = replace(unread.plan, scope=replace(unread.plan.scope, unread=("users",)))
+    for runs, lacks, alarms in (([bad, unread], [lock.subject.key], 1), ([bad, unread, outcome()], [], 0)):
+        stands = after_runs(tmp_path, using, *runs).standing
+        assert (list(stands.lacks), stands.will_be_held) == (lacks, alarms)
 
 
 @pytest.mark.parametrize("error", [NobodyThere("nobody"), Stopped("stopped")])

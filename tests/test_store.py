@@ -444,6 +444,24 @@ def test_the_held_plan_is_the_newest_that_was_held_and_is_kept_once(store: Store
     assert store.held_run("p1") is None
 
 
+def test_a_run_that_could_not_read_everything_ends_no_hold(store: Store) -> None:
+    def ran(result: str, held: int = 0, error: str = "", at: datetime = NOW) -> int:
+        run = store.begin_run("cycle", at, by="", reason="")
+        plan_id = "p1" if held else "p0"
+        store.finish_run(run, at, result, plan_id=plan_id, held=held, document=plan_id, error=error)
+        return run
+
+    held = ran("held", 4)
+    ran("partial", error="the users could not be read", at=NOW + MINUTE)
+    for found in (store.held_run(), store.held_run("p1")):
+        assert found is not None and found.id == held
+    again = ran("partial", 1, error="the users could not be read", at=NOW + 2 * MINUTE)
+    now = store.held_now()
+    assert now is not None and (now[0].id, now[1]) == (again, NOW)
+    ran("partial")
+    assert store.held_run() is None
+
+
 def test_what_the_leaver_lane_holds_can_be_released_until_a_whole_cycle_says_more(store: Store) -> None:
     """While whole cycles fail, nothing else tells of it."""
 

@@ -43,6 +43,8 @@ _NO_GOOD_READ = ("", "failed", "stopped")
 _GOOD_READ = f"result NOT IN {_NO_GOOD_READ}"
 _WHOLE = f"kind NOT IN {PARTIAL}"
 _CONTENT = ("changes", "teams_add", "teams_remove")
+# A run with an error could not read everything: it ends no hold, since what was held may be due all the same.
+_TELLS_OF_HOLDS = "(held > 0 OR error = '')"
 _NOBODY: Mapping[str, datetime] = MappingProxyType({})
 
 
@@ -130,11 +132,12 @@ class Journal(Snapshots):
             return time_of(connection.execute(sql).fetchone()[0])
 
     def held_run(self, plan_id: str | None = None) -> Run | None:
-        """The newest run over everybody that read both sides, if it held operations, else what the leaver lane has held
-        since; or, while one of them did, the newest run that held this plan."""
+        """The newest run over everybody that read both sides as a whole, if it held operations, else what the leaver
+        lane has held since; or, while one of them did, the newest run that held this plan."""
         sql = f"SELECT {RUN_COLUMNS} FROM runs WHERE {_GOOD_READ}"
         with self._reading() as connection:
-            whole = next(map(run_of, rows(connection, f"{sql} AND {_WHOLE} ORDER BY id DESC LIMIT 1")), None)
+            newest = f"{sql} AND {_WHOLE} AND {_TELLS_OF_HOLDS} ORDER BY id DESC LIMIT 1"
+            whole = next(map(run_of, rows(connection, newest)), None)
             lane = f"{sql} AND kind = '{LEAVERS}' AND id > ? ORDER BY id DESC LIMIT 1"
             leavers = next(map(run_of, rows(connection, lane, whole.id if whole else 0)), None)
             held = [run for run in (whole, leavers) if run is not None and run.held]
@@ -150,7 +153,7 @@ class Journal(Snapshots):
         run = self.held_run()
         if run is None:
             return None
-        free = f"SELECT max(id) FROM runs WHERE {_GOOD_READ} AND {_WHOLE} AND held = 0"
+        free = f"SELECT max(id) FROM runs WHERE {_GOOD_READ} AND {_WHOLE} AND {_TELLS_OF_HOLDS} AND held = 0"
         before = f"held > 0 AND kind <> '{PERSON}' AND id > coalesce(({free}), 0) AND id < ?"
         sql = f"SELECT started_at FROM runs WHERE {before} ORDER BY id DESC"
         since = run.started_at

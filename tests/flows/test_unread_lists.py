@@ -2,12 +2,14 @@
 command line."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from reconciler.simulator.faults import status
 from tests.flows.test_telling import beats, filled, notifying
+from tests.inside import accept
 from tests.receiver import Receiver
 from tests.stage import World
 
@@ -73,3 +75,109 @@ def test_check_fails(world: World, target: str, said: str) -> None:
     done = world.run("check", expect=1)
     assert said in done.stdout
     assert "the list can't be read" in flat(done.stderr)
+
+
+# -- what is due, and not seen ----------------------------------------------------------------------------------------
+
+
+def at_work(world: World) -> list[str]:
+    ids = filled(world)
+    accept(world)
+    world.run("apply", "--resync")
+    return ids
+
+
+def suspended(world: World) -> list[str]:
+    """Four people are to be locked, and that is held."""
+    ids = at_work(world)
+    world.safety |= {"max_deactivations": "1", "always_allow": "0"}
+    world.write_settings()
+    for one in ids[:4]:
+        world.jumpcloud.suspend(one)
+    return ids
+
+
+def active(world: World) -> int:
+    return sum(world.keeper.account(f"p{n}@example.com").active for n in range(4))
+
+
+def releases(world: World) -> list[Any]:
+    return [one for one in state(world)["decisions"] if one["kind"] == "release"]
+
+
+def refuse_locks(world: World) -> None:
+    world.back.faults.add(status(400), method="PATCH", target="/Users")
+
+
+def test_what_is_held_stays_held(world: World, receiver: Receiver) -> None:
+    suspended(world)
+    notifying(world, receiver)
+    world.run("apply", expect=4)
+    held = state(world)["held"]
+    refuse(world, USERS)
+    for _ in range(2):
+        world.run("apply", expect=5)
+    assert receiver.kinds() == ["held"]
+    assert state(world)["held"] == held
+    assert world.run("leavers").stdout.count(held["plan"]) == 1
+    world.front.faults.clear()
+    world.run("release", held["plan"])
+    assert active(world) == 0
+    assert receiver.kinds() == ["held", "deactivated", "recovered"]
+
+
+def test_a_release_outlasts_it(world: World) -> None:
+    suspended(world)
+    world.run("apply", expect=4)
+    refuse_locks(world)
+    world.run("release", "--reason", "they left", expect=5)
+    world.back.faults.clear()
+    refuse(world, USERS)
+    world.run("apply", expect=5)
+    assert len(releases(world)) == 1
+    assert state(world)["failing_now"]
+    world.front.faults.clear()
+    world.run("apply")
+    assert (active(world), releases(world)) == (0, [])
+
+
+@pytest.mark.parametrize("target", [GROUPS, GROUP_NAMES])
+def test_a_release_of_teams_outlasts_it(world: World, target: str) -> None:
+    at_work(world)
+    world.teams = {"review": '["Finance"]'}
+    world.write_settings()
+    finance = world.group("Finance")
+    world.person("eve", finance)
+    world.run("apply", expect=4)
+    refuse_locks(world)
+    world.run("release", "--reason", "she may", expect=5)
+    before = releases(world)
+    world.back.faults.clear()
+    refuse(world, target)
+    world.run("apply", expect=5)
+    assert releases(world) == before != []
+
+
+def test_an_odd_record_drops_nothing_of_its_own_from_a_release(world: World) -> None:
+    """Of four people one is unreadable for a cycle, and another one comes back."""
+    odd, back, *others = suspended(world)[:4]
+    world.run("apply", expect=4)
+    refuse_locks(world)
+    world.run("release", "--reason", "they left", expect=5)
+    world.jumpcloud.oddities.spoil(odd, state=[])
+    world.jumpcloud.activate(back)
+    world.run("apply", expect=5)
+    with world.state() as store:
+        [left] = store.open_requests(datetime.now(UTC), "release")
+    assert sorted(who for _, who in left.arguments["effects"]) == sorted([odd, *others])
+
+
+def test_a_saved_plan_is_not_said_to_be_no_longer_due(world: World) -> None:
+    suspended(world)
+    world.run("plan", "--save", str(world.folder / "plan.json"))
+    refuse(world, USERS)
+    done = world.run("apply", "--plan", str(world.folder / "plan.json"), expect=5)
+    assert "no longer due" not in flat(done.stdout)
+    world.front.faults.clear()
+    world.run("apply")
+    assert active(world) == 0
