@@ -55,7 +55,9 @@ def document(store: Store, policy: Policy, since: datetime, now: datetime) -> di
     locks = store.history(Wanted(kind=Kind.DEACTIVATE_USER, since=since), MOST)
     departures = _departures(locks.entries)
     held = _held(store)
-    found = [_done(entries, snapshot) for entries in departures if _verified(entries[0])]
+    done = [entries for entries in departures if _verified(entries[0])]
+    newest = {_departure(entries[0])[0]: entries for entries in reversed(done)}
+    found = [_done(entries, snapshot, newest[_departure(entries[0])[0]] is entries) for entries in done]
     attempts = {_departure(entries[0]): entries for entries in reversed(departures)}
     open_now = promise.leavers(snapshot)
     for account in open_now:
@@ -142,7 +144,8 @@ def _entry(account: Account | None, tried: list[Entry], since: datetime | None) 
     }
 
 
-def _done(tried: list[Entry], snapshot: Snapshot) -> dict[str, Any]:
+def _done(tried: list[Entry], snapshot: Snapshot, newest: bool) -> dict[str, Any]:
+    """A lock that Keeper carried out; `newest`: the account had none since."""
     row = tried[0].row
     account = snapshot.accounts.get(row.operation.subject.keeper_id)
     # When somebody's lock was undone in Keeper, it was not JumpCloud that said so last.
@@ -159,7 +162,9 @@ def _done(tried: list[Entry], snapshot: Snapshot) -> dict[str, Any]:
         return found | {"state": "gone", "because": WITHDRAWN if row.error == WITHDRAWN else WITHDRAWN_OR_DELETED}
     if account is None or account.gone:
         return found | {"state": "gone", "because": row.error or None}
-    if account.left_at is None or (row.left_at and account.left_at != row.left_at):
+    # Who was back in scope and left again before they were unlocked has been locked all the time.
+    still_locked = newest and account.locked_by_us and not account.active
+    if account.left_at is None or (row.left_at and account.left_at != row.left_at and not still_locked):
         return found | {"state": "came_back"}
     if account.active:
         return found | {"state": "unlocked_again"}

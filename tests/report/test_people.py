@@ -131,6 +131,8 @@ def test_a_lock_that_somebody_undid_counts_once_more_without_minutes(store: Stor
         ({"active": True, **GONE_SINCE, "locked_by_us": True}, "unlocked_again"),
         ({"active": False, **GONE_SINCE}, "locked"),
         ({"active": False, "left_at": NOW}, "came_back"),
+        ({"active": False, "left_at": NOW, "locked_by_us": True}, "locked"),
+        ({"active": False, "left_at": None, "locked_by_us": True}, "came_back"),
         ({"active": False, **GONE_SINCE, "gone": True}, "gone"),
     ],
 )
@@ -138,6 +140,13 @@ def test_what_became_of_who_was_locked(store: Store, values: dict[str, Any], sta
     store.save(snapshot([account(user(1), **values)]), Snapshot())
     lock(store, 1)
     assert evidence(store)[-1]["state"] == state
+
+
+def test_who_came_back_and_was_locked_anew_has_come_back_from_the_first_departure(store: Store) -> None:
+    lock(store, 1, left=LEFT - DAY)
+    lock(store, 1, after=5)
+    store.put([account(user(1), active=False, locked_by_us=True, **GONE_SINCE)])
+    assert [entry["state"] for entry in evidence(store)] == ["locked", "came_back"]
 
 
 def missing(store: Store, person: int, words: str = NOT_HERE) -> None:
