@@ -67,7 +67,7 @@ def test_a_lock_goes_when_the_own_record_says_so_and_is_put_off_else(
 
 def test_whoever_was_listed_and_has_no_record_is_locked_where_their_applications_show_that_they_left() -> None:
     class Hidden(JumpCloud):
-        async def status_of(self, user_id: str, /) -> Status | None:
+        async def status_of(self, _: str, /) -> Status | None:
             return None
 
     assert sent(confirmed(Hidden([user(1)]), lock(Rule.LEFT)))

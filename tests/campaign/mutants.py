@@ -262,8 +262,8 @@ def take_an_empty_plan_for_reviewed() -> AbstractContextManager[Any]:
     """A first plan with nothing to send needs no person any more."""
     original = cycle._Line._is_review
 
-    def reviewed(self: Any, plan: Any, decision: Any, read: Any) -> bool:
-        return original(self, plan, decision, read) or not plan.operations
+    def reviewed(self: Any, plan: Any, decision: Any) -> bool:
+        return original(self, plan, decision) or not plan.operations
 
     return patch.object(cycle._Line, "_is_review", reviewed)
 
