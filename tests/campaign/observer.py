@@ -200,6 +200,7 @@ class Observer:
         self.list_lied: list[int] = []
         self.asked = Request("GET", "/", {}, b"")
         self.forgotten = 0
+        self.forgotten_at = BEGINNING
         self.let_through = False  # a first plan, by the settings of the cycle before
         self.bound = ""
         self.points_lie: Callable[[], bool] = lambda: False
@@ -425,6 +426,7 @@ class Observer:
         ledger.sent.clear()
         ledger.marked.clear()
         self.forgotten = self.tick
+        self.forgotten_at = self.now()
         ledger.created.clear()
         ledger.met.clear()
         ledger.asked.clear()
@@ -1081,7 +1083,7 @@ class Observer:
 
     def held(self, limit: str, keys: set[str]) -> None:
         """An operation on this subject is held by a limit."""
-        oldest = self.began - self.rules.window + timedelta(hours=1)
+        oldest = max(self.began - self.rules.window + timedelta(hours=1), self.forgotten_at)
         known = [self.ledger.access[key] for key in keys if key in self.ledger.access]
         if limit == "max_reactivations" and any(at > oldest and not gave for at, gave in known):
             words = ", ".join(account.email for one in keys if (account := self.keeper.accounts().get(one)))
