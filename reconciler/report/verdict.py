@@ -60,6 +60,13 @@ def verdict(store: Store, settings: Settings, look: Look, email: str, held: Mapp
             f"reconciler explain {typed(email)}",
         )
     found = _decided_otherwise(settings, look, look.plan) or _waits(settings, look.plan, held)
+    if found is None and "keeper" in look.unread:
+        return Verdict(
+            "unread",
+            "By what Keeper showed when it was last read, nothing is to be done. It may have changed since.",
+            "For the whole answer, ask again when Keeper answers:",
+            f"reconciler explain {typed(email)}",
+        )
     return found or _as_it_is(settings, look, look.plan)
 
 
@@ -317,7 +324,14 @@ def scope(look: Look) -> str:
 
 
 def access(look: Look) -> str:
-    """Whether the person can use Keeper."""
+    """Whether the person can use Keeper, or could when it was last read."""
+    read_at = look.snapshot.read_at
+    if "keeper" in look.unread and read_at is not None:
+        return f"{_access(look)} when it was last read (its last list: {spoken(stamp(read_at))})"
+    return _access(look)
+
+
+def _access(look: Look) -> str:
     account = own(look)
     if account is None and look.snapshot.accounts:
         return "without a Keeper account of their own"

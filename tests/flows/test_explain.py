@@ -217,7 +217,8 @@ def test_what_waits_for_approval(world: World) -> None:
 
 def test_a_service_that_does_not_answer_and_offline(world: World, people: list[str]) -> None:
     offline = explain(world, "p0@example.com", "--offline")
-    assert offline["verdict"]["text"] == "in scope when JumpCloud was last read; active in Keeper."
+    known = "in scope when JumpCloud was last read; active in Keeper when it was last read (its last list: "
+    assert offline["verdict"]["text"].startswith(known)
     assert set(offline["unread"]) == {"jumpcloud", "keeper"}
     assert offline["keeper"][0]["teams"][0]["name"] == "Engineering"
     world.keeper.lock(account_of(world, people[0]))
@@ -230,8 +231,23 @@ def test_a_service_that_does_not_answer_and_offline(world: World, people: list[s
     world.keeper.new_token()
     found = explain(world, "p0@example.com")
     assert set(found["unread"]) == {"keeper"}
-    assert found["verdict"]["text"] == "in scope in JumpCloud through Engineering; active in Keeper."
+    known = "in scope in JumpCloud through Engineering; active in Keeper when it was last read (its last list: "
+    assert found["verdict"]["text"].startswith(known)
     assert found["next"]["operations"] == []
+    assert verdict(found) == ("unread", "reconciler explain p0@example.com")
+    assert "both sides agree" not in page(world, "p0@example.com")
+
+
+def test_a_leaver_has_no_access_only_as_long_as_keeper_says_so(world: World, people: list[str]) -> None:
+    world.jumpcloud.suspend(people[0])
+    world.run("apply")
+    assert "so no access" in page(world, "p0@example.com")
+    world.keeper.unlock(account_of(world, people[0]))
+    world.keeper.new_token()
+    found = explain(world, "p0@example.com")
+    assert found["verdict"]["kind"] == "unread"
+    assert "; locked in Keeper by us when it was last read (its last list: " in found["verdict"]["text"]
+    assert "so no access" not in page(world, "p0@example.com")
 
 
 def test_an_empty_state_file_and_a_strange_address(world: World) -> None:
