@@ -16,7 +16,7 @@ from reconciler.model import USER_NAME, Account, Snapshot, typed
 from reconciler.pilot import left_outside
 from reconciler.plan import Kind, Notice, NoticeKind, Operation, Plan, Rule
 from reconciler.policy import Mode, OutOfScope, Policy
-from reconciler.promise import leavers, not_here, whereabouts
+from reconciler.promise import access_words, leavers, not_here, whereabouts
 from reconciler.rows import UNASKED, JournalRow
 from reconciler.waiting import WaitingMember, waiting
 
@@ -268,7 +268,8 @@ def _leavers(now: Situation) -> Iterator[Fact]:
             text = f"{since}; {whereabouts(now.snapshot, account)}; {closing}"
         elif now.at - account.left_at >= _grace(now, account) + TOO_LONG:
             cause = _cause(now, account, *planned.get(account.keeper_id, (-1, None)))
-            text = f"{since}, still active{f': {cause}' if cause else ''}"
+            access = access_words(now.snapshot, account, failing=now.plan is None or now.failing is not None)
+            text = f"{since}, {access}{f': {cause}' if cause else ''}"
         else:
             continue
         yield Fact(AlertKind.LEAVER_ACTIVE, account.keeper_id, account.email, text, account.left_at)
@@ -332,7 +333,7 @@ def _failing(now: Situation) -> Iterator[Fact]:
         text = f"{failing.count} in a row since {_time(failing.since)}, the last: {failing.words}"
         overdue = [a for a in _ours(now) if a.active and a.left_at and now.at >= a.left_at + _grace(now, a)]
         if overdue:
-            text += f". Still active although they left: {_named([account.email for account in overdue])}"
+            text += f". They left, and are not known to be locked: {_named([account.email for account in overdue])}"
         yield Fact(AlertKind.FAILING, "cycles", "cycles", text, failing.since)
 
 

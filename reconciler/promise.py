@@ -20,6 +20,8 @@ WITHDRAWN_OR_DELETED = "withdrawn or deleted, not known which"
 REMOVED = "it was no invitation: Keeper deleted or moved the account when it was to lock it"
 NOT_HERE = "not in this Keeper node any more: withdrawn, deleted or moved, not known which"
 """The words for an account whose lock Keeper answered with 404 or 410: nothing about access elsewhere."""
+UNKNOWN_LOCK = "not known to be locked"
+"""The words for somebody whose last lock had no clear answer: it may have taken effect, or may still."""
 UNVERIFIED = "not verifiable"
 """The mark of such a lock in the report of a run."""
 
@@ -46,7 +48,7 @@ _LACKS = {
 _LACK_WORDS = {
     Lack.LOCKED: "in scope and locked",
     Lack.NO_ACCOUNT: "in scope without an account",
-    Lack.ACTIVE: "out of scope and still active",
+    Lack.ACTIVE: f"out of scope and {UNKNOWN_LOCK}",
     Lack.CHANGES: "with changes not made",
 }
 
@@ -105,6 +107,13 @@ def leavers(snapshot: Snapshot) -> list[Account]:
         open_questions = {a.keeper_id for a in gone if not (a.locked_by_us or _answered(snapshot, a))}
         found = [a for a in found if not a.gone or a.keeper_id in open_questions]
     return sorted(found, key=lambda account: (account.email.casefold(), account.keeper_id))
+
+
+def access_words(snapshot: Snapshot, account: Account, *, failing: bool) -> str:
+    """Say how far it is known that a leaver who is in this node is active. `failing`: cycles fail now."""
+    if (account.jumpcloud_id or account.keeper_id) in snapshot.own_locks:
+        return UNKNOWN_LOCK
+    return "active when last read" if failing else "still active"
 
 
 def whereabouts(snapshot: Snapshot, account: Account) -> str:

@@ -211,6 +211,22 @@ def test_why_a_leaver_is_still_active_is_said() -> None:
     assert "JumpCloud is down" in only(tell(down)).facts[0].text
 
 
+def test_how_far_it_is_known_that_a_leaver_is_active_is_said() -> None:
+    held = snapshot([account(ADA, left_at=NOW - 9 * HOUR)])
+    unclear = replace(held, own_locks=frozenset({ADA.id}))
+    down = Failing(1, NOW, "JumpCloud is down")
+    for found, failing, words in (
+        (held, None, ", still active"),
+        (held, down, ", active when last read"),
+        (unclear, None, ", not known to be locked"),
+        (unclear, down, ", not known to be locked"),
+    ):
+        for works in (plan(lock(1)), None):
+            if failing is not None or works is not None:
+                alert = only(tell(after(found, plan=works, failing=failing)))
+                assert words in alert.facts[0].text
+
+
 def test_leavers_are_told_again_every_four_hours_all_in_one_message() -> None:
     held = snapshot([account(ADA, left_at=NOW - 9 * HOUR)])
     told = taken(tell(after(held)), NOW)
@@ -425,7 +441,7 @@ def test_the_alert_that_cycles_fail_names_who_is_still_active() -> None:
     failing = Failing(2, NOW, "JumpCloud is down")
     alert, protected = tell(after(snapshot(people), plan=None, failing=failing, policy=Policy(grace=timedelta(0))))
     assert (alert.kind, protected.kind) == (AlertKind.FAILING, AlertKind.PROTECTED)
-    assert "Still active although they left: u1@example.com, u2@example.com" in alert.facts[0].text
+    assert "They left, and are not known to be locked: u1@example.com, u2@example.com" in alert.facts[0].text
     assert alert.facts[0].text.endswith("and 2 more")
     in_grace = after(snapshot(people), plan=None, failing=failing, merely_left=[one.keeper_id for one in people])
     assert "Still active" not in tell(replace(in_grace, policy=LONG))[0].facts[0].text

@@ -63,7 +63,8 @@ def test_how_many_fail_is_said_by_what_they_lack() -> None:
     assert failing_words([Lack.CHANGES]) == "1 person: 1 with changes not made"
     assert failing_words([Lack.TEAM, Lack.TEAM]) == "2 teams"
     many = [Lack.ACTIVE, Lack.LOCKED, Lack.LOCKED, Lack.TEAM]
-    assert failing_words(many) == "3 people and 1 team: 2 in scope and locked, 1 out of scope and still active"
+    words = failing_words(many)
+    assert words == "3 people and 1 team: 2 in scope and locked, 1 out of scope and not known to be locked"
     assert failing(plan(op(Kind.QUEUE_TEAM, type_="team"), before=(0,)), {}) == {"j1": Lack.TEAM}
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from reconciler import promise
+from reconciler import promise, standing
 from reconciler.history import Entry, Wanted
 from reconciler.model import Account, Snapshot, typed
 from reconciler.pilot import left_outside
@@ -37,6 +37,7 @@ COLUMNS = (
     "attempts",
     "decided_by",
     "left_before",
+    "access",
     "because",
     "left_to_do",
     "command",
@@ -55,6 +56,7 @@ def document(store: Store, policy: Policy, since: datetime, now: datetime) -> di
     locks = store.history(Wanted(kind=Kind.DEACTIVATE_USER, since=since), MOST)
     departures = _departures(locks.entries)
     held = _held(store)
+    failing = standing.from_json(store.meta(standing.KEY)).failing is not None
     done = [entries for entries in departures if _verified(entries[0])]
     newest = {_departure(entries[0])[0]: entries for entries in reversed(done)}
     found = [_done(entries, snapshot, newest[_departure(entries[0])[0]] is entries) for entries in done]
@@ -66,7 +68,8 @@ def document(store: Store, policy: Policy, since: datetime, now: datetime) -> di
         if account.gone:
             found.append(_not_verifiable(account, tried, snapshot))
         else:
-            found.append(_not_yet(account, tried, snapshot, policy, held, now))
+            access = promise.access_words(snapshot, account, failing=failing)
+            found.append(_not_yet(account, tried, snapshot, policy, held, now) | {"access": access})
     closed = {
         one: request for request in store.decisions("disown", since) for one in request.arguments.get("closed", ())
     }
@@ -138,6 +141,7 @@ def _entry(account: Account | None, tried: list[Entry], since: datetime | None) 
         "attempts": len(tried),
         "decided_by": (last.decided_by if last else "") or None,
         "left_before": False,
+        "access": None,
         "because": None,
         "left_to_do": None,
         "command": None,
@@ -225,6 +229,8 @@ def _why_not_yet(account: Account, key: str, snapshot: Snapshot, policy: Policy,
         return "protected (policy.protect)"
     if failure:
         return f"failed {failure.count} times, tried again with the next cycle: {failure.error}"
+    if key in snapshot.own_locks:
+        return "the last lock had no clear answer from Keeper, which is asked again"
     if left_outside(policy, account):
         return "outside the pilot (policy.only)"
     if policy.out_of_scope is OutOfScope.KEEP:
@@ -282,13 +288,14 @@ _STATES = {
     "answered": "not in this node, and answered by the inventory",
     "came_back": "has come back",
     "unlocked_again": "was locked, and unlocked again by somebody else",
-    "not_yet": "NOT YET: still active",
+    "not_yet": "NOT YET",
 }
 
 
 def _words(entry: dict[str, Any]) -> Iterator[str]:
     why = f" ({clean(entry['reason'])})" if entry["reason"] else ""
-    yield f"{clean(entry['email'], 80)}: {_STATES[entry['state']]}{why}"
+    access = f": {entry['access']}" if entry["access"] else ""
+    yield f"{clean(entry['email'], 80)}: {_STATES[entry['state']]}{access}{why}"
     first = spoken(entry["first_seen_at"]) if entry["first_seen_at"] else "at a time that was not recorded"
     times = [f"first seen out of scope {first}"]
     if entry["left_before"]:

@@ -78,7 +78,13 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
             "leaving": len(leaving),
             "not_verifiable": len(ours) - len(leaving),
             "outside_pilot": sum(account.active for account in gone_or_active) - len(leaving),
-            "oldest_leaver": {"email": oldest.email, "left_at": stamp(oldest.left_at)} if oldest else None,
+            "oldest_leaver": {
+                "email": oldest.email,
+                "left_at": stamp(oldest.left_at),
+                "access": promise.access_words(snapshot, oldest, failing=stands.failing is not None),
+            }
+            if oldest
+            else None,
         },
         "teams": {
             "managed": sum(team.managed and not team.gone for team in snapshot.teams.values()),
@@ -205,7 +211,7 @@ def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
     lines += wrapped(people, width)
     if users["oldest_leaver"]:
         who = users["oldest_leaver"]
-        words = f"{clean(who['email'], 80)} left the scope on {spoken(who['left_at'])} and is still active"
+        words = f"{clean(who['email'], 80)} left the scope on {spoken(who['left_at'])} and is {who['access']}"
         lines += [*wrapped(f"The oldest leaver: {words}. Why:", width), "  reconciler leavers"]
     if users["not_verifiable"]:
         words = f"{count(users['not_verifiable'], 'person')} left and are not in this node: whether access ended is not"

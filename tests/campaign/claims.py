@@ -6,7 +6,7 @@ from typing import Any
 
 from reconciler.alerts import HISTORY, TOLD_WHEN_DONE, AlertKind, Fact, Situation, facts
 from reconciler.plan import Plan
-from reconciler.promise import WITHDRAWN
+from reconciler.promise import UNKNOWN_LOCK, WITHDRAWN
 from reconciler.report import leavers, status
 from reconciler.rows import JournalRow
 from reconciler.simulator.keeper_records import Account
@@ -47,7 +47,7 @@ def _judge_alerts(world: World, told: list[Fact], done: list[JournalRow], here: 
 
 def _untrue_now(here: dict[str, Account], fact: Fact) -> str:
     account = here.get(fact.key)
-    if fact.kind is AlertKind.LEAVER_ACTIVE and "still active" in fact.text:
+    if fact.kind is AlertKind.LEAVER_ACTIVE and ("still active" in fact.text or UNKNOWN_LOCK in fact.text):
         return "" if account and account.active else "the account is not active"
     if fact.kind is AlertKind.LEAVER_ACTIVE:
         return "the account is in this node" if account else ""

@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
-from reconciler import decisions
+from reconciler import decisions, standing
+from reconciler.alerts import Failing
 from reconciler.history import Wanted
 from reconciler.model import Failure, Inventory, Membership, Snapshot
 from reconciler.plan import Cause, Kind, Operation, Rule, Subject
 from reconciler.policy import OutOfScope, Pilot, Policy, TeamPolicy
 from reconciler.promise import NOT_HERE, WITHDRAWN, WITHDRAWN_OR_DELETED
 from reconciler.report import leavers, teams
+from reconciler.standing import Standing
 from reconciler.store import State, Store
 from tests.world import MEMBER, NOW, account, group, snapshot, team, user
 
@@ -261,6 +263,21 @@ def test_who_fails_is_not_yet_locked_and_says_why(store: Store) -> None:
     assert entry["because"] == "failed 1 times, tried again with the next cycle: no"
     assert entry["command"] == "reconciler resync u1@example.com"
     assert Failure(1, NOW, "no") in store.snapshot().failures.values()
+
+
+def test_how_far_it_is_known_that_somebody_is_active(store: Store) -> None:
+    store.save(snapshot([account(user(1), **GONE_SINCE)]), Snapshot())
+
+    def said() -> str:
+        found = leavers.document(store, Policy(grace=timedelta(0)), NOW - DAY, NOW)
+        return leavers.render(found, width=200, colour=False)
+
+    assert "u1@example.com: NOT YET: still active\n" in said()
+    store.set_meta(standing.KEY, standing.to_json(Standing(failing=Failing(1, NOW, "JumpCloud is down"))))
+    assert "u1@example.com: NOT YET: active when last read\n" in said()
+    lock(store, 1, State.UNKNOWN)
+    assert "u1@example.com: NOT YET: not known to be locked (left)\n" in said()
+    assert "the last lock had no clear answer from Keeper, which is asked again" in said()
 
 
 def test_who_left_before_the_time_asked_for_is_left_out_but_not_who_is_still_active(store: Store) -> None:
