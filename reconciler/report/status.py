@@ -95,7 +95,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
         "will_be_held": stands.will_be_held,
         "decisions": [_decision(store, request) for request in store.open_requests(now)],
         "orders": [_decision(store, request) for request in store.orders()],
-        "failing": _failing(store, snapshot, stands.lacks),
+        "failing": _failing(store, snapshot, lacks),
         "failing_now": promise.failing_words(lacks.values()),
         "last_good_cycle_at": stamp(stands.last_good),
         "receivers_failing": [
@@ -179,17 +179,19 @@ def _decision(store: Store, request: Request) -> dict[str, Any]:
 
 
 def _failing(store: Store, snapshot: Snapshot, lacks: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Those for whom something keeps failing that is due still: a failure is on record until something is done."""
     return [
         {
             "subject": _name(store, key),
             "key": key,
-            "lacks": lacks.get(key),
+            "lacks": lack,
             "times": failure.count,
             "last": stamp(failure.last_at),
             "paused_until": stamp(failure.last_at + pause_after(failure.count)),
             "error": failure.error,
         }
-        for key, failure in sorted(snapshot.failures.items())
+        for key, lack in sorted(lacks.items())
+        for failure in [snapshot.failures[key]]
     ]
 
 

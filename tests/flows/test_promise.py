@@ -127,6 +127,22 @@ def test_old_leavers_of_a_first_plan_are_no_fast_locks(world: World) -> None:
     assert "had left before the first plan" in flat(world.run("leavers").stdout)
 
 
+def test_nobody_fails_for_whom_nothing_is_due_any_more(world: World) -> None:
+    """The unlock of somebody failed, and they were suspended again."""
+    ids = filled(world)
+    world.jumpcloud.suspend(ids[0])
+    world.run("apply")
+    world.jumpcloud.activate(ids[0])
+    world.back.faults.add(status(400), method="PATCH", target="/Users")
+    world.run("apply", expect=5)
+    assert [one["lacks"] for one in found(world, "status", "--json")["failing"]] == ["in_scope_and_locked"]
+    world.back.faults.clear()
+    world.jumpcloud.suspend(ids[0])
+    world.run("apply")
+    assert found(world, "status", "--json")["failing"] == []
+    assert "Failing" not in world.run("status").stdout
+
+
 def test_leavers_outside_the_pilot_are_no_failures_of_ours(world: World) -> None:
     ids = filled(world)
     world.policy["only"] = '{ users = ["p1@example.com"] }'
