@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from reconciler.model import USER_NAME, Account, Snapshot, typed
 from reconciler.pilot import left_outside
 from reconciler.plan import Kind, Notice, NoticeKind, Operation, Plan, Rule
-from reconciler.policy import Mode, OutOfScope, Policy
-from reconciler.promise import access_words, leavers, not_here, whereabouts
+from reconciler.policy import Mode, Policy
+from reconciler.promise import access_words, kept, leavers, not_here, whereabouts
 from reconciler.rows import UNASKED, JournalRow
 from reconciler.waiting import WaitingMember, waiting
 
@@ -280,8 +280,8 @@ def _ours(now: Situation) -> Iterator[Account]:
     if now.policy.mode is Mode.OBSERVE:
         return
     for account in leavers(now.snapshot):
-        kept = account.keeper_id in now.merely_left and now.policy.out_of_scope is OutOfScope.KEEP
-        if not (account.protected_as or kept or left_outside(now.policy, account)):
+        spared = account.protected_as or kept(account, now.policy, now.merely_left)
+        if not (spared or left_outside(now.policy, account)):
             yield account
 
 

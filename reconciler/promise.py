@@ -11,6 +11,7 @@ from enum import StrEnum
 from reconciler.addresses import alike_key
 from reconciler.model import Account, Inventory, Snapshot
 from reconciler.plan import Kind, NoticeKind, Plan
+from reconciler.policy import OutOfScope, Policy
 
 INVENTORY_LASTS = timedelta(days=1)
 """An inventory so young tells whether a locked account was only invited."""
@@ -107,6 +108,11 @@ def leavers(snapshot: Snapshot) -> list[Account]:
         open_questions = {a.keeper_id for a in gone if not (a.locked_by_us or _answered(snapshot, a))}
         found = [a for a in found if not a.gone or a.keeper_id in open_questions]
     return sorted(found, key=lambda account: (account.email.casefold(), account.keeper_id))
+
+
+def kept(account: Account, policy: Policy, merely_left: Collection[str]) -> bool:
+    """Whether the settings keep a leaver as they are; `merely_left`: see `alerts.merely_left`."""
+    return policy.out_of_scope is OutOfScope.KEEP and account.keeper_id in merely_left
 
 
 def access_words(snapshot: Snapshot, account: Account, *, failing: bool) -> str:

@@ -17,7 +17,7 @@ from reconciler.http import Counters
 from reconciler.metrics import Measured, measure, render, write_textfile
 from reconciler.model import Membership
 from reconciler.plan import Cause, Kind, Operation, Rule, Subject
-from reconciler.policy import Policy
+from reconciler.policy import OutOfScope, Policy
 from reconciler.rows import State
 from reconciler.settings_fields import Listen
 from reconciler.standing import Standing, from_json, to_json
@@ -53,6 +53,13 @@ def measured() -> Measured:
         [queued, team(group(8))],
     )
     return measure('ACME "1"', held, standing, Policy(), 7)
+
+
+def test_who_is_kept_by_the_settings_is_no_overdue_leaver() -> None:
+    held = snapshot([account(user(1), left_at=NOW), account(user(2), left_at=NOW - 5 * HOUR)])
+    standing = Standing(merely_left=frozenset({account(user(2)).keeper_id}))
+    keep = Policy(out_of_scope=OutOfScope.KEEP)
+    assert [measure("", held, standing, policy, 0).leaver_since for policy in (Policy(), keep)] == [NOW - 5 * HOUR, NOW]
 
 
 def test_what_is_measured() -> None:

@@ -56,15 +56,16 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
     accounts = [account for account in snapshot.accounts.values() if not account.gone]
     managed = [account for account in accounts if account.managed]
     gone_or_active = promise.leavers(snapshot)
-    ours = [account for account in gone_or_active if not left_outside(settings.policy(), account)]
+    policy, stands = settings.policy(), standing.from_json(store.meta(standing.KEY))
+    inside = [account for account in gone_or_active if not left_outside(policy, account)]
+    ours = [account for account in inside if not promise.kept(account, policy, stands.merely_left)]
     leaving = [account for account in ours if account.active]
     oldest = min(leaving, key=lambda account: account.left_at or now, default=None)
-    stands = standing.from_json(store.meta(standing.KEY))
     lacks = {key: lack for key, lack in stands.lacks.items() if key in snapshot.failures}
-    waiting = teams.waiting(snapshot, settings.policy().teams)
+    waiting = teams.waiting(snapshot, policy.teams)
     return {
         "tenant": settings.tenant,
-        "mode": settings.policy().mode.value,
+        "mode": policy.mode.value,
         "settings": {"file": str(settings.file), "in_force": in_force(store, settings)},
         "first_plan_reviewed": snapshot.reviewed,
         "keeper_read_at": stamp(snapshot.read_at),
@@ -77,7 +78,8 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
             "unmanaged": len(accounts) - len(managed),
             "leaving": len(leaving),
             "not_verifiable": len(ours) - len(leaving),
-            "outside_pilot": sum(account.active for account in gone_or_active) - len(leaving),
+            "outside_pilot": sum(account.active for account in gone_or_active) - sum(a.active for a in inside),
+            "kept": sum(account.active for account in inside) - len(leaving),
             "oldest_leaver": {
                 "email": oldest.email,
                 "left_at": stamp(oldest.left_at),
@@ -210,6 +212,8 @@ def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
     )
     if users["outside_pilot"]:
         people += f" {count(users['outside_pilot'], 'person')} outside the pilot left the scope: not ours to lock."
+    if users["kept"]:
+        people += f" Kept by the settings though out of scope: {count(users['kept'], 'person')} (policy.out_of_scope)."
     lines += wrapped(people, width)
     if users["oldest_leaver"]:
         who = users["oldest_leaver"]

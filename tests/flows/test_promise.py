@@ -155,6 +155,37 @@ def test_leavers_outside_the_pilot_are_no_failures_of_ours(world: World) -> None
     assert (users["leaving"], users["outside_pilot"], users["oldest_leaver"]) == (0, 1, None)
 
 
+def test_who_is_kept_by_the_settings_is_no_leaver_of_ours(world: World) -> None:
+    ids = filled(world)
+    world.policy["out_of_scope"] = '"keep"'
+    world.write_settings(metrics='[metrics]\ntextfile = "reconciler.prom"\n')
+    world.run("apply", "--resync")
+    for one in ids[:2]:
+        for group in world.jumpcloud.groups_in_scope(world.application):
+            world.jumpcloud.remove_member(group, one)
+    world.jumpcloud.settle_graph()
+    world.run("apply")
+
+    def oldest() -> float:
+        with world.state() as store:
+            left = [account.left_at for account in store.snapshot().accounts.values()]
+        assert any(left)
+        lines = (world.folder / "reconciler.prom").read_text().splitlines()
+        line = next(line for line in lines if line.startswith("reconciler_oldest_leaver_seconds{"))
+        return float(line.rsplit(" ", 1)[1])
+
+    assert oldest() == 0.0
+    assert "Kept by the settings though out of scope: 2 people" in flat(world.run("status").stdout)
+    users = found(world, "status", "--json")["users"]
+    assert (users["leaving"], users["kept"], users["oldest_leaver"]) == (0, 2, None)
+    world.back.faults.add(status(400), method="PATCH", target="/Users")
+    world.jumpcloud.suspend(ids[0])
+    world.run("apply", expect=5)
+    assert oldest() > 0.0
+    users = found(world, "status", "--json")["users"]
+    assert (users["leaving"], users["kept"]) == (1, 1)
+
+
 def test_people_who_lose_a_team_are_told_once(world: World, receiver: Receiver) -> None:
     ids = filled(world)
     notifying(world, receiver)
