@@ -84,6 +84,8 @@ def document(store: Store, policy: Policy, since: datetime, now: datetime) -> di
     return {
         "asked_at": stamp(now),
         "since": stamp(since),
+        "first_plan_reviewed": snapshot.reviewed,
+        "held": len(held),
         "done": sum(entry["confirmed_at"] is not None for entry in found),
         "not_yet": states["not_yet"],
         "not_verifiable": states["not_verifiable"],
@@ -268,8 +270,15 @@ def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
     took = f", the slowest {_span(longest)} after JumpCloud had said so" if longest is not None else ""
     lost = f"{found['done']} {'person' if found['done'] == 1 else 'people'} lost access{took}"
     unsure = f"; {found['not_verifiable']} not verifiable" if found["not_verifiable"] else ""
-    head = f"Since {spoken(found['since'])}: {lost}; {found['not_yet']} not yet{unsure}."
+    # Before the first plan is reviewed nobody is known whom a lock is due for: none is no finding.
+    not_yet = f"; {found['not_yet']} not yet" if found["not_yet"] or found["first_plan_reviewed"] else ""
+    head = f"Since {spoken(found['since'])}: {lost}{not_yet}{unsure}."
     lines = [styled(line, colour, bold=True) for line in wrapped(head, width)]
+    if not found["first_plan_reviewed"]:
+        waits = found["held"]
+        names = f" It would lock {waits} {'person' if waits == 1 else 'people'}." if waits else ""
+        words = "The first plan for this Keeper node is not reviewed yet, so who else left is not known here."
+        lines += [*wrapped(f"{words}{names} To see it:", width), "  reconciler plan"]
     said: set[str] = set()
     for entry in found["leavers"]:
         for number, words in enumerate(_words(entry)):

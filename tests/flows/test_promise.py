@@ -127,6 +127,26 @@ def test_old_leavers_of_a_first_plan_are_no_fast_locks(world: World) -> None:
     assert "had left before the first plan" in flat(world.run("leavers").stdout)
 
 
+def test_before_the_first_plan_is_reviewed_leavers_does_not_say_that_nobody_is_left(world: World) -> None:
+    ids = filled(world)
+    assert "; 0 not yet." in flat(world.run("leavers").stdout)
+    for path in (world.folder / "state").iterdir():
+        path.unlink()
+    world.safety["first_run"] = '"review"'
+    world.write_settings()
+    for one in ids[:3]:
+        world.jumpcloud.suspend(one)
+    world.run("apply", expect=4)
+    document = found(world, "leavers", "--format", "json")
+    assert (document["first_plan_reviewed"], document["held"], document["not_yet"]) == (False, 3, 0)
+    said = flat(world.run("leavers").stdout)
+    assert "not yet." not in said
+    assert "The first plan for this Keeper node is not reviewed yet, so who else left is not known here." in said
+    assert "It would lock 3 people." in said
+    world.run("release")
+    assert found(world, "leavers", "--format", "json")["first_plan_reviewed"] is True
+
+
 def test_nobody_fails_for_whom_nothing_is_due_any_more(world: World) -> None:
     """The unlock of somebody failed, and they were suspended again."""
     ids = filled(world)
