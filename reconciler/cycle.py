@@ -186,7 +186,7 @@ async def look(settings: Settings, services: Services, store: Store, address: st
     person = found = made = None
     ambiguous = False
     try:
-        found = await services.jumpcloud.application()
+        found = await line.application()
         store.check(Binding(found[0], found[1].id, services.scim_url))
         person = await in_jumpcloud(services.jumpcloud, snapshot, address)
     except JumpCloudError as error:
@@ -357,7 +357,7 @@ class _Line:
 
     async def found(self) -> _Found:
         """The application, and the people whom a partial cycle is about; nobody for all other cycles."""
-        organization, application = await self._application()
+        organization, application = await self.application()
         order, before = self.order, self.store.snapshot() if self.order.person else Snapshot()
         if not order.person:
             return _Found(organization, application, order.leavers)
@@ -366,7 +366,7 @@ class _Line:
         keys = {a.jumpcloud_id or k for k, a in held.snapshot.accounts.items()}
         return _Found(organization, application, frozenset(keys | {held.key} - {""}), person)
 
-    async def _application(self) -> tuple[str, Application]:
+    async def application(self) -> tuple[str, Application]:
         """The organisation and the application.
 
         For the leaver lane those that the state file is bound to: it locks people of ours whose own records say
@@ -375,7 +375,8 @@ class _Line:
         bound = self.store.binding()
         if self.order.leavers and bound is not None:
             return bound.organization, Application(bound.application_id, self.settings.jumpcloud.application)
-        return await self.services.jumpcloud.application()
+        on_record = None if bound is None or self.order.rebind else (bound.organization, bound.application_id)
+        return await self.services.jumpcloud.application(on_record)
 
     async def read(self, found: _Found) -> Read:
         order, store, policy = self.order, self.store, self.settings.policy()

@@ -157,8 +157,11 @@ class JumpCloud:
 
     # -- the application ----------------------------------------------------------------------------------------------
 
-    async def application(self) -> tuple[str, Application]:
+    async def application(self, bound: tuple[str, str] | None = None) -> tuple[str, Application]:
         """The organisation's id and the application, read anew. Raises ApplicationNotFound, -Ambiguous, -Inactive.
+
+        `bound` are the ids of both as they are on record: the application with this id is known by it where its label
+        can't be read, and so is its organisation.
 
         Asks the list for named fields only: the record of a single application holds the SAML signing key.
         """
@@ -169,11 +172,13 @@ class JumpCloud:
         if not found:
             rows = (await self._applications({})).values
             found = [row for row in rows.values() if row.label == self._wanted]
+            if not found and bound is not None:
+                found = [row for row in rows.values() if row.id == bound[1] and row.unreadable and not row.label]
             if not found:
                 raise _not_found(self._wanted, {row.label for row in rows.values()})
         if len(found) > 1:
             raise ApplicationAmbiguous(self._wanted, tuple(sorted(row.id for row in found)))
-        self._known = await self._usable(found[0])
+        self._known = await self._usable(found[0], bound)
         return self._known
 
     async def _application(self) -> tuple[str, Application]:
@@ -182,11 +187,11 @@ class JumpCloud:
 
     async def still_there(self) -> None:
         """Raises unless the application can be read now: then a 404, or a list without rows, speaks for itself."""
-        _, application = await self._application()
+        organization, application = await self._application()
         row = await self._application_by_id(application.id)
         if row is None:
             raise IncompleteRead(f"the JumpCloud application {application.id}, there at first, is gone")
-        await self._usable(row)
+        await self._usable(row, (organization, application.id))
 
     async def _application_by_id(self, application_id: str) -> ApplicationRow | None:
         rows = (await self._applications({"filter": f"_id:$eq:{application_id}"}, application_id)).values
@@ -204,12 +209,16 @@ class JumpCloud:
             return Whole(here)
         return await whole(page, lambda row: row, "applications", first=first)
 
-    async def _usable(self, row: ApplicationRow) -> tuple[str, Application]:
+    async def _usable(self, row: ApplicationRow, bound: tuple[str, str] | None) -> tuple[str, Application]:
         application = Application(row.id, row.label)
-        if odd := sorted(row.unreadable & {"active", "organization"}):
+        known = bound[0] if bound is not None and bound[1] == row.id else ""
+        needed = {"active"} if known else {"active", "organization"}
+        if odd := sorted(row.unreadable & needed):
             raise UnexpectedReply(f"JumpCloud's reply about the application {row.id} is not as documented, at {odd[0]}")
         if row.active is False:
             raise ApplicationInactive(application)
+        if "organization" in row.unreadable:
+            return known, application
         return row.organization or await self._organization(), application
 
     async def _organization(self) -> str:

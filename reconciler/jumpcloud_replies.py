@@ -254,11 +254,13 @@ class ApplicationRow(Row):
 
     @property
     def label(self) -> str:
-        """The label that the console shows: the typed one, else the template's name; empty where the typed one can't
-        be read."""
-        if "displayLabel" in self._unreadable:
-            return ""
-        return normal(self.displayLabel) or normal(self.displayName) or normal(self.name)
+        """The label that the console shows: the typed one, else the template's name; empty where the one that counts
+        can't be read."""
+        for field in ("displayLabel", "displayName", "name"):
+            text = normal(getattr(self, field))
+            if text or field in self._unreadable:
+                return text
+        return ""
 
 
 class GroupRow(Row):

@@ -5,6 +5,7 @@ import json
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from http.client import HTTPConnection
 from typing import Any, TypeVar
 
@@ -617,6 +618,42 @@ def test_an_application_without_a_label_goes_by_the_name_of_its_template() -> No
     one = simulator.add_application("", displayName="Keeper Password Manager")
     with served(simulator) as server:
         assert ask(server, named, "Keeper Password Manager")[1].id == one
+
+
+@pytest.mark.parametrize("field", ["displayLabel", "organization", "displayLabel organization"])
+@pytest.mark.parametrize("by", ["id", "label"])
+def test_what_is_on_record_stands_for_what_cannot_be_read_of_the_application(field: str, by: str) -> None:
+    simulator, application = made()
+    home = simulator.organization().id
+    change = dict.fromkeys(field.split(), 5)
+    wanted = application if by == "id" else "Keeper"
+
+    async def bound(client: jc.JumpCloud) -> tuple[str, Application]:
+        found = await client.application((home, application))
+        await client.still_there()
+        return found
+
+    with served(simulator) as server:
+        server.faults.add(Edit(lambda rows: [row | change for row in rows]), target="/api/applications")
+        organization, found = ask(server, bound, wanted)
+        assert (organization, found.id) == (home, application)
+        if "organization" in field or by == "label":
+            for on_record in ((home, NOBODY), None):
+                with pytest.raises(jc.JumpCloudError):
+                    ask(server, partial(jc.JumpCloud.application, bound=on_record), wanted)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"displayLabel": "Other"}, {"displayLabel": "", "displayName": "Other"}, {"displayLabel": 5, "active": 5}],
+)
+def test_what_is_on_record_stands_for_nothing_that_can_be_read_nor_for_the_state(change: dict[str, Any]) -> None:
+    simulator, application = made()
+    home = simulator.organization().id
+    with served(simulator) as server:
+        server.faults.add(Edit(lambda rows: [row | change for row in rows]), target="/api/applications")
+        with pytest.raises(jc.JumpCloudError):
+            ask(server, lambda client: client.application((home, application)))
 
 
 def test_a_label_that_two_have_names_their_ids() -> None:

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from reconciler.simulator.faults import Rewrite, status
 from reconciler.store import Store
+from tests.inside import accept
 from tests.stage import World
 
 
@@ -120,3 +122,41 @@ def test_somebody_hidden_for_a_day_waits_for_a_person(world: World) -> None:
     world.run("apply")
     with world.state() as store:
         assert not store.snapshot().unclear
+
+
+@pytest.mark.parametrize("field", ["displayLabel", "organization"])
+def test_a_field_of_the_application_that_cannot_be_read_stops_nothing(world: World, field: str) -> None:
+    people, groups = fill(world)
+    world.jumpcloud.oddities.spoil(world.application, **{field: 5})
+    world.jumpcloud.suspend(people[1])
+    world.person("joiner", groups[0])
+    world.run("apply")
+    assert active(world) == {f"p{number}@example.com" for number in range(8) if number != 1} | {"joiner@example.com"}
+
+
+def test_records_that_are_missing_while_lists_show_everybody_keep_nobody_waiting(world: World) -> None:
+    people, groups = fill(world)
+    accept(world)
+    world.jumpcloud.suspend(people[1])
+    world.run("apply")
+    world.front.faults.add(status(404), target="/api/systemusers/")
+    world.jumpcloud.activate(people[1])
+    world.jumpcloud.remove_member(groups[0], people[2])
+    world.jumpcloud.settle_graph()
+    world.person("joiner", groups[0])
+    world.run("apply")
+    assert active(world) == {f"p{number}@example.com" for number in range(8) if number != 2} | {"joiner@example.com"}
+
+
+def test_somebody_who_was_listed_and_seems_deleted_is_locked_by_the_cycle_that_does_not_list_them(world: World) -> None:
+    people, _ = fill(world)
+    accept(world)
+    world.front.faults.add(status(404), target=f"/api/systemusers/{people[0]}")
+    world.front.faults.add(status(404), target=f"/api/v2/users/{people[0]}/")
+    world.front.faults.add(Rewrite(drop=[people[0]]), target="/api/v2/applications/[^/]+/users")
+    for _ in range(2):
+        world.run("apply", expect=None)
+        assert len(active(world)) == 8
+    world.jumpcloud.delete_user(people[0])
+    world.run("apply")
+    assert active(world) == {f"p{number}@example.com" for number in range(1, 8)}
