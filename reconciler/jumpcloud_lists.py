@@ -30,6 +30,8 @@ READS = 3
 """How often a list is read that does not add up."""
 WAVE = 4
 """How many pages are asked for at once, at most, where nobody says how many there are."""
+AHEAD = 50
+"""How many announced pages are asked for at once. So many empty ones end them: no total costs more than that."""
 MAX_ROWS = 2_000_000
 """No organisation has more; the bound keeps a nonsensical total from being paged, and ends a list without an end."""
 KNOWN_PAGES = 3
@@ -260,7 +262,7 @@ class _Reader(Generic[R, V]):
     reading: _Reading[V]
 
     async def read(self, first: Page[R] | None) -> None:
-        """Read every page up to the total at once, then on to an empty page.
+        """Read the pages up to the total, `AHEAD` at once, until so many are empty; then on to an empty page.
 
         A page that is not full has the next row right behind its last one where pages hold fewer rows than were asked
         for, and at the next hundred where deleted objects shorten it: both places are asked for. Reading begins again
@@ -268,9 +270,12 @@ class _Reader(Generic[R, V]):
         """
         first = first or await self.page(0)
         self._take(0, first, again=False)
-        rest = list(range(PAGE, first.total or 0, PAGE))
-        lengths = [first.length, *(length for length, _ in await self._pages(rest))]
-        end = await self._fill([0, *rest], lengths)
+        starts, lengths = list(range(0, max(PAGE, first.total or 0), PAGE)), [first.length]
+        for at in range(1, len(starts), AHEAD):
+            lengths += [length for length, _ in await self._pages(starts[at : at + AHEAD])]
+            if not any(lengths[at:]):
+                break
+        end = await self._fill(starts[: len(lengths)], lengths)
         if end is None:
             return
         wave, known, again = 1, 0, end % PAGE != 0

@@ -584,6 +584,16 @@ def test_a_total_in_a_header_that_can_be_none_counts_as_none(total: str) -> None
         assert len(requests(server, "/applications/")) < 20
 
 
+def test_a_total_that_is_far_too_large_costs_a_bounded_number_of_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jumpcloud_lists, "AHEAD", 4)
+    simulator, application = small(930)
+    with served(simulator) as server:
+        server.faults.add(Headers({"x-total-count": "1500000"}), target=USERS_IN_SCOPE)
+        agrees(ask(server, whole), simulator, application)
+        # Two readings of ten pages, of the empty ones asked for beside the last and after it, and of the end.
+        assert len(requests(server, f"{application}/users")) == 2 * (10 + 3 + 4 + 1)
+
+
 @pytest.mark.parametrize("total", [9999999999, -1, 9.5, "many", [], {}, True, None])
 def test_a_total_in_an_envelope_that_can_be_none_counts_as_none(total: Any) -> None:
     simulator, application = small(230, 20)
