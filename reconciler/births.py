@@ -8,6 +8,7 @@ until a person decides, the address changes, or that account ends.
 
 from collections.abc import Mapping, Set
 from dataclasses import replace
+from datetime import datetime
 
 from reconciler import addresses
 from reconciler.model import (
@@ -20,6 +21,7 @@ from reconciler.model import (
     KeeperUser,
     RefusedBirth,
     Snapshot,
+    has_ended,
     is_jumpcloud_id,
     normal,
     typed,
@@ -120,7 +122,7 @@ def refused(snapshot: Snapshot, person: str, address: str) -> RefusedBirth | Non
     """The creation of this person under this address that Keeper linked to an account which is still there."""
     birth = snapshot.refused_births.get(person)
     account = snapshot.accounts.get(birth.keeper_id) if birth else None
-    if birth is None or account is None or account.gone or not addresses.same(birth.address, address):
+    if birth is None or account is None or has_ended(account, birth.at) or not addresses.same(birth.address, address):
         return None
     return birth
 
@@ -174,10 +176,10 @@ def undone(account: Account, undo: Operation, reply: KeeperUser | None) -> Accou
 
 
 def with_refused(
-    births: Mapping[str, RefusedBirth], op: Operation, keeper_id: str, undo: Operation | None
+    births: Mapping[str, RefusedBirth], op: Operation, keeper_id: str, undo: Operation | None, at: datetime
 ) -> Mapping[str, RefusedBirth]:
     """The refused births with this creation's."""
-    return {**births, op.subject.jumpcloud_id: RefusedBirth(wanted_address(op), keeper_id, undo=undo)}
+    return {**births, op.subject.jumpcloud_id: RefusedBirth(wanted_address(op), keeper_id, undo=undo, at=at)}
 
 
 def as_shown(account: Account) -> KeeperUser:

@@ -170,7 +170,7 @@ class Look:
 def look_back(store: Store, address: str, why: str) -> Look:
     """One person as the snapshot knows them; neither service is asked, and `why` says for what reason."""
     held = in_snapshot(store.snapshot(), address, None)
-    return Look(None, {}, held.snapshot, held.key, None, {"jumpcloud": why, "keeper": why})
+    return Look(None, {}, held.there, held.key, None, {"jumpcloud": why, "keeper": why})
 
 
 async def look(settings: Settings, services: Services, store: Store, address: str, now: datetime) -> Look:
@@ -195,7 +195,7 @@ async def look(settings: Settings, services: Services, store: Store, address: st
     user = person.user if person else None
     held = in_snapshot(snapshot, address, user)
     try:
-        if held.snapshot.accounts:
+        if held.there.accounts:
             held = await in_keeper(services.keeper, snapshot, address, user, now)
         elif snapshot.read_at is None:
             held = in_snapshot(observed(snapshot, await listing(services.keeper, snapshot, None), now), address, user)
@@ -210,7 +210,7 @@ async def look(settings: Settings, services: Services, store: Store, address: st
                 made = (await line.previewed(line.limited(line.decided(read)), read)).plan
     except JumpCloudError as error:
         unread["jumpcloud"] = str(error)
-    return Look(user, groups, held.snapshot, held.key, made, unread, ambiguous)
+    return Look(user, groups, held.there, held.key, made, unread, ambiguous)
 
 
 async def run(

@@ -104,12 +104,13 @@ def disown(store: Store, now: datetime, by: str, reason: str, email: str) -> str
 
 
 def _accounts(snapshot: Snapshot, email: str) -> list[Account]:
-    return [account for account in snapshot.accounts.values() if addresses.same(account.email, email)]
+    return [a for a in snapshot.accounts.values() if addresses.same(a.email, email) and not a.bygone]
 
 
 def _nobody_to_adopt(snapshot: Snapshot, email: str) -> str:
     words = f"Keeper's user {email} is not in the snapshot; nothing was changed."
-    alike = sorted({a.email for a in snapshot.accounts.values() if addresses.alike(a.email, email)})
+    there = (account for account in snapshot.accounts.values() if not account.bygone)
+    alike = sorted({account.email for account in there if addresses.alike(account.email, email)})
     if not alike:
         return f"{words} First: reconciler resync"
     return f"{words} {alike[0]} is, {addresses.DIFFERENCE}. If that user is meant: reconciler adopt {typed(alike[0])}"

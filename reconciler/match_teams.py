@@ -116,7 +116,7 @@ def _most_held(teams: list[Team], result: Match) -> Team:
     is shared with it. Each was asked for on the group's behalf, and to queue yet another would help nobody."""
     if len(teams) == 1:
         return teams[0]
-    held = Counter(t for a in result.accounts.values() for t, m in a.memberships.items() if m.shown)
+    held = Counter(t for a in result.accounts.values() if not a.gone for t, m in a.memberships.items() if m.shown)
     return max(teams, key=lambda team: held[team.keeper_id])
 
 

@@ -206,6 +206,12 @@ def _durations(db: "Database") -> None:
     )
 
 
+def _missed(db: "Database") -> None:
+    """An account or team that is gone knows since when."""
+    for table in ("users", "teams"):
+        db.table(table).add_column("missed_at", str)
+
+
 def _create(
     db: "Database",
     name: str,
@@ -226,14 +232,15 @@ STEPS: tuple[Callable[["Database"], None], ...] = (
     _teams_that_left,
     _pilot_entries,
     _durations,
+    _missed,
 )
 """The steps in order; the version of a file is how many of them it has taken."""
 
 TABLES = {
     "meta": "key value",
     "users": "keeper_id standing active jumpcloud_id shown asked settled gone locked_by_us left_at protected_as "
-    "pilot_entries former_external_id takeover review_lock",
-    "teams": "keeper_id standing jumpcloud_id shown asked settled queued_at seen gone takeover left_at",
+    "pilot_entries former_external_id takeover review_lock missed_at",
+    "teams": "keeper_id standing jumpcloud_id shown asked settled queued_at seen gone takeover left_at missed_at",
     "memberships": "user team ours seen shown asked_at found",
     "runs": "id kind started_at started_by reason finished_at result plan_id held counts document error",
     "operations": "id run_id state kind subject_key subject_type subject_name jumpcloud_id keeper_id cause rule reason "

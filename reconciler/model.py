@@ -298,12 +298,12 @@ class Account:
     """One row of the snapshot: a Keeper user, with what we know of it.
 
     For each attribute, `asked` is what we last sent, `settled` what Keeper showed after that, `shown` what it showed
-    when last asked. `gone`: Keeper answered 404 for the id. `locked_by_us`: the account is locked because we
-    deactivated it (or a leaver was locked already when we first saw the account). `left_at`: since when the user is
-    known to be out of scope. `protected_as`: the entry of `policy.protect` that matched. `pilot`: the entries of
-    `policy.only` that named the user when last in scope (see `pilot.entries_for`). `former_external_id`: what to
-    restore on `disown`. `takeover`: what a person asked for with `adopt`. `review_lock`: adopted while out of scope, so
-    the lock needs a person's consent.
+    when last asked. `gone`: Keeper answered 404 for the id, `missed_at`: since when. `locked_by_us`: the account is
+    locked because we deactivated it (or a leaver was locked already when we first saw the account). `left_at`: since
+    when the user is known to be out of scope. `protected_as`: the entry of `policy.protect` that matched. `pilot`: the
+    entries of `policy.only` that named the user when last in scope (see `pilot.entries_for`). `former_external_id`:
+    what to restore on `disown`. `takeover`: what a person asked for with `adopt`. `review_lock`: adopted while out of
+    scope, so the lock needs a person's consent.
     """
 
     keeper_id: str
@@ -315,6 +315,7 @@ class Account:
     settled: Mapping[str, str] = field(default_factory=dict)
     memberships: Mapping[str, Membership] = field(default_factory=dict)
     gone: bool = False
+    missed_at: datetime | None = None
     locked_by_us: bool = False
     left_at: datetime | None = None
     protected_as: str = ""
@@ -339,6 +340,12 @@ class Account:
         """Whether we created or adopted the account."""
         return self.standing is Standing.MANAGED
 
+    @property
+    def bygone(self) -> bool:
+        """Whether it is a mere memory: nobody manages it, and Keeper does not have it any more. It stands as last
+        shown, so that a creation that meets it is not taken for a birth."""
+        return self.gone and self.standing is Standing.UNMANAGED
+
 
 @dataclass(frozen=True, slots=True)
 class Team:
@@ -347,7 +354,8 @@ class Team:
     `asked`, `settled` and `shown` as for an Account. `queued_at`: when we queued it, None for an adopted one.
     `seen`: Keeper has listed it at some time; a team of ours that was never seen waits in the Pending Queue.
     `takeover`: a person asked with `adopt --team` to take the team over. `left_at`: since when its group is known to
-    be out of the application's scope.
+    be out of the application's scope. `gone`: Keeper answered 404 for the id, or, of a team that nobody manages, does
+    not list it any more; `missed_at`: since when.
     """
 
     keeper_id: str
@@ -359,6 +367,7 @@ class Team:
     queued_at: datetime | None = None
     seen: bool = False
     gone: bool = False
+    missed_at: datetime | None = None
     takeover: bool = False
     left_at: datetime | None = None
 
@@ -371,6 +380,11 @@ class Team:
     def managed(self) -> bool:
         """Whether we queued or adopted the team."""
         return self.standing is Standing.MANAGED
+
+    @property
+    def bygone(self) -> bool:
+        """Whether it is a mere memory, as of an Account: nobody manages it, and Keeper does not list it any more."""
+        return self.gone and not self.managed
 
     @property
     def waiting(self) -> bool:
@@ -418,13 +432,15 @@ class RefusedBirth:
     """The newest creation of one person that Keeper linked to an account which is not new (see `births`).
 
     `address` was asked for, `keeper_id` is the account. `agreed`: a person has decided with `adopt` that it is asked
-    for once more. `undo` is what gives the account back what it had, None once Keeper has taken that.
+    for once more. `undo` is what gives the account back what it had, None once Keeper has taken that. `at`: when the
+    creation was sent.
     """
 
     address: str
     keeper_id: str
     agreed: bool = False
     undo: Operation | None = None
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -432,13 +448,20 @@ class RefusedTeam:
     """The newest queueing for one group that Keeper answered with a team which is not new (see `team_births`).
 
     `name` was asked for, `keeper_id` is the team. `words` say to an administrator what happened. `undo` is what gives
-    the team back what it had, None once Keeper has taken that.
+    the team back what it had, None once Keeper has taken that. `at`: when the queueing was sent.
     """
 
     name: str
     keeper_id: str
     words: str
     undo: Operation | None = None
+    at: datetime | None = None
+
+
+def has_ended(met: Account | Team, at: datetime | None) -> bool:
+    """Whether the account or team that answered a request at this time is gone by now. What was gone before, and
+    answered all the same, is there though no list shows it."""
+    return met.gone and (at is None or met.missed_at is None or met.missed_at > at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,11 @@ class InKeeper:
     snapshot: Snapshot
     key: str
 
+    @property
+    def there(self) -> Snapshot:
+        """The same part of the snapshot without accounts that are mere memories."""
+        return replace(self.snapshot, accounts={k: a for k, a in self.snapshot.accounts.items() if not a.bygone})
+
 
 async def in_jumpcloud(jumpcloud: JumpCloud, snapshot: Snapshot, address: str) -> Person | None:
     """The user with this address; else the one whom Keeper's user with this address is. Raises JumpCloudError."""
@@ -34,7 +39,8 @@ async def in_jumpcloud(jumpcloud: JumpCloud, snapshot: Snapshot, address: str) -
 
 def in_snapshot(snapshot: Snapshot, address: str, user: User | None) -> InKeeper:
     """The accounts that concern this person: their own, and those with their JumpCloud id or an address alike."""
-    held = sorted((a for a in snapshot.accounts.values() if addresses.same(a.email, address)), key=lambda a: a.gone)
+    same = (a for a in snapshot.accounts.values() if addresses.same(a.email, address) and not a.bygone)
+    held = sorted(same, key=lambda a: a.gone)
     key = user.id if user else next((a.jumpcloud_id or a.keeper_id for a in held), "")
     alike = {alike_key(address), alike_key(user.email) if user else ""} - {""}
     birth = snapshot.refused_births.get(key)
@@ -83,7 +89,8 @@ async def around(
     scope = await jumpcloud.group_scope(through, held.groups_with_teams)
     users = {person.user.id: person.user for person in people}
     # Whose account it is now decides whether it may become this person's.
-    holders = {owner for a in held.accounts.values() for owner in (a.jumpcloud_id, a.shown.get(EXTERNAL_ID, ""))}
+    there = [account for account in held.accounts.values() if not account.bygone]
+    holders = {owner for a in there for owner in (a.jumpcloud_id, a.shown.get(EXTERNAL_ID, ""))}
     for owner in sorted(filter(is_jumpcloud_id, holders - users.keys())):
         holder = await jumpcloud.person(id=owner)
         if holder is not None:

@@ -174,13 +174,14 @@ class Reader:
         """One person by point reads, as JumpCloud has shown them; Keeper is listed as a whole only where the snapshot
         does not know them. Raises NobodyThere."""
         user, seen = person.user if person else None, self.before
-        if in_snapshot(seen, address, user).snapshot.accounts:
+        if in_snapshot(seen, address, user).there.accounts:
             held = await in_keeper(self.services.keeper, self.before, address, user, self.now)
         else:
             seen = observed(self.before, await listing(self.services.keeper, self.before, None), self.now)
             held = in_snapshot(seen, address, user)
         if not held.key:
-            alike = sorted({a.email for a in seen.accounts.values() if addresses.alike(a.email, address)})
+            there = (account for account in seen.accounts.values() if not account.bygone)
+            alike = sorted({account.email for account in there if addresses.alike(account.email, address)})
             other = f"Keeper has {alike[0]}, {addresses.DIFFERENCE}" if alike else "Check the address"
             raise NobodyThere(
                 f"{address} is neither a user in JumpCloud nor in this Keeper node; nothing was changed. {other}"
@@ -286,9 +287,8 @@ async def listing(keeper: Keeper, snapshot: Snapshot, progress: Progress | None)
 
 def _ids_of_interest(snapshot: Snapshot) -> Collection[str]:
     """JumpCloud ids of whom we manage, and of whom Keeper says that JumpCloud made them."""
-    ids = {account.jumpcloud_id for account in snapshot.accounts.values()}
-    ids |= {account.shown.get(EXTERNAL_ID, "") for account in snapshot.accounts.values()}
-    return ids
+    there = [account for account in snapshot.accounts.values() if not account.bygone]
+    return {owner for a in there for owner in (a.jumpcloud_id, a.shown.get(EXTERNAL_ID, ""))}
 
 
 def _settled(

@@ -17,7 +17,7 @@ Row = sqlite3.Row
 
 ACCOUNT_COLUMNS = (
     "keeper_id, standing, active, jumpcloud_id, shown, asked, settled, gone, locked_by_us, left_at, protected_as, "
-    "pilot_entries, former_external_id, takeover, review_lock"
+    "pilot_entries, former_external_id, takeover, review_lock, missed_at"
 )
 """The columns of `users`, in the order in which `accounts_of` takes them."""
 _BATCH = 2000
@@ -166,6 +166,7 @@ def account_row(account: Account) -> dict[str, Any]:
         "asked": shown if account.asked == account.shown else json_text(dict(account.asked)),
         "settled": shown if account.settled == account.shown else json_text(dict(account.settled)),
         "gone": int(account.gone),
+        "missed_at": time_text(account.missed_at) if account.missed_at else None,
         "locked_by_us": int(account.locked_by_us),
         "left_at": time_text(account.left_at) if account.left_at else None,
         "protected_as": account.protected_as,
@@ -227,6 +228,7 @@ def accounts_of(users: Iterable[tuple[Any, ...]], memberships: Iterable[tuple[An
                 values[row[6]],
                 by_user.get(row[0]) or {},
                 row[7] == 1,
+                time_of(row[15]),
                 row[8] == 1,
                 time_of(row[9]),
                 row[10],
@@ -264,6 +266,7 @@ def team_row(team: Team) -> dict[str, Any]:
         "queued_at": time_text(team.queued_at) if team.queued_at else None,
         "seen": int(team.seen),
         "gone": int(team.gone),
+        "missed_at": time_text(team.missed_at) if team.missed_at else None,
         "takeover": int(team.takeover),
         "left_at": time_text(team.left_at) if team.left_at else None,
     }
@@ -281,6 +284,7 @@ def team_of(row: Row) -> Team:
         queued_at=time_of(row["queued_at"]),
         seen=bool(row["seen"]),
         gone=bool(row["gone"]),
+        missed_at=time_of(row["missed_at"]),
         takeover=bool(row["takeover"]),
         left_at=time_of(row["left_at"]),
     )

@@ -385,6 +385,7 @@ class _Judge:
         members = Counter(
             team_id
             for account in self.snapshot.accounts.values()
+            if not account.gone
             for team_id, m in account.memberships.items()
             if m.ours or m.shown
         )

@@ -123,7 +123,7 @@ class _Settlement:
             return _UNREADABLE
         if account is None:
             other = self._linked(op) if op.kind is Kind.CREATE_USER else None
-            return NEVER if other is None else self._refused(op, other)
+            return NEVER if other is None else self._refused(op, other, at)
         if op.kind is Kind.CREATE_USER and account.standing is not Standing.UNMANAGED:
             # A later request made it ours, or a person gave it up: what we know of it is newer than this one.
             if account.managed and _shows(account, op) == op.changes:
@@ -269,11 +269,11 @@ class _Settlement:
             return any(one.external_id != key for one in odd)
         return known.shown.get(EXTERNAL_ID) != key
 
-    def _refused(self, op: Operation, other: Account) -> Settled:
+    def _refused(self, op: Operation, other: Account, at: datetime) -> Settled:
         """A creation that Keeper linked to an account that is not new."""
         sent = replace(op, add=tuple(replace(team, keeper_id=self._sent_as(team) or "") for team in op.add))
         undo = undoing(sent, as_shown(other), self.former.accounts.get(other.keeper_id))
-        self.refused_births = {**with_refused(self.refused_births, op, other.keeper_id, undo)}
+        self.refused_births = {**with_refused(self.refused_births, op, other.keeper_id, undo, at)}
         words = refused_words(wanted_address(op), other.email, managed=other.managed)
         return Settled(State.FAILED, words, other.keeper_id, undo)
 
@@ -283,7 +283,7 @@ class _Settlement:
             team = self._queued(op)
             if team is None:
                 other = self._linked_team(op.subject.jumpcloud_id)
-                return self._by_inventory(op, at) if other is None else self._refused_team(op, other)
+                return self._by_inventory(op, at) if other is None else self._refused_team(op, other, at)
             if team.managed:
                 # A later request made it, or its group took it over: what we know of it is newer than this one.
                 self.unsettled.pop(op.subject.jumpcloud_id, None)
@@ -335,13 +335,13 @@ class _Settlement:
         live = (team for team in self.teams.values() if not team.gone and team.shown.get(EXTERNAL_ID) == key)
         return next((team for team in live if self._listed_team(team, key)), None)
 
-    def _refused_team(self, op: Operation, other: Team) -> Settled:
+    def _refused_team(self, op: Operation, other: Team, at: datetime) -> Settled:
         """A queueing that Keeper answered with a team that is not new."""
         former = self.former.teams[other.keeper_id]
         undo = team_births.undoing(op, KeeperTeam(other.keeper_id, other.shown), former)
         words = team_births.refused_words(op.subject.name, former.name, other.jumpcloud_id)
         self.unsettled.pop(op.subject.jumpcloud_id, None)
-        refused = RefusedTeam(op.subject.name, other.keeper_id, words, undo)
+        refused = RefusedTeam(op.subject.name, other.keeper_id, words, undo, at)
         self.refused_teams[op.subject.jumpcloud_id] = refused
         return Settled(State.FAILED, words, other.keeper_id, undo)
 

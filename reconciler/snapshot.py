@@ -28,38 +28,54 @@ def observed(snapshot: Snapshot, listing: Listing, now: datetime) -> Snapshot:
 
     Only an id that Keeper answers with 404 is gone: a creation under the address of somebody whom a list lacks would be
     linked to their account. A team of ours that was never shown stays as it is: it waits in
-    the Pending Queue, which Keeper may not list.
+    the Pending Queue, which Keeper may not list. What nobody manages is remembered as it was last shown: a creation
+    must not take an account for new that an earlier list had.
     """
     teams: dict[str, Team] = {}
     for team_id, team in snapshot.teams.items():
         if team_id in listing.teams:
+            if team.bygone and lacks_row(listing.teams[team_id]):
+                continue
             teams[team_id] = _seen_team(team, listing.teams[team_id])
-        elif team.managed:
-            teams[team_id] = replace(team, gone=True) if team_id in listing.absent and team.seen else team
+        elif team.gone or (team.managed and not (team_id in listing.absent and team.seen)):
+            teams[team_id] = team
+        else:
+            teams[team_id] = replace(team, gone=True, missed_at=now)
     for team_id, shown_team in listing.teams.items():
         if team_id not in teams and not lacks_row(shown_team):
             teams[team_id] = _seen_team(Team(team_id, Standing.UNMANAGED), shown_team)
 
     unsure = frozenset(team_id for team_id, shown_team in listing.teams.items() if shown_team.members is None)
+    there = frozenset(team_id for team_id, team in teams.items() if not team.bygone)
     accounts: dict[str, Account] = {}
     for keeper_id, account in snapshot.accounts.items():
         if keeper_id in listing.users:
-            accounts[keeper_id] = _seen_user(account, listing.users[keeper_id], teams, unsure)
-        elif keeper_id in listing.absent and account.standing is not Standing.UNMANAGED:
-            # A leaver who was active when last seen was not locked, or the lock was undone: a 404 is no evidence.
-            verified = not account.active and (account.locked_by_us or account.left_at is not None)
-            accounts[keeper_id] = replace(account, gone=True, active=False, locked_by_us=verified, memberships={})
-        elif keeper_id not in listing.absent:
+            # Who is back under a record that cannot be read counts for nothing, like anybody without a row.
+            if not (account.bygone and lacks_row(listing.users[keeper_id])):
+                accounts[keeper_id] = _seen_user(account, listing.users[keeper_id], there, unsure)
+        elif account.gone or keeper_id not in listing.absent:
             accounts[keeper_id] = account
+        else:
+            accounts[keeper_id] = _vanished(account, now)
     # A record that could not be read in full before was there all the same.
     known = {one.keeper_id for one in snapshot.odd}
     fresh: set[str] = set()
     for keeper_id, user in listing.users.items():
         if keeper_id not in accounts and user.active is not None and not lacks_row(user):
-            accounts[keeper_id] = _seen_user(Account(keeper_id, Standing.UNMANAGED, user.active), user, teams, unsure)
+            accounts[keeper_id] = _seen_user(Account(keeper_id, Standing.UNMANAGED, user.active), user, there, unsure)
             fresh |= {keeper_id} - known - snapshot.accounts.keys()
     odd = odd_records(listing)
     return replace(snapshot, accounts=accounts, teams=teams, read_at=now, fresh=snapshot.fresh | fresh, odd=odd)
+
+
+def _vanished(account: Account, now: datetime) -> Account:
+    """The account after Keeper answered 404 for its id."""
+    lost = replace(account, gone=True, missed_at=now)
+    if lost.bygone:
+        return lost
+    # A leaver who was active when last seen was not locked, or the lock was undone: a 404 is no evidence.
+    verified = not account.active and (account.locked_by_us or account.left_at is not None)
+    return replace(lost, active=False, locked_by_us=verified, memberships={})
 
 
 def _shown(before: Mapping[str, str], shown: KeeperUser | KeeperTeam) -> Mapping[str, str]:
@@ -84,6 +100,7 @@ def _seen_team(team: Team, shown: KeeperTeam) -> Team:
         settled=_settled(team, shown),
         seen=True,
         gone=False,
+        missed_at=None,
     )
 
 
@@ -100,6 +117,7 @@ def _seen_user(account: Account, user: KeeperUser, teams: Collection[str], unsur
         memberships=memberships,
         locked_by_us=account.locked_by_us and not _lock_is_over(account, user),
         gone=False,
+        missed_at=None,
     )
 
 

@@ -16,6 +16,7 @@ from reconciler.model import (
     RefusedTeam,
     Snapshot,
     Team,
+    has_ended,
     normal,
 )
 from reconciler.plan import Cause, Change, Kind, Operation, Rule, Subject
@@ -82,7 +83,7 @@ def refused(snapshot: Snapshot, group: Group) -> str:
     if team is None:
         # Keeper was not listed since, or does not list that team.
         return birth.words if birth.name == group.name else ""
-    if team.gone or team.takeover:
+    if has_ended(team, birth.at) or team.takeover:
         return ""
     words = refused_words(group.name, team.name, team.jumpcloud_id)
     # While the team still carries the group's id, that id proves nothing.

@@ -23,6 +23,7 @@ from tests.fakes import Keeper, Sure
 from tests.operations import op, ref, shown, shown_team
 from tests.world import MEMBER, NOW, account, decide, directory, group, jc, snapshot, team, user
 
+HOUR = timedelta(hours=1)
 ADA, EVE = user(1, direct=True), user(2, direct=True)
 ENG = group(9)
 T9 = team(ENG).keeper_id
@@ -92,6 +93,9 @@ def outcomes(store: Store) -> list[tuple[Kind, State, str]]:
         stranger(shown={**stranger().shown, "externalId": EVE.id}),
         stranger(shown={**stranger().shown, "externalId": "from the former push"}),
         stranger(standing=Standing.DISOWNED, jumpcloud_id=EVE.id),
+        stranger(gone=True, missed_at=NOW - HOUR),
+        stranger(gone=True, missed_at=NOW - HOUR, active=False),
+        stranger(gone=True, missed_at=NOW - HOUR, memberships={T9: Membership(ours=False, seen=True, shown=True)}),
         account(EVE),
         account(EVE, active=False, locked_by_us=True),
         account(EVE, memberships={T9: MEMBER}),
@@ -110,7 +114,7 @@ def test_a_link_to_an_account_that_is_not_new_is_undone_at_once(store: Store, he
     assert [notice.kind for notice in done.notices] == [NoticeKind.CONFLICT]
     assert held.email in done.notices[0].message and f"reconciler adopt {ADA.email}" in done.notices[0].message
     birth = store.snapshot().refused_births[ADA.id]
-    assert birth == RefusedBirth(ADA.email, held.keeper_id) and ADA.id not in store.snapshot().failures
+    assert birth == RefusedBirth(ADA.email, held.keeper_id, at=NOW) and ADA.id not in store.snapshot().failures
 
 
 def test_an_account_that_kept_its_own_is_left_alone(store: Store) -> None:
@@ -119,7 +123,7 @@ def test_an_account_that_kept_its_own_is_left_alone(store: Store) -> None:
     keeper.shows[ADA.email] = shown(held)
     applied(store, keeper, snapshot([held], [team(ENG)]), JOINS)
     assert len(keeper.sent) == 1 and outcomes(store) == [(Kind.CREATE_USER, State.FAILED, LINKED)]
-    assert store.snapshot().refused_births == {ADA.id: RefusedBirth(ADA.email, held.keeper_id)}
+    assert store.snapshot().refused_births == {ADA.id: RefusedBirth(ADA.email, held.keeper_id, at=NOW)}
 
 
 def test_a_new_account_with_another_address_or_with_the_id_of_somebody_else_is_no_birth(store: Store) -> None:
@@ -211,7 +215,7 @@ def test_an_undo_rests_on_no_evidence_of_the_creation() -> None:
 
 
 def test_the_address_is_not_created_again_until_it_changes_or_that_account_ends() -> None:
-    births = {ADA.id: RefusedBirth(ADA.email, "k0005")}
+    births = {ADA.id: RefusedBirth(ADA.email, "k0005", at=NOW)}
     made = decide(directory([ADA]), snapshot([stranger()], refused_births=births))
     assert made.plan.operations == ()
     assert any(n.kind is NoticeKind.CONFLICT and "b5@example.com" in n.message for n in made.plan.notices)
@@ -219,9 +223,17 @@ def test_the_address_is_not_created_again_until_it_changes_or_that_account_ends(
         (replace(ADA, email="other@example.com"), [stranger()]),
         (ADA, []),
         (ADA, [account(EVE, keeper_id="k0005", gone=True)]),
+        (ADA, [stranger(gone=True, missed_at=NOW + HOUR)]),
     ):
         again = decide(directory([wanted, EVE]), snapshot(held, refused_births=births))
         assert Kind.CREATE_USER in {o.kind for o in again.plan.operations if o.subject.key == ADA.id}
+
+
+def test_an_account_that_no_list_showed_when_it_answered_has_not_ended() -> None:
+    births = {ADA.id: RefusedBirth(ADA.email, "k0005", at=NOW)}
+    for missed in (NOW - HOUR, NOW):
+        held = stranger(gone=True, missed_at=missed)
+        assert not decide(directory([ADA]), snapshot([held], refused_births=births)).plan.operations
 
 
 def test_who_is_out_of_scope_is_told_nothing_of_a_creation_that_was_refused() -> None:

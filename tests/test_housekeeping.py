@@ -11,8 +11,9 @@ import pytest
 
 from benchmarks.years import play
 from reconciler import statefile
+from reconciler.model import Account, Standing, Team
 from reconciler.plan import Cause, Kind, Operation, Rule, Subject
-from reconciler.store import Store, Unusable
+from reconciler.store import Store, Unusable, journal
 from reconciler.store.journal import COPIES, DOCUMENTS
 
 NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)
@@ -121,3 +122,33 @@ def test_a_copy_never_takes_the_room_that_the_work_needs(tmp_path: Path, size: s
             store.write_ahead(store.begin_run("cycle", NOW, by="root", reason=""), [LOCK], {}, NOW)
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+def test_what_nobody_manages_and_keeper_lacks_is_forgotten_in_the_end(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def days_ago(*days: int) -> None:
+        at = {f"k{day}": NOW - day * DAY for day in days}
+        accounts = [Account(key, Standing.UNMANAGED, True, gone=True, missed_at=missed) for key, missed in at.items()]
+        store.put(accounts, [Team(key, Standing.UNMANAGED, gone=True, missed_at=missed) for key, missed in at.items()])
+
+    kept = [
+        Account("kept", Standing.UNMANAGED, True),
+        *(
+            Account(one.value, one, False, gone=True, missed_at=NOW - 99 * DAY)
+            for one in (Standing.MANAGED, Standing.DISOWNED)
+        ),
+    ]
+    store.put(
+        kept, [Team("kept", Standing.UNMANAGED), Team("managed", Standing.MANAGED, gone=True, missed_at=NOW - 99 * DAY)]
+    )
+    days_ago(1, 2, 28, 30)
+    assert store.keep_house(NOW + DAY, MONTH)
+    held = store.snapshot()
+    assert held.accounts.keys() == {"kept", "managed", "disowned", "k1", "k2", "k28"}
+    assert held.teams.keys() == {"kept", "managed", "k1", "k2", "k28"}
+    monkeypatch.setattr(journal, "MOST_BYGONE", 2)
+    assert store.keep_house(NOW + 2 * DAY, MONTH)
+    held = store.snapshot()
+    assert held.accounts.keys() == {"kept", "managed", "disowned", "k1", "k2"}
+    assert held.teams.keys() == {"kept", "managed", "k1", "k2"}

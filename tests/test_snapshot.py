@@ -38,12 +38,34 @@ def test_who_comes_back_under_the_same_id_is_not_gone_any_more() -> None:
     assert seen.accounts["k0001"] == account(ADA) and seen.teams[T9] == team(ENG)
 
 
-def test_unmanaged_users_are_known_until_keeper_denies_them_and_teams_as_long_as_it_lists_them() -> None:
+def test_who_is_unmanaged_is_remembered_once_keeper_denies_them_and_a_team_once_it_does_not_list_it() -> None:
     seen = observed(snapshot([]), listing([shown(account(ADA))], [shown_team(ENG)]), NOW)
     assert seen.accounts["k0001"].standing is Standing.UNMANAGED and seen.teams[T9].standing is Standing.UNMANAGED
     again = observed(seen, listing([]), NOW)
-    assert again.accounts == seen.accounts and not again.teams
-    assert not observed(seen, replace(listing([]), absent=frozenset({"k0001"})), NOW).accounts
+    assert again.accounts == seen.accounts and again.teams == {T9: replace(seen.teams[T9], gone=True, missed_at=NOW)}
+    denied = replace(listing([]), absent=frozenset({"k0001"}))
+    lost = observed(seen, denied, NOW)
+    assert lost.accounts == {"k0001": replace(seen.accounts["k0001"], gone=True, missed_at=NOW)}
+    assert lost.accounts["k0001"].bygone and lost.teams[T9].bygone
+    later = observed(lost, denied, NOW + timedelta(days=1))
+    assert (later.accounts, later.teams) == (lost.accounts, lost.teams)
+    back = observed(lost, listing([shown(account(ADA))], [shown_team(ENG)]), NOW)
+    assert (back.accounts, back.teams) == (seen.accounts, seen.teams)
+    assert back.fresh == seen.fresh, "it was listed before"
+
+
+def test_what_is_back_under_a_record_that_cannot_be_read_has_no_row_and_is_quarantined() -> None:
+    lost = snapshot(
+        [account(ADA, standing=Standing.UNMANAGED, jumpcloud_id="", gone=True)],
+        [team(ENG, standing=Standing.UNMANAGED, jumpcloud_id="", gone=True)],
+    )
+    odd = (
+        shown(account(ADA), active=None, unreadable=("active",)),
+        shown_team(ENG, members=None, unreadable=("members",)),
+    )
+    back = observed(lost, listing([odd[0]], [odd[1]]), NOW)
+    assert not back.accounts and not back.teams
+    assert {one.keeper_id for one in back.odd} == {"k0001", T9}
 
 
 def test_a_disowned_account_is_remembered_whatever_keeper_lists() -> None:

@@ -88,7 +88,7 @@ def test_a_team_that_was_there_is_not_ours_and_gets_back_what_the_request_change
     assert VAULT.name in notice.message and held.name in notice.message
     assert ("The request changed its displayName and externalId: given back" in notice.message) is takes
     kept, words = store.snapshot(), notice.message.split(". The request")[0]
-    assert kept.refused_teams == {VAULT.id: RefusedTeam("vault", held.keeper_id, words)}
+    assert kept.refused_teams == {VAULT.id: RefusedTeam("vault", held.keeper_id, words, at=NOW)}
     assert VAULT.id not in kept.failures and VAULT.id not in kept.unsettled_teams
 
 

@@ -37,8 +37,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def everything(store: Store, at: datetime) -> None:
     """Something of each kind that has a time, recorded at this time."""
-    ada = w.account(w.user(1), left_at=at, memberships={"t": Membership(True, False, False, asked_at=at)})
-    store.put([ada], [w.team(w.group(1), queued_at=at, left_at=at)])
+    ada = w.account(w.user(1), left_at=at, missed_at=at, memberships={"t": Membership(True, False, False, asked_at=at)})
+    store.put([ada], [w.team(w.group(1), queued_at=at, left_at=at, missed_at=at)])
     store.save(w.snapshot([], read_at=at), w.snapshot([], read_at=None))
     run = store.begin_run("cycle", at, by="root", reason="")
     [number] = store.write_ahead(run, [LOCK], {}, at, {"k": at})

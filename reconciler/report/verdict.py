@@ -78,7 +78,7 @@ def _nobody(store: Store, look: Look, email: str) -> Verdict:
             "Ask again when they answer:",
             f"reconciler explain {typed(email)}",
         )
-    near = _near(email, {account.email for account in store.snapshot().accounts.values()})
+    near = _near(email, {account.email for account in store.snapshot().accounts.values() if not account.bygone})
     hint = f" Near it: {names(near)}." if near else " Nor is any that is known here like it."
     return Verdict(
         "unknown",

@@ -11,7 +11,7 @@ from reconciler.births import LINKED
 from reconciler.model import RefusedBirth, RefusedTeam
 from reconciler.plan import Kind, Operation, Rule
 from reconciler.promise import NOT_HERE
-from reconciler.rows import State, journal_row
+from reconciler.rows import State, journal_row, time_of
 from reconciler.store.base import OpenFile, former_operations, meta, rows
 
 AGREED = "agreed_births"
@@ -92,10 +92,9 @@ def refused_births(connection: sqlite3.Connection, former: int) -> dict[str, Ref
     agreed = set(json.loads(meta(connection, AGREED) or "[]"))
     births: dict[str, RefusedBirth] = {}
     for person, number in newest_refused(connection, former, Kind.CREATE_USER).items():
-        name, keeper_id = connection.execute(
-            "SELECT subject_name, keeper_id FROM operations WHERE id = ?", (number,)
-        ).fetchone()
-        births[person] = RefusedBirth(name, keeper_id, number in agreed, _open_undo(connection, keeper_id, number))
+        name, keeper_id, _, at = _refused(connection, number)
+        undo = _open_undo(connection, keeper_id, number)
+        births[person] = RefusedBirth(name, keeper_id, number in agreed, undo, time_of(at))
     return births
 
 
@@ -103,11 +102,16 @@ def refused_teams(connection: sqlite3.Connection, former: int) -> dict[str, Refu
     """By the JumpCloud id of the group, the newest queueing where Keeper answered it with a team that is not new."""
     teams: dict[str, RefusedTeam] = {}
     for group, number in newest_refused(connection, former, Kind.QUEUE_TEAM).items():
-        name, keeper_id, words = connection.execute(
-            "SELECT subject_name, keeper_id, error FROM operations WHERE id = ?", (number,)
-        ).fetchone()
-        teams[group] = RefusedTeam(name, keeper_id, words, _open_undo(connection, keeper_id, number))
+        name, keeper_id, words, at = _refused(connection, number)
+        teams[group] = RefusedTeam(name, keeper_id, words, _open_undo(connection, keeper_id, number), time_of(at))
     return teams
+
+
+def _refused(connection: sqlite3.Connection, number: int) -> tuple[str, str, str, str]:
+    """The name that a refused creation asked for, the id that it was answered with, words for it, and its time."""
+    sql = "SELECT subject_name, keeper_id, error, coalesce(sent_at, planned_at) FROM operations WHERE id = ?"
+    name, keeper_id, words, at = connection.execute(sql, (number,)).fetchone()
+    return name, keeper_id, words, at
 
 
 def _open_undo(connection: sqlite3.Connection, keeper_id: str, number: int) -> Operation | None:

@@ -37,6 +37,8 @@ COPIES = 7
 """How many daily copies of the state file are kept."""
 DOCUMENTS = 30
 """How many plan documents are kept: of 20,000 people that one by one change a plan that waits, each has megabytes."""
+MOST_BYGONE = 10_000
+"""How many accounts, and how many teams, are remembered that nobody manages and Keeper does not have any more."""
 QUIET_RUNS = timedelta(days=7)
 """How long a run is remembered that did nothing: a year has 100,000 of them."""
 _NO_GOOD_READ = ("", "failed", "stopped")
@@ -408,8 +410,8 @@ class Journal(Snapshots):
 
     def forget(self, before: datetime, quiet: datetime | None = None) -> None:
         """Delete the history from before this time, but for what is open or still to be settled, and for the newest
-        change of access of each person, which says whose a lock is; and from before `quiet`, if given, the runs that
-        did, held and found nothing."""
+        change of access of each person, which says whose a lock is; what nobody manages and Keeper lacks since then, or
+        as one of too many; and from before `quiet`, if given, the runs that did, held and found nothing."""
         limit = time_text(before)
         with self._tx() as connection:
             # The newest operation stays: its number must not be given to another one.
@@ -431,6 +433,12 @@ class Journal(Snapshots):
                     "UPDATE runs SET document = NULL WHERE started_at < ? AND id < (SELECT max(id) FROM runs)",
                     (time_text(quiet),),
                 )
+            for table in ("users", "teams"):
+                bygone = f"FROM {table} WHERE standing = 'unmanaged' AND gone = 1"
+                newest = f"SELECT rowid {bygone} ORDER BY missed_at DESC LIMIT {MOST_BYGONE}"
+                old = f"SELECT keeper_id {bygone} AND (missed_at < ? OR rowid NOT IN ({newest}))"
+                ids = [keeper_id for (keeper_id,) in connection.execute(old, (limit,))]
+                self._drop_accounts(ids) if table == "users" else self._drop_teams(ids)
             connection.execute(
                 "DELETE FROM requests WHERE coalesce(closed_at, until, at) < ? AND (state <> 'open' OR until < ?)",
                 (limit, limit),

@@ -1,10 +1,13 @@
 """Ownership of accounts and teams, through the real command line."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
+from reconciler.simulator.faults import status
 from reconciler.simulator.service import Request, Response
 from tests.inside import Inside
 from tests.stage import World
@@ -16,7 +19,20 @@ KELVIN = "mar\u212a@example.com"
 class Answered:
     """A fault: a request that is answered by hand."""
 
-    run: Callable[[object, Request], Response]
+    run: Callable[[Any, Request], Response]
+
+
+def hide(world: World, account: str) -> None:
+    """Have Keeper neither list an account nor answer for it."""
+
+    def without(handle: Callable[[Request], Response], request: Request) -> Response:
+        every = json.loads(handle(Request("GET", f"{request.path}?startIndex=1&count=1000", request.headers)).body)
+        left = [one for one in every["Resources"] if one["id"] != account]
+        page = left[int(request.query["startIndex"][0]) - 1 :]
+        return Response.of_json(200, every | {"Resources": page, "totalResults": len(left)})
+
+    world.back.faults.add(Answered(without), method="GET", target=r"/Users\?")
+    world.back.faults.add(status(404), method="GET", target=f"/Users/{account}")
 
 
 def fill(world: World, people: int = 12) -> str:
@@ -190,3 +206,23 @@ def test_a_team_that_answers_the_queueing_of_another_gets_nobody(world: World, w
         assert f"request for a team {name} with the team {before.name}" in out
     assert len(asked) == 1
     assert world.keeper.teams()[key] == before and world.keeper.members(key) == members
+
+
+def test_an_account_that_keeper_did_not_show_for_one_cycle_is_no_birth(world: World) -> None:
+    group = fill(world)
+    left = world.person("left")
+    account = there(world, "zoe@example.com", external_id=left)
+    world.run("apply")
+    zoe = world.person("zoe", group)
+    assert "tied to another JumpCloud id" in " ".join(world.run("apply").stdout.split())
+    hide(world, account)
+    out = world.run("apply", "--resync", expect=None).stdout
+    assert "linked the creation of zoe@example.com to zoe@example.com" in " ".join(out.split())
+    before = len(world.keeper.changes)
+    world.run("apply", expect=None)
+    assert len(world.keeper.changes) == before, "not created again while it is hidden"
+    world.back.faults.clear()
+    out = world.run("apply", "--resync").stdout
+    assert "tied to another JumpCloud id" in " ".join(out.split())
+    assert world.keeper.account(account).external_id == left != zoe
+    assert not world.keeper.account(account).pending_teams and not world.keeper.account(account).teams
