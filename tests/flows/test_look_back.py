@@ -105,7 +105,7 @@ def test_a_pause_is_the_first_that_status_and_apply_tell(world: World) -> None:
 def test_status_names_who_fails_and_what_is_open(world: World) -> None:
     world.keeper.set_dialect(shows_queued_teams=False, shows_pending_memberships=False)
     fill(world, 4)
-    world.back.faults.add(status(400), method="POST", target="/Users", times=2)  # with the teams, and without
+    world.back.faults.add(status(400), method="POST", target="/Users", times=3)  # without the teams, and names
     world.run("apply", expect=5)
     world.run("allow", "--deactivations", "5", "--reason", f"reorganisation {EVIL}")
     found = document(world, "status", "--json")

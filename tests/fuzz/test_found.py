@@ -18,7 +18,6 @@ from reconciler.config import SettingsError, load
 from reconciler.confirm import Confirmation, Finding
 from reconciler.evidence_age import Stamp
 from reconciler.exits import explained
-from reconciler.jumpcloud import JumpCloudError
 from reconciler.plan import Operation
 from reconciler.simulator.faults import Instead, endless
 from reconciler.simulator.service import Request, Response
@@ -55,23 +54,21 @@ def test_an_external_id_that_utf8_cannot_spell_stops_nobody(office: Office) -> N
     assert with_reply(office, "resync", "/Users?", change).result == "done"
 
 
-def test_a_total_of_five_thousand_digits_is_no_list(office: Office) -> None:
+def test_a_total_of_five_thousand_digits_counts_as_none(office: Office) -> None:
     def change(response: Response) -> Response:
         return Response(200, {**response.headers, "x-total-count": "9" * 5_000}, response.body)
 
-    with pytest.raises(JumpCloudError, match="announces 9"):
-        with_reply(office, "cycle", f"{office.application}/users?", change)
+    assert with_reply(office, "cycle", f"{office.application}/users?", change).result == "done"
 
 
-def test_an_organisation_is_known_by_an_id(office: Office) -> None:
+def test_an_organisation_is_known_by_an_id_or_from_the_state_file(office: Office) -> None:
     def change(response: Response) -> Response:
         document = json.loads(response.body)
         for row in document["results"]:
             row["organization"] = "\x1b[2J" * 10_000
         return Response.of_json(200, document)
 
-    with pytest.raises(JumpCloudError, match="not as documented"):
-        with_reply(office, "cycle", "/api/applications", change)
+    assert with_reply(office, "cycle", "/api/applications", change).result == "done"
 
 
 @pytest.mark.parametrize(
