@@ -195,6 +195,7 @@ class After:
                 complete=outcome is None or not outcome.lack,
                 decides=whole or bool(order.leavers),
                 results=list(outcome.results.values()) if outcome else (),
+                stopped_kinds=outcome.stopped_kinds if outcome else {},
                 done=self.store.done_since(now - HISTORY, TOLD_WHEN_DONE),
                 passed=self.store.open_kinds(now),
                 failing=self.standing.failing,

@@ -17,7 +17,7 @@ from reconciler.pilot import left_outside
 from reconciler.plan import Kind, Notice, NoticeKind, Operation, Plan, Rule
 from reconciler.policy import Mode, Policy
 from reconciler.promise import access_words, kept, leavers, not_here, whereabouts
-from reconciler.rows import UNASKED, JournalRow
+from reconciler.rows import JournalRow
 from reconciler.waiting import WaitingMember, waiting
 
 if TYPE_CHECKING:
@@ -157,9 +157,9 @@ class Situation:
     `plan` is None where the cycle failed; `whole` says that it was about everybody, `complete` that everything was
     read: what the plan lacks is over only then. `decides`: nobody sees what it held unless it is told; whoever ordered
     a `resync EMAIL` does. `done` are the operations of the last days that Keeper carried out (see `TOLD_WHEN_DONE`).
-    `passed` are the kinds whose canary has passed, `failing` the cycles that failed up to now. `merely_left`: see
-    there; it is known while cycles fail as well. `hooks` are the programs that the settings name and that failed when
-    last run, with what went wrong.
+    `stopped_kinds` are those that Keeper does not carry out as expected, with the words for it; `passed` those whose
+    canary has passed, `failing` the cycles that failed up to now. `merely_left`: see there; it is known while cycles
+    fail as well. `hooks` are the programs that the settings name and that failed when last run, with what went wrong.
     """
 
     at: datetime
@@ -172,6 +172,7 @@ class Situation:
     decides: bool = True
     results: "Collection[Result]" = ()
     done: Sequence[JournalRow] = ()
+    stopped_kinds: Mapping[Kind, str] = field(default_factory=dict)
     passed: Collection[Kind] = ()
     failing: Failing | None = None
     merely_left: Collection[str] = ()
@@ -182,6 +183,11 @@ def facts(now: Situation) -> list[Fact]:
     """Everything that people are to know, told before or not."""
     found = [*_leavers(now), *_locked(now), *_failing(now), *_stuck(now), *_protected(now), *_done(now), *_waiting(now)]
     found += _quarantined(now)
+    found += [
+        Fact(AlertKind.KIND_STOPPED, kind.value, kind.value, words, now.at)
+        for kind, words in sorted(now.stopped_kinds.items())
+        if kind not in now.passed
+    ]
     found += [Fact(AlertKind.HOOK_FAILED, name, name, words, now.at) for name, words in sorted(now.hooks.items())]
     return [*found, *(_of_plan(now, now.plan) if now.plan else ())]
 
@@ -460,12 +466,6 @@ def _of_notice(now: Situation, notice: Notice) -> Iterator[Fact]:
         yield Fact(AlertKind.CLOCK, subject.name, subject.name, notice.message, now.at)
     elif notice.kind is NoticeKind.CONFLICT and subject.type == "user":
         yield Fact(AlertKind.ADDRESS_CONFLICT, key, subject.name, notice.message, now.at)
-    elif notice.kind is NoticeKind.KEEPER_DISAGREES:
-        # Without an operation that failed by it, the notice is about something that merely does not show yet.
-        failed = [r.operation for r in now.results if r.outcome in (NoticeKind.KEEPER_DISAGREES, UNASKED)]
-        kinds = {op.kind for op in failed if op.subject == subject and op.kind not in now.passed}
-        for kind in sorted(kinds):
-            yield Fact(AlertKind.KIND_STOPPED, kind.value, kind.value, notice.message, now.at)
 
 
 def _time(at: datetime) -> str:

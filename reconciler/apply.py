@@ -64,6 +64,8 @@ class Applied:
     results: dict[int, Result] = field(default_factory=dict)
     notices: list[Notice] = field(default_factory=list)
     stopped: str = ""
+    stopped_kinds: dict[Kind, str] = field(default_factory=dict)
+    """The kinds that Keeper does not carry out as expected, with the words for it."""
 
     @property
     def done(self) -> int:
@@ -231,14 +233,12 @@ class _Run:
             self._tell_stopped(op, why)
 
     def _tell_stopped(self, op: Operation, words: str) -> None:
-        self.applied.notices.append(
-            Notice(
-                NoticeKind.KEEPER_DISAGREES,
-                op.subject,
-                f"{words}. No further {op.kind.value} is sent until this is understood: look at this user or team in "
-                "the Admin Console; the next cycle tries one again",
-            )
+        message = (
+            f"{words}. No further {op.kind.value} is sent until this is understood: look at this user or team in "
+            "the Admin Console; the next cycle tries one again"
         )
+        self.applied.notices.append(Notice(NoticeKind.KEEPER_DISAGREES, op.subject, message))
+        self.applied.stopped_kinds[op.kind] = message
 
     # -- one operation ----------------------------------------------------------------------------------------------
 

@@ -87,7 +87,8 @@ class Outcome:
     """The result of a cycle. `result` is done, nothing, held, partial, failed or observed.
 
     `unfinished`: something was put off only because the time was up or another run was faster. `fallback`: why Keeper
-    could not be listed, so that the cycle went on from the snapshot, without creations and adoptions.
+    could not be listed, so that the cycle went on from the snapshot, without creations and adoptions. `stopped_kinds`:
+    those that Keeper does not carry out as expected, with the words for it.
     """
 
     run_id: int
@@ -98,6 +99,7 @@ class Outcome:
     stopped: str = ""
     unfinished: bool = False
     fallback: str = ""
+    stopped_kinds: Mapping[Kind, str] = field(default_factory=dict)
 
     @property
     def done(self) -> frozenset[Effect]:
@@ -616,6 +618,7 @@ class _Line:
             applied.stopped,
             applied.unfinished,
             read.fallback,
+            applied.stopped_kinds,
         )
         if self.order.leavers:
             store.set_meta(LANE_HOLD, _hold_of(final))
@@ -645,7 +648,8 @@ def _result(settings: Settings, plan: Plan, applied: executor.Applied, fallback:
     missed = [r for r in applied.results.values() if r.state is not State.DONE and r.outcome not in executor.NO_FAULT]
     if missed:
         return "failed" if applied.stopped and not applied.done else "partial"
-    if plan.scope.unread or any(notice.kind is NoticeKind.UNCONFIRMED for notice in plan.notices):
+    unconfirmed = any(notice.kind is NoticeKind.UNCONFIRMED for notice in plan.notices)
+    if plan.scope.unread or unconfirmed or applied.stopped_kinds:
         return "partial"
     if plan.held:
         return "held"

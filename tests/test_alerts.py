@@ -291,10 +291,10 @@ def test_changed_and_recycled_addresses() -> None:
 def test_a_stopped_kind_is_told_once_until_it_passes_or_is_not_needed() -> None:
     op = lock(1)
     notice = Notice(NoticeKind.KEEPER_DISAGREES, op.subject, "Keeper shows the user as active")
-    stopped = after(plan=plan(op, notices=(notice,)), results=[Result(op, State.FAILED, "keeper_disagrees")])
+    stopped = after(plan=plan(op, notices=(notice,)), stopped_kinds={Kind.DEACTIVATE_USER: notice.message})
     alert = only(tell(stopped))
     assert (alert.kind, alert.facts[0].key) == (AlertKind.KIND_STOPPED, "deactivate_user")
-    assert tell(replace(stopped, results=[Result(op, State.DONE, "done")])) == []  # it merely does not show yet
+    assert tell(replace(stopped, stopped_kinds={})) == []  # it merely does not show yet
     told = taken([alert], NOW)
     resting = after(plan=plan(replace(op, sent=False)))
     assert ended(facts(resting), told, resting) == []

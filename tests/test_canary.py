@@ -195,7 +195,7 @@ def test_a_canary_that_is_read_back_too_early_does_not_let_an_unasked_effect_go_
     done = applied(store, keeper, *joins, held=members)
     # The first sends its kind back, the canary passes, and three more answers in a row stop the kind.
     assert outcomes(done) == ["done"] * 5 + ["put_off"] * 3
-    assert "answer after answer" in done.notices[-1].message
+    assert "answer after answer" in done.stopped_kinds[Kind.UPDATE_USER]
     assert Kind.UPDATE_USER not in store.open_kinds(NOW)
 
 
@@ -243,6 +243,7 @@ def test_a_lock_that_removes_a_known_member_stops_locks_at_once(store: Store) ->
     done = applied(store, keeper, *LOCKS[:3], held=held)
     assert outcomes(done) == ["vanished", "put_off", "put_off"]
     assert "removed a member" in done.notices[0].message
+    assert set(done.stopped_kinds) == {Kind.DEACTIVATE_USER}, "and is alerted, though nothing failed"
 
 
 def test_an_account_that_was_seen_locked_once_is_no_invitation(store: Store) -> None:
