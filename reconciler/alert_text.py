@@ -56,8 +56,8 @@ _HEADS = {
     ),
     AlertKind.QUARANTINED: ("1 thing in JumpCloud or Keeper can't be read", "{} things can't be read"),
     AlertKind.LOCKED_BY_OTHERS: (
-        "1 person in scope is locked in Keeper by somebody else",
-        "{} people in scope are locked in Keeper by somebody else",
+        "1 person in scope is kept out of Keeper by somebody else's lock",
+        "{} people in scope are kept out of Keeper by somebody else's lock",
     ),
     AlertKind.DEACTIVATED: ("1 person was locked in Keeper", "{} people were locked in Keeper"),
     AlertKind.UNLOCKED: ("1 person was unlocked in Keeper", "{} people were unlocked in Keeper"),

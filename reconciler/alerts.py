@@ -307,12 +307,14 @@ def _locked(now: Situation) -> Iterator[Fact]:
     planned = _planned(now, Kind.REACTIVATE_USER)
     unsaid = {n.subject.keeper_id for n in now.plan.notices if n.kind in _UNDECIDED}
     for account in sorted(now.snapshot.accounts.values(), key=lambda a: (a.email.casefold(), a.keeper_id)):
-        if not account.managed or account.gone or account.active or account.left_at is not None:
+        if not account.managed or account.active or account.left_at is not None:
+            continue
+        if account.gone and not account.others_lock:
             continue
         if account.keeper_id in unsaid or left_outside(now.policy, account):
             continue
         found = planned.get(account.keeper_id, (-1, None))
-        ours = account.locked_by_us or found[1] is not None
+        ours = (account.locked_by_us and not account.others_lock) or found[1] is not None
         kind = AlertKind.LOCKED if ours else AlertKind.LOCKED_BY_OTHERS
         unknown = "not unlocked yet" if ours else "left alone"
         yield Fact(kind, account.keeper_id, account.email, _cause(now, account, *found) or unknown, now.at)

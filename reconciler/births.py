@@ -77,7 +77,7 @@ def undoing(op: Operation, made: KeeperUser, known: Account | None, wanted: Set[
         ours = known is not None or (attribute == EXTERNAL_ID and have == person)
         if ours and normal(have) != normal(was):
             changes.append(Change(attribute, have, was))
-    if known is not None and not known.active and made.active:
+    if known is not None and known.was_locked and made.active:
         changes.append(Change(_ACTIVE, "true", "false"))
     memberships = known.memberships if known else {}
     kept = {team_id for team_id, one in memberships.items() if one.shown or one.ours} | wanted

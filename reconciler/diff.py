@@ -325,6 +325,10 @@ class _Diff(TeamRules):
             words = f"{user.email} was asked for without an answer for somebody else, whose account would be linked"
             self.notice(NoticeKind.CONFLICT, subject, f"{words}: not {until}")
             return
+        locked = self._locked_and_gone.get(alike_key(user.email)) or self._locked_and_gone.get(user.id)
+        if locked is not None and user.id not in self.unlock and self.policy.reactivate is not Reactivate.ANY:
+            self.notice(NoticeKind.LOCKED_IN_KEEPER, subject, _locked_before(locked))
+            return
         birth = births.refused(self.before, user.id, user.email)
         if birth is not None and not birth.agreed:
             other = self.before.accounts[birth.keeper_id]
@@ -346,6 +350,14 @@ class _Diff(TeamRules):
                 pilot=tuple(sorted(entries_for(self.policy, self.directory, user))),
             )
         )
+
+    @cached_property
+    def _locked_and_gone(self) -> dict[str, Account]:
+        """By address and by the id that it carries, each account without an owner that somebody locked before it
+        vanished: a creation may link and unlock it."""
+        found = [a for a in self.match.accounts.values() if a.bygone and a.locked_by_others]
+        keys = ((key, a) for a in found for key in (alike_key(a.email), a.shown.get(EXTERNAL_ID, "")))
+        return {key: account for key, account in keys if key}
 
     def undo_links(self) -> None:
         """Take back the links of creations to accounts that are not new, as far as they still stand."""
@@ -520,12 +532,18 @@ class _Diff(TeamRules):
         return {alike_key(user.email) for user in self.directory.users.values() if user.belongs}
 
     def _gone(self, account: Account, user: User, subject: Subject) -> None:
+        asked = subject.key in self.unlock
         if user.id in self.match.conflicts:
             self.notice(NoticeKind.CONFLICT, subject, self.match.conflicts[user.id])
         elif not user.email:
             self.notice(NoticeKind.NO_ADDRESS, subject, "is gone from Keeper and has no usable e-mail address")
         elif not user.in_scope:
             self._tell_state(user, subject, "not created anew")
+        elif account.others_lock and not (asked or self.policy.reactivate is Reactivate.ANY):
+            self.notice(NoticeKind.LOCKED_IN_KEEPER, subject, _locked_before(account))
+        elif account.others_lock:
+            reason = "locked by somebody else before they vanished from Keeper, and to be let in"
+            self._create(user, Rule.UNLOCK_ASKED if asked else Rule.RETURNED, Cause.JUMPCLOUD, reason)
         elif account.locked_by_us:
             self._create(user, Rule.RETURNED, Cause.JUMPCLOUD, f"back in scope {self._path(user)}")
         elif self.policy.drift is Drift.REPORT:
@@ -652,6 +670,14 @@ def _full_name(user: User) -> str:
 
 def _lock(subject: Subject, cause: Cause, rule: Rule, reason: str) -> Operation:
     return Operation(Kind.DEACTIVATE_USER, subject, cause, rule, reason, (Change("active", "true", "false"),))
+
+
+def _locked_before(account: Account) -> str:
+    return (
+        f"in scope, but {account.email} was locked in Keeper by somebody else (perhaps to transfer the vault), then "
+        "vanished from this node: not created, since Keeper may link that account and unlock it. To let them in: "
+        f"reconciler resync {typed(account.email)} --unlock"
+    )
 
 
 def _unbound(teams: Iterable[TeamRef]) -> str:

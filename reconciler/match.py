@@ -367,7 +367,7 @@ def _remember(result: Match, directory: Directory, policy: Policy, now: datetime
             pilot=remembered(policy, directory, user, account, misnamed=pilot_misnamed),
             locked_by_us=(account.locked_by_us and not (in_scope and account.active) and not leaves_again)
             # Who left, went out of this node and is back is created anew like anybody whom we had locked.
-            or (account.gone and account.left_at is not None and belongs),
+            or (account.gone and account.left_at is not None and belongs and not account.others_lock),
             review_lock=account.review_lock and not in_scope,
         )
         if in_scope and account.active and not account.gone:

@@ -212,6 +212,11 @@ def _missed(db: "Database") -> None:
         db.table(table).add_column("missed_at", str)
 
 
+def _locks_of_others(db: "Database") -> None:
+    """An account that is gone knows whether somebody else had locked it."""
+    db.table("users").add_column("others_lock", int, not_null_default=0)
+
+
 def _create(
     db: "Database",
     name: str,
@@ -233,13 +238,14 @@ STEPS: tuple[Callable[["Database"], None], ...] = (
     _pilot_entries,
     _durations,
     _missed,
+    _locks_of_others,
 )
 """The steps in order; the version of a file is how many of them it has taken."""
 
 TABLES = {
     "meta": "key value",
     "users": "keeper_id standing active jumpcloud_id shown asked settled gone locked_by_us left_at protected_as "
-    "pilot_entries former_external_id takeover review_lock missed_at",
+    "pilot_entries former_external_id takeover review_lock missed_at others_lock",
     "teams": "keeper_id standing jumpcloud_id shown asked settled queued_at seen gone takeover left_at missed_at",
     "memberships": "user team ours seen shown asked_at found",
     "runs": "id kind started_at started_by reason finished_at result plan_id held counts document error",

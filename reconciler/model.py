@@ -303,7 +303,8 @@ class Account:
     when the user is known to be out of scope. `protected_as`: the entry of `policy.protect` that matched. `pilot`: the
     entries of `policy.only` that named the user when last in scope (see `pilot.entries_for`). `former_external_id`:
     what to restore on `disown`. `takeover`: what a person asked for with `adopt`. `review_lock`: adopted while out of
-    scope, so the lock needs a person's consent.
+    scope, so the lock needs a person's consent. `others_lock`, of one that is gone: somebody else had locked it when
+    Keeper showed it last.
     """
 
     keeper_id: str
@@ -323,6 +324,7 @@ class Account:
     former_external_id: str = ""
     takeover: Takeover = Takeover.NONE
     review_lock: bool = False
+    others_lock: bool = False
 
     def waits(self, team_id: str) -> bool:
         """Whether a membership of theirs has never been shown since it was asked for: it may wait, unseen, for
@@ -345,6 +347,16 @@ class Account:
         """Whether it is a mere memory: nobody manages it, and Keeper does not have it any more. It stands as last
         shown, so that a creation that meets it is not taken for a birth."""
         return self.gone and self.standing is Standing.UNMANAGED
+
+    @property
+    def locked_by_others(self) -> bool:
+        """Whether somebody else had locked the account when Keeper showed it last."""
+        return self.others_lock if self.gone and not self.bygone else not (self.active or self.locked_by_us)
+
+    @property
+    def was_locked(self) -> bool:
+        """Whether the account was locked, by whomever, when Keeper showed it last."""
+        return self.locked_by_us or self.others_lock if self.gone and not self.bygone else not self.active
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,8 @@ def _vanished(account: Account, now: datetime) -> Account:
         return lost
     # A leaver who was active when last seen was not locked, or the lock was undone: a 404 is no evidence.
     verified = not account.active and (account.locked_by_us or account.left_at is not None)
-    return replace(lost, active=False, locked_by_us=verified, memberships={})
+    others = account.locked_by_others
+    return replace(lost, active=False, locked_by_us=verified, memberships={}, others_lock=others)
 
 
 def _shown(before: Mapping[str, str], shown: KeeperUser | KeeperTeam) -> Mapping[str, str]:
@@ -115,9 +116,10 @@ def _seen_user(account: Account, user: KeeperUser, teams: Collection[str], unsur
         shown=_shown(account.shown, user),
         settled=_settled(account, user),
         memberships=memberships,
-        locked_by_us=account.locked_by_us and not _lock_is_over(account, user),
+        locked_by_us=account.locked_by_us and not (account.others_lock or _lock_is_over(account, user)),
         gone=False,
         missed_at=None,
+        others_lock=False,
     )
 
 

@@ -377,6 +377,14 @@ def test_people_in_scope_who_are_locked_are_told_once_by_who_locked_them() -> No
     assert [key[0] for key in ended(facts(well), told, well) if key[0].startswith("locked")] == ["locked_in_scope"]
 
 
+def test_a_lock_of_somebody_else_on_an_account_that_is_gone_is_told_like_any() -> None:
+    lost = account(BOB, active=False, gone=True)
+    assert not tell(after(snapshot([lost, replace(lost, keeper_id="k0009", locked_by_us=True)])))
+    for ours in (True, False):
+        [alert] = tell(after(snapshot([replace(lost, others_lock=True, locked_by_us=ours)])))
+        assert alert.kind is AlertKind.LOCKED_BY_OTHERS and [fact.name for fact in alert.facts] == [BOB.email]
+
+
 def test_an_unlock_that_fails_is_no_lock_of_somebody_elses() -> None:
     held = snapshot([account(ADA, active=False)])
     failed = Result(unlock(1), State.FAILED, "refused", "Keeper refused it")

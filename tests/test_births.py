@@ -98,6 +98,7 @@ def outcomes(store: Store) -> list[tuple[Kind, State, str]]:
         stranger(gone=True, missed_at=NOW - HOUR, memberships={T9: Membership(ours=False, seen=True, shown=True)}),
         account(EVE),
         account(EVE, active=False, locked_by_us=True),
+        account(EVE, active=False, gone=True, others_lock=True),
         account(EVE, memberships={T9: MEMBER}),
     ],
 )

@@ -532,3 +532,40 @@ def test_the_former_external_id_survives_a_resync_of_one() -> None:
     after = after_user(row, op, {}, None, NOW)
     again = decide(directory([u]), snapshot([after])).snapshot.accounts["k0001"]
     assert again.managed and again.former_external_id == "okta-1", again
+
+
+# -- a lock of somebody else, on an account that is gone ------------------------------------------------------------
+
+
+def returned(held: Account, person: int = 1, **more: object) -> Decision:
+    return decide(directory([user(person, direct=True)]), snapshot([held]), **more)  # type: ignore[arg-type]
+
+
+LOST = account(user(1), active=False, gone=True, others_lock=True)
+LOST_TOO = unmanaged(1, active=False, gone=True)
+
+
+@pytest.mark.parametrize("left", [None, NOW - timedelta(days=2)])
+@pytest.mark.parametrize("held", [LOST, LOST_TOO, unmanaged(5, external=jc(1), active=False, gone=True)])
+def test_who_was_locked_by_somebody_else_before_they_vanished_is_not_created(held: Account, left: None) -> None:
+    held = replace(held, left_at=left, locked_by_us=left is not None and held.managed)
+    made = returned(held)
+    assert kinds(made) == []
+    [notice] = made.plan.notices
+    assert notice.kind is NoticeKind.LOCKED_IN_KEEPER and f"resync {held.email} --unlock" in notice.message
+    again = decide(directory([user(1, direct=True)]), made.snapshot)
+    assert (kinds(again), again.plan.notices) == ([], made.plan.notices)
+    wanted = ({"policy": Policy(reactivate=Reactivate.ANY)}, {"unlock": {jc(1)}, "focus": frozenset({jc(1)})})
+    for more in wanted:
+        assert kinds(returned(held, **more)) == [Kind.CREATE_USER]
+
+
+def test_who_was_not_locked_by_somebody_else_before_they_vanished_is_created_anew() -> None:
+    ours = replace(LOST, others_lock=False, locked_by_us=True)
+    for held in (
+        replace(LOST, others_lock=False),
+        ours,
+        unmanaged(1, gone=True),
+        unmanaged(5, active=False, gone=True),
+    ):
+        assert kinds(returned(held)) == [Kind.CREATE_USER]

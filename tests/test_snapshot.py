@@ -1,7 +1,7 @@
 """How the snapshot moves: with a listing of Keeper, and with each operation that Keeper took."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -66,6 +66,18 @@ def test_what_is_back_under_a_record_that_cannot_be_read_has_no_row_and_is_quara
     back = observed(lost, listing([odd[0]], [odd[1]]), NOW)
     assert not back.accounts and not back.teams
     assert {one.keeper_id for one in back.odd} == {"k0001", T9}
+
+
+@pytest.mark.parametrize("left", [None, NOW])
+@pytest.mark.parametrize("ours", [True, False])
+def test_whose_lock_it_was_is_remembered_of_an_account_that_is_gone(left: datetime | None, ours: bool) -> None:
+    held = account(ADA, active=False, locked_by_us=ours, left_at=left)
+    lost = observed(snapshot([held]), listing([], absent=("k0001",)), NOW).accounts["k0001"]
+    assert (lost.others_lock, lost.locked_by_others, lost.was_locked) == (not ours, not ours, True)
+    assert observed(snapshot([lost]), listing([], absent=("k0001",)), NOW).accounts["k0001"] == lost
+    assert observed(snapshot([lost]), listing([shown(held)]), NOW).accounts["k0001"] == held
+    active = observed(snapshot([account(ADA)]), listing([], absent=("k0001",)), NOW).accounts["k0001"]
+    assert not active.others_lock and not active.was_locked
 
 
 def test_a_disowned_account_is_remembered_whatever_keeper_lists() -> None:

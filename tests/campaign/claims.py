@@ -40,17 +40,21 @@ def judge(world: World, store: Store, plan: Plan) -> None:
 def _judge_alerts(world: World, told: list[Fact], done: list[JournalRow], here: dict[str, Account]) -> None:
     rows = {f"done:{row.id}": row for row in done}
     for fact in told:
-        wrong = _untrue_of_done(world, fact, rows[fact.key]) if fact.past else _untrue_now(here, fact)
+        wrong = _untrue_of_done(world, fact, rows[fact.key]) if fact.past else _untrue_now(world, here, fact)
         if wrong:
             world.observer.violated("t", f"an alert says of {fact.name}: {fact.kind.value}, {fact.text}; {wrong}")
 
 
-def _untrue_now(here: dict[str, Account], fact: Fact) -> str:
+def _untrue_now(world: World, here: dict[str, Account], fact: Fact) -> str:
     account = here.get(fact.key)
     if fact.kind is AlertKind.LEAVER_ACTIVE and ("still active" in fact.text or UNKNOWN_LOCK in fact.text):
         return "" if account and account.active else "the account is not active"
     if fact.kind is AlertKind.LEAVER_ACTIVE:
         return "the account is in this node" if account else ""
+    if fact.kind is AlertKind.LOCKED_BY_OTHERS and account is None and "vanished from this node" in fact.text:
+        return (
+            "" if world.observer.left_locked(fact.key) else "the account was not locked when it was last in this node"
+        )
     if fact.kind in (AlertKind.LOCKED, AlertKind.LOCKED_BY_OTHERS):
         return "" if account and account.locked else "the account is not locked"
     return ""

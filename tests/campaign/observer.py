@@ -298,6 +298,11 @@ class Observer:
             if not fate or fate[-1][1] != how:
                 fate.append((self.now(), how))
 
+    def left_locked(self, keeper_id: str) -> bool:
+        """Whether an account that is not in this node was locked there by somebody else when it was there last."""
+        here = [how for _, how in self.fates.get(keeper_id, ()) if how in ("active", "locked")]
+        return here[-1:] == ["locked"] and keeper_id not in self.ledger.own_locks
+
     def _meddled(self, subject: str, was: Account | Team | None, now: Account | Team | None) -> None:
         ledger = self.ledger
         for sent in ledger.sent.values():

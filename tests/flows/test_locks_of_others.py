@@ -1,5 +1,8 @@
 """A lock that an administrator has set stays until a person asks for its end, through the real command line."""
 
+import pytest
+
+from tests.flows.hidden import hide
 from tests.stage import World
 
 
@@ -98,3 +101,31 @@ def test_a_lock_that_follows_an_unlock_which_we_only_reported_is_not_ours(world:
     joins(world, group, xena)
     assert "reconciler resync xena@example.com --unlock" in world.run("apply", "--resync").stdout
     assert not world.keeper.account(account).active
+
+
+@pytest.mark.parametrize("whose", ["managed", "nobody's"])
+def test_a_lock_outlives_a_cycle_that_does_not_see_the_account(world: World, whose: str) -> None:
+    world.keeper.set_dialect(link_unlocks=True)
+    group = world.group("Engineering")
+    for number in range(4):
+        world.person(f"p{number}", group)
+    xena = world.person("xena", *([group] if whose == "managed" else []))
+    if whose == "nobody's":
+        in_keeper(world, "xena", "")
+    world.run("apply")
+    account = world.keeper.account("xena@example.com").id
+    world.keeper.accept_invitation(account)
+    world.keeper.lock(account)
+    world.run("apply", "--resync")
+    if whose == "nobody's":
+        joins(world, group, xena)
+    hide(world, account)
+    for arguments in (["apply", "--resync"], ["apply"]):
+        out = " ".join(world.run(*arguments, expect=None).stdout.split())
+        assert "locked in Keeper by somebody else" in out and "reconciler resync xena@example.com --unlock" in out
+    world.back.faults.clear()
+    world.run("apply", "--resync")
+    assert "reconciler resync xena@example.com --unlock" in world.run("apply").stdout
+    assert not world.keeper.account(account).active
+    world.run("resync", "xena@example.com", "--unlock")
+    assert world.keeper.account(account).active

@@ -1,0 +1,30 @@
+"""A Keeper that does not show an account which is there."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.simulator.faults import status
+from reconciler.simulator.service import Request, Response
+from tests.stage import World
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A fault: a request that is answered by hand."""
+
+    run: Callable[[Any, Request], Response]
+
+
+def hide(world: World, account: str) -> None:
+    """Have Keeper neither list an account nor answer for it."""
+
+    def without(handle: Callable[[Request], Response], request: Request) -> Response:
+        every = json.loads(handle(Request("GET", f"{request.path}?startIndex=1&count=1000", request.headers)).body)
+        left = [one for one in every["Resources"] if one["id"] != account]
+        page = left[int(request.query["startIndex"][0]) - 1 :]
+        return Response.of_json(200, every | {"Resources": page, "totalResults": len(left)})
+
+    world.back.faults.add(Answered(without), method="GET", target=r"/Users\?")
+    world.back.faults.add(status(404), method="GET", target=f"/Users/{account}")
