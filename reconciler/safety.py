@@ -95,14 +95,43 @@ class Judged:
     decisions: Mapping[int, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How many accounts are managed, how many of them are active, and how many members a team has, by its Keeper id."""
+
+    managed: int
+    active: int
+    members: Mapping[str, int]
+
+
+def sizes(snapshot: Snapshot) -> Sizes:
+    """Count what the limits are measured by."""
+    managed = [a for a in snapshot.accounts.values() if a.managed and not a.gone]
+    members = Counter(
+        team_id
+        for account in snapshot.accounts.values()
+        if not account.gone
+        for team_id, m in account.memberships.items()
+        if m.ours or m.shown
+    )
+    return Sizes(len(managed), sum(account.active for account in managed), members)
+
+
 def judge(
-    plan: Plan, snapshot: Snapshot, past: Sequence[Past], limits: Limits, teams: TeamPolicy, consent: Consent
+    plan: Plan,
+    snapshot: Snapshot,
+    past: Sequence[Past],
+    limits: Limits,
+    teams: TeamPolicy,
+    consent: Consent,
+    counted: Sizes | None = None,
 ) -> Judged:
     """Hold what is over a limit or waits for a person anyway, and divide operations of which only a part may go.
 
-    `snapshot` is the one the plan was made from, `past` the journal of the window.
+    `snapshot` is the one the plan was made from, `past` the journal of the window. `counted` are the sizes of the
+    snapshot, for who judges many plans by one: to count them takes longer than all the rest.
     """
-    return _Judge(plan, snapshot, past, limits, teams, consent).judge()
+    return _Judge(plan, snapshot, past, limits, teams, consent, counted or sizes(snapshot)).judge()
 
 
 def always_allowed(limits: Limits, managed: int) -> int:
@@ -155,6 +184,7 @@ class _Judge:
         limits: Limits,
         teams: TeamPolicy,
         consent: Consent,
+        counted: Sizes,
     ) -> None:
         self.plan = plan
         self.snapshot = snapshot
@@ -162,9 +192,9 @@ class _Judge:
         self.limits = limits
         self.team_policy = teams
         self.consent = consent
-        managed = [a for a in snapshot.accounts.values() if a.managed and not a.gone]
-        self.people = sum(account.active for account in managed)
-        self.always = always_allowed(limits, len(managed))
+        self.people = counted.active
+        self.members = counted.members
+        self.always = always_allowed(limits, counted.managed)
         self.first = not snapshot.reviewed
         self.released = frozenset(effect for release in consent.releases for effect in release.effects)
         self.fresh_teams = self._fresh_teams()
@@ -382,17 +412,10 @@ class _Judge:
         for entry in self.past:
             for team in entry.operation.remove if entry.counts else ():
                 used[team.key].add(entry.operation.subject.key)
-        members = Counter(
-            team_id
-            for account in self.snapshot.accounts.values()
-            if not account.gone
-            for team_id, m in account.memberships.items()
-            if m.ours or m.shown
-        )
         over = []
         for key in sorted(planned, key=lambda key: (names[key], key)):
             keeper_ids = [t.keeper_id for t in self.snapshot.teams.values() if key in (t.jumpcloud_id, t.keeper_id)]
-            size = sum(members[keeper_id] for keeper_id in keeper_ids) + len(used[key] - planned[key])
+            size = sum(self.members.get(keeper_id, 0) for keeper_id in keeper_ids) + len(used[key] - planned[key])
             allowed = self._allowed(self.limits.max_team_loss, size)
             total = len(used[key] | planned[key])
             if size >= SMALLEST_TEAM and total > allowed:

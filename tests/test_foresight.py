@@ -8,8 +8,8 @@ import pytest
 from reconciler.diff import Decision
 from reconciler.foresight import foresee
 from reconciler.model import Snapshot, Status, User
-from reconciler.plan import NoticeKind
-from reconciler.policy import FirstRun, Limits, OutOfScope, Pilot, Policy, TeamPolicy
+from reconciler.plan import Kind, NoticeKind
+from reconciler.policy import FirstRun, Limit, Limits, OutOfScope, Pilot, Policy, TeamPolicy
 from reconciler.safety import Allowance, Consent, Judged, Past, judge
 from tests.world import MEMBER, NOW, account, decide, directory, group, snapshot, team, user
 
@@ -103,6 +103,65 @@ def test_a_long_grace_does_not_add_up_what_no_window_counts() -> None:
     assert not alarms(told(decide(directory(people), left(12), policy)))
     found = alarms(told(decide(directory(people), left(6), policy)))["max_deactivations"]
     assert "4 people would be locked" in found
+
+
+def test_each_window_is_judged_and_each_limit_told_once() -> None:
+    """Ten people leave one day, which is no loss of a team for most; two days later a team loses all seven."""
+    staff, sales = group(8, "Staff"), group(9, "Sales")
+    members = {"t0008": MEMBER, "t0009": MEMBER}
+    people = [user(n, 8) if n <= 27 else user(n) for n in range(1, 38)]
+    accounts = [account(p, memberships=members if n < 7 else {"t0008": MEMBER}) for n, p in enumerate(people)]
+    accounts = [replace(a, left_at=NOW - timedelta(days=2)) if n >= 27 else a for n, a in enumerate(accounts)]
+    held = snapshot(accounts, [team(staff), team(sales, left_at=NOW)])
+    limits = Limits(max_deactivations=Limit(percent=50), max_removals=Limit(percent=90))
+    policy = Policy(grace=timedelta(days=5))
+    found = alarms(told(decide(directory(people, [staff]), held, policy), limits=limits))
+    assert list(found) == ["max_team_loss"]
+    assert "the team Sales would lose 7 of 7 members" in found["max_team_loss"]
+    assert "ends at 2026-11-29 12:00 UTC" in found["max_team_loss"]
+    found = alarms(told(decide(directory(people, [staff]), held, policy), limits=replace(limits, at_most=6)))
+    assert set(found) == {"max_deactivations", "max_removals", "max_team_loss"}
+    assert "10 people would be locked" in found["max_deactivations"]
+    assert "ends at 2026-11-27 12:00 UTC" in found["max_deactivations"]
+    assert "7 people would lose a team" in found["max_removals"]
+
+
+def test_a_limit_is_told_of_the_window_that_is_over_it_most() -> None:
+    """Whatever falls out of a window, or is announced for it, between one end of grace and the next."""
+    policy = Policy(grace=timedelta(days=9))
+    people = [user(n) if n <= 20 else user(n, direct=True) for n in range(1, 101)]
+
+    def left(*days: int) -> Decision:
+        """So many people, an hour after each other, on each of these days."""
+        at = [NOW - timedelta(days=8.5 - day, hours=-hour) for day, count in enumerate(days) for hour in range(count)]
+        gone = zip(people, [*at, *[None] * (100 - len(at))], strict=True)
+        rows = [account(p, left_at=moment) for p, moment in gone]
+        here = [replace(p, direct=True) if row.left_at is None else p for p, row in zip(people, rows, strict=True)]
+        return decide(directory(here), snapshot(rows), policy)
+
+    assert not alarms(told(left(3, 0, 3, 0, 3, 0, 3)))
+    found = alarms(told(left(5, 0, 8, 0, 4)))
+    assert "8 people would be locked" in found["max_deactivations"]
+    assert "ends at 2026-11-27 07:00 UTC" in found["max_deactivations"]
+    # Two locks of an hour ago count for the first day only, which is not the fullest.
+    locks = tuple(Past(op, at=NOW - timedelta(hours=1)) for op in locked(2).plan.operations)
+    found = alarms(told(left(2, 0, 3), locks))
+    assert "2 people would be locked of 100 active, 2 before in the last 24 hours" in found["max_deactivations"]
+    # An announcement that covers the fullest day covers no later one.
+    allowances = (Allowance("allow:1", 8, NOW + timedelta(days=4)),)
+    found = alarms(told(left(5, 0, 8, 0, 4), allowances=allowances))
+    assert "4 people would be locked" in found["max_deactivations"]
+
+
+def test_a_lock_that_undoes_an_unlock_counts_once_that_is_out_of_the_window() -> None:
+    late = leaving(4)
+    unlock = replace(late.upcoming[0].operation, kind=Kind.REACTIVATE_USER)
+    unlocked = Past(unlock, gave_access=True, at=NOW - timedelta(hours=1))
+    assert alarms(told(late)) and not alarms(told(late, (unlocked,)))
+    # It falls out between what is due today, which no limit counts, and the four locks.
+    today = (replace(one, operation=replace(one.operation, kind=Kind.UPDATE_USER)) for one in leaving(5).upcoming)
+    later = (replace(one, at=one.at + timedelta(days=2)) for one in late.upcoming)
+    assert alarms(told(replace(late, upcoming=(*today, *later)), (unlocked,)))
 
 
 def test_a_limit_that_holds_already_and_a_first_plan_are_no_alarm() -> None:
