@@ -71,7 +71,8 @@ def settle(
     """
     work = _Settlement(_with_own_locks(snapshot), former)
     outcomes: dict[int, Settled] = {}
-    for number, op, at in unknown:
+    # Of several creations of one subject, the one whose names show is the one that arrived.
+    for number, op, at in sorted(unknown, key=lambda row: not work.made(row[1])):
         outcome = work.outcome(op, at)
         early = outcome == NEVER and op.kind in ACCESS and now - at < PATIENCE
         outcomes[number] = TOO_EARLY if early else outcome
@@ -114,6 +115,14 @@ class _Settlement:
         self.teams = dict(snapshot.teams)
         self.unsettled = dict(snapshot.unsettled_teams)
         self.keeps_ids = _keeps_ids(snapshot)
+
+    def made(self, op: Operation) -> bool:
+        """Whether Keeper shows a creation just as it was asked for."""
+        if op.kind not in (Kind.CREATE_USER, Kind.QUEUE_TEAM):
+            return False
+        wanted = {change.attribute: change.after for change in op.changes}
+        there: Iterable[Account | Team] = chain(self.accounts.values(), self.teams.values())
+        return any(wanted.items() <= one.shown.items() for one in there)
 
     def outcome(self, op: Operation, at: datetime) -> Settled:
         if op.subject.type == "team":

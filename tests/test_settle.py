@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -253,6 +254,17 @@ def test_a_team_that_bears_our_id_is_the_one_that_we_queued() -> None:
     outcome, after = settled(team_op(Kind.QUEUE_TEAM, ENG), held)
     assert outcome.state is State.DONE and not after.unsettled_teams
     assert after.teams[T9].managed and after.teams[T9].queued_at == SENT and after.teams[T9].seen
+
+
+@pytest.mark.parametrize("arrived", [0, 1])
+def test_of_two_queueings_of_one_team_the_one_arrived_whose_name_shows(arrived: int) -> None:
+    """Else what Keeper made of the one name would count as what it made of the other."""
+    asked = [team_op(Kind.QUEUE_TEAM, group(9, name)) for name in ("Sales", "Legal")]
+    name = ("Sales", "Legal")[arrived]
+    found = team(group(9, name), standing=Standing.UNMANAGED, jumpcloud_id="", asked={}, settled={})
+    rows = [(number, op, NOW) for number, op in enumerate(asked, 1)]
+    _, after = settle(rows, snapshot([], [found]), snapshot([]), NOW)
+    assert after.teams[found.keeper_id].asked["displayName"] == name
 
 
 def test_a_team_that_the_group_took_over_is_not_what_its_queueing_made() -> None:
