@@ -306,10 +306,11 @@ def _locked(now: Situation) -> Iterator[Fact]:
         return
     planned = _planned(now, Kind.REACTIVATE_USER)
     unsaid = {n.subject.keeper_id for n in now.plan.notices if n.kind in _UNDECIDED}
+    locked_and_gone = {n.subject.keeper_id for n in now.plan.notices if n.kind is NoticeKind.LOCKED_IN_KEEPER}
     for account in sorted(now.snapshot.accounts.values(), key=lambda a: (a.email.casefold(), a.keeper_id)):
         if not account.managed or account.active or account.left_at is not None:
             continue
-        if account.gone and not account.others_lock:
+        if account.gone and account.keeper_id not in locked_and_gone:
             continue
         if account.keeper_id in unsaid or left_outside(now.policy, account):
             continue

@@ -378,11 +378,16 @@ def test_people_in_scope_who_are_locked_are_told_once_by_who_locked_them() -> No
 
 
 def test_a_lock_of_somebody_else_on_an_account_that_is_gone_is_told_like_any() -> None:
-    lost = account(BOB, active=False, gone=True)
-    assert not tell(after(snapshot([lost, replace(lost, keeper_id="k0009", locked_by_us=True)])))
+    lost, subject = account(BOB, active=False, gone=True, others_lock=True), lock(2).subject
+    conflict = Notice(NoticeKind.CONFLICT, subject, "two people have the address")
+    for notices in ((), (conflict,)):
+        assert AlertKind.LOCKED_BY_OTHERS not in {
+            a.kind for a in tell(after(snapshot([lost]), plan=plan(notices=notices)))
+        }
+    told = Notice(NoticeKind.LOCKED_IN_KEEPER, subject, "locked by somebody else, then vanished")
     for ours in (True, False):
-        [alert] = tell(after(snapshot([replace(lost, others_lock=True, locked_by_us=ours)])))
-        assert alert.kind is AlertKind.LOCKED_BY_OTHERS and [fact.name for fact in alert.facts] == [BOB.email]
+        [alert] = tell(after(snapshot([replace(lost, locked_by_us=ours)]), plan=plan(notices=(told,))))
+        assert alert.kind is AlertKind.LOCKED_BY_OTHERS and alert.facts[0].text == told.message
 
 
 def test_an_unlock_that_fails_is_no_lock_of_somebody_elses() -> None:
