@@ -19,7 +19,17 @@ from reconciler.canary import LOOK_AGAIN, Canaries, Disagreement, Unasked, denie
 from reconciler.confirm import Confirmation, Finding, put_off_words
 from reconciler.evidence_age import Stamp, last_moment
 from reconciler.match import same
-from reconciler.model import DISPLAY_NAME, EXTERNAL_ID, USER_NAME, Account, KeeperTeam, KeeperUser, Snapshot, Team
+from reconciler.model import (
+    DISPLAY_NAME,
+    EXTERNAL_ID,
+    USER_NAME,
+    Account,
+    KeeperTeam,
+    KeeperUser,
+    Snapshot,
+    Team,
+    by_group,
+)
 from reconciler.plan import PHASES, Change, Kind, Notice, NoticeKind, Operation, Rule, TeamRef
 from reconciler.promise import joined, left_node_words
 from reconciler.rows import GONE, UNASKED, UNCONFIRMED, VANISHED, State
@@ -158,8 +168,8 @@ class _Run:
         self.listed_teams = snapshot.teams
         self.odd = frozenset(one.keeper_id for one in snapshot.odd)
         self.account_of = {a.jumpcloud_id: k for k, a in snapshot.accounts.items() if a.jumpcloud_id}
-        self.former_team_of = {t.jumpcloud_id: k for k, t in snapshot.teams.items() if t.managed and t.jumpcloud_id}
-        self.team_of = {group: k for group, k in self.former_team_of.items() if not snapshot.teams[k].gone}
+        teams = by_group(snapshot.teams.values())
+        self.team_of = {group: team.keeper_id for group, team in teams.items() if not team.gone}
         self.canaries = Canaries(journal, clock)
         self.workers = asyncio.Semaphore(in_flight)
         # That an account is gone shows only after its lock: more under way at once would be more than may be gone.
@@ -687,13 +697,11 @@ class _Run:
             self._record(number, Result(op, State.DONE, "done"), drop_teams=[op.subject.keeper_id])
             return True
         values = {change.attribute: change.after for change in op.changes}
-        drop: list[str] = []
         if op.kind is Kind.QUEUE_TEAM:
             reply = await self.client.queue_team(values["displayName"], values["externalId"])
             known, listed = self._team_before(reply.id)
             if not team_births.is_theirs(op.subject.jumpcloud_id, reply, known, listed=listed):
                 raise _NotBorn(reply)
-            drop = [self.former_team_of[group]] if (group := op.subject.jumpcloud_id) in self.former_team_of else []
             team = after_team(None, op, reply, self.clock())
         else:
             reply = await self.client.patch_team(op.subject.keeper_id, values)
@@ -707,10 +715,9 @@ class _Run:
             team = after_team(row, op, reply, self.clock())
         if canary:
             await self._look_at_team(op, team.keeper_id, values.get(DISPLAY_NAME, ""))
-        self.team_of[team.jumpcloud_id] = self.former_team_of[team.jumpcloud_id] = team.keeper_id
-        self._record(
-            number, Result(op, State.DONE, "done"), teams=[team], drop_teams=[i for i in drop if i != team.keeper_id]
-        )
+        # The row of a team that is gone stays: should it show again, whoever leaves the group is taken out of both.
+        self.team_of[team.jumpcloud_id] = team.keeper_id
+        self._record(number, Result(op, State.DONE, "done"), teams=[team])
         return True
 
     async def _look_at_team(self, op: Operation, keeper_id: str, name: str) -> None:

@@ -200,7 +200,8 @@ async def look(settings: Settings, services: Services, store: Store, address: st
         if held.there.accounts:
             held = await in_keeper(services.keeper, snapshot, address, user, now)
         elif snapshot.read_at is None:
-            held = in_snapshot(observed(snapshot, await listing(services.keeper, snapshot, None), now), address, user)
+            listed = await listing(services.keeper, snapshot, None)
+            held = in_snapshot(observed(snapshot, listed, now, again=True), address, user)
     except KeeperError as error:
         unread["keeper"] = str(error)
     groups: Mapping[str, Group] = {}
@@ -753,7 +754,7 @@ async def _settle_now(
         # The journal says unknown, and the next cycle begins by asking.
         return
     rows = ((number, op, now) for number, op in unknown.items())
-    outcomes, snapshot = settle(rows, observed(before, listed, now), before, now)
+    outcomes, snapshot = settle(rows, observed(before, listed, now, again=True), before, now)
     with store.together():
         store.save(snapshot, before)
         _record_settled(store, applied, unknown, outcomes, listed, now)

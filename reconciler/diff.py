@@ -630,7 +630,7 @@ class _Diff(TeamRules):
     def _removed(self, account: Account, user: User, subject: Subject) -> Iterator[tuple[TeamRef, Cause]]:
         for team_id in sorted(account.memberships):
             membership, team = account.memberships[team_id], self.match.teams.get(team_id)
-            if team is None or not team.managed or team.gone or user.teams_unknown or self.stays(team):
+            if team is None or not team.managed or team.gone or team.missing or user.teams_unknown or self.stays(team):
                 continue
             group = self.directory.groups.get(team.jumpcloud_id)
             if group is not None and group.id in user.groups:
@@ -640,7 +640,9 @@ class _Diff(TeamRules):
                 continue
             if group is None and self.policy.teams.out_of_scope is TeamOutOfScope.KEEP:
                 continue
-            ref = TeamRef(name, team.jumpcloud_id, team_id)
+            # Of two teams of one group, the other one goes by its own id.
+            own = self.match.team_of.get(team.jumpcloud_id, team_id) == team_id
+            ref = TeamRef(name, team.jumpcloud_id if own else "", team_id)
             # Keeper showed it once and does not any more: somebody was faster.
             wanted_once = membership.ours and (membership.shown or not membership.seen)
             repaired = membership.shown and self.policy.drift is Drift.REPAIR and not membership.found

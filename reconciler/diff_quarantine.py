@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
-from reconciler.model import GROUP_NAMES, GROUPS, HIDDEN, USERS, Account, Directory, Quarantined, Unclear
+from reconciler.model import GROUP_NAMES, GROUPS, HIDDEN, USERS, Account, Directory, Quarantined, Unclear, by_group
 from reconciler.pairs import Match
 from reconciler.plan import Notice, NoticeKind, Subject
 from reconciler.policy import TeamPolicy
@@ -52,7 +52,7 @@ def relevant(directory: Directory, match: Match, teams: TeamPolicy) -> Iterator[
             if (user is not None and user.belongs) or (account is not None and not account.gone):
                 yield one, Subject("user", _name(directory, account, one.id), one.id, account_id or "")
         else:
-            team = next((t for t in match.teams.values() if t.managed and t.jumpcloud_id == one.id), None)
+            team = by_group(match.teams.values()).get(one.id)
             if teams.manage and (team is None or teams.manages(team.name)):
                 yield one, Subject("team", team.name if team else one.id, one.id, team.keeper_id if team else "")
 

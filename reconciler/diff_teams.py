@@ -114,7 +114,7 @@ class TeamRules:
                 continue
             if team.managed and team.keeper_id not in self.group_of:
                 self._team_without_group(team)
-            elif not team.managed and not team.gone:
+            if not team.gone and team.keeper_id not in self.group_of:
                 self._twin(team)
         self._waiting()
 
@@ -139,6 +139,10 @@ class TeamRules:
             self.notice(NoticeKind.CONFLICT, subject, self.match.team_conflicts[group.id])
         elif team_id is None:
             self._queue(group, subject)
+        elif self.match.teams[team_id].missing:
+            again = "left alone" if self.policy.drift is Drift.REPORT else "queued again"
+            words = f"Keeper does not show the team; it is {again} if the next cycle does not find it either"
+            self.notice(NoticeKind.DRIFT, subject, words)
         elif self.match.teams[team_id].gone:
             if self.policy.drift is Drift.REPORT:
                 self.notice(NoticeKind.DRIFT, subject, "the team was deleted in Keeper; not queued again (drift)")
@@ -201,7 +205,7 @@ class TeamRules:
         group = self.directory.groups.get(team.jumpcloud_id)
         if not self.policy.teams.manages(group.name if group else team.asked.get(DISPLAY_NAME, team.name)):
             self.notice(NoticeKind.LET_GO, subject, "left to itself by the settings ([teams]); nothing is removed")
-        elif group is None and not team.gone:
+        elif group is None and not (team.gone or team.missing):
             # Whom it still holds is taken out with each member's own operation; here only the team itself.
             if self.policy.teams.out_of_scope is TeamOutOfScope.KEEP:
                 self.notice(NoticeKind.KEPT, subject, "its group left the scope; the team is kept (teams.out_of_scope)")
@@ -242,14 +246,17 @@ class TeamRules:
             )
 
     def _twin(self, team: Team) -> None:
-        """A team that is not ours, and bears the id of a group that has another one."""
-        group = self.directory.groups.get(team.shown.get(EXTERNAL_ID, ""))
+        """A team that is its group's no more, or not ours, and bears the id of a group that has another one."""
+        group = self.directory.groups.get(team.jumpcloud_id if team.managed else team.shown.get(EXTERNAL_ID, ""))
         if group is not None and group.id in self.match.team_of and self.policy.teams.manages(group.name):
+            done = "nothing is done with it"
+            if team.managed:
+                done = "whoever leaves the group is taken out of it too, and nobody is added"
             self.notice(
                 NoticeKind.CONFLICT,
                 Subject("team", team.name, "", team.keeper_id),
-                f"carries the JumpCloud id of the group {group.name}, which has another Keeper team; nothing is done "
-                "with it. Delete the wrong one in Keeper's Admin Console",
+                f"carries the JumpCloud id of the group {group.name}, which has another Keeper team; {done}. Delete "
+                "the wrong one in Keeper's Admin Console",
             )
 
     def _holds_only_ours(self, team: Team) -> bool:

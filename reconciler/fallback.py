@@ -5,7 +5,7 @@ Nobody is created or adopted, no team is queued, and whoever has an operation wi
 
 from dataclasses import replace
 
-from reconciler.model import Directory, Snapshot
+from reconciler.model import Directory, Snapshot, by_group
 from reconciler.pairs import Match
 from reconciler.plan import Kind, Notice, NoticeKind, Operation, Subject
 
@@ -25,7 +25,8 @@ def without_adoptions(found: Match, directory: Directory, snapshot: Snapshot) ->
     account_of = {user_id: k for user_id, k in found.account_of.items() if k not in fresh}
     account_of |= {a.jumpcloud_id: k for k, a in fresh.items() if a.managed and a.jumpcloud_id in directory.users}
     team_of = {group_id: k for group_id, k in found.team_of.items() if k not in teams}
-    team_of |= {t.jumpcloud_id: k for k, t in teams.items() if t.managed and t.jumpcloud_id in directory.groups}
+    mine = by_group(teams.values()).items()
+    team_of |= {group_id: team.keeper_id for group_id, team in mine if group_id in directory.groups}
     return replace(
         found,
         accounts=accounts,

@@ -13,6 +13,7 @@ from reconciler.model import (
     Snapshot,
     Standing,
     Team,
+    by_group,
     is_jumpcloud_id,
     normal,
 )
@@ -31,7 +32,7 @@ def wanted_team_attributes(group: Group) -> dict[str, str]:
 
 def match_teams(result: Match, directory: Directory, snapshot: Snapshot, policy: Policy) -> None:
     """Pair the groups; the accounts in the result learn which memberships came with a team that is adopted."""
-    linked = {t.jumpcloud_id: t for t in snapshot.teams.values() if t.managed and t.jumpcloud_id}
+    linked = by_group(snapshot.teams.values())
     _give_back(result, linked, directory, policy)
     free = [t for _, t in sorted(snapshot.teams.items()) if not t.managed and not t.gone]
     by_external: dict[str, list[Team]] = defaultdict(list)

@@ -6,7 +6,7 @@ trimmed and otherwise as they are (`addresses` compares them), times in UTC.
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
@@ -367,7 +367,7 @@ class Team:
     `seen`: Keeper has listed it at some time; a team of ours that was never seen waits in the Pending Queue.
     `takeover`: a person asked with `adopt --team` to take the team over. `left_at`: since when its group is known to
     be out of the application's scope. `gone`: Keeper answered 404 for the id, or, of a team that nobody manages, does
-    not list it any more; `missed_at`: since when.
+    not list it any more; `missed_at`: since when. A team of ours is gone once two cycles have read so.
     """
 
     keeper_id: str
@@ -392,6 +392,11 @@ class Team:
     def managed(self) -> bool:
         """Whether we queued or adopted the team."""
         return self.standing is Standing.MANAGED
+
+    @property
+    def missing(self) -> bool:
+        """Whether one cycle has read that Keeper does not have it, which the next one has to confirm."""
+        return self.missed_at is not None and not self.gone
 
     @property
     def bygone(self) -> bool:
@@ -470,6 +475,24 @@ class RefusedTeam:
     at: datetime | None = None
 
 
+def by_group(teams: Iterable[Team]) -> dict[str, Team]:
+    """By JumpCloud id, the managed team of each group.
+
+    A group has two where one that was gone shows again after another was queued in its place. The older one is the
+    group's: what is shared with it was shared on purpose.
+    """
+    found: dict[str, Team] = {}
+    for team in teams:
+        if team.managed and team.jumpcloud_id:
+            known = found.get(team.jumpcloud_id, team)
+            found[team.jumpcloud_id] = min(known, team, key=_precedence)
+    return found
+
+
+def _precedence(team: Team) -> tuple[bool, bool, float, str]:
+    return team.gone, not team.seen, team.queued_at.timestamp() if team.queued_at else 0.0, team.keeper_id
+
+
 def has_ended(met: Account | Team, at: datetime | None) -> bool:
     """Whether the account or team that answered a request at this time is gone by now. What was gone before, and
     answered all the same, is there though no list shows it."""
@@ -511,8 +534,9 @@ class Snapshot:
     @property
     def groups_with_teams(self) -> dict[str, frozenset[str]]:
         """The names of our teams, by the id of the JumpCloud group."""
-        return {
-            team.jumpcloud_id: frozenset({team.name, team.asked.get(DISPLAY_NAME, "")} - {""})
-            for team in self.teams.values()
-            if team.managed and not team.gone and team.jumpcloud_id
-        }
+        names: dict[str, frozenset[str]] = {}
+        for team in self.teams.values():
+            if team.managed and not team.gone and team.jumpcloud_id:
+                mine = {team.name, team.asked.get(DISPLAY_NAME, "")} - {""}
+                names[team.jumpcloud_id] = names.get(team.jumpcloud_id, frozenset()) | mine
+        return names

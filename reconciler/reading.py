@@ -129,6 +129,7 @@ class Reader:
         return (
             self.before.read_at is None
             or any(row.state is not State.UNKNOWN or row.operation.kind is not Kind.QUEUE_TEAM for row in self.unknown)
+            or any(team.missing for team in self.before.teams.values())
             or last is None
             or self.now - last > STALE
         )
@@ -177,7 +178,8 @@ class Reader:
         if in_snapshot(seen, address, user).there.accounts:
             held = await in_keeper(self.services.keeper, self.before, address, user, self.now)
         else:
-            seen = observed(self.before, await listing(self.services.keeper, self.before, None), self.now)
+            listed = await listing(self.services.keeper, self.before, None)
+            seen = observed(self.before, listed, self.now, again=True)
             held = in_snapshot(seen, address, user)
         if not held.key:
             there = (account for account in seen.accounts.values() if not account.bygone)

@@ -4,7 +4,7 @@ The limits count people over a rolling window, not operations in one cycle, so t
 fast one.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -97,23 +97,21 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How many accounts are managed, how many of them are active, and how many members a team has, by its Keeper id."""
+    """How many accounts are managed, how many of them are active, and who is in a team, all by Keeper ids."""
 
     managed: int
     active: int
-    members: Mapping[str, int]
+    members: Mapping[str, Set[str]]
 
 
 def sizes(snapshot: Snapshot) -> Sizes:
     """Count what the limits are measured by."""
     managed = [a for a in snapshot.accounts.values() if a.managed and not a.gone]
-    members = Counter(
-        team_id
-        for account in snapshot.accounts.values()
-        if not account.gone
-        for team_id, m in account.memberships.items()
-        if m.ours or m.shown
-    )
+    members: dict[str, set[str]] = defaultdict(set)
+    for account in snapshot.accounts.values():
+        for team_id, m in account.memberships.items() if not account.gone else ():
+            if m.ours or m.shown:
+                members[team_id].add(account.keeper_id)
     return Sizes(len(managed), sum(account.active for account in managed), members)
 
 
@@ -414,8 +412,9 @@ class _Judge:
                 used[team.key].add(entry.operation.subject.key)
         over = []
         for key in sorted(planned, key=lambda key: (names[key], key)):
-            keeper_ids = [t.keeper_id for t in self.snapshot.teams.values() if key in (t.jumpcloud_id, t.keeper_id)]
-            size = sum(self.members.get(keeper_id, 0) for keeper_id in keeper_ids) + len(used[key] - planned[key])
+            teams = [t for t in self.snapshot.teams.values() if key in (t.jumpcloud_id, t.keeper_id) and not t.gone]
+            members = set[str]().union(*(self.members.get(team.keeper_id, ()) for team in teams))
+            size = len(members) + len(used[key] - planned[key])
             allowed = self._allowed(self.limits.max_team_loss, size)
             total = len(used[key] | planned[key])
             if size >= SMALLEST_TEAM and total > allowed:

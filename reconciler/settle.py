@@ -23,6 +23,7 @@ from reconciler.model import (
     Snapshot,
     Standing,
     Team,
+    by_group,
 )
 from reconciler.pairs import tied_to_another
 from reconciler.plan import Change, Kind, Operation, TeamRef
@@ -357,7 +358,8 @@ class _Settlement:
     def _team_id(self, key: str) -> str | None:
         if key in self.teams:
             return key
-        return next((k for k, t in self.teams.items() if t.managed and not t.gone and t.jumpcloud_id == key), None)
+        team = by_group(self.teams.values()).get(key)
+        return team.keeper_id if team is not None and not team.gone else None
 
 
 def _shows(account: Account, op: Operation) -> tuple[Change, ...]:

@@ -23,13 +23,15 @@ from reconciler.plan import Kind, Operation, Rule
 from reconciler.team_births import undone as team_undone
 
 
-def observed(snapshot: Snapshot, listing: Listing, now: datetime) -> Snapshot:
+def observed(snapshot: Snapshot, listing: Listing, now: datetime, *, again: bool = False) -> Snapshot:
     """The snapshot, rebuilt from what Keeper lists; what we asked for and decided is kept.
 
     Only an id that Keeper answers with 404 is gone: a creation under the address of somebody whom a list lacks would be
     linked to their account. A team of ours that was never shown stays as it is: it waits in
     the Pending Queue, which Keeper may not list. What nobody manages is remembered as it was last shown: a creation
-    must not take an account for new that an earlier list had.
+    must not take an account for new that an earlier list had. A team of ours that was shown once is gone when two
+    cycles have read so: queued again, it would be another team, without what is shared with the first. `again`: this
+    is not the first reading of its cycle, or not a whole cycle's.
     """
     teams: dict[str, Team] = {}
     for team_id, team in snapshot.teams.items():
@@ -40,7 +42,8 @@ def observed(snapshot: Snapshot, listing: Listing, now: datetime) -> Snapshot:
         elif team.gone or (team.managed and not (team_id in listing.absent and team.seen)):
             teams[team_id] = team
         else:
-            teams[team_id] = replace(team, gone=True, missed_at=now)
+            gone = not team.managed or (team.missing and not again)
+            teams[team_id] = replace(team, gone=gone, missed_at=team.missed_at or now)
     for team_id, shown_team in listing.teams.items():
         if team_id not in teams and not lacks_row(shown_team):
             teams[team_id] = _seen_team(Team(team_id, Standing.UNMANAGED), shown_team)

@@ -10,9 +10,21 @@ import pytest
 from reconciler.confirm import Confirmation, preview
 from reconciler.diff import Decision
 from reconciler.jumpcloud import JumpCloud, Paths
-from reconciler.model import Account, Directory, Group, KeeperUser, Membership, Snapshot, Standing, Status, Takeover
+from reconciler.model import (
+    Account,
+    Directory,
+    Group,
+    KeeperUser,
+    Membership,
+    Snapshot,
+    Standing,
+    Status,
+    Takeover,
+    Team,
+    by_group,
+)
 from reconciler.plan import Kind, NoticeKind, Rule
-from reconciler.policy import Drift, Limits, OutOfScope, Pilot, Policy, Reactivate, TeamOutOfScope, TeamPolicy
+from reconciler.policy import Drift, Limit, Limits, OutOfScope, Pilot, Policy, Reactivate, TeamOutOfScope, TeamPolicy
 from reconciler.safety import Consent, Judged, Release, judge
 from reconciler.snapshot import after_user
 from tests.world import MEMBER, NOW, account, decide, directory, group, jc, snapshot, team, user
@@ -569,3 +581,73 @@ def test_who_was_not_locked_by_somebody_else_before_they_vanished_is_created_ane
         unmanaged(5, active=False, gone=True),
     ):
         assert kinds(returned(held)) == [Kind.CREATE_USER]
+
+
+# -- a team that vanished, and shows again --------------------------------------------------------------------------
+
+
+ENG = group(9)
+NEWER = team(ENG, keeper_id="t0010", queued_at=NOW)
+
+
+def held_by(*teams: Team, **values: object) -> Snapshot:
+    """Ada and Bob are members of all of these teams."""
+    memberships = {one.keeper_id: MEMBER for one in teams}
+    return snapshot([account(user(n), memberships=memberships, **values) for n in (1, 2)], list(teams))
+
+
+@pytest.mark.parametrize("drift", list(Drift))
+def test_nothing_is_sent_about_a_team_that_one_cycle_did_not_find(drift: Drift) -> None:
+    held = held_by(team(ENG, missed_at=NOW))
+    gone = replace(held, accounts={k: replace(a, memberships={ENG.id: MEMBER}) for k, a in held.accounts.items()})
+    lost = {team(ENG).keeper_id: replace(MEMBER, shown=False)}
+    unseen = replace(held, accounts={k: replace(a, memberships=lost) for k, a in held.accounts.items()})
+    policy = Policy(drift=drift)
+    for now_held in (held, unseen):
+        for scope in ([user(1, 9), user(2, 9)], [user(1, 9), user(2, direct=True)], [user(n, 9) for n in (1, 2, 3)]):
+            made = decide(directory(scope, [group(9, "Renamed")]), now_held, policy)
+            assert {op.subject.key for op in made.plan.operations} <= {jc(3)}
+            assert not [op for op in made.plan.operations if op.add or op.remove]
+            assert [n.kind for n in made.plan.notices] == [NoticeKind.DRIFT]
+    left = decide(directory([user(1, direct=True), user(2, direct=True)]), gone, Policy(grace=timedelta()))
+    assert not left.plan.operations
+
+
+def test_a_team_that_two_cycles_did_not_find_is_queued_again_with_its_members() -> None:
+    held = held_by(team(ENG, gone=True, missed_at=NOW))
+    made = decide(directory([user(1, 9), user(2, 9)], [ENG]), held)
+    assert sorted(kinds(made)) == [Kind.QUEUE_TEAM, Kind.UPDATE_USER, Kind.UPDATE_USER]
+
+
+def test_a_team_that_shows_again_is_its_groups_and_who_leaves_is_taken_out_of_both() -> None:
+    both = held_by(team(ENG), NEWER)
+    stays = decide(directory([user(1, 9), user(2, 9)], [ENG]), both)
+    assert not stays.plan.operations
+    [notice] = stays.plan.notices
+    assert notice.kind is NoticeKind.CONFLICT and notice.subject.keeper_id == "t0010"
+    leaves = decide(directory([user(1, 9), user(2, direct=True)], [ENG]), both)
+    [op] = leaves.plan.operations
+    assert op.subject.key == jc(2) and {ref.keeper_id for ref in op.remove} == {"t0009", "t0010"}
+    assert len({ref.key for ref in op.remove}) == 2
+    joins = decide(directory([user(1, 9), user(2, 9), user(3, 9)], [ENG]), both)
+    assert [ref.keeper_id for op in joins.plan.operations for ref in op.add] == ["t0009"]
+    unbound = decide(directory([user(1, direct=True), user(2, direct=True)]), both, Policy(grace=timedelta()))
+    assert [len(op.remove) for op in unbound.plan.operations] == [2, 2]
+
+
+def test_while_the_older_team_is_gone_the_newer_one_is_the_groups() -> None:
+    held = held_by(team(ENG, gone=True), NEWER)
+    made = decide(directory([user(1, 9), user(2, 9), user(3, 9)], [ENG]), held)
+    assert [ref.keeper_id for op in made.plan.operations for ref in op.add] == ["t0010"]
+    assert not made.plan.notices and by_group(held.teams.values()) == {ENG.id: NEWER}
+
+
+def test_a_limit_counts_a_person_in_two_teams_of_one_group_once() -> None:
+    held = snapshot(
+        [account(user(n), memberships={"t0009": MEMBER, "t0010": MEMBER}) for n in range(1, 9)], [team(ENG), NEWER]
+    )
+    scope = [user(n, *([9] if n > 5 else []), direct=True) for n in range(1, 9)]
+    made = decide(directory(scope, [ENG]), held)
+    limits = Limits(max_removals=Limit(count=1000))
+    [hold] = judge(made.plan, made.snapshot, (), limits, TeamPolicy(), NOBODY).plan.held
+    assert hold.limit == "max_team_loss" and "would lose 5 of 8 members" in hold.reason

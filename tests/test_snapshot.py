@@ -29,7 +29,20 @@ def test_only_an_id_that_was_answered_with_404_is_gone() -> None:
     held = snapshot([account(ADA, memberships={T9: MEMBER})], [team(ENG)])
     seen = observed(held, listing([], absent=("k0001", T9)), NOW)
     assert seen.accounts["k0001"].gone and not seen.accounts["k0001"].active and not seen.accounts["k0001"].memberships
-    assert seen.teams[T9].gone
+    assert seen.teams[T9].missing
+
+
+def test_a_team_of_ours_is_gone_once_two_cycles_have_read_so() -> None:
+    absent, later = listing([], absent=(T9,)), NOW + timedelta(hours=1)
+    first = observed(snapshot([account(ADA, memberships={T9: MEMBER})], [team(ENG)]), absent, NOW)
+    assert first.teams == {T9: team(ENG, missed_at=NOW)} and first.teams[T9].missing
+    assert observed(first, absent, later, again=True).teams == first.teams, "another reading of the same cycle"
+    assert observed(first, listing([]), later).teams == first.teams, "a list alone proves nothing"
+    second = observed(first, absent, later)
+    assert second.teams == {T9: team(ENG, missed_at=NOW, gone=True)} and not second.teams[T9].missing
+    assert second.accounts["k0001"].memberships[T9].ours
+    for held in (first, second):
+        assert observed(held, listing([], [shown_team(ENG)]), later).teams == {T9: team(ENG)}
 
 
 def test_who_comes_back_under_the_same_id_is_not_gone_any_more() -> None:

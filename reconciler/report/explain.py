@@ -70,6 +70,7 @@ def _account(look: Look, account: Account) -> dict[str, Any]:
             "asked_at": stamp(membership.asked_at),
         }
         for team_id, membership in account.memberships.items()
+        if team_id not in teams or not teams[team_id].gone
     ]
     return {
         "keeper_id": account.keeper_id,

@@ -1,4 +1,4 @@
-"""A Keeper that does not show an account which is there."""
+"""A Keeper that does not show what is there."""
 
 import json
 from collections.abc import Callable
@@ -17,14 +17,14 @@ class Answered:
     run: Callable[[Any, Request], Response]
 
 
-def hide(world: World, account: str) -> None:
-    """Have Keeper neither list an account nor answer for it."""
+def hide(world: World, id: str, kind: str = "Users") -> None:
+    """Have Keeper neither list a user or a team nor answer for it."""
 
     def without(handle: Callable[[Request], Response], request: Request) -> Response:
         every = json.loads(handle(Request("GET", f"{request.path}?startIndex=1&count=1000", request.headers)).body)
-        left = [one for one in every["Resources"] if one["id"] != account]
+        left = [one for one in every["Resources"] if one["id"] != id]
         page = left[int(request.query["startIndex"][0]) - 1 :]
         return Response.of_json(200, every | {"Resources": page, "totalResults": len(left)})
 
-    world.back.faults.add(Answered(without), method="GET", target=r"/Users\?")
-    world.back.faults.add(status(404), method="GET", target=f"/Users/{account}")
+    world.back.faults.add(Answered(without), method="GET", target=rf"/{kind}\?")
+    world.back.faults.add(status(404), method="GET", target=f"/{kind}/{id}")

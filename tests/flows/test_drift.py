@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.flows.hidden import hide
 from tests.stage import World
 
 
@@ -70,8 +71,13 @@ def test_what_was_done_to_people_by_hand(world: World, people: list[str]) -> Non
 
 
 def test_what_was_done_to_teams_by_hand(world: World, people: list[str]) -> None:
-    world.keeper.rename_team(team(world, "Engineering"), "By hand")
     world.keeper.delete_team(team(world, "Sales"))
+    for document in (found(world), json.loads(world.run("plan", "--resync", "--format", "json").stdout)):
+        assert operations(document) == {} and notices(document) == {("Sales", "drift")}
+    before = world.writes()
+    assert "if the next cycle does not find it either" in " ".join(world.run("resync").stdout.split())
+    assert world.writes() == before
+    world.keeper.rename_team(team(world, "Engineering"), "By hand")
     document = found(world)
     members = {f"p{n}@example.com": ("update_user", "drift") for n in (1, 5, 9, 13)}
     assert operations(document) == {
@@ -129,3 +135,27 @@ def test_drift_that_is_repaired(world: World, people: list[str]) -> None:
     world.keeper.add_member(account(world, people[1]), team(world, "Engineering"))
     document = found(world)
     assert operations(document) == {"p1@example.com": ("update_user", "drift")}
+
+
+@pytest.mark.parametrize("cycles", [1, 2])
+def test_a_team_that_shows_again_keeps_nobody_who_left_its_group(world: World, people: list[str], cycles: int) -> None:
+    """After one cycle that did not see it, nothing has happened; after two, another one was queued in its place."""
+    sales, teams = team(world, "Sales"), set(world.keeper.teams())
+    hide(world, sales, "Groups")
+    for _ in range(cycles):
+        world.run("resync")
+    assert len(world.keeper.teams()) == len(teams) + cycles - 1
+    world.keeper.approve_all()
+    if cycles > 1:
+        world.run("resync")
+    world.back.faults.clear()
+    world.run("resync", expect=None)
+    ids = {name: group for group, name in world.jumpcloud.groups_in_scope(world.application).items()}
+    world.jumpcloud.remove_member(ids["Sales"], people[1])
+    world.jumpcloud.add_member(ids["Legal"], people[1])
+    world.jumpcloud.settle_graph()
+    world.run("apply")
+    newer = set(world.keeper.teams()) - teams
+    for one in (sales, *newer):
+        members = world.keeper.members(one)
+        assert account(world, people[1]) not in members and account(world, people[5]) in members
