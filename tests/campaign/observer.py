@@ -877,6 +877,10 @@ class Observer:
                     else:
                         self._unasked(account)
                     continue
+                if account.id in self.ledger.readdressed and account.id not in self.ledger.seen:
+                    # It was created without an answer, and has another address by the time a list shows it.
+                    self.excuse(4)
+                    continue
                 words = f"{account.email} lost the team {self.truth.groups.get(group)}, though in its group"
                 self._stale_or("a", account.id, person, words)
 
