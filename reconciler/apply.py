@@ -666,7 +666,9 @@ class _Run:
         member = joined(self.inventory, op.subject.name, self.clock())
         member = True if self.journal.seen_locked(op.subject.keeper_id) else member
         if member:
-            self.canaries.failed(op.kind, Unasked(f"the lock of {op.subject.name} removed a member from Keeper"))
+            self.canaries.failed(
+                op.kind, Unasked(f"it looks as if the lock of {op.subject.name} removed a member from Keeper")
+            )
             self._tell_stopped(op, self.canaries.stopped[op.kind])
         elif member is None:
             self.vanished += 1

@@ -33,7 +33,7 @@ from reconciler.plan import SCHEDULE, Effect, Kind, Notice, NoticeKind, Operatio
 from reconciler.policy import FirstRun, Mode
 from reconciler.reading import Read, Reader, Services, Stopped, as_resync, listing
 from reconciler.report.document import SavedPlan, to_json
-from reconciler.rows import LEAVERS, PERSON
+from reconciler.rows import GONE, LEAVERS, PERSON, VANISHED
 from reconciler.safety import HOLDS_ALL, Judged, judge, only, paused
 from reconciler.settle import NEVER, TOO_EARLY, Settled, as_answered, settle
 from reconciler.snapshot import observed
@@ -260,6 +260,7 @@ async def run(
                 if not order.partial and read.snapshot.inventory != read.before.inventory:
                     store.keep_inventory(read.snapshot.inventory)
                 _note_unknown(store, read, time.now)
+                _found_again(store, read.before, read.snapshot)
                 if read.kind == "resync" and not order.partial:
                     _back_to_canary(store, read)
             planned = line.written_ahead(run_id, judged, learnt)
@@ -720,6 +721,13 @@ def _tell_refused(applied: executor.Applied, number: int, part: int, outcome: Se
         applied.results[part] = executor.Result(outcome.undo, State.PUT_OFF, UNDO_DUE, UNDO_WORDS)
 
 
+def _found_again(store: Store, before: Snapshot, seen: Snapshot) -> None:
+    """Correct the journal where an account shows again that was not to be seen after its lock."""
+    former = {key for key, account in before.accounts.items() if account.gone}
+    found = [seen.accounts[key] for key in former if key in seen.accounts and not seen.accounts[key].gone]
+    store.found_again({account.keeper_id: account.active for account in found})
+
+
 def _back_to_canary(store: Store, read: Read) -> None:
     """Send the kinds back to their canaries after which the list of Keeper shows an effect that nobody asked for."""
     before, now = read.before, read.snapshot.accounts
@@ -739,10 +747,14 @@ _TELLING = ("address_taken", LINKED, "not_found")
 async def _settle_now(
     services: Services, store: Store, run_id: int, applied: executor.Applied, clock: Callable[[], datetime]
 ) -> None:
-    """Ask Keeper once what became of what had no clear answer, or of what its answers told of others."""
+    """Ask Keeper once what became of what had no clear answer, or of what its answers told of others.
+
+    Whether an account is gone since its lock is for the list to say: what reads it by its id may be wrong.
+    """
     open_now = {number for number, result in applied.results.items() if result.state is State.UNKNOWN}
     told = any(result.outcome in _TELLING for result in applied.results.values())
-    if not open_now and not told:
+    vanished = {number for number, result in applied.results.items() if result.outcome in (GONE, VANISHED)}
+    if not (open_now or told or vanished):
         return
     now = clock()
     # As the journal has them: what was sent without its teams in the end is so there.
@@ -753,11 +765,22 @@ async def _settle_now(
     except KeeperError:
         # The journal says unknown, and the next cycle begins by asking.
         return
+    unknown |= {n: op for n in vanished if (op := applied.results[n].operation).subject.keeper_id in listed.users}
     rows = ((number, op, now) for number, op in unknown.items())
     outcomes, snapshot = settle(rows, observed(before, listed, now, again=True), before, now)
     with store.together():
         store.save(snapshot, before)
+        for number in vanished & unknown.keys():
+            # From here on it is a lock without a clear answer.
+            store.record(number, State.UNKNOWN, now, "unanswered", TOO_EARLY.words)
+            applied.results[number] = replace(applied.results[number], state=State.UNKNOWN, outcome="unanswered")
+            applied.notices = [
+                notice
+                for notice in applied.notices
+                if notice.kind is not NoticeKind.KEEPER_DISAGREES or notice.subject != unknown[number].subject
+            ]
         _record_settled(store, applied, unknown, outcomes, listed, now)
+        _found_again(store, before, snapshot)
 
 
 def _record_settled(

@@ -128,8 +128,11 @@ def _seen_user(account: Account, user: KeeperUser, teams: Collection[str], unsur
 
 def _lock_is_over(account: Account, user: KeeperUser) -> bool:
     """Whether a lock of ours has ended: we do not lock again somebody whom we do not manage, and a lock that follows an
-    unlock was set by somebody else, as long as no operation of ours tells otherwise."""
-    return bool(user.active) if not account.managed else account.active and user.active is False
+    unlock was set by somebody else, as long as no operation of ours tells otherwise. Nor is a lock that was never read
+    back, since the account was gone by then, ours to restore where the account shows as active."""
+    if account.gone or not account.managed:
+        return bool(user.active)
+    return account.active and user.active is False
 
 
 def _seen_memberships(

@@ -93,6 +93,13 @@ def test_whose_lock_it_was_is_remembered_of_an_account_that_is_gone(left: dateti
     assert not active.others_lock and not active.was_locked
 
 
+def test_a_lock_after_which_the_account_was_gone_is_not_ours_where_it_shows_as_active() -> None:
+    lost = gone(account(ADA, left_at=NOW))
+    for active in (True, False):
+        back = observed(snapshot([lost]), listing([shown(account(ADA), active=active)]), NOW).accounts["k0001"]
+        assert (back.gone, back.active, back.locked_by_us) == (False, active, not active)
+
+
 def test_a_disowned_account_is_remembered_whatever_keeper_lists() -> None:
     held = snapshot([account(ADA, standing=Standing.DISOWNED)])
     assert observed(held, listing([]), NOW).accounts == held.accounts

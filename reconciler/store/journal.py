@@ -12,10 +12,12 @@ from reconciler.migrations import LAST_CHANGE
 from reconciler.model import Account, Team
 from reconciler.plan import Kind, Operation
 from reconciler.rows import (
+    GONE,
     LEAVERS,
     PARTIAL,
     PERSON,
     UNCONFIRMED,
+    VANISHED,
     JournalRow,
     Request,
     Run,
@@ -373,6 +375,17 @@ class Journal(Snapshots):
         """
         with self._reading() as connection:
             return frozenset(found for (found,) in connection.execute(sql, (keeper_id,)))
+
+    def found_again(self, active: Mapping[str, bool]) -> None:
+        """Record that these accounts (by Keeper id, whether they are active) show again: their locks removed nobody."""
+        with self._tx() as connection:
+            sql = f"""
+                UPDATE operations SET outcome = ?, error = '' WHERE keeper_id = ? AND kind = 'deactivate_user'
+                AND state = 'done' AND outcome IN ('{GONE}', '{VANISHED}')
+            """
+            # Only a lock that was seen is evidence of what a lock does.
+            rows = ((("settled" if open_ else "done"), keeper_id) for keeper_id, open_ in active.items())
+            connection.executemany(sql, rows)
 
     def done_by_day(self, since: datetime) -> dict[tuple[str, str], int]:
         """By ISO day (UTC) and kind, how many operations Keeper has carried out since then."""

@@ -1,11 +1,17 @@
 """An account that is not in this node any more is no evidence of a lock, whatever happened before."""
 
+from datetime import UTC, datetime
+
 import pytest
 
+from reconciler.simulator.faults import status
 from reconciler.simulator.keeper import Keeper
+from tests.flows.hidden import hide
+from tests.inside import accept, account, fill
 from tests.stage import World
 
 OTHER = "987654321"
+BEGINNING = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -48,3 +54,53 @@ def test_who_came_back_and_left_again_is_still_not_verifiable(moved: tuple[World
         world.run("apply", expect=None)
         assert "NOT VERIFIABLE" in world.run("leavers").stdout
         assert "not verifiable" in " ".join(world.run("status").stdout.split())
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_read_that_denies_accounts_which_the_list_shows_is_no_end_of_them(world: World, known: bool) -> None:
+    """`known`: the accounts were seen locked before, so that one which is gone would have been removed by its lock."""
+    world.safety |= dict.fromkeys(("max_deactivations", "max_reactivations"), "1000")
+    world.write_settings()
+    _, ids = fill(world, 12)
+    world.run("apply")
+    accept(world)
+    world.run("resync")
+    leavers = ids[1:6]
+    for one in leavers if known else ():
+        world.jumpcloud.suspend(one)
+    if known:
+        world.run("apply")
+        for one in leavers:
+            world.jumpcloud.activate(one)
+        world.run("apply")
+    for one in leavers:
+        world.jumpcloud.suspend(one)
+    world.back.faults.add(status(404), target="/Users/", method="GET")
+    for _ in range(len(leavers)):
+        out = world.run("apply", expect=None).stdout
+        assert "until this is understood" not in out and "after their lock" not in world.run("status").stdout
+    assert not any(account(world, one).active for one in leavers)
+    assert "gone from this Keeper node" not in world.run("leavers").stdout
+    assert "not known which" not in " ".join(world.run("history", "p1@example.com").stdout.split())
+
+
+@pytest.mark.parametrize("unlocked", [False, True])
+def test_an_account_that_a_later_list_shows_was_not_removed_by_its_lock(world: World, unlocked: bool) -> None:
+    _, ids = fill(world)
+    world.run("apply")
+    accept(world)
+    world.run("resync")
+    account_id = account(world, ids[1]).id
+    world.jumpcloud.suspend(ids[1])
+    hide(world, account_id)
+    world.run("apply")
+    assert "gone from this Keeper node" in world.run("leavers").stdout
+    world.back.faults.clear()
+    if unlocked:
+        world.keeper.unlock(account_id)
+    world.run("resync")
+    assert "gone from this Keeper node" not in world.run("leavers").stdout
+    assert not world.keeper.account(account_id).active
+    with world.state() as store:
+        assert not {"gone", "vanished"} & store.outcomes_of_locks(BEGINNING).keys()
+        assert bool(store.seen_locked(account_id))
