@@ -221,6 +221,7 @@ def _link_team(result: Match, group: Group, team: Team, old: Team | None) -> Non
     result.teams[team.keeper_id] = replace(
         team, standing=Standing.MANAGED, jumpcloud_id=group.id, asked={}, settled={}, takeover=False
     )
-    if old is not None:
+    # One that is gone may show again, and whoever leaves the group is taken out of both.
+    if old is not None and not old.gone:
         result.teams.pop(old.keeper_id, None)
     result.team_of[group.id] = team.keeper_id
