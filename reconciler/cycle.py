@@ -603,7 +603,7 @@ class _Line:
             progress=(lambda done, total: progress("Keeper", done, total)) if progress else None,
             stopping=lambda: self._why_stop(stopping),
         )
-        await _settle_now(self.services, store, run_id, applied, clock)
+        await _settle_now(self.services, store, run_id, applied, clock, whole=not self.order.person)
         tells = read.tells()
         if not self.order.partial:
             consent.drop_what_is_not_due(store, judged.plan.effects, tells, self.now)  # what is used up by now
@@ -745,15 +745,23 @@ _TELLING = ("address_taken", LINKED, "not_found")
 
 
 async def _settle_now(
-    services: Services, store: Store, run_id: int, applied: executor.Applied, clock: Callable[[], datetime]
+    services: Services,
+    store: Store,
+    run_id: int,
+    applied: executor.Applied,
+    clock: Callable[[], datetime],
+    *,
+    whole: bool,
 ) -> None:
     """Ask Keeper once what became of what had no clear answer, or of what its answers told of others.
 
-    Whether an account is gone since its lock is for the list to say: what reads it by its id may be wrong.
+    Whether an account is gone since its lock is for the list to say, since a read by its id may be wrong.
     """
     open_now = {number for number, result in applied.results.items() if result.state is State.UNKNOWN}
     told = any(result.outcome in _TELLING for result in applied.results.values())
-    vanished = {number for number, result in applied.results.items() if result.outcome in (GONE, VANISHED)}
+    # The whole node is not listed for one person: a later list corrects what was recorded.
+    gone = {number for number, result in applied.results.items() if result.outcome in (GONE, VANISHED)}
+    vanished = gone if whole else set[int]()
     if not (open_now or told or vanished):
         return
     now = clock()
