@@ -216,6 +216,7 @@ class Observer:
         self.evidence_behind: Callable[[str], bool] = lambda _: False
         """Whether a read of this person alone showed in this cycle what JumpCloud said before."""
         self.fates: dict[str, list[tuple[datetime, str]]] = {}
+        self.shown_locked: dict[str, bool] = {}  # by account, whether it was locked when Keeper was listed last
         """By account, when it became active, locked, withdrawn (an invitation) or gone."""
         self.left: dict[str, Account | Team] = {}
         """Keeper as it was left by whatever changed it last."""
@@ -299,9 +300,11 @@ class Observer:
                 fate.append((self.now(), how))
 
     def left_locked(self, keeper_id: str) -> bool:
-        """Whether an account that is not in this node was locked there by somebody else when it was there last."""
+        """Whether an account that is not in this node was locked there by somebody else when it was there last, or when
+        a list showed it last."""
         here = [how for _, how in self.fates.get(keeper_id, ()) if how in ("active", "locked")]
-        return here[-1:] == ["locked"] and keeper_id not in self.ledger.own_locks
+        locked = here[-1:] == ["locked"] or self.shown_locked.get(keeper_id, False)
+        return locked and keeper_id not in self.ledger.own_locks
 
     def _meddled(self, subject: str, was: Account | Team | None, now: Account | Team | None) -> None:
         ledger = self.ledger
@@ -576,6 +579,9 @@ class Observer:
         if asked.method == "GET":
             if asked.path.endswith("/Users") and "startIndex=1&" in asked.target:
                 self.view.listed = self.latest.listed = self.tick
+                self.shown_locked |= {
+                    k: a.locked for k, a in self.keeper.accounts().items() if a.node == self.rules.node
+                }
             return
         self.asked = asked
         self._journalled(asked, answer, effects, row, store)
