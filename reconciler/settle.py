@@ -6,6 +6,7 @@ What an operation means for the snapshot once it has arrived is said in `snapsho
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from itertools import chain
 
 from reconciler import team_births
@@ -122,8 +123,16 @@ class _Settlement:
         if op.kind not in (Kind.CREATE_USER, Kind.QUEUE_TEAM):
             return False
         wanted = {change.attribute: change.after for change in op.changes}
-        there: Iterable[Account | Team] = chain(self.accounts.values(), self.teams.values())
-        return any(wanted.items() <= one.shown.items() for one in there)
+        return any(wanted.items() <= one.shown.items() for one in self._by_id.get(op.subject.jumpcloud_id, ()))
+
+    @cached_property
+    def _by_id(self) -> dict[str, list[Account | Team]]:
+        """The accounts and teams by the JumpCloud id that Keeper shows on them."""
+        found: dict[str, list[Account | Team]] = {}
+        there: Iterable[Account | Team] = chain(self.before.accounts.values(), self.before.teams.values())
+        for one in there:
+            found.setdefault(one.shown.get(EXTERNAL_ID, ""), []).append(one)
+        return found
 
     def outcome(self, op: Operation, at: datetime) -> Settled:
         if op.subject.type == "team":
