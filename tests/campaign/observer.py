@@ -411,7 +411,9 @@ class Observer:
         others = owners - {external}
         tied = external in self.truth.ever and bool(others) and not self.ledger.asked[account.id]
         here = (a for a in self.keeper.accounts().values() if a.node == account.node and a.id != account.id)
-        return len(owners) > 1 or tied or any(one.external_id in others for one in here)
+        # The id of somebody in scope on an account with another address is a conflict.
+        readdressed = external in self.truth.scope_since and external not in alike and not self.ledger.asked[account.id]
+        return len(owners) > 1 or tied or readdressed or any(one.external_id in others for one in here)
 
     def _link(self) -> None:
         """The cycle has linked to their owners the accounts that Keeper listed, a resync of one person that person's
@@ -587,7 +589,7 @@ class Observer:
         self._journalled(asked, answer, effects, row, store)
         if store:
             self.linked(store)
-            self._found_locked(store.journal_rows("id", "kind", "state", "outcome", "keeper_id"))
+            self._found(store.journal_rows("id", "kind", "state", "outcome", "keeper_id", "jumpcloud_id"))
         written = (store.value("binding") or {}).get("keeper", "") if store else ""
         for bound in {written, self.bound or written}:
             if not bound or not f"{HOST}{asked.path}".startswith(f"{bound}/"):
@@ -621,18 +623,24 @@ class Observer:
         """Whether Keeper's list of users lied in this cycle, and lacked this account."""
         return self.users_lied() and not any(account in shown for shown in self.view.users_shown.values())
 
-    def _found_locked(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Whoever was to be locked when the process died, before that was sent, and is then found locked: nobody can
-        tell whose lock that is."""
+    def _found(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Whoever was to be locked or created when the process died, or was not answered, before that was sent, and is
+        then found locked or there: nobody can tell whose lock or account that is."""
         lost = self.ledger.marked - self.ledger.sent.keys()
         for row in rows:
-            found = row["kind"] == "deactivate_user" and row["state"] == "done" and row["outcome"] == "settled"
-            if found and row["id"] in lost:
+            if not (row["state"] == "done" and row["outcome"] == "settled" and row["id"] in lost):
+                continue
+            if row["kind"] == "deactivate_user":
                 self.ledger.locks.add(row["keeper_id"])
+            if row["kind"] == "create_user":
+                theirs = {a.id for a in self.keeper.accounts().values() if a.external_id == row["jumpcloud_id"]}
+                if theirs - self.ledger.ours - self.ledger.disowned:
+                    self.excuse(4)
+                self.ledger.ours |= theirs - self.ledger.disowned
 
     def closed(self, rows: Sequence[dict[str, Any]]) -> None:
         """The journal as it is after a cycle."""
-        self._found_locked(rows)
+        self._found(rows)
         for row in rows:
             sent = self.ledger.sent.get(row["id"])
             if sent is not None and sent.closed is None and row["state"] not in ("sent", "unknown"):
