@@ -467,6 +467,9 @@ def _of_notice(now: Situation, notice: Notice) -> Iterator[Fact]:
     elif notice.kind is NoticeKind.CLOCK:
         # Once for as long as it lasts: the message names how much, which is never twice the same.
         yield Fact(AlertKind.CLOCK, subject.name, subject.name, notice.message, now.at)
+    elif notice.kind is NoticeKind.LOCKED_IN_KEEPER and not subject.keeper_id:
+        # They have no account that could be locked; whoever has one is told of with it.
+        yield Fact(AlertKind.LOCKED_BY_OTHERS, subject.key, subject.name, notice.message, now.at)
     elif notice.kind is NoticeKind.CONFLICT and subject.type == "user":
         yield Fact(AlertKind.ADDRESS_CONFLICT, key, subject.name, notice.message, now.at)
 

@@ -400,9 +400,9 @@ class _Run:
             account = after_user(self._account(op), sent, ids, reply, self.clock())
         if wrong is not None:
             # It has an id, and is the person's whenever it shows.
-            self._record(number, Result(op, State.UNKNOWN, DISAGREES, str(wrong)), accounts=[account])
+            self._keep(number, Result(op, State.UNKNOWN, DISAGREES, str(wrong)), account)
             return wrong
-        self._keep(number, op, account, words, outcome)
+        self._keep(number, Result(op, State.DONE, outcome, words), account)
         return canary and looked and self.canaries.can_tell(sent, before, remove)
 
     async def _read_back(
@@ -475,7 +475,13 @@ class _Run:
             if error.uncertain or taken or access in (None, op):
                 raise
         assert access is not None
-        self.journal.mark_narrowed(number, replace(access, add=self._known(access.add)))
+        names = tuple(change for change in op.changes if change not in access.changes)
+        # Other names are asked for by the next plan; the former ones it knows only by what is still to be undone.
+        undo = replace(op, changes=names, add=(), remove=()) if op.rule is Rule.UNDONE else None
+        known = replace(access, add=self._known(access.add))
+        part = self.journal.mark_narrowed(number, self.clock(), known, undo)
+        if undo is not None:
+            self.applied.results[part] = Result(undo, State.PUT_OFF, births.UNDO_DUE, births.UNDO_WORDS)
         try:
             return access, await self._request(access), True
         except scim.Refused as again:
@@ -509,7 +515,7 @@ class _Run:
                 refusal = error
         if op.changes:
             rest = replace(op, add=(), remove=())
-            self.journal.mark_narrowed(number, rest)
+            self.journal.mark_narrowed(number, self.clock(), rest)
             return rest, await self._request(rest), True
         return await self._team_by_team(op, rest, refusal)
 
@@ -652,10 +658,10 @@ class _Run:
     def _account(self, op: Operation) -> Account | None:
         return self.journal.account(op.subject.keeper_id) if op.subject.keeper_id else None
 
-    def _keep(self, number: int, op: Operation, account: Account, words: str, outcome: str) -> None:
+    def _keep(self, number: int, result: Result, account: Account) -> None:
         former = self.account_of.get(account.jumpcloud_id) if account.jumpcloud_id else None
         drop = [former] if former and former != account.keeper_id else []
-        self._record(number, Result(op, State.DONE, outcome, words), accounts=[account], drop_accounts=drop)
+        self._record(number, result, accounts=[account], drop_accounts=drop)
 
     def _vanished(self, number: int, op: Operation) -> bool:
         """Record that an account is gone after Keeper took its lock.
@@ -670,6 +676,7 @@ class _Run:
                 op.kind, Unasked(f"it looks as if the lock of {op.subject.name} removed a member from Keeper")
             )
             self._tell_stopped(op, self.canaries.stopped[op.kind])
+            self.journal.close_kind(op.kind)
         elif member is None:
             self.vanished += 1
         result = Result(op, State.DONE, VANISHED if member else GONE, left_node_words(member))

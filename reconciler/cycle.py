@@ -26,7 +26,7 @@ from reconciler.foresight import foresee
 from reconciler.jumpcloud import JumpCloudError, Person, PersonAmbiguous
 from reconciler.keeper import BadToken, KeeperError, Progress
 from reconciler.match import protection
-from reconciler.model import Application, Group, Listing, Snapshot, User
+from reconciler.model import USERS, Application, Group, Listing, Snapshot, User
 from reconciler.person import in_jumpcloud, in_keeper, in_snapshot
 from reconciler.pilot import left_outside
 from reconciler.plan import SCHEDULE, Effect, Kind, Notice, NoticeKind, Operation, Plan, Source, Subject
@@ -500,7 +500,7 @@ class _Line:
         for nobody was no first plan: an empty scope, or a pilot that names nobody. A plan that was made without a list
         lacks people, of whom nobody could judge.
         """
-        if self.settings.policy().mode is not Mode.ENFORCE or self.order.partial or plan.scope.unread:
+        if self.settings.policy().mode is not Mode.ENFORCE or self.order.partial or USERS in plan.scope.unread:
             return False
         if any(held.limit in HOLDS_ALL for held in plan.held):
             return False
@@ -651,10 +651,12 @@ def _result(settings: Settings, plan: Plan, applied: executor.Applied, fallback:
     if missed:
         return "failed" if applied.stopped and not applied.done else "partial"
     unconfirmed = any(notice.kind is NoticeKind.UNCONFIRMED for notice in plan.notices)
-    if plan.scope.unread or unconfirmed or applied.stopped_kinds:
+    if unconfirmed or applied.stopped_kinds:
         return "partial"
     if plan.held:
         return "held"
+    if plan.scope.unread:
+        return "partial"
     if fallback:
         return "partial" if applied.results else "failed"
     return "done" if applied.results else "nothing"
@@ -782,13 +784,16 @@ async def _settle_now(
             # From here on it is a lock without a clear answer.
             store.record(number, State.UNKNOWN, now, "unanswered", TOO_EARLY.words)
             applied.results[number] = replace(applied.results[number], state=State.UNKNOWN, outcome="unanswered")
-            applied.notices = [
-                notice
-                for notice in applied.notices
-                if notice.kind is not NoticeKind.KEEPER_DISAGREES or notice.subject != unknown[number].subject
-            ]
+            untrue = [n for n in applied.notices if _is_of(n, NoticeKind.KEEPER_DISAGREES, unknown[number])]
+            applied.notices = [notice for notice in applied.notices if notice not in untrue]
+            words = {notice.message for notice in untrue}
+            applied.stopped_kinds = {k: w for k, w in applied.stopped_kinds.items() if w not in words}
         _record_settled(store, applied, unknown, outcomes, listed, now)
         _found_again(store, before, snapshot)
+
+
+def _is_of(notice: Notice, kind: NoticeKind, op: Operation) -> bool:
+    return notice.kind is kind and notice.subject == op.subject
 
 
 def _record_settled(

@@ -36,6 +36,7 @@ def adopt(
             account,
             standing=Standing.UNMANAGED if account.standing is Standing.DISOWNED else account.standing,
             takeover=Takeover.NONE if account.gone else takeover,
+            active=account.active or (account.gone and not account.others_lock),
         )
         for account in found
     }

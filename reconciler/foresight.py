@@ -14,6 +14,8 @@ from reconciler.plan import Held, Notice, NoticeKind, Operation, Plan, Subject, 
 from reconciler.policy import Limits, TeamPolicy
 from reconciler.safety import HOLDS_ALL, Consent, Judged, Past, judge, sizes
 
+_MOST_JUDGED = 200
+"""So many windows are judged, the fullest first: the event loop stands meanwhile."""
 _NO_LIMIT = frozenset({"first_run", "paused"})
 _ANNOUNCED_FOR = timedelta(hours=4)
 _LONGEST = timedelta(days=7)
@@ -68,6 +70,7 @@ class _Windows:
         self.sizes = sizes(snapshot)
         self.counts = HOLDS_ALL - _NO_LIMIT - {held.limit for held in plan.held}
         self.found: dict[str, tuple[datetime, Held]] = {}
+        self.judged = 0
 
     def worst(self) -> Mapping[str, tuple[datetime, Held]]:
         """Find for each limit that will hold the plan the window that is over it most, and when that ends."""
@@ -78,6 +81,9 @@ class _Windows:
         return self.found
 
     def _search(self, ends: Sequence[datetime]) -> None:
+        if self.judged >= _MOST_JUDGED:
+            return
+        self.judged += 1
         # What is within the limits together is so in each window. Only one window tells what undoes a recent change.
         several = len(ends) > 1
         past = [replace(entry, gave_access=None) for entry in self.past] if several else self.past

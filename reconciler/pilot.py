@@ -34,7 +34,19 @@ def remembered(
         ids = {entry.removeprefix("id:") for entry in account.pilot} & directory.groups.keys()
         return account.pilot | {f"group:{directory.groups[group].name}" for group in ids}
     now = entries_for(policy, directory, user)
-    return account.pilot | now if misnamed or _unclear(directory, user) else now
+    if _unclear(directory, user):
+        return account.pilot | now
+    return now | _of_no_group_here(account.pilot, directory, user) if misnamed else now
+
+
+def _of_no_group_here(entries: frozenset[str], directory: Directory, user: User) -> frozenset[str]:
+    """The entries of groups that are not in scope under the name that was remembered: these the user may be in still.
+    That somebody left a group which is in scope is plain, whatever the pilot is called."""
+    ids = {entry.removeprefix("id:") for entry in entries if entry.startswith("id:")}
+    if ids and not ids & user.groups and ids <= directory.groups.keys():
+        return frozenset()
+    here = {f"group:{group.name}" for group in directory.groups.values()}
+    return entries - here - {f"id:{group}" for group in directory.groups.keys() - user.groups}
 
 
 def in_pilot(policy: Policy, directory: Directory, user: User | None, account: Account | None) -> bool:

@@ -22,7 +22,7 @@ from reconciler.alerts import (
     silent,
 )
 from reconciler.apply import Result
-from reconciler.model import Failure, Inventory, InventoryTeam, Membership, Snapshot
+from reconciler.model import Failure, Inventory, InventoryTeam, Membership, Snapshot, Standing
 from reconciler.plan import (
     Cause,
     Change,
@@ -39,7 +39,7 @@ from reconciler.plan import (
 )
 from reconciler.policy import Mode, OutOfScope, Pilot, Policy, Reactivate
 from reconciler.rows import JournalRow, State
-from tests.world import NOW, SOURCE, account, group, snapshot, team, user
+from tests.world import NOW, SOURCE, account, decide, directory, group, snapshot, team, user
 
 ADA, BOB = user(1), user(2)
 HOUR = timedelta(hours=1)
@@ -509,3 +509,10 @@ def test_the_document_has_a_text_for_chats_and_fields_for_machines() -> None:
 def test_every_kind_has_words() -> None:
     for kind in AlertKind:
         assert text(Alert(kind, (Fact(kind, "k", "n", "t", NOW),) * 2), "")
+
+
+def test_somebody_who_is_kept_out_by_a_lock_on_an_account_that_vanished_is_told_of() -> None:
+    gone = account(BOB, standing=Standing.UNMANAGED, jumpcloud_id="", active=False, gone=True, missed_at=NOW)
+    made = decide(directory([replace(BOB, direct=True)]), snapshot([gone]))
+    alert = only(tell(after(made.snapshot, plan=made.plan)))
+    assert (alert.kind, alert.facts[0].name) == (AlertKind.LOCKED_BY_OTHERS, BOB.email)

@@ -137,7 +137,9 @@ def test_a_404_for_a_leaver_is_unknown_until_a_list_tells_and_for_who_returns_it
     keeper.errors = {key: [scim.NotFound("x", "changed")] for key in ("k0001", "k0002")}
     applied(store, keeper, LOCKS[0], op(Kind.REACTIVATE_USER, EVE))
     assert states(store) == [State.UNKNOWN, State.FAILED]
-    assert store.snapshot().failures == {}, "the next cycle creates them anew, at once"
+    assert store.snapshot().failures.keys() == {EVE.id}
+    store.put(accounts=[replace(account(EVE), gone=True)])
+    assert store.snapshot().failures == {}, "whoever is gone is created anew at once"
 
 
 def test_no_free_seat_stops_further_creations_and_nothing_else(store: Store) -> None:
@@ -603,3 +605,18 @@ def test_nothing_is_sent_where_only_a_team_without_an_id_is_left_after_the_confi
     assert keeper.sent == []
     (result,) = done.results.values()
     assert result.state is State.PUT_OFF and "Group 8" in result.error and "Group 9" in result.error
+
+
+def test_a_newcomer_who_is_never_shown_has_one_row(store: Store) -> None:
+    """Though an account of theirs was there before."""
+
+    class Blind(Keeper):
+        async def user(self, _: str) -> KeeperUser | None:
+            return None
+
+    former = account(ADA, gone=True, active=False, locked_by_us=True, keeper_id="k0099")
+    keeper = Blind()
+    keeper.shows[ADA.email] = shown(account(ADA, keeper_id="k0777"))
+    applied(store, keeper, op(Kind.CREATE_USER, ADA), held=snapshot([former]), canaries=True)
+    assert states(store) == [State.UNKNOWN]
+    assert [one.keeper_id for one in store.snapshot().accounts.values()] == ["k0777"]

@@ -12,12 +12,13 @@ from reconciler import keeper as scim
 from reconciler.apply import Applied, apply
 from reconciler.births import LINKED, UNDO_DUE, due, undoing
 from reconciler.confirm import Confirmation, Finding
-from reconciler.decisions import adopt
-from reconciler.model import Account, KeeperUser, Membership, RefusedBirth, Snapshot, Standing, Status
+from reconciler.decisions import adopt, disown
+from reconciler.model import Account, KeeperUser, Listing, Membership, RefusedBirth, Snapshot, Standing, Status
 from reconciler.person import in_snapshot
 from reconciler.plan import Change, Kind, NoticeKind, Operation, Rule
 from reconciler.rows import State
 from reconciler.settle import NEVER, PATIENCE, TOO_EARLY, settle
+from reconciler.snapshot import observed
 from reconciler.store import Store
 from tests.fakes import Keeper, Sure
 from tests.operations import op, ref, shown, shown_team
@@ -445,3 +446,28 @@ def test_people_by_point_reads_see_the_account_that_answered() -> None:
     births = {ADA.id: RefusedBirth(ADA.email, "k0005")}
     held = in_snapshot(snapshot([stranger(), account(EVE)], refused_births=births), ADA.email, ADA)
     assert set(held.snapshot.accounts) == {"k0005"}
+
+
+def test_the_names_that_keeper_does_not_take_back_are_still_to_be_undone(store: Store) -> None:
+    held = stranger(shown={**stranger().shown, "displayName": "Vic"})
+    keeper = node(held)
+    keeper.shows[ADA.email] = linked(held)
+    keeper.errors[held.keeper_id] = [scim.Refused("b", "changed")] * 2  # without the teams, too
+    applied(store, keeper, snapshot([held], [team(ENG)]), JOINS)
+    after = keeper.users[held.keeper_id]
+    assert after.attributes.get("externalId", "") != ADA.id and after.attributes["displayName"] != "Vic"
+    undo = store.snapshot().refused_births[ADA.id].undo
+    assert undo is not None and "displayName" in {change.attribute for change in undo.changes}
+    assert "externalId" not in {change.attribute for change in undo.changes}
+
+
+def test_whoever_was_given_up_and_deleted_is_created_after_adopt(store: Store) -> None:
+    """Nobody ever locked the account that is gone."""
+    eve = replace(EVE, direct=True)
+    store.save(snapshot([account(eve)]), store.snapshot())
+    disown(store, NOW, "root", "", eve.email)
+    before = store.snapshot()
+    seen = observed(before, Listing({}, {}, frozenset(before.accounts)), NOW)
+    store.save(decide(directory([eve]), seen).snapshot, before)
+    adopt(store, NOW, "root", "", email=eve.email)
+    assert [op.kind for op in decide(directory([eve]), store.snapshot()).plan.operations] == [Kind.CREATE_USER]

@@ -475,6 +475,17 @@ def test_a_pilot_that_is_misnamed_for_a_while_forgets_nobody(wrong: Pilot, named
     assert locks(directory([user(1)], PILOTS), elsewhere, IT) == {u.email: False}
 
 
+def test_whoever_moved_out_of_the_pilot_is_out_of_it_though_an_entry_is_misspelt() -> None:
+    it, sales = group(9, "IT"), group(8, "Sales")
+    policy = Policy(only=Pilot(groups=frozenset({"IT", "Typo"})))
+    ada, other = user(1, 9), user(2, 9)
+    held = snapshot([account(ada), account(other)], [team(it), team(sales)])
+    known = decide(directory([ada, other], [it, sales]), held, policy).snapshot
+    assert known.accounts["k0001"].pilot
+    moved = decide(directory([user(1, 8), other], [it, sales]), known, policy).snapshot
+    assert not moved.accounts["k0001"].pilot and moved.accounts["k0002"].pilot
+
+
 def test_a_leaver_stays_in_the_pilot_whose_group_is_renamed_later() -> None:
     u = user(1, 9)
     read = decide(directory([u], PILOTS), snapshot([account(u)]), IT).snapshot

@@ -173,7 +173,7 @@ class Journal(Snapshots):
         """The plan document (JSON) that was kept with a run, or with a later one that held the same plan."""
         sql = """
             SELECT kept.document FROM runs JOIN runs AS kept USING (plan_id)
-            WHERE runs.id = ? AND plan_id <> '' AND kept.document IS NOT NULL
+            WHERE runs.id = ? AND plan_id <> '' AND kept.document IS NOT NULL AND (kept.held > 0 OR kept.id = runs.id)
             ORDER BY kept.id = runs.id DESC, kept.id DESC
         """
         with self._reading() as connection:
@@ -250,12 +250,17 @@ class Journal(Snapshots):
             state = {"state": State.PUT_OFF.value, "finished_at": time_text(at), "outcome": UNCONFIRMED, "error": why}
             return self._add_beside(operation_id, rest, state)
 
-    def mark_narrowed(self, operation_id: int, sent: Operation) -> None:
+    def mark_narrowed(self, operation_id: int, at: datetime, sent: Operation, undo: Operation | None = None) -> int:
         """Record that only this part of an operation is sent once more, since Keeper refused the whole: should the
-        answer be lost, what is found of it proves nothing about the rest."""
+        answer be lost, what is found of it proves nothing about the rest. What is left of an undo is known to no plan:
+        the `undo` gets a row of its own that is put off; returns its id, else 0."""
         row = operation_row(sent)
         with self._tx():
             self._update("operations", operation_id, {name: row[name] for name in _CONTENT})
+            if undo is None:
+                return 0
+            state = {"state": State.PUT_OFF.value, "outcome": UNDO_DUE, "error": UNDO_WORDS}
+            return self._add_beside(operation_id, undo, state | {"finished_at": time_text(at)})
 
     def record(
         self,
@@ -377,15 +382,22 @@ class Journal(Snapshots):
             return frozenset(found for (found,) in connection.execute(sql, (keeper_id,)))
 
     def found_again(self, active: Mapping[str, bool]) -> None:
-        """Record that these accounts (by Keeper id, whether they are active) show again: their locks removed nobody."""
-        with self._tx() as connection:
+        """Record that these accounts (by Keeper id, whether they are active) show again: their locks removed nobody,
+        and only of a lock that shows it is known that it took effect."""
+        with self._reading() as connection:
             sql = f"""
-                UPDATE operations SET outcome = ?, error = '' WHERE keeper_id = ? AND kind = 'deactivate_user'
-                AND state = 'done' AND outcome IN ('{GONE}', '{VANISHED}')
+                SELECT id, keeper_id FROM operations
+                WHERE state = 'done' AND kind = 'deactivate_user' AND outcome IN ('{GONE}', '{VANISHED}')
             """
-            # Only a lock that was seen is evidence of what a lock does.
-            rows = ((("settled" if open_ else "done"), keeper_id) for keeper_id, open_ in active.items())
-            connection.executemany(sql, rows)
+            found = [
+                (number, active[keeper_id]) for number, keeper_id in connection.execute(sql) if keeper_id in active
+            ]
+        if not found:
+            return
+        never = {"state": State.FAILED.value, "outcome": "settled", "error": "Keeper shows the user as active"}
+        with self._tx():
+            for number, open_ in found:
+                self._update("operations", number, never if open_ else {"outcome": "done", "error": ""})
 
     def done_by_day(self, since: datetime) -> dict[tuple[str, str], int]:
         """By ISO day (UTC) and kind, how many operations Keeper has carried out since then."""

@@ -308,7 +308,9 @@ def _failures(connection: sqlite3.Connection, former: int) -> dict[str, Failure]
         SELECT subject_key, count(*), max(CASE WHEN outcome = 'settled' AND sent_at IS NOT NULL THEN sent_at
             ELSE finished_at END), error FROM operations AS failed
         WHERE state = 'failed' AND outcome <> 'linked_to_another'
-            AND NOT (kind = 'reactivate_user' AND outcome = 'not_found') AND id > ? AND id > coalesce(
+            AND NOT (kind = 'reactivate_user' AND outcome = 'not_found' AND EXISTS (
+                SELECT 1 FROM users WHERE keeper_id = failed.keeper_id AND gone = 1))
+            AND id > ? AND id > coalesce(
             (SELECT max(id) FROM operations AS done WHERE state = 'done' AND subject_key = failed.subject_key), 0)
         GROUP BY subject_key
     """  # beside max(), SQLite takes `error` from the row with the maximum

@@ -52,9 +52,9 @@ def _untrue_now(world: World, here: dict[str, Account], fact: Fact) -> str:
     if fact.kind is AlertKind.LEAVER_ACTIVE:
         return "the account is in this node" if account else ""
     if fact.kind is AlertKind.LOCKED_BY_OTHERS and account is None and "vanished from this node" in fact.text:
-        return (
-            "" if world.observer.left_locked(fact.key) else "the account was not locked when it was last in this node"
-        )
+        observer = world.observer
+        true = observer.left_locked(fact.key) or observer.left_locked_of(fact.key)
+        return "" if true else "the account was not locked when it was last in this node"
     if fact.kind in (AlertKind.LOCKED, AlertKind.LOCKED_BY_OTHERS):
         return "" if account and account.locked else "the account is not locked"
     return ""

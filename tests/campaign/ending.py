@@ -250,7 +250,7 @@ class _Equality:
                     "locked_in_keeper" in told
                     and any(a.locked and address in a.addresses for a in self.accounts.values())
                 )
-                or ("locked_in_keeper" in told and self._left_locked(person, address))
+                or ("locked_in_keeper" in told and self.world.observer.left_locked_of(person))
                 or (told & {"failing"} and any(address in a.addresses for a in self._elsewhere()))
                 or (told & {"failing"} and address in self.spared.aliases)
             )
@@ -279,13 +279,6 @@ class _Equality:
             self.wrong(f"{who} has the address {account.email}", person, account.id)
         self._names(person, account)
         self._membership(person, account, conflict)
-
-    def _left_locked(self, person: str, address: str) -> bool:
-        """Whether an account of theirs, or with their address, left this node under somebody else's lock."""
-        observer = self.world.observer
-        gone = {one for one, owner in observer.ledger.owner.items() if owner == person and one not in self.accounts}
-        gone |= {a.id for a in self._elsewhere() if address in a.addresses}
-        return any(map(observer.left_locked, gone))
 
     def _protected(self, account: Account) -> bool:
         once = self.world.observer.ledger.shielded.get(account.id, set())

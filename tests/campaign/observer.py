@@ -306,6 +306,14 @@ class Observer:
         locked = here[-1:] == ["locked"] or self.shown_locked.get(keeper_id, False)
         return locked and keeper_id not in self.ledger.own_locks
 
+    def left_locked_of(self, person: str) -> bool:
+        """Whether an account of theirs, or with their address, left this node under somebody else's lock."""
+        accounts, address = self.keeper.accounts(), self.truth.address(person)
+        theirs = {one for one, owner in self.ledger.owner.items() if owner == person}
+        theirs |= {account.id for account in accounts.values() if address and address in account.addresses}
+        here = {account.id for account in accounts.values() if account.node == self.rules.node}
+        return any(map(self.left_locked, theirs - here))
+
     def _meddled(self, subject: str, was: Account | Team | None, now: Account | Team | None) -> None:
         ledger = self.ledger
         for sent in ledger.sent.values():

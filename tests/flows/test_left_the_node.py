@@ -104,3 +104,26 @@ def test_an_account_that_a_later_list_shows_was_not_removed_by_its_lock(world: W
     with world.state() as store:
         assert not {"gone", "vanished"} & store.outcomes_of_locks(BEGINNING).keys()
         assert bool(store.seen_locked(account_id))
+
+
+@pytest.mark.parametrize("shown", [True, False], ids=["the list shows them", "gone"])
+def test_a_lock_that_removes_a_member_is_alerted_where_the_list_bears_it_out(world: World, shown: bool) -> None:
+    """Though the kind's canary had passed, and nothing failed."""
+    told = world.folder / "told.json"
+    world.safety |= dict.fromkeys(("max_deactivations", "max_reactivations"), "1000")
+    world.write_settings(notify=f'[notify]\ncommand = ["/bin/sh", "-c", "cat >> {told}"]\n')
+    _, ids = fill(world, 12)
+    world.run("apply")
+    accept(world)
+    world.run("resync")
+    for change in (world.jumpcloud.suspend, world.jumpcloud.activate):
+        change(ids[1])
+        world.run("apply")
+    world.jumpcloud.suspend(ids[1])
+    key = account(world, ids[1]).id
+    if shown:
+        world.back.faults.add(status(404), target=f"/Users/{key}", method="GET")
+    else:
+        hide(world, key)
+    world.run("apply", expect=None)
+    assert ("kind_stopped" in told.read_text()) is not shown

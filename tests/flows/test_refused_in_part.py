@@ -183,3 +183,15 @@ def test_newcomers_whom_keeper_never_shows_keep_nobody_else_out(world: World, mo
         inside.later(minutes=5)
         inside.run()
     assert {"p0@example.com", "p1@example.com"} <= {one.email for one in world.keeper.accounts().values()}
+
+
+def test_an_unlocking_that_is_refused_with_404_while_the_account_is_listed_is_told(world: World) -> None:
+    """Only of whoever is gone it is no failure: they are created anew."""
+    _, ids = at_work(world)
+    world.jumpcloud.suspend(ids[1])
+    world.run("apply")
+    world.jumpcloud.activate(ids[1])
+    world.back.faults.add(status(404), target=f"/Users/{account(world, ids[1]).id}", method="PATCH")
+    for _ in range(2):
+        world.run("apply", expect=5)
+    assert account(world, ids[1]).email in json.dumps(json.loads(world.run("status", "--json").stdout)["failing"])

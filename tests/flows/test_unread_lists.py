@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.simulator.faults import status
 from tests.flows.test_telling import beats, filled, notifying
-from tests.inside import accept
+from tests.inside import accept, account, fill
 from tests.receiver import Receiver
 from tests.stage import World
 
@@ -181,3 +181,29 @@ def test_a_saved_plan_is_not_said_to_be_no_longer_due(world: World) -> None:
     world.front.faults.clear()
     world.run("apply")
     assert active(world) == 0
+
+
+def test_a_list_that_stays_refused_keeps_nobody_from_reviewing_the_first_plan(world: World) -> None:
+    """A role may lack the right to it for good: whoever left then waited for another review each time."""
+    world.safety["first_run"] = '"review"'
+    world.write_settings()
+    world.front.faults.add(status(403), target="/api/v2/usergroups")
+    _, ids = fill(world, 12)
+    world.run("plan", "--save", "first.json")
+    world.run("apply", "--plan", "first.json", expect=5)
+    accept(world)
+    world.jumpcloud.suspend(ids[1])
+    world.run("apply", expect=5)
+    assert not account(world, ids[1]).active
+
+
+def test_the_limits_on_giving_count_while_a_list_stays_refused(world: World) -> None:
+    world.safety |= {"max_creations": "1", "always_allow": "1"}
+    world.write_settings()
+    world.front.faults.add(status(403), target="/api/v2/usergroups")
+    fill(world, 12)
+    world.run("apply", expect=5)
+    group = world.group("New")
+    for number in range(20):
+        world.person(f"q{number}", group)
+    assert "max_creations" in world.run("apply", expect=4).stdout
