@@ -116,8 +116,9 @@ class View:
     leavers: frozenset[str] = frozenset()
     unlock: bool = False
     first: bool = True
-    people: int = 0
+    people: int = 0  # accounts there ever were when Keeper was listed for the plan
     listed: int = 0  # the tick at which Keeper's users were listed last
+    wrote: bool = False  # whether it has sent anything
     adoptable: set[str] = field(default_factory=set)  # accounts that a first plan takes over as it began
     unlocked: set[str] = field(default_factory=set)  # accounts that this cycle has unlocked
     unasked: set[str] = field(default_factory=set)  # accounts of whom Keeper did what nobody asked for
@@ -589,11 +590,14 @@ class Observer:
         if asked.method == "GET":
             if asked.path.endswith("/Users") and "startIndex=1&" in asked.target:
                 self.view.listed = self.latest.listed = self.tick
+                # Who came between the beginning and the list may be managed, and counts in the percentages.
+                self.view.people = self.view.people if self.view.wrote else len(self.ledger.known)
                 self.shown_locked |= {
                     k: a.locked for k, a in self.keeper.accounts().items() if a.node == self.rules.node
                 }
             return
         self.asked = asked
+        self.view.wrote = True
         self._journalled(asked, answer, effects, row, store)
         if store:
             self.linked(store)

@@ -10,7 +10,7 @@ from reconciler.simulator.service import Request, Response
 from tests.campaign import decisions as campaign_decisions
 from tests.campaign.ending import ending
 from tests.campaign.rules import NODES
-from tests.campaign.scenes import SCIM, cycle, group, person, teams_of
+from tests.campaign.scenes import SCIM, cycle, group, person, suspend, teams_of
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
 
@@ -371,6 +371,22 @@ def test_an_account_that_came_after_the_last_list_is_known_to_nobody(world: Worl
     cycle(world)
     assert world.keeper.account("ada@example.com").external_id == ada
     assert "conflict" in cycle(world, resync=True)
+
+
+def test_who_is_added_before_keeper_is_listed_counts_in_the_percentages(world: World) -> None:
+    people = [person(world, name) for name in ("ada", "bob", "cy", "dan", "eve")]
+    cycle(world)
+    person(world, "fay")
+
+    def added() -> str:
+        world.admin_changed(world.keeper.add_user("fay@example.com"))
+        return "fay is added in Keeper"
+
+    world.interludes = [(1, added)]
+    suspend(world, *people[:2])
+    cycle(world, resync=True)
+    left = {account.email for account in world.keeper.accounts().values() if account.active}
+    assert not left & {"ada@example.com", "bob@example.com"} and "fay@example.com" in left
 
 
 def readdressed_by_hand(world: World, account: str, name: str) -> None:
