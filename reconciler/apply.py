@@ -34,7 +34,7 @@ from reconciler.plan import PHASES, Change, Kind, Notice, NoticeKind, Operation,
 from reconciler.promise import joined, left_node_words
 from reconciler.rows import GONE, UNASKED, UNCONFIRMED, VANISHED, State
 from reconciler.safety import MOST_VANISHED
-from reconciler.snapshot import after_team, after_user, gone
+from reconciler.snapshot import after_team, after_user, gone, superseded
 from reconciler.tasks import together
 
 if TYPE_CHECKING:
@@ -660,8 +660,9 @@ class _Run:
 
     def _keep(self, number: int, result: Result, account: Account) -> None:
         former = self.account_of.get(account.jumpcloud_id) if account.jumpcloud_id else None
-        drop = [former] if former and former != account.keeper_id else []
-        self._record(number, result, accounts=[account], drop_accounts=drop)
+        other = self.journal.account(former) if former and former != account.keeper_id else None
+        left = [superseded(other, self.clock())] if other is not None else []
+        self._record(number, result, accounts=[account, *left])
 
     def _vanished(self, number: int, op: Operation) -> bool:
         """Record that an account is gone after Keeper took its lock.
@@ -793,7 +794,6 @@ class _Run:
         *,
         accounts: Sequence[Account] = (),
         teams: Sequence[Team] = (),
-        drop_accounts: Sequence[str] = (),
         drop_teams: Sequence[str] = (),
     ) -> None:
         try:
@@ -805,7 +805,6 @@ class _Run:
                 result.error,
                 accounts=accounts,
                 teams=teams,
-                drop_accounts=drop_accounts,
                 drop_teams=drop_teams,
             )
         except Exception as error:

@@ -43,8 +43,8 @@ def is_theirs(op: Operation, made: KeeperUser, known: Account | None, *, listed:
     by the rule `adopted` takes an account that a person agreed to, unless it is managed for somebody else.
     """
     person = op.subject.jumpcloud_id
-    if known is not None and known.managed:
-        return known.jumpcloud_id == person
+    if known is not None and (known.managed or known.owned_once):
+        return person in (known.jumpcloud_id, known.owned_once)
     if op.rule is Rule.ADOPTED:
         return True
     external = made.attributes.get(EXTERNAL_ID, "")

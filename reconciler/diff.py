@@ -201,7 +201,9 @@ class _Diff(TeamRules):
         if self.focus is None:
             unclear = remembered(self.before.unclear, self.quarantined, self.now)
             return replace(self.before, accounts=self.match.accounts, teams=self.match.teams, unclear=unclear)
-        mine = {k: a for k, a in self.match.accounts.items() if not self.focus.isdisjoint((a.jumpcloud_id, k))}
+        before = {k: a.jumpcloud_id for k, a in self.before.accounts.items()}  # what an account is left of has no owner
+        accounts = self.match.accounts.items()
+        mine = {k: a for k, a in accounts if not self.focus.isdisjoint((a.jumpcloud_id, k, before.get(k, "")))}
         others = {k: a for k, a in self.before.accounts.items() if self.focus.isdisjoint((a.jumpcloud_id, k))}
         return replace(self.before, accounts={**others, **mine})
 

@@ -33,6 +33,7 @@ from reconciler.model import (
 from reconciler.pairs import Match, tied_to_another
 from reconciler.pilot import misnamed, remembered
 from reconciler.policy import Policy
+from reconciler.snapshot import superseded
 
 
 def protection(policy: Policy, user: User | None, account: Account | None) -> str:
@@ -63,6 +64,7 @@ def same(attribute: str, left: str, right: str) -> bool:
 def match(directory: Directory, snapshot: Snapshot, policy: Policy, now: datetime) -> Match:
     """Pair both sides. The accounts and teams in the result also carry what every completed read teaches: since when
     a person or a group is out of scope, who is protected or in the pilot, which memberships are JumpCloud's wish."""
+    snapshot = _returned(directory, snapshot, policy, now)
     result = Match(dict(snapshot.accounts), dict(snapshot.teams))
     _Users(result, directory, snapshot, policy, now).pair()
     match_teams(result, directory, snapshot, policy)
@@ -74,6 +76,31 @@ def has_left(user: User) -> bool:
     """Whether JumpCloud says that this user should not be able to use Keeper; of a staged user or a state that we
     don't know, it says nothing."""
     return user.status is Status.SUSPENDED or (not user.bound and user.status is Status.ACTIVE)
+
+
+def _returned(directory: Directory, snapshot: Snapshot, policy: Policy, now: datetime) -> Snapshot:
+    """Manage accounts again that show once more and whose owners have left meanwhile: each was ours until its owner
+    got another one, which is gone, and would stay open. A person agrees to the lock where it has somebody's address."""
+    back = [a for _, a in sorted(snapshot.accounts.items()) if a.owned_once and not (a.gone or a.takeover)]
+    held = {a.jumpcloud_id: a for a in snapshot.accounts.values() if a.managed and a.gone} if back else {}
+    again: dict[str, Account] = {}
+    for account in back:
+        owner = account.owned_once
+        user = directory.users.get(owner)
+        left = (user is None or has_left(user)) and not protection(policy, user, account)
+        if not left or owner not in held or tied_to_another(account, owner):
+            continue
+        other, address = held.pop(owner), alike_key(account.email)
+        again[other.keeper_id] = superseded(other, now)
+        again[account.keeper_id] = replace(
+            account,
+            standing=Standing.MANAGED,
+            jumpcloud_id=owner,
+            left_at=other.left_at or now,
+            pilot=other.pilot,
+            review_lock=any(one.belongs and alike_key(one.email) == address for one in directory.users.values()),
+        )
+    return replace(snapshot, accounts={**snapshot.accounts, **again}) if again else snapshot
 
 
 class _Users:
@@ -257,7 +284,7 @@ class _Users:
         )
         former = self.known.get(user.id)
         if former is not None:
-            self.result.accounts.pop(former.keeper_id, None)
+            self.result.accounts[former.keeper_id] = superseded(former, self.now)
         self.result.account_of[user.id] = account.keeper_id
         self.result.adopted.append(account.keeper_id)
 

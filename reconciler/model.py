@@ -343,6 +343,11 @@ class Account:
         return self.standing is Standing.MANAGED
 
     @property
+    def owned_once(self) -> str:
+        """The JumpCloud id of whoever had this account under our management until they got another; else empty."""
+        return self.asked.get(EXTERNAL_ID, "") if self.standing is Standing.UNMANAGED else ""
+
+    @property
     def bygone(self) -> bool:
         """Whether it is a mere memory: nobody manages it, and Keeper does not have it any more. It stands as last
         shown, so that a creation that meets it is not taken for a birth."""

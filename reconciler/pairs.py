@@ -29,7 +29,7 @@ class Match:
 def tied_to_another(account: Account, user_id: str) -> bool:
     """Whether the account is somebody else's: by what we know of it, or by the id that it shows."""
     external = account.shown.get(EXTERNAL_ID, "")
-    owners = {account.jumpcloud_id} if account.managed else set()
+    owners = {account.jumpcloud_id} if account.managed else {account.owned_once}
     if is_jumpcloud_id(external):
         owners.add(external)
     return bool(owners - {user_id, ""})

@@ -30,7 +30,7 @@ from reconciler.pairs import tied_to_another
 from reconciler.plan import Change, Kind, Operation, TeamRef
 from reconciler.promise import NOT_HERE
 from reconciler.rows import UNASKED, State
-from reconciler.snapshot import after_team, after_user, gone
+from reconciler.snapshot import after_team, after_user, gone, superseded
 from reconciler.waiting import told_by_inventory
 
 
@@ -71,7 +71,7 @@ def settle(
     may wait in the Pending Queue: it stays unknown, unless the inventory tells. A change of access that does not show
     within `PATIENCE` stays unknown.
     """
-    work = _Settlement(_with_own_locks(snapshot), former)
+    work = _Settlement(_with_own_locks(snapshot), former, now)
     outcomes: dict[int, Settled] = {}
     # Of several creations of one subject, the one whose names show is the one that arrived.
     for number, op, at in sorted(unknown, key=lambda row: not work.made(row[1])):
@@ -108,7 +108,8 @@ def _with_own_locks(snapshot: Snapshot) -> Snapshot:
 
 
 class _Settlement:
-    def __init__(self, snapshot: Snapshot, former: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, former: Snapshot, now: datetime) -> None:
+        self.now = now
         self.before = snapshot
         self.former = former
         self.refused_births = dict(snapshot.refused_births)
@@ -271,7 +272,7 @@ class _Settlement:
         if found is not None:
             former = [k for k, a in self.accounts.items() if a.jumpcloud_id == key and k != found.keeper_id]
             for keeper_id in former:
-                del self.accounts[keeper_id]
+                self.accounts[keeper_id] = superseded(self.accounts[keeper_id], self.now)
         return found
 
     def _linked(self, op: Operation) -> Account | None:

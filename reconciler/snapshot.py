@@ -16,6 +16,7 @@ from reconciler.model import (
     Membership,
     Snapshot,
     Standing,
+    Takeover,
     Team,
     normal,
 )
@@ -210,6 +211,27 @@ def _differ(shown: str, asked: str) -> bool:
 def gone(account: Account) -> Account:
     """Return the account after a lock that Keeper took, and after which it shows the account no more."""
     return replace(account, gone=True, active=False, locked_by_us=True, review_lock=False, memberships={})
+
+
+def superseded(account: Account, now: datetime) -> Account:
+    """Return what is left of somebody's account once they have another: a memory, so that a creation that meets it is
+    not taken for a birth. `asked` says whose it was, if it was managed."""
+    return replace(
+        account,
+        standing=Standing.UNMANAGED,
+        active=not account.was_locked,
+        jumpcloud_id="",
+        asked={EXTERNAL_ID: account.jumpcloud_id} if account.managed else {},
+        settled={},
+        memberships={} if account.gone else account.memberships,
+        missed_at=(account.missed_at or now) if account.gone else None,
+        locked_by_us=account.locked_by_us and not account.others_lock,
+        left_at=None,
+        pilot=frozenset(),
+        takeover=Takeover.NONE,
+        review_lock=False,
+        others_lock=False,
+    )
 
 
 def after_team(team: Team | None, op: Operation, reply: KeeperTeam | None, now: datetime) -> Team:

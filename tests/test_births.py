@@ -18,7 +18,7 @@ from reconciler.person import in_snapshot
 from reconciler.plan import Change, Kind, NoticeKind, Operation, Rule
 from reconciler.rows import State
 from reconciler.settle import NEVER, PATIENCE, TOO_EARLY, settle
-from reconciler.snapshot import observed
+from reconciler.snapshot import observed, superseded
 from reconciler.store import Store
 from tests.fakes import Keeper, Sure
 from tests.operations import op, ref, shown, shown_team
@@ -97,6 +97,7 @@ def outcomes(store: Store) -> list[tuple[Kind, State, str]]:
         stranger(gone=True, missed_at=NOW - HOUR),
         stranger(gone=True, missed_at=NOW - HOUR, active=False),
         stranger(gone=True, missed_at=NOW - HOUR, memberships={T9: Membership(ours=False, seen=True, shown=True)}),
+        superseded(account(EVE, gone=True, active=False), NOW - HOUR),
         account(EVE),
         account(EVE, active=False, locked_by_us=True),
         account(EVE, active=False, gone=True, others_lock=True),
@@ -117,6 +118,25 @@ def test_a_link_to_an_account_that_is_not_new_is_undone_at_once(store: Store, he
     assert held.email in done.notices[0].message and f"reconciler adopt {ADA.email}" in done.notices[0].message
     birth = store.snapshot().refused_births[ADA.id]
     assert birth == RefusedBirth(ADA.email, held.keeper_id, at=NOW) and ADA.id not in store.snapshot().failures
+
+
+def test_who_is_created_anew_leaves_the_memory_of_the_former_account(store: Store) -> None:
+    former = account(ADA, gone=True, active=False, missed_at=NOW - HOUR)
+    keeper = node()
+    keeper.shows[ADA.email] = shown(account(ADA, keeper_id="k9"))
+    applied(store, keeper, snapshot([former], [team(ENG)]), JOINS)
+    held = store.snapshot().accounts
+    assert held[former.keeper_id] == superseded(former, NOW) and held[former.keeper_id].owned_once == ADA.id
+    assert held["k9"].managed and held["k9"].jumpcloud_id == ADA.id
+
+
+def test_who_gets_their_own_former_account_back_is_linked_to_it(store: Store) -> None:
+    former = superseded(account(ADA, keeper_id="k9", gone=True, active=False), NOW - HOUR)
+    keeper = node(former)
+    keeper.shows[ADA.email] = linked(former, active=True)
+    applied(store, keeper, snapshot([former, account(ADA, gone=True, active=False)], [team(ENG)]), JOINS)
+    assert outcomes(store) == [(Kind.CREATE_USER, State.DONE, "done")]
+    assert {k: one.managed for k, one in store.snapshot().accounts.items()} == {"k9": True, "k0001": False}
 
 
 def test_an_account_that_kept_its_own_is_left_alone(store: Store) -> None:

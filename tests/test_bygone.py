@@ -8,11 +8,13 @@ import pytest
 from reconciler.cycle import look_back
 from reconciler.decisions import adopt
 from reconciler.metrics import measure
-from reconciler.model import Membership, Snapshot, Standing
+from reconciler.model import Account, Directory, Membership, Snapshot, Standing, Status, Takeover
 from reconciler.person import in_snapshot
+from reconciler.plan import NoticeKind
 from reconciler.policy import Policy, TeamPolicy
 from reconciler.reading import _ids_of_interest
 from reconciler.report.teams import document
+from reconciler.snapshot import superseded
 from reconciler.standing import Standing as Stands
 from reconciler.store import Store
 from tests.world import MEMBER, NOW, account, decide, directory, group, jc, snapshot, team, user
@@ -71,3 +73,64 @@ def test_a_person_can_not_adopt_it_nor_sees_it(tmp_path: Path) -> None:
         assert "0 Keeper users will be taken over" in adopt(store, NOW, "root", "")
         assert "0 Keeper teams that we do not manage" in adopt(store, NOW, "root", "", team="Group 8")
         assert not look_back(store, "lost@example.com", "offline").snapshot.accounts
+
+
+# -- the former account of somebody who has another ------------------------------------------------------------------
+
+ZOE = user(4, direct=True)
+BACK = replace(superseded(account(ADA, keeper_id="k9", gone=True, active=False), NOW), gone=False, missed_at=None)
+OTHER = account(ADA, gone=True, active=False, locked_by_us=True, left_at=NOW)
+
+
+def locks(wanted: Directory, *held: Account) -> list[tuple[str, str]]:
+    made = decide(wanted, snapshot([*held, account(ZOE)]))
+    return [(one.kind.value, one.subject.keeper_id) for one in made.plan.operations]
+
+
+@pytest.mark.parametrize("address", ["ada@example.com", ZOE.email])
+@pytest.mark.parametrize("shown_id", [ADA.id, ""])
+def test_the_former_account_of_a_leaver_is_locked_once_it_is_back(address: str, shown_id: str) -> None:
+    """Under an address that is by now that of somebody in scope a person agrees to it, who may have been given it."""
+    back = replace(BACK, shown={**BACK.shown, "userName": address, "externalId": shown_id})
+    for wanted in (directory([ZOE]), directory([ZOE, user(1, status=Status.SUSPENDED)])):
+        assert locks(wanted, back, OTHER) == [("deactivate_user", "k9")]
+        learnt = decide(wanted, snapshot([back, OTHER, account(ZOE)])).snapshot.accounts
+        assert learnt["k9"].managed and learnt["k9"].jumpcloud_id == ADA.id
+        assert learnt["k9"].review_lock is (address == ZOE.email)
+        assert learnt[OTHER.keeper_id].bygone and learnt[OTHER.keeper_id].locked_by_us
+
+
+def test_it_stays_whosever_it_is_where_its_owner_is_in_scope_or_has_the_other_account() -> None:
+    staged = user(1, status=Status.STAGED)
+    for wanted, held in (
+        (directory([ZOE]), [BACK, replace(OTHER, gone=False)]),
+        (directory([ZOE]), [replace(BACK, gone=True), OTHER]),
+        (directory([ZOE, replace(staged, direct=True)]), [BACK, OTHER]),
+        (directory([ZOE]), [replace(BACK, shown={**BACK.shown, "externalId": jc(7)}), OTHER]),
+        (directory([ZOE]), [replace(BACK, asked={}), OTHER]),
+        (directory([ZOE]), [replace(BACK, takeover=Takeover.BY_ADDRESS, shown={"userName": ZOE.email}), OTHER]),
+    ):
+        assert not [one for one in locks(wanted, *held) if one[1] == "k9"]
+
+
+def test_it_is_given_to_nobody_else_whose_address_it_has() -> None:
+    back = replace(BACK, shown={"userName": ZOE.email, "externalId": ""})
+    made = decide(directory([ADA, ZOE]), snapshot([back, account(ADA)]))
+    assert not made.plan.operations and not made.snapshot.accounts["k9"].managed
+    assert [one.kind for one in made.plan.notices if one.subject.jumpcloud_id == ZOE.id] == [NoticeKind.CONFLICT]
+
+
+@pytest.mark.parametrize(
+    ("held", "active", "locked_by_us"),
+    [
+        (account(ADA, gone=True, active=False), True, False),
+        (account(ADA, gone=True, active=False, others_lock=True), False, False),
+        (account(ADA, gone=True, active=False, locked_by_us=True), False, True),
+    ],
+)
+def test_what_is_left_of_an_account_stands_as_it_was_last_shown(
+    held: Account, active: bool, locked_by_us: bool
+) -> None:
+    left = superseded(held, NOW)
+    assert left.bygone and (left.active, left.locked_by_us) == (active, locked_by_us) and left.missed_at == NOW
+    assert left.locked_by_others == held.locked_by_others and left.owned_once == ADA.id

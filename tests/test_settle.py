@@ -194,7 +194,8 @@ def test_who_was_created_anew_has_one_account_and_not_the_former_one_too() -> No
     former = account(ADA, keeper_id="old", gone=True, active=False)
     found = stranger().accounts
     _, after = settled(op(Kind.CREATE_USER, ADA), replace(stranger(), accounts={"old": former, **found}))
-    assert list(after.accounts) == ["k0001"]
+    assert [key for key, one in after.accounts.items() if one.managed] == ["k0001"]
+    assert after.accounts["old"].bygone and after.accounts["old"].owned_once == ADA.id
 
 
 def test_who_is_found_as_they_were_created_perhaps_has_the_teams_that_do_not_show() -> None:

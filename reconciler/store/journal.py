@@ -272,14 +272,13 @@ class Journal(Snapshots):
         *,
         accounts: Iterable[Account] = (),
         teams: Iterable[Team] = (),
-        drop_accounts: Iterable[str] = (),
         drop_teams: Iterable[str] = (),
     ) -> None:
         """Record what became of an operation, together with its effect on the snapshot (as for `put`)."""
         with self._tx():
             row = {"state": state.value, "finished_at": time_text(at), "outcome": outcome, "error": error}
             self._update("operations", operation_id, row)
-            self._put(accounts, teams, drop_accounts, drop_teams)
+            self._put(accounts, teams, (), drop_teams)
 
     def record_refused(
         self, operation_id: int, at: datetime, words: str, keeper_id: str, undo: Operation | None, *, sent: bool

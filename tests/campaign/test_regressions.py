@@ -389,6 +389,26 @@ def test_who_is_added_before_keeper_is_listed_counts_in_the_percentages(world: W
     assert not left & {"ada@example.com", "bob@example.com"} and "fay@example.com" in left
 
 
+def test_the_former_account_of_a_leaver_is_locked_once_it_is_back_in_the_node(world: World) -> None:
+    cleo = person(world, "cleo")
+    person(world, "bob")
+    cycle(world)
+    account = world.keeper.account("cleo@example.com").id
+    world.keeper.move_user_to_other_node(account, NODES[1])
+    world.admin_changed(account)
+    world.jumpcloud.update_user(cleo, email="hugo@example.com")
+    world.admin_changed()
+    cycle(world, resync=True)
+    world.jumpcloud.delete_user(cleo)
+    world.admin_changed()
+    cycle(world)
+    world.keeper.move_user_to_other_node(account, NODES[0])
+    world.admin_changed(account)
+    ending(world, random.Random(1))
+    back = world.keeper.accounts().get(account)
+    assert back is None or not back.active
+
+
 def readdressed_by_hand(world: World, account: str, name: str) -> None:
     world.keeper.change_email(account, f"{name}@example.com", keep_alias=False)
     world.admin_changed(account)
