@@ -172,10 +172,12 @@ def _owner(team: Team) -> str:
 
 
 def _succeed(result: Match, group: Group, former: list[Team], gone: Collection[str]) -> None:
-    """Give the group the managed team of its name, once the group that had the team is gone."""
-    held = [team for team in former if team.jumpcloud_id not in gone]
+    """Give the group the managed team of its name, once the group that had the team is gone; likewise the group whose
+    id the team bears, which may have taken it over after a copy of the state file was made."""
+    held = [(t, owner) for t in former for owner in (t.jumpcloud_id, _owner(t)) if owner not in {*gone, group.id}]
+    held = [(team, owner) for team, owner in held if owner == team.jumpcloud_id or is_jumpcloud_id(owner)]
     if held:
-        result.team_conflicts[group.id] = _held_for(group, held[0], held[0].jumpcloud_id)
+        result.team_conflicts[group.id] = _held_for(group, *held[0])
     elif len(former) > 1:
         result.team_conflicts[group.id] = (
             f"{len(former)} Keeper teams of groups that are gone have this name; nothing was queued and nobody added. "

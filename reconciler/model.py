@@ -538,10 +538,11 @@ class Snapshot:
 
     @property
     def groups_with_teams(self) -> dict[str, frozenset[str]]:
-        """The names of our teams, by the id of the JumpCloud group."""
+        """The names of our teams, by the id of the JumpCloud group, and by another one that the team bears."""
         names: dict[str, frozenset[str]] = {}
         for team in self.teams.values():
             if team.managed and not team.gone and team.jumpcloud_id:
                 mine = {team.name, team.asked.get(DISPLAY_NAME, "")} - {""}
-                names[team.jumpcloud_id] = names.get(team.jumpcloud_id, frozenset()) | mine
+                for owner in {team.jumpcloud_id, *filter(is_jumpcloud_id, [team.shown.get(EXTERNAL_ID, "")])}:
+                    names[owner] = names.get(owner, frozenset()) | mine
         return names

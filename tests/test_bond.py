@@ -201,6 +201,19 @@ def test_a_team_is_taken_over_only_once_its_group_is_gone() -> None:
     assert [op.kind for op in gone.plan.operations] == [Kind.RENAME_TEAM]
 
 
+def test_a_team_that_bears_the_id_of_yet_another_group_waits_for_the_end_of_both() -> None:
+    """As after an old copy of the state file was restored: another group had taken the team over by then."""
+    between = group(7, "Sales")
+    held = snapshot([], [replace(team(OLD), shown={**team(OLD).shown, "externalId": between.id})])
+    made = decide(directory([], [NEW], gone=[OLD]), held)
+    assert made.plan.operations == () and between.id in conflicts(made)["Sales"]
+    assert {OLD.id, between.id} == held.groups_with_teams.keys()
+    gone = decide(directory([], [NEW], gone=[OLD, between]), held)
+    assert gone.snapshot.teams["t0009"].jumpcloud_id == NEW.id and conflicts(gone) == {}
+    back = decide(directory([], [between], gone=[OLD]), held)
+    assert back.snapshot.teams["t0009"].jumpcloud_id == between.id and conflicts(back) == {}
+
+
 def test_a_team_that_was_renamed_in_keeper_is_its_groups_still() -> None:
     renamed = replace(team(OLD), asked=dict(team(OLD).shown), shown={**team(OLD).shown, "displayName": "Finance"})
     told = conflicts(decide(directory([], [NEW]), snapshot([], [renamed])))["Sales"]
