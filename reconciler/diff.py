@@ -384,6 +384,8 @@ class _Diff(TeamRules):
             if undo is not None:
                 self.pilots.add(undo.subject.key)
                 self.operations.append(undo)
+                # Another group may have been refused with the same team; what is due by then the next cycle undoes.
+                changed.add(refused.keeper_id)
 
     def _teams_of(self, account: Account) -> frozenset[str]:
         """The Keeper ids of the teams that the account's own user is to have, all where that is not clear."""

@@ -11,7 +11,7 @@ from reconciler import keeper as scim
 from reconciler.apply import Applied, apply
 from reconciler.births import LINKED
 from reconciler.model import Group, KeeperTeam, OddRecord, RefusedTeam, Snapshot, Standing, Team
-from reconciler.plan import Kind, NoticeKind, Operation, Rule
+from reconciler.plan import Change, Kind, NoticeKind, Operation, Rule
 from reconciler.rows import State
 from reconciler.settle import settle
 from reconciler.store import Store
@@ -150,6 +150,15 @@ def test_a_person_may_give_the_other_team_to_the_group(store: Store) -> None:
     assert 'reconciler adopt --team "NAME"' in done.notices[0].message
     decided = replace(store.snapshot(), teams={"t0005": stranger(takeover=True)})
     assert planned(decided, VAULT) == [(Kind.RENAME_TEAM, Rule.GROUP_RENAMED)]
+
+
+def test_a_team_that_two_groups_were_refused_with_is_given_back_once() -> None:
+    changes = (Change("displayName", "Vault", "VAULT"),)
+    undo = team_op(Kind.RENAME_TEAM, VAULT, rule=Rule.UNDONE, changes=changes)
+    undo = replace(undo, subject=replace(undo.subject, jumpcloud_id="", keeper_id="t0005"))
+    refused = {one.id: RefusedTeam(one.name, "t0005", "because", undo, NOW) for one in (VAULT, SALES)}
+    held = snapshot([], [stranger(shown={"displayName": "Vault"})], refused_teams=refused)
+    assert planned(held, VAULT, SALES) == [(Kind.RENAME_TEAM, Rule.UNDONE)]
 
 
 # -- a queueing without an answer -----------------------------------------------------------------------------------
