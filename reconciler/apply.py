@@ -745,8 +745,11 @@ class _Run:
 
     def _team_before(self, keeper_id: str) -> tuple[Team | None, bool]:
         """The team as it was before a queueing met it, None where it has no row; and whether a list had shown a record
-        of it that is no row."""
-        return self.journal.team(keeper_id) or self.listed_teams.get(keeper_id), keeper_id in self.odd
+        of it that is no row. What counts is as for accounts, see `_before`."""
+        known = self.journal.team(keeper_id)
+        if keeper_id not in self.listed_teams and not (known is not None and known.managed):
+            return None, keeper_id in self.odd
+        return known or self.listed_teams[keeper_id], keeper_id in self.odd
 
     def _is_ours(self, keeper_id: str) -> bool:
         account = self.journal.account(keeper_id)

@@ -113,6 +113,28 @@ def test_a_new_team_and_one_that_was_the_groups_are_the_groups(store: Store) -> 
         assert outcomes(store)[-1] == (Kind.QUEUE_TEAM, State.DONE, "done")
 
 
+def test_a_team_that_another_run_lists_while_it_is_queued_is_new(store: Store) -> None:
+    """Only what the plan was made from counts, and whose team it is by now."""
+    made = KeeperTeam("t0009", {"displayName": "vault"})  # on a Keeper that shows no ids
+    listed_meanwhile = Team("t0009", Standing.UNMANAGED, shown=made.attributes, seen=True)
+    for row, state in (
+        (listed_meanwhile, State.DONE),
+        (replace(listed_meanwhile, standing=Standing.MANAGED, jumpcloud_id=SALES.id), State.FAILED),
+    ):
+        keeper = Keeper()
+
+        async def queue_team(name: str, external_id: str, row: Team = row, keeper: Keeper = keeper) -> KeeperTeam:
+            store.put([], [row])
+            keeper.teams[made.id] = made
+            return made
+
+        keeper.queue_team = queue_team  # type: ignore[method-assign]
+        applied(store, keeper, snapshot([]), QUEUE)
+        assert [state for kind, state, _ in outcomes(store) if kind is Kind.QUEUE_TEAM][-1] is state
+        owner = VAULT if state is State.DONE else SALES
+        assert store.snapshot().teams[made.id].jumpcloud_id == owner.id
+
+
 def test_an_undo_that_fails_is_sent_by_the_next_cycle_and_the_id_links_nothing_meanwhile(store: Store) -> None:
     held, keeper = stranger(), Keeper()
     keeper.shows["vault"] = linked(held)
