@@ -17,6 +17,7 @@ from reconciler.model import (
     Snapshot,
     Team,
     has_ended,
+    is_jumpcloud_id,
     normal,
 )
 from reconciler.plan import Cause, Change, Kind, Operation, Rule, Subject
@@ -27,7 +28,9 @@ def is_theirs(group_id: str, made: KeeperTeam, known: Team | None, *, listed: bo
 
     `known` is the team's row in the snapshot. `listed`: a list has shown a record of the team that is no row.
     """
-    if made.attributes.get(EXTERNAL_ID, "") not in ("", group_id):
+    external = normal(made.attributes.get(EXTERNAL_ID, ""))
+    # What is no JumpCloud id is what Keeper made of ours: it may make ids of its own.
+    if is_jumpcloud_id(external) and external != group_id:
         return False
     return not listed if known is None else is_tied(known, group_id)
 
@@ -46,7 +49,7 @@ def undoing(op: Operation, made: KeeperTeam, known: Team | None) -> Operation | 
     changes = []
     for attribute in TEAM_ATTRIBUTES:
         have, was = made.attributes.get(attribute, ""), before.get(attribute, "")
-        ours = known is not None or (attribute == EXTERNAL_ID and have == op.subject.jumpcloud_id)
+        ours = known is not None or (attribute == EXTERNAL_ID and normal(have) == op.subject.jumpcloud_id)
         if ours and attribute not in made.unreadable and normal(have) != normal(was):
             changes.append(Change(attribute, have, was))
     if not changes:

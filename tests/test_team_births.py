@@ -135,6 +135,27 @@ def test_a_team_that_another_run_lists_while_it_is_queued_is_new(store: Store) -
         assert store.snapshot().teams[made.id].jumpcloud_id == owner.id
 
 
+@pytest.mark.parametrize("external", ["", "kpr-42", f"{VAULT.id} "])
+def test_whatever_id_keeper_makes_of_ours_a_new_team_is_the_groups(store: Store, external: str) -> None:
+    keeper = Keeper()
+    keeper.shows["vault"] = KeeperTeam("t0005", {"displayName": "vault", "externalId": external})
+    applied(store, keeper, snapshot([]), QUEUE)
+    assert store.snapshot().teams["t0005"].jumpcloud_id == VAULT.id
+    assert outcomes(store) == [(Kind.QUEUE_TEAM, State.DONE, "done")]
+    assert not planned(store.snapshot(), VAULT), "what Keeper made of the id is in line"
+
+
+def test_the_id_of_another_group_is_known_whatever_blanks_keeper_adds(store: Store) -> None:
+    keeper = Keeper()
+    keeper.shows["vault"] = KeeperTeam("t0005", {"displayName": "vault", "externalId": f"{SALES.id} "})
+    applied(store, keeper, snapshot([]), QUEUE)
+    assert outcomes(store) == [(Kind.QUEUE_TEAM, State.FAILED, LINKED)]
+    keeper = Keeper()
+    keeper.shows["vault"] = keeper.teams["t0005"] = KeeperTeam("t0005", {"externalId": f"{VAULT.id} "})
+    applied(store, keeper, snapshot([], odd=(OddRecord("team", "vault", "t0005", fields=("members",)),)), QUEUE)
+    assert not keeper.teams["t0005"].attributes["externalId"], "ours is taken back"
+
+
 def test_an_undo_that_fails_is_sent_by_the_next_cycle_and_the_id_links_nothing_meanwhile(store: Store) -> None:
     held, keeper = stranger(), Keeper()
     keeper.shows["vault"] = linked(held)
