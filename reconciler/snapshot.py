@@ -178,8 +178,10 @@ def after_user(
     settled |= {a: told[a] for a in asked if a in told}
     memberships = dict(account.memberships)
     # A creation that Keeper linked to an account of somebody's making may have left that its teams, like its names.
-    linked = op.kind is Kind.CREATE_USER and any(
-        _differ(told.get(a, ""), asked[a]) for a in asked if a not in (USER_NAME, EXTERNAL_ID)
+    # Nobody new is created locked.
+    linked = op.kind is Kind.CREATE_USER and (
+        not account.active
+        or any(_differ(told.get(a, ""), asked[a]) for a in asked if a not in (USER_NAME, EXTERNAL_ID))
     )
     for team in op.add:
         team_id = teams[team.key]

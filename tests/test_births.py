@@ -167,6 +167,19 @@ def test_a_new_account_with_the_same_address_is_born(store: Store, address: str)
     assert outcomes(store) == [(Kind.CREATE_USER, State.DONE, "done")]
 
 
+def test_an_account_that_a_creation_is_answered_with_locked_was_not_given_its_teams(store: Store) -> None:
+    """Nobody new is created locked: somebody made it after the list, and it has the teams that it shows."""
+    keeper = node()
+    keeper.shows[ADA.email] = replace(shown(account(ADA)), active=False)
+    applied(store, keeper, snapshot([], [team(ENG)]), JOINS)
+    made = store.snapshot().accounts["k0001"]
+    assert made.jumpcloud_id == ADA.id and not made.locked_by_us
+    opened = replace(made, active=True)
+    member = replace(ADA, groups=frozenset({ENG.id}))
+    again = decide(directory([member], [ENG]), snapshot([opened], [team(ENG)])).plan.operations
+    assert [one.add for one in again] == [JOINS.add]
+
+
 def test_an_account_that_another_run_lists_while_its_creation_is_on_its_way_is_born(store: Store) -> None:
     class Meanwhile(Sure):
         async def of(self, op: Operation) -> Finding:
