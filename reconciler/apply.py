@@ -106,7 +106,8 @@ async def apply(
     progress: Callable[[int, int], None] | None = None,
     stopping: Callable[[], str] = lambda: "",
 ) -> Applied:
-    """Send the operations, each given with its journal id; leavers first, then teams, then everybody else.
+    """Send the operations, each given with its journal id; leavers first, then teams, then everybody else. What
+    gives an id to a team or an account that is there goes before what makes one.
 
     `confirmation` reads again what each rests on. `mark` is the moment at which the snapshot was read: whoever was
     changed by another cycle since is put off. `agreed` are the operations to which a person has agreed. One failed
@@ -179,9 +180,12 @@ class _Run:
 
     async def all(self) -> None:
         for kinds in PHASES:
-            await together(self._in_turn(number, op) for number, op in self.operations if op.kind in kinds)
-            if self.broken is not None:
-                raise self.broken
+            due = [(number, op) for number, op in self.operations if op.kind in kinds]
+            # An id that is written later would hide whom a creation without an answer was linked to.
+            for first in (True, False):
+                await together(self._in_turn(number, op) for number, op in due if _writes_id(op) is first)
+                if self.broken is not None:
+                    raise self.broken
 
     async def _in_turn(self, number: int, op: Operation) -> None:
         """Carry an operation out once a worker, its subject and its kind are free; a canary goes alone in its kind.
@@ -828,6 +832,12 @@ class _Run:
                 self._record(
                     number, Result(op, State.PUT_OFF, "put_off", self.applied.stopped or "the apply was stopped")
                 )
+
+
+def _writes_id(op: Operation) -> bool:
+    """Whether an operation gives an id to an account or team that is there."""
+    makes = op.kind in (Kind.CREATE_USER, Kind.QUEUE_TEAM)
+    return not makes and any(change.attribute == EXTERNAL_ID for change in op.changes)
 
 
 def _access_of(op: Operation) -> Operation | None:

@@ -91,6 +91,17 @@ def test_leavers_go_first_then_teams_then_everybody_else(store: Store) -> None:
     ]
 
 
+def test_what_writes_an_id_goes_before_what_may_be_linked(store: Store) -> None:
+    """Written later, it would hide whom a creation without an answer was linked to."""
+    keeper, tie = node(), Change("externalId", "", "x")
+    keeper.teams["t0006"] = shown_team(group(6))
+    tied = op(Kind.UPDATE_USER, ADA, changes=(tie,))
+    queue, rename = team_op(Kind.QUEUE_TEAM, group(7)), team_op(Kind.RENAME_TEAM, group(6))
+    held = replace(PEOPLE, teams={"t0006": team(group(6))})
+    applied(store, keeper, op(Kind.CREATE_USER, user(7)), tied, queue, rename, held=held)
+    assert [subject for _, subject in keeper.sent] == ["t0006", "Group 7", "k0001", "u7@example.com"]
+
+
 def test_the_journal_says_which_teams_are_in_a_request_before_it_is_sent(store: Store) -> None:
     keeper = node()
     keeper.errors["Group 7"] = [scim.Unanswered("Group 7", "queued", uncertain=True)]

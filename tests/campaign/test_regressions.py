@@ -350,6 +350,23 @@ def test_a_conflict_about_a_persons_address_leaves_them_their_account(world: Wor
     ending(world, random.Random(1))
 
 
+def test_an_adoption_hides_no_link_of_a_creation_that_was_not_answered(world: World) -> None:
+    """Else whose account it is would keep the teams of whom it was linked to."""
+    world.keeper.set_dialect(links_aliases=True)
+    sales = group(world, "Sales")
+    person(world, "ada")
+    account = world.keeper.add_user("ada@example.com")
+    for address in ("bob@example.com", "ada@example.com"):
+        world.keeper.change_email(account, address)
+    world.admin_changed(account)
+    person(world, "bob", sales)
+    cycle(world, {f"POST {SCIM}/Users": "late_timeout"}, resync=True)
+    assert teams_of(world, "ada") == {"Sales"}
+    ending(world, random.Random(1))
+    assert teams_of(world, "ada") == set()
+    assert not world.observer.violations
+
+
 def test_a_resync_of_one_person_ties_nobody_else_to_an_account(world: World) -> None:
     person(world, "ada")
     person(world, "bob")
