@@ -236,6 +236,8 @@ class _Equality:
             if not told and (account is None or account.locked):
                 self.wrong(f"{who} is protected, and nothing says so", person)
             return
+        if account is not None and self._protected_by_a_page_that_is_behind(account):
+            return
         # Whose account was protected under a former address, and is gone.
         if account is None and "protected" in told and self.truth.addresses[person] & self.world.rules.protected:
             return
@@ -283,6 +285,13 @@ class _Equality:
     def _protected(self, account: Account) -> bool:
         once = self.world.observer.ledger.shielded.get(account.id, set())
         return bool({account.email.casefold(), *once} & self.world.rules.protected)
+
+    def _protected_by_a_page_that_is_behind(self, account: Account) -> bool:
+        entries = self.world.observer.ledger.shielded_behind.get(account.id, set()) & self.world.rules.protected
+        if not entries or "protected" not in self.told(account.id):
+            return False
+        self.excuse(7)
+        return True
 
     def _elsewhere(self) -> list[Account]:
         return [a for a in self.world.keeper.accounts().values() if a.node != NODES[0]]
@@ -360,7 +369,7 @@ class _Equality:
                 return
             if user is not None and self.truth.stays(user.id):
                 return
-        if self._protected(account):
+        if self._protected(account) or self._protected_by_a_page_that_is_behind(account):
             return
         # Taken over by a person as nobody whom JumpCloud knows, and then somebody else came to have the address.
         address = account.email.casefold()

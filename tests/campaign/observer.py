@@ -124,6 +124,8 @@ class View:
     unasked: set[str] = field(default_factory=set)  # accounts of whom Keeper did what nobody asked for
     users_shown: dict[str, set[str]] = field(default_factory=dict)
     """The accounts that the pages of Keeper's list of users showed in this cycle, by their targets."""
+    addresses_shown: dict[str, set[str]] = field(default_factory=dict)
+    """The addresses under which JumpCloud showed people in this cycle."""
 
     @property
     def partial(self) -> bool:
@@ -170,6 +172,8 @@ class Ledger:
     marked: set[int] = field(default_factory=set)  # journal rows that were marked as sent
     known: dict[str, int] = field(default_factory=dict)  # every account there ever was: the tick at which it came
     shielded: dict[str, set[str]] = field(default_factory=dict)  # by account: the entries that protected it once
+    shielded_behind: dict[str, set[str]] = field(default_factory=dict)
+    """By account: the entries that protected its owner by a page of JumpCloud that is behind."""
     unseen: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)  # names that no answer showed
     overtaken: dict[str, set[str]] = field(default_factory=dict)  # those that somebody else changed before they showed
     own_locks: set[str] = field(default_factory=set)  # accounts that are locked by us
@@ -526,8 +530,17 @@ class Observer:
             addresses = {account.email.casefold(), *(self.truth.address(one) for one in self.who(account))}
             self.ledger.shielded.setdefault(account.id, set()).update(addresses & self.rules.protected)
 
+    def _shield_behind(self) -> None:
+        """Whoever JumpCloud has shown under a former address that is protected is protected from then on."""
+        for account in self.keeper.accounts().values():
+            shown = {old for one in self.who(account) for old in self.view.addresses_shown.get(one, ())}
+            entries = (shown & self.rules.protected) - self.ledger.shielded.get(account.id, set())
+            if entries and self.scope_behind():
+                self.ledger.shielded_behind.setdefault(account.id, set()).update(entries)
+
     def cycle_completed(self, *, whole: bool, linked: bool, applied: bool) -> None:
         """The cycle came to its end: whom it unlocked, and whom it saw active and in scope, is not locked by us."""
+        self._shield_behind()
         self.ledger.locks -= self.view.unlocked
         self.ledger.reviewed |= not self.view.partial and self.rules.safety.get("first_run") == "apply"
         decisions: list[Agreement | Allowance] = [*self.ledger.agreements, *self.ledger.allowances]
@@ -630,6 +643,11 @@ class Observer:
         if asked.method == "GET" and asked.path.endswith("/Users") and shown.status == 200:
             with suppress(ValueError, TypeError, KeyError):
                 self.view.users_shown[asked.target] = {str(row["id"]) for row in json.loads(shown.body)["Resources"]}
+        if asked.path.startswith(("/api/systemusers", "/api/search/systemusers")) and shown.status == 200:
+            with suppress(ValueError, TypeError, KeyError, AttributeError):
+                found = json.loads(shown.body)
+                for row in found.get("results", [found]):
+                    self.view.addresses_shown.setdefault(row["_id"], set()).add(row["email"].strip().casefold())
 
     def users_denied(self, account: str) -> bool:
         """Whether Keeper's list of users lied in this cycle, and lacked this account."""
@@ -668,6 +686,7 @@ class Observer:
 
     def linked(self, store: CampaignStore) -> None:
         """What was learnt is saved once anything is marked as sent: of a first plan, whoever something is sent for."""
+        self._shield_behind()
         ledger, accounts = self.ledger, self.keeper.accounts()
         rows = reversed(store.journal_rows("keeper_id", "jumpcloud_id"))
         concerned = {found["keeper_id"]: found["jumpcloud_id"] for found in rows}

@@ -13,7 +13,7 @@ from reconciler.simulator.service import Request, Response
 from tests.campaign import decisions as campaign_decisions
 from tests.campaign import meddling
 from tests.campaign.ending import ending
-from tests.campaign.scenes import SCIM, activate, cycle, group, joined, person, suspend
+from tests.campaign.scenes import SCIM, activate, cycle, group, joined, person, suspend, teams_of
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
 
@@ -111,6 +111,22 @@ def test_who_is_linked_by_a_page_that_is_behind_is_the_owner(world: World) -> No
     world.cycle(Order(by="root", reviewed=lambda _: True), Weather(1, script=script))
     ending(world, random.Random(1))
     assert world.observer.excused[7]
+
+
+def test_who_is_protected_by_a_page_that_is_behind_stays_so(world: World) -> None:
+    ada, _ = joined(world, "ada", group(world, "Sales"))
+    legal = group(world, "Legal")
+    world.jumpcloud.update_user(ada, email="bob@example.com")
+    world.admin_changed()
+    world.keeper.change_email(world.keeper.account("ada@example.com").id, "bob@example.com", keep_alias=False)
+    world.admin_changed(world.keeper.account("bob@example.com").id)
+    world.rules.policy["protect"] = ["ada@example.com"]
+    world.say(world.cycle(Order(by="root"), Weather(1, script={"JumpCloud GET /api/systemusers?": "stale"})))
+    world.jumpcloud.add_member(legal, ada)
+    world.admin_changed()
+    ending(world, random.Random(1))
+    assert world.observer.excused[7] and not world.observer.violations
+    assert teams_of(world, "bob") == {"Sales"}
 
 
 def test_a_name_that_is_changed_by_hand_before_it_showed_is_what_keeper_made_of_it(world: World) -> None:
