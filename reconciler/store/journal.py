@@ -11,6 +11,7 @@ from reconciler.history import RUN_COLUMNS, Found, Wanted, find
 from reconciler.migrations import LAST_CHANGE
 from reconciler.model import Account, Team
 from reconciler.plan import Kind, Operation
+from reconciler.promise import NOT_HERE
 from reconciler.rows import (
     GONE,
     LEAVERS,
@@ -393,10 +394,11 @@ class Journal(Snapshots):
             ]
         if not found:
             return
-        never = {"state": State.FAILED.value, "outcome": "settled", "error": "Keeper shows the user as active"}
+        # Whether it was undone since, or never took effect, nothing can show.
+        unverified = {"outcome": "settled", "error": NOT_HERE}
         with self._tx():
             for number, open_ in found:
-                self._update("operations", number, never if open_ else {"outcome": "done", "error": ""})
+                self._update("operations", number, unverified if open_ else {"outcome": "done", "error": ""})
 
     def done_by_day(self, since: datetime) -> dict[tuple[str, str], int]:
         """By ISO day (UTC) and kind, how many operations Keeper has carried out since then."""

@@ -467,10 +467,12 @@ class Observer:
         # What bears neither the id nor the address of its owner is known as theirs by the file alone.
         for account in self.keeper.accounts().values():
             address = self.truth.address(ledger.owner.get(account.id, ""))
-            if account.external_id not in self.truth.ever and account.email.casefold() != address:
+            if account.external_id in self.truth.ever:
+                continue
+            ledger.linked.discard(account.id)
+            if account.email.casefold() != address:
                 self.excuse(9)
                 ledger.owner.pop(account.id, None)
-                ledger.linked.discard(account.id)
         self._eligible()
 
     def remembered(self) -> tuple[Any, ...]:
