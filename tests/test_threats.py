@@ -141,7 +141,7 @@ def test_no_address_is_a_command_where_leavers_names_one(tmp_path: Path, address
 )
 def test_a_letter_that_only_folds_to_another_takes_no_account_over(mine: str, theirs: str) -> None:
     stranger = account(user(9, email=theirs), standing=Standing.UNMANAGED, jumpcloud_id="")
-    stranger = replace(stranger, shown={**stranger.shown, "externalId": ""})
+    stranger = replace(stranger, shown={**stranger.shown, "externalId": ""}, asked={})
     made = decide(directory([user(1, email=mine, direct=True)]), snapshot([stranger]))
     assert made.plan.operations == ()
     assert made.plan.adopts == ()
