@@ -253,6 +253,7 @@ class _Equality:
                     and any(a.locked and address in a.addresses for a in self.accounts.values())
                 )
                 or ("locked_in_keeper" in told and self.world.observer.left_locked_of(person))
+                or ("locked_in_keeper" in told and self._linked_by_a_page_that_is_behind(person))
                 or (told & {"failing"} and any(address in a.addresses for a in self._elsewhere()))
                 or (told & {"failing"} and address in self.spared.aliases)
             )
@@ -292,6 +293,13 @@ class _Equality:
             return False
         self.excuse(7)
         return True
+
+    def _linked_by_a_page_that_is_behind(self, person: str) -> bool:
+        """Whether an account under a former address of theirs, to which such a page linked them, is locked."""
+        former = self.truth.addresses[person]
+        return any(a.locked and former & {*a.addresses} for a in self.accounts.values()) and (
+            self.world.observer.excuse(7)
+        )
 
     def _elsewhere(self) -> list[Account]:
         return [a for a in self.world.keeper.accounts().values() if a.node != NODES[0]]
