@@ -855,9 +855,12 @@ class Observer:
             # A membership that waits unseen can't be told from the one that the link has added.
             self.excuse(16)
             should -= lost
+        # The same request may give its owner what they are to have: their id, and teams.
+        owner = ledger.owner.get(before.id, "")
+        if owner and _of(after, "external_id") == owner:
+            was = replace(was, external_id=owner)
         steps = [(_of(before, name), _of(after, name), _of(was, name)) for name in ("external_id", "locked")]
-        # The same request may add what its owner is to have.
-        theirs = self.truth.teams_of(ledger.owner.get(before.id, ""))
+        theirs = self.truth.teams_of(owner)
         strange = {team for team in has - had if self._group_of(team) not in theirs}
         back = all(new in (old, first) for old, new, first in steps) and not strange and not (had - has) & should
         if back and all(new == first for _, new, first in steps):
@@ -1012,6 +1015,9 @@ class Observer:
             ):
                 if account.email.casefold() not in other.addresses and self.users_denied(other.id):
                     continue  # one that Keeper's list lacked; under the same address Keeper would have linked them
+                if ledger.readdressed.get(other.id, 0) > self.view.listed:
+                    self.excuse(4)
+                    continue
                 self.violated("c", f"{account.email} got a second account beside {other.email}")
         if account.email.casefold() in self.rules.protected:
             self.violated("b", f"{account.email} was created, though protected")
