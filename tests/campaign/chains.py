@@ -97,6 +97,8 @@ def both_lie(world: World, draw: random.Random) -> str:
         f"JumpCloud GET /api/v2/users/{person}/applications": lambda response: rewrite_rows(response, lambda _: []),
     }
     world.say(f"JumpCloud's lists lack {account.email}:")
+    world.say(_cycle(world, Weather(0, edits=edits)))
+    world.time.elapsed += 3600  # grace is over
     return _cycle(world, Weather(0, edits=edits))
 
 
@@ -159,5 +161,5 @@ def hurried(world: World, draw: random.Random) -> str:
 
 
 STEPS: dict[Step, int] = {
-    amnesty: 1, mistaken: 1, reconsiders: 1, both_lie: 1, written_ahead: 1, replaces: 2, hurried: 2
+    amnesty: 1, mistaken: 1, reconsiders: 1, both_lie: 2, written_ahead: 1, replaces: 2, hurried: 2
 }  # fmt: skip
