@@ -16,7 +16,7 @@ from reconciler.model import USER_NAME, Account, Snapshot, typed
 from reconciler.pilot import left_outside
 from reconciler.plan import Kind, Notice, NoticeKind, Operation, Plan, Rule
 from reconciler.policy import Mode, Policy
-from reconciler.promise import access_words, kept, leavers, not_here, whereabouts
+from reconciler.promise import access_words, leavers, not_here, spared, whereabouts
 from reconciler.rows import JournalRow
 from reconciler.waiting import WaitingMember, waiting
 
@@ -286,8 +286,7 @@ def _ours(now: Situation) -> Iterator[Account]:
     if now.policy.mode is Mode.OBSERVE:
         return
     for account in leavers(now.snapshot):
-        spared = account.protected_as or kept(account, now.policy, now.merely_left)
-        if not (spared or left_outside(now.policy, account)):
+        if not spared(account, now.policy, now.merely_left):
             yield account
 
 

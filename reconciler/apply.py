@@ -53,7 +53,6 @@ NO_FAULT = frozenset({TIME, OVERTAKEN, scim.Expired.name, births.UNDO_DUE})
 LOCKED = "locked"
 """The outcome of a creation that Keeper answered with the person's own account, which we had locked: the next cycle,
 which follows at once, unlocks it."""
-_ACTIVE = "active"
 _TAKING = frozenset({Kind.DEACTIVATE_USER, Kind.DELETE_TEAM})
 
 
@@ -461,7 +460,7 @@ class _Run:
             if not births.is_theirs(op, made, known, listed=listed):
                 raise _NotBorn(made)
             return made
-        values = {c.attribute: c.after == "true" if c.attribute == _ACTIVE else c.after for c in op.changes}
+        values = {c.attribute: c.after == "true" if c.attribute == births.ACTIVE else c.after for c in op.changes}
         return await self.client.patch_user(op.subject.keeper_id, values, add, [ids[team.key] for team in op.remove])
 
     async def _in_parts(
@@ -602,9 +601,9 @@ class _Run:
             external = known.shown.get(EXTERNAL_ID, "")
             former = known.former_external_id or (external if external != account.jumpcloud_id else "")
             account = replace(account, former_external_id=former, protected_as=known.protected_as)
-        if known is not None or self.journal.may_be_there(op.subject.key, number):
+        doubtful = {t: replace(m, asked_at=None) for t, m in account.memberships.items() if m.waiting}
+        if doubtful and (known is not None or self.journal.may_be_there(op.subject.key, number)):
             # An account that Keeper linked, rather than made, may not have been given the teams of the request.
-            doubtful = {t: replace(m, asked_at=None) for t, m in account.memberships.items() if m.waiting}
             account = replace(account, memberships={**account.memberships, **doubtful})
         ours = self.journal.locked_last(op.subject.key, number)
         return replace(account, locked_by_us=not account.active and ours)
@@ -612,7 +611,7 @@ class _Run:
     def _undone(self, number: int, op: Operation, reply: KeeperUser | None, words: str, outcome: str) -> None:
         if births.still_linked(op, reply):
             raise _still_linked(op)
-        account = self.journal.account(op.subject.keeper_id)
+        account = self._account(op)
         accounts = [] if account is None else [births.undone(account, op, reply)]
         self._record(number, Result(op, State.DONE, outcome, words), accounts=accounts)
 
@@ -843,7 +842,7 @@ def _writes_id(op: Operation) -> bool:
 def _access_of(op: Operation) -> Operation | None:
     """The operation without names: what it is for, and whose the account is. None where it is about names alone. Of a
     creation the teams are left out too: Keeper has refused it without them."""
-    kept = {_ACTIVE, EXTERNAL_ID, *((USER_NAME,) if op.kind is Kind.CREATE_USER else ())}
+    kept = {births.ACTIVE, EXTERNAL_ID, *((USER_NAME,) if op.kind is Kind.CREATE_USER else ())}
     changes = tuple(change for change in op.changes if change.attribute in kept)
     part = replace(op, changes=changes, add=() if op.kind is Kind.CREATE_USER else op.add)
     return part if changes or part.add or part.remove else None

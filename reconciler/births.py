@@ -33,7 +33,7 @@ LINKED = "linked_to_another"
 UNDO_DUE = "undo_due"
 """The outcome of an undo that was put off: the next cycle sends it."""
 UNDO_WORDS = "the next cycle undoes the link"
-_ACTIVE = "active"
+ACTIVE = "active"
 
 
 def is_theirs(op: Operation, made: KeeperUser, known: Account | None, *, listed: bool) -> bool:
@@ -78,7 +78,7 @@ def undoing(op: Operation, made: KeeperUser, known: Account | None, wanted: Set[
         if ours and normal(have) != normal(was):
             changes.append(Change(attribute, have, was))
     if known is not None and known.was_locked and made.active:
-        changes.append(Change(_ACTIVE, "true", "false"))
+        changes.append(Change(ACTIVE, "true", "false"))
     memberships = known.memberships if known else {}
     kept = {team_id for team_id, one in memberships.items() if one.shown or one.ours} | wanted
     teams = [team for team in op.add if team.keeper_id and team.keeper_id not in kept]
@@ -141,7 +141,7 @@ def due(undo: Operation, account: Account, theirs: Set[str] = frozenset()) -> Op
 
 def _stands(change: Change, account: Account) -> bool:
     """Whether the account still shows what the link has changed."""
-    if change.attribute == _ACTIVE:
+    if change.attribute == ACTIVE:
         return account.active
     return normal(account.shown.get(change.attribute, "")) == normal(change.before)
 
@@ -163,10 +163,10 @@ def beside(undo: Operation, planned: Operation) -> Operation | None:
 
 def undone(account: Account, undo: Operation, reply: KeeperUser | None) -> Account:
     """The account after Keeper took an undo: what was asked for by the reconciler stays as it was."""
-    shown = {change.attribute: change.after for change in undo.changes if change.attribute != _ACTIVE}
+    shown = {change.attribute: change.after for change in undo.changes if change.attribute != ACTIVE}
     told = {name: value for name, value in reply.attributes.items() if value} if reply else {}
     removed = {team.keeper_id for team in undo.remove}
-    locks = any(change.attribute == _ACTIVE for change in undo.changes)
+    locks = any(change.attribute == ACTIVE for change in undo.changes)
     return replace(
         account,
         active=account.active and not locks,

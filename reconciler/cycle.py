@@ -725,9 +725,10 @@ def _tell_refused(applied: executor.Applied, number: int, part: int, outcome: Se
 
 def _found_again(store: Store, before: Snapshot, seen: Snapshot) -> None:
     """Correct the journal where an account shows again that was not to be seen after its lock."""
-    former = {key for key, account in before.accounts.items() if account.gone}
-    found = [seen.accounts[key] for key in former if key in seen.accounts and not seen.accounts[key].gone]
-    store.found_again({account.keeper_id: account.active for account in found})
+    former = (seen.accounts.get(key) for key, account in before.accounts.items() if account.gone)
+    found = {account.keeper_id: account.active for account in former if account is not None and not account.gone}
+    if found:
+        store.found_again(found)
 
 
 def _back_to_canary(store: Store, read: Read) -> None:
@@ -784,16 +785,17 @@ async def _settle_now(
             # From here on it is a lock without a clear answer.
             store.record(number, State.UNKNOWN, now, "unanswered", TOO_EARLY.words)
             applied.results[number] = replace(applied.results[number], state=State.UNKNOWN, outcome="unanswered")
-            untrue = [n for n in applied.notices if _is_of(n, NoticeKind.KEEPER_DISAGREES, unknown[number])]
-            applied.notices = [notice for notice in applied.notices if notice not in untrue]
-            words = {notice.message for notice in untrue}
-            applied.stopped_kinds = {k: w for k, w in applied.stopped_kinds.items() if w not in words}
+        _take_back(applied, {unknown[number].subject for number in vanished & unknown.keys()})
         _record_settled(store, applied, unknown, outcomes, listed, now)
         _found_again(store, before, snapshot)
 
 
-def _is_of(notice: Notice, kind: NoticeKind, op: Operation) -> bool:
-    return notice.kind is kind and notice.subject == op.subject
+def _take_back(applied: executor.Applied, subjects: Collection[Subject]) -> None:
+    """Take back that Keeper did not do as expected with these."""
+    untrue = [n for n in applied.notices if n.kind is NoticeKind.KEEPER_DISAGREES and n.subject in subjects]
+    applied.notices = [notice for notice in applied.notices if notice not in untrue]
+    words = {notice.message for notice in untrue}
+    applied.stopped_kinds = {kind: why for kind, why in applied.stopped_kinds.items() if why not in words}
 
 
 def _record_settled(

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.approval import APPROVE, INVENTORY
 from reconciler.model import Account, Snapshot, Team
-from reconciler.pilot import left_outside
 from reconciler.policy import Policy
-from reconciler.promise import Lack, kept, leavers
+from reconciler.promise import Lack, leavers, spared
 from reconciler.report import files
 from reconciler.standing import Standing
 from reconciler.waiting import Waiting, waiting
@@ -47,11 +46,7 @@ def measure(tenant: str, snapshot: Snapshot, standing: Standing, policy: Policy,
     waits = waiting(snapshot, policy.teams)
     queued = {found.team.keeper_id: found for found in waits if found.queued}
     teams = [team for team in snapshot.teams.values() if not team.gone]
-    unlocked = [
-        a.left_at
-        for a in leavers(snapshot)
-        if not (a.protected_as or left_outside(policy, a) or kept(a, policy, standing.merely_left))
-    ]
+    unlocked = [a.left_at for a in leavers(snapshot) if not spared(a, policy, standing.merely_left)]
     return Measured(
         tenant,
         standing,

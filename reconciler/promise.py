@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from reconciler.addresses import alike_key
 from reconciler.model import Account, Inventory, Snapshot
+from reconciler.pilot import left_outside
 from reconciler.plan import Kind, NoticeKind, Plan
 from reconciler.policy import OutOfScope, Policy
 
@@ -113,6 +114,11 @@ def leavers(snapshot: Snapshot) -> list[Account]:
 def kept(account: Account, policy: Policy, merely_left: Collection[str]) -> bool:
     """Whether the settings keep a leaver as they are; `merely_left`: see `alerts.merely_left`."""
     return policy.out_of_scope is OutOfScope.KEEP and account.keeper_id in merely_left
+
+
+def spared(account: Account, policy: Policy, merely_left: Collection[str]) -> bool:
+    """Whether a leaver is not ours to lock: protected, outside the pilot, or kept by the settings."""
+    return bool(account.protected_as) or left_outside(policy, account) or kept(account, policy, merely_left)
 
 
 def access_words(snapshot: Snapshot, account: Account, *, failing: bool) -> str:

@@ -1,4 +1,4 @@
-"""What nobody manages and Keeper does not have any more: remembered, and counted nowhere."""
+"""Accounts and teams that nobody manages and Keeper does not have any more: remembered, and counted nowhere."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What Keeper refuses of one person keeps nothing else from them, and nobody else waiting."""
+"""A refusal about one person keeps nothing else from them, and nobody else waiting."""
 
 import json
 from collections.abc import Callable

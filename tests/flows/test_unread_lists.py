@@ -159,7 +159,7 @@ def test_a_release_of_teams_outlasts_it(world: World, target: str) -> None:
 
 
 def test_an_odd_record_drops_nothing_of_its_own_from_a_release(world: World) -> None:
-    """Of four people one is unreadable for a cycle, and another one comes back."""
+    """There are four people: one is unreadable for a cycle, and another one comes back."""
     odd, back, *others = suspended(world)[:4]
     world.run("apply", expect=4)
     refuse_locks(world)
