@@ -10,7 +10,7 @@ from reconciler.plan import Effect, Kind, Plan
 from reconciler.rows import GONE, VANISHED
 from reconciler.safety import Allowance, Consent, Past, Release, Vanished
 from reconciler.store import Request, State, Store
-from reconciler.undoing import gives_access, undoing
+from reconciler.undoing import undoing
 
 RELEASE_LASTS = timedelta(hours=4)
 _MAY_BE_DONE = frozenset({State.SENT, State.DONE, State.UNKNOWN})
@@ -79,14 +79,13 @@ def window(store: Store, since: datetime, length: timedelta) -> list[Past]:
         if perhaps or row.state in _MAY_BE_DONE or row.id in in_hand:
             sent.append((row.sent_at or row.planned_at, row))
     undid = undoing([(at, row.operation) for at, row in sent], length)
-    for (at, row), undoes in zip(sent, undid, strict=True):
+    for (at, row), (undoes, gave) in zip(sent, undid, strict=True):
         if at < since:
             continue
         # Only what let this very operation through: what it let through once counts when it is done again.
         released = releases.get(row.decision)
         _, rest = row.operation.split(released) if released else (None, row.operation)
         counts = rest is not None and not row.decision.startswith("allow:")
-        gave = gives_access(row.operation)
         past.append(Past(rest or row.operation, row.decision, counts, undoes, gave, at))
     return past
 

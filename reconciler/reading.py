@@ -312,4 +312,20 @@ def _settled(
     for number in repeated:
         if outcomes.get(number, NEVER) == NEVER:
             outcomes[number] = REPEATED
-    return {number: as_answered(outcome, sent[number].outcome) for number, outcome in outcomes.items()}, snapshot
+    outcomes = {number: as_answered(outcome, sent[number].outcome) for number, outcome in outcomes.items()}
+    return outcomes, _without_answered(snapshot, sent, outcomes)
+
+
+def _without_answered(
+    snapshot: Snapshot, sent: Mapping[int, JournalRow], outcomes: Mapping[int, Settled]
+) -> Snapshot:
+    """Drop whose creations have a known outcome by now: under another address they can be created in this cycle."""
+    answered: set[str] = set()
+    open_still: set[str] = set()
+    for number, row in sent.items():
+        if row.operation.kind is Kind.CREATE_USER:
+            outcome = outcomes.get(number, TOO_EARLY)
+            is_open = outcome.state is State.UNKNOWN or (outcome == NEVER and row.outcome != "settled")
+            (open_still if is_open else answered).add(row.operation.subject.jumpcloud_id)
+    gone = answered - open_still
+    return replace(snapshot, unsettled_users={k: a for k, a in snapshot.unsettled_users.items() if k not in gone})

@@ -29,7 +29,7 @@ class Past:
     """One operation of the window that was sent to Keeper, without what of it was released. `decision` is the id of
     what a person decided about it, "" where the limits let it through by themselves; `counts` is False for what was
     released as a whole or announced. `undoes`: it took back a recent change of access (see `undoing`). `gave_access`
-    is about the whole operation, as from `gives_access`. `at`: when it was sent."""
+    is about the whole operation (see `undoing`). `at`: when it was sent."""
 
     operation: Operation
     decision: str = ""

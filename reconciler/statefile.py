@@ -315,8 +315,8 @@ def restore(path: Path, copy: Path) -> Path | None:
 
 
 def _forget_what_is_stale(restored: Path) -> None:
-    """What was done since the copy was made is not known: the next plan is a first one, and no order or release of then
-    counts any more."""
+    """What was done since the copy was made is not known: the next plan is a first one, no order or release of then
+    counts any more, and memberships that waited unseen may have been taken away: they are given once more."""
     connection = _connect(restored, "rw")
     try:
         connection.execute("BEGIN IMMEDIATE")
@@ -324,6 +324,7 @@ def _forget_what_is_stale(restored: Path) -> None:
         connection.execute(
             "UPDATE requests SET state = 'lapsed' WHERE state IN ('open', 'filed', 'taken') AND kind <> 'pause'"
         )
+        connection.execute("UPDATE memberships SET asked_at = NULL WHERE ours AND NOT seen")
         connection.execute("COMMIT")
     finally:
         connection.close()

@@ -31,15 +31,22 @@ def undoes(operation: Operation, last: bool | None) -> bool:
             return False
 
 
-def undoing(history: Iterable[tuple[datetime, Operation]], window: timedelta) -> list[bool]:
-    """Say for each operation, the oldest first, whether it undoes one that was not older than the window then."""
+def undoing(history: Iterable[tuple[datetime, Operation]], window: timedelta) -> list[tuple[bool, bool | None]]:
+    """Say for each operation, the oldest first, whether it undoes one that was not older than the window then, and
+    what it did to the person's access, as from `gives_access`.
+
+    Whoever vanished from Keeper without a lock of ours is created anew, too: that undoes nothing.
+    """
     last: dict[str, tuple[datetime, bool]] = {}
     found = []
     for at, operation in history:
         key = operation.subject.key
         before = last.get(key)
-        found.append(undoes(operation, before[1] if before and at - before[0] <= window else None))
+        undone = undoes(operation, before[1] if before and at - before[0] <= window else None)
         gives = gives_access(operation)
+        if operation.kind is Kind.CREATE_USER and (before is None or before[1]):
+            gives = None
         if gives is not None:
             last[key] = at, gives
+        found.append((undone, gives))
     return found

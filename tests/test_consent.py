@@ -1,13 +1,14 @@
 """What persons' decisions amount to: each counts once, and only for what it was about."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from reconciler.consent import RELEASE_LASTS, agree, drop_what_is_not_due, given, window
-from reconciler.plan import Effect, Kind, Operation
+from reconciler.plan import Effect, Kind, Operation, Rule
 from reconciler.rows import State
 from reconciler.safety import Allowance, Consent, Release
 from reconciler.store import Store
@@ -82,6 +83,15 @@ def test_an_unlock_that_undid_a_recent_lock_does_not_begin_to_count_when_that_lo
     was(store, State.DONE, back, at=NOW - timedelta(hours=20))
     (past,) = window(store, NOW - DAY, DAY)
     assert (past.operation, past.undoes, past.gave_access) == (back, True, True)
+
+
+def test_an_account_that_somebody_else_deleted_and_that_is_made_anew_undoes_no_lock_of_ours(store: Store) -> None:
+    back = replace(op(Kind.CREATE_USER, ADA), rule=Rule.RETURNED)
+    was(store, State.DONE, back, at=NOW - timedelta(hours=3))
+    was(store, State.DONE, LOCK, at=NOW - timedelta(hours=2))
+    was(store, State.DONE, back, at=NOW - timedelta(hours=1))
+    found = window(store, NOW - DAY, DAY)
+    assert [(past.undoes, past.gave_access) for past in found] == [(False, None), (False, False), (False, True)]
 
 
 def test_an_unlock_counts_whose_lock_was_older_than_the_window(store: Store) -> None:

@@ -197,8 +197,8 @@ class History(RuleBasedStateMachine):
     def past(self) -> list[Past]:
         undid = undoing([(at, op) for at, op, _ in self.sent], LIMITS.window)
         return [
-            Past(op, counts=counts, undoes=undoes, gave_access=gives_access(op), at=at)
-            for (at, op, counts), undoes in zip(self.sent, undid, strict=True)
+            Past(op, counts=counts, undoes=undoes, gave_access=gave, at=at)
+            for (at, op, counts), (undoes, gave) in zip(self.sent, undid, strict=True)
             if at > self.now - LIMITS.window
         ]
 

@@ -17,7 +17,7 @@ import pytest
 import sqlite_utils  # noqa: F401  imported here, since an ordinary user may not be allowed to read it
 
 from reconciler import statefile
-from reconciler.model import Account, Snapshot, Standing
+from reconciler.model import Account, Membership, Snapshot, Standing, Team
 from reconciler.store import Damaged, Foreign, InUse, Newer, StateError, Store, Unusable
 from tests.ordinary import as_ordinary_user
 
@@ -420,6 +420,22 @@ def test_a_restored_file_waits_for_a_review(filled: Path, copy: Path) -> None:
     with Store.open(filled, write=False) as reader:
         assert reader.snapshot() == HELD
     assert names(filled.parent) == {"copy", "reconciler.db", "reconciler.db.lock", former.name}
+
+
+def test_after_a_restore_what_waits_unseen_is_asked_for_once_more(filled: Path) -> None:
+    """It may have been taken away since the copy was made."""
+    waits = Membership(ours=True, seen=False, shown=False, asked_at=datetime(2026, 11, 1, tzinfo=UTC))
+    shows = Membership(ours=True, seen=True, shown=True, asked_at=waits.asked_at)
+    teams = {key: Team(key, Standing.MANAGED, key) for key in ("t-waits", "t-shows")}
+    ada = replace(ADA, memberships={"t-waits": waits, "t-shows": shows})
+    with Store.open(filled, write=True) as store:
+        store.save(Snapshot({"k-ada": ada}, teams), HELD)
+    copy = filled.with_name("copy")
+    copy.write_bytes(filled.read_bytes())
+    Store.restore(filled, copy)
+    with Store.open(filled, write=False) as reader:
+        held = reader.snapshot().accounts["k-ada"].memberships
+    assert (held["t-waits"].doubtful, held["t-shows"]) == (True, shows)
 
 
 def test_a_copy_that_fails_leaves_no_draft(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from reconciler.consent import agree
 from reconciler.cycle import Order
 from reconciler.plan import Plan
 from reconciler.report.document import held_effects, load_saved, read_saved, to_json
-from reconciler.store import StateError
+from reconciler.store import StateError, Store
 from tests.campaign import meddling, organisation
 from tests.campaign.observer import Allowance
 from tests.campaign.rules import NODES
@@ -410,10 +410,20 @@ def lost(world: World, _draw: random.Random) -> str:
 def restored(world: World, draw: random.Random) -> str:
     if not world.copies:
         return ""
+    return put_back(world, *draw.choice(world.copies), by_command=draw.random() < 0.5)
+
+
+def put_back(world: World, content: bytes, known: tuple[Any, ...], *, by_command: bool) -> str:
+    """Put a copy of the state file in its place, by hand or with `restore`."""
     _removed(world)
-    content, known = draw.choice(world.copies)
-    world.path.write_bytes(content)
-    world.observer.remembers(known)
+    if not by_command:
+        world.path.write_bytes(content)
+        world.observer.remembers(known)
+        return "the state file is replaced by a copy"
+    copy = world.folder / "copy"
+    copy.write_bytes(content)
+    Store.restore(world.path, copy)
+    world.observer.remembers(known, by_command=True)
     return "the state file is restored from a copy"
 
 

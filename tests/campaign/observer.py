@@ -182,6 +182,7 @@ class Ledger:
     by_hand: set[tuple[str, str]] = field(default_factory=set)  # memberships by account and team: not known as ours
     rejected: set[str] = field(default_factory=set)  # teams that somebody else deleted: names, ids
     withdrawn: set[tuple[str, str]] = field(default_factory=set)  # by account and group or team: by somebody else
+    taken_back: set[tuple[str, str]] = field(default_factory=set)  # those that waited unseen, and that we took away
 
 
 class Observer:
@@ -478,14 +479,23 @@ class Observer:
     def remembered(self) -> tuple[Any, ...]:
         """What a copy of the state file that is made now knows."""
         ledger = self.ledger
-        known = ledger.reviewed, ledger.created, ledger.asked, ledger.owner, ledger.linked, ledger.locks
+        known = ledger.reviewed, ledger.created, ledger.asked, ledger.owner, ledger.linked, ledger.locks, ledger.taken_back
         return deepcopy((ledger.agreements, ledger.disowned, ledger.allowances, ledger.unseen, *known))
 
-    def remembers(self, copy: tuple[Any, ...]) -> None:
-        """The state file is that copy: whom it manages it goes on managing, whose lock was ours by then is ours."""
+    def remembers(self, copy: tuple[Any, ...], *, by_command: bool = False) -> None:
+        """The state file is that copy: whom it manages it goes on managing, whose lock was ours by then is ours.
+
+        `by_command`: it was put there with `restore`, after which a plan is a first one, and what waits unseen is
+        given once more."""
         ledger = self.ledger
         ledger.agreements, ledger.disowned, ledger.allowances, unseen, *known = deepcopy(copy)
-        ledger.reviewed, created, ledger.asked, owner, linked, locks = known
+        ledger.reviewed, created, ledger.asked, owner, linked, locks, taken_back = known
+        if by_command:
+            ledger.reviewed = False
+            ledger.agreements.clear()
+            ledger.allowances.clear()
+        else:
+            ledger.withdrawn |= ledger.taken_back - taken_back
         ledger.owner = {**{one: owner[one] for one in linked & owner.keys()}, **ledger.owner}
         ledger.linked |= linked
         ledger.created = {one for one in created if owner.get(one) == ledger.owner.get(one)}
@@ -818,12 +828,16 @@ class Observer:
             self.ledger.forgotten_locks.discard(before.id)
         had, has = _memberships(before), _memberships(after)
         self.ledger.by_hand -= {(before.id, team) for team in had - has}
-        self.ledger.withdrawn -= {(before.id, key) for team in has - had for key in self._team_keys(team)}
+        given = {(before.id, key) for team in has - had for key in self._team_keys(team)}
+        self.ledger.withdrawn -= given
+        self.ledger.taken_back -= given
         for team in had - has:
             self._lost(before, who, team)
-            if team in before.pending_teams and self._is_unasked(team) and self._hides_pending():
+            if team in before.pending_teams and self._hides_pending():
                 # What hides in the queue can't be missed.
-                self.ledger.withdrawn |= {(before.id, key) for key in self._team_keys(team)}
+                lost = {(before.id, key) for key in self._team_keys(team)}
+                self.ledger.withdrawn |= lost if self._is_unasked(team) else set()
+                self.ledger.taken_back |= lost
         # A team that is deleted takes its members with it; who they are was judged above.
         for team in had - has - lost_teams:
             if not self._is_unasked(team):

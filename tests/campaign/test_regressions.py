@@ -10,7 +10,7 @@ from reconciler.simulator.service import Request, Response
 from tests.campaign import decisions as campaign_decisions
 from tests.campaign.ending import ending
 from tests.campaign.rules import NODES
-from tests.campaign.scenes import SCIM, cycle, group, person, suspend, teams_of
+from tests.campaign.scenes import SCIM, cycle, group, joined, person, suspend, teams_of
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
 
@@ -544,6 +544,42 @@ def test_who_was_linked_before_the_process_died_over_its_first_request_keeps_the
     world.jumpcloud.update_user(bob, email="ada@example.com")
     world.admin_changed()
     ending(world, random.Random(1))
+
+
+@pytest.mark.parametrize("by_command", [True, False])
+def test_what_waits_unseen_and_an_old_copy_does_not_know_as_taken_back(world: World, by_command: bool) -> None:
+    """After `restore` it is asked for once more. Where the copy was put there by hand nothing can show it (excuse 1)."""
+    world.keeper.set_dialect(queues_every_membership=True, shows_pending_memberships=False)
+    world.rules.policy["grace"] = "0s"
+    sales = group(world, "Sales")
+    ada, account = joined(world, "ada")
+    world.jumpcloud.add_member(sales, ada)
+    world.admin_changed()
+    cycle(world)
+    campaign_decisions.copied(world, random.Random(1))
+    world.jumpcloud.remove_member(sales, ada)
+    world.admin_changed()
+    cycle(world)
+    assert not world.keeper.account(account).pending_teams
+    world.jumpcloud.add_member(sales, ada)
+    world.admin_changed()
+    campaign_decisions.put_back(world, *world.copies[0], by_command=by_command)
+    assert ending(world, random.Random(1))
+    assert bool(world.keeper.account(account).pending_teams) is by_command
+    assert bool(world.observer.excused[1]) is not by_command
+
+
+def test_who_was_never_created_is_created_under_another_address_once_two_lists_have_denied_it(world: World) -> None:
+    group(world, "Sales")
+    cycle(world)
+    ada = person(world, "ada")
+    cycle(world, {f"POST {SCIM}/Users": "timeout"})
+    world.jumpcloud.update_user(ada, email="ada.berg@example.com")
+    world.admin_changed()
+    cycle(world)
+    assert not world.keeper.accounts()
+    cycle(world)
+    assert [account.email for account in world.keeper.accounts().values()] == ["ada.berg@example.com"]
 
 
 def test_the_leaver_lane_beside_a_cycle_whose_first_lock_goes_alone(world: World) -> None:
