@@ -16,12 +16,15 @@ R = TypeVar("R", Account, Team)
 def merged(wanted: R, before: R | None, current: R | None) -> R | None:
     """The row to write: `wanted` was made from `before`, and `current` is what is there now.
 
-    None where somebody else has deleted the row meanwhile.
+    None where somebody else has deleted the row meanwhile. Of two rows that are both new, the one that is managed
+    stays: the other only says that Keeper lists it.
     """
     if current in (before, wanted):
         return wanted
-    if current is None or before is None:
-        return current
+    if current is None:
+        return None
+    if before is None:
+        return wanted if wanted.managed and not current.managed else current
     values: dict[str, Any] = {}
     for name in (field.name for field in fields(wanted)):
         new, old, now = (getattr(row, name) for row in (wanted, before, current))

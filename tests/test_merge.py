@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.merge import merged
-from reconciler.model import Account, Membership
+from reconciler.model import Account, Membership, Standing
 from tests.world import MEMBER, NOW, account, user
 
 IT = frozenset({"group:IT"})
@@ -37,6 +37,12 @@ def test_a_row_that_was_deleted_meanwhile_stays_so_and_one_that_came_stays() -> 
     assert merged(replace(BEFORE, pilot=IT), BEFORE, None) is None
     came = replace(BEFORE, active=False)
     assert merged(BEFORE, None, came) == came
+
+
+def test_of_two_new_rows_the_adopted_one_stays_whichever_is_written_last() -> None:
+    listed = replace(BEFORE, standing=Standing.UNMANAGED, jumpcloud_id="")
+    assert merged(BEFORE, None, listed) == BEFORE
+    assert merged(listed, None, BEFORE) == BEFORE
 
 
 rows = st.builds(
