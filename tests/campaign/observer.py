@@ -222,8 +222,9 @@ class Observer:
         self.evidence_behind: Callable[[str], bool] = lambda _: False
         """Whether a read of this person alone showed in this cycle what JumpCloud said before."""
         self.fates: dict[str, list[tuple[datetime, str]]] = {}
-        self.shown_locked: dict[str, bool] = {}  # by account, whether it was locked when Keeper was listed last
         """By account, when it became active, locked, withdrawn (an invitation) or gone."""
+        self.shown_locked: dict[str, bool] = {}  # by account, whether it was locked when Keeper was listed last
+        self.former: dict[str, set[str]] = {}  # by account that is gone, the addresses that it had then
         self.left: dict[str, Account | Team] = {}
         """Keeper as it was left by whatever changed it last."""
 
@@ -297,6 +298,8 @@ class Observer:
             was, found = self.left.get(subject), now.get(subject)
             if not isinstance(was or found, Account) or was == found:
                 continue
+            if isinstance(was, Account) and found is None:
+                self.former[subject] = {*was.addresses}
             if isinstance(found, Account) and found.node == self.rules.node:
                 how = "active" if found.active else "locked"
             else:
@@ -316,7 +319,8 @@ class Observer:
         """Whether an account of theirs, or with their address, left this node under somebody else's lock."""
         accounts, address = self.keeper.accounts(), self.truth.address(person)
         theirs = {one for one, owner in self.ledger.owner.items() if owner == person}
-        theirs |= {account.id for account in accounts.values() if address and address in account.addresses}
+        addresses = {**self.former, **{account.id: account.addresses for account in accounts.values()}}
+        theirs |= {one for one, known in addresses.items() if address and address in known}
         here = {account.id for account in accounts.values() if account.node == self.rules.node}
         return any(map(self.left_locked, theirs - here))
 
