@@ -324,7 +324,8 @@ class _Equality:
                 self.wrong(f"{account.email} has the {field} {held!r}, not {wanted!r}", person, account.id)
 
     def _came_meanwhile(self, account: Account) -> bool:
-        """Whether a creation met the account, since it came between the list and the request: it keeps its names."""
+        """Whether a creation met the account, since it came between the list and the request: it keeps its names, and
+        may get no team."""
         changes = self.world.keeper.changes
         return any(change.what == "link_user" and change.subject == account.id for change in changes)
 
@@ -347,11 +348,15 @@ class _Equality:
             # Taken out by hand before it ever showed: that can't be told from waiting. Its team may be another's.
             keys = {group, *(t.id for t in self.teams.values() if t.external_id == group)}
             taken_out = any((account.id, key) in ledger.withdrawn for key in keys)
-            withdrawn = taken_out and "waiting_for_approval" in self.told(group)
-            if not (conflict or waits or withdrawn):
-                self.wrong(f"{account.email} is not in {name}", person, account.id, group)
-            elif withdrawn:
+            told = "waiting_for_approval" in self.told(group)
+            if conflict or waits:
+                continue
+            if told and taken_out:
                 self.excuse(1)
+            elif told and self._came_meanwhile(account):
+                self.excuse(4)
+            else:
+                self.wrong(f"{account.email} is not in {name}", person, account.id, group)
         if not self.world.keeper.dialect.shows_pending_memberships:
             teams = [*account.teams]
         for team, group in ((t, self.teams[t].external_id or "") for t in teams if t in self.teams):
