@@ -122,6 +122,7 @@ class View:
     adoptable: set[str] = field(default_factory=set)  # accounts that a first plan takes over as it began
     unlocked: set[str] = field(default_factory=set)  # accounts that this cycle has unlocked
     unasked: set[str] = field(default_factory=set)  # accounts of whom Keeper did what nobody asked for
+    locked_shown: dict[str, bool] = field(default_factory=dict)  # whether its list showed this account as locked
     users_shown: dict[str, set[str]] = field(default_factory=dict)
     """The accounts that the pages of Keeper's list of users showed in this cycle, by their targets."""
     addresses_shown: dict[str, set[str]] = field(default_factory=dict)
@@ -149,6 +150,7 @@ class Ledger:
     created: set[str] = field(default_factory=set)  # accounts that must be: created by us, or adopted by a person
     aliased: dict[str, Account] = field(default_factory=dict)  # accounts that a creation met by an alias: as before
     forgotten_links: set[str] = field(default_factory=set)  # those of them of which the state file can't know
+    relinked: dict[str, Account] = field(default_factory=dict)  # those of them that were linked anew, as before that
     met: dict[str, str] = field(default_factory=dict)  # our accounts that a creation for another met: whose
     asked: dict[str, bool] = field(default_factory=dict)
     """Accounts that a person adopted, by name or not, and that no cycle has come to its end with since."""
@@ -223,7 +225,10 @@ class Observer:
         """Whether a read of this person alone showed in this cycle what JumpCloud said before."""
         self.fates: dict[str, list[tuple[datetime, str]]] = {}
         """By account, when it became active, locked, withdrawn (an invitation) or gone."""
-        self.shown_locked: dict[str, bool] = {}  # by account, whether it was locked when Keeper was listed last
+        self.shown_locked: dict[str, bool] = {}
+        """By account, whether it was locked in the list of the last cycle that came to its end."""
+        self.perhaps_locked: set[str] = set()  # those that were locked in a list since
+        self.shown_teams: dict[str, set[str]] = {}  # by account, the teams that a reply of Keeper has ever shown
         self.former: dict[str, set[str]] = {}  # by account that is gone, the addresses that it had then
         self.left: dict[str, Account | Team] = {}
         """Keeper as it was left by whatever changed it last."""
@@ -312,7 +317,8 @@ class Observer:
         """Whether an account that is not in this node was locked there by somebody else when it was there last, or when
         a list showed it last."""
         here = [how for _, how in self.fates.get(keeper_id, ()) if how in ("active", "locked")]
-        locked = here[-1:] == ["locked"] or self.shown_locked.get(keeper_id, False)
+        shown = self.shown_locked.get(keeper_id, False) or keeper_id in self.perhaps_locked
+        locked = here[-1:] == ["locked"] or shown
         return locked and keeper_id not in self.ledger.own_locks
 
     def left_locked_of(self, person: str) -> bool:
@@ -483,7 +489,15 @@ class Observer:
     def remembered(self) -> tuple[Any, ...]:
         """What a copy of the state file that is made now knows."""
         ledger = self.ledger
-        known = ledger.reviewed, ledger.created, ledger.asked, ledger.owner, ledger.linked, ledger.locks, ledger.taken_back
+        known = (
+            ledger.reviewed,
+            ledger.created,
+            ledger.asked,
+            ledger.owner,
+            ledger.linked,
+            ledger.locks,
+            ledger.taken_back,
+        )
         return deepcopy((ledger.agreements, ledger.disowned, ledger.allowances, ledger.unseen, *known))
 
     def remembers(self, copy: tuple[Any, ...], *, by_command: bool = False) -> None:
@@ -557,6 +571,9 @@ class Observer:
     def cycle_completed(self, *, whole: bool, linked: bool, applied: bool) -> None:
         """The cycle came to its end: whom it unlocked, and whom it saw active and in scope, is not locked by us."""
         self._shield_behind()
+        if self.view.locked_shown:
+            self.shown_locked |= self.view.locked_shown
+            self.perhaps_locked = {k for k, locked in self.view.locked_shown.items() if locked}
         self.ledger.locks -= self.view.unlocked
         self.ledger.reviewed |= not self.view.partial and self.rules.safety.get("first_run") == "apply"
         decisions: list[Agreement | Allowance] = [*self.ledger.agreements, *self.ledger.allowances]
@@ -621,9 +638,9 @@ class Observer:
                 self.view.listed = self.latest.listed = self.tick
                 # Who came between the beginning and the list may be managed, and counts in the percentages.
                 self.view.people = self.view.people if self.view.wrote else len(self.ledger.known)
-                self.shown_locked |= {
-                    k: a.locked for k, a in self.keeper.accounts().items() if a.node == self.rules.node
-                }
+                here = {k: a.locked for k, a in self.keeper.accounts().items() if a.node == self.rules.node}
+                self.view.locked_shown = here
+                self.perhaps_locked |= {k for k, locked in here.items() if locked}
             return
         self.asked = asked
         self.view.wrote = True
@@ -659,6 +676,12 @@ class Observer:
         if asked.method == "GET" and asked.path.endswith("/Users") and shown.status == 200:
             with suppress(ValueError, TypeError, KeyError):
                 self.view.users_shown[asked.target] = {str(row["id"]) for row in json.loads(shown.body)["Resources"]}
+        if "/Users" in asked.path and shown.status in (200, 201) and b'"groups"' in shown.body:
+            with suppress(ValueError, TypeError, KeyError, AttributeError):
+                found = json.loads(shown.body)
+                for row in found.get("Resources", [found]):
+                    teams = {team["value"] for team in row.get("groups", ())}
+                    self.shown_teams.setdefault(str(row["id"]), set()).update(teams)
         if asked.path.startswith(("/api/systemusers", "/api/search/systemusers")) and shown.status == 200:
             with suppress(ValueError, TypeError, KeyError, AttributeError):
                 found = json.loads(shown.body)
@@ -837,7 +860,7 @@ class Observer:
         self.ledger.taken_back -= given
         for team in had - has:
             self._lost(before, who, team)
-            if team in before.pending_teams and self._hides_pending():
+            if self._unseen(before, team):
                 # What hides in the queue can't be missed.
                 lost = {(before.id, key) for key in self._team_keys(team)}
                 self.ledger.withdrawn |= lost if self._is_unasked(team) else set()
@@ -862,8 +885,10 @@ class Observer:
             if asked == before.email.casefold() or asked in ledger.consented:
                 return False
             ledger.aliased.setdefault(before.id, before)
+            if before.id in ledger.forgotten_links:
+                ledger.relinked.setdefault(before.id, before)
             return True
-        was = ledger.aliased.get(before.id)
+        was = ledger.relinked.get(before.id, ledger.aliased.get(before.id))
         if was is None or after is None:
             return False
         # Names are given back as the list showed them, which somebody may have changed since.
@@ -881,8 +906,13 @@ class Observer:
         theirs = self.truth.teams_of(owner)
         strange = {team for team in has - had if self._group_of(team) not in theirs}
         back = all(new in (old, first) for old, new, first in steps) and not strange and not (had - has) & should
-        if back and all(new == first for _, new, first in steps):
-            del ledger.aliased[before.id]
+        # A second creation may have been linked to it, and given it other teams.
+        left = {team for team in has - _memberships(was) if self._group_of(team) not in theirs}
+        if back and not left and all(new == first for _, new, first in steps):
+            if ledger.relinked.pop(before.id, None) is not None:
+                self.excuse(9)
+            else:
+                del ledger.aliased[before.id]
         return back
 
     def links_undone(self) -> None:
@@ -932,15 +962,18 @@ class Observer:
         agreed = any(self._counts(one) and lock in one.effects for one in self.ledger.agreements)
         return agreed and person in self.truth.jumpcloud.organization().hidden
 
-    def _hides_pending(self) -> bool:
-        return not self.keeper.dialect.shows_pending_memberships
+    def _unseen(self, account: Account, team: str) -> bool:
+        """Whether a membership waits, or waited until just now, where Keeper hides that, and never showed."""
+        if self.keeper.dialect.shows_pending_memberships:
+            return False
+        return team in account.pending_teams or team not in self.shown_teams.get(account.id, ())
 
     def _lost(self, account: Account, who: set[str], team: str) -> None:
         group = self._group_of(team)
         for person in who:
             if group and self.truth.member_throughout(person, group, self.evidence_since):
                 if self._is_unasked(team):
-                    if team in account.pending_teams and self._hides_pending():
+                    if self._unseen(account, team):
                         self.excuse(15)
                     else:
                         self._unasked(account)
