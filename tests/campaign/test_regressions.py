@@ -548,7 +548,7 @@ def test_who_was_linked_before_the_process_died_over_its_first_request_keeps_the
 
 @pytest.mark.parametrize("by_command", [True, False])
 def test_what_waits_unseen_and_an_old_copy_does_not_know_as_taken_back(world: World, by_command: bool) -> None:
-    """After `restore` it is asked for once more. Where the copy was put there by hand nothing can show it (excuse 1)."""
+    """After `restore` it is asked for once more. If the copy was put there by hand, nothing can show it (excuse 1)."""
     world.keeper.set_dialect(queues_every_membership=True, shows_pending_memberships=False)
     world.rules.policy["grace"] = "0s"
     sales = group(world, "Sales")
