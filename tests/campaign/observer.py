@@ -647,7 +647,7 @@ class Observer:
         self._journalled(asked, answer, effects, row, store)
         if store:
             self.linked(store)
-            self._found(store.journal_rows("id", "kind", "state", "outcome", "keeper_id", "jumpcloud_id"))
+            self._found(store.settled())
         written = (store.value("binding") or {}).get("keeper", "") if store else ""
         for bound in {written, self.bound or written}:
             if not bound or not f"{HOST}{asked.path}".startswith(f"{bound}/"):
@@ -697,7 +697,7 @@ class Observer:
         then found locked or there: nobody can tell whose lock or account that is."""
         lost = self.ledger.marked - self.ledger.sent.keys()
         for row in rows:
-            if not (row["state"] == "done" and row["outcome"] == "settled" and row["id"] in lost):
+            if row["id"] not in lost:
                 continue
             if row["kind"] == "deactivate_user":
                 self.ledger.locks.add(row["keeper_id"])
@@ -707,12 +707,12 @@ class Observer:
                     self.excuse(4)
                 self.ledger.ours |= theirs - self.ledger.disowned
 
-    def closed(self, rows: Sequence[dict[str, Any]]) -> None:
+    def closed(self, store: CampaignStore) -> None:
         """The journal as it is after a cycle."""
-        self._found(rows)
-        for row in rows:
-            sent = self.ledger.sent.get(row["id"])
-            if sent is not None and sent.closed is None and row["state"] not in ("sent", "unknown"):
+        self._found(store.settled())
+        for number, sent in self.ledger.sent.items():
+            row = store.journal_row(number) if sent.closed is None else None
+            if row is not None and row["state"] not in ("sent", "unknown"):
                 sent.closed = self.tick
                 if row["state"] != "done" and self._invisible(sent):
                     # That it arrived can't be known: what shows of it once it is approved is thought of as by hand.
@@ -727,8 +727,7 @@ class Observer:
         """What was learnt is saved once anything is marked as sent: of a first plan, whoever something is sent for."""
         self._shield_behind()
         ledger, accounts = self.ledger, self.keeper.accounts()
-        rows = reversed(store.journal_rows("keeper_id", "jumpcloud_id"))
-        concerned = {found["keeper_id"]: found["jumpcloud_id"] for found in rows}
+        concerned = store.concerned()
         if self.scope_behind():
             there = concerned.keys() & accounts.keys()
             ledger.ours |= {one for one in there if self._was_whose(accounts[one], concerned[one])}

@@ -349,9 +349,18 @@ class CampaignStore(Store):
         """A row as it stands in the file, read past all of the store's own code."""
         return next(iter(self._rows("* FROM operations WHERE id = ?", operation_id)), None)
 
-    def journal_rows(self, *columns: str) -> list[dict[str, Any]]:
-        """The whole journal, or these columns of it, read likewise."""
-        return self._rows(f"{', '.join(columns) or '*'} FROM operations ORDER BY id DESC")
+    def journal_rows(self) -> list[dict[str, Any]]:
+        """The whole journal, read likewise."""
+        return self._rows("* FROM operations ORDER BY id DESC")
+
+    def settled(self) -> list[dict[str, Any]]:
+        """What is done and was found out later."""
+        what = "id, kind, keeper_id, jumpcloud_id FROM operations WHERE state = 'done' AND outcome = 'settled'"
+        return self._rows(f"{what} ORDER BY id DESC")
+
+    def concerned(self) -> dict[str, str]:
+        """By account, the person of the newest operation on it."""
+        return dict(self._connection.execute("SELECT keeper_id, jumpcloud_id FROM operations ORDER BY id"))
 
     def _rows(self, what: str, *parameters: int) -> list[dict[str, Any]]:
         cursor = self._connection.execute(f"SELECT {what}", parameters)

@@ -417,7 +417,7 @@ class World:
             if any(entry.startswith(("stale Keeper", "shortened Keeper")) for entry in weather.happened):
                 self.observer.list_lied.append(self.observer.tick)
             if self.store is not None and not self.store.dead:
-                self.observer.closed(self.store.journal_rows())
+                self.observer.closed(self.store)
             self.close()
             self.faults.update(
                 entry.partition(" ")[0] for entry in weather.happened if not entry.startswith("meanwhile")
