@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from reconciler import addresses
 from reconciler.http import HttpError, Reply
@@ -154,7 +154,8 @@ class Row(_Reply):
 
     LENIENT: ClassVar[frozenset[str]] = frozenset()
 
-    _unreadable: frozenset[str] = PrivateAttr(default=frozenset())
+    # No private attribute of pydantic's, which takes as long as reading the row does.
+    _unreadable: ClassVar[frozenset[str]] = frozenset()
 
     @property
     def unreadable(self) -> frozenset[str]:
@@ -177,7 +178,7 @@ class Row(_Reply):
         if not names <= cls.LENIENT:
             return None
         rest = cls.model_validate({name: value for name, value in row.items() if name not in names})
-        rest._unreadable = names
+        rest.__dict__["_unreadable"] = names
         return rest
 
 
