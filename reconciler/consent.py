@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from reconciler.addresses import alike_key
-from reconciler.plan import Effect, Kind, Plan
+from reconciler.plan import Effect, Kind, Plan, Subject
 from reconciler.rows import GONE, VANISHED
 from reconciler.safety import Allowance, Consent, Past, Release, Vanished
 from reconciler.store import Request, State, Store
@@ -88,6 +88,16 @@ def window(store: Store, since: datetime, length: timedelta) -> list[Past]:
         counts = rest is not None and not row.decision.startswith("allow:")
         past.append(Past(rest or row.operation, row.decision, counts, undoes, gave, at))
     return past
+
+
+def queued(store: Store, since: datetime, length: timedelta) -> list[Subject]:
+    """List the teams that `window` would show as queued."""
+    in_hand = {row.id for row in store.in_hand()}
+    return [
+        row.operation.subject
+        for row in store.journal(since - length, Kind.QUEUE_TEAM)
+        if (row.state in _MAY_BE_DONE or row.id in in_hand) and (row.sent_at or row.planned_at) >= since
+    ]
 
 
 def given(store: Store, past: list[Past], person: str, now: datetime, since: datetime) -> Consent:

@@ -516,9 +516,10 @@ class _Line:
         """Confirm what this plan does."""
         teams = self.settings.policy().teams
         length = self.settings.limits().window
-        # A quiet cycle has nothing to confirm: it reads the window once, for the limits.
-        past = consent.window(self.store, self.time.window(length), length) if plan.operations else []
-        queued = [op.subject for op in (*(p.operation for p in past), *plan.operations) if op.kind is Kind.QUEUE_TEAM]
+        queued = [op.subject for op in plan.operations if op.kind is Kind.QUEUE_TEAM]
+        # A quiet cycle has nothing to confirm.
+        if plan.operations:
+            queued += consent.queued(self.store, self.time.window(length), length)
         lately = frozenset(subject.jumpcloud_id for subject in queued if not teams.is_role(subject.name))
         return Confirmation(
             self.services.jumpcloud,

@@ -343,11 +343,11 @@ class Journal(Snapshots):
             sql = f"SELECT * FROM operations WHERE state = 'planned' AND run_id IN ({places}) ORDER BY id"
             return [journal_row(row) for row in rows(connection, sql, *sorted(self._live))]
 
-    def journal(self, since: datetime) -> list[JournalRow]:
-        """The operations whose state changed at this time or later, the oldest first."""
-        sql = f"SELECT * FROM operations WHERE {LAST_CHANGE} >= ? ORDER BY {LAST_CHANGE}, id"
+    def journal(self, since: datetime, kind: Kind | None = None) -> list[JournalRow]:
+        """The operations, or those of one kind, whose state changed at this time or later, the oldest first."""
+        sql = f"SELECT * FROM operations WHERE {LAST_CHANGE} >= ?1 AND ?2 IN ('', kind) ORDER BY {LAST_CHANGE}, id"
         with self._reading() as connection:
-            return [journal_row(row) for row in rows(connection, sql, time_text(since))]
+            return [journal_row(row) for row in rows(connection, sql, time_text(since), kind or "")]
 
     def journal_after(self, request: Request) -> list[JournalRow]:
         """The operations since a decision of a person, and all that it let through, should the clock have been set
