@@ -147,6 +147,7 @@ class Http:
         self._clock = clock or Clock()
         self._service_clock = ServiceClock(self._clock)
         self._host = urllib.parse.urlsplit(self.base_url).netloc
+        self._basic = {"Host": httpx.URL(self.base_url).netloc.decode("ascii"), **_HEADERS}
         local = is_loopback(self.base_url)
         if local:
             pace.lift()
@@ -202,10 +203,11 @@ class Http:
         """
         url = _url(self.base_url, path, urllib.parse.urlencode(params) if params else "")
         call = Call(self.service, method, path)
-        content, kind = _body(json, form)
+        content, about_it = _body(json, form)
+        headers = httpx.Headers(self._basic | about_it)
         changes = method != "GET" and not self._reads_only
         time_left = functools.partial(evidence_age.time_left, self._clock) if changes else no_end
-        wanted = _Wanted(call, url, content, kind, changes, time_left)
+        wanted = _Wanted(call, url, headers, content, changes, time_left)
         if not self.counters.waiting:
             self._sign()
         self.counters.waiting += 1
@@ -273,12 +275,13 @@ class Http:
         return began, outcome
 
     async def _send(self, loan: Loan, wanted: "_Wanted") -> Reply | Failure:
-        # Without the client, which would merge its own of everything into each request.
+        # Without the client, which would merge its own of everything into each request, and complete: what httpx adds
+        # to a `content` takes it longer than all the rest.
         request = httpx.Request(
             wanted.call.method,
             wanted.url,
-            content=wanted.content,
-            headers=_HEADERS if wanted.content is None else {**_HEADERS, "content-type": wanted.kind},
+            headers=wanted.headers,
+            stream=httpx.ByteStream(wanted.content),
             extensions={"trace": loan.trace, "timeout": self._timeout},
         )
         if not await self._authorise(request):
@@ -454,8 +457,9 @@ class _Wanted:
 
     call: Call
     url: httpx.URL = field(repr=False)
-    content: bytes | None = field(repr=False)
-    kind: str
+    headers: httpx.Headers = field(repr=False)
+    """All but the credentials."""
+    content: bytes = field(repr=False)
     changes: bool
     time_left: Callable[[], float]
     """Seconds within which an attempt has to begin."""
@@ -481,12 +485,15 @@ def _asked(headers: Headers) -> Callable[[], Awaitable[Mapping[str, str]]]:
     return give
 
 
-def _body(document: Any, form: Mapping[str, str] | None) -> tuple[bytes | None, str]:
+def _body(document: Any, form: Mapping[str, str] | None) -> tuple[bytes, dict[str, str]]:
+    """The content of a request, and the headers that tell of it."""
     if form is not None:
-        return urllib.parse.urlencode(form).encode(), "application/x-www-form-urlencoded"
-    if document is None:
-        return None, ""
-    return json.dumps(document, allow_nan=False).encode(), "application/json"
+        content, kind = urllib.parse.urlencode(form).encode(), "application/x-www-form-urlencoded"
+    elif document is not None:
+        content, kind = json.dumps(document, allow_nan=False).encode(), "application/json"
+    else:
+        return b"", {}
+    return content, {"content-type": kind, "Content-Length": str(len(content))}
 
 
 async def _read(response: httpx.Response, limit: int) -> bytes | Failure:
