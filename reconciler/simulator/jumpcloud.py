@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from reconciler.simulator import jumpcloud_document, jumpcloud_v1, jumpcloud_v2
@@ -50,18 +51,16 @@ class JumpCloud(Access):
             return throttled
         if request.path == "/oauth2/token":
             return self.token(request)
-        path = request.path
-        tried = ((route, route.pattern.fullmatch(path)) for route in _ROUTES)
-        route, match = next(((route, match) for route, match in tried if match is not None), (None, None))
+        route, ids = _found(request.path)
         visible = self.visible(request, route is None or not route.across)
-        if route is None or match is None:
+        if route is None:
             raise Refused(404, "Not Found")
         if request.method != route.method:
             return Response.of_json(405, {"message": "Method Not Allowed"}, {"allow": route.method})
         for home in visible:
             self._catch_up(home, self.clock())
         query = Query(request, route.parameters, self.assumptions.unknown_parameters == "refused")
-        return route.handler(Call(request, query, visible, self.assumptions, self._serial), *match.groups())
+        return route.handler(Call(request, query, visible, self.assumptions, self._serial), *ids)
 
 
 def controlled(jumpcloud: JumpCloud) -> Controlled:
@@ -121,3 +120,10 @@ _ROUTES = (
     _route("/api/v2/applications/ID/usergroups", _GRAPH, jumpcloud_v2.application_groups),
     _route("/api/v2/applications/ID/users", _GRAPH, jumpcloud_v2.application_users),
 )
+
+
+@lru_cache(maxsize=256)
+def _found(path: str) -> tuple[Route | None, tuple[str, ...]]:
+    """The route of a path, and the ids in it; the same paths are asked for again and again."""
+    tried = ((route, route.pattern.fullmatch(path)) for route in _ROUTES)
+    return next(((route, match.groups()) for route, match in tried if match is not None), (None, ()))
