@@ -83,11 +83,14 @@ class Weather:
     happened: list[str] = field(default_factory=list)
     seen: Counter[str] = field(default_factory=Counter)
 
-    def draw(self, what: str) -> tuple[random.Random, str]:
-        """The chance of this request or write, and the name under which its fault can be muted."""
+    def name(self, what: str) -> str:
+        """The name of this request or write, under which its fault can be muted."""
         self.seen[what] += 1
-        name = f"{what}#{self.seen[what]}"
-        return random.Random(f"{self.seed} {name}"), name
+        return f"{what}#{self.seen[what]}"
+
+    def chance(self, name: str) -> random.Random:
+        """The chance of a request or write."""
+        return random.Random(f"{self.seed} {name}")
 
     def strikes(self, kind: str, name: str) -> bool:
         if name in self.muted:
@@ -140,7 +143,8 @@ class Seam(httpx.AsyncBaseTransport):
         self.sent += 1
         attempt_began.set(self._clock())
         weather = self._weather()
-        draw, name = weather.draw(f"{self.name} {request.method} {target}")
+        name = weather.name(f"{self.name} {request.method} {target}")
+        draw = weather.chance(name)
         subject = _changed(asked) if self.name == "Keeper" else ""
         if subject and subject in self._under_way:
             self._overlaps(subject)
@@ -303,9 +307,9 @@ class CampaignStore(Store):
         if self.dead:
             raise Died("dead")
         weather = self.weather()
-        draw, name = weather.draw("write")
+        name = weather.name("write")
         fault = ""
-        if draw.random() < weather.writes:
+        if weather.writes and (draw := weather.chance(name)).random() < weather.writes:
             fault = draw.choice(("disk_full", "disk_full", "death_unwritten", "death_written"))
             fault = fault if weather.strikes(fault, name) else ""
         if fault == "disk_full":
