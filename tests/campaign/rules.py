@@ -24,6 +24,8 @@ class Rules:
     policy: dict[str, Any] = field(default_factory=lambda: {"protect": []})
     teams: dict[str, Any] = field(default_factory=dict)
     safety: dict[str, Any] = field(default_factory=dict)
+    _made: dict[str, Settings] = field(default_factory=dict, repr=False, compare=False)
+    """The settings of the words; each cycle asks for them, and they rarely change."""
 
     def settings(self, folder: Path) -> Settings:
         """The same as the reconciler gets it."""
@@ -35,9 +37,11 @@ class Rules:
             "teams": dict(self.teams),
             "safety": dict(self.safety),
         }
-        settings = Settings.model_validate(document, context={"base": folder})
-        settings._file, settings._digest = folder / "config.toml", "settings"
-        return settings
+        if (key := f"{folder} {document}") not in self._made:
+            settings = Settings.model_validate(document, context={"base": folder})
+            settings._file, settings._digest = folder / "config.toml", "settings"
+            self._made[key] = settings
+        return self._made[key]
 
     @property
     def protected(self) -> set[str]:
