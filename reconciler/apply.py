@@ -17,7 +17,7 @@ from reconciler import births, log, team_births
 from reconciler import keeper as scim
 from reconciler.canary import LOOK_AGAIN, Canaries, Disagreement, Unasked, denied, disagreement, suspicious
 from reconciler.confirm import Confirmation, Finding, put_off_words
-from reconciler.evidence_age import Stamp, last_moment
+from reconciler.evidence_age import GLANCE, Stamp, last_moment
 from reconciler.match import same
 from reconciler.model import (
     DISPLAY_NAME,
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 TIME_BOX = 300.0
 """Seconds after which an apply begins nothing new that gives: what the plan was made from is too old by then."""
+READ_BACK = 30.0
+"""Seconds, retries included, for a look that is needed: others may wait for it, and a list of the node tells too."""
 MOST_FORBIDDEN = 3
 """Subjects of one kind in a row that Keeper forbids; then the kind rests."""
 TIME = "time"
@@ -435,16 +437,18 @@ class _Run:
     async def _look(self, op: Operation, reply: KeeperUser | None, *, needed: bool) -> tuple[bool, KeeperUser | None]:
         """Whether the user could be read, and what was shown. Where it is `needed` to know what became of a change that
         was answered with success, a failure to look is an outcome that nobody knows."""
+        limit = READ_BACK if needed else GLANCE
         try:
-            shown = await self.client.user(reply.id if reply is not None else op.subject.keeper_id)
+            async with asyncio.timeout(limit):
+                shown = await self.client.user(reply.id if reply is not None else op.subject.keeper_id)
             if shown is not None and (shown.active is None or (shown.teams is None and (op.add or op.remove))):
                 problem = f"Keeper's record of it cannot be read ({', '.join(shown.unreadable)})"
                 raise scim.UnexpectedReply(op.subject.name, "read", problem=problem)
             return True, shown
-        except scim.KeeperError as error:
+        except (scim.KeeperError, TimeoutError) as error:
             if not needed:
                 return False, None
-            problem = f"could not be read back ({error})"
+            problem = f"could not be read back ({str(error) or f'no answer within {limit:g} s'})"
             raise scim.Unanswered(op.subject.name, "changed", problem=problem, uncertain=True) from None
 
     def _team_ids(self, op: Operation) -> dict[str, str]:
@@ -736,8 +740,9 @@ class _Run:
     async def _look_at_team(self, op: Operation, keeper_id: str, name: str) -> None:
         """A team that does not show yet may be queued, so what is seen is told and never a failure."""
         try:
-            shown = await self.client.team(keeper_id)
-        except scim.KeeperError:
+            async with asyncio.timeout(GLANCE):
+                shown = await self.client.team(keeper_id)
+        except (scim.KeeperError, TimeoutError):
             return
         if shown is None:
             words = "asked for, and not shown by Keeper yet: it may wait in the Pending Queue"

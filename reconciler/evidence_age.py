@@ -16,6 +16,9 @@ from reconciler.pace import Clock
 MAX_AGE = 30.0
 """Seconds after its confirmation within which the attempts to send a change may begin."""
 
+GLANCE = 10.0
+"""Seconds, retries included, for a look that the work can do without: evidence grows old meanwhile, and others wait."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stamp:

@@ -3,6 +3,7 @@
 It tells what became of operations of former runs whose outcome is not known.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -12,6 +13,7 @@ from loguru import logger
 from reconciler import addresses
 from reconciler.approval import INVENTORY, hook_failed, inventory_due
 from reconciler.clocks import ServiceTime
+from reconciler.evidence_age import GLANCE
 from reconciler.fallback import notice as fallback_notice
 from reconciler.http import Counters
 from reconciler.inventory import InventoryError
@@ -225,9 +227,10 @@ class Reader:
 
     async def _shown(self, user: User) -> Snapshot | None:
         try:
-            return (await in_keeper(self.services.keeper, self.before, "", user, self.now)).snapshot
-        except KeeperError as error:
-            logger.debug("the account of {} was not read again: {}", user.id, error)
+            async with asyncio.timeout(GLANCE):
+                return (await in_keeper(self.services.keeper, self.before, "", user, self.now)).snapshot
+        except (KeeperError, TimeoutError) as error:
+            logger.debug("the account of {} was not read again: {}", user.id, error or f"not within {GLANCE:g} s")
             return None
 
     def _of(
@@ -316,9 +319,7 @@ def _settled(
     return outcomes, _without_answered(snapshot, sent, outcomes)
 
 
-def _without_answered(
-    snapshot: Snapshot, sent: Mapping[int, JournalRow], outcomes: Mapping[int, Settled]
-) -> Snapshot:
+def _without_answered(snapshot: Snapshot, sent: Mapping[int, JournalRow], outcomes: Mapping[int, Settled]) -> Snapshot:
     """Drop whose creations have a known outcome by now: under another address they can be created in this cycle."""
     answered: set[str] = set()
     open_still: set[str] = set()

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from reconciler import cycle
+from reconciler import apply as executor
+from reconciler import cycle, reading
 from reconciler.config import load
 from reconciler.simulator.faults import Rewrite, hang, status
 from reconciler.wiring import services
@@ -199,6 +201,25 @@ def test_somebody_whose_record_cannot_be_read_keeps_no_other_back(filled: tuple[
     assert order is not None
     Inside(world).run(order)
     assert [account(world, one).active for one in people[:3]] == [True, False, True]
+
+
+def test_an_account_that_keeper_does_not_show_keeps_no_lock_back(
+    filled: tuple[World, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is locked too, though its lock is the first one, which is looked at before and after."""
+    for module, name in ((reading, "GLANCE"), (executor, "GLANCE"), (executor, "READ_BACK")):
+        monkeypatch.setattr(module, name, 0.2)
+    world, people = filled
+    for one in people[:2]:
+        world.jumpcloud.suspend(one)
+    unanswered = world.back.faults.add(hang(), method="GET", target=f"/Users/{account(world, people[0]).id}")
+    order = found(world)
+    assert order is not None
+    began = time.monotonic()
+    Inside(world).run(order)
+    assert time.monotonic() - began < 20.0
+    assert unanswered.fired
+    assert [account(world, one).active for one in people[:3]] == [False, False, True]
 
 
 @pytest.mark.parametrize("refused", ["/api/applications", "/api/systemusers/[0-9a-f]", "/api/search"])
