@@ -39,7 +39,7 @@ from reconciler.store import InUse, NoRoom, StateError, Store
 LANE = 60.0
 """Seconds between two looks for suspended people who are still active in Keeper."""
 LANE_SHARE = 10
-"""So many times its own last duration the leaver lane rests at least, see `lane_rest`."""
+"""So many times as long as its last look took the leaver lane rests at least, see `lane_rest`."""
 PULSE = 0.5
 """Seconds between two looks for orders, and between two words to the watchdog."""
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -280,15 +280,19 @@ class Daemon:
         if loop.time() < self._look_at and not self._lane_due:
             return
         self._lane_due = False
-        began = loop.time()
         async with self._partial:
             await self._lock_leavers()
-        self._look_at = loop.time() + lane_rest(loop.time() - began)
 
     async def _lock_leavers(self) -> None:
         """Lock who is suspended in JumpCloud, at once."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
-            order = await cycle.leavers(self.settings, self._services, self.store, self.clock())
+            try:
+                order = await cycle.leavers(self.settings, self._services, self.store, self.clock())
+            finally:
+                # What a lock and the news of it take is no reason to look more rarely for other people.
+                self._look_at = loop.time() + lane_rest(loop.time() - began)
             if order is not None and not self.stopping.is_set():
                 outcome = await orders.run(order, self._where())
                 logger.info("suspended people: {}", _summary(outcome))

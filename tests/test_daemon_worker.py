@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import json
+import math
 import os
 import re
 import subprocess
@@ -513,6 +514,29 @@ def test_the_lane_rests_longer_after_much_work_and_never_for_hours() -> None:
     assert [d.lane_rest(took) for took in (0.2, 30.0, 3600.0)] == [60.0, 300.0, 900.0]
 
 
+def test_locks_that_take_long_do_not_delay_the_next_look(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where one person's request hangs, or whoever is told of the locks."""
+
+    async def look(*_: object) -> cycle.Order:
+        return cycle.Order(leavers=frozenset({"a" * 24}))
+
+    async def run(*_: object) -> cycle.Outcome:
+        await asyncio.sleep(1.0)
+        return cycle.Outcome(1, EMPTY, "done")
+
+    monkeypatch.setattr(cycle, "leavers", look)
+    monkeypatch.setattr(orders, "run", run)
+    monkeypatch.setattr(d, "LANE", 0.0)
+
+    async def go() -> float:
+        with opened(world) as store:
+            one = a_daemon(world, store)
+            await one._lock_leavers_if_due()
+            return one._look_at - asyncio.get_running_loop().time()
+
+    assert asyncio.run(go()) < 0.5
+
+
 def test_the_lane_does_not_wait_for_all_orders_about_one_person(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     filed = [["first", "second"]]
@@ -521,8 +545,9 @@ def test_the_lane_does_not_wait_for_all_orders_about_one_person(world: World, mo
         said.append(request)
         one._look_at = 0.0  # that took longer than the lane rests
 
-    async def look(_: d.Daemon) -> None:
+    async def look(one: d.Daemon) -> None:
         said.append("lane")
+        one._look_at = math.inf
 
     monkeypatch.setattr(d.Daemon, "_orders", lambda *_, **__: filed.pop(0) if filed else [])
     monkeypatch.setattr(d.Daemon, "_serve", serve)
