@@ -43,6 +43,8 @@ LANE_HOLD = "lane_hold"
 """Under which the state file keeps the id of the plan that the leaver lane held last."""
 HOLD_AGAIN = timedelta(minutes=15)
 """How long what the lane holds stays as it was judged: whoever could not be told of it is told then."""
+SETTLING = 30.0
+"""Seconds in which the leaver lane asks what became of locks: people wait for its next look, and whole cycles ask."""
 _GIVING = frozenset({Kind.CREATE_USER.value, Kind.REACTIVATE_USER.value, "add"})
 
 _NOT_GOOD = frozenset({NoticeKind.UNCONFIRMED, NoticeKind.WILL_BE_HELD})
@@ -604,7 +606,9 @@ class _Line:
             progress=(lambda done, total: progress("Keeper", done, total)) if progress else None,
             stopping=lambda: self._why_stop(stopping),
         )
-        await _settle_now(self.services, store, run_id, applied, clock, whole=not self.order.person)
+        limit = SETTLING if self.order.leavers else None
+        whole = not self.order.person
+        await _settle_now(self.services, store, run_id, applied, clock, whole=whole, limit=limit)
         tells = read.tells()
         if not self.order.partial:
             consent.drop_what_is_not_due(store, judged.plan.effects, tells, self.now)  # what is used up by now
@@ -756,6 +760,7 @@ async def _settle_now(
     clock: Callable[[], datetime],
     *,
     whole: bool,
+    limit: float | None,
 ) -> None:
     """Ask Keeper once what became of what had no clear answer, or of what its answers told of others.
 
@@ -773,8 +778,9 @@ async def _settle_now(
     unknown = {row.id: row.operation for row in store.unfinished(run_id) if row.id in open_now}
     before = store.snapshot()
     try:
-        listed = await listing(services.keeper, before, None)
-    except KeeperError:
+        async with asyncio.timeout(limit):
+            listed = await listing(services.keeper, before, None)
+    except (KeeperError, TimeoutError):
         # The journal says unknown, and the next cycle begins by asking.
         return
     unknown |= {n: op for n in vanished if (op := applied.results[n].operation).subject.keeper_id in listed.users}

@@ -222,6 +222,24 @@ def test_an_account_that_keeper_does_not_show_keeps_no_lock_back(
     assert [account(world, one).active for one in people[:3]] == [False, False, True]
 
 
+def test_a_list_that_does_not_come_does_not_hold_up_the_next_look(
+    filled: tuple[World, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cycle, "SETTLING", 0.2)
+    world, people = filled
+    world.jumpcloud.suspend(people[0])
+    world.back.faults.add(status(404), method="PATCH", times=1)
+    unanswered = world.back.faults.add(hang(), method="GET", target=r"/Groups\?")
+    order = found(world)
+    assert order is not None
+    began = time.monotonic()
+    assert Inside(world).run(order).result == "partial"
+    assert time.monotonic() - began < 20.0 and unanswered.fired
+    world.back.faults.clear()
+    Inside(world).run()
+    assert not account(world, people[0]).active
+
+
 @pytest.mark.parametrize("refused", ["/api/applications", "/api/systemusers/[0-9a-f]", "/api/search"])
 @pytest.mark.parametrize("code", [403, 404, 410])
 def test_what_a_lock_does_not_need_may_be_refused(filled: tuple[World, list[str]], refused: str, code: int) -> None:
