@@ -366,7 +366,9 @@ class _Line:
         organization, application = await self.application()
         order, before = self.order, self.store.snapshot() if self.order.person else Snapshot()
         if not order.person:
-            return _Found(organization, application, order.leavers)
+            # Whoever is in another run's hand now may stay there for long: the others do not wait for that.
+            free = frozenset(filter(self.store.hands.free, order.leavers))
+            return _Found(organization, application, free)
         person = await in_jumpcloud(self.services.jumpcloud, before, order.person)
         held = in_snapshot(before, order.person, person.user if person else None)
         keys = {a.jumpcloud_id or k for k, a in held.snapshot.accounts.items()}
@@ -403,7 +405,7 @@ class _Line:
         if order.person:
             return await reader.one(order.person, found.person)
         if order.leavers:
-            return await reader.suspended(order.leavers)
+            return await reader.suspended(found.keys)
         # Whoever enforces after observing begins with a plan that a person reviews.
         reviewed = before.reviewed and policy.mode is Mode.ENFORCE
         resync = order.resync or not reviewed or reader.asks_keeper(store.last_good_read())

@@ -240,6 +240,38 @@ def test_a_list_that_does_not_come_does_not_hold_up_the_next_look(
     assert not account(world, people[0]).active
 
 
+def test_a_person_in_the_hand_of_another_run_keeps_no_other_back(filled: tuple[World, list[str]]) -> None:
+    """As while a request of that run hangs."""
+    world, people = filled
+    settings = load(world.folder / "config.toml")
+    for one in people[:2]:
+        world.jumpcloud.suspend(one)
+
+    async def go() -> None:
+        async with services(settings) as both:
+            with Inside(world).store(write=True) as store:
+                order = await cycle.leavers(settings, both, store, datetime.now(UTC))
+                assert order is not None and order.leavers == set(people[:2])
+                held, over = asyncio.Event(), asyncio.Event()
+
+                async def another_run() -> None:
+                    async with store.hands.hold(people[:1]):
+                        held.set()
+                        await over.wait()
+
+                other = asyncio.create_task(another_run())
+                await held.wait()
+                async with asyncio.timeout(20.0):
+                    await cycle.run(settings, both, store, order, lambda: datetime.now(UTC))
+                over.set()
+                await other
+
+    asyncio.run(go())
+    assert [account(world, one).active for one in people[:3]] == [True, False, True]
+    order = found(world)
+    assert order is not None and order.leavers == {people[0]}
+
+
 @pytest.mark.parametrize("refused", ["/api/applications", "/api/systemusers/[0-9a-f]", "/api/search"])
 @pytest.mark.parametrize("code", [403, 404, 410])
 def test_what_a_lock_does_not_need_may_be_refused(filled: tuple[World, list[str]], refused: str, code: int) -> None:
