@@ -444,7 +444,8 @@ class JumpCloud:
             return await self._without_list(found, lacking, problem, progress)
         if first.total is not None and -(-len(lacking) // PAGE) < -(-first.total // PAGE) - 1:
             searched, _ = await _attempted(self._search_twice(lacking, witness, progress))
-            if searched is not None:
+            # The index of a search may be behind the list: it has whoever the search lacks and the application lists.
+            if searched is not None and len((lacking - searched.keys()) & scope.users.keys()) <= ALONE:
                 return found | searched, ""
         listed, problem = await _attempted(self._listed(wanted, progress, first))
         if listed is None:

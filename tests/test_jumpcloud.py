@@ -132,6 +132,19 @@ class Edit:
 
 
 @dataclass(frozen=True)
+class Behind:
+    """A search whose index lacks these users, with totals that are true of it."""
+
+    lacks: frozenset[str]
+
+    def run(self, handle: Handler, request: Request) -> Answer:
+        answer = handle(request)
+        assert isinstance(answer, Response)
+        rows = [row for row in json.loads(answer.body)["results"] if row["_id"] not in self.lacks]
+        return Response.of_json(answer.status, {"totalCount": len(rows), "results": rows})
+
+
+@dataclass(frozen=True)
 class Headers:
     """A fault that changes headers of an answer."""
 
@@ -433,6 +446,15 @@ def test_a_search_that_is_not_what_it_should_be_gives_way_to_the_whole_list(way:
         server.faults.add(UNDERSTOOD_OTHERWISE[way], target=SEARCH)
         agrees(ask(server, whole), simulator, application)
         assert len(requests(server, "/api/systemusers?")) > 1
+
+
+def test_a_search_that_is_behind_for_many_gives_way_to_the_whole_list() -> None:
+    """For more people than are read one by one."""
+    simulator, application = small(150, 500)
+    behind = frozenset(sorted(simulator.in_scope(application))[-jc.ALONE - 1 :])
+    with served(simulator) as server:
+        server.faults.add(Behind(behind), target=SEARCH)
+        agrees(ask(server, whole), simulator, application)
 
 
 @pytest.mark.parametrize("paging", ["body", "query", "both"])
