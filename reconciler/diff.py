@@ -531,9 +531,25 @@ class _Diff(TeamRules):
         self.operations.append(_lock(subject, cause, rule, reason))
 
     @cached_property
-    def _addresses(self) -> set[str]:
-        """Of everybody who has not left; what JumpCloud knows nothing else of may be theirs."""
-        return {alike_key(user.email) for user in self.directory.users.values() if user.belongs}
+    def _addresses(self) -> dict[str, set[str]]:
+        """By address, the ids of those who have not left; what JumpCloud knows nothing else of may be theirs."""
+        found: dict[str, set[str]] = {}
+        for user in self.directory.users.values():
+            if user.belongs:
+                found.setdefault(alike_key(user.email), set()).add(user.id)
+        return found
+
+    def _claimed(self, account: Account, user: User) -> str:
+        """Why an account is neither given its person's new address, nor that offered as an alias: whoever else has it
+        could log in there. Empty where nobody else has."""
+        others = self._addresses.get(alike_key(user.email), set()) - {user.id}
+        if not (user.email and others) or addresses.same(account.email, user.email):
+            return ""
+        return (
+            f"the new JumpCloud address {user.email} is also that of the JumpCloud user {min(others)}, or differs only "
+            "by letters that count as the same somewhere; that log-in would open this vault, so Keeper's address is "
+            "left as it is. Give each a different address in JumpCloud"
+        )
 
     def _gone(self, account: Account, user: User, subject: Subject) -> None:
         asked = subject.key in self.unlock
@@ -571,9 +587,13 @@ class _Diff(TeamRules):
 
     def _update(self, account: Account, user: User, subject: Subject, *, access: bool, asked: bool = False) -> None:
         conflict = user.id in self.match.conflicts
+        claimed = self._claimed(account, user)
         if conflict:
             self.notice(NoticeKind.CONFLICT, subject, self.match.conflicts[user.id])
-        found = list(self._changes(account, wanted_attributes(user), subject, held_address=conflict))
+        elif claimed:
+            self.notice(NoticeKind.CONFLICT, subject, claimed)
+        held = conflict or bool(claimed)
+        found = list(self._changes(account, wanted_attributes(user), subject, held_address=held))
         changes = tuple(change for change, _ in found)
         causes = [cause for _, cause in found]
         drifted = [change.attribute for change, cause in found if cause is Cause.DRIFT]

@@ -7,7 +7,7 @@ import pytest
 from reconciler.diff import Decision
 from reconciler.model import Account, Group, KeeperUser, Membership, Snapshot, Standing, Status, Takeover, Team
 from reconciler.plan import Kind, NoticeKind
-from reconciler.policy import Pilot, Policy
+from reconciler.policy import AddressChange, Pilot, Policy
 from reconciler.snapshot import observed
 from tests.world import NOW, account, decide, directory, group, jc, listing, snapshot, team, user
 
@@ -79,6 +79,26 @@ def test_nobody_is_created_while_a_creation_under_an_address_alike_has_no_answer
     open_ = snapshot([], unsettled_users={jc(2): "mar\u212a@example.com"})
     made = decide(directory([user(1, direct=True, email="mark@example.com")]), open_)
     assert made.plan.operations == () and "mark@example.com" in conflicts(made)
+
+
+@pytest.mark.parametrize("address", ["mark@example.com", "mar\u212a@example.com"])
+@pytest.mark.parametrize("status", [Status.ACTIVE, Status.STAGED, Status.UNKNOWN])
+@pytest.mark.parametrize("change", list(AddressChange))
+def test_no_account_is_given_a_new_address_that_another_person_in_jumpcloud_claims(
+    address: str, status: Status, change: AddressChange
+) -> None:
+    engineering = group(1)
+    former = user(1, direct=True)
+    users = [replace(former, email="mark@example.com", groups=frozenset({engineering.id}))]
+    users += [user(2, direct=True, email=address, status=status)]
+    held = snapshot([account(former)], [team(engineering)])
+    made = decide(directory(users, [engineering]), held, Policy(address_change=change))
+    [operation] = made.plan.operations
+    assert (operation.changes, len(operation.add)) == ((), 1), "all else goes on under the old address"
+    assert "is also that of the JumpCloud user" in conflicts(made)["u1@example.com"]
+    assert not [n for n in made.plan.notices if n.kind is NoticeKind.ADDRESS_CHANGE], "nor is it offered as an alias"
+    alone = decide(directory(users[:1], [engineering]), held, Policy(address_change=change))
+    assert "u1@example.com" not in conflicts(alone)
 
 
 def test_protection_and_the_pilot_go_by_addresses_alike() -> None:
