@@ -259,6 +259,8 @@ _NOT_IN_LINE = frozenset(
         NoticeKind.DRIFT,
         NoticeKind.ELSEWHERE,
         NoticeKind.QUARANTINED,
+        NoticeKind.PROTECTED,
+        NoticeKind.UNMANAGED,
     }
 )
 """Notices about somebody or something that Keeper does not hold as JumpCloud wants it, or may not."""

@@ -67,6 +67,8 @@ def test_who_is_in_scope_and_not_in_line_is_not_said_to_be() -> None:
     made = plan(notices=(conflict, conflict, locked, waits))
     assert verdict(made).startswith("Nothing to do: 812 people and 31 teams in scope; 2 people are not in line. ")
     assert "are in line." in verdict(plan(notices=(waits,)))
+    for kind in (NoticeKind.PROTECTED, NoticeKind.UNMANAGED):
+        assert "; 1 person is not in line." in verdict(plan(notices=(Notice(kind, person("e"), "why"),)))
 
 
 @pytest.mark.parametrize(
