@@ -193,7 +193,6 @@ def _as_it_is(settings: Settings, look: Look, plan: Plan) -> Verdict:
     """Nothing is to be done: why it is as it is."""
     account, user = own(look), look.user
     if user is None or not user.belongs:
-        gone = account is None or not account.active
         what = "Not in scope"
         if user is None:
             what = "Unknown in JumpCloud"
@@ -207,7 +206,10 @@ def _as_it_is(settings: Settings, look: Look, plan: Plan) -> Verdict:
                 "If they should have access: in JumpCloud, add them to a group that is bound to the Keeper application "
                 f"({groups or 'there is none'}), or bind them directly. Then, to have it at once:"
             )
-        why = f"{what}, so no access." if gone else f"{what}, and still active in Keeper."
+        if account is None or account.gone:
+            why = f"{what}, and without an account in this Keeper node."
+        else:
+            why = f"{what}, and still active in Keeper." if account.active else f"{what}, so no access."
         if account is not None and account.gone and account in leavers(look.snapshot):
             why = f"{what}; whether access ended is {whereabouts(look.snapshot, account)}."
             step = "Look for the account in the Admin Console (Admin > Users, all nodes). If it is shut, close this:"
@@ -324,9 +326,9 @@ def scope(look: Look) -> str:
 
 
 def access(look: Look) -> str:
-    """Whether the person can use Keeper, or could when it was last read."""
+    """Whether the person can use Keeper, or could when it was last read, as where no account is known."""
     read_at = look.snapshot.read_at
-    if "keeper" in look.unread and read_at is not None:
+    if ("keeper" in look.unread or not look.snapshot.accounts) and read_at is not None:
         return f"{_access(look)} when it was last read (its last list: {spoken(stamp(read_at))})"
     return _access(look)
 
@@ -336,7 +338,7 @@ def _access(look: Look) -> str:
     if account is None and look.snapshot.accounts:
         return "without a Keeper account of their own"
     if account is None:
-        return "not in Keeper" if look.snapshot.read_at else "nothing known of Keeper"
+        return "not in this Keeper node" if look.snapshot.read_at else "nothing known of Keeper"
     if account.gone:
         return "not in this Keeper node any more"
     if account.active:

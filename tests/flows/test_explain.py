@@ -93,6 +93,8 @@ def test_who_joins_and_who_is_in_jumpcloud_only(world: World) -> None:
     assert found["verdict"]["kind"] == "out_of_scope"
     assert "Engineering, Sales" in found["remedy"]["step"]
     assert found["keeper"] == []
+    assert found["verdict"]["because"] == "Not in scope, and without an account in this Keeper node."
+    assert "; not in this Keeper node when it was last read (its last list: " in found["verdict"]["text"]
 
 
 @pytest.mark.usefixtures("people")
@@ -248,6 +250,18 @@ def test_a_leaver_has_no_access_only_as_long_as_keeper_says_so(world: World, peo
     assert found["verdict"]["kind"] == "unread"
     assert "; locked in Keeper by us when it was last read (its last list: " in found["verdict"]["text"]
     assert "so no access" not in page(world, "p0@example.com")
+
+
+def test_of_a_leaver_who_went_to_another_node_since_the_lock_nothing_is_said_about_access(
+    world: World, people: list[str]
+) -> None:
+    world.jumpcloud.suspend(people[0])
+    world.run("apply")
+    world.keeper.delete_user(account_of(world, people[0]))  # over SCIM there is no difference
+    world.run("resync")
+    found = explain(world, "p0@example.com")
+    assert found["verdict"]["text"] == "suspended in JumpCloud; not in this Keeper node any more."
+    assert found["verdict"]["because"] == "Suspended in JumpCloud, and without an account in this Keeper node."
 
 
 def test_an_empty_state_file_and_a_strange_address(world: World) -> None:
