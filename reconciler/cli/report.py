@@ -103,7 +103,7 @@ def _one_of(option: str, values: type[_E], text: str | None) -> _E | None:
 @click.option("--since", default="90d", show_default=True, help="How far back, like 90d.")
 @click.option("--format", "form", type=click.Choice(["text", "csv", "json"]), default="text", show_default=True)
 def leavers(config: Path | None, since: str, form: str) -> None:
-    """Show who lost access: when JumpCloud said so, when it was sent and confirmed, and what is left to do."""
+    """Show who lost access: when they were first seen out of scope, when it was sent and confirmed, what is left."""
     from reconciler.report.leavers import document, render, to_csv
     from reconciler.report.terminal import json_document
     from reconciler.store import Store

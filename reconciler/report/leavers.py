@@ -1,4 +1,5 @@
-"""The report of `leavers`: for each person who lost access, when JumpCloud said so, and when Keeper had done it.
+"""The report of `leavers`: for each person who lost access, when we first saw that they left, and when Keeper had
+locked them. When JumpCloud began to say so is not known: nobody may have read it for days.
 
 The evidence is the journal's; who has left and is still active comes from the snapshot. A lock that Keeper answered
 with 404 or 410 is no evidence: it says that the account is not in this node, and nothing about access elsewhere.
@@ -267,7 +268,7 @@ def _held(store: Store) -> dict[str, tuple[str, str]]:
 def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
     """The document for a person."""
     longest = found["longest_minutes"]
-    took = f", the slowest {_span(longest)} after JumpCloud had said so" if longest is not None else ""
+    took = f", the slowest {_span(longest)} after they were first seen out of scope" if longest is not None else ""
     lost = f"{found['done']} {'person' if found['done'] == 1 else 'people'} lost access{took}"
     unsure = f"; {found['not_verifiable']} not verifiable" if found["not_verifiable"] else ""
     # Before the first plan is reviewed nobody is known whom a lock is due for: none is no finding.

@@ -308,7 +308,7 @@ def test_the_text_names_who_is_still_active_first_and_fits(store: Store) -> None
     store.save(snapshot([locked, active]), Snapshot())
     lock(store, 1)
     text = leavers.render(leavers.document(store, Policy(), NOW - DAY, NOW), width=60, colour=False)
-    assert "1 person lost access, the slowest 3 minutes after" in " ".join(text.split())
+    assert "the slowest 3 minutes after they were first seen out of scope;" in " ".join(text.split())
     assert text.index("NOT YET") < text.index("u1@example.com: locked")
     assert "\x1b" not in text
     assert all(len(line) <= 60 for line in text.splitlines())
