@@ -567,9 +567,10 @@ class _Diff(TeamRules):
         elif account.locked_by_us:
             self._create(user, Rule.RETURNED, Cause.JUMPCLOUD, f"back in scope {self._path(user)}")
         elif self.policy.drift is Drift.REPORT:
-            self.notice(NoticeKind.DRIFT, subject, "deleted in Keeper; not created anew (policy.drift)")
+            self.notice(NoticeKind.DRIFT, subject, "gone from this Keeper node; not created anew (policy.drift)")
         else:
-            self._create(user, Rule.RESTORED, Cause.DRIFT, f"deleted in Keeper, but in scope {self._path(user)}")
+            reason = f"gone from this Keeper node, but in scope {self._path(user)}"
+            self._create(user, Rule.RESTORED, Cause.DRIFT, reason)
 
     def _locked(self, account: Account, user: User, subject: Subject) -> None:
         asked = subject.key in self.unlock

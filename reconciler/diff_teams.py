@@ -145,7 +145,7 @@ class TeamRules:
             self.notice(NoticeKind.DRIFT, subject, words)
         elif self.match.teams[team_id].gone:
             if self.policy.drift is Drift.REPORT:
-                self.notice(NoticeKind.DRIFT, subject, "the team was deleted in Keeper; not queued again (drift)")
+                self.notice(NoticeKind.DRIFT, subject, "gone from this Keeper node; not queued again (policy.drift)")
             else:
                 self.deleted[group.id] = team_id
                 self._queue(group, replace(subject, keeper_id=""))
@@ -171,7 +171,8 @@ class TeamRules:
         else:
             self.addable[group.id] = TeamRef(group.name, group.id)
             rule, cause = (Rule.RESTORED, Cause.DRIFT) if deleted else (Rule.GROUP_IN_SCOPE, Cause.JUMPCLOUD)
-            reason = "deleted in Keeper, still in scope" if deleted else "the group is in the application's scope"
+            reason = "gone from this Keeper node, still" if deleted else "the group is"
+            reason += " in the application's scope"
             if self.policy.teams.is_role(group.name):
                 reason += "; a role in Keeper, at once and without approval (teams.role_prefix)"
         self.operations.append(Operation(Kind.QUEUE_TEAM, subject, cause, rule, reason, changes))

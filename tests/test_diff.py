@@ -108,12 +108,14 @@ def test_gone_after_our_own_deactivation_is_created_anew_on_return() -> None:
     assert (operation.kind, operation.cause) == (Kind.CREATE_USER, "jumpcloud")
 
 
-def test_a_user_deleted_in_keeper_is_drift() -> None:
+def test_a_user_who_is_gone_from_the_node_is_drift_and_not_said_to_be_deleted() -> None:
     u = user(1, direct=True)
     gone = snapshot([account(u, gone=True, active=False)])
-    assert only(decide(directory([u]), gone)).cause == "drift"
+    made = only(decide(directory([u]), gone))
+    assert (made.cause, made.reason) == ("drift", "gone from this Keeper node, but in scope by a direct binding")
     reported = decide(directory([u]), gone, Policy(drift=Drift.REPORT))
-    assert kinds(reported) == [] and notices(reported) == [NoticeKind.DRIFT]
+    assert kinds(reported) == []
+    assert [(n.kind, "deleted" in n.message) for n in reported.plan.notices] == [(NoticeKind.DRIFT, False)]
 
 
 def test_an_empty_value_never_wipes_one_out() -> None:
@@ -273,6 +275,7 @@ def test_a_team_that_was_never_shown_is_not_queued_again_and_one_that_was_is_dri
     assert kinds(decide(directory([], [g]), snapshot([], [team(g, seen=False)]))) == []
     operation = only(decide(directory([], [g]), snapshot([], [team(g, gone=True)])))
     assert (operation.kind, operation.cause) == (Kind.QUEUE_TEAM, "drift")
+    assert operation.reason == "gone from this Keeper node, still in the application's scope"
 
 
 def test_a_team_that_was_never_shown_gives_way_to_the_one_that_keeper_shows_under_the_groups_id() -> None:
