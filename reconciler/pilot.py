@@ -3,6 +3,7 @@
 A person who left the scope is in the pilot if one of its entries named them when they were last in scope, and stands in
 the settings still. So a leaver of the pilot is locked, and another pilot later is not about those of the first. With
 the name of a group its id is kept: a group that is renamed after its member left is the same entry under a new name.
+Nor does a pilot keep our own lock of one of its people who is back in scope outside of it.
 """
 
 from reconciler.addresses import alike_key
@@ -28,13 +29,14 @@ def remembered(
 ) -> frozenset[str]:
     """Return the entries to store for an account: those of now for a user in scope, else those of when last in scope.
 
-    What JumpCloud does not say clearly takes none away, nor does a pilot that is `misnamed`.
+    What JumpCloud does not say clearly takes none away, nor does a pilot that is `misnamed`, nor anything while our own
+    lock lasts: whoever was locked as one of the pilot is unlocked as one of it.
     """
     if user is None or not user.belongs:
         ids = {entry.removeprefix("id:") for entry in account.pilot} & directory.groups.keys()
         return account.pilot | {f"group:{directory.groups[group].name}" for group in ids}
     now = entries_for(policy, directory, user)
-    if _unclear(directory, user):
+    if _unclear(directory, user) or _locked(account):
         return account.pilot | now
     return now | _of_no_group_here(account.pilot, directory, user) if misnamed else now
 
@@ -54,7 +56,7 @@ def in_pilot(policy: Policy, directory: Directory, user: User | None, account: A
     last in scope."""
     if policy.only is None or entries_for(policy, directory, user):
         return True
-    if user is not None and user.belongs and not _unclear(directory, user):
+    if user is not None and user.belongs and not (_unclear(directory, user) or _locked(account)):
         return False
     listed = user is not None and alike_key(user.email) in policy.only.users
     return listed or (account is not None and not left_outside(policy, account))
@@ -101,6 +103,11 @@ def _unmatched(policy: Policy, directory: Directory) -> tuple[frozenset[str], fr
 def _unclear(directory: Directory, user: User) -> bool:
     """Whether it is not known in which groups in scope a user is, or how these are called."""
     return user.teams_unknown or user.unsure or not directory.unclear_groups.isdisjoint(user.groups)
+
+
+def _locked(account: Account | None) -> bool:
+    """Whether our own lock lasts."""
+    return account is not None and account.locked_by_us and not account.active
 
 
 def _entries(pilot: Pilot) -> frozenset[str]:

@@ -450,6 +450,26 @@ def test_a_leaver_of_one_pilot_is_not_in_another_one_but_in_a_larger_one() -> No
     assert locks(gone, back, IT) == {u.email: False}
 
 
+def test_a_lock_of_the_pilot_is_undone_also_for_whoever_comes_back_outside_of_it() -> None:
+    u = user(1, 9)
+    read = decide(directory([u], PILOTS), snapshot([account(u)]), IT).snapshot
+    left = decide(directory([user(1, 9, status=Status.SUSPENDED)], PILOTS), read, IT).snapshot
+    locked = replace(left.accounts["k0001"], active=False, locked_by_us=True)
+    back = directory([user(1, 8)], PILOTS)
+
+    def unlocks(one: Account, policy: Policy) -> tuple[list[bool], Account]:
+        made = decide(back, snapshot([one]), policy)
+        sent = [op.sent for op in made.plan.operations if op.kind is Kind.REACTIVATE_USER]
+        return sent, made.snapshot.accounts["k0001"]
+
+    sent, remembered = unlocks(locked, IT)
+    assert sent == [True] and unlocks(remembered, IT)[0] == [True], "held for some cycles, for instance"
+    assert unlocks(locked, SALES)[0] == [True], "in it now"
+    assert unlocks(replace(locked, pilot=frozenset()), IT)[0] == [False], "never in that pilot"
+    again = unlocks(replace(remembered, active=True, locked_by_us=False), IT)[1]
+    assert locks(directory([user(1)], PILOTS), snapshot([again]), IT) == {u.email: False}
+
+
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
