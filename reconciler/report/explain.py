@@ -1,6 +1,6 @@
 """What `explain` shows: all about one person on one page, and the one step that puts it right."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from reconciler.report.teams import NOT_PLAIN, state_of
 from reconciler.report.terminal import clean, names, spoken, stamp, styled, wrapped
 from reconciler.report.verdict import access, group_names, held_of, holds, scope, verdict
 from reconciler.store import Store
+from reconciler.waiting import waiting
 
 MOST = 20
 """Operations of the past that are shown."""
@@ -24,6 +25,8 @@ def document(store: Store, settings: Settings, look: Look, email: str, now: date
     held = held_of(store, look)
     found = verdict(store, settings, look, email, held)
     past = store.history(Wanted(person=email), MOST)
+    waits = waiting(look.snapshot, settings.policy().teams)
+    queued = {(one.team.keeper_id, member.email) for one in waits for member in one.members if member.certain}
     return {
         "email": email,
         "asked_at": stamp(now),
@@ -36,7 +39,7 @@ def document(store: Store, settings: Settings, look: Look, email: str, now: date
         "unread": dict(look.unread),
         "jumpcloud": _jumpcloud(look) if look.user else None,
         "keeper_read_at": stamp(look.snapshot.read_at),
-        "keeper": [_account(look, account) for account in look.snapshot.accounts.values()],
+        "keeper": [_account(look, account, queued) for account in look.snapshot.accounts.values()],
         "next": _next(look.plan, held) if look.plan else None,
         "history": {
             "total": past.total,
@@ -61,12 +64,12 @@ def _jumpcloud(look: Look) -> dict[str, Any]:
     }
 
 
-def _account(look: Look, account: Account) -> dict[str, Any]:
+def _account(look: Look, account: Account, queued: Collection[tuple[str, str]]) -> dict[str, Any]:
     teams = look.snapshot.teams
     memberships = [
         {
             "name": teams[team_id].name if team_id in teams else team_id,
-            "state": state_of(membership),
+            "state": state_of(membership, queued=(team_id, account.email) in queued),
             "asked_at": stamp(membership.asked_at),
         }
         for team_id, membership in account.memberships.items()

@@ -66,6 +66,7 @@ def _members(snapshot: Snapshot) -> defaultdict[str, list[tuple[Account, Members
 
 
 def _team(team: Team, members: Iterable[tuple[Account, Membership]], waits: approvals.Waiting | None) -> dict[str, Any]:
+    queued = {member.email for member in waits.members if member.certain} if waits else set[str]()
     return {
         "name": team.name,
         "jumpcloud_id": team.jumpcloud_id or None,
@@ -78,7 +79,7 @@ def _team(team: Team, members: Iterable[tuple[Account, Membership]], waits: appr
                 "email": account.email,
                 "keeper_id": account.keeper_id,
                 "active": account.active,
-                "state": state_of(membership),
+                "state": state_of(membership, queued=account.email in queued),
                 "asked_at": stamp(membership.asked_at),
             }
             for account, membership in members
@@ -94,9 +95,12 @@ def _approval(waits: approvals.Waiting | None) -> str:
     return "queued" if waits.certain else "not_visible"
 
 
-def state_of(membership: Membership) -> str:
-    """One of `member`, `waiting` for an approval, `missing` (was shown, and is not any more), `found` (there before the
-    team was taken over) and `by_hand` (given in Keeper)."""
+def state_of(membership: Membership, *, queued: bool) -> str:
+    """One of `member` (Keeper lists it, which is no approval), `queued` (the inventory shows it), `waiting` for an
+    approval, `missing` (was shown, and is not any more), `found` (there before the team was taken over) and `by_hand`
+    (given in Keeper)."""
+    if queued:
+        return "queued"
     if membership.waiting:
         return "waiting"
     if not membership.shown:
@@ -107,6 +111,7 @@ def state_of(membership: Membership) -> str:
 
 
 NOT_PLAIN = {
+    "queued": "queued in Keeper, as its inventory shows",
     "waiting": "asked for, approval not visible",
     "missing": "shown once, not any more",
     "found": "in the team before it was taken over",
@@ -157,7 +162,7 @@ def _one(team: dict[str, Any], width: int) -> Iterator[str]:
         yield from wrapped(f"the team {asked}, {how}", width, "  ")
     if not team["members"]:
         yield "  nobody"
-    for state, words in {**NOT_PLAIN, "member": "members"}.items():
+    for state, words in {**NOT_PLAIN, "member": "listed by Keeper as members"}.items():
         mine = [member for member in team["members"] if member["state"] == state]
         if not mine:
             continue

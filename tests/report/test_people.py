@@ -12,7 +12,7 @@ import pytest
 from reconciler import decisions, standing
 from reconciler.alerts import Failing
 from reconciler.history import Wanted
-from reconciler.model import Failure, Inventory, Membership, Snapshot
+from reconciler.model import Failure, Inventory, InventoryTeam, Membership, Snapshot
 from reconciler.plan import Cause, Kind, Operation, Rule, Subject
 from reconciler.policy import OutOfScope, Pilot, Policy, TeamPolicy
 from reconciler.promise import NOT_HERE, WITHDRAWN, WITHDRAWN_OR_DELETED
@@ -68,6 +68,18 @@ def test_each_member_with_what_is_known_of_them() -> None:
         "u4@example.com": "by_hand",
         "u5@example.com": "found",
     }
+
+
+def test_a_member_whom_keeper_lists_and_the_inventory_shows_as_queued_is_said_to_be_queued() -> None:
+    shown = InventoryTeam("t0009", "Sales", "", False, pending=frozenset({"u1@example.com"}), members=frozenset())
+    listed = replace(held(), inventory=Inventory(NOW, {"t0009": shown}))
+    found = teams.document(listed, TeamPolicy(), NOW)
+    states = {m["email"]: m["state"] for one in found["teams"] if one["name"] == "Sales" for m in one["members"]}
+    assert (states["u1@example.com"], states["u3@example.com"]) == ("queued", "missing")
+    text = " ".join(teams.render(found, width=140, colour=False).split())
+    assert "1 queued in Keeper, as its inventory shows: u1@example.com" in text
+    unsure = " ".join(teams.render(teams.document(held(), TeamPolicy(), NOW), width=140, colour=False).split())
+    assert "1 listed by Keeper as members: u1@example.com" in unsure, "which is no approval"
 
 
 @pytest.mark.parametrize("width", [40, 80, 140])
