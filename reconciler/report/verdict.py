@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.addresses import alike_key
+from reconciler.addresses import alike_key, same
 from reconciler.config import Settings
 from reconciler.cycle import Look
 from reconciler.model import Account, Standing, Status, User, typed
@@ -104,7 +104,9 @@ def _decided_otherwise(settings: Settings, look: Look, plan: Plan) -> Verdict | 
     if NoticeKind.CONFLICT in said:
         step, command = "Correct the addresses in JumpCloud or in Keeper's Admin Console.", ""
         found = account or next(iter(look.snapshot.accounts.values()), None)
-        if found and not found.managed and "reconciler adopt" in said[NoticeKind.CONFLICT]:
+        # Of somebody who came back under a new JumpCloud user, the account is still managed for the former one.
+        theirs = found and look.user and same(found.email, look.user.email)
+        if found and (theirs or not found.managed) and "reconciler adopt" in said[NoticeKind.CONFLICT]:
             command = f"reconciler adopt {typed(found.email)}"
             step = "If it is the same person, take the account over:"
         return Verdict("conflict", f"Not managed, because {said[NoticeKind.CONFLICT]}.", step, command)

@@ -145,6 +145,7 @@ def test_two_people_who_claim_one_address(world: World, people: list[str]) -> No
     found = explain(world, "p0@example.com")
     assert found["verdict"]["kind"] == "conflict"
     assert found["verdict"]["because"].startswith("Not managed, because the address p0@example.com belongs to")
+    assert found["remedy"]["command"] == "reconciler adopt p0@example.com", "a rehire, perhaps"
 
 
 def test_two_jumpcloud_users_with_one_address(world: World) -> None:
