@@ -51,8 +51,8 @@ _HEADS = {
         "What is due for {} people or teams keeps failing",
     ),
     AlertKind.ADDRESS_CONFLICT: (
-        "1 person in scope gets nothing new: a conflict of addresses",
-        "{} people in scope get nothing new: conflicts of addresses",
+        "1 conflict of addresses waits for a person",
+        "{} conflicts of addresses wait for a person",
     ),
     AlertKind.QUARANTINED: ("1 thing in JumpCloud or Keeper can't be read", "{} things can't be read"),
     AlertKind.LOCKED_BY_OTHERS: (

@@ -274,6 +274,7 @@ def test_changed_and_recycled_addresses() -> None:
     of_team = Notice(NoticeKind.CONFLICT, Subject("team", "Sales", "g1"), "a Keeper team that is not ours")
     alerts = tell(after(plan=plan(notices=(change, clash, of_team))))
     assert [alert.kind for alert in alerts] == [AlertKind.ADDRESS_CONFLICT, AlertKind.ADDRESS_CHANGE]
+    assert text(alerts[0], "").startswith("1 conflict of addresses waits for a person:")
     assert [fact.name for alert in alerts for fact in alert.facts] == [ADA.email] * 2
     again = replace(change, message="the address in JumpCloud is now b@example.com")
     assert only(tell(after(plan=plan(notices=(again, clash))), taken(alerts, NOW))).kind is AlertKind.ADDRESS_CHANGE
