@@ -78,6 +78,13 @@ def document(store: Store, policy: Policy, since: datetime, now: datetime) -> di
     for entries in departures:
         if _not_here(entries[0]) and _departure(entries[0])[0] not in told:
             found.append(_answered(entries, snapshot, closed))
+    ours = {_departure(entries[0]) for entries in done}
+    found += [
+        _entry(account, attempts.get((account.keeper_id, account.left_at), []), account.left_at)
+        | {"state": "locked_by_others"}
+        for account in snapshot.accounts.values()
+        if _locked_by_others(account, since) and (account.keeper_id, account.left_at) not in ours
+    ]
     found.sort(key=lambda entry: (entry["confirmed_at"] or "", entry["email"]), reverse=True)
     found.sort(key=lambda entry: ("~",) if entry["confirmed_at"] else (entry["first_seen_at"] or "", entry["email"]))
     states = Counter(entry["state"] for entry in found)
@@ -90,9 +97,17 @@ def document(store: Store, policy: Policy, since: datetime, now: datetime) -> di
         "done": sum(entry["confirmed_at"] is not None for entry in found),
         "not_yet": states["not_yet"],
         "not_verifiable": states["not_verifiable"],
+        "locked_by_others": states["locked_by_others"],
         "longest_minutes": max(confirmed, default=None),
         "leavers": found,
     }
+
+
+def _locked_by_others(account: Account, since: datetime) -> bool:
+    """Whether one of our people left since then and somebody else was faster: there is no lock of ours to show."""
+    if not account.managed or account.left_at is None or account.left_at < since:
+        return False
+    return not (account.active or account.gone or account.locked_by_us)
 
 
 def _departure(entry: Entry) -> tuple[str, datetime | None]:
@@ -273,7 +288,8 @@ def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
     unsure = f"; {found['not_verifiable']} not verifiable" if found["not_verifiable"] else ""
     # Before the first plan is reviewed nobody is known whom a lock is due for: none is no finding.
     not_yet = f"; {found['not_yet']} not yet" if found["not_yet"] or found["first_plan_reviewed"] else ""
-    head = f"Since {spoken(found['since'])}: {lost}{not_yet}{unsure}."
+    others = f"; {found['locked_by_others']} locked by somebody else" if found["locked_by_others"] else ""
+    head = f"Since {spoken(found['since'])}: {lost}{not_yet}{unsure}{others}."
     lines = [styled(line, colour, bold=True) for line in wrapped(head, width)]
     if not found["first_plan_reviewed"]:
         waits = found["held"]
@@ -298,6 +314,7 @@ _STATES = {
     "answered": "not in this node, and answered by the inventory",
     "came_back": "has come back",
     "unlocked_again": "was locked, and unlocked again by somebody else",
+    "locked_by_others": "locked by somebody else, not by us",
     "not_yet": "NOT YET",
 }
 

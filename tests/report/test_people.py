@@ -156,6 +156,22 @@ def test_what_became_of_who_was_locked(store: Store, values: dict[str, Any], sta
     assert evidence(store)[-1]["state"] == state
 
 
+def test_a_leaver_whom_somebody_else_has_locked_is_no_lock_of_ours_and_is_not_left_out(store: Store) -> None:
+    before = account(user(2), active=False, left_at=NOW - 2 * DAY)
+    store.save(snapshot([account(user(1), active=False, **GONE_SINCE), before, account(user(3))]), Snapshot())
+    found = leavers.document(store, Policy(), NOW - DAY, NOW)
+    assert [(one["email"], one["state"]) for one in found["leavers"]] == [("u1@example.com", "locked_by_others")]
+    assert (found["done"], found["locked_by_others"], found["longest_minutes"]) == (0, 1, None)
+    text = " ".join(leavers.render(found, width=200, colour=False).split())
+    assert "0 people lost access; 0 not yet; 1 locked by somebody else." in text
+    assert "u1@example.com: locked by somebody else, not by us first seen out of scope" in text
+    lock(store, 1, State.FAILED)
+    assert [(one["state"], one["attempts"]) for one in evidence(store)] == [("locked_by_others", 1)]
+    lock(store, 1)
+    store.put([account(user(1), active=False, locked_by_us=True, **GONE_SINCE)])
+    assert [one["state"] for one in evidence(store)] == ["locked"]
+
+
 def test_who_came_back_and_was_locked_anew_has_come_back_from_the_first_departure(store: Store) -> None:
     lock(store, 1, left=LEFT - DAY)
     lock(store, 1, after=5)
