@@ -199,7 +199,10 @@ def _history_text(found: dict[str, Any]) -> Iterator[str]:
     past = found["history"]
     if not past["operations"]:
         yield "nothing yet"
+    mine = found["jumpcloud"]["id"] if found["jumpcloud"] else None
     for op in past["operations"]:
-        yield entry_text(op, name=False)
+        owner = op["subject"]["jumpcloud_id"]
+        whose = f"; this was another JumpCloud user, {clean(owner, 60)}" if mine and owner and owner != mine else ""
+        yield f"{entry_text(op, name=False)}{whose}"
     if past["more"]:
         yield f"… and {past['more']} older ones: reconciler history {clean(found['email'], 80)}"

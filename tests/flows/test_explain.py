@@ -146,6 +146,8 @@ def test_two_people_who_claim_one_address(world: World, people: list[str]) -> No
     assert found["verdict"]["kind"] == "conflict"
     assert found["verdict"]["because"].startswith("Not managed, because the address p0@example.com belongs to")
     assert found["remedy"]["command"] == "reconciler adopt p0@example.com", "a rehire, perhaps"
+    assert f"; this was another JumpCloud user, {people[0]}" in " ".join(page(world, "p0@example.com").split())
+    assert "another JumpCloud user, " not in page(world, "p1@example.com")
 
 
 def test_two_jumpcloud_users_with_one_address(world: World) -> None:
