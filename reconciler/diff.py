@@ -277,8 +277,8 @@ class _Diff(TeamRules):
             self.notice(
                 NoticeKind.OUTSIDE_PILOT,
                 subject,
-                f"the pilot names nobody in scope{because}: nothing is sent to Keeper for anybody in scope. "
-                "Correct the names in policy.only",
+                f"the pilot names nobody in scope{because}: nothing is sent to Keeper for anybody in scope, but to "
+                "undo a lock of ours. Correct the names in policy.only",
             )
         elif wrong:
             self.notice(NoticeKind.OUTSIDE_PILOT, subject, f"{wrong}: correct the names in policy.only")

@@ -466,6 +466,8 @@ def test_a_lock_of_the_pilot_is_undone_also_for_whoever_comes_back_outside_of_it
     assert sent == [True] and unlocks(remembered, IT)[0] == [True], "held for some cycles, for instance"
     assert unlocks(locked, SALES)[0] == [True], "in it now"
     assert unlocks(replace(locked, pilot=frozenset()), IT)[0] == [False], "never in that pilot"
+    said = [n.message for n in decide(back, snapshot([locked]), IT).plan.notices if n.subject.type == "setting"]
+    assert "nothing is sent to Keeper for anybody in scope, but to undo a lock of ours" in said[0]
     again = unlocks(replace(remembered, active=True, locked_by_us=False), IT)[1]
     assert locks(directory([user(1)], PILOTS), snapshot([again]), IT) == {u.email: False}
 
