@@ -24,7 +24,7 @@ from reconciler.plan import Cause, Kind, Operation, Plan, Rule
 from reconciler.policy import Limits, Policy
 from reconciler.safety import Consent, Past, Release, always_allowed, judge
 from reconciler.snapshot import after_team, after_user, observed
-from reconciler.undoing import gives_access, undoing
+from reconciler.undoing import undoing
 from tests.world import NOW, SOURCE, account, directory, group, jc, user
 
 PEOPLE = range(1, 9)
