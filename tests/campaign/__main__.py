@@ -3,6 +3,7 @@
 import argparse
 import gc
 import os
+import signal
 import sys
 import time
 from collections import Counter
@@ -84,18 +85,23 @@ def _all(pool: ProcessPoolExecutor, seeds: range, length: int, processes: bool) 
 
 
 def campaign(seeds: range, length: int, jobs: int, processes: bool) -> int:
-    """Play all seeds; print what failed, shrunk, and the closing line."""
+    """Play all seeds; print what failed, shrunk, and the closing line. Ctrl-C ends it early, with the line of what was
+    played until then."""
     total, began = Total(), time.monotonic()
-    with ProcessPoolExecutor(jobs) as pool:
-        for part in _all(pool, seeds, length, processes):
-            total.seeds += part.seeds
-            total.requests += part.requests
-            total.cpu += part.cpu
-            total.faults += part.faults
-            total.excused += part.excused
-            for seed, words in part.failed.items():
-                print(f"seed {seed}: {words}", flush=True)
-            total.failed |= part.failed
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in the background
+    with ProcessPoolExecutor(jobs, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
+        try:
+            for part in _all(pool, seeds, length, processes):
+                total.seeds += part.seeds
+                total.requests += part.requests
+                total.cpu += part.cpu
+                total.faults += part.faults
+                total.excused += part.excused
+                for seed, words in part.failed.items():
+                    print(f"seed {seed}: {words}", flush=True)
+                total.failed |= part.failed
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
     for seed in list(total.failed)[:SHOWN]:
         tell(seed, length, processes)
     print(total.line(time.monotonic() - began))
