@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from reconciler import addresses
 from reconciler.births import undone
 from reconciler.keeper_quarantine import lacks_row, odd_records
 from reconciler.model import (
@@ -114,10 +115,14 @@ def _seen_user(account: Account, user: KeeperUser, teams: Collection[str], unsur
     memberships = account.memberships
     if user.teams is not None:
         memberships = _seen_memberships(account, user.teams, teams, unsure)
+    shown = _shown(account.shown, user)
+    # With `adopt` a person names an account by its address: under another one it may be meant for somebody else.
+    lapsed = account.takeover is Takeover.BY_ADDRESS and not addresses.same(shown.get(USER_NAME, ""), account.email)
     return replace(
         account,
         active=account.active if user.active is None else user.active,
-        shown=_shown(account.shown, user),
+        shown=shown,
+        takeover=Takeover.NONE if lapsed else account.takeover,
         settled=_settled(account, user),
         memberships=memberships,
         locked_by_us=account.locked_by_us and not (account.others_lock or _lock_is_over(account, user)),

@@ -5,11 +5,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from reconciler.model import Membership, Standing
+from reconciler.model import Membership, Standing, Takeover
 from reconciler.plan import Change, Kind
 from reconciler.snapshot import after_team, after_user, gone, observed
 from tests.operations import op, ref, shown, shown_team, team_op
-from tests.world import MEMBER, NOW, account, group, listing, snapshot, team, user
+from tests.world import MEMBER, NOW, account, decide, directory, group, listing, snapshot, team, user
 
 ADA = user(1, 9)
 ENG = group(9)
@@ -18,6 +18,20 @@ IDS = {ENG.id: T9}
 ASKED = Membership(ours=True, seen=False, shown=False, asked_at=NOW)
 
 # -- a listing of Keeper --------------------------------------------------------------------------------------------
+
+
+def test_what_a_person_adopts_by_its_address_is_given_to_nobody_once_it_has_another() -> None:
+    """Under another one it may be meant for somebody else, whose log-in would open that vault."""
+    bob = user(2, direct=True)
+    asked = account(ADA, standing=Standing.UNMANAGED, jumpcloud_id="", takeover=Takeover.BY_ADDRESS)
+    moved = {**asked.shown, "userName": bob.email}
+    held = observed(snapshot([asked]), listing([replace(shown(asked), attributes=moved)]), NOW)
+    plan = decide(directory([ADA, bob], [ENG]), held)
+    assert plan.snapshot.accounts["k0001"].standing is Standing.UNMANAGED
+    assert {ADA.id, bob.id} <= {notice.subject.jumpcloud_id for notice in plan.plan.notices}
+    upper = {**asked.shown, "userName": ADA.email.upper()}
+    same = observed(snapshot([asked]), listing([replace(shown(asked), attributes=upper)]), NOW)
+    assert same.accounts["k0001"].takeover is Takeover.BY_ADDRESS
 
 
 def test_a_list_that_lacks_somebody_is_no_proof_that_they_are_gone() -> None:
