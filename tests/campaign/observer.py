@@ -922,7 +922,7 @@ class Observer:
             # It was adopted for its owner meanwhile.
             agreed = agreed or (now is not None and self.truth.address(now.external_id or "") == now.email.casefold())
             if now is not None and now.external_id not in (None, "", was.external_id) and not agreed:
-                if now.id in self.ledger.forgotten_links:
+                if now.id in self.ledger.forgotten_links or now.node != self.rules.node:
                     self.excuse(9)
                     continue
                 self.violated("c", f"{now.email} keeps the id of somebody whose creation met the account by an alias")
