@@ -42,6 +42,7 @@ class StormyServer(Server):
         )
         try:
             reply = await self._seam.handle_async_request(asked)
+            content = await reply.aread()
         except httpx.ConnectError:
             return Cut("closed")
         except httpx.ReadError:
@@ -55,4 +56,4 @@ class StormyServer(Server):
             self._failed(f"the campaign itself: {error!r} at {Path(where.filename).name}:{where.lineno}")
             return Cut("closed")
         headers = {name: value for name, value in reply.headers.items() if name.lower() != "content-length"}
-        return Response(reply.status_code, headers, reply.content)
+        return Response(reply.status_code, headers, content)
