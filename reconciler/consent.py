@@ -9,7 +9,7 @@ from reconciler.addresses import alike_key
 from reconciler.plan import Effect, Kind, Plan, Subject
 from reconciler.rows import GONE, VANISHED
 from reconciler.safety import Allowance, Consent, Past, Release, Vanished
-from reconciler.store import Request, State, Store
+from reconciler.store import JournalRow, Request, State, Store
 from reconciler.undoing import undoing
 
 RELEASE_LASTS = timedelta(hours=4)
@@ -69,15 +69,8 @@ def window(store: Store, since: datetime, length: timedelta) -> list[Past]:
     """
     releases = {f"release:{one.id}": _effects_of(one) for one in store.decisions("release", since - RELEASE_LASTS)}
     past = []
-    sent = []
-    in_hand = {row.id for row in store.in_hand()}
     # What undid a change counted for nothing then, and does not begin to count when that change leaves the window.
-    for row in sorted(store.journal(since - length), key=lambda row: row.id):
-        # Of a settled change that is put off nobody can tell whether it arrived.
-        perhaps = row.operation.kind is Kind.UPDATE_USER and (row.state, row.outcome) == (State.PUT_OFF, "settled")
-        # What was sent before and settled only now was done when it was sent.
-        if perhaps or row.state in _MAY_BE_DONE or row.id in in_hand:
-            sent.append((row.sent_at or row.planned_at, row))
+    sent = _sent(store, since - length)
     undid = undoing([(at, row.operation) for at, row in sent], length)
     for (at, row), (undoes, gave) in zip(sent, undid, strict=True):
         if at < since:
@@ -92,12 +85,20 @@ def window(store: Store, since: datetime, length: timedelta) -> list[Past]:
 
 def queued(store: Store, since: datetime, length: timedelta) -> list[Subject]:
     """List the teams that `window` would show as queued."""
+    return [row.operation.subject for at, row in _sent(store, since - length, Kind.QUEUE_TEAM) if at >= since]
+
+
+def _sent(store: Store, since: datetime, kind: Kind | None = None) -> list[tuple[datetime, JournalRow]]:
+    """List what may have arrived, the oldest first, with the time when it was sent."""
     in_hand = {row.id for row in store.in_hand()}
-    return [
-        row.operation.subject
-        for row in store.journal(since - length, Kind.QUEUE_TEAM)
-        if (row.state in _MAY_BE_DONE or row.id in in_hand) and (row.sent_at or row.planned_at) >= since
-    ]
+    found = []
+    for row in sorted(store.journal(since, kind), key=lambda row: row.id):
+        # Of a settled change that is put off nobody can tell whether it arrived.
+        perhaps = row.operation.kind is Kind.UPDATE_USER and (row.state, row.outcome) == (State.PUT_OFF, "settled")
+        # What was sent before and settled only now was done when it was sent.
+        if perhaps or row.state in _MAY_BE_DONE or row.id in in_hand:
+            found.append((row.sent_at or row.planned_at, row))
+    return found
 
 
 def given(store: Store, past: list[Past], person: str, now: datetime, since: datetime) -> Consent:

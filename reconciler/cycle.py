@@ -35,7 +35,7 @@ from reconciler.reading import Read, Reader, Services, Stopped, as_resync, listi
 from reconciler.report.document import SavedPlan, to_json
 from reconciler.rows import GONE, LEAVERS, PERSON, VANISHED
 from reconciler.safety import HOLDS_ALL, Judged, judge, only, paused
-from reconciler.settle import NEVER, TOO_EARLY, Settled, as_answered, settle
+from reconciler.settle import NEVER, TOO_EARLY, Settled, as_answered, denied_once, settle
 from reconciler.snapshot import observed
 from reconciler.store import Binding, State, StateError, Store
 
@@ -705,7 +705,7 @@ def _note_unknown(store: Store, read: Read, now: datetime) -> None:
             continue
         if row.state is State.PLANNED:
             store.record(row.id, State.PUT_OFF, now, "put_off", "the run was cut off before it was sent")
-        elif row.id in outcomes and outcomes[row.id] == NEVER and row.outcome != "settled":
+        elif row.id in outcomes and denied_once(outcomes[row.id], row.outcome):
             store.record(row.id, State.UNKNOWN, now, "settled", _LOOKED_ONCE)
         elif row.id in outcomes and outcomes[row.id] == TOO_EARLY:
             if row.state is State.SENT:

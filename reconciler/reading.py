@@ -35,7 +35,7 @@ from reconciler.model import (
 from reconciler.person import InKeeper, around, in_keeper, in_snapshot
 from reconciler.plan import Effect, Kind, Notice
 from reconciler.policy import TeamPolicy
-from reconciler.settle import NEVER, REPEATED, TOO_EARLY, Settled, as_answered, settle
+from reconciler.settle import NEVER, REPEATED, TOO_EARLY, Settled, as_answered, denied_once, settle
 from reconciler.snapshot import observed
 from reconciler.store import JournalRow, State
 from reconciler.tasks import siblings, together
@@ -326,7 +326,7 @@ def _without_answered(snapshot: Snapshot, sent: Mapping[int, JournalRow], outcom
     for number, row in sent.items():
         if row.operation.kind is Kind.CREATE_USER:
             outcome = outcomes.get(number, TOO_EARLY)
-            is_open = outcome.state is State.UNKNOWN or (outcome == NEVER and row.outcome != "settled")
+            is_open = outcome.state is State.UNKNOWN or denied_once(outcome, row.outcome)
             (open_still if is_open else answered).add(row.operation.subject.jumpcloud_id)
     gone = answered - open_still
     return replace(snapshot, unsettled_users={k: a for k, a in snapshot.unsettled_users.items() if k not in gone})

@@ -89,6 +89,11 @@ def settle(
     return outcomes, settled
 
 
+def denied_once(outcome: Settled, recorded: str) -> bool:
+    """Whether a first list denies it, by what is `recorded` of it: that list may be behind, and another is asked."""
+    return outcome == NEVER and recorded != "settled"
+
+
 def as_answered(outcome: Settled, recorded: str) -> Settled:
     """The outcome, by what was `recorded` when the answer came: what was read back did arrive, though no list shows
     it any more."""

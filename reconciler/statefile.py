@@ -315,8 +315,11 @@ def restore(path: Path, copy: Path) -> Path | None:
 
 
 def _forget_what_is_stale(restored: Path) -> None:
-    """What was done since the copy was made is not known: the next plan is a first one, no order or release of then
-    counts any more, and memberships that waited unseen may have been taken away: they are given once more."""
+    """Forget what may not be so any more, since it is not known what was done after the copy was made.
+
+    The next plan is a first one. No order or release of then counts any more. Memberships that waited unseen may have
+    been taken away: they are given once more.
+    """
     connection = _connect(restored, "rw")
     try:
         connection.execute("BEGIN IMMEDIATE")

@@ -358,7 +358,7 @@ class CampaignStore(Store):
         return self._rows("* FROM operations ORDER BY id DESC")
 
     def settled(self) -> list[dict[str, Any]]:
-        """What is done and was found out later."""
+        """The rows that are done, and were found out to be so later."""
         what = "id, kind, keeper_id, jumpcloud_id FROM operations WHERE state = 'done' AND outcome = 'settled'"
         return self._rows(f"{what} ORDER BY id DESC")
 
