@@ -381,8 +381,8 @@ class JumpCloud:
     async def read_directory(self, scope: Scope, also: Collection[str], progress: Progress | None) -> Directory:
         """Everybody in scope and those in `also`, with their attributes; what can't be a JumpCloud id is ignored.
 
-        Whoever the application lists and the users' list lacks is read alone: deleted, and left out, only if the
-        record is not there and the graph does not bind them; else their state is unknown. Where the attributes can't
+        Whoever the application lists and the users' list lacks is read alone: deleted, and left out, only if neither
+        the record nor the own list of applications is there; else their state is unknown. Where the attributes can't
         be had at all, the state of everybody is unknown whom no search finds.
         """
         wanted = frozenset(scope.users).union(user_id for user_id in also if is_jumpcloud_id(user_id))
@@ -422,7 +422,8 @@ class JumpCloud:
             known = await self._user(user_id)
             if known is not None:
                 return known
-            return _HIDDEN if (await self.application_paths(user_id)).bound else None
+            # An own list that merely lacks the application contradicts the application's list.
+            return None if (await self.application_paths(user_id)).gone else _HIDDEN
         except JumpCloudError as error:
             _unless_refused(error)
             return _HIDDEN
@@ -561,13 +562,23 @@ class JumpCloud:
         Somebody with this id whose record is missing, and whom the graph binds, has an unknown state.
         """
         known = await (self._user(id) if id is not None else self._by_address(email or ""))
-        if known is None:
-            paths = await self.application_paths(id) if id is not None else _UNBOUND
-            if id is None or not paths.bound:
-                return None
-            return await self._person(User(id, "", Status.UNKNOWN), paths, [quarantine.hidden(id)])
-        user, unreadable = known
-        return await self._person(user, await self.application_paths(user.id), quarantine.fields(user.id, unreadable))
+        if known is not None:
+            user, unreadable = known
+            paths = await self.application_paths(user.id)
+            return await self._person(user, paths, quarantine.fields(user.id, unreadable))
+        paths = await self._paths_without_record(id) if id is not None else _UNBOUND
+        if id is None or not paths.bound:
+            return None
+        return await self._person(User(id, "", Status.UNKNOWN), paths, [quarantine.hidden(id)])
+
+    async def _paths_without_record(self, user_id: str) -> Paths:
+        """How somebody is bound who has no record: where there is an own list of applications, and it lacks this one,
+        by the application's list."""
+        paths = await self.application_paths(user_id)
+        if paths.bound or paths.gone:
+            return paths
+        _, application = await self._application()
+        return _paths((await self._users_in_scope(application, None)).values.get(user_id))
 
     async def _person(self, user: User, paths: Paths, records: list[Quarantined]) -> Person:
         ways = Ways(paths.direct, paths.groups, paths.unclear)
@@ -791,7 +802,7 @@ class JumpCloud:
                 raise UnexpectedReply(f"JumpCloud lists an application of user {user_id} that can't be read")
             if ways is None and found.short:
                 raise IncompleteRead(f"JumpCloud's list of applications of user {user_id} has fewer rows than it says")
-        return _UNBOUND if ways is None else Paths(True, ways.direct, ways.groups, ways.unclear)
+        return _paths(ways)
 
     async def groups_of(self, user_id: str, /, *, proven: bool = False) -> frozenset[str]:
         """The ids of all groups that the user is a member of. Raises JumpCloudError where a row can't be read, and
@@ -837,6 +848,10 @@ def _unless_refused(error: JumpCloudError) -> None:
 
 def _known(row: UserRow) -> _Known:
     return row.user(), row.unreadable
+
+
+def _paths(ways: Ways | None) -> Paths:
+    return _UNBOUND if ways is None else Paths(True, ways.direct, ways.groups, ways.unclear)
 
 
 def _bound(user: User, ways: Ways, *, unsure: bool) -> User:

@@ -18,7 +18,7 @@ from reconciler.confirm import why_not_lock
 from reconciler.http import Http, Limits, Pace
 from reconciler.http_replies import Odd
 from reconciler.jumpcloud_replies import ApplicationRow, GraphRow, GroupRow, TokenReply, UserRow, parsed
-from reconciler.model import Application, Directory, Status
+from reconciler.model import HIDDEN, Application, Directory, Status
 from reconciler.plan import Rule, Subject
 from reconciler.simulator.faults import Answer, Handler, InvalidJson, Rewrite, rewrite_rows, status
 from reconciler.simulator.jumpcloud import JumpCloud as Simulator
@@ -1149,6 +1149,24 @@ def test_deleted_is_who_has_no_record_and_is_not_bound(code: int) -> None:
         assert hidden is not None and hidden.user.bound and hidden.user.status is Status.UNKNOWN
         server.faults.add(status(code), target=f"users/{one}/applications")
         assert ask(server, lambda client: client.person(id=one)) is None
+
+
+@pytest.mark.parametrize("graph", ["refused", "empty"])
+def test_nobody_is_deleted_whom_the_application_lists_and_whose_own_list_merely_lacks_it(graph: str) -> None:
+    simulator, application = small(3)
+    one, other, _ = sorted(simulator.in_scope(application))
+    simulator.hide_user(one)
+    with served(simulator, unknown_in_graph=graph) as server:
+        server.faults.add(Rewrite(keep=0, total=0), target=f"users/{one}/applications")
+        found = ask(server, whole).users[one]
+        alone = ask(server, lambda client: client.person(id=one))
+        assert alone is not None and found == alone.user
+        assert found.bound and found.status is Status.UNKNOWN
+        assert [each.field for each in alone.quarantined] == [HIDDEN]
+        # Whoever is deleted leaves the application's list.
+        simulator.delete_user(other)
+        assert other not in ask(server, lambda client: whole(client, (other,))).users
+        assert ask(server, lambda client: client.person(id=other)) is None
 
 
 @pytest.mark.parametrize("code", [404, 410])

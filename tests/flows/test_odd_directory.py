@@ -106,6 +106,19 @@ def test_pages_and_totals_that_lie_lock_nobody(world: World) -> None:
     assert not notices(world)
 
 
+def test_somebody_hidden_whose_own_list_is_empty_is_not_taken_for_deleted(world: World) -> None:
+    people, _ = fill(world)
+    world.jumpcloud.hide_user(people[0])
+    world.front.faults.add(Rewrite(keep=0, total=0), target=f"/api/v2/users/{people[0]}/applications")
+    world.jumpcloud.delete_user(people[1])
+    writes = world.writes()
+    world.run("resync", "p0@example.com")
+    assert world.writes() == writes
+    world.run("apply")
+    assert active(world) == {f"p{number}@example.com" for number in range(8) if number != 1}
+    assert ("user", "p0@example.com") in {(one["subject"]["type"], one["subject"]["name"]) for one in notices(world)}
+
+
 def test_somebody_hidden_for_a_day_waits_for_a_person(world: World) -> None:
     people, _ = fill(world)
     world.jumpcloud.hide_user(people[0])
