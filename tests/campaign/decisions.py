@@ -248,7 +248,7 @@ def adopts(world: World, draw: random.Random) -> str:
         if one.id in named:
             ledger.ours.add(one.id)
             if one.id not in ledger.created or one.id in ledger.disowned:
-                ledger.asked[one.id] = not ghosts
+                ledger.asked[one.id] = (email or "").casefold()
             ledger.disowned.discard(one.id)
             ledger.consented.add(one.email.casefold())
             ledger.created.add(one.id)

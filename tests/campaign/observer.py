@@ -152,8 +152,9 @@ class Ledger:
     forgotten_links: set[str] = field(default_factory=set)  # those of them of which the state file can't know
     relinked: dict[str, Account] = field(default_factory=dict)  # those of them that were linked anew, as before that
     met: dict[str, str] = field(default_factory=dict)  # our accounts that a creation for another met: whose
-    asked: dict[str, bool] = field(default_factory=dict)
-    """Accounts that a person adopted, by name or not, and that no cycle has come to its end with since."""
+    asked: dict[str, str] = field(default_factory=dict)
+    """By account that a person adopted, and that no cycle has come to its end with since: the address by which it was
+    named, "" where it was not."""
     reviewed: bool = False  # a person has let something of a first plan through, or the settings do
     disowned: set[str] = field(default_factory=set)
     destroyed: list[tuple[datetime, str]] = field(default_factory=list)  # accounts that a lock deleted
@@ -405,6 +406,8 @@ class Observer:
             if account.id in ledger.asked and account.id in ledger.created and self._in_doubt(account):
                 self.excuse(10)
                 ledger.created.discard(account.id)
+                if self._lapsed(account):
+                    ledger.consented.discard(ledger.asked[account.id])
 
     def _by_its_id(self, account: Account, people: Collection[str]) -> bool:
         """Whether the id on an account makes it somebody's, if these people in scope have its address."""
@@ -428,7 +431,8 @@ class Observer:
 
     def _in_doubt(self, account: Account) -> bool:
         """Whether the account, which a person adopted, can't be taken over: it is that of several who have not left,
-        or of somebody else than it is tied to, and that one's name was not named, or they have another account."""
+        or of somebody else than it is tied to, and that one's name was not named, or they have another account, or it
+        has another address than it was named by."""
         external = account.external_id or ""
         alike = {one for one in self.truth.people if self.truth.address(one) == account.email.casefold()}
         owners = {one for one in {external, *alike} & self.truth.people.keys() if self.truth.stays(one)}
@@ -437,7 +441,12 @@ class Observer:
         here = (a for a in self.keeper.accounts().values() if a.node == account.node and a.id != account.id)
         # The id of somebody in scope on an account with another address is a conflict.
         readdressed = external in self.truth.scope_since and external not in alike and not self.ledger.asked[account.id]
-        return len(owners) > 1 or tied or readdressed or any(one.external_id in others for one in here)
+        doubt = len(owners) > 1 or tied or readdressed or self._lapsed(account)
+        return doubt or any(one.external_id in others for one in here)
+
+    def _lapsed(self, account: Account) -> bool:
+        """Whether an account, which a person adopted, has another address than that by which it was named."""
+        return self.ledger.asked[account.id] not in ("", account.email.casefold())
 
     def _link(self) -> None:
         """The cycle has linked to their owners the accounts that Keeper listed, a resync of one person that person's
@@ -881,7 +890,7 @@ class Observer:
         ledger = self.ledger
         if self.asked.method == "POST":
             asked = str(json.loads(self.asked.body).get("userName", "")).casefold()
-            if asked == before.email.casefold() or asked in ledger.consented:
+            if asked == before.email.casefold():
                 return False
             ledger.aliased.setdefault(before.id, before)
             if before.id in ledger.forgotten_links:

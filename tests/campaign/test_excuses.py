@@ -187,6 +187,24 @@ def test_what_a_person_adopts_is_not_taken_over_once_it_is_in_doubt(world: World
     assert world.observer.excused[10]
 
 
+def test_what_a_person_adopts_is_not_taken_over_once_it_has_another_address(world: World) -> None:
+    """A creation that meets it by the alias that stays is undone (seed 10000452)."""
+    world.keeper.set_dialect(links_aliases=True)
+    sales = group(world, "Sales")
+    person(world, "ada")
+    cycle(world)
+    ghost = world.keeper.add_user("former@example.com")
+    world.admin_changed(ghost)
+    cycle(world, resync=True)
+    adopt(world, "former@example.com")
+    world.keeper.change_email(ghost, "other@example.com", keep_alias=True)
+    world.admin_changed(ghost)
+    person(world, "former", sales)
+    ending(world, random.Random(1))
+    assert world.keeper.account("other@example.com").external_id in (None, "")
+    assert world.observer.excused[10] and not world.observer.violations
+
+
 def test_nobodys_account_stays_while_somebody_in_scope_has_its_address(world: World) -> None:
     ada = person(world, "ada")
     world.jumpcloud.delete_user(ada)
