@@ -125,6 +125,8 @@ class View:
     locked_shown: dict[str, bool] = field(default_factory=dict)  # whether its list showed this account as locked
     users_shown: dict[str, set[str]] = field(default_factory=dict)
     """The accounts that the pages of Keeper's list of users showed in this cycle, by their targets."""
+    answered: set[str] = field(default_factory=set)  # accounts that a reply about one subject showed
+    met: dict[str, Account] = field(default_factory=dict)  # accounts as a creation of this cycle met them
     addresses_shown: dict[str, set[str]] = field(default_factory=dict)
     """The addresses under which JumpCloud showed people in this cycle."""
 
@@ -143,7 +145,8 @@ class Ledger:
 
     owner: dict[str, str] = field(default_factory=dict)  # by account: the JumpCloud id of the person
     ours: set[str] = field(default_factory=set)  # accounts that may be managed
-    seen: set[str] = field(default_factory=set)  # accounts of this node that a cycle came to its end with
+    seen: set[str] = field(default_factory=set)  # accounts of which a cycle was shown their first address
+    newborn: set[str] = field(default_factory=set)  # accounts that our creations have made
     linked: set[str] = field(
         default_factory=set
     )  # accounts that a cycle came to its end with, so that it knows their owners
@@ -281,7 +284,8 @@ class Observer:
         self._by_administrator()
         for account in self.keeper.accounts().values():
             unseen = account.id not in self.ledger.seen or account.id in self.ledger.asked
-            if account.node != self.rules.node and unseen:
+            renamed = account.id in self.ledger.newborn and account.id in self.ledger.readdressed
+            if (account.node != self.rules.node or renamed) and unseen:
                 # Taken away before the answer to its creation, or the plan that was to take it over.
                 self.ledger.created.discard(account.id)
             # An address alone ties nobody to an account that no cycle has linked yet: it may be somebody else's now.
@@ -577,8 +581,11 @@ class Observer:
             if entries and self.scope_behind():
                 self.ledger.shielded_behind.setdefault(account.id, set()).update(entries)
 
-    def cycle_completed(self, *, whole: bool, linked: bool, applied: bool) -> None:
-        """The cycle came to its end: whom it unlocked, and whom it saw active and in scope, is not locked by us."""
+    def cycle_completed(self, *, listed: bool, whole: bool, linked: bool, applied: bool) -> None:
+        """The cycle came to its end: whom it unlocked, and whom it saw active and in scope, is not locked by us.
+
+        `listed`: it goes by what Keeper's list of users showed it.
+        """
         self._shield_behind()
         if self.view.locked_shown:
             self.shown_locked |= self.view.locked_shown
@@ -589,8 +596,9 @@ class Observer:
         for one in decisions:
             # It reads the time before it reads anything else, and may have waited for that.
             one.until = one.until or self.began + LASTS + timedelta(minutes=30)
-        if not self.view.leavers:
-            self.ledger.seen |= {a.id for a in self.keeper.accounts().values() if a.node == self.rules.node}
+        shown = self.view.users_shown.values() if listed and not self.view.partial else ()
+        readdressed = {one for one, tick in self.ledger.readdressed.items() if tick <= self.view.listed}
+        self.ledger.seen |= self.view.answered.union(*shown) - (readdressed & self.ledger.newborn)
         if whole:
             unseen = self.ledger.unseen.items()
             self.ledger.unseen = {one: (at, wish) for one, (at, wish) in unseen if at > self.since or self._waits(one)}
@@ -685,6 +693,9 @@ class Observer:
         if asked.method == "GET" and asked.path.endswith("/Users") and shown.status == 200:
             with suppress(ValueError, TypeError, KeyError):
                 self.view.users_shown[asked.target] = {str(row["id"]) for row in json.loads(shown.body)["Resources"]}
+        elif "/scim/" in asked.path and "/Users" in asked.path and shown.status in (200, 201):
+            with suppress(ValueError, TypeError, KeyError):
+                self.view.answered.add(str(json.loads(shown.body)["id"]))
         if "/Users" in asked.path and shown.status in (200, 201) and b'"groups"' in shown.body:
             with suppress(ValueError, TypeError, KeyError, AttributeError):
                 found = json.loads(shown.body)
@@ -891,6 +902,7 @@ class Observer:
         if self.asked.method == "POST":
             asked = str(json.loads(self.asked.body).get("userName", "")).casefold()
             if asked == before.email.casefold():
+                self.view.met.setdefault(before.id, before)
                 return False
             ledger.aliased.setdefault(before.id, before)
             if before.id in ledger.forgotten_links:
@@ -986,8 +998,13 @@ class Observer:
                     else:
                         self._unasked(account)
                     continue
-                if account.id in self.ledger.readdressed and account.id not in self.ledger.seen:
+                readdressed = self.ledger.readdressed.get(account.id, 0)
+                if readdressed and account.id not in self.ledger.seen:
                     # It was created without an answer, and has another address by the time a list shows it.
+                    self.excuse(4)
+                    continue
+                if readdressed > self.view.listed and team not in _memberships(self.view.met.get(account.id, account)):
+                    # It got this address after the list: what the creation that met it has added is taken back.
                     self.excuse(4)
                     continue
                 words = f"{account.email} lost the team {self.truth.groups.get(group)}, though in its group"
@@ -1084,6 +1101,7 @@ class Observer:
         ledger.ours.add(account.id)
         ledger.linked.add(account.id)
         ledger.created.add(account.id)
+        ledger.newborn.add(account.id)
         ledger.known.setdefault(account.id, self.tick)
         self._count("max_creations", {person, account.id}, ("create_user",))
         if person in ledger.locked_once:

@@ -308,3 +308,43 @@ def test_a_membership_that_waits_unseen_goes_with_the_one_that_a_link_by_an_alia
     ending(world, random.Random(1))
     assert world.keeper.account(stranger).external_id in (None, "")
     assert world.observer.excused[16] and not world.observer.violations
+
+
+def test_whoever_gets_an_address_after_the_list_loses_what_the_creation_that_met_them_gave(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ghost = world.keeper.add_user("fay@example.com")
+    world.keeper.accept_invitation(ghost)
+    world.admin_changed(ghost)
+    sales = group(world, "Sales")
+    joined(world, "ada", sales)
+    person(world, "nils", sales)
+    handle = world.keeper.handle
+
+    def readdresses(asked: Request) -> Response:
+        if asked.method == "POST" and world.keeper.account(ghost).email == "fay@example.com":
+            world.keeper.change_email(ghost, "nils@example.com", keep_alias=False)
+            world.admin_changed(ghost)
+        return handle(asked)
+
+    monkeypatch.setattr(world.keeper, "handle", readdresses)
+    cycle(world)
+    assert world.observer.excused[4] and not world.observer.violations
+    assert not teams_of(world, "nils")
+
+
+def test_whoever_was_created_without_an_answer_and_readdressed_is_nobody_we_made(world: World) -> None:
+    sales = group(world, "Sales")
+    joined(world, "ada", sales)
+    person(world, "bob", sales)
+    cycle(world, {f"POST {SCIM}/Users": "death_after"})
+    account = world.keeper.account("bob@example.com").id
+    world.keeper.accept_invitation(account)
+    world.keeper.change_email(account, "cora@example.com", keep_alias=True)
+    world.admin_changed(account)
+    cora = person(world, "cora")
+    cycle(world, person="ada@example.com")
+    for _ in range(3):
+        cycle(world, resync=True)
+    assert world.observer.excused[4] and not world.observer.violations
+    assert world.keeper.account(account).external_id == cora

@@ -348,7 +348,8 @@ class World:
         # A plan with nothing to look at waits for nobody, and is no review either: it links nobody.
         linked = not waits and not self.rules.observes and (order.partial or store.value("reviewed") == "1")
         applied = linked and not self.rules.narrow and told_all
-        self.observer.cycle_completed(whole=whole, linked=linked, applied=applied)
+        listed = not outcome.fallback
+        self.observer.cycle_completed(listed=listed, whole=whole, linked=linked, applied=applied)
         for hold in outcome.plan.held:
             for subject in (outcome.plan.operations[number].subject for number in hold.operations):
                 self.observer.held(hold.limit, {subject.jumpcloud_id, subject.keeper_id} - {""})
