@@ -102,11 +102,11 @@ class Canaries:
         return self.stopped[kind]
 
     def can_tell(self, op: Operation, before: KeeperUser | None, removed: Sequence[str]) -> bool:
-        """Whether the canary could have shown what its kind was sent back for: of somebody without other teams, none
-        can be lost."""
-        if op.kind is not Kind.UPDATE_USER or op.kind not in self._sent_back:
+        """Whether the canary could have shown that an addition replaces, which is what its kind may have been sent back
+        for: of somebody without other teams, none can be lost."""
+        if op.kind not in (Kind.UPDATE_USER, Kind.REACTIVATE_USER) or op.kind not in self._journal.suspected_kinds():
             return True
-        return before is not None and bool((before.teams or frozenset()) - set(removed))
+        return bool(op.add) and before is not None and bool((before.teams or frozenset()) - set(removed))
 
     def clear(self, kind: Kind) -> None:
         """Note an answer that could have shown an effect that nobody asked for, and did not."""

@@ -14,7 +14,7 @@ from reconciler.apply import Applied, apply
 from reconciler.canary import LOOK_AGAIN
 from reconciler.http import Clock
 from reconciler.model import Inventory, KeeperUser, Snapshot
-from reconciler.plan import Kind, NoticeKind, Operation
+from reconciler.plan import Change, Kind, NoticeKind, Operation
 from reconciler.rows import State
 from reconciler.store import Store
 from reconciler.store.base import CANARY_LASTS
@@ -222,16 +222,31 @@ def test_canaries_that_can_not_be_read_do_not_let_an_unasked_effect_go_on(store:
     assert "answer after answer" in done.notices[-1].message
 
 
-def test_somebody_without_other_teams_does_not_open_a_kind_that_was_sent_back(store: Store) -> None:
-    held = {one.id: account(one, memberships={team(ENG).keeper_id: MEMBER}) for one in PEOPLE}
-    held[PEOPLE[1].id] = account(PEOPLE[1])
+@pytest.mark.parametrize("kind", [Kind.UPDATE_USER, Kind.REACTIVATE_USER])
+def test_somebody_without_other_teams_does_not_open_a_kind_that_was_sent_back(store: Store, kind: Kind) -> None:
+    state = {"active": False, "locked_by_us": True} if kind is Kind.REACTIVATE_USER else {}
+    held = {one.id: account(one, memberships={team(ENG).keeper_id: MEMBER}, **state) for one in PEOPLE}
+    held[PEOPLE[1].id] = alone = account(PEOPLE[1], **state)
     members = snapshot(list(held.values()), [team(ENG), team(OPS)])
     keeper = Changing(members)
-    keeper.users[account(PEOPLE[1]).keeper_id] = shown(account(PEOPLE[1]))
-    store.open_kind(Kind.UPDATE_USER, NOW)
+    keeper.users[alone.keeper_id] = shown(alone)
+    store.open_kind(kind, NOW)
     keeper.after = lambda one: replace(one, teams=frozenset({team(OPS).keeper_id}))
-    done = applied(store, keeper, *(op(Kind.UPDATE_USER, one, add=(ref(OPS),)) for one in PEOPLE), held=members)
+    done = applied(store, keeper, *(op(kind, one, add=(ref(OPS),)) for one in PEOPLE), held=members)
     assert outcomes(done) == ["done", "done", "unasked_effect", *["put_off"] * 5]
+
+
+def test_a_change_without_an_addition_does_not_open_a_kind_that_an_earlier_run_sent_back(store: Store) -> None:
+    members = snapshot(
+        [account(one, memberships={team(ENG).keeper_id: MEMBER}) for one in PEOPLE], [team(ENG), team(OPS)]
+    )
+    keeper = Changing(members)
+    store.close_kind(Kind.UPDATE_USER)
+    named = Change("displayName", "User", "New")
+    assert outcomes(applied(store, keeper, op(Kind.UPDATE_USER, PEOPLE[0], changes=(named,)), held=members)) == ["done"]
+    assert Kind.UPDATE_USER not in store.open_kinds(NOW)
+    assert outcomes(applied(store, keeper, op(Kind.UPDATE_USER, PEOPLE[1], add=(ref(OPS),)), held=members)) == ["done"]
+    assert Kind.UPDATE_USER in store.open_kinds(NOW)
 
 
 def test_a_lock_that_removes_a_known_member_stops_locks_at_once(store: Store) -> None:

@@ -174,14 +174,24 @@ class OpenFile:
         """Remember that the canary of this kind has passed."""
         with self._tx() as connection:
             self._keep_open_kinds({**_open_kinds(connection), kind: at})
+            self._keep_suspected_kinds(_suspected_kinds(connection) - {kind})
 
     def close_kind(self, kind: Kind) -> None:
-        """Have this kind begin with a canary again."""
+        """Have this kind begin with a canary again, since Keeper has shown an effect that nobody asked for."""
         with self._tx() as connection:
             self._keep_open_kinds({one: at for one, at in _open_kinds(connection).items() if one is not kind})
+            self._keep_suspected_kinds(_suspected_kinds(connection) | {kind})
+
+    def suspected_kinds(self) -> frozenset[Kind]:
+        """The kinds that were closed, and whose canary has not passed since."""
+        with self._reading() as connection:
+            return _suspected_kinds(connection)
 
     def _keep_open_kinds(self, kinds: Mapping[Kind, datetime]) -> None:
         self._set_meta("canaries", json_text({kind.value: time_text(at) for kind, at in kinds.items()}))
+
+    def _keep_suspected_kinds(self, kinds: Iterable[Kind]) -> None:
+        self._set_meta("suspected_kinds", json_text(sorted(kinds)))
 
     # Rows, by hand: sqlite-utils, which makes and migrates the tables, takes three times as long for 100,000 of them,
     # and an idle service would hold 2 MiB for it.
@@ -223,6 +233,10 @@ def _open_kinds(connection: sqlite3.Connection) -> dict[Kind, datetime]:
     """By kind, when its canary passed. Former versions kept no time: such a kind begins with a canary again."""
     found = json.loads(meta(connection, "canaries") or "{}")
     return {Kind(kind): datetime.fromisoformat(at) for kind, at in found.items()} if isinstance(found, dict) else {}
+
+
+def _suspected_kinds(connection: sqlite3.Connection) -> frozenset[Kind]:
+    return frozenset(map(Kind, json.loads(meta(connection, "suspected_kinds") or "[]")))
 
 
 def former_operations(connection: sqlite3.Connection) -> int:

@@ -90,7 +90,8 @@ class Snapshots(OpenFile):
             for table in ("users", "teams", "memberships"):
                 connection.execute(f"DELETE FROM {table}")
             connection.execute(
-                "DELETE FROM meta WHERE key IN ('canaries', 'reviewed', 'read_at', 'inventory', 'unclear', 'odd')"
+                "DELETE FROM meta WHERE key IN "
+                "('canaries', 'suspected_kinds', 'reviewed', 'read_at', 'inventory', 'unclear', 'odd')"
             )
             for former, state in ((State.PLANNED, State.PUT_OFF), (State.SENT, State.UNKNOWN)):
                 connection.execute(

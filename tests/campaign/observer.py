@@ -121,10 +121,13 @@ class View:
     wrote: bool = False  # whether it has sent anything
     adoptable: set[str] = field(default_factory=set)  # accounts that a first plan takes over as it began
     unlocked: set[str] = field(default_factory=set)  # accounts that this cycle has unlocked
-    unasked: set[str] = field(default_factory=set)  # accounts of whom Keeper did what nobody asked for
+    unasked: dict[str, set[str]] = field(default_factory=dict)
+    """By the kind of operation, the accounts of whom Keeper did what nobody asked for."""
     locked_shown: dict[str, bool] = field(default_factory=dict)  # whether its list showed this account as locked
     users_shown: dict[str, set[str]] = field(default_factory=dict)
     """The accounts that the pages of Keeper's list of users showed in this cycle, by their targets."""
+    keeper_addresses: dict[str, set[str]] = field(default_factory=dict)
+    """By account, the addresses under which Keeper's list of users showed it in this cycle."""
     answered: set[str] = field(default_factory=set)  # accounts that a reply about one subject showed
     met: dict[str, Account] = field(default_factory=dict)  # accounts as a creation of this cycle met them
     addresses_shown: dict[str, set[str]] = field(default_factory=dict)
@@ -211,6 +214,7 @@ class Observer:
         """Accounts that were wronged since all of JumpCloud's reads were stale: whose."""
         self.list_lied: list[int] = []
         self.asked = Request("GET", "/", {}, b"")
+        self.kind = ""  # of the operation in hand
         self.forgotten = 0
         self.forgotten_at = BEGINNING
         self.let_through = False  # a first plan, by the settings of the cycle before
@@ -596,7 +600,7 @@ class Observer:
         for one in decisions:
             # It reads the time before it reads anything else, and may have waited for that.
             one.until = one.until or self.began + LASTS + timedelta(minutes=30)
-        shown = self.view.users_shown.values() if listed and not self.view.partial else ()
+        shown = list(self.view.users_shown.values()) if listed and not self.view.partial else []
         readdressed = {one for one, tick in self.ledger.readdressed.items() if tick <= self.view.listed}
         self.ledger.seen |= self.view.answered.union(*shown) - (readdressed & self.ledger.newborn)
         if whole:
@@ -692,7 +696,10 @@ class Observer:
         """What the reconciler was shown, whatever Keeper had answered."""
         if asked.method == "GET" and asked.path.endswith("/Users") and shown.status == 200:
             with suppress(ValueError, TypeError, KeyError):
-                self.view.users_shown[asked.target] = {str(row["id"]) for row in json.loads(shown.body)["Resources"]}
+                rows = json.loads(shown.body)["Resources"]
+                self.view.users_shown[asked.target] = {str(row["id"]) for row in rows}
+                for row in rows:
+                    self.view.keeper_addresses.setdefault(str(row["id"]), set()).add(str(row["userName"]).casefold())
         elif "/scim/" in asked.path and "/Users" in asked.path and shown.status in (200, 201):
             with suppress(ValueError, TypeError, KeyError):
                 self.view.answered.add(str(json.loads(shown.body)["id"]))
@@ -775,6 +782,7 @@ class Observer:
         if found is None or row is None:
             self.violated("h", f"{what} is in no journal")
             return
+        self.kind = str(found["kind"])
         if found["state"] != "sent":
             self.violated("h", f"{what} was sent while the journal says {found['state']}")
         target = asked.path.rpartition("/")[2]
@@ -1003,8 +1011,10 @@ class Observer:
                     # It was created without an answer, and has another address by the time a list shows it.
                     self.excuse(4)
                     continue
-                if readdressed > self.view.listed and team not in _memberships(self.view.met.get(account.id, account)):
-                    # It got this address after the list: what the creation that met it has added is taken back.
+                met = self.view.met.get(account.id)
+                unlisted = readdressed > self.view.listed or (met is not None and self._misread(met))
+                if met is not None and unlisted and team not in _memberships(met):
+                    # The list did not show this address: what the creation that met it has added is taken back.
                     self.excuse(4)
                     continue
                 words = f"{account.email} lost the team {self.truth.groups.get(group)}, though in its group"
@@ -1031,12 +1041,13 @@ class Observer:
 
     def _unasked(self, account: Account) -> None:
         """Keeper did something that nobody asked for. Those on the wire can't be called back, nor can be known what no
-        answer shows; after them one is tried alone."""
+        answer shows; after them one of each kind is tried alone."""
         self.excuse(15)
-        self.view.unasked.add(account.id)
+        concerned = self.view.unasked.setdefault(self.kind, set())
+        concerned.add(account.id)
         shown = self.keeper.dialect.patch_reply == "body"
         most = MOST_UNASKED + (MORE_WHILE_IT_LIES if self.keeper_lies() else 0) + self.answers_lost()
-        if shown and len(self.view.unasked) > most:
+        if shown and len(concerned) > most:
             self.violated("a", f"{account.email} lost a team: Keeper replaces what is added to, and it goes on")
 
     def _stale_or(self, letter: str, account: str, person: str, words: str) -> None:
@@ -1151,11 +1162,18 @@ class Observer:
                 ledger.created.add(before.id)
 
     def _came_unseen(self, account: Account) -> bool:
-        """Whether a creation met an account that came into the node after Keeper was listed for this cycle."""
+        """Whether a creation met an account that came into the node after Keeper was listed for this cycle, or whose
+        address the list denied."""
         # It may have been known in another node.
         came = max(self.ledger.known.get(account.id, 0), self.ledger.touched.get(account.id, 0))
         late = came > self.view.listed > self.since
-        return self.asked.method == "POST" and (late or (self.first and self.users_denied(account.id)))
+        denied = self._misread(account) or (self.first and self.users_denied(account.id))
+        return self.asked.method == "POST" and (late or denied)
+
+    def _misread(self, account: Account) -> bool:
+        """Whether Keeper's list of users lied in this cycle, and showed this account under other addresses only."""
+        shown = self.view.keeper_addresses.get(account.id, set())
+        return bool(shown) and self.users_lied() and account.email.casefold() not in shown
 
     def _team(self, change: Change) -> None:
         after = change.after

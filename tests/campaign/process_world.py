@@ -283,7 +283,7 @@ class ProcessWorld(World):
         told_all = not self.weather.liars.startswith("keeper")
         linked = not waits and not self.rules.observes
         applied = linked and not self.rules.narrow and told_all
-        self.observer.cycle_completed(whole=run.kind == "resync", linked=linked, applied=applied)
+        self.observer.cycle_completed(listed=True, whole=run.kind == "resync", linked=linked, applied=applied)
 
     def _cut_off(self) -> None:
         """The cycle under way is over, however it ended."""
