@@ -600,9 +600,9 @@ class Observer:
         for one in decisions:
             # It reads the time before it reads anything else, and may have waited for that.
             one.until = one.until or self.began + LASTS + timedelta(minutes=30)
-        shown = list(self.view.users_shown.values()) if listed and not self.view.partial else []
+        pages = list(self.view.users_shown.values()) if listed and not self.view.partial else []
         readdressed = {one for one, tick in self.ledger.readdressed.items() if tick <= self.view.listed}
-        self.ledger.seen |= self.view.answered.union(*shown) - (readdressed & self.ledger.newborn)
+        self.ledger.seen |= self.view.answered.union(*pages) - (readdressed & self.ledger.newborn)
         if whole:
             unseen = self.ledger.unseen.items()
             self.ledger.unseen = {one: (at, wish) for one, (at, wish) in unseen if at > self.since or self._waits(one)}
