@@ -104,6 +104,7 @@ class Sent:
     undone: bool = False  # somebody else changed what it had made
     closed: int | None = None  # the tick at which the journal had an outcome
     answered: set[str] = field(default_factory=set)  # names that the answer showed
+    unclear: bool = False  # whether Keeper's answer says nothing of what became of it
 
 
 @dataclass
@@ -179,6 +180,7 @@ class Ledger:
     persons: list[tuple[datetime, str]] = field(default_factory=list)
     sent: dict[int, Sent] = field(default_factory=dict)  # by journal row
     marked: set[int] = field(default_factory=set)  # journal rows that were marked as sent
+    found: set[int] = field(default_factory=set)  # of these, those that Keeper showed to be done
     known: dict[str, int] = field(default_factory=dict)  # every account there ever was: the tick at which it came
     shielded: dict[str, set[str]] = field(default_factory=dict)  # by account: the entries that protected it once
     shielded_behind: dict[str, set[str]] = field(default_factory=dict)
@@ -476,6 +478,7 @@ class Observer:
         ledger.persons.clear()
         ledger.sent.clear()
         ledger.marked.clear()
+        ledger.found.clear()
         self.forgotten = self.tick
         self.forgotten_at = self.now()
         ledger.created.clear()
@@ -723,10 +726,14 @@ class Observer:
         """Whoever was to be locked or created when the process died, or was not answered, before that was sent, and is
         then found locked or there: nobody can tell whose lock or account that is."""
         lost = self.ledger.marked - self.ledger.sent.keys()
+        lost |= {number for number, sent in self.ledger.sent.items() if sent.unclear and not sent.effects}
         for row in rows:
-            if row["id"] not in lost:
+            if row["id"] not in lost - self.ledger.found:
                 continue
+            self.ledger.found.add(row["id"])
             if row["kind"] == "deactivate_user":
+                if row["id"] in self.ledger.sent and row["keeper_id"] not in self.ledger.locks:
+                    self.excuse(6)
                 self.ledger.locks.add(row["keeper_id"])
             if row["kind"] == "create_user":
                 theirs = {a.id for a in self.keeper.accounts().values() if a.external_id == row["jumpcloud_id"]}
@@ -799,6 +806,7 @@ class Observer:
         sent = self.ledger.sent.setdefault(row, Sent(row, subject, found["kind"], self.tick))
         sent.subject, sent.tick = subject, self.tick
         sent.effects += effects
+        sent.unclear = answer.status >= 500
         sides = [one for change in effects for one in (change.before, change.after)]
         pending = {team for one in sides if isinstance(one, Account) for team in one.pending_teams}
         sent.hidden = any(self._waits(one) for one in (subject, *pending))

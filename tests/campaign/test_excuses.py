@@ -98,6 +98,27 @@ def test_whose_lock_it_is_when_two_lock_at_once_nobody_can_tell(world: World, mo
     assert world.observer.excused[6]
 
 
+def test_a_lock_that_is_found_after_a_request_without_a_clear_answer_counts_as_ours(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, account = joined(world, "ada")
+    cycle(world)
+    suspend(world, ada)
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    handle = world.keeper.handle
+    monkeypatch.setattr(
+        world.keeper, "handle", lambda asked: Response(503, {}, b"") if asked.method == "PATCH" else handle(asked)
+    )
+    cycle(world)
+    monkeypatch.undo()
+    activate(world, ada)
+    for _ in range(2):
+        cycle(world, resync=True)
+    assert world.keeper.account(account).active
+    assert world.observer.excused[6] and not world.observer.violations
+
+
 def test_who_is_linked_by_a_page_that_is_behind_is_the_owner(world: World) -> None:
     group(world, "Sales")
     leaver = person(world, "bob")
