@@ -7,7 +7,7 @@ on one subject first.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence, Set
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from reconciler import births, log, team_births
 from reconciler import keeper as scim
+from reconciler.addresses import alike_key
 from reconciler.canary import LOOK_AGAIN, Canaries, Disagreement, Unasked, denied, disagreement, suspicious
 from reconciler.confirm import Confirmation, Finding, put_off_words
 from reconciler.evidence_age import GLANCE, Stamp, last_moment
@@ -29,6 +30,7 @@ from reconciler.model import (
     Snapshot,
     Team,
     by_group,
+    normal,
 )
 from reconciler.plan import PHASES, Change, Kind, Notice, NoticeKind, Operation, Rule, TeamRef
 from reconciler.promise import joined, left_node_words
@@ -259,12 +261,12 @@ class _Run:
 
     async def _carry_out(self, number: int, op: Operation, *, canary: bool) -> bool | Disagreement:
         """True: done as asked. False: not done, or nothing can be said of the dialect."""
-        ids = (op.subject.jumpcloud_id, op.subject.keeper_id)
+        concerned = _concerned(op)
         async with self.journal.hands.hold([op.subject.key]):
             verdict: bool | Disagreement = False
             if reason := self._reason_to_wait(number, op):
                 self._record(number, Result(op, State.PUT_OFF, "put_off", reason))
-            elif outcome := self._too_late_for(op, ids):
+            elif outcome := self._overtaken(concerned) or self._too_late_for(op):
                 self._record(number, Result(op, State.PUT_OFF, *outcome))
             else:
                 # Evidence would only grow old while Keeper asks everybody to wait.
@@ -272,18 +274,26 @@ class _Run:
                 finding = await self.confirmation.of(op)
                 if reason := self._reason_to_wait(number, op):
                     self._record(number, Result(op, State.PUT_OFF, "put_off", reason))
+                elif outcome := self._overtaken(concerned):
+                    # The subject was held, but nobody holds an address.
+                    self._record(number, Result(op, State.PUT_OFF, *outcome))
                 elif (sent := self._begun(number, op, finding)) is not None:
-                    self.marks |= dict.fromkeys(ids, self.journal.hands.changed(ids))
+                    self.marks |= dict.fromkeys(concerned, self.journal.hands.changed(concerned))
                     with last_moment(finding.stamp) if finding.stamp else nullcontext():
                         verdict = await self._sent(number, sent, canary)
         if self.progress:
             self.progress(len(self.applied.results), len(self.operations))
         return verdict
 
-    def _too_late_for(self, op: Operation, ids: tuple[str, ...]) -> tuple[str, str] | None:
-        """The outcome, and words for it, of an operation that is put off although nothing went wrong."""
-        if any(self.journal.hands.changed_since(self.marks.get(one, self.mark), one) for one in ids):
-            return OVERTAKEN, "another run has changed this user or team meanwhile; the next cycle decides anew"
+    def _overtaken(self, concerned: Collection[str]) -> tuple[str, str] | None:
+        """The outcome, and words for it, of an operation about what another run has changed since the snapshot."""
+        if any(self.journal.hands.changed_since(self.marks.get(one, self.mark), one) for one in concerned):
+            words = "another run has changed this user or team, or one of the same address or name, meanwhile"
+            return OVERTAKEN, f"{words}; the next cycle decides anew"
+        return None
+
+    def _too_late_for(self, op: Operation) -> tuple[str, str] | None:
+        """The outcome, and words for it, of an operation for which this run has no time left."""
         gives = op.kind not in _TAKING and (op.kind is not Kind.UPDATE_USER or not op.remove)
         if gives and asyncio.get_running_loop().time() - self.began > TIME_BOX:
             return TIME, "the run has lasted long enough; the next one follows at once and goes on"
@@ -842,6 +852,16 @@ def _writes_id(op: Operation) -> bool:
     """Whether an operation gives an id to an account or team that is there."""
     makes = op.kind in (Kind.CREATE_USER, Kind.QUEUE_TEAM)
     return not makes and any(change.attribute == EXTERNAL_ID for change in op.changes)
+
+
+def _concerned(op: Operation) -> tuple[str, ...]:
+    """What an operation changes, for `Hands`: its subject by its ids, and the address or the name under which it gives
+    somebody an account or a group a team. To Keeper that is one thing, whoever asks for it."""
+    changed = {change.attribute: change.after for change in op.changes}
+    ids = (op.subject.jumpcloud_id, op.subject.keeper_id)
+    if op.subject.type == "team":
+        return (*ids, normal(changed.get(DISPLAY_NAME, "")))
+    return (*ids, alike_key(births.wanted_address(op)) if changed.keys() & {USER_NAME, EXTERNAL_ID} else "")
 
 
 def _access_of(op: Operation) -> Operation | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from reconciler import keeper as scim
+from reconciler.addresses import alike_key
 from reconciler.apply import Applied, apply
 from reconciler.confirm import Confirmation, Finding
 from reconciler.model import KeeperUser, Snapshot
@@ -54,9 +55,17 @@ def applied(
 
 
 async def _apply(
-    numbered: list[tuple[int, Operation]], held: Snapshot, keeper: Keeper, store: Store, jumpcloud: JumpCloud | None
+    numbered: list[tuple[int, Operation]],
+    held: Snapshot,
+    keeper: Keeper,
+    store: Store,
+    jumpcloud: JumpCloud | None,
+    *,
+    mark: int | None = None,
+    confirmation: Confirmation | None = None,
 ) -> Applied:
-    confirmation = Confirmation(jumpcloud, jumpcloud.groups.keys(), held.teams) if jumpcloud else Sure()
+    if confirmation is None:
+        confirmation = Confirmation(jumpcloud, jumpcloud.groups.keys(), held.teams) if jumpcloud else Sure()
     return await apply(
         numbered,
         held,
@@ -65,7 +74,7 @@ async def _apply(
         clock=lambda: NOW,
         in_flight=2,
         confirmation=confirmation,
-        mark=store.hands.mark(),
+        mark=store.hands.mark() if mark is None else mark,
     )
 
 
@@ -500,6 +509,48 @@ def test_somebody_whom_another_run_has_changed_meanwhile_is_put_off_without_a_fa
     assert [done.results[one].outcome for one in ids] == ["overtaken", "done", "done"]
     assert done.unfinished
     assert account(ADA).keeper_id not in {subject for _, subject in keeper.sent}
+
+
+@pytest.mark.parametrize("during", ["planning", "confirmation"])
+@pytest.mark.parametrize(
+    ("gives", "used"),
+    [
+        (op(Kind.CREATE_USER, user(7)), "u7@example.com"),
+        (op(Kind.UPDATE_USER, ADA, changes=(Change("userName", "", "Ada@Example.com"),)), "ada@example.com"),
+        (op(Kind.UPDATE_USER, ADA, changes=(Change("externalId", "", ADA.id),)), alike_key(ADA.email)),
+        (team_op(Kind.QUEUE_TEAM, group(8)), "Group 8"),
+    ],
+    ids=["creation", "address", "adoption", "team"],
+)
+def test_an_address_that_another_run_has_given_away_meanwhile_is_not_given_to_somebody_else(
+    store: Store, gives: Operation, used: str, during: str
+) -> None:
+    """Two people may have one address where a list has lied: what is planned for one does not know of the other."""
+    keeper = node()
+
+    class Meanwhile(Sure):
+        async def of(self, op: Operation) -> Finding:
+            if during == "confirmation":
+                store.hands.changed([used])
+            return await super().of(op)
+
+    store.save(PEOPLE, store.snapshot())
+    for kind in Kind:
+        store.open_kind(kind, NOW)
+    ids = store.write_ahead(store.begin_run("cycle", NOW, by="root", reason=""), [gives], {}, NOW)
+    mark = store.hands.mark()
+    if during == "planning":
+        store.hands.changed([used])
+    numbered = list(zip(ids, [gives], strict=True))
+    done = asyncio.run(_apply(numbered, PEOPLE, keeper, store, None, mark=mark, confirmation=Meanwhile()))
+    assert [result.outcome for result in done.results.values()] == ["overtaken"] and done.unfinished
+    assert keeper.sent == []
+
+
+def test_a_creation_voids_what_others_have_planned_for_its_address(store: Store) -> None:
+    mark = store.hands.mark()
+    applied(store, node(), op(Kind.CREATE_USER, user(7)))
+    assert store.hands.changed_since(mark, "u7@example.com")
 
 
 def test_an_outcome_is_built_on_the_row_as_it_is_by_then(store: Store) -> None:
