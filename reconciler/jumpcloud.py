@@ -641,20 +641,21 @@ class JumpCloud:
         return group
 
     async def _by_address(self, email: str) -> _Known | None:
-        """The user with this address: by a filter, which may heed the case; then by a text search; then in the list.
+        """The user with this address: by a filter, which may heed the case; by a text search; else in the list.
 
-        The text search is documented to find parts of an address, and assumed not to heed the case. That it finds
-        nobody proves nothing: only the whole list says that nobody has an address. A way that fails is as one that
-        finds nobody, but for the list.
+        The text search is documented to find parts of an address, and assumed not to heed the case: it also finds a
+        second user whose address is written in another way. That neither finds anybody proves nothing: only the whole
+        list says that nobody has an address. A way that fails is as one that finds nobody, but for the list.
         """
         address = usable_address(email)
         if not address:
             return None
         rows = await self._matching(self._by_filter(address), address)
-        if not rows:
+        if len(rows) < 2:
             terms = {"searchTerm": address, "fields": ["email"]}
             # More than a page of them is no answer to a whole address.
-            rows = await self._matching(self._every_match({"searchFilter": terms, "sort": "_id"}, PAGE), address)
+            alike = await self._matching(self._every_match({"searchFilter": terms, "sort": "_id"}, PAGE), address)
+            rows += [row for row in alike if row.id not in {one.id for one in rows}]
         if not rows:
             every = await whole(self._page_of_users, lambda row: row if row.has_address(address) else None, "users")
             rows = list(every.values.values())

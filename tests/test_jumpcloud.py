@@ -1014,11 +1014,13 @@ def test_an_address_is_found_however_it_is_written(fault: Any) -> None:
         assert ask(server, lambda client: client.person(email="nobody")) is None
 
 
-def test_an_address_of_two_is_refused() -> None:
+@pytest.mark.parametrize("written", ["ada@example.com", "Ada@example.com"])
+def test_an_address_of_two_is_refused(written: str) -> None:
+    """Also where it is written as one of the two has it: the other one's is the same to Keeper."""
     simulator, _ = small(3)
     two = {simulator.add_user("Ada@example.com"), simulator.add_user("ADA@example.com")}
     with served(simulator) as server, pytest.raises(jc.PersonAmbiguous) as caught:
-        ask(server, lambda client: client.person(email="ada@example.com"))
+        ask(server, lambda client: client.person(email=written))
     assert set(caught.value.ids) == two
 
 

@@ -163,7 +163,7 @@ def test_one_person_is_resynced_with_a_handful_of_requests(world: World) -> None
     world.back.requests.clear()
     world.run("resync", "p4@example.com")
     assert world.differences() == []
-    assert len(world.front.requests) + len(world.back.requests) <= 14
+    assert len(world.front.requests) + len(world.back.requests) <= 15
     world.run("resync", "nobody@example.com", expect=1)
 
 
