@@ -31,7 +31,9 @@ def ending(world: World, draw: random.Random) -> bool:
         world.observer.agreed(first.effects)
         return True
 
+    there: Collection[str] = ()
     for order in (Order(resync=True, reviewed=agrees, by="root"), Order(by="root"), Order(by="root")):
+        there = {*world.keeper.accounts()}
         world.time.elapsed += 2 * 3600  # longer than grace, and than any pause after failures
         _released(world, order)
     if world.observer.violations or world.plan is None:
@@ -45,13 +47,13 @@ def ending(world: World, draw: random.Random) -> bool:
     # What fails is tried again and again; whether it matters is judged below by what Keeper holds.
     failing = {notice.subject.key for notice in last.notices if notice.kind.value in ("failing", "elsewhere")}
     sent = [op for op in last.operations if op.sent and op.subject.key not in failing]
-    # A team that somebody rejected in a queue that nobody sees is asked for again and again.
-    rejected = world.observer.ledger.rejected
-    sent = [
-        op
-        for op in sent
-        if op.changes or op.remove or not all({t.jumpcloud_id, t.keeper_id} & {*failing, *rejected} for t in op.add)
-    ]
+    # A team that somebody rejected in a queue that nobody sees is asked for again and again. With it Keeper refuses all
+    # teams of a creation: of somebody whom the last cycle has created, what became of the others is judged below.
+    refusing = {*failing, *world.observer.ledger.rejected}
+    for op in (op for op in [*sent] if not (op.changes or op.remove)):
+        refused = [{team.jumpcloud_id, team.keeper_id} & refusing for team in op.add]
+        if all(refused) or (any(refused) and op.subject.keeper_id not in there):
+            sent.remove(op)
     # So is a membership that waits unseen, may not be there for all that is known, and is refused since it is there.
     refuses = world.keeper.dialect.refuses_duplicate_membership
     sent = [op for op in sent if not (refuses and _adds_only_what_waits(world, op))]

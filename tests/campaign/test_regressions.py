@@ -6,8 +6,10 @@ import pytest
 
 from reconciler import decisions
 from reconciler.cycle import Order
+from reconciler.plan import Plan
 from reconciler.simulator.service import Request, Response
 from tests.campaign import decisions as campaign_decisions
+from tests.campaign import ending as campaign_ending
 from tests.campaign.ending import ending
 from tests.campaign.rules import NODES
 from tests.campaign.scenes import SCIM, cycle, group, joined, person, suspend, teams_of
@@ -600,3 +602,26 @@ def test_the_leaver_lane_beside_a_cycle_whose_first_lock_goes_alone(world: World
             world.jumpcloud.activate(one)
         world.admin_changed()
         cycle(world)
+
+
+def test_who_is_created_last_is_given_the_teams_beside_one_that_was_rejected_unseen(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keeper refuses all teams of a creation for the one, so that the others follow with the next cycle. That is well,
+    however late the person could be created."""
+    it, sales = group(world, "IT"), group(world, "Sales")
+    cycle(world)
+    (team,) = (one.id for one in world.keeper.teams().values() if one.name == "IT")
+    world.keeper.delete_team(team)
+    world.admin_changed(team, it)
+    released, cycles = campaign_ending._released, list[Order]()
+
+    def late(world: World, order: Order) -> Plan | None:
+        cycles.append(order)
+        if len(cycles) == 3:
+            person(world, "nora", it, sales)
+        return released(world, order)
+
+    monkeypatch.setattr(campaign_ending, "_released", late)
+    assert campaign_ending.ending(world, random.Random(1))
+    assert teams_of(world, "nora") == {"Sales"}
