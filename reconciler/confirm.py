@@ -6,12 +6,14 @@ Where the single read disagrees or fails, that part is put off and reported; eve
 
 import asyncio
 from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from reconciler import addresses
 from reconciler.evidence_age import Stamp, oldest, reading
 from reconciler.jumpcloud import JumpCloud, JumpCloudError, Paths, bearable
-from reconciler.model import EXTERNAL_ID, Status, Team
+from reconciler.model import EXTERNAL_ID, USER_NAME, Status, Team, User
 from reconciler.pace import Clock
 from reconciler.pairs import tied_to
 from reconciler.plan import Kind, Notice, NoticeKind, Operation, Rule, Subject, TeamRef
@@ -21,9 +23,9 @@ from reconciler.tasks import siblings, together
 MOST_IN_DRY_RUN = 100
 """Operations that a dry run confirms at most."""
 SEARCHED = 99
-"""Creations and additions that share one search: JumpCloud answers at most 100 rows a page."""
+"""Creations, new addresses and additions that share one search: JumpCloud answers at most 100 rows a page."""
 FEW = 10
-"""Up to so many creations and additions, each is confirmed by the person's own record."""
+"""Up to so many of them, each is confirmed by the person's own record."""
 SEARCH_LASTS = 20.0
 """Seconds for which a read serves that others share or that others follow: the rest of the age that evidence may have
 is for sending."""
@@ -54,10 +56,18 @@ class Finding:
 
 NOTHING_TO_READ = Finding()
 _FAILED = "the confirming read failed"
+_OTHER_ADDRESS = (
+    "in scope by the lists, but the own record, read again, has another address: not tied to the account of this one"
+)
 _NO_PATHS = Paths(bound=False, direct=False, groups=frozenset())
 CLOCK = Clock()
 
 T = TypeVar("T")
+
+
+def tying_address(op: Operation) -> str:
+    """The address by which an operation ties its subject to an account: one that it creates or sends; "" for others."""
+    return next((change.after for change in op.changes if change.attribute == USER_NAME), "")
 
 
 def _both(one: Doubt | None, other: Doubt | None) -> Doubt | None:
@@ -76,7 +86,8 @@ class Confirmation:
     `groups` are the ids of the groups in scope, as the plan has them; `teams` stand as they did before the plan.
     `queued_lately` are the JumpCloud ids of groups whose team was queued within the window of the limits: nothing is
     shared with such a team yet, so that joining it gives no access. `given` are the ids of the people whom the plan
-    creates or puts into a team, in the order of applying.
+    creates, gives a new address or puts into a team, in the order of applying. `unlinked` says, by JumpCloud id, why
+    somebody is not tied to the account that the plan has for them.
     """
 
     jumpcloud: JumpCloud
@@ -84,8 +95,9 @@ class Confirmation:
     teams: Mapping[str, Team]
     queued_lately: Collection[str] = ()
     given: Sequence[str] = ()
+    unlinked: Mapping[str, str] = field(default_factory=dict)
     clock: Clock = CLOCK
-    _searched: dict[str, tuple[Stamp, Status | None]] = field(default_factory=dict)
+    _searched: dict[str, tuple[Stamp, User | None]] = field(default_factory=dict)
     _searching: asyncio.Lock = field(default_factory=asyncio.Lock)
     _refused: bool = False
     _places: dict[str, int] = field(init=False)
@@ -98,6 +110,7 @@ class Confirmation:
         the wrong account, which rests on nothing in JumpCloud."""
         return op.rule is not Rule.UNDONE and (
             op.kind in (Kind.DEACTIVATE_USER, Kind.REACTIVATE_USER, Kind.CREATE_USER, Kind.DELETE_TEAM)
+            or bool(tying_address(op))
             or bool(op.remove)
             or bool(self._granted(op))
             or bool(self._left(op))
@@ -113,6 +126,8 @@ class Confirmation:
 
     async def of(self, op: Operation) -> Finding:
         """Read again what the operation rests on. Raises nothing: a read that fails is a doubt."""
+        if words := self.unlinked.get(op.subject.jumpcloud_id):
+            return Finding(None, Doubt(True, words))
         if not self.concerns(op):
             return NOTHING_TO_READ
         began = Stamp.now(self.clock)
@@ -155,7 +170,9 @@ class Confirmation:
 
     async def _update(self, op: Operation) -> Finding:
         """The person before the teams: a record that is slow must not make the groups grow old."""
-        seen, doubt = await self._why_not_give(op) if self._granted(op) else (None, None)
+        seen, doubt = await self._why_not_give(op) if self._granted(op) or tying_address(op) else (None, None)
+        if doubt is not None and doubt.whole:
+            return Finding(seen, doubt)
         at, teams = await self._teams(op if doubt is None else replace(op, add=()))
         doubt = _both(doubt, teams)
         rest = op if doubt is None else doubt.divide(op)[0]
@@ -167,7 +184,7 @@ class Confirmation:
         """The person after the teams: an unlocking does not wait for groups that can't be read, or were read too long
         before it."""
         at, doubt = await self._teams(op)
-        stamp, words = await self._stamped(self._why_not_unlock(op.subject))
+        stamp, words = await self._stamped(self._why_not_unlock(op))
         if words:
             return Finding(stamp, Doubt(True, words))
         if at is not None and at.age(self.clock) > SEARCH_LASTS:
@@ -187,11 +204,14 @@ class Confirmation:
 
     # -- giving -----------------------------------------------------------------------------------------------------
 
-    async def _why_not_unlock(self, subject: Subject) -> str:
-        user_id = subject.jumpcloud_id
+    async def _why_not_unlock(self, op: Operation) -> str:
+        user_id, tied = op.subject.jumpcloud_id, tying_address(op)
         # One after the other: beside a record that is slow, the path would grow too old.
-        if await self.jumpcloud.status_of(user_id) is not Status.ACTIVE:
+        user = await self.jumpcloud.user(user_id)
+        if user is None or user.status is not Status.ACTIVE:
             return "in scope by the lists, but the own record, read again, does not say active: not unlocked"
+        if tied and not addresses.same(user.email, tied):
+            return _OTHER_ADDRESS
         return (
             ""
             if (await self.jumpcloud.application_paths(user_id)).bound
@@ -201,50 +221,56 @@ class Confirmation:
     async def _why_not_give(self, op: Operation) -> tuple[Stamp | None, Doubt | None]:
         """When the person was seen to be active still, else the doubt: suspended people stay in their groups."""
         words = "in scope by the lists, but the own record, read again, does not say active: not added"
+        tied = tying_address(op)
         try:
-            stamp, status = await self._status_for_giving(op.subject.jumpcloud_id)
-            if status is Status.ACTIVE:
+            stamp, user = await self._user_for_giving(op.subject.jumpcloud_id)
+            if tied and (user is None or not addresses.same(user.email, tied)):
+                return stamp, Doubt(True, _OTHER_ADDRESS)
+            if not self._granted(op) or (user is not None and user.status is Status.ACTIVE):
                 return stamp, None
         except JumpCloudError as error:
             words = f"{_FAILED}: {error}"
-        return None, Doubt(False, words, self._granted(op))
+        return None, Doubt(bool(tied), words, self._granted(op))
 
     async def _creation(self, op: Operation) -> Finding:
-        stamp, status = await self._status_for_giving(op.subject.jumpcloud_id)
-        words = "in scope by the lists, but the own record, read again, does not say active: not created"
-        return Finding(stamp, None if status is Status.ACTIVE else Doubt(True, words))
+        stamp, user = await self._user_for_giving(op.subject.jumpcloud_id)
+        if user is None or user.status is not Status.ACTIVE:
+            words = "in scope by the lists, but the own record, read again, does not say active: not created"
+            return Finding(stamp, Doubt(True, words))
+        tied = tying_address(op)
+        return Finding(stamp, Doubt(True, _OTHER_ADDRESS) if tied and not addresses.same(user.email, tied) else None)
 
-    async def _status_for_giving(self, user_id: str) -> tuple[Stamp, Status | None]:
-        """The status and when it was asked for: by a search that many share, else by the user's own record."""
-        known = await self._status_by_search(user_id) if len(self.given) > FEW else None
+    async def _user_for_giving(self, user_id: str) -> tuple[Stamp, User | None]:
+        """The user and when they were asked for: by a search that many share, else by the own record."""
+        known = await self._user_by_search(user_id) if len(self.given) > FEW else None
         if known is not None and known[1] is not None:
             return known
-        return await self._stamped(self.jumpcloud.status_of(user_id))
+        return await self._stamped(self.jumpcloud.user(user_id))
 
-    async def _status_by_search(self, user_id: str) -> tuple[Stamp, Status | None] | None:
-        """The status that a search has shown lately, None for a user whom it did not find; None too where searches
-        cannot be relied on, or take too long."""
+    async def _user_by_search(self, user_id: str) -> tuple[Stamp, User | None] | None:
+        """The user as a search has shown them lately, None for one whom it did not find; None too where searches cannot
+        be relied on, or take too long."""
         place = self._places.get(user_id)
         async with self._searching:
             known = self._searched.get(user_id)
             if place is not None and not self._refused and not self._is_fresh(known):
                 wanted = self.given[place : place + SEARCHED]
-                stamp, found = await self._stamped(self._statuses(wanted))
+                stamp, found = await self._stamped(self._users(wanted))
                 self._refused = found is None
                 # Several workers are at it: one may come to the end of the last search after this one.
                 self._searched |= {one: (stamp, (found or {}).get(one)) for one in wanted}
                 known = self._searched[user_id]
         return known if self._is_fresh(known) else None
 
-    async def _statuses(self, wanted: Collection[str]) -> Mapping[str, Status] | None:
+    async def _users(self, wanted: Collection[str]) -> Mapping[str, User] | None:
         try:
-            return await self.jumpcloud.statuses(wanted)
+            return await self.jumpcloud.users(wanted)
         except JumpCloudError as error:
             if not bearable(error):
                 raise
             return None
 
-    def _is_fresh(self, known: tuple[Stamp, Status | None] | None) -> bool:
+    def _is_fresh(self, known: tuple[Stamp, User | None] | None) -> bool:
         return known is not None and known[0].age(self.clock) <= SEARCH_LASTS
 
     async def _stamped(self, read: Awaitable[T]) -> tuple[Stamp, T]:
@@ -332,6 +358,28 @@ async def _lock_in_doubt(subject: Subject, jumpcloud: JumpCloud) -> str:
         return await why_not_lock(subject, None, jumpcloud)
     except JumpCloudError as error:
         return f"the read that should confirm that they have left failed: {error}"
+
+
+async def unconfirmed_links(links: Collection[Subject], jumpcloud: JumpCloud) -> dict[str, str]:
+    """Confirm that users have the address, by their own record or a search, by which they are to be tied to an account.
+
+    Returns, by JumpCloud id, why that is in doubt. A tie lasts, so that a list that is behind must not make one.
+    """
+    ids = [subject.jumpcloud_id for subject in links]
+    searched: Mapping[str, User] = {}
+    if len(ids) > FEW:
+        with suppress(JumpCloudError):
+            searched = await jumpcloud.users(ids) or {}
+
+    async def doubt(subject: Subject) -> str:
+        try:
+            user = searched.get(subject.jumpcloud_id) or await jumpcloud.user(subject.jumpcloud_id)
+        except JumpCloudError as error:
+            return f"{_FAILED}: {error}"
+        return "" if user is not None and addresses.same(user.email, subject.name) else _OTHER_ADDRESS
+
+    found = await together(map(doubt, links))
+    return {user_id: words for user_id, words in zip(ids, found, strict=True) if words}
 
 
 def put_off_words(doubt: Doubt) -> str:

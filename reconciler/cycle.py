@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 
 from loguru import logger
 
+from reconciler import addresses, consent, exits, pace
 from reconciler import apply as executor
-from reconciler import consent, exits, pace
 from reconciler.births import LINKED, UNDO_DUE, UNDO_WORDS
 from reconciler.canary import seen_later
 from reconciler.clocks import Timekeeper
 from reconciler.config import Settings
-from reconciler.confirm import Confirmation, preview, unconfirmed_locks
+from reconciler.confirm import Confirmation, preview, tying_address, unconfirmed_links, unconfirmed_locks
 from reconciler.consent import first_held
 from reconciler.diff import Decision, diff
 from reconciler.diff_quarantine import unread_words
@@ -26,7 +26,7 @@ from reconciler.foresight import foresee
 from reconciler.jumpcloud import JumpCloudError, Person, PersonAmbiguous
 from reconciler.keeper import BadToken, KeeperError, Progress
 from reconciler.match import protection
-from reconciler.model import USERS, Application, Group, Listing, Snapshot, User
+from reconciler.model import EXTERNAL_ID, USERS, Application, Group, Listing, Snapshot, User
 from reconciler.person import in_jumpcloud, in_keeper, in_snapshot
 from reconciler.pilot import left_outside
 from reconciler.plan import SCHEDULE, Effect, Kind, Notice, NoticeKind, Operation, Plan, Source, Subject
@@ -255,6 +255,7 @@ async def run(
             judged = line.agreed(decision, read)
             learnt = line.learnt(decision, judged.plan, read)
             judged, learnt = await _unless(stopping, line.own_locks(judged, learnt, read))
+            learnt, unlinked = await _unless(stopping, line.linked(learnt, read))
             # In one step: had we closed the journal before and died, whose lock was ours would be forgotten; had we
             # died in between, nobody would know what a linked account was before.
             with store.together():
@@ -267,7 +268,7 @@ async def run(
                     _back_to_canary(store, read)
             planned = line.written_ahead(run_id, judged, learnt)
             await deciding.aclose()
-            return await line.applied(run_id, judged, learnt, planned, read, time.clock, stopping)
+            return await line.applied(run_id, judged, learnt, planned, read, unlinked, time.clock, stopping)
         except Exception as error:
             with suppress(StateError):
                 result = "stopped" if isinstance(error, Stopped) else "failed"
@@ -514,9 +515,9 @@ class _Line:
 
     async def previewed(self, judged: Judged, read: Read) -> Judged:
         """The plan of a dry run, with what its confirming reads told."""
-        return await preview(judged, self.confirmation(judged.plan, read))
+        return await preview(judged, self.confirmation(judged.plan, read, {}))
 
-    def confirmation(self, plan: Plan, read: Read) -> Confirmation:
+    def confirmation(self, plan: Plan, read: Read, unlinked: Mapping[str, str]) -> Confirmation:
         """Confirm what this plan does."""
         teams = self.settings.policy().teams
         length = self.settings.limits().window
@@ -531,6 +532,7 @@ class _Line:
             read.snapshot.teams,
             lately,
             [op.subject.jumpcloud_id for op in plan.operations if op.sent and _gives(op, lately)],
+            unlinked,
             self.services.keeper.clock,
         )
 
@@ -547,6 +549,29 @@ class _Line:
         }
         plan = replace(judged.plan, notices=(*judged.plan.notices, *doubts))
         return replace(judged, plan=plan), replace(learnt, accounts={**learnt.accounts, **others})
+
+    async def linked(self, learnt: Snapshot, read: Read) -> tuple[Snapshot, dict[str, str]]:
+        """Confirm the addresses that newly tie people to accounts, and take back the ties that are in doubt.
+
+        Returns, by JumpCloud id, why. A partial cycle has read everybody's own record just now.
+        """
+        if self.order.partial:
+            return learnt, {}
+        before, people = read.snapshot.accounts, read.directory.users
+        links = [
+            Subject("user", a.email, a.jumpcloud_id, key)
+            for key, a in learnt.accounts.items()
+            if a.managed and a.jumpcloud_id in people and a.jumpcloud_id != before[key].jumpcloud_id
+            # An id that Keeper shows, or a person who named the account, ties them whatever their address.
+            if a.shown.get(EXTERNAL_ID) != a.jumpcloud_id and addresses.same(people[a.jumpcloud_id].email, a.email)
+        ]
+        doubts = await unconfirmed_links(links, self.services.jumpcloud)
+        back = {
+            key: before[key]
+            for key, a in learnt.accounts.items()
+            if key in before and not doubts.keys().isdisjoint({a.jumpcloud_id, before[key].jumpcloud_id})
+        }
+        return replace(learnt, accounts={**learnt.accounts, **back}), doubts
 
     def learnt(self, decision: Decision, plan: Plan, read: Read) -> Snapshot:
         """What is known of Keeper before anything is sent."""
@@ -591,6 +616,7 @@ class _Line:
         learnt: Snapshot,
         planned: Mapping[int, int],
         read: Read,
+        unlinked: Mapping[str, str],
         clock: Callable[[], datetime],
         stopping: asyncio.Event,
     ) -> Outcome:
@@ -602,7 +628,7 @@ class _Line:
             store,
             clock=clock,
             in_flight=settings.keeper.in_flight,
-            confirmation=self.confirmation(judged.plan, read),
+            confirmation=self.confirmation(judged.plan, read, unlinked),
             mark=read.mark,
             agreed=frozenset(j for n, j in planned.items() if judged.decisions.get(n)),
             progress=(lambda done, total: progress("Keeper", done, total)) if progress else None,
@@ -683,9 +709,10 @@ def _since_when(seen: Snapshot, learnt: Snapshot) -> Snapshot:
 
 
 def _gives(op: Operation, queued_lately: Collection[str]) -> bool:
-    """Whether an operation is confirmed by the person's state: a creation, or an addition to a team that was there."""
+    """Whether an operation is confirmed by the person's record: it creates them, sends a new address, or adds them to a
+    team that was there."""
     added = op.kind is Kind.UPDATE_USER and any(team.jumpcloud_id not in queued_lately for team in op.add)
-    return op.kind is Kind.CREATE_USER or added
+    return added or bool(tying_address(op))
 
 
 def _done(applied: executor.Applied, journal_id: int) -> bool:

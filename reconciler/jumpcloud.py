@@ -734,11 +734,11 @@ class JumpCloud:
             skip += page.length
         return None
 
-    async def statuses(self, ids: Collection[str]) -> Mapping[str, Status] | None:
-        """The status of each of these users whom searches of a hundred ids find; None where the search does not do as
-        it is asked. A user who is missing may be there all the same."""
+    async def users(self, ids: Collection[str]) -> Mapping[str, User] | None:
+        """Each of these users whom searches of a hundred ids find, bound to nothing; None where the search does not do
+        as it is asked. A user who is missing may be there all the same."""
         found = await self._search(frozenset(map(checked_id, ids)), "", None)
-        return None if found is None else {user_id: user.status for user_id, (user, _) in found.items()}
+        return None if found is None else {user_id: user for user_id, (user, _) in found.items()}
 
     async def record(self, user_id: str, /) -> User | None:
         """The user, bound to nothing: by the own record, or by a search where that is missing or can't be read.
@@ -749,8 +749,13 @@ class JumpCloud:
         return None if known is None else known[0]
 
     async def status_of(self, user_id: str, /) -> Status | None:
-        """The status in the user's own record, or by a search where that can't be read; None where JumpCloud says that
-        there is no such user.
+        """The status in `user`; None where JumpCloud says that there is no such user."""
+        user = await self.user(user_id)
+        return None if user is None else user.status
+
+    async def user(self, user_id: str, /) -> User | None:
+        """The user, bound to nothing: by the own record, or by a search where that can't be read; None where JumpCloud
+        says that there is no such user.
 
         A search, which may be behind, stands for a missing record too, but only where the user's own list of
         applications has this one.
@@ -759,7 +764,7 @@ class JumpCloud:
         if known is None and (found := await self._search_one(user_id)) is not None:
             paths = await self._own_paths(user_id)
             known = found if paths is not None and paths.bound else None
-        return None if known is None else known[0].status
+        return None if known is None else known[0]
 
     async def application_paths(self, user_id: str, /) -> Paths:
         """How the user is bound to the application, by the user's own list of applications.

@@ -10,7 +10,7 @@ from reconciler.confirm import Confirmation, Finding
 from reconciler.evidence_age import Stamp
 from reconciler.http import Clock
 from reconciler.jumpcloud import GroupScope, JumpCloudError, Paths, Person
-from reconciler.model import USER_NAME, Group, KeeperTeam, KeeperUser, Status, User
+from reconciler.model import USER_NAME, Group, KeeperTeam, KeeperUser, User
 from reconciler.plan import Operation
 
 NOBODY = Paths(bound=False, direct=False, groups=frozenset(), gone=True)
@@ -141,16 +141,15 @@ class JumpCloud(jumpcloud.JumpCloud):
     async def record(self, user_id: str, /) -> User | None:
         return self._read(user_id)
 
-    async def statuses(self, ids: Collection[str]) -> Mapping[str, Status] | None:
+    async def users(self, ids: Collection[str]) -> Mapping[str, User] | None:
         self.asked.append(f"search for {len(ids)}")
         await asyncio.sleep(0)
         if "search" in self.fails:
             raise JumpCloudError("no answer", "Nothing to do.")
-        return {one: self.people[one].status for one in ids if one in self.people} if self.searches else None
+        return {one: self.people[one] for one in ids if one in self.people} if self.searches else None
 
-    async def status_of(self, user_id: str, /) -> Status | None:
-        known = self._read(user_id)
-        return known.status if known else None
+    async def user(self, user_id: str, /) -> User | None:
+        return self._read(user_id)
 
     async def application_paths(self, user_id: str, /) -> Paths:
         known = self._read(user_id)

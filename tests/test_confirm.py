@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.confirm import MOST_IN_DRY_RUN, Confirmation, Finding, preview, unconfirmed_locks
+from reconciler.confirm import MOST_IN_DRY_RUN, Confirmation, Finding, preview, unconfirmed_links, unconfirmed_locks
 from reconciler.evidence_age import Stamp, answered
-from reconciler.model import Status, User
+from reconciler.model import EXTERNAL_ID, USER_NAME, Status, User
 from reconciler.pace import Clock
 from reconciler.plan import Change, Kind, NoticeKind, Operation, Plan, Rule, Scope, Subject, TeamRef
 from reconciler.safety import Judged
@@ -67,7 +67,7 @@ def test_a_lock_goes_when_the_own_record_says_so_and_is_put_off_else(
 
 def test_whoever_was_listed_and_has_no_record_is_locked_where_their_applications_show_that_they_left() -> None:
     class Hidden(JumpCloud):
-        async def status_of(self, _: str, /) -> Status | None:
+        async def user(self, _: str, /) -> User | None:
             return None
 
     assert sent(confirmed(Hidden([user(1)]), lock(Rule.LEFT)))
@@ -136,6 +136,42 @@ def test_a_read_that_fails_puts_team_changes_off_and_the_new_name_goes() -> None
     assert (goes.changes, goes.add, goes.remove) == (names, (), ())
 
 
+_NEW_ADDRESS = Change(USER_NAME, "old@example.com", ADA.email)
+_TYING = [
+    op(Kind.CREATE_USER, ADA, changes=(Change(USER_NAME, "", ADA.email), Change(EXTERNAL_ID, "", ADA.id))),
+    op(Kind.UPDATE_USER, ADA, changes=(_NEW_ADDRESS,)),
+    op(Kind.REACTIVATE_USER, ADA, changes=(Change("active", "false", "true"), _NEW_ADDRESS)),
+]
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["few", "many"])
+@pytest.mark.parametrize("ties", _TYING, ids=["created", "new address", "unlocked"])
+def test_nobody_gets_an_address_that_the_own_record_does_not_have(ties: Operation, many: bool) -> None:
+    given = [ADA.id, *(jc(number) for number in range(50, 70))] if many else [ADA.id]
+    for email, goes in ((ADA.email.upper(), True), ("recycled@example.com", False), ("", False)):
+        found = finding(JumpCloud([replace(ADA, email=email)], [ENG]), ties, given=given)
+        assert (found.doubt is None) is goes
+        assert found.doubt is None or (found.doubt.whole and "another address" in found.doubt.words)
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["few", "many"])
+def test_nobody_is_tied_to_an_account_by_an_address_that_the_own_record_does_not_have(many: bool) -> None:
+    people = [user(number) for number in range(1, 13 if many else 4)]
+    links = [Subject("user", one.email, one.id, f"k-{one.id}") for one in people]
+    service = JumpCloud([people[0], replace(people[1], email="recycled@example.com"), *people[3:]])
+    doubts = asyncio.run(unconfirmed_links(links, service))
+    assert doubts.keys() == {people[1].id, people[2].id} and "another address" in doubts[people[1].id]
+    assert service.asked.count("search for 12") == many
+    service.fails |= {"search", people[0].id}
+    assert "no answer" in asyncio.run(unconfirmed_links(links, service))[people[0].id]
+
+
+def test_nothing_is_sent_for_somebody_whose_tie_is_in_doubt() -> None:
+    names = op(Kind.UPDATE_USER, ADA, changes=(Change("displayName", "A", "Ada"),))
+    doubt = finding(JumpCloud([ADA]), names, unlinked={ADA.id: "in doubt"}).doubt
+    assert doubt is not None and doubt.whole and doubt.words == "in doubt"
+
+
 @pytest.mark.parametrize("status", [Status.SUSPENDED, Status.STAGED, Status.UNKNOWN])
 def test_whoever_is_not_active_by_the_own_record_gets_no_team(status: Status) -> None:
     """Suspended people stay in their groups, and a list that is behind shows them in scope."""
@@ -178,10 +214,10 @@ class _Slow(JumpCloud):
         super().__init__(people, [SALES])
         self.clock, self.seconds = clock, seconds
 
-    async def status_of(self, user_id: str, /) -> Status | None:
+    async def user(self, user_id: str, /) -> User | None:
         await self.clock.sleep(self.seconds)
         answered(Stamp.now(self.clock))
-        return await super().status_of(user_id)
+        return await super().user(user_id)
 
     async def groups_of(self, user_id: str, /, *, proven: bool = False) -> frozenset[str]:
         answered(Stamp.now(self.clock))

@@ -119,10 +119,13 @@ def test_the_states_of_many_by_one_search_as_far_as_it_finds_them() -> None:
     gone, wanted = active[1], active[:101]
     simulator.delete_user(gone)
     with served(simulator) as server:
-        found = ask(server, lambda client: client.statuses(wanted))
+        found = ask(server, lambda client: client.users(wanted))
         assert len(requests(server, "/api/search/")) == 3
         assert not requests(server, "/api/systemusers/")
-    assert found == {one: Status.SUSPENDED if one in suspended else Status.ACTIVE for one in wanted if one != gone}
+    assert found is not None
+    assert {one: user.status for one, user in found.items()} == {
+        one: Status.SUSPENDED if one in suspended else Status.ACTIVE for one in wanted if one != gone
+    }
 
 
 @pytest.mark.parametrize("fault", [status(400), Rewrite(keep=0, total=9)])
@@ -130,4 +133,4 @@ def test_a_search_that_is_refused_or_does_not_add_up_says_nothing_of_anybody(fau
     simulator, active, _ = with_suspended()
     with served(simulator) as server:
         server.faults.add(fault, target="/api/search/")
-        assert ask(server, lambda client: client.statuses(active[:3])) is None
+        assert ask(server, lambda client: client.users(active[:3])) is None

@@ -288,6 +288,23 @@ def take_no_subject_in_hand() -> AbstractContextManager[Any]:
     return both()
 
 
+def believe_a_listed_address() -> AbstractContextManager[Any]:
+    """Whoever has an address in a list gets its account, whatever their own record says."""
+
+    async def nobody(*_: Any) -> dict[str, str]:
+        return {}
+
+    @contextmanager
+    def both() -> Iterator[None]:
+        with (
+            patch.object(confirm, "tying_address", lambda _: ""),
+            patch.object(cycle, "unconfirmed_links", nobody),
+        ):
+            yield
+
+    return both()
+
+
 ASKED_FOR: tuple[Mutant, ...] = (
     skip_the_confirming_read,
     treat_a_timeout_as_a_failure,
@@ -316,5 +333,6 @@ FURTHER: tuple[Mutant, ...] = (
     take_an_empty_plan_for_reviewed,
     overlook_what_nobody_asked_for,
     take_no_subject_in_hand,
+    believe_a_listed_address,
 )
 BY_NAME = {mutant.__name__: mutant for mutant in (*ASKED_FOR, *FURTHER)}

@@ -1116,6 +1116,9 @@ class Observer:
                 self.violated("c", f"{account.email} got a second account beside {other.email}")
         if account.email.casefold() in self.rules.protected:
             self.violated("b", f"{account.email} was created, though protected")
+        own = self.truth.address(person)
+        if account.email.casefold() != own and self.truth.has_throughout(person, self.evidence_since):
+            self._stale_or("c", account.id, person, f"{account.email} was created for somebody whose address is {own}")
         ledger.owner[account.id] = person
         ledger.ours.add(account.id)
         ledger.linked.add(account.id)

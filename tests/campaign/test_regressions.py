@@ -1,6 +1,7 @@
 """What the campaign has found, each as the shortest history that shows it, in words that can be read."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -625,3 +626,27 @@ def test_who_is_created_last_is_given_the_teams_beside_one_that_was_rejected_uns
     monkeypatch.setattr(campaign_ending, "_released", late)
     assert campaign_ending.ending(world, random.Random(1))
     assert teams_of(world, "nora") == {"Sales"}
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["created", "adopted"])
+def test_nobody_gets_the_account_of_an_address_that_only_a_list_which_is_behind_shows(
+    world: World, there: bool
+) -> None:
+    joined(world, "bob")
+    ada = person(world, "ada")
+    cycle(world, {f"POST {SCIM}/Users": "refused"})
+    world.jumpcloud.update_user(ada, email="zoe@example.com")
+    if there:
+        world.keeper.add_user("ada@example.com")
+    world.admin_changed()
+    world.time.elapsed += 2 * 3600
+
+    def behind(response: Response) -> Response:
+        return replace(response, body=response.body.replace(b"zoe@", b"ada@"))
+
+    world.say(world.cycle(Order(by="root"), Weather(1, edits={"JumpCloud GET /api/systemusers?": behind})))
+    assert ada not in {one.external_id for one in world.keeper.accounts().values()}
+    for _ in range(3):
+        world.time.elapsed += 2 * 3600
+        cycle(world)
+    assert world.keeper.account("zoe@example.com").external_id == ada

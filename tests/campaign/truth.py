@@ -22,6 +22,8 @@ class Truth:
     """Everybody who ever was in scope."""
     addresses: dict[str, set[str]] = field(default_factory=dict)
     """Every address that somebody ever had."""
+    address_since: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """The address of somebody, and the tick at which they were first seen to have it."""
     left_scope: dict[str, int] = field(default_factory=dict)
     left_group: dict[tuple[str, str], int] = field(default_factory=dict)
     """The tick at which somebody was first seen out of scope, or apart from a group, after they had been there."""
@@ -35,7 +37,10 @@ class Truth:
         self.people = {one: self.jumpcloud.user(one) for one in home.users}
         self.ever |= self.people
         for one in self.people:
-            self.addresses.setdefault(one, set()).add(self.address(one))
+            address = self.address(one)
+            self.addresses.setdefault(one, set()).add(address)
+            if self.address_since.get(one, (0, ""))[1] != address:
+                self.address_since[one] = tick, address
         self.groups = self.jumpcloud.groups_in_scope(self.application)
         active = {one for one in bound if self.active(one)}
         members = {(one, group) for one in active for group in bound[one]}
@@ -88,6 +93,10 @@ class Truth:
 
     def in_scope(self, person: str) -> bool:
         return person in self.scope_since
+
+    def has_throughout(self, person: str, since: int) -> bool:
+        """Whether the person had the address of now during the whole time since then."""
+        return self.address_since.get(person, (since + 1, ""))[0] <= since
 
     def address(self, person: str) -> str:
         user = self.ever.get(person)
