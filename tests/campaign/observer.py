@@ -217,6 +217,7 @@ class Observer:
         self.list_lied: list[int] = []
         self.asked = Request("GET", "/", {}, b"")
         self.kind = ""  # of the operation in hand
+        self.listings: list[int] = []  # the ticks at which Keeper's users were listed
         self.forgotten = 0
         self.forgotten_at = BEGINNING
         self.let_through = False  # a first plan, by the settings of the cycle before
@@ -660,6 +661,7 @@ class Observer:
         if asked.method == "GET":
             if asked.path.endswith("/Users") and "startIndex=1&" in asked.target:
                 self.view.listed = self.latest.listed = self.tick
+                self.listings.append(self.tick)
                 # Who came between the beginning and the list may be managed, and counts in the percentages.
                 self.view.people = self.view.people if self.view.wrote else len(self.ledger.known)
                 here = {k: a.locked for k, a in self.keeper.accounts().items() if a.node == self.rules.node}
@@ -1283,7 +1285,18 @@ class Observer:
             (_left_no_mark(c) and not _only_pending(c)) or c.before == c.after for c in sent.effects
         ):
             return self.excuse(2)
+        if sent.kind == "create_user" and sent.effects and all(c.before for c in sent.effects) and self._relinked(sent):
+            return self.excuse(2)
         return hidden and bool(sent.effects) and all(_only_adds(change) for change in sent.effects)
+
+    def _relinked(self, sent: Sent) -> bool:
+        """Whether another creation was linked to the same account before a list showed what this one had left there."""
+        later = [
+            one.tick
+            for one in self.ledger.sent.values()
+            if one.kind == "create_user" and one.tick > sent.tick and one.subject == sent.subject and one.effects
+        ]
+        return bool(later) and not any(sent.tick < tick < min(later) for tick in self.listings)
 
     def journal_tells_the_truth(self, rows: dict[int, dict[str, Any]], queued_shown: Callable[[str], bool]) -> None:
         """Every request that changed Keeper is in the journal with its true outcome."""

@@ -369,3 +369,17 @@ def test_whoever_was_created_without_an_answer_and_readdressed_is_nobody_we_made
         cycle(world, resync=True)
     assert world.observer.excused[4] and not world.observer.violations
     assert world.keeper.account(account).external_id == cora
+
+
+def test_a_link_without_an_answer_that_another_link_has_replaced_is_not_known_to_have_been(world: World) -> None:
+    world.keeper.set_dialect(links_aliases=True)
+    _, quin = joined(world, "quin")
+    cycle(world)
+    for alias in ("dan", "mia"):
+        world.keeper.change_email(quin, f"{alias}@example.com")
+        world.keeper.change_email(quin, "quin@example.com")
+        person(world, alias)
+    world.admin_changed(quin)
+    cycle(world, {f"POST {SCIM}/Users#1": "late_timeout"})
+    ending(world, random.Random(1))
+    assert world.observer.excused[2] and not world.observer.violations
