@@ -71,7 +71,7 @@ def window(store: Store, since: datetime, length: timedelta) -> list[Past]:
     past = []
     # What undid a change counted for nothing then, and does not begin to count when that change leaves the window.
     sent = _sent(store, since - length)
-    undid = undoing([(at, row.operation) for at, row in sent], length)
+    undid = undoing([(at, row.operation, row.state is State.DONE) for at, row in sent], length)
     for (at, row), (undoes, gave) in zip(sent, undid, strict=True):
         if at < since:
             continue

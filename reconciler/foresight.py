@@ -86,7 +86,7 @@ class _Windows:
         self.judged += 1
         # What is within the limits together is so in each window. Only one window tells what undoes a recent change.
         several = len(ends) > 1
-        past = [replace(entry, gave_access=None) for entry in self.past] if several else self.past
+        past = [replace(entry, gave_access=frozenset()) for entry in self.past] if several else self.past
         over = self._over(ends[0] - self.limits.window, ends[-1], past)
         if over and several:
             self._search(ends[: len(ends) // 2])

@@ -12,7 +12,7 @@ from datetime import datetime
 from reconciler.model import DISPLAY_NAME, Snapshot
 from reconciler.plan import Effect, Held, Kind, LimitUse, Operation, Plan, Rule, TeamRef, in_order
 from reconciler.policy import FirstRun, Limit, Limits, TeamPolicy
-from reconciler.undoing import undoes
+from reconciler.undoing import keys, undoes
 
 HOLDS_ALL = frozenset({"first_run", "paused", "empty_scope", "max_deactivations", "max_removals", "max_team_loss"})
 """The limits that hold the whole plan."""
@@ -29,13 +29,14 @@ class Past:
     """One operation of the window that was sent to Keeper, without what of it was released. `decision` is the id of
     what a person decided about it, "" where the limits let it through by themselves; `counts` is False for what was
     released as a whole or announced. `undoes`: it took back a recent change of access (see `undoing`). `gave_access`
-    is about the whole operation (see `undoing`). `at`: when it was sent."""
+    is what our last change of the person's access may have been after it, of the whole operation (see `undoing`).
+    `at`: when it was sent."""
 
     operation: Operation
     decision: str = ""
     counts: bool = True
     undoes: bool = False
-    gave_access: bool | None = None
+    gave_access: frozenset[bool] = frozenset()
     at: datetime | None = None
 
 
@@ -197,7 +198,7 @@ class _Judge:
         self.released = frozenset(effect for release in consent.releases for effect in release.effects)
         self.fresh_teams = self._fresh_teams()
         self.last_access = {
-            entry.operation.subject.key: entry.gave_access for entry in past if entry.gave_access is not None
+            key: entry.gave_access for entry in past if entry.gave_access for key in keys(entry.operation.subject)
         }
         self.uses: list[LimitUse] = []
         self.holds: dict[str, tuple[list[Operation], int, int, str]] = {}
@@ -333,11 +334,14 @@ class _Judge:
 
     # -- access that was changed within the window ------------------------------------------------------------------
 
+    def _undoes(self, op: Operation) -> bool:
+        return undoes(op, {gave for key in keys(op.subject) for gave in self.last_access.get(key, ())})
+
     def _counted_lock(self, op: Operation) -> bool:
-        return op.kind is Kind.DEACTIVATE_USER and not undoes(op, self.last_access.get(op.subject.key))
+        return op.kind is Kind.DEACTIVATE_USER and not self._undoes(op)
 
     def _counted_unlock(self, op: Operation) -> bool:
-        return op.kind is Kind.REACTIVATE_USER and not undoes(op, self.last_access.get(op.subject.key))
+        return op.kind is Kind.REACTIVATE_USER and not self._undoes(op)
 
     def _changed(self, kind: Kind) -> set[str]:
         """List the people who were locked, or unlocked, within the window, without changes that undid a recent one."""

@@ -4,10 +4,10 @@ A bulk mistake is repaired as fast as it was made, in both directions: our own l
 unlocked are locked again. To lock again a person whom somebody else unlocked restores a lock that was counted before.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from datetime import datetime, timedelta
 
-from reconciler.plan import Cause, Kind, Operation, Rule
+from reconciler.plan import Cause, Kind, Operation, Rule, Subject
 
 
 def gives_access(operation: Operation) -> bool | None:
@@ -19,34 +19,44 @@ def gives_access(operation: Operation) -> bool | None:
     return True if returns or operation.kind is Kind.REACTIVATE_USER else None
 
 
-def undoes(operation: Operation, last: bool | None) -> bool:
-    """Whether an operation takes back the last change of access that we made to the same person within the window,
-    `last` as from `gives_access`, or restores a lock of ours."""
+def undoes(operation: Operation, last: Set[bool]) -> bool:
+    """Whether an operation takes back the last change of access that we made to the same person within the window, or
+    restores a lock of ours. `last` is what that change may have been, as from `gives_access`."""
     match operation.kind:
         case Kind.DEACTIVATE_USER:
-            return last is True or operation.cause is Cause.DRIFT
+            return True in last or operation.cause is Cause.DRIFT
         case Kind.REACTIVATE_USER:
-            return last is False
+            return False in last
         case _:
             return False
 
 
-def undoing(history: Iterable[tuple[datetime, Operation]], window: timedelta) -> list[tuple[bool, bool | None]]:
-    """Say for each operation, the oldest first, whether it undoes one that was not older than the window then, and
-    what it did to the person's access, as from `gives_access`.
+def keys(subject: Subject) -> frozenset[str]:
+    """The keys that the journal may have a person under: an account may be locked before we know whose it is."""
+    return frozenset({subject.jumpcloud_id, subject.keeper_id} - {""})
 
-    Whoever vanished from Keeper without a lock of ours is created anew, too: that undoes nothing.
+
+def undoing(
+    history: Iterable[tuple[datetime, Operation, bool]], window: timedelta
+) -> list[tuple[bool, frozenset[bool]]]:
+    """Say for each operation, the oldest first, whether it undoes one that was not older than the window then, and
+    what our last change of the person's access may have been after it, as from `gives_access`.
+
+    `history` has the time of each operation, and whether it is known to have arrived. One that may not have arrived
+    leaves open what was there before it: to ask for the same once more is to undo the same. Nothing is said of what
+    changes no access. Whoever vanished from Keeper without a lock of ours is created anew, too: that undoes nothing.
     """
-    last: dict[str, tuple[datetime, bool]] = {}
+    last: dict[str, tuple[datetime, frozenset[bool]]] = {}
     found = []
-    for at, operation in history:
-        key = operation.subject.key
-        before = last.get(key)
-        undone = undoes(operation, before[1] if before and at - before[0] <= window else None)
+    for at, operation, arrived in history:
+        mine = keys(operation.subject)
+        before = [last[key] for key in mine if key in last]
+        recent = frozenset(gave for then, changes in before if at - then <= window for gave in changes)
         gives = gives_access(operation)
-        if operation.kind is Kind.CREATE_USER and (before is None or before[1]):
+        if operation.kind is Kind.CREATE_USER and not any(False in changes for _, changes in before):
             gives = None
-        if gives is not None:
-            last[key] = at, gives
-        found.append((undone, gives))
+        after = frozenset[bool]() if gives is None else frozenset({gives}) | (frozenset() if arrived else recent)
+        if after:
+            last |= dict.fromkeys(mine, (at, after))
+        found.append((undoes(operation, recent), after))
     return found

@@ -156,7 +156,7 @@ def test_a_limit_is_told_of_the_window_that_is_over_it_most() -> None:
 def test_a_lock_that_undoes_an_unlock_counts_once_that_is_out_of_the_window() -> None:
     late = leaving(4)
     unlock = replace(late.upcoming[0].operation, kind=Kind.REACTIVATE_USER)
-    unlocked = Past(unlock, gave_access=True, at=NOW - timedelta(hours=1))
+    unlocked = Past(unlock, gave_access=frozenset({True}), at=NOW - timedelta(hours=1))
     assert alarms(told(late)) and not alarms(told(late, (unlocked,)))
     # It falls out between what is due today, which no limit counts, and the four locks.
     today = (replace(one, operation=replace(one.operation, kind=Kind.UPDATE_USER)) for one in leaving(5).upcoming)

@@ -195,7 +195,7 @@ class History(RuleBasedStateMachine):
             self.sent.append((self.now, op, counts))
 
     def past(self) -> list[Past]:
-        undid = undoing([(at, op) for at, op, _ in self.sent], LIMITS.window)
+        undid = undoing([(at, op, True) for at, op, _ in self.sent], LIMITS.window)
         return [
             Past(op, counts=counts, undoes=undoes, gave_access=gave, at=at)
             for (at, op, counts), (undoes, gave) in zip(self.sent, undid, strict=True)

@@ -123,7 +123,11 @@ def unlocked(count: int, of: int = 100, **held: object) -> Decision:
 
 def earlier(decision: Decision, **values: object) -> tuple[Past, ...]:
     """The operations of a plan, sent within the window."""
-    return tuple(Past(op, gave_access=gives_access(op), **values) for op in decision.plan.operations)  # type: ignore[arg-type]
+    changes = ((op, gives_access(op)) for op in decision.plan.operations)
+    return tuple(
+        Past(op, gave_access=frozenset() if gave is None else frozenset({gave}), **values)  # type: ignore[arg-type]
+        for op, gave in changes
+    )
 
 
 def test_unlocks_over_the_limit_wait_alone() -> None:
