@@ -130,8 +130,11 @@ def vanished(store: Store, since: datetime) -> Vanished:
 def allowance(store: Store, request: Request) -> Allowance:
     """What is left of an announced lay-off: a lock that may have arrived uses it up, one that failed does not."""
     decision = f"allow:{request.id}"
-    used = sum(row.decision == decision and row.state in _MAY_BE_DONE for row in store.journal_after(request))
-    return Allowance(decision, max(0, int(request.arguments["deactivations"]) - used), request.until)
+    locks = [row for row in store.journal_after(request) if row.decision == decision and row.state in _MAY_BE_DONE]
+    done = [row.operation.subject.key for row in locks if row.state is State.DONE]
+    in_doubt = frozenset(row.operation.subject.key for row in locks) - {*done}
+    left = int(request.arguments["deactivations"]) - len(done) - len(in_doubt)
+    return Allowance(decision, max(0, left), request.until, in_doubt)
 
 
 def _effects_of(release: Request) -> frozenset[Effect]:

@@ -51,11 +51,13 @@ class Release:
 @dataclass(frozen=True, slots=True)
 class Allowance:
     """So many deactivations that a person announced and that are left, the id under which that is on record, and when
-    it ends."""
+    it ends. `in_doubt` are the keys of the people whose lock by it has no known outcome: asked for once more, it uses
+    up nothing."""
 
     id: str
     deactivations: int
     until: datetime | None = None
+    in_doubt: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,7 +353,10 @@ class _Judge:
     # -- taking away ------------------------------------------------------------------------------------------------
 
     def _cover(self, operations: Iterable[Operation]) -> None:
-        leavers = iter([op.subject.key for op in operations if self._counted_lock(op)])
+        counted = [op.subject.key for op in operations if self._counted_lock(op)]
+        for allowance in self.consent.allowances:
+            self.covered |= dict.fromkeys(allowance.in_doubt.intersection(counted), allowance.id)
+        leavers = iter([key for key in counted if key not in self.covered])
         for allowance in self.consent.allowances:
             for _ in range(allowance.deactivations):
                 key = next(leavers, None)

@@ -162,7 +162,8 @@ def held(store: Store, operation: Operation) -> list[str]:
     limits = Limits(max_deactivations=none, max_reactivations=none)
     plan = Plan("cycle", NOW, SOURCE, Scope(1, 0, 0), (operation,))
     past = window(store, NOW - DAY, DAY)
-    return [one.limit for one in judge(plan, snapshot([account(ADA)]), past, limits, TeamPolicy(), Consent()).plan.held]
+    known = snapshot([account(ADA)])
+    return [one.limit for one in judge(plan, known, past, limits, TeamPolicy(), consent(store)).plan.held]
 
 
 # -- releases -------------------------------------------------------------------------------------------------------
@@ -246,7 +247,19 @@ def test_an_announced_lay_off_is_used_up_by_what_may_have_arrived(store: Store) 
     was(store, State.UNKNOWN, OTHER, f"allow:{number}")
     was(store, State.FAILED, op(Kind.DEACTIVATE_USER, user(3)), f"allow:{number}")
     was(store, State.DONE, op(Kind.DEACTIVATE_USER, user(4)))
-    assert consent(store).allowances == (Allowance(f"allow:{number}", 1, NOW + DAY),)
+    assert consent(store).allowances == (Allowance(f"allow:{number}", 1, NOW + DAY, frozenset({EVE.id})),)
+
+
+def test_an_announced_lock_that_is_asked_for_again_is_one_lock(store: Store) -> None:
+    number = store.add_request("allow", {"deactivations": 2}, by="root", at=AGO, reason="", until=NOW + DAY)
+    was(store, State.DONE, OTHER, f"allow:{number}")
+    was(store, State.UNKNOWN, LOCK, f"allow:{number}")
+    assert held(store, LOCK) == []
+    was(store, State.UNKNOWN, LOCK, f"allow:{number}")
+    assert held(store, LOCK) == []
+    assert held(store, op(Kind.DEACTIVATE_USER, user(3))) == ["max_deactivations"]
+    was(store, State.DONE, LOCK, f"allow:{number}")
+    assert held(store, LOCK) == ["max_deactivations"]
 
 
 def test_an_announcement_never_becomes_less_than_nothing(store: Store) -> None:
