@@ -3,6 +3,7 @@
 import random
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -160,6 +161,27 @@ def hurried(world: World, draw: random.Random) -> str:
     return _cycle(world, Weather(0, script={path: "slow"}), [(after, order) for after in (2, 4, 6)])
 
 
+def named_before(world: World, draw: random.Random) -> str:
+    """Somebody who is not created yet gets another address, and JumpCloud's list shows the one before."""
+    if world.observer.first or world.rules.observes or world.troubles:
+        return ""
+    before = world.truth.people.keys()
+    world.say(organisation.joins(world, draw))
+    (person,) = world.truth.people.keys() - before
+    path = scim_url(world.rules.node).removeprefix(HOST)
+    world.say(_cycle(world, Weather(0, script={f"Keeper POST {path}/Users": "refused"})))
+    world.time.elapsed += 2 * 3600  # whoever has failed is tried again
+    old, new = world.truth.people[person].email, f"x{draw.randrange(10**6)}@example.com"
+    world.jumpcloud.update_user(person, email=new)
+    world.admin_changed()
+
+    def behind(response: Response) -> Response:
+        return replace(response, body=response.body.replace(f'"{new}"'.encode(), f'"{old}"'.encode()))
+
+    world.say(f"the address of {old} is now {new}, which JumpCloud's list does not show yet:")
+    return _cycle(world, Weather(0, edits={"JumpCloud GET /api/systemusers?": behind}))
+
+
 STEPS: dict[Step, int] = {
-    amnesty: 1, mistaken: 1, reconsiders: 1, both_lie: 2, written_ahead: 1, replaces: 2, hurried: 2
+    amnesty: 1, mistaken: 1, reconsiders: 1, both_lie: 2, written_ahead: 1, replaces: 2, hurried: 2, named_before: 2
 }  # fmt: skip
