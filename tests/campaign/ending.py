@@ -402,6 +402,11 @@ class _Equality:
         if unknown and rivals and "conflict" in self.told(account.id):
             self.excuse(11)
             return
+        # It was in another node while its owner was given another one.
+        others = {one for one in ledger.newborn if one != account.id and ledger.owner.get(one) in people}
+        if others and account.id in ledger.readdressed and self.told(account.id) & {"ghost", "conflict"}:
+            self.excuse(11)
+            return
         self.wrong(f"{account.email} has left and is not locked", account.id, *people)
 
     def _group(self, group: str, name: str) -> None:

@@ -13,6 +13,7 @@ from reconciler.simulator.service import Request, Response
 from tests.campaign import decisions as campaign_decisions
 from tests.campaign import meddling
 from tests.campaign.ending import ending
+from tests.campaign.rules import NODES
 from tests.campaign.scenes import SCIM, activate, cycle, group, joined, person, suspend, teams_of
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
@@ -383,3 +384,24 @@ def test_a_link_without_an_answer_that_another_link_has_replaced_is_not_known_to
     cycle(world, {f"POST {SCIM}/Users#1": "late_timeout"})
     ending(world, random.Random(1))
     assert world.observer.excused[2] and not world.observer.violations
+
+
+def test_an_account_that_comes_back_after_its_owner_was_given_another_is_told(world: World) -> None:
+    ada, account = joined(world, "ada")
+    cycle(world)
+    world.keeper.move_user_to_other_node(account, NODES[1])
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    world.jumpcloud.update_user(ada, email="zoe@example.com")
+    world.admin_changed()
+    for _ in range(2):
+        cycle(world, resync=True)
+    assert world.keeper.account("zoe@example.com").external_id == ada
+    world.keeper.accept_invitation(world.keeper.account("zoe@example.com").id)
+    world.keeper.move_user_to_other_node(account, NODES[0])
+    world.admin_changed(account)
+    suspend(world, ada)
+    for _ in range(2):
+        cycle(world, resync=True)
+    ending(world, random.Random(1))
+    assert world.observer.excused[11] and not world.observer.violations
