@@ -170,6 +170,7 @@ class _Run:
         self.began = asyncio.get_running_loop().time()
         self.listed = snapshot.accounts
         self.listed_teams = snapshot.teams
+        self.refused_births = snapshot.refused_births
         self.odd = frozenset(one.keeper_id for one in snapshot.odd)
         self.account_of = {a.jumpcloud_id: k for k, a in snapshot.accounts.items() if a.jumpcloud_id}
         teams = by_group(snapshot.teams.values())
@@ -642,6 +643,7 @@ class _Run:
         theirs = frozenset(filter(None, (self._team_id(team) for one in mine for team in one.add)))
         other = made.attributes.get(USER_NAME, "") or made.id
         words = births.refused_words(births.wanted_address(op), other, managed=known is not None and known.managed)
+        known = known and births.own(known, self.refused_births)
         return words, births.undoing(sent, made, known, theirs)
 
     async def _not_born(self, number: int, op: Operation, made: KeeperUser | KeeperTeam) -> None:

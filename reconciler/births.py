@@ -146,6 +146,27 @@ def _stands(change: Change, account: Account) -> bool:
     return normal(account.shown.get(change.attribute, "")) == normal(change.before)
 
 
+def own(account: Account, births: Mapping[str, RefusedBirth]) -> Account:
+    """The account with the attributes that it has again once the link of a creation, which still stands, is undone."""
+    undos = (one.undo for one in births.values() if one.keeper_id == account.keeper_id and one.undo is not None)
+    changes = (one for undo in undos for one in undo.changes if one.attribute != ACTIVE and _stands(one, account))
+    mine = {one.attribute: one.after for one in changes}
+    return replace(account, shown={**account.shown, **mine}) if mine else account
+
+
+def linked_to(snapshot: Snapshot) -> dict[str, Account]:
+    """By Keeper id, the accounts to which Keeper linked a creation, each with its own attributes: see `own`."""
+    births = snapshot.refused_births
+    met = {birth.keeper_id for birth in births.values()} & snapshot.accounts.keys()
+    return {keeper_id: own(snapshot.accounts[keeper_id], births) for keeper_id in met}
+
+
+def ids_on(account: Account, linked: Mapping[str, Account]) -> tuple[str, str]:
+    """The ids that an account bears: the one that Keeper shows, and its own. `linked` as `linked_to` has them."""
+    own_one = linked.get(account.keeper_id, account)
+    return account.shown.get(EXTERNAL_ID, ""), own_one.shown.get(EXTERNAL_ID, "")
+
+
 def still_linked(undo: Operation, shown: KeeperUser | KeeperTeam | None) -> bool:
     """Whether Keeper shows the id of the wrong person or group in its answer to an undo."""
     have = shown.attributes.get(EXTERNAL_ID, "") if shown else ""

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from reconciler import addresses
 from reconciler.addresses import alike_key
-from reconciler.births import due, refused_words
+from reconciler.births import due, linked_to, refused_words
 from reconciler.keeper_quarantine import blocked_users
 from reconciler.match_teams import match_teams, wanted_team_attributes
 from reconciler.model import (
@@ -116,12 +116,13 @@ class _Users:
         self.now = now
         accounts = [account for _, account in sorted(snapshot.accounts.items())]
         self.known = {a.jumpcloud_id: a for a in accounts if a.jumpcloud_id and a.standing is not Standing.UNMANAGED}
+        self.linked = linked_to(snapshot)
         self.live = [account for account in accounts if not account.gone]
         self.by_external: dict[str, list[Account]] = defaultdict(list)
         self.by_address: dict[str, list[Account]] = defaultdict(list)
         for account in self.live:
-            if account.standing is Standing.UNMANAGED and account.shown.get(EXTERNAL_ID):
-                self.by_external[account.shown[EXTERNAL_ID]].append(account)
+            if account.standing is Standing.UNMANAGED and (external := self._own_id(account)):
+                self.by_external[external].append(account)
         for account in accounts:
             if not account.gone or account.standing is Standing.DISOWNED:
                 self.by_address[alike_key(account.email)].append(account)
@@ -207,6 +208,10 @@ class _Users:
         self.result.conflicts[user.id] = words
         return True
 
+    def _own_id(self, account: Account) -> str:
+        """The externalId of an account. One that Keeper linked to it says nothing, and hides its own until undone."""
+        return self.linked.get(account.keeper_id, account).shown.get(EXTERNAL_ID, "")
+
     def _meant_by_id(self, account: Account) -> bool:
         """Whether a person named this account with `adopt`, and nobody else could be meant by its address."""
         return account.takeover is Takeover.BY_ADDRESS and not self.belonging.get(alike_key(account.email))
@@ -268,7 +273,7 @@ class _Users:
             self.result.shielded.add(user.id)
             self.result.accounts[account.keeper_id] = replace(account, protected_as=entry)
             return
-        external = account.shown.get(EXTERNAL_ID, "")
+        external = self._own_id(account)
         # A leaver who was locked before the state file knew the account: we may have forgotten our own lock, and on
         # return it has to end. A lock that came later is somebody else's.
         forgotten = account.keeper_id in self.snapshot.fresh and not account.active and has_left(user)

@@ -6,9 +6,10 @@ from datetime import datetime
 
 from reconciler import addresses
 from reconciler.addresses import alike_key
+from reconciler.births import ids_on, linked_to
 from reconciler.jumpcloud import GroupScope, JumpCloud, Person
 from reconciler.keeper import Keeper
-from reconciler.model import EXTERNAL_ID, Account, KeeperUser, Listing, Snapshot, User, is_jumpcloud_id
+from reconciler.model import Account, KeeperUser, Listing, Snapshot, User, is_jumpcloud_id
 from reconciler.snapshot import observed
 from reconciler.tasks import together
 
@@ -43,13 +44,13 @@ def in_snapshot(snapshot: Snapshot, address: str, user: User | None) -> InKeeper
     held = sorted(same, key=lambda a: a.gone)
     key = user.id if user else next((a.jumpcloud_id or a.keeper_id for a in held), "")
     alike = {alike_key(address), alike_key(user.email) if user else ""} - {""}
-    birth = snapshot.refused_births.get(key)
+    birth, linked = snapshot.refused_births.get(key), linked_to(snapshot)
     accounts = {
         keeper_id: account
         for keeper_id, account in snapshot.accounts.items()
         if key in (account.jumpcloud_id, keeper_id)
         or alike_key(account.email) in alike
-        or (user is not None and account.shown.get(EXTERNAL_ID) == user.id)
+        or (user is not None and user.id in ids_on(account, linked))
         or (birth is not None and birth.keeper_id == keeper_id)
     }
     return InKeeper(replace(snapshot, accounts=accounts if key else {}), key)
@@ -89,8 +90,8 @@ async def around(
     scope = await jumpcloud.group_scope(through, held.groups_with_teams)
     users = {person.user.id: person.user for person in people}
     # Whose account it is now decides whether it may become this person's.
-    there = [account for account in held.accounts.values() if not account.bygone]
-    holders = {owner for a in there for owner in (a.jumpcloud_id, a.shown.get(EXTERNAL_ID, ""))}
+    there, linked = [account for account in held.accounts.values() if not account.bygone], linked_to(held)
+    holders = {owner for a in there for owner in (a.jumpcloud_id, *ids_on(a, linked))}
     for owner in sorted(filter(is_jumpcloud_id, holders - users.keys())):
         holder = await jumpcloud.person(id=owner)
         if holder is not None:

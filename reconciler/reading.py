@@ -12,6 +12,7 @@ from loguru import logger
 
 from reconciler import addresses
 from reconciler.approval import INVENTORY, hook_failed, inventory_due
+from reconciler.births import ids_on, linked_to
 from reconciler.clocks import ServiceTime
 from reconciler.evidence_age import GLANCE
 from reconciler.fallback import notice as fallback_notice
@@ -21,7 +22,6 @@ from reconciler.jumpcloud import GroupScope, JumpCloud, JumpCloudError, Person, 
 from reconciler.keeper import BadToken, Keeper, KeeperError, Progress
 from reconciler.keeper_quarantine import blocked_groups, blocked_users
 from reconciler.model import (
-    EXTERNAL_ID,
     Account,
     Application,
     Directory,
@@ -292,8 +292,8 @@ async def listing(keeper: Keeper, snapshot: Snapshot, progress: Progress | None)
 
 def _ids_of_interest(snapshot: Snapshot) -> Collection[str]:
     """JumpCloud ids of whom we manage, and of whom Keeper says that JumpCloud made them."""
-    there = [account for account in snapshot.accounts.values() if not account.bygone]
-    return {owner for a in there for owner in (a.jumpcloud_id, a.shown.get(EXTERNAL_ID, ""))}
+    there, linked = [account for account in snapshot.accounts.values() if not account.bygone], linked_to(snapshot)
+    return {owner for a in there for owner in (a.jumpcloud_id, *ids_on(a, linked))}
 
 
 def _settled(

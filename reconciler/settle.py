@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import chain
 
 from reconciler import team_births
-from reconciler.births import as_shown, is_theirs, refused_words, undoing, wanted_address, with_refused
+from reconciler.births import as_shown, is_theirs, own, refused_words, undoing, wanted_address, with_refused
 from reconciler.keeper_quarantine import may_be
 from reconciler.match import same
 from reconciler.model import (
@@ -297,7 +297,8 @@ class _Settlement:
     def _refused(self, op: Operation, other: Account, at: datetime) -> Settled:
         """A creation that Keeper linked to an account that is not new."""
         sent = replace(op, add=tuple(replace(team, keeper_id=self._sent_as(team) or "") for team in op.add))
-        undo = undoing(sent, as_shown(other), self.former.accounts.get(other.keeper_id))
+        known = self.former.accounts.get(other.keeper_id)
+        undo = undoing(sent, as_shown(other), known and own(known, self.former.refused_births))
         self.refused_births = {**with_refused(self.refused_births, op, other.keeper_id, undo, at)}
         words = refused_words(wanted_address(op), other.email, managed=other.managed)
         return Settled(State.FAILED, words, other.keeper_id, undo)

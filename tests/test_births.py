@@ -293,6 +293,49 @@ def test_an_owner_whose_account_is_put_right_anyway_is_sent_one_request() -> Non
     assert sorted(changed) == sorted(set(changed)) and "externalId" in changed
 
 
+def standing(held: Account, address: str = ADA.email) -> tuple[Account, dict[str, RefusedBirth]]:
+    """The account while the link of Ada's creation stands, and what is known of that."""
+    births = {ADA.id: RefusedBirth(address, held.keeper_id, undo=undoing(JOINS, linked(held), held))}
+    return replace(held, shown=linked(held).attributes), births
+
+
+def test_whose_id_a_link_hides_gets_no_second_account() -> None:
+    """Somebody else's id was there before, on an account with another address, which is a conflict (seed 10021734)."""
+    still, births = standing(stranger(shown={**stranger().shown, "externalId": EVE.id}))
+    made = decide(directory([ADA, EVE]), snapshot([still], [team(ENG)], refused_births=births))
+    assert [o.rule for o in made.plan.operations] == [Rule.UNDONE]
+    told = {n.subject.key: n.message for n in made.plan.notices if n.kind is NoticeKind.CONFLICT}
+    assert "carries this person's JumpCloud id" in told[EVE.id] and told.keys() == {ADA.id, EVE.id}
+    assert made.snapshot.accounts[still.keeper_id].shown == still.shown
+
+
+def test_who_has_address_and_id_of_an_account_is_adopted_while_a_link_hides_the_id() -> None:
+    own = {**stranger().shown, "userName": EVE.email, "externalId": EVE.id}
+    still, births = standing(stranger(shown=own))
+    made = decide(directory([ADA, EVE]), snapshot([still], [team(ENG)], refused_births=births))
+    assert [subject.key for subject in made.plan.adopts] == [EVE.id]
+    changes = {c.attribute: (c.before, c.after) for o in made.plan.operations for c in o.changes}
+    assert changes["externalId"] == (ADA.id, EVE.id)
+    assert made.snapshot.accounts[still.keeper_id].former_external_id == ""
+
+
+def test_a_second_link_gives_back_what_was_there_before_the_first(store: Store) -> None:
+    held = stranger(shown={**stranger().shown, "externalId": "from the former push"})
+    still, births = standing(held)
+    keeper = node(still)
+    joins = op(Kind.CREATE_USER, EVE)
+    keeper.shows[EVE.email] = linked(held, attributes={**still.shown, "externalId": EVE.id})
+    applied(store, keeper, snapshot([still], [team(ENG)], refused_births=births), joins)
+    assert keeper.users[held.keeper_id].attributes["externalId"] == "from the former push"
+    now = replace(still, shown={**still.shown, "externalId": EVE.id})
+    former = snapshot([still], [team(ENG)], refused_births=births)
+    found, _ = settle([(7, joins, SENT)], snapshot([now], [team(ENG)], refused_births=births), former, NOW)
+    undo = found[7].undo
+    assert undo is not None and ("externalId", EVE.id, "from the former push") in {
+        (one.attribute, one.before, one.after) for one in undo.changes
+    }
+
+
 def test_adopt_lets_the_creation_be_repeated_and_the_account_be_theirs(store: Store) -> None:
     held = stranger()
     keeper = node(held)
@@ -479,6 +522,11 @@ def test_people_by_point_reads_see_the_account_that_answered() -> None:
     births = {ADA.id: RefusedBirth(ADA.email, "k0005")}
     held = in_snapshot(snapshot([stranger(), account(EVE)], refused_births=births), ADA.email, ADA)
     assert set(held.snapshot.accounts) == {"k0005"}
+
+
+def test_people_by_point_reads_see_the_account_on_which_a_link_hides_their_id() -> None:
+    still, births = standing(stranger(shown={**stranger().shown, "externalId": EVE.id}))
+    assert set(in_snapshot(snapshot([still], refused_births=births), EVE.email, EVE).snapshot.accounts) == {"k0005"}
 
 
 def test_the_names_that_keeper_does_not_take_back_are_still_to_be_undone(store: Store) -> None:
