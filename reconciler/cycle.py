@@ -418,12 +418,14 @@ class _Line:
     async def considered(self, found: _Found) -> tuple[Read, Decision]:
         """Read both sides, and decide what is to be done.
 
-        Keeper links a creation to whatever account has the address, so before anybody is created it is listed, if that
-        was not done anyway.
+        Keeper links a creation to whatever account has the address, and an account or team may have another address or
+        name than the last list showed. So before anybody is created, or anything is taken over, Keeper is listed, if
+        that was not done anyway.
         """
         read = await self.read(found)
         decision = self.decided(read)
-        if read.kind != "cycle" or not any(op.sent and op.kind is Kind.CREATE_USER for op in decision.plan.operations):
+        creates = any(op.sent and op.kind is Kind.CREATE_USER for op in decision.plan.operations)
+        if read.kind != "cycle" or not (creates or _takes_over(read.snapshot, decision.snapshot)):
             return read, decision
         try:
             read = await as_resync(self.services.keeper, read, self.now, self.progress)
@@ -706,6 +708,12 @@ def _since_when(seen: Snapshot, learnt: Snapshot) -> Snapshot:
         for k, t in seen.teams.items()
     }
     return replace(seen, accounts=accounts, teams=teams)
+
+
+def _takes_over(before: Snapshot, learnt: Snapshot) -> bool:
+    """Whether an account or a team that nobody manages is to be managed."""
+    accounts = any(one.managed and not before.accounts[k].managed for k, one in learnt.accounts.items())
+    return accounts or any(one.managed and not before.teams[k].managed for k, one in learnt.teams.items())
 
 
 def _gives(op: Operation, queued_lately: Collection[str]) -> bool:

@@ -30,6 +30,23 @@ def there(world: World, email: str, external_id: str | None = None) -> str:
     return account
 
 
+def test_nothing_is_adopted_by_the_address_or_name_that_keeper_showed_some_time_ago(world: World) -> None:
+    world.teams["adopt"] = '"always"'
+    world.write_settings()
+    group = fill(world)
+    account, team = there(world, "zoe@example.com"), world.keeper.add_team("Sales")
+    world.run("apply")
+    world.keeper.change_email(account, "bela@example.com", keep_alias=False)
+    zoe = joined(world, group, "zoe@example.com")
+    world.run("apply")
+    assert world.keeper.account(account).external_id is None
+    assert world.keeper.account("zoe@example.com").external_id == zoe
+    world.keeper.rename_team(team, "Board")
+    world.jumpcloud.add_member(world.group("Sales"), zoe)
+    world.run("apply")
+    assert world.keeper.teams()[team].name == "Board" and not world.keeper.members(team)
+
+
 def lost_state(world: World) -> None:
     for path in (world.folder / "state").glob("*"):
         path.unlink()
