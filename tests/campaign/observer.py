@@ -1142,7 +1142,11 @@ class Observer:
         if before.id in ledger.disowned and not gives_back:
             self.violated("b", f"{name} was changed, though disowned")
         elif before.id not in ledger.ours | ledger.disowned and not self._came_unseen(before):
-            self.violated("b", f"{name} was changed, though not managed")
+            if self._adopted_as_listed(before, after):
+                self.excuse(4)
+                ledger.ours.add(before.id)
+            else:
+                self.violated("b", f"{name} was changed, though not managed")
         addresses = {name.casefold(), *(self.truth.address(one) for one in self.who(before))}
         if addresses & self.rules.protected and name.casefold() in self.rules.protected:
             unlocks = after is not None and after.active and not before.active and before.id in ledger.locks
@@ -1182,6 +1186,15 @@ class Observer:
         late = came > self.view.listed > self.since
         denied = self._misread(account) or (self.first and self.users_denied(account.id))
         return self.asked.method == "POST" and (late or denied)
+
+    def _adopted_as_listed(self, before: Account, after: Account | None) -> bool:
+        """Whether the account is adopted for somebody in scope under whose address this cycle's list has shown it, and
+        got another address after that. It was never both while they were in scope."""
+        owner = after.external_id if after is not None else None
+        late = self.ledger.readdressed.get(before.id, 0) > self.view.listed > self.since
+        shown = self.view.keeper_addresses.get(before.id, set())
+        theirs = owner in self.truth.scope_since and before.external_id in (None, "", owner)
+        return late and theirs and self.truth.address(owner or "") in shown
 
     def _misread(self, account: Account) -> bool:
         """Whether Keeper's list of users lied in this cycle, and showed this account under other addresses only."""

@@ -405,3 +405,30 @@ def test_an_account_that_comes_back_after_its_owner_was_given_another_is_told(wo
         cycle(world, resync=True)
     ending(world, random.Random(1))
     assert world.observer.excused[11] and not world.observer.violations
+
+
+def test_who_comes_into_scope_once_an_account_was_listed_with_their_address_is_its_owner(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It got another address before they were in scope, and both after Keeper was listed (seed 10022458)."""
+    zoe = world.jumpcloud.add_user("zoe@example.com", state="STAGED", firstname="Zoe", lastname="Test")
+    world.jumpcloud.bind_user(world.application, zoe)
+    account = world.keeper.add_user("zoe@example.com")
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    person(world, "ada")
+    handle = world.jumpcloud.handle
+
+    def moves(asked: Request) -> Response:
+        if world.observer.latest.users_shown and world.keeper.account(account).email == "zoe@example.com":
+            world.keeper.change_email(account, "bela@example.com", keep_alias=False)
+            world.admin_changed(account)
+            activate(world, zoe)
+        return handle(asked)
+
+    monkeypatch.setattr(world.jumpcloud, "handle", moves)
+    cycle(world)
+    monkeypatch.undo()
+    assert world.keeper.account(account).external_id == zoe
+    assert world.observer.excused[4] and not world.observer.violations
+    ending(world, random.Random(1))
