@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from reconciler import addresses
 from reconciler.evidence_age import Stamp, oldest, reading
-from reconciler.jumpcloud import JumpCloud, JumpCloudError, Paths, bearable
+from reconciler.jumpcloud import JumpCloud, JumpCloudError, Paths, Person, PersonAmbiguous, bearable
 from reconciler.model import EXTERNAL_ID, USER_NAME, Status, Team, User
 from reconciler.pace import Clock
 from reconciler.pairs import tied_to
@@ -309,8 +309,7 @@ async def why_not_lock(subject: Subject, rule: Rule | None, jumpcloud: JumpCloud
     to leave will do. Raises JumpCloudError."""
     if not subject.jumpcloud_id:
         # Taken over by a person as somebody whom JumpCloud does not know.
-        person = await jumpcloud.person(email=subject.name)
-        there = person is not None and person.user.belongs
+        there = any(person.user.belongs for person in await _people_at(subject.name, jumpcloud))
         return "somebody in scope has this address when it is looked for alone" if there else ""
     if rule is Rule.SUSPENDED:
         user = await jumpcloud.record(subject.jumpcloud_id)
@@ -331,6 +330,15 @@ async def why_not_lock(subject: Subject, rule: Rule | None, jumpcloud: JumpCloud
     if rule is Rule.DELETED:
         return "missing from the list of users, but there when read alone"
     return "" if status is Status.ACTIVE else "read again, the own record is in a state that says nothing about access"
+
+
+async def _people_at(address: str, jumpcloud: JumpCloud) -> list[Person]:
+    """Everybody who has this address, several people as their own records show each. Raises JumpCloudError."""
+    try:
+        found = [await jumpcloud.person(email=address)]
+    except PersonAmbiguous as several:
+        found = await together(jumpcloud.person(id=one) for one in several.ids)
+    return [person for person in found if person is not None]
 
 
 async def unconfirmed_locks(leavers: Iterable[Subject], jumpcloud: JumpCloud) -> tuple[Notice, ...]:

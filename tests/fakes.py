@@ -135,7 +135,11 @@ class JumpCloud(jumpcloud.JumpCloud):
         return self.people.get(user_id)
 
     async def person(self, *, id: str | None = None, email: str | None = None) -> Person | None:
-        known = self._read(id) if id else next((one for one in self.people.values() if one.email == email), None)
+        found = [one.id for one in self.people.values() if one.email == email]
+        if id is None and len(found) > 1:
+            raise jumpcloud.PersonAmbiguous(email or "", tuple(found))
+        wanted = id or next(iter(found), None)
+        known = self._read(wanted) if wanted else None
         return Person(known, {g: self.groups[g] for g in known.groups}) if known else None
 
     async def record(self, user_id: str, /) -> User | None:

@@ -86,6 +86,17 @@ def test_a_ghost_is_locked_when_nobody_in_scope_has_the_address() -> None:
     assert sent(confirmed(JumpCloud(), ghost)) == sent(confirmed(JumpCloud([user(1)]), ghost)) == [ghost]
 
 
+def test_a_ghost_whose_address_several_people_have_is_locked_once_all_of_them_have_left() -> None:
+    ghost = op(Kind.DEACTIVATE_USER, ADA, subject=replace(lock(Rule.LEFT).subject, jumpcloud_id=""))
+    left, other = user(1), replace(user(2, 9), email=ADA.email)
+    suspended = replace(other, status=Status.SUSPENDED)
+    assert not sent(confirmed(JumpCloud([left, other], [ENG]), ghost))
+    assert sent(confirmed(JumpCloud([left, suspended], [ENG]), ghost)) == [ghost]
+    unread = JumpCloud([left, suspended], [ENG])
+    unread.fails.add(other.id)
+    assert not sent(confirmed(unread, ghost))
+
+
 def test_a_removal_goes_when_the_person_is_no_member_of_the_group() -> None:
     removal = op(Kind.UPDATE_USER, ADA, remove=(ref(ENG),))
     assert sent(confirmed(JumpCloud([user(1, direct=True)], [ENG]), removal)) == [removal]
