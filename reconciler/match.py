@@ -11,7 +11,7 @@ from datetime import datetime
 
 from reconciler import addresses
 from reconciler.addresses import alike_key
-from reconciler.births import due, linked_to, refused_words
+from reconciler.births import due, ids_on, linked_to, refused_words
 from reconciler.keeper_quarantine import blocked_users
 from reconciler.match_teams import match_teams, wanted_team_attributes
 from reconciler.model import (
@@ -328,9 +328,9 @@ class _Users:
         asked = [
             a for a in self.live if a.takeover is not Takeover.NONE and not a.managed and a.keeper_id not in self.taken
         ]
-        for account in sorted(asked, key=lambda a: a.shown.get(EXTERNAL_ID, "") not in self.directory.users):
+        for account in sorted(asked, key=lambda a: self._own_id(a) not in self.directory.users):
             former = "" if account.jumpcloud_id in self.result.account_of else account.jumpcloud_id
-            ids = {account.shown.get(EXTERNAL_ID, ""), former}
+            ids = {*ids_on(account, self.linked), former}
             owners = {one for one in ids if one in self.directory.users and self.directory.users[one].belongs}
             owners |= self.belonging.get(alike_key(account.email), set())
             if len(owners) == 1:
@@ -350,7 +350,7 @@ class _Users:
         if user.in_scope or user.id in self.result.disowned:
             return
         current = self.result.accounts.get(self.result.account_of.get(user.id, ""))
-        theirs = user.id in (account.shown.get(EXTERNAL_ID), account.jumpcloud_id)
+        theirs = user.id in (self._own_id(account), account.jumpcloud_id)
         tied = account.takeover is not Takeover.BY_ADDRESS and tied_to_another(account, user.id)
         if (theirs or addresses.same(account.email, user.email)) and not tied and (current is None or current.gone):
             self._adopt(user, account)
@@ -360,7 +360,7 @@ class _Users:
 
         A lock that is there already was not set by us.
         """
-        external = account.shown.get(EXTERNAL_ID, "")
+        external = self._own_id(account)
         known = {*self.known, *self.result.account_of}
         owners = (o for o in (external, account.jumpcloud_id) if o in self.directory.users and o not in known)
         owner = next(owners, "")

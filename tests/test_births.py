@@ -13,7 +13,17 @@ from reconciler.apply import Applied, apply
 from reconciler.births import LINKED, UNDO_DUE, due, undoing
 from reconciler.confirm import Confirmation, Finding
 from reconciler.decisions import adopt, disown
-from reconciler.model import Account, KeeperUser, Listing, Membership, RefusedBirth, Snapshot, Standing, Status
+from reconciler.model import (
+    Account,
+    KeeperUser,
+    Listing,
+    Membership,
+    RefusedBirth,
+    Snapshot,
+    Standing,
+    Status,
+    Takeover,
+)
 from reconciler.person import in_snapshot
 from reconciler.plan import Change, Kind, NoticeKind, Operation, Rule
 from reconciler.rows import State
@@ -317,6 +327,14 @@ def test_who_has_address_and_id_of_an_account_is_adopted_while_a_link_hides_the_
     changes = {c.attribute: (c.before, c.after) for o in made.plan.operations for c in o.changes}
     assert changes["externalId"] == (ADA.id, EVE.id)
     assert made.snapshot.accounts[still.keeper_id].former_external_id == ""
+
+
+def test_adopt_gives_nobody_an_account_by_the_id_that_a_link_has_left_there() -> None:
+    held = stranger(shown={**stranger().shown, "externalId": "from the former push"}, takeover=Takeover.AS_GHOST)
+    still, births = standing(held)
+    made = decide(directory([replace(ADA, direct=False)]), snapshot([still], [team(ENG)], refused_births=births))
+    after = made.snapshot.accounts[still.keeper_id]
+    assert after.managed and (after.jumpcloud_id, after.former_external_id) == ("", "from the former push")
 
 
 def test_a_second_link_gives_back_what_was_there_before_the_first(store: Store) -> None:
