@@ -56,6 +56,7 @@ class Finding:
 
 NOTHING_TO_READ = Finding()
 _FAILED = "the confirming read failed"
+_IN_USE = "somebody in scope has this address when it is looked for alone"
 _OTHER_ADDRESS = (
     "in scope by the lists, but the own record, read again, has another address: not tied to the account of this one"
 )
@@ -87,7 +88,8 @@ class Confirmation:
     `queued_lately` are the JumpCloud ids of groups whose team was queued within the window of the limits: nothing is
     shared with such a team yet, so that joining it gives no access. `given` are the ids of the people whom the plan
     creates, gives a new address or puts into a team, in the order of applying. `unlinked` says, by JumpCloud id, why
-    somebody is not tied to the account that the plan has for them.
+    somebody is not tied to the account that the plan has for them. `ghosts` are the addresses of the accounts to be
+    locked that are nobody's in JumpCloud.
     """
 
     jumpcloud: JumpCloud
@@ -96,10 +98,13 @@ class Confirmation:
     queued_lately: Collection[str] = ()
     given: Sequence[str] = ()
     unlinked: Mapping[str, str] = field(default_factory=dict)
+    ghosts: Sequence[str] = ()
     clock: Clock = CLOCK
     _searched: dict[str, tuple[Stamp, User | None]] = field(default_factory=dict)
     _searching: asyncio.Lock = field(default_factory=asyncio.Lock)
     _refused: bool = False
+    _in_use: frozenset[str] | JumpCloudError | None = None
+    _listing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _places: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -139,6 +144,8 @@ class Confirmation:
                     return await self._update(op)
                 case Kind.REACTIVATE_USER:
                     return await self._reactivation(op)
+                case Kind.DEACTIVATE_USER if not op.subject.jumpcloud_id:
+                    return await self._ghost(op.subject.name)
             return Finding(*await self._stamped(self._doubt(op)))
         except JumpCloudError as error:
             return Finding(began, Doubt(True, f"{_FAILED}: {error}"))
@@ -157,6 +164,30 @@ class Confirmation:
             return ""
         former = next((change.before for change in op.changes if change.attribute == EXTERNAL_ID), "")
         return former if former not in self.groups else ""
+
+    async def _ghost(self, address: str) -> Finding:
+        """Whether an account that a person took over as nobody's is nobody's still.
+
+        Only the whole list of users proves that, and to read it may take longer than evidence lasts. So it is read once
+        for all of them, and a search bears it out right before each lock.
+        """
+        listed = await self._listed(address)
+        stamp, people = await self._stamped(_people_at(address, self.jumpcloud, by_search=True))
+        if any(person.user.belongs for person in people):
+            return Finding(stamp, Doubt(True, _IN_USE))
+        words = "somebody has this address in JumpCloud's list, and no search finds them"
+        return Finding(stamp, Doubt(True, words) if listed and not people else None)
+
+    async def _listed(self, address: str) -> bool:
+        async with self._listing:
+            if self._in_use is None:
+                try:
+                    self._in_use = await self.jumpcloud.in_use({*self.ghosts, address})
+                except JumpCloudError as error:
+                    self._in_use = error
+        if isinstance(self._in_use, JumpCloudError):
+            raise self._in_use
+        return address in self._in_use
 
     async def _doubt(self, op: Operation) -> Doubt | None:
         if op.kind is Kind.DEACTIVATE_USER:
@@ -310,7 +341,7 @@ async def why_not_lock(subject: Subject, rule: Rule | None, jumpcloud: JumpCloud
     if not subject.jumpcloud_id:
         # Taken over by a person as somebody whom JumpCloud does not know.
         there = any(person.user.belongs for person in await _people_at(subject.name, jumpcloud))
-        return "somebody in scope has this address when it is looked for alone" if there else ""
+        return _IN_USE if there else ""
     if rule is Rule.SUSPENDED:
         user = await jumpcloud.record(subject.jumpcloud_id)
         suspended = user is not None and user.status is Status.SUSPENDED
@@ -332,10 +363,10 @@ async def why_not_lock(subject: Subject, rule: Rule | None, jumpcloud: JumpCloud
     return "" if status is Status.ACTIVE else "read again, the own record is in a state that says nothing about access"
 
 
-async def _people_at(address: str, jumpcloud: JumpCloud) -> list[Person]:
+async def _people_at(address: str, jumpcloud: JumpCloud, *, by_search: bool = False) -> list[Person]:
     """Everybody who has this address, several people as their own records show each. Raises JumpCloudError."""
     try:
-        found = [await jumpcloud.person(email=address)]
+        found = [await jumpcloud.person(email=address, by_search=by_search)]
     except PersonAmbiguous as several:
         found = await together(jumpcloud.person(id=one) for one in several.ids)
     return [person for person in found if person is not None]

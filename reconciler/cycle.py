@@ -535,6 +535,7 @@ class _Line:
             lately,
             [op.subject.jumpcloud_id for op in plan.operations if op.sent and _gives(op, lately)],
             unlinked,
+            [op.subject.name for op in plan.operations if op.sent and _is_of_nobody(op)],
             self.services.keeper.clock,
         )
 
@@ -721,6 +722,11 @@ def _gives(op: Operation, queued_lately: Collection[str]) -> bool:
     team that was there."""
     added = op.kind is Kind.UPDATE_USER and any(team.jumpcloud_id not in queued_lately for team in op.add)
     return added or bool(tying_address(op))
+
+
+def _is_of_nobody(op: Operation) -> bool:
+    """Whether an operation locks an account that is nobody's in JumpCloud."""
+    return op.kind is Kind.DEACTIVATE_USER and not op.subject.jumpcloud_id
 
 
 def _done(applied: executor.Applied, journal_id: int) -> bool:

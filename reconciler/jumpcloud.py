@@ -556,12 +556,15 @@ class JumpCloud:
 
     # -- one person ---------------------------------------------------------------------------------------------------
 
-    async def person(self, *, id: str | None = None, email: str | None = None) -> Person | None:
+    async def person(
+        self, *, id: str | None = None, email: str | None = None, by_search: bool = False
+    ) -> Person | None:
         """One user by id or by address; None where nobody has it. Raises PersonAmbiguous for an address of several.
 
-        Somebody with this id whose record is missing, and whom the graph binds, has an unknown state.
+        Somebody with this id whose record is missing, and whom the graph binds, has an unknown state. `by_search`: an
+        address is only searched for, not looked for in the whole list, which proves nothing.
         """
-        known = await (self._user(id) if id is not None else self._by_address(email or ""))
+        known = await (self._user(id) if id is not None else self._by_address(email or "", by_search=by_search))
         if known is not None:
             user, unreadable = known
             paths = await self.application_paths(user.id)
@@ -640,7 +643,21 @@ class JumpCloud:
             raise UnexpectedReply(f"JumpCloud answered with another group than {group_id}")
         return group
 
-    async def _by_address(self, email: str) -> _Known | None:
+    async def in_use(self, emails: Collection[str]) -> frozenset[str]:
+        """Those of these addresses that some user has, or one alike: by the whole list."""
+        wanted = set(map(addresses.alike_key, emails))
+
+        def key(row: UserRow) -> str | None:
+            found = addresses.alike_key(row.email or "")
+            return found if found in wanted else None
+
+        every = await whole(self._page_of_users, key, "users")
+        if every.short:
+            raise IncompleteRead("JumpCloud's list of users has fewer rows than it says")
+        held = set(every.values.values())
+        return frozenset(email for email in emails if addresses.alike_key(email) in held)
+
+    async def _by_address(self, email: str, *, by_search: bool = False) -> _Known | None:
         """The user with this address: by a filter, which may heed the case; by a text search; else in the list.
 
         The text search is documented to find parts of an address, and assumed not to heed the case: it also finds a
@@ -656,7 +673,7 @@ class JumpCloud:
             # More than a page of them is no answer to a whole address.
             alike = await self._matching(self._every_match({"searchFilter": terms, "sort": "_id"}, PAGE), address)
             rows += [row for row in alike if row.id not in {one.id for one in rows}]
-        if not rows:
+        if not rows and not by_search:
             every = await whole(self._page_of_users, lambda row: row if row.has_address(address) else None, "users")
             rows = list(every.values.values())
             if every.short and not rows:

@@ -127,6 +127,7 @@ class JumpCloud(jumpcloud.JumpCloud):
         self.fails: set[str] = set()
         self.asked: list[str] = []
         self.searches = True
+        self.listed = frozenset(one.email for one in self.people.values())
 
     def _read(self, user_id: str) -> User | None:
         self.asked.append(user_id)
@@ -134,7 +135,15 @@ class JumpCloud(jumpcloud.JumpCloud):
             raise JumpCloudError("no answer", "Nothing to do.")
         return self.people.get(user_id)
 
-    async def person(self, *, id: str | None = None, email: str | None = None) -> Person | None:
+    async def in_use(self, emails: Collection[str]) -> frozenset[str]:
+        self.asked.append(f"list for {len(emails)}")
+        return self.listed & frozenset(emails)
+
+    async def person(
+        self, *, id: str | None = None, email: str | None = None, by_search: bool = False
+    ) -> Person | None:
+        if by_search:
+            self.asked.append(f"search for {email}")
         found = [one.id for one in self.people.values() if one.email == email]
         if id is None and len(found) > 1:
             raise jumpcloud.PersonAmbiguous(email or "", tuple(found))

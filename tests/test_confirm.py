@@ -1,6 +1,7 @@
 """Taking away is confirmed, person by person: nobody loses anything because they are missing from a list."""
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import replace
 
 import pytest
@@ -95,6 +96,33 @@ def test_a_ghost_whose_address_several_people_have_is_locked_once_all_of_them_ha
     unread = JumpCloud([left, suspended], [ENG])
     unread.fails.add(other.id)
     assert not sent(confirmed(unread, ghost))
+
+
+def test_the_list_that_proves_that_accounts_are_nobodys_is_read_once_for_all_of_them() -> None:
+    """It may take longer than evidence lasts, so that the age of the evidence is that of the search."""
+    ghosts = [
+        op(Kind.DEACTIVATE_USER, one, subject=Subject("user", one.email, "", f"k-{one.id}"))
+        for one in map(user, range(1, 6))
+    ]
+    now = [0.0]
+
+    class Long(JumpCloud):
+        async def in_use(self, emails: Collection[str]) -> frozenset[str]:
+            now[0] += 600
+            return await super().in_use(emails)
+
+    clock = Clock(boottime=lambda: now[0], wall=lambda: now[0])
+    service = Long()
+    service.listed = frozenset({ghosts[1].subject.name})
+    confirmation = Confirmation(service, (), {}, ghosts=[one.subject.name for one in ghosts], clock=clock)
+
+    async def go() -> list[Finding]:
+        return [await confirmation.of(one) for one in ghosts]
+
+    found = asyncio.run(go())
+    assert service.asked.count("list for 5") == 1
+    assert [one.doubt is None for one in found] == [True, False, True, True, True]
+    assert all(one.stamp is not None and one.stamp.age(clock) == 0 for one in found)
 
 
 def test_a_removal_goes_when_the_person_is_no_member_of_the_group() -> None:

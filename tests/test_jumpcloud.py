@@ -998,6 +998,20 @@ def test_a_person_by_address_or_id() -> None:
     assert {g.id: g.name for g in by_email.groups.values()} == {group: names[group] for group in groups}
 
 
+def test_the_addresses_in_use_by_the_whole_list() -> None:
+    simulator, _ = small(3, 300)
+    simulator.add_user("Ada.Lovelace@Example.com")
+    asked = ["ada.lovelace@example.com", "nobody@example.com", "ADA.LOVELACE@EXAMPLE.COM"]
+    with served(simulator) as server:
+        assert ask(server, lambda client: client.in_use(asked)) == {asked[0], asked[2]}
+        server.requests.clear()
+        assert ask(server, lambda client: client.person(email=asked[1], by_search=True)) is None
+        assert len(requests(server, "/api/systemusers")) == 1
+        server.faults.add(Rewrite(keep=0), target="/api/systemusers")
+        with pytest.raises(jc.IncompleteRead, match="fewer rows than it says"):
+            ask(server, lambda client: client.in_use(asked))
+
+
 @pytest.mark.parametrize("fault", [None, status(400), status(404)])
 def test_an_address_is_found_however_it_is_written(fault: Any) -> None:
     simulator, _ = small(3, 300)
