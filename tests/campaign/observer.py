@@ -927,6 +927,9 @@ class Observer:
                 ledger.relinked.setdefault(before.id, before)
             return True
         was = ledger.relinked.get(before.id, ledger.aliased.get(before.id))
+        if was is not None and was.locked and after is None and self.keeper.dialect.locks_delete:
+            self._deleted(before)  # the lock that the link had undone is set again
+            return True
         if was is None or after is None:
             return False
         # Names are given back as the list showed them, which somebody may have changed since.
