@@ -27,6 +27,7 @@ from reconciler.jumpcloud import JumpCloudError, Person, PersonAmbiguous
 from reconciler.keeper import BadToken, KeeperError, Progress
 from reconciler.match import protection
 from reconciler.model import EXTERNAL_ID, USERS, Application, Group, Listing, Snapshot, User
+from reconciler.pairs import retied
 from reconciler.person import in_jumpcloud, in_keeper, in_snapshot
 from reconciler.pilot import left_outside
 from reconciler.plan import SCHEDULE, Effect, Kind, Notice, NoticeKind, Operation, Plan, Source, Subject
@@ -418,9 +419,9 @@ class _Line:
     async def considered(self, found: _Found) -> tuple[Read, Decision]:
         """Read both sides, and decide what is to be done.
 
-        Keeper links a creation to whatever account has the address, and an account or team may have another address or
-        name than the last list showed. So before anybody is created, or anything is taken over, Keeper is listed, if
-        that was not done anyway.
+        Keeper links a creation to whatever account has the address, and an account or team may have another address,
+        name or owner than the last list showed. So before anybody is created, or anything is taken over, Keeper is
+        listed, if that was not done anyway.
         """
         read = await self.read(found)
         decision = self.decided(read)
@@ -712,9 +713,8 @@ def _since_when(seen: Snapshot, learnt: Snapshot) -> Snapshot:
 
 
 def _takes_over(before: Snapshot, learnt: Snapshot) -> bool:
-    """Whether an account or a team that nobody manages is to be managed."""
-    accounts = any(one.managed and not before.accounts[k].managed for k, one in learnt.accounts.items())
-    return accounts or any(one.managed and not before.teams[k].managed for k, one in learnt.teams.items())
+    """Whether an account or a team gets another owner."""
+    return bool(retied(before.accounts, learnt.accounts) or retied(before.teams, learnt.teams))
 
 
 def _gives(op: Operation, queued_lately: Collection[str]) -> bool:

@@ -658,7 +658,7 @@ class _Diff(TeamRules):
             if team is None or not team.managed or team.gone or team.missing or user.teams_unknown or self.stays(team):
                 continue
             group = self.directory.groups.get(team.jumpcloud_id)
-            if group is not None and group.id in user.groups:
+            if (group is not None and group.id in user.groups) or self.may_be_others(team):
                 continue
             name = group.name if group else normal(team.asked.get(DISPLAY_NAME, team.name))
             if not self.policy.teams.manages(name):

@@ -122,6 +122,11 @@ class TeamRules:
         """Whether the team stays as it is, with everybody in it, since its group is unclear."""
         return not self.directory.unclear_groups.isdisjoint((team.jumpcloud_id, tied_to(team)))
 
+    def may_be_others(self, team: Team) -> bool:
+        """Whether a partial cycle would give the team to another group. That is for a whole one, which lists Keeper
+        first: until then nobody gets what the team holds, or loses it."""
+        return self.focus is not None and self.before.teams[team.keeper_id].jumpcloud_id != team.jumpcloud_id
+
     def _pilot_groups(self) -> set[str] | None:
         if self.policy.only is None:
             return None
@@ -150,8 +155,7 @@ class TeamRules:
                 self.deleted[group.id] = team_id
                 self._queue(group, replace(subject, keeper_id=""))
         else:
-            # What a team of the same name holds is given to its members in a whole plan only, which a person reviews.
-            if self.focus is None or self.before.teams[team_id].managed:
+            if not self.may_be_others(self.match.teams[team_id]):
                 self.addable[group.id] = TeamRef(group.name, group.id, team_id)
             self._rename(group, self.match.teams[team_id], subject)
 

@@ -6,7 +6,7 @@ Nobody is created or adopted, no team is queued, and whoever has an operation wi
 from dataclasses import replace
 
 from reconciler.model import Directory, Snapshot, by_group
-from reconciler.pairs import Match
+from reconciler.pairs import Match, retied
 from reconciler.plan import Kind, Notice, NoticeKind, Operation, Subject
 
 _CREATES = frozenset({Kind.CREATE_USER, Kind.QUEUE_TEAM})
@@ -14,8 +14,7 @@ _CREATES = frozenset({Kind.CREATE_USER, Kind.QUEUE_TEAM})
 
 def without_adoptions(found: Match, directory: Directory, snapshot: Snapshot) -> Match:
     """The pairs without those that were not in the snapshot: they rest on what Keeper held some time ago."""
-    teams = {k: t for k, t in snapshot.teams.items() if _owner(found.teams.get(k)) != _owner(t)}
-    fresh = {k: a for k, a in snapshot.accounts.items() if _owner(found.accounts.get(k)) != _owner(a)}
+    teams, fresh = retied(snapshot.teams, found.teams), retied(snapshot.accounts, found.accounts)
     accounts = {**found.accounts, **fresh}
     for keeper_id, account in accounts.items():
         before = snapshot.accounts[keeper_id].memberships
@@ -35,10 +34,6 @@ def without_adoptions(found: Match, directory: Directory, snapshot: Snapshot) ->
         team_of=team_of,
         adopted=[k for k in found.adopted if k not in fresh],
     )
-
-
-def _owner(row: object) -> object:
-    return getattr(row, "standing", None), getattr(row, "jumpcloud_id", None)
 
 
 def from_snapshot(op: Operation) -> Operation | None:

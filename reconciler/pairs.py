@@ -1,8 +1,12 @@
 """The pairs of JumpCloud's users and groups with Keeper's users and teams, and what ties them together. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from reconciler.model import EXTERNAL_ID, Account, Team, is_jumpcloud_id
+
+Row = TypeVar("Row", Account, Team)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,15 @@ def tied_to_another(account: Account, user_id: str) -> bool:
     if is_jumpcloud_id(external):
         owners.add(external)
     return bool(owners - {user_id, ""})
+
+
+def retied(before: Mapping[str, Row], after: Mapping[str, Row]) -> dict[str, Row]:
+    """The rows, as they were before, that have another owner after, or none."""
+    return {key: row for key, row in before.items() if _owner(after.get(key)) != _owner(row)}
+
+
+def _owner(row: Account | Team | None) -> object:
+    return (row.standing, row.jumpcloud_id) if row is not None else None
 
 
 def tied_to(team: Team) -> str:

@@ -389,6 +389,15 @@ def test_a_group_made_again_under_the_same_name_takes_its_team_over() -> None:
     assert operation.kind is Kind.RENAME_TEAM and operation.changes[0].after == jc(5)
 
 
+def test_a_plan_for_one_person_gives_and_takes_nothing_of_a_team_that_gets_another_group() -> None:
+    u, other, again = user(1, 5), user(2), group(5, "Group 9")
+    held = snapshot([account(u), account(other, memberships={"t0009": MEMBER})], [team(group(9))])
+    wanted = directory([u, replace(other, direct=True)], [again], gone=[group(9)])
+    assert sorted(kinds(decide(wanted, held))) == [Kind.RENAME_TEAM, Kind.UPDATE_USER, Kind.UPDATE_USER]
+    for one in (u, other):
+        assert kinds(decide(wanted, held, focus=frozenset({one.id}))) == []
+
+
 def test_a_team_is_adopted_by_name_in_the_first_plan_only() -> None:
     made = team(group(9), standing=Standing.UNMANAGED, jumpcloud_id="", shown={"displayName": "Group 9"}, asked={})
     first = decide(directory([], [group(9)]), snapshot([], [made], reviewed=False))

@@ -11,6 +11,7 @@ from reconciler.plan import Plan
 from reconciler.simulator.service import Request, Response
 from tests.campaign import decisions as campaign_decisions
 from tests.campaign import ending as campaign_ending
+from tests.campaign.decisions import put_back
 from tests.campaign.ending import ending
 from tests.campaign.rules import NODES
 from tests.campaign.scenes import SCIM, cycle, group, joined, person, suspend, teams_of
@@ -650,3 +651,24 @@ def test_nobody_gets_the_account_of_an_address_that_only_a_list_which_is_behind_
         world.time.elapsed += 2 * 3600
         cycle(world)
     assert world.keeper.account("zoe@example.com").external_id == ada
+
+
+@pytest.mark.parametrize("person_only", ["", "bob@example.com"])
+def test_no_group_gets_a_team_that_an_old_copy_of_the_state_file_does_not_know_as_given_to_another(
+    world: World, person_only: str
+) -> None:
+    sales, former = group(world, "Sales"), group(world, "Design")
+    people = [person(world, name, sales) for name in ("ada", "bob")]
+    cycle(world)
+    copy = world.path.read_bytes(), world.observer.remembered()
+    world.jumpcloud.delete_group(former)
+    owner = group(world, "Design")
+    cycle(world)
+    world.jumpcloud.unbind_group(world.application, owner)
+    world.jumpcloud.add_member(group(world, "Design"), people[1])
+    world.admin_changed()
+    put_back(world, *copy, by_command=False)
+    cycle(world, person=person_only)
+    (design,) = (team for team in world.keeper.teams().values() if team.name == "Design")
+    assert design.external_id == owner
+    assert teams_of(world, "bob") == {"Sales"}
