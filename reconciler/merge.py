@@ -12,11 +12,16 @@ from reconciler.model import Account, Team
 
 R = TypeVar("R", Account, Team)
 
+_ACCESS = frozenset({"active", "locked_by_us", "others_lock", "gone", "missed_at"})
+"""What these say together depends on the standing: of an account that is gone and that nobody manages, `active` is how
+it stood when last shown."""
+
 
 def merged(wanted: R, before: R | None, current: R | None) -> R | None:
     """The row to write: `wanted` was made from `before`, and `current` is what is there now.
 
-    None where somebody else has deleted the row meanwhile. Of two rows that are both new, the one that is managed
+    None where somebody else has deleted the row meanwhile. How access stands is taken as a whole from where the standing
+    has changed. Of two rows that are both new, the one that is managed
     stays: the other only says that Keeper lists it.
     """
     if current in (before, wanted):
@@ -26,8 +31,12 @@ def merged(wanted: R, before: R | None, current: R | None) -> R | None:
     if before is None:
         return wanted if wanted.managed and not current.managed else current
     values: dict[str, Any] = {}
+    access = current if current.standing != before.standing else wanted if wanted.standing != before.standing else None
     for name in (field.name for field in fields(wanted)):
         new, old, now = (getattr(row, name) for row in (wanted, before, current))
+        if name in _ACCESS and access is not None:
+            values[name] = getattr(access, name)
+            continue
         values[name] = _entries(new, old, now) if isinstance(now, Mapping) else new if now == old else now
     return replace(current, **values)
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from reconciler.merge import merged
 from reconciler.model import Account, Membership, Standing
+from reconciler.snapshot import superseded
 from tests.world import MEMBER, NOW, account, user
 
 IT = frozenset({"group:IT"})
@@ -23,6 +24,17 @@ def test_a_lock_by_the_lane_outlives_the_copy_of_a_whole_cycle() -> None:
     locked = replace(BEFORE, active=False, locked_by_us=True)
     wanted = replace(BEFORE, pilot=IT, shown={**BEFORE.shown, "displayName": "New"})
     assert merged(wanted, BEFORE, locked) == replace(wanted, active=False, locked_by_us=True)
+
+
+def test_access_goes_with_the_standing_that_explains_it() -> None:
+    """Somebody vanished, and a cycle beside this one gave them another account: this one's memory stands as last
+    shown, active, whichever of the two is written last."""
+    vanished = replace(BEFORE, active=False, gone=True, missed_at=NOW)
+    memory = superseded(vanished, NOW)
+    assert not memory.was_locked
+    for wanted, current in ((vanished, memory), (memory, vanished)):
+        found = merged(wanted, BEFORE, current)
+        assert found is not None and not found.was_locked and found.standing is Standing.UNMANAGED
 
 
 def test_memberships_and_names_are_merged_entry_by_entry() -> None:
