@@ -20,9 +20,9 @@ it stood when last shown."""
 def merged(wanted: R, before: R | None, current: R | None) -> R | None:
     """The row to write: `wanted` was made from `before`, and `current` is what is there now.
 
-    None where somebody else has deleted the row meanwhile. How access stands is taken as a whole from where the standing
-    has changed. Of two rows that are both new, the one that is managed
-    stays: the other only says that Keeper lists it.
+    None where somebody else has deleted the row meanwhile. How access stands comes as a whole from the row in which the
+    standing has changed. Of two rows that are both new, the one that is managed stays: the other only says that Keeper
+    lists it.
     """
     if current in (before, wanted):
         return wanted
