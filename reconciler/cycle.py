@@ -260,7 +260,7 @@ async def run(
             # In one step: had we closed the journal before and died, whose lock was ours would be forgotten; had we
             # died in between, nobody would know what a linked account was before.
             with store.together():
-                store.save(learnt, read.before)
+                store.save(learnt, read.before, read.mark)
                 if not order.partial and read.snapshot.inventory != read.before.inventory:
                     store.keep_inventory(read.snapshot.inventory)
                 _note_unknown(store, read, time.now)
@@ -819,7 +819,7 @@ async def _settle_now(
     now = clock()
     # As the journal has them: what was sent without its teams in the end is so there.
     unknown = {row.id: row.operation for row in store.unfinished(run_id) if row.id in open_now}
-    before = store.snapshot()
+    mark, before = store.hands.mark(), store.snapshot()
     try:
         async with asyncio.timeout(limit):
             listed = await listing(services.keeper, before, None)
@@ -830,7 +830,7 @@ async def _settle_now(
     rows = ((number, op, now) for number, op in unknown.items())
     outcomes, snapshot = settle(rows, observed(before, listed, now, again=True), before, now)
     with store.together():
-        store.save(snapshot, before)
+        store.save(snapshot, before, mark)
         for number in vanished & unknown.keys():
             # From here on it is a lock without a clear answer.
             store.record(number, State.UNKNOWN, now, "unanswered", TOO_EARLY.words)

@@ -17,21 +17,28 @@ _ACCESS = frozenset({"active", "locked_by_us", "others_lock", "gone", "missed_at
 it stood when last shown."""
 
 
-def merged(wanted: R, before: R | None, current: R | None) -> R | None:
+def merged(wanted: R, before: R | None, current: R | None, *, touched: bool = False) -> R | None:
     """The row to write: `wanted` was made from `before`, and `current` is what is there now.
 
     None where somebody else has deleted the row meanwhile. How access stands comes as a whole from the row in which the
     standing has changed. Of two rows that are both new, the one that is managed stays: the other only says that Keeper
-    lists it.
+    lists it. `touched`: an operation on the account or team has begun since `before` was read, so that access stands as
+    it is there now, even where that looks like `before`.
     """
-    if current in (before, wanted):
+    if current == wanted or (current == before and not touched):
         return wanted
     if current is None:
         return None
     if before is None:
         return wanted if wanted.managed and not current.managed else current
     values: dict[str, Any] = {}
-    access = current if current.standing != before.standing else wanted if wanted.standing != before.standing else None
+    access = None
+    if current.standing != before.standing:
+        access = current
+    elif wanted.standing != before.standing:
+        access = wanted
+    elif touched:
+        access = current
     for name in (field.name for field in fields(wanted)):
         new, old, now = (getattr(row, name) for row in (wanted, before, current))
         if name in _ACCESS and access is not None:

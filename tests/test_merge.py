@@ -26,6 +26,16 @@ def test_a_lock_by_the_lane_outlives_the_copy_of_a_whole_cycle() -> None:
     assert merged(wanted, BEFORE, locked) == replace(wanted, active=False, locked_by_us=True)
 
 
+def test_a_lock_that_a_cycle_beside_set_again_stays_ours() -> None:
+    """Somebody had undone our lock, a whole cycle lists the account as active, and the lane locks it once more: the row
+    is then what it was before."""
+    before = replace(BEFORE, active=False, locked_by_us=True)
+    listed = replace(before, active=True, locked_by_us=False, shown={**BEFORE.shown, "displayName": "New"})
+    found = merged(listed, before, before, touched=True)
+    assert found == replace(listed, active=False, locked_by_us=True)
+    assert merged(listed, before, before) == listed
+
+
 def test_access_goes_with_the_standing_that_explains_it() -> None:
     """Somebody vanished, and a cycle beside this one gave them another account: this one's memory stands as last
     shown, active, whichever of the two is written last."""

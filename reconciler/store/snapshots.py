@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -171,22 +171,27 @@ class Snapshots(OpenFile):
             else:
                 self._set_meta("inventory", to_json(inventory))
 
-    def save(self, snapshot: Snapshot, before: Snapshot) -> None:
+    def save(self, snapshot: Snapshot, before: Snapshot, mark: int | None = None) -> None:
         """Write what differs between the two; `before` is what the file held, as `snapshot` gave it or `save` got it.
 
-        What was written since, by a cycle beside this one, stays field by field. What is unsettled, the `failures`, the
-        refused births (of teams too) and our own locks come from the journal and are not written, nor is the inventory.
+        `mark` is that of `hands` when `before` was read. What was written since, by a cycle beside this one, stays field
+        by field. What is unsettled, the `failures`, the refused births (of teams too) and our own locks come from the
+        journal and are not written, nor is the inventory.
         """
+
+        def touched(keeper_id: str) -> bool:
+            return mark is not None and self.hands.changed_since(mark, keeper_id)
+
         with self._tx():
             accounts = _differing(snapshot.accounts, before.accounts)
             teams = _differing(snapshot.teams, before.teams)
             lost_accounts = before.accounts.keys() - snapshot.accounts.keys()
             lost_teams = before.teams.keys() - snapshot.teams.keys()
             there = self._accounts([*(row.keeper_id for row in accounts), *lost_accounts])
-            self._put_accounts(_merged(accounts, before.accounts, there), there)
+            self._put_accounts(_merged(accounts, before.accounts, there, touched), there)
             self._drop_accounts(k for k in lost_accounts if there.get(k) == before.accounts[k])
             teams_there = self._teams([*(row.keeper_id for row in teams), *lost_teams])
-            self._put_teams(_merged(teams, before.teams, teams_there))
+            self._put_teams(_merged(teams, before.teams, teams_there, touched))
             self._drop_teams(k for k in lost_teams if teams_there.get(k) == before.teams[k])
             if snapshot.reviewed != before.reviewed:
                 self._set_meta("reviewed", "1" if snapshot.reviewed else "0")
@@ -286,8 +291,13 @@ def _differing(rows: Mapping[str, R], before: Mapping[str, R]) -> list[R]:
     return [row for key, row in rows.items() if (old := before.get(key)) is not row and old != row]
 
 
-def _merged(wanted: Iterable[R], before: Mapping[str, R], current: Mapping[str, R]) -> list[R]:
-    rows = (merged(row, before.get(row.keeper_id), current.get(row.keeper_id)) for row in wanted)
+def _merged(
+    wanted: Iterable[R], before: Mapping[str, R], current: Mapping[str, R], touched: Callable[[str], bool]
+) -> list[R]:
+    rows = (
+        merged(row, before.get(row.keeper_id), current.get(row.keeper_id), touched=touched(row.keeper_id))
+        for row in wanted
+    )
     return [row for row in rows if row is not None]
 
 
