@@ -174,8 +174,8 @@ class Snapshots(OpenFile):
     def save(self, snapshot: Snapshot, before: Snapshot, mark: int | None = None) -> None:
         """Write what differs between the two; `before` is what the file held, as `snapshot` gave it or `save` got it.
 
-        `mark` is that of `hands` when `before` was read. What was written since, by a cycle beside this one, stays field
-        by field. What is unsettled, the `failures`, the refused births (of teams too) and our own locks come from the
+        `mark` is that of `hands` when `before` was read. What a cycle beside this one has written since stays, field by
+        field. What is unsettled, the `failures`, the refused births (of teams too) and our own locks come from the
         journal and are not written, nor is the inventory.
         """
 

@@ -989,6 +989,9 @@ class Observer:
         apart = all(self.truth.apart_throughout(person, group, self.since) for person in who)
         if not apart:
             return
+        if self.asked.method == "POST" and self._met_unlisted(account):
+            self.excuse(4)
+            return
         if fresh or any(self.truth.active(person) and self.truth.is_member(person, group) for person in who):
             self.excuse(13)
         else:
@@ -1019,15 +1022,12 @@ class Observer:
                     else:
                         self._unasked(account)
                     continue
-                readdressed = self.ledger.readdressed.get(account.id, 0)
-                if readdressed and account.id not in self.ledger.seen:
+                if account.id in self.ledger.readdressed and account.id not in self.ledger.seen:
                     # It was created without an answer, and has another address by the time a list shows it.
                     self.excuse(4)
                     continue
-                met = self.view.met.get(account.id)
-                unlisted = readdressed > self.view.listed or (met is not None and self._misread(met))
-                if met is not None and unlisted and team not in _memberships(met):
-                    # The list did not show this address: what the creation that met it has added is taken back.
+                if self._met_unlisted(account) and team not in _memberships(self.view.met[account.id]):
+                    # What the creation that met it has added is taken back.
                     self.excuse(4)
                     continue
                 words = f"{account.email} lost the team {self.truth.groups.get(group)}, though in its group"
@@ -1198,6 +1198,12 @@ class Observer:
         shown = self.view.keeper_addresses.get(before.id, set())
         theirs = owner in self.truth.scope_since and before.external_id in (None, "", owner)
         return late and theirs and self.truth.address(owner or "") in shown
+
+    def _met_unlisted(self, account: Account) -> bool:
+        """Whether a creation of this cycle met the account by an address that Keeper's list did not show."""
+        met = self.view.met.get(account.id)
+        late = self.ledger.readdressed.get(account.id, 0) > self.view.listed
+        return met is not None and (late or self._misread(met))
 
     def _misread(self, account: Account) -> bool:
         """Whether Keeper's list of users lied in this cycle, and showed this account under other addresses only."""

@@ -355,6 +355,28 @@ def test_whoever_gets_an_address_after_the_list_loses_what_the_creation_that_met
     assert not teams_of(world, "nils")
 
 
+def test_whoever_of_ours_gets_an_address_after_the_list_is_added_to_its_teams_until_that_is_undone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, account = joined(world, "ula")
+    sales = group(world, "Sales")
+    cycle(world)
+    world.time.elapsed += 2 * 86400
+    person(world, "nils", sales)
+    handle = world.keeper.handle
+
+    def readdresses(asked: Request) -> Response:
+        if asked.method == "POST" and world.keeper.account(account).email == "ula@example.com":
+            world.keeper.change_email(account, "nils@example.com", keep_alias=False)
+            world.admin_changed(account)
+        return handle(asked)
+
+    monkeypatch.setattr(world.keeper, "handle", readdresses)
+    cycle(world)
+    assert world.observer.excused[4] and not world.observer.violations
+    assert not teams_of(world, "nils")
+
+
 def test_whoever_was_created_without_an_answer_and_readdressed_is_nobody_we_made(world: World) -> None:
     sales = group(world, "Sales")
     joined(world, "ada", sales)
