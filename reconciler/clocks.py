@@ -90,7 +90,7 @@ class Timekeeper:
         at = machine()
         self.now = estimate(at, self._known)
         self._offset = self.now - at
-        self._earliest = self._latest = self.now
+        self._earliest = self._latest = self._furthest = self.now
         self.certain = self._known.certain
         self.notices: tuple[Notice, ...] = ()
 
@@ -106,6 +106,11 @@ class Timekeeper:
     def window(self, length: timedelta) -> datetime:
         """The beginning of a window that ends now. In doubt about the time it begins earlier: nothing leaves it."""
         return self._earliest - length
+
+    def certainly(self, length: timedelta) -> datetime:
+        """The beginning of a window that ends now, for what is let through because it is recent. In doubt about the
+        time it begins later: by the clock that is furthest ahead."""
+        return self._furthest - length
 
     async def settle(self, services: "Services", run_id: int, *, ask: bool = True) -> None:
         """Determine the time, date the run by it, and correct the stored times that lie in the future.
@@ -123,6 +128,8 @@ class Timekeeper:
             self._store.set_meta(KEY, to_json(self._known))
         self.now, self._offset, self._earliest, self.certain = now.at, now.offset, now.earliest, now.certain
         self._latest = now.at
+        ahead = max(timedelta(seconds=seconds) for seconds in (0.0, *offsets.values()))
+        self._furthest = now.at if now.certain else max(now.at, self._machine() + ahead)
         self.notices = (*_problem(now), *_corrected(counts, now.correct_to))
         for notice in self.notices:
             logger.warning("{}", notice.message)

@@ -62,10 +62,11 @@ def prolong(store: Store, decisions: Collection[str], now: datetime) -> None:
             store.prolong(request.id, now + RELEASE_LASTS)
 
 
-def window(store: Store, since: datetime, length: timedelta) -> list[Past]:
+def window(store: Store, since: datetime, length: timedelta, certain: datetime | None = None) -> list[Past]:
     """List what of the window that began then counts for the limits: without what a person had let through by then.
 
-    What another run of this process is about to send counts as sent.
+    What was sent after `certain` is recent whichever clock is right; without it, all of the window is. What another run
+    of this process is about to send counts as sent.
     """
     releases = {f"release:{one.id}": _effects_of(one) for one in store.decisions("release", since - RELEASE_LASTS)}
     past = []
@@ -79,12 +80,12 @@ def window(store: Store, since: datetime, length: timedelta) -> list[Past]:
         released = releases.get(row.decision)
         _, rest = row.operation.split(released) if released else (None, row.operation)
         counts = rest is not None and not row.decision.startswith("allow:")
-        past.append(Past(rest or row.operation, row.decision, counts, undoes, gave, at))
+        past.append(Past(rest or row.operation, row.decision, counts, undoes, gave, at, at >= (certain or since)))
     return past
 
 
 def queued(store: Store, since: datetime, length: timedelta) -> list[Subject]:
-    """List the teams that `window` would show as queued."""
+    """List the teams that were queued since then, in a window of this length."""
     return [row.operation.subject for at, row in _sent(store, since - length, Kind.QUEUE_TEAM) if at >= since]
 
 

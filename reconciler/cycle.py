@@ -464,7 +464,7 @@ class _Line:
         settings, order = self.settings, self.order
         length = settings.limits().window
         since = self.time.window(length)
-        past = consent.window(self.store, since, length)
+        past = consent.window(self.store, since, length, self.time.certainly(length))
         given = consent.given(self.store, past, order.person, self.now, since)
         limits, teams = settings.limits(), settings.policy().teams
         judged = judge(decision.plan, decision.snapshot, past, limits, teams, given)
@@ -527,7 +527,7 @@ class _Line:
         queued = [op.subject for op in plan.operations if op.kind is Kind.QUEUE_TEAM]
         # A quiet cycle has nothing to confirm.
         if plan.operations:
-            queued += consent.queued(self.store, self.time.window(length), length)
+            queued += consent.queued(self.store, self.time.certainly(length), length)
         lately = frozenset(subject.jumpcloud_id for subject in queued if not teams.is_role(subject.name))
         return Confirmation(
             self.services.jumpcloud,

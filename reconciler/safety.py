@@ -30,7 +30,7 @@ class Past:
     what a person decided about it, "" where the limits let it through by themselves; `counts` is False for what was
     released as a whole or announced. `undoes`: it took back a recent change of access (see `undoing`). `gave_access`
     is what our last change of the person's access may have been after it, of the whole operation (see `undoing`).
-    `at`: when it was sent."""
+    `at`: when it was sent; `recent`: within the window, whichever clock is right."""
 
     operation: Operation
     decision: str = ""
@@ -38,6 +38,7 @@ class Past:
     undoes: bool = False
     gave_access: frozenset[bool] = frozenset()
     at: datetime | None = None
+    recent: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -460,7 +461,8 @@ class _Judge:
     # -- giving -----------------------------------------------------------------------------------------------------
 
     def _fresh_teams(self) -> set[str]:
-        fresh = {entry.operation.subject.key for entry in self.past if entry.operation.kind is Kind.QUEUE_TEAM}
+        queued = (one.operation for one in self.past if one.operation.kind is Kind.QUEUE_TEAM and one.recent)
+        fresh = {op.subject.key for op in queued}
         return fresh | {op.subject.key for op in self.plan.operations if op.kind is Kind.QUEUE_TEAM}
 
     def _granted(self, op: Operation) -> list[TeamRef]:

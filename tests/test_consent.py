@@ -107,6 +107,13 @@ def test_an_unlock_counts_whose_lock_was_older_than_the_window(store: Store) -> 
     assert [past.undoes for past in window(store, NOW - DAY, DAY)] == [False]
 
 
+def test_in_doubt_about_the_time_a_window_is_longer_than_what_is_certainly_recent(store: Store) -> None:
+    was(store, State.DONE, LOCK, at=NOW - 2 * DAY)
+    was(store, State.DONE, LOCK, at=NOW - DAY / 2)
+    found = window(store, NOW - 30 * DAY, DAY, NOW - DAY)
+    assert [past.recent for past in found] == [False, True]
+
+
 def test_what_was_released_or_announced_does_not_fill_the_window(store: Store) -> None:
     was(store, State.DONE, LOCK, release(store, LOCK))
     was(store, State.DONE, OTHER, "allow:9")

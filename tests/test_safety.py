@@ -223,6 +223,17 @@ def test_a_role_is_never_new_enough_to_escape_the_limit_on_grants() -> None:
     assert [hold.limit for hold in result.plan.held] == ["max_grants"]
 
 
+def test_a_team_that_was_queued_within_the_window_by_one_clock_only_is_not_new() -> None:
+    limits = replace(LIMITS, max_grants=Limit(count=0))
+    eng = group(9, "Engineering")
+    joined = decide(directory([user(1, 9)], [eng]), snapshot([account(user(1))], [team(eng)]))
+    empty = decide(directory([user(1, 9)], [eng]), snapshot([account(user(1))]))
+    queued = Past(next(op for op in empty.plan.operations if op.kind is Kind.QUEUE_TEAM))
+    assert not judged(joined, (queued,), limits=limits).plan.held
+    result = judged(joined, (replace(queued, recent=False),), limits=limits)
+    assert [hold.limit for hold in result.plan.held] == ["max_grants"]
+
+
 def test_review_teams_and_deleted_teams_always_wait() -> None:
     teams = TeamPolicy(review=("Group 9",))
     decision = decide(directory([user(1, 9)], [group(9)]), snapshot([], [team(group(9))]))
