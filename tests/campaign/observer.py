@@ -461,11 +461,13 @@ class Observer:
 
     def _link(self) -> None:
         """The cycle has linked to their owners the accounts that Keeper listed, a resync of one person that person's
-        only; an account that it could give to nobody stays free."""
+        only; an account that it could give to nobody stays free. A list of JumpCloud that is behind may have lacked
+        whoever has the address of one."""
         for account in self.keeper.accounts().values():
             listed = self.ledger.known.get(account.id, self.tick) <= self.view.listed
             concerned = not self.view.partial or self._is_person(account)
-            if listed and concerned and account.id in self.ledger.ours and account.id in self.ledger.owner:
+            shown = not self.scope_behind() or account.external_id == self.ledger.owner.get(account.id)
+            if listed and concerned and shown and account.id in self.ledger.ours and account.id in self.ledger.owner:
                 self.ledger.linked.add(account.id)
 
     def forgot(self) -> None:
