@@ -858,9 +858,11 @@ def _writes_id(op: Operation) -> bool:
 
 def _concerned(op: Operation) -> tuple[str, ...]:
     """What an operation changes, for `Hands`: its subject by its ids, and the address or the name under which it gives
-    somebody an account or a group a team. To Keeper that is one thing, whoever asks for it."""
+    somebody an account or a group a team. To Keeper that is one thing, whoever asks for it. So is the id that it takes
+    from an account: a creation of that person, not answered yet, may have written it there."""
     changed = {change.attribute: change.after for change in op.changes}
-    ids = (op.subject.jumpcloud_id, op.subject.keeper_id)
+    taken = (change.before for change in op.changes if change.attribute == EXTERNAL_ID)
+    ids = (op.subject.jumpcloud_id, op.subject.keeper_id, *taken)
     if op.subject.type == "team":
         return (*ids, normal(changed.get(DISPLAY_NAME, "")))
     return (*ids, alike_key(births.wanted_address(op)) if changed.keys() & {USER_NAME, EXTERNAL_ID} else "")

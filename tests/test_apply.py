@@ -519,8 +519,9 @@ def test_somebody_whom_another_run_has_changed_meanwhile_is_put_off_without_a_fa
         (op(Kind.UPDATE_USER, ADA, changes=(Change("userName", "", "Ada@Example.com"),)), "ada@example.com"),
         (op(Kind.UPDATE_USER, ADA, changes=(Change("externalId", "", ADA.id),)), alike_key(ADA.email)),
         (team_op(Kind.QUEUE_TEAM, group(8)), "Group 8"),
+        (op(Kind.UPDATE_USER, ADA, changes=(Change("externalId", user(7).id, ADA.id),)), user(7).id),
     ],
-    ids=["creation", "address", "adoption", "team"],
+    ids=["creation", "address", "adoption", "team", "link"],
 )
 def test_an_address_that_another_run_has_given_away_meanwhile_is_not_given_to_somebody_else(
     store: Store, gives: Operation, used: str, during: str
