@@ -857,7 +857,7 @@ def _writes_id(op: Operation) -> bool:
 
 
 def _concerned(op: Operation) -> tuple[str, ...]:
-    """What an operation changes, for `Hands`: its subject by its ids, and the address or the name under which it gives
+    """List what an operation changes, for `Hands`: its subject by its ids, and the address or name under which it gives
     somebody an account or a group a team. To Keeper that is one thing, whoever asks for it. So is the id that it takes
     from an account: a creation of that person, not answered yet, may have written it there."""
     changed = {change.attribute: change.after for change in op.changes}

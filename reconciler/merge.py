@@ -13,8 +13,8 @@ from reconciler.model import Account, Team
 R = TypeVar("R", Account, Team)
 
 _ACCESS = frozenset({"active", "locked_by_us", "others_lock", "gone", "missed_at"})
-"""What these say together depends on the standing: of an account that is gone and that nobody manages, `active` is how
-it stood when last shown."""
+"""Fields that mean something only with the standing: of an account that is gone and that nobody manages, `active` is
+how it stood when last shown."""
 
 
 def merged(wanted: R, before: R | None, current: R | None, *, touched: bool = False) -> R | None:

@@ -46,7 +46,7 @@ class Total:
 
 
 def _begin() -> None:
-    """What a process does once: Ctrl-C is for the one that gave it its seeds."""
+    """Prepare a process, once: Ctrl-C is for the one that gave it its seeds."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # What was imported stays, and a history leaves little behind: looking for garbage less often saves 2 %.
     gc.freeze()
