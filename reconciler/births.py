@@ -53,9 +53,14 @@ def is_theirs(op: Operation, made: KeeperUser, known: Account | None, *, listed:
     return addresses.same(made.attributes.get(USER_NAME, ""), wanted_address(op))
 
 
+def tying_address(op: Operation) -> str:
+    """The address by which an operation ties its subject to an account: one that it creates or sends; "" for others."""
+    return next((change.after for change in op.changes if change.attribute == USER_NAME), "")
+
+
 def wanted_address(op: Operation) -> str:
     """The address under which a creation asks for the person."""
-    return next((change.after for change in op.changes if change.attribute == USER_NAME), op.subject.name)
+    return tying_address(op) or op.subject.name
 
 
 def undoing(op: Operation, made: KeeperUser, known: Account | None, wanted: Set[str] = frozenset()) -> Operation | None:
@@ -161,10 +166,21 @@ def linked_to(snapshot: Snapshot) -> dict[str, Account]:
     return {keeper_id: own(snapshot.accounts[keeper_id], births) for keeper_id in met}
 
 
+def own_id(account: Account, linked: Mapping[str, Account]) -> str:
+    """The externalId of an account. One that Keeper linked to it says nothing, and hides its own until undone. `linked`
+    as `linked_to` has them."""
+    return linked.get(account.keeper_id, account).shown.get(EXTERNAL_ID, "")
+
+
 def ids_on(account: Account, linked: Mapping[str, Account]) -> tuple[str, str]:
     """The ids that an account bears: the one that Keeper shows, and its own. `linked` as `linked_to` has them."""
-    own_one = linked.get(account.keeper_id, account)
-    return account.shown.get(EXTERNAL_ID, ""), own_one.shown.get(EXTERNAL_ID, "")
+    return account.shown.get(EXTERNAL_ID, ""), own_id(account, linked)
+
+
+def owners(snapshot: Snapshot) -> set[str]:
+    """List the ids of whoever has an account by the snapshot, or by what Keeper shows; "" may be one of them."""
+    there, linked = [account for account in snapshot.accounts.values() if not account.bygone], linked_to(snapshot)
+    return {owner for account in there for owner in (account.jumpcloud_id, *ids_on(account, linked))}
 
 
 def still_linked(undo: Operation, shown: KeeperUser | KeeperTeam | None) -> bool:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from reconciler.births import wanted_address
 from reconciler.match import same
 from reconciler.model import USER_NAME, Account, KeeperUser
 from reconciler.plan import Kind, Operation
@@ -136,8 +137,7 @@ def disagreement(
     if shown is None:
         return Disagreement(f"Keeper took {op.kind.value} for {name}, but does not show the user")
     if op.kind is Kind.CREATE_USER:
-        wanted = next((c.after for c in op.changes if c.attribute == USER_NAME), name)
-        other = not same(USER_NAME, shown.attributes.get(USER_NAME, ""), wanted)
+        other = not same(USER_NAME, shown.attributes.get(USER_NAME, ""), wanted_address(op))
         return Disagreement(f"Keeper created {name} under another address") if other else None
     if contrary := denied(op, shown, removed):
         return Disagreement(contrary)

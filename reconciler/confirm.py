@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from reconciler import addresses
+from reconciler.births import tying_address
 from reconciler.evidence_age import Stamp, oldest, reading
 from reconciler.jumpcloud import JumpCloud, JumpCloudError, Paths, Person, PersonAmbiguous, bearable
-from reconciler.model import EXTERNAL_ID, USER_NAME, Status, Team, User
+from reconciler.model import EXTERNAL_ID, Status, Team, User
 from reconciler.pace import Clock
 from reconciler.pairs import tied_to
 from reconciler.plan import Kind, Notice, NoticeKind, Operation, Rule, Subject, TeamRef
@@ -66,9 +67,14 @@ CLOCK = Clock()
 T = TypeVar("T")
 
 
-def tying_address(op: Operation) -> str:
-    """The address by which an operation ties its subject to an account: one that it creates or sends; "" for others."""
-    return next((change.after for change in op.changes if change.attribute == USER_NAME), "")
+def locks_ghost(op: Operation) -> bool:
+    """Whether an operation locks an account that is nobody's in JumpCloud."""
+    return op.kind is Kind.DEACTIVATE_USER and not op.subject.jumpcloud_id
+
+
+def _has_address(user: User | None, address: str) -> bool:
+    """Whether the own record has this address; none is asked for where it is empty."""
+    return not address or (user is not None and addresses.same(user.email, address))
 
 
 def _both(one: Doubt | None, other: Doubt | None) -> Doubt | None:
@@ -144,7 +150,7 @@ class Confirmation:
                     return await self._update(op)
                 case Kind.REACTIVATE_USER:
                     return await self._reactivation(op)
-                case Kind.DEACTIVATE_USER if not op.subject.jumpcloud_id:
+                case Kind.DEACTIVATE_USER if locks_ghost(op):
                     return await self._ghost(op.subject.name)
             return Finding(*await self._stamped(self._doubt(op)))
         except JumpCloudError as error:
@@ -236,12 +242,12 @@ class Confirmation:
     # -- giving -----------------------------------------------------------------------------------------------------
 
     async def _why_not_unlock(self, op: Operation) -> str:
-        user_id, tied = op.subject.jumpcloud_id, tying_address(op)
+        user_id = op.subject.jumpcloud_id
         # One after the other: beside a record that is slow, the path would grow too old.
         user = await self.jumpcloud.user(user_id)
         if user is None or user.status is not Status.ACTIVE:
             return "in scope by the lists, but the own record, read again, does not say active: not unlocked"
-        if tied and not addresses.same(user.email, tied):
+        if not _has_address(user, tying_address(op)):
             return _OTHER_ADDRESS
         return (
             ""
@@ -255,7 +261,7 @@ class Confirmation:
         tied = tying_address(op)
         try:
             stamp, user = await self._user_for_giving(op.subject.jumpcloud_id)
-            if tied and (user is None or not addresses.same(user.email, tied)):
+            if not _has_address(user, tied):
                 return stamp, Doubt(True, _OTHER_ADDRESS)
             if not self._granted(op) or (user is not None and user.status is Status.ACTIVE):
                 return stamp, None
@@ -268,8 +274,7 @@ class Confirmation:
         if user is None or user.status is not Status.ACTIVE:
             words = "in scope by the lists, but the own record, read again, does not say active: not created"
             return Finding(stamp, Doubt(True, words))
-        tied = tying_address(op)
-        return Finding(stamp, Doubt(True, _OTHER_ADDRESS) if tied and not addresses.same(user.email, tied) else None)
+        return Finding(stamp, None if _has_address(user, tying_address(op)) else Doubt(True, _OTHER_ADDRESS))
 
     async def _user_for_giving(self, user_id: str) -> tuple[Stamp, User | None]:
         """The user and when they were asked for: by a search that many share, else by the own record."""
@@ -415,7 +420,7 @@ async def unconfirmed_links(links: Collection[Subject], jumpcloud: JumpCloud) ->
             user = searched.get(subject.jumpcloud_id) or await jumpcloud.user(subject.jumpcloud_id)
         except JumpCloudError as error:
             return f"{_FAILED}: {error}"
-        return "" if user is not None and addresses.same(user.email, subject.name) else _OTHER_ADDRESS
+        return "" if user is not None and _has_address(user, subject.name) else _OTHER_ADDRESS
 
     found = await together(map(doubt, links))
     return {user_id: words for user_id, words in zip(ids, found, strict=True) if words}

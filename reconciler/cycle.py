@@ -14,11 +14,11 @@ from loguru import logger
 
 from reconciler import addresses, consent, exits, pace
 from reconciler import apply as executor
-from reconciler.births import LINKED, UNDO_DUE, UNDO_WORDS
+from reconciler.births import LINKED, UNDO_DUE, UNDO_WORDS, tying_address
 from reconciler.canary import seen_later
 from reconciler.clocks import Timekeeper
 from reconciler.config import Settings
-from reconciler.confirm import Confirmation, preview, tying_address, unconfirmed_links, unconfirmed_locks
+from reconciler.confirm import Confirmation, locks_ghost, preview, unconfirmed_links, unconfirmed_locks
 from reconciler.consent import first_held
 from reconciler.diff import Decision, diff
 from reconciler.diff_quarantine import unread_words
@@ -536,7 +536,7 @@ class _Line:
             lately,
             [op.subject.jumpcloud_id for op in plan.operations if op.sent and _gives(op, lately)],
             unlinked,
-            [op.subject.name for op in plan.operations if op.sent and _is_of_nobody(op)],
+            [op.subject.name for op in plan.operations if op.sent and locks_ghost(op)],
             self.services.keeper.clock,
         )
 
@@ -562,18 +562,21 @@ class _Line:
         if self.order.partial:
             return learnt, {}
         before, people = read.snapshot.accounts, read.directory.users
+        changed = {k: a for k, a in retied(before, learnt.accounts).items() if k in learnt.accounts}
         links = [
             Subject("user", a.email, a.jumpcloud_id, key)
-            for key, a in learnt.accounts.items()
+            for key, a in ((key, learnt.accounts[key]) for key in changed)
             if a.managed and a.jumpcloud_id in people and a.jumpcloud_id != before[key].jumpcloud_id
             # An id that Keeper shows, or a person who named the account, ties them whatever their address.
             if a.shown.get(EXTERNAL_ID) != a.jumpcloud_id and addresses.same(people[a.jumpcloud_id].email, a.email)
         ]
         doubts = await unconfirmed_links(links, self.services.jumpcloud)
+        if not doubts:
+            return learnt, doubts
         back = {
-            key: before[key]
-            for key, a in learnt.accounts.items()
-            if key in before and not doubts.keys().isdisjoint({a.jumpcloud_id, before[key].jumpcloud_id})
+            key: former
+            for key, former in changed.items()
+            if not doubts.keys().isdisjoint({learnt.accounts[key].jumpcloud_id, former.jumpcloud_id})
         }
         return replace(learnt, accounts={**learnt.accounts, **back}), doubts
 
@@ -722,11 +725,6 @@ def _gives(op: Operation, queued_lately: Collection[str]) -> bool:
     team that was there."""
     added = op.kind is Kind.UPDATE_USER and any(team.jumpcloud_id not in queued_lately for team in op.add)
     return added or bool(tying_address(op))
-
-
-def _is_of_nobody(op: Operation) -> bool:
-    """Whether an operation locks an account that is nobody's in JumpCloud."""
-    return op.kind is Kind.DEACTIVATE_USER and not op.subject.jumpcloud_id
 
 
 def _done(applied: executor.Applied, journal_id: int) -> bool:

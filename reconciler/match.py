@@ -11,7 +11,7 @@ from datetime import datetime
 
 from reconciler import addresses
 from reconciler.addresses import alike_key
-from reconciler.births import due, ids_on, linked_to, refused_words
+from reconciler.births import due, ids_on, linked_to, own_id, refused_words
 from reconciler.keeper_quarantine import blocked_users
 from reconciler.match_teams import match_teams, wanted_team_attributes
 from reconciler.model import (
@@ -121,7 +121,7 @@ class _Users:
         self.by_external: dict[str, list[Account]] = defaultdict(list)
         self.by_address: dict[str, list[Account]] = defaultdict(list)
         for account in self.live:
-            if account.standing is Standing.UNMANAGED and (external := self._own_id(account)):
+            if account.standing is Standing.UNMANAGED and (external := own_id(account, self.linked)):
                 self.by_external[external].append(account)
         for account in accounts:
             if not account.gone or account.standing is Standing.DISOWNED:
@@ -208,10 +208,6 @@ class _Users:
         self.result.conflicts[user.id] = words
         return True
 
-    def _own_id(self, account: Account) -> str:
-        """The externalId of an account. One that Keeper linked to it says nothing, and hides its own until undone."""
-        return self.linked.get(account.keeper_id, account).shown.get(EXTERNAL_ID, "")
-
     def _meant_by_id(self, account: Account) -> bool:
         """Whether a person named this account with `adopt`, and nobody else could be meant by its address."""
         return account.takeover is Takeover.BY_ADDRESS and not self.belonging.get(alike_key(account.email))
@@ -273,7 +269,7 @@ class _Users:
             self.result.shielded.add(user.id)
             self.result.accounts[account.keeper_id] = replace(account, protected_as=entry)
             return
-        external = self._own_id(account)
+        external = own_id(account, self.linked)
         # A leaver who was locked before the state file knew the account: we may have forgotten our own lock, and on
         # return it has to end. A lock that came later is somebody else's.
         forgotten = account.keeper_id in self.snapshot.fresh and not account.active and has_left(user)
@@ -328,7 +324,7 @@ class _Users:
         asked = [
             a for a in self.live if a.takeover is not Takeover.NONE and not a.managed and a.keeper_id not in self.taken
         ]
-        for account in sorted(asked, key=lambda a: self._own_id(a) not in self.directory.users):
+        for account in sorted(asked, key=lambda a: own_id(a, self.linked) not in self.directory.users):
             former = "" if account.jumpcloud_id in self.result.account_of else account.jumpcloud_id
             ids = {*ids_on(account, self.linked), former}
             owners = {one for one in ids if one in self.directory.users and self.directory.users[one].belongs}
@@ -350,7 +346,7 @@ class _Users:
         if user.in_scope or user.id in self.result.disowned:
             return
         current = self.result.accounts.get(self.result.account_of.get(user.id, ""))
-        theirs = user.id in (self._own_id(account), account.jumpcloud_id)
+        theirs = user.id in (own_id(account, self.linked), account.jumpcloud_id)
         tied = account.takeover is not Takeover.BY_ADDRESS and tied_to_another(account, user.id)
         if (theirs or addresses.same(account.email, user.email)) and not tied and (current is None or current.gone):
             self._adopt(user, account)
@@ -360,7 +356,7 @@ class _Users:
 
         A lock that is there already was not set by us.
         """
-        external = self._own_id(account)
+        external = own_id(account, self.linked)
         known = {*self.known, *self.result.account_of}
         owners = (o for o in (external, account.jumpcloud_id) if o in self.directory.users and o not in known)
         owner = next(owners, "")

@@ -41,7 +41,8 @@ def tied_to_another(account: Account, user_id: str) -> bool:
 
 def retied(before: Mapping[str, Row], after: Mapping[str, Row]) -> dict[str, Row]:
     """The rows, as they were before, that have another owner after, or none."""
-    return {key: row for key, row in before.items() if _owner(after.get(key)) != _owner(row)}
+    changed = ((key, row, after.get(key)) for key, row in before.items())
+    return {key: row for key, row, now in changed if now is not row and _owner(now) != _owner(row)}
 
 
 def _owner(row: Account | Team | None) -> object:

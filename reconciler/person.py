@@ -6,7 +6,7 @@ from datetime import datetime
 
 from reconciler import addresses
 from reconciler.addresses import alike_key
-from reconciler.births import ids_on, linked_to
+from reconciler.births import ids_on, linked_to, owners
 from reconciler.jumpcloud import GroupScope, JumpCloud, Person
 from reconciler.keeper import Keeper
 from reconciler.model import Account, KeeperUser, Listing, Snapshot, User, is_jumpcloud_id
@@ -90,9 +90,7 @@ async def around(
     scope = await jumpcloud.group_scope(through, held.groups_with_teams)
     users = {person.user.id: person.user for person in people}
     # Whose account it is now decides whether it may become this person's.
-    there, linked = [account for account in held.accounts.values() if not account.bygone], linked_to(held)
-    holders = {owner for a in there for owner in (a.jumpcloud_id, *ids_on(a, linked))}
-    for owner in sorted(filter(is_jumpcloud_id, holders - users.keys())):
+    for owner in sorted(filter(is_jumpcloud_id, owners(held) - users.keys())):
         holder = await jumpcloud.person(id=owner)
         if holder is not None:
             users[owner] = holder.user

@@ -12,7 +12,7 @@ from loguru import logger
 
 from reconciler import addresses
 from reconciler.approval import INVENTORY, hook_failed, inventory_due
-from reconciler.births import ids_on, linked_to
+from reconciler.births import owners
 from reconciler.clocks import ServiceTime
 from reconciler.evidence_age import GLANCE
 from reconciler.fallback import notice as fallback_notice
@@ -153,7 +153,7 @@ class Reader:
         shown = listed.result() if listed is not None else None
         if isinstance(shown, Listing):
             snapshot = observed(snapshot, shown, self.now)
-        directory = await jumpcloud.read_directory(scope, _ids_of_interest(snapshot), self.progress)
+        directory = await jumpcloud.read_directory(scope, owners(snapshot), self.progress)
         if isinstance(shown, KeeperError):
             # Of what became of former operations only Keeper's own records tell.
             read = Read(
@@ -288,12 +288,6 @@ async def listing(keeper: Keeper, snapshot: Snapshot, progress: Progress | None)
         # Whoever is taken for unlocked by somebody else, and is not, would stay locked for ever.
         locked=[k for k, account in snapshot.accounts.items() if account.locked_by_us and not account.active],
     )
-
-
-def _ids_of_interest(snapshot: Snapshot) -> Collection[str]:
-    """JumpCloud ids of whom we manage, and of whom Keeper says that JumpCloud made them."""
-    there, linked = [account for account in snapshot.accounts.values() if not account.bygone], linked_to(snapshot)
-    return {owner for a in there for owner in (a.jumpcloud_id, *ids_on(a, linked))}
 
 
 def _settled(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.births import owners
 from reconciler.cycle import look_back
 from reconciler.decisions import adopt
 from reconciler.metrics import measure
@@ -12,7 +13,6 @@ from reconciler.model import Account, Directory, Membership, Snapshot, Standing,
 from reconciler.person import in_snapshot
 from reconciler.plan import NoticeKind
 from reconciler.policy import Policy, TeamPolicy
-from reconciler.reading import _ids_of_interest
 from reconciler.report.teams import document
 from reconciler.snapshot import superseded
 from reconciler.standing import Standing as Stands
@@ -59,7 +59,7 @@ def test_the_metrics_and_the_report_of_teams_are_the_same() -> None:
 
 
 def test_nothing_is_asked_about_it_and_nobody_is_found_by_it() -> None:
-    assert set(_ids_of_interest(remembering(OURS))) == set(_ids_of_interest(OURS))
+    assert set(owners(remembering(OURS))) == set(owners(OURS))
     found = in_snapshot(remembering(OURS), "lost@example.com", None)
     assert found.key == "" and not found.snapshot.accounts
     joins = in_snapshot(remembering(OURS), "lost@example.com", user(3, email="lost@example.com"))

@@ -245,10 +245,9 @@ def adopts(world: World, draw: random.Random) -> str:
     words = _decide(world, decide)
     ledger = world.observer.ledger
     for one in world.keeper.accounts().values():
-        if one.id in named and one.node != NODES[0]:
-            ledger.ours.add(one.id)  # they may be back before the state file learns that they were away
-        elif one.id in named:
-            ledger.ours.add(one.id)
+        if one.id in named:
+            ledger.ours.add(one.id)  # whoever is away may be back before the state file learns of that
+        if one.id in named and one.node == NODES[0]:
             if one.id not in ledger.created or one.id in ledger.disowned:
                 ledger.asked[one.id] = (email or "").casefold()
             ledger.disowned.discard(one.id)

@@ -50,7 +50,7 @@ def ending(world: World, draw: random.Random) -> bool:
     # A team that somebody rejected in a queue that nobody sees is asked for again and again. With it Keeper refuses all
     # teams of a creation: of somebody whom the last cycle has created, what became of the others is judged below.
     refusing = {*failing, *world.observer.ledger.rejected}
-    for op in (op for op in [*sent] if not (op.changes or op.remove)):
+    for op in [one for one in sent if not (one.changes or one.remove)]:
         refused = [{team.jumpcloud_id, team.keeper_id} & refusing for team in op.add]
         if all(refused) or (any(refused) and op.subject.keeper_id not in there):
             sent.remove(op)

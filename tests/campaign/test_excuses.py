@@ -332,6 +332,19 @@ def test_a_membership_that_waits_unseen_goes_with_the_one_that_a_link_by_an_alia
     assert world.observer.excused[16] and not world.observer.violations
 
 
+def _readdressed_before_a_creation(world: World, monkeypatch: pytest.MonkeyPatch, account: str, address: str) -> None:
+    """An administrator gives the account this address right before Keeper gets the first creation."""
+    handle = world.keeper.handle
+
+    def readdresses(asked: Request) -> Response:
+        if asked.method == "POST" and world.keeper.account(account).email != address:
+            world.keeper.change_email(account, address, keep_alias=False)
+            world.admin_changed(account)
+        return handle(asked)
+
+    monkeypatch.setattr(world.keeper, "handle", readdresses)
+
+
 def test_whoever_gets_an_address_after_the_list_loses_what_the_creation_that_met_them_gave(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -341,15 +354,7 @@ def test_whoever_gets_an_address_after_the_list_loses_what_the_creation_that_met
     sales = group(world, "Sales")
     joined(world, "ada", sales)
     person(world, "nils", sales)
-    handle = world.keeper.handle
-
-    def readdresses(asked: Request) -> Response:
-        if asked.method == "POST" and world.keeper.account(ghost).email == "fay@example.com":
-            world.keeper.change_email(ghost, "nils@example.com", keep_alias=False)
-            world.admin_changed(ghost)
-        return handle(asked)
-
-    monkeypatch.setattr(world.keeper, "handle", readdresses)
+    _readdressed_before_a_creation(world, monkeypatch, ghost, "nils@example.com")
     cycle(world)
     assert world.observer.excused[4] and not world.observer.violations
     assert not teams_of(world, "nils")
@@ -363,15 +368,7 @@ def test_whoever_of_ours_gets_an_address_after_the_list_is_added_to_its_teams_un
     cycle(world)
     world.time.elapsed += 2 * 86400
     person(world, "nils", sales)
-    handle = world.keeper.handle
-
-    def readdresses(asked: Request) -> Response:
-        if asked.method == "POST" and world.keeper.account(account).email == "ula@example.com":
-            world.keeper.change_email(account, "nils@example.com", keep_alias=False)
-            world.admin_changed(account)
-        return handle(asked)
-
-    monkeypatch.setattr(world.keeper, "handle", readdresses)
+    _readdressed_before_a_creation(world, monkeypatch, account, "nils@example.com")
     cycle(world)
     assert world.observer.excused[4] and not world.observer.violations
     assert not teams_of(world, "nils")
