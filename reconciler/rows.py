@@ -55,7 +55,7 @@ class State(StrEnum):
 class JournalRow:
     """One operation in the journal. `decision` names what a person decided to let it through, or is empty. `left_at`
     is, of a lock, since when the person was known to be out of scope. `repeated`, of an operation without a known
-    outcome: a later one of its kind on the same subject is done."""
+    outcome: a later one of its kind on the same subject, with changes of names, has been sent."""
 
     id: int
     run_id: int

@@ -49,7 +49,7 @@ class Settled:
 _ARRIVED = Settled(State.DONE, "found in Keeper")
 NEVER = Settled(State.FAILED, "Keeper shows that it did not arrive")
 """What one list alone says, which may be behind. Of a queued team no list says so, only the inventory."""
-REPEATED = Settled(State.PUT_OFF, "a later update was done; nothing tells whether this one arrived")
+REPEATED = Settled(State.PUT_OFF, "a later update was sent; nothing tells whether this one arrived")
 _TAKEN = Settled(State.PUT_OFF, "Keeper took it, with an effect that nobody asked for, and does not show it now")
 _IN_PART = Settled(State.DONE, "found in Keeper in part; the rest is asked for again")
 _UNSEEN = Settled(State.PUT_OFF, "Keeper shows nothing of it, whether it arrived or not; it is asked for again")

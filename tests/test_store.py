@@ -335,12 +335,22 @@ def test_unfinished_is_what_has_no_known_outcome(store: Store) -> None:
 
 
 def test_of_what_has_no_known_outcome_it_is_known_whether_it_was_asked_for_again(store: Store) -> None:
-    first, other, again = journalled(store, operation(key="ada"), operation(key="bob"), operation(key="ada"))
+    named = replace(operation(key="ada"), changes=(Change("displayName", "", "Ada"),))
+    first, other, again = journalled(store, named, operation(key="bob"), named)
     store.record(first, State.UNKNOWN, NOW, "unanswered")
     store.record(other, State.UNKNOWN, NOW, "unanswered")
     assert not any(row.repeated for row in store.unfinished())
+    store.mark_sent(again, NOW, named)
+    assert [row.id for row in store.unfinished(1) if row.repeated] == [first]
     store.record(again, State.DONE, NOW, "done")
     assert [row.id for row in store.unfinished(1) if row.repeated] == [first]
+
+
+def test_a_later_addition_to_a_team_does_not_ask_for_the_same_again(store: Store) -> None:
+    first, later = journalled(store, operation(key="ada"), operation(key="ada"))
+    store.record(first, State.UNKNOWN, NOW, "unanswered")
+    store.record(later, State.DONE, NOW, "done")
+    assert not any(row.repeated for row in store.unfinished())
 
 
 def test_what_is_found_to_have_failed_has_failed_when_it_was_sent(store: Store) -> None:

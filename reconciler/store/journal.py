@@ -320,7 +320,8 @@ class Journal(Snapshots):
             sql = """
                 SELECT *, EXISTS (
                     SELECT 1 FROM operations AS later WHERE later.subject_key = operations.subject_key
-                    AND later.kind = operations.kind AND later.id > operations.id AND later.state = 'done') AS repeated
+                    AND later.kind = operations.kind AND later.id > operations.id
+                    AND later.state IN ('sent', 'unknown', 'done') AND later.changes <> '[]') AS repeated
                 FROM operations WHERE state IN ('planned', 'sent', 'unknown') AND id > ? ORDER BY id
             """
             read = rows(connection, sql, former_operations(connection))
