@@ -779,6 +779,18 @@ class Observer:
                     self.excuse(7)
                 ledger.owner.setdefault(one, concerned[one])
 
+    def taken_over(self, store: CampaignStore) -> None:
+        """A cycle to which a list that is behind showed somebody in scope has linked them, though it sent nothing."""
+        if not self.scope_behind():
+            return
+        ledger, accounts, tied = self.ledger, self.keeper.accounts(), store.tied()
+        theirs = {one for one in tied.keys() & accounts.keys() if self._was_whose(accounts[one], tied[one])}
+        for one in theirs - ledger.ours:
+            self.excuse(7)
+            ledger.ours.add(one)
+            ledger.linked.add(one)
+            ledger.owner.setdefault(one, tied[one])
+
     def _was_whose(self, account: Account, person: str) -> bool:
         """Whether the reconciler would take this account over for that person, were they in scope as they were."""
         given_up = account.id in self.ledger.disowned

@@ -366,6 +366,10 @@ class CampaignStore(Store):
         """By account, the person of the newest operation on it."""
         return dict(self._connection.execute("SELECT keeper_id, jumpcloud_id FROM operations ORDER BY id"))
 
+    def tied(self) -> dict[str, str]:
+        """By account, the person whose it is in the snapshot."""
+        return dict(self._connection.execute("SELECT keeper_id, jumpcloud_id FROM users WHERE standing = 'managed'"))
+
     def _rows(self, what: str, *parameters: int) -> list[dict[str, Any]]:
         cursor = self._connection.execute(f"SELECT {what}", parameters)
         names = [column[0] for column in cursor.description]

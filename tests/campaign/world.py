@@ -350,6 +350,8 @@ class World:
         applied = linked and not self.rules.narrow and told_all
         listed = not outcome.fallback
         self.observer.cycle_completed(listed=listed, whole=whole, linked=linked, applied=applied)
+        if linked:
+            self.observer.taken_over(store)
         for hold in outcome.plan.held:
             for subject in (outcome.plan.operations[number].subject for number in hold.operations):
                 self.observer.held(hold.limit, {subject.jumpcloud_id, subject.keeper_id} - {""})
