@@ -17,7 +17,7 @@ from reconciler.model import (
     is_jumpcloud_id,
     normal,
 )
-from reconciler.pairs import Match, tied_to
+from reconciler.pairs import Match, tied_since, tied_to
 from reconciler.policy import Policy
 from reconciler.team_births import refused
 
@@ -102,10 +102,15 @@ def match_teams(result: Match, directory: Directory, snapshot: Snapshot, policy:
 
 
 def _give_back(result: Match, linked: dict[str, Team], directory: Directory, policy: Policy) -> None:
-    """A group that is back in scope has its team again, where no tie to the namesake that was to take it arrived."""
+    """A group that is back in scope has its team again, where no tie to the namesake that was to take it arrived.
+    Likewise a group to which the team was tied before an old copy of the state file was restored, unless the group that
+    the copy names is in scope."""
+    known = {*directory.groups, *directory.unclear_groups}
     for group_id, team in sorted(linked.items()):
         home = directory.groups.get(tied_to(team))
         if team.gone or home is None or home.id in linked or not policy.teams.manages(home.name):
+            continue
+        if tied_since(team) and group_id in known:
             continue
         del linked[group_id]
         linked[home.id] = replace(team, jumpcloud_id=home.id, asked={}, settled={})

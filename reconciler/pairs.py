@@ -51,6 +51,15 @@ def _owner(row: Account | Team | None) -> object:
 
 def tied_to(team: Team) -> str:
     """The JumpCloud id of the group whose team Keeper holds it for: as long as a tie to another one has not arrived,
-    that of the former."""
+    that of the former. Once it has, a team that shows the id of yet another one has been tied to that since."""
+    shown = team.shown.get(EXTERNAL_ID, "")
     arrived = team.asked.get(EXTERNAL_ID) == team.jumpcloud_id
-    return team.jumpcloud_id if arrived else team.shown.get(EXTERNAL_ID) or team.jumpcloud_id
+    return shown or team.jumpcloud_id if not arrived or tied_since(team) else team.jumpcloud_id
+
+
+def tied_since(team: Team) -> bool:
+    """Whether Keeper has shown the tie to the team's group, and shows one to another group now: somebody has changed
+    it, or we had, before an old copy of the state file was restored."""
+    shown = team.shown.get(EXTERNAL_ID, "")
+    settled = team.settled.get(EXTERNAL_ID) == team.jumpcloud_id
+    return settled and shown != team.jumpcloud_id and is_jumpcloud_id(shown)

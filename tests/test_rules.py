@@ -391,6 +391,17 @@ def test_a_team_stays_its_groups_though_somebody_gave_it_the_id_of_another() -> 
     assert both.snapshot.teams["t0009"].jumpcloud_id == one.id
 
 
+def test_a_team_is_that_of_the_group_to_which_it_was_tied_before_an_old_copy_was_restored() -> None:
+    """A second team was queued for the group that was made again, and the first was emptied."""
+    former, again = group(9, "Sales"), group(5, "IT 2")
+    tied = replace(team(former), shown={"displayName": "Sales", "externalId": again.id})
+    member = user(1, 5)
+    there = account(member, memberships={"t0009": MEMBER})
+    d = decide(directory([member], [again], gone=[former]), snapshot([there], [tied]))
+    assert d.snapshot.teams["t0009"].jumpcloud_id == again.id
+    assert kinds(d) == [Kind.RENAME_TEAM]
+
+
 def test_a_changed_address_makes_no_second_account_while_the_first_creation_is_open() -> None:
     p = user(1, direct=True, email="new@example.com")
     open_ = snapshot([], unsettled_users={p.id: "old@example.com"})
