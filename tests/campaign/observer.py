@@ -1132,6 +1132,9 @@ class Observer:
                 if ledger.readdressed.get(other.id, 0) > self.view.listed:
                     self.excuse(4)
                     continue
+                if other.email.casefold() in ledger.consented and account.email.casefold() not in other.addresses:
+                    self.excuse(10)
+                    continue
                 self.violated("c", f"{account.email} got a second account beside {other.email}")
         if account.email.casefold() in self.rules.protected:
             self.violated("b", f"{account.email} was created, though protected")

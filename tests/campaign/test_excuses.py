@@ -227,6 +227,26 @@ def test_what_a_person_adopts_is_not_taken_over_once_it_has_another_address(worl
     assert world.observer.excused[10] and not world.observer.violations
 
 
+def test_whose_account_a_person_gave_to_the_new_bearer_of_its_address_gets_one_of_their_own(world: World) -> None:
+    person(world, "ada")
+    former = person(world, "former")
+    world.jumpcloud.update_user(former, state="STAGED")
+    account = world.keeper.add_user("former@example.com", external_id=former)
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    cycle(world)
+    world.keeper.lock(account)
+    world.jumpcloud.update_user(former, email="other@example.com")
+    world.jumpcloud.update_user(person(world, "new"), email="former@example.com")
+    world.admin_changed(account)
+    adopt(world, "former@example.com")
+    world.jumpcloud.update_user(former, state="ACTIVATED")
+    world.admin_changed()
+    ending(world, random.Random(1))
+    assert {"former@example.com", "other@example.com"} <= {one.email for one in world.keeper.accounts().values()}
+    assert world.observer.excused[10] and not world.observer.violations
+
+
 def test_nobodys_account_stays_while_somebody_in_scope_has_its_address(world: World) -> None:
     ada = person(world, "ada")
     world.jumpcloud.delete_user(ada)
