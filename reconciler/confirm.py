@@ -18,7 +18,7 @@ from reconciler.model import EXTERNAL_ID, Status, Team, User
 from reconciler.pace import Clock
 from reconciler.pairs import tied_to
 from reconciler.plan import Kind, Notice, NoticeKind, Operation, Rule, Subject, TeamRef
-from reconciler.safety import Judged, divided
+from reconciler.safety import Judged, divided, place
 from reconciler.tasks import siblings, together
 
 MOST_IN_DRY_RUN = 100
@@ -91,7 +91,7 @@ class Confirmation:
     """Confirms the operations of one plan.
 
     `groups` are the ids of the groups in scope, as the plan has them; `teams` stand as they did before the plan.
-    `queued_lately` are the JumpCloud ids of groups whose team was queued within the window of the limits: nothing is
+    `queued_lately` are the teams that were queued within the window of the limits, as `place` names them: nothing is
     shared with such a team yet, so that joining it gives no access. `given` are the ids of the people whom the plan
     creates, gives a new address or puts into a team, in the order of applying. `unlinked` says, by JumpCloud id, why
     somebody is not tied to the account that the plan has for them. `ghosts` are the addresses of the accounts to be
@@ -160,7 +160,7 @@ class Confirmation:
         """The additions that give access at once: to teams that were there before."""
         if op.kind is Kind.CREATE_USER:
             return ()
-        return tuple(team for team in op.add if team.jumpcloud_id not in self.queued_lately)
+        return tuple(team for team in op.add if place(team) not in self.queued_lately)
 
     def _left(self, op: Operation) -> str:
         """The id of the group that loses its team by the operation, since it is in scope no more; else ""."""

@@ -84,9 +84,9 @@ def window(store: Store, since: datetime, length: timedelta, certain: datetime |
     return past
 
 
-def queued(store: Store, since: datetime, length: timedelta) -> list[Subject]:
-    """List the teams that were queued since then, in a window of this length."""
-    return [row.operation.subject for at, row in _sent(store, since - length, Kind.QUEUE_TEAM) if at >= since]
+def queued(store: Store, since: datetime, length: timedelta) -> list[tuple[datetime, Subject]]:
+    """List the teams that were queued since then, in a window of this length, each with the time."""
+    return [(at, row.operation.subject) for at, row in _sent(store, since - length, Kind.QUEUE_TEAM) if at >= since]
 
 
 def _sent(store: Store, since: datetime, kind: Kind | None = None) -> list[tuple[datetime, JournalRow]]:

@@ -35,7 +35,7 @@ from reconciler.policy import FirstRun, Mode
 from reconciler.reading import Read, Reader, Services, Stopped, as_resync, listing
 from reconciler.report.document import SavedPlan, to_json
 from reconciler.rows import GONE, LEAVERS, PERSON, VANISHED
-from reconciler.safety import HOLDS_ALL, Judged, judge, only, paused
+from reconciler.safety import HOLDS_ALL, Judged, judge, new_teams, only, paused, place
 from reconciler.settle import NEVER, TOO_EARLY, Settled, as_answered, denied_once, settle
 from reconciler.snapshot import observed
 from reconciler.store import Binding, State, StateError, Store
@@ -524,11 +524,9 @@ class _Line:
         """Confirm what this plan does."""
         teams = self.settings.policy().teams
         length = self.settings.limits().window
-        queued = [op.subject for op in plan.operations if op.kind is Kind.QUEUE_TEAM]
         # A quiet cycle has nothing to confirm.
-        if plan.operations:
-            queued += consent.queued(self.store, self.time.certainly(length), length)
-        lately = frozenset(subject.jumpcloud_id for subject in queued if not teams.is_role(subject.name))
+        queued = consent.queued(self.store, self.time.certainly(length), length) if plan.operations else []
+        lately = new_teams(plan, queued, read.snapshot.teams, teams)
         return Confirmation(
             self.services.jumpcloud,
             read.directory.groups,
@@ -723,7 +721,7 @@ def _takes_over(before: Snapshot, learnt: Snapshot) -> bool:
 def _gives(op: Operation, queued_lately: Collection[str]) -> bool:
     """Whether an operation is confirmed by the person's record: it creates them, sends a new address, or adds them to a
     team that was there."""
-    added = op.kind is Kind.UPDATE_USER and any(team.jumpcloud_id not in queued_lately for team in op.add)
+    added = op.kind is Kind.UPDATE_USER and any(place(team) not in queued_lately for team in op.add)
     return added or bool(tying_address(op))
 
 

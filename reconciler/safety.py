@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from reconciler.model import DISPLAY_NAME, Snapshot
-from reconciler.plan import Effect, Held, Kind, LimitUse, Operation, Plan, Rule, TeamRef, in_order
+from reconciler.model import DISPLAY_NAME, Snapshot, Team
+from reconciler.plan import Effect, Held, Kind, LimitUse, Operation, Plan, Rule, Subject, TeamRef, in_order
 from reconciler.policy import FirstRun, Limit, Limits, TeamPolicy
 from reconciler.undoing import keys, undoes
 
@@ -141,6 +141,36 @@ def always_allowed(limits: Limits, managed: int) -> int:
     return min(limits.always_allow, max(1, managed // 3))
 
 
+def new_teams(
+    plan: Plan, queued: Iterable[tuple[datetime, Subject]], teams: Mapping[str, Team], policy: TeamPolicy
+) -> frozenset[str]:
+    """List the teams with which nothing is shared yet: those that were `queued` within the window, each given with the
+    time, by Keeper id (see `place`), and those that the plan queues, by the id of their group. No role is one.
+
+    A group for which a team was queued may have an older one by now: one that Keeper shows again, or that was taken
+    over since.
+    """
+    since: dict[str, datetime] = {}
+    for at, subject in queued:
+        if not policy.is_role(subject.name):
+            since[subject.key] = min(at, since.get(subject.key, at))
+    there = (
+        team.keeper_id
+        for team in teams.values()
+        if team.queued_at is not None
+        and team.jumpcloud_id in since
+        and team.queued_at >= since[team.jumpcloud_id]
+        and not policy.is_role(team.name)
+    )
+    planned = (op.subject for op in plan.operations if op.kind is Kind.QUEUE_TEAM)
+    return frozenset(there) | {subject.key for subject in planned if not policy.is_role(subject.name)}
+
+
+def place(team: TeamRef) -> str:
+    """The Keeper id of a team, or the id of the group for which the plan queues it."""
+    return team.keeper_id or team.jumpcloud_id
+
+
 def only(judged: Judged, effects: Set[Effect]) -> Judged:
     """The plan with nothing sent but these effects."""
     return divided(judged, lambda _, op: op.split(effects) if op.sent else (None, op))
@@ -199,7 +229,9 @@ class _Judge:
         self.always = always_allowed(limits, counted.managed)
         self.first = not snapshot.reviewed
         self.released = frozenset(effect for release in consent.releases for effect in release.effects)
-        self.fresh_teams = self._fresh_teams()
+        queued = ((p.at, p.operation.subject) for p in past if p.operation.kind is Kind.QUEUE_TEAM and p.recent)
+        known = ((at, subject) for at, subject in queued if at is not None)
+        self.new_teams = new_teams(plan, known, snapshot.teams, teams)
         self.last_access = {
             key: entry.gave_access for entry in past if entry.gave_access for key in keys(entry.operation.subject)
         }
@@ -460,14 +492,9 @@ class _Judge:
 
     # -- giving -----------------------------------------------------------------------------------------------------
 
-    def _fresh_teams(self) -> set[str]:
-        queued = (one.operation for one in self.past if one.operation.kind is Kind.QUEUE_TEAM and one.recent)
-        fresh = {op.subject.key for op in queued}
-        return fresh | {op.subject.key for op in self.plan.operations if op.kind is Kind.QUEUE_TEAM}
-
     def _granted(self, op: Operation) -> list[TeamRef]:
         """List the teams that `max_grants` counts. A role takes effect at once, so it always counts."""
-        counted = () if op.kind is Kind.CREATE_USER else [t for t in op.add if t.key not in self.fresh_teams]
+        counted = () if op.kind is Kind.CREATE_USER else [t for t in op.add if place(t) not in self.new_teams]
         return [team for team in op.add if team in counted or self._is_role(team)]
 
     def _is_role(self, team: TeamRef) -> bool:

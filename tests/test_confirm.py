@@ -370,8 +370,11 @@ def test_an_addition_to_a_team_that_was_there_goes_when_the_person_is_a_member()
 
 def test_joining_a_team_that_was_queued_lately_gives_no_access_and_is_not_read() -> None:
     service = JumpCloud([ADA])
-    found = finding(service, op(Kind.UPDATE_USER, ADA, add=(ref(SALES),)), queued_lately={SALES.id})
+    found = finding(service, op(Kind.UPDATE_USER, ADA, add=(ref(SALES),)), queued_lately={team(SALES).keeper_id})
     assert (found.stamp, found.doubt, service.asked) == (None, None, [])
+    # Another team of the same group may have been there before.
+    other = finding(service, op(Kind.UPDATE_USER, ADA, add=(ref(SALES, "t9999"),)), queued_lately={"t0008"})
+    assert other.doubt is not None
 
 
 def test_many_creations_share_one_search_and_few_are_read_alone() -> None:

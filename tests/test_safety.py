@@ -9,7 +9,7 @@ from reconciler.plan import Kind
 from reconciler.policy import FirstRun, Limit, Limits, Policy, TeamOutOfScope, TeamPolicy
 from reconciler.safety import Allowance, Consent, Judged, Past, Release, always_allowed, judge
 from reconciler.undoing import gives_access
-from tests.world import MEMBER, account, decide, directory, group, jc, snapshot, team, user
+from tests.world import MEMBER, NOW, account, decide, directory, group, jc, snapshot, team, user
 
 LIMITS = Limits()
 TEAMS = TeamPolicy()
@@ -216,9 +216,9 @@ def test_a_role_is_never_new_enough_to_escape_the_limit_on_grants() -> None:
     assert not any(op.add for op in result.plan.operations if op.sent)
     assert [hold.limit for hold in result.plan.held] == ["max_grants"]
     # A new name of the group is no way around it either.
-    role = team(group(9, "Role Admin"))
+    role = team(group(9, "Role Admin"), queued_at=NOW)
     renamed = decide(directory([user(1, 9)], [group(9, "Admin")]), snapshot([account(user(1))], [role]))
-    queued = Past(next(op for op in joined.plan.operations if op.kind is Kind.QUEUE_TEAM))
+    queued = Past(next(op for op in joined.plan.operations if op.kind is Kind.QUEUE_TEAM), at=NOW)
     result = judged(renamed, (queued,), limits=limits, teams=teams)
     assert [hold.limit for hold in result.plan.held] == ["max_grants"]
 
@@ -226,12 +226,26 @@ def test_a_role_is_never_new_enough_to_escape_the_limit_on_grants() -> None:
 def test_a_team_that_was_queued_within_the_window_by_one_clock_only_is_not_new() -> None:
     limits = replace(LIMITS, max_grants=Limit(count=0))
     eng = group(9, "Engineering")
-    joined = decide(directory([user(1, 9)], [eng]), snapshot([account(user(1))], [team(eng)]))
+    joined = decide(directory([user(1, 9)], [eng]), snapshot([account(user(1))], [team(eng, queued_at=NOW)]))
     empty = decide(directory([user(1, 9)], [eng]), snapshot([account(user(1))]))
-    queued = Past(next(op for op in empty.plan.operations if op.kind is Kind.QUEUE_TEAM))
+    queued = Past(next(op for op in empty.plan.operations if op.kind is Kind.QUEUE_TEAM), at=NOW)
     assert not judged(joined, (queued,), limits=limits).plan.held
     result = judged(joined, (replace(queued, recent=False),), limits=limits)
     assert [hold.limit for hold in result.plan.held] == ["max_grants"]
+
+
+def test_a_team_that_shows_again_is_not_new_because_another_was_queued_for_its_group() -> None:
+    limits, eng = replace(LIMITS, max_grants=Limit(count=0)), group(9, "Engineering")
+    empty = decide(directory([user(1, 9)], [eng]), snapshot([account(user(1))]))
+    queued = Past(next(op for op in empty.plan.operations if op.kind is Kind.QUEUE_TEAM), at=NOW)
+    newer = team(eng, keeper_id="t0010", queued_at=NOW)
+    for older in (team(eng), team(eng, queued_at=None)):
+        joined = decide(directory([user(1, 9)], [eng]), snapshot([account(user(1))], [older, newer]))
+        assert [ref.keeper_id for op in joined.plan.operations for ref in op.add] == [older.keeper_id]
+        assert [hold.limit for hold in judged(joined, (queued,), limits=limits).plan.held] == ["max_grants"]
+    while_gone = snapshot([account(user(1))], [team(eng, gone=True), newer])
+    joined = decide(directory([user(1, 9)], [eng]), while_gone)
+    assert not judged(joined, (queued,), limits=limits).plan.held
 
 
 def test_review_teams_and_deleted_teams_always_wait() -> None:

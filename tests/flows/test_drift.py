@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.flows.hidden import hide
+from tests.flows.test_limits import age_the_journal
 from tests.stage import World
 
 
@@ -159,3 +160,23 @@ def test_a_team_that_shows_again_keeps_nobody_who_left_its_group(world: World, p
     for one in (sales, *newer):
         members = world.keeper.members(one)
         assert account(world, people[1]) not in members and account(world, people[5]) in members
+
+
+def test_who_joins_a_team_that_shows_again_counts_though_another_was_queued(world: World, people: list[str]) -> None:
+    """What is shared with the first one is shared still, so that the limit counts whoever gains it."""
+    sales = team(world, "Sales")
+    age_the_journal(world)
+    hide(world, sales, "Groups")
+    for _ in range(2):
+        world.run("resync")
+    world.back.faults.clear()
+    world.run("resync")
+    members = len({*world.keeper.members(sales), *world.keeper.pending_members(sales)})
+    ids = {name: group for group, name in world.jumpcloud.groups_in_scope(world.application).items()}
+    for person in people:
+        world.jumpcloud.add_member(ids["Sales"], person)
+    world.jumpcloud.settle_graph()
+    world.safety["max_grants"] = "1"
+    world.write_settings()
+    assert "would be added to an existing team" in " ".join(world.run("apply", expect=4).stdout.split())
+    assert len({*world.keeper.members(sales), *world.keeper.pending_members(sales)}) == members
