@@ -378,8 +378,12 @@ class _Judge:
     def _counted_unlock(self, op: Operation) -> bool:
         return op.kind is Kind.REACTIVATE_USER and not self._undoes(op)
 
+    def _counted_creation(self, op: Operation) -> bool:
+        return op.kind is Kind.CREATE_USER and not self._undoes(op)
+
     def _changed(self, kind: Kind) -> set[str]:
-        """List the people who were locked, or unlocked, within the window, without changes that undid a recent one."""
+        """List the people who were locked, unlocked or created within the window, without changes that undid a recent
+        one."""
         counted = (entry.operation for entry in self.past if entry.counts and not entry.undoes)
         return {op.subject.key for op in counted if op.kind is kind}
 
@@ -521,8 +525,8 @@ class _Judge:
         if unlocks:
             self._hold_unlocks(unlocks, [op for op in operations if self._counted_unlock(op)])
             operations = [op for op in operations if not self._counted_unlock(op)]
-        joining = {op.subject.key for op in operations if op.kind is Kind.CREATE_USER}
-        used = self._counted(lambda op: op.kind is Kind.CREATE_USER)
+        joining = {op.subject.key for op in operations if self._counted_creation(op)}
+        used = self._changed(Kind.CREATE_USER)
         creations = self._over(
             "max_creations", self.limits.max_creations, used, joining, "would be created (invitations and licences)"
         )
@@ -533,7 +537,7 @@ class _Judge:
         held_creations: list[Operation] = []
         held_grants: list[Operation] = []
         for op in operations:
-            if creations and op.kind is Kind.CREATE_USER:
+            if creations and self._counted_creation(op):
                 held_creations.append(op)
                 continue
             main, part = op.divided(self._granted(op) if grants else (), ())

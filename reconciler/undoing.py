@@ -1,7 +1,8 @@
 """Changes of access that undo a recent change of ours: the limits do not count them. Pure.
 
-A bulk mistake is repaired as fast as it was made, in both directions: our own lock is undone, and people whom we
-unlocked are locked again. To lock again a person whom somebody else unlocked restores a lock that was counted before.
+A bulk mistake is repaired as fast as it was made, in both directions: our own lock is undone, also by a new account
+where it withdrew an invitation, and people whom we unlocked are locked again. To lock again a person whom somebody else
+unlocked restores a lock that was counted before.
 """
 
 from collections.abc import Iterable, Set
@@ -25,8 +26,8 @@ def undoes(operation: Operation, last: Set[bool]) -> bool:
     match operation.kind:
         case Kind.DEACTIVATE_USER:
             return True in last or operation.cause is Cause.DRIFT
-        case Kind.REACTIVATE_USER:
-            return False in last
+        case Kind.REACTIVATE_USER | Kind.CREATE_USER:
+            return gives_access(operation) is True and False in last
         case _:
             return False
 

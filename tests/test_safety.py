@@ -158,6 +158,23 @@ def test_undoing_our_own_lock_of_the_window_counts_for_nothing_and_passes_every_
     assert {hold.limit for hold in result.plan.held} == {"max_deactivations"}
 
 
+def test_a_new_account_for_whom_our_lock_of_the_window_withdrew_the_invitation_counts_for_nothing() -> None:
+    people = [user(n, direct=True) for n in range(1, 101)]
+    withdrawn = [account(p, active=False, locked_by_us=True, gone=True) for p in people[:20]]
+    held = snapshot([*withdrawn, *(account(p) for p in people[20:90])])
+    back = decide(directory(people[:90]), held)
+    locks = earlier(suspended(20), counts=False)  # released by a person, and wrong all the same
+    result = judged(back, locks)
+    assert len(sent(result)) == 20 and not result.plan.held
+    (hold,) = judged(back).plan.held
+    assert hold.limit == "max_creations"
+    # Ten who were never there before are over the limit, and wait without keeping those who come back.
+    result = judged(decide(directory(people), held), locks)
+    assert len(sent(result)) == 20
+    (hold,) = result.plan.held
+    assert (hold.limit, hold.planned, len(hold.operations)) == ("max_creations", 10, 10)
+
+
 def test_unlocks_pass_a_hold_within_their_limit_only() -> None:
     gone = decide(directory([user(n, direct=True) for n in range(1, 51)]), unlocked(20).snapshot)
     result = judged(gone)

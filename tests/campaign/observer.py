@@ -1147,7 +1147,8 @@ class Observer:
         ledger.created.add(account.id)
         ledger.newborn.add(account.id)
         ledger.known.setdefault(account.id, self.tick)
-        self._count("max_creations", {person, account.id}, ("create_user",))
+        free = self._recently({person, account.id}, gave=False)  # the lock had withdrawn an invitation
+        self._count("max_creations", {person, account.id}, ("create_user",), free=free)
         if person in ledger.locked_once:
             self._changed_access({person, account.id}, gave=True)
         if person in self.truth.ever and self.truth.inactive_throughout(person, self.since):

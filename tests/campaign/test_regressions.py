@@ -14,7 +14,7 @@ from tests.campaign import ending as campaign_ending
 from tests.campaign.decisions import put_back
 from tests.campaign.ending import ending
 from tests.campaign.rules import NODES
-from tests.campaign.scenes import SCIM, cycle, group, joined, person, suspend, teams_of
+from tests.campaign.scenes import SCIM, activate, cycle, group, joined, person, suspend, teams_of
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
 
@@ -111,19 +111,32 @@ def test_a_queueing_without_an_answer_takes_no_team_that_somebody_made_by_hand(w
 
 
 def test_what_a_review_let_through_once_counts_when_it_is_done_again(world: World) -> None:
-    people = [person(world, f"p{number}") for number in range(9)]
+    for number in range(9):
+        person(world, f"p{number}")
     cycle(world)
-    world.jumpcloud.suspend(people[0])
+    world.keeper.delete_user(world.keeper.account("p0@example.com").id)
     world.admin_changed()
-    cycle(world)
-    world.jumpcloud.activate(people[0])
-    world.admin_changed()
-    cycle(world)
+    cycle(world, resync=True)
     for number in range(3):
         person(world, f"late{number}")
         cycle(world)
     created = {account.email for account in world.keeper.accounts().values()}
     assert "p0@example.com" in created and "late2@example.com" not in created
+
+
+def test_who_was_locked_as_an_invitation_and_is_back_within_the_window_does_not_count(world: World) -> None:
+    people = [person(world, f"p{number}") for number in range(9)]
+    cycle(world)
+    suspend(world, *people[:2])
+    cycle(world)
+    assert "p0@example.com" not in {account.email for account in world.keeper.accounts().values()}
+    for number in range(2):
+        person(world, f"late{number}")
+        cycle(world)
+    activate(world, *people[:2])
+    cycle(world)
+    created = {account.email for account in world.keeper.accounts().values()}
+    assert created == {f"{name}@example.com" for name in [*(f"p{n}" for n in range(9)), "late0", "late1"]}
 
 
 def suspended(world: World) -> tuple[str, str]:
