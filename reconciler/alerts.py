@@ -305,15 +305,17 @@ def _locked(now: Situation) -> Iterator[Fact]:
         return
     planned = _planned(now, Kind.REACTIVATE_USER)
     unsaid = {n.subject.keeper_id for n in now.plan.notices if n.kind in _UNDECIDED}
+    waiting_for_person = now.plan.held_indices
     locked_and_gone = {n.subject.keeper_id for n in now.plan.notices if n.kind is NoticeKind.LOCKED_IN_KEEPER}
     for account in sorted(now.snapshot.accounts.values(), key=lambda a: (a.email.casefold(), a.keeper_id)):
         if not account.managed or account.active or account.left_at is not None:
             continue
         if account.gone and account.keeper_id not in locked_and_gone:
             continue
-        if account.keeper_id in unsaid or left_outside(now.policy, account):
+        found = number, op = planned.get(account.keeper_id, (-1, None))
+        due = op is not None and (op.sent or number in waiting_for_person)
+        if account.keeper_id in unsaid or (left_outside(now.policy, account) and not due):
             continue
-        found = planned.get(account.keeper_id, (-1, None))
         ours = (account.locked_by_us and not account.others_lock) or found[1] is not None
         kind = AlertKind.LOCKED if ours else AlertKind.LOCKED_BY_OTHERS
         unknown = "not unlocked yet" if ours else "left alone"

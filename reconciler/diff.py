@@ -28,7 +28,7 @@ from reconciler.model import (
     normal,
     typed,
 )
-from reconciler.pilot import entries_for, in_pilot, names_nobody, unmatched
+from reconciler.pilot import entries_for, in_pilot, may_be_unread, misnamed, names_nobody, unmatched
 from reconciler.plan import (
     Cause,
     Change,
@@ -266,19 +266,31 @@ class _Diff(TeamRules):
                 self._unmanaged(account)
 
     def _pilot(self, user: User | None, account: Account | None) -> None:
-        if in_pilot(self.policy, self.directory, user, account):
+        if in_pilot(self.policy, self.directory, user, account, misnamed=self._misnamed):
             self.pilots.add(self.subject(account, user).key if account else user.id if user else "")
+
+    @cached_property
+    def _misnamed(self) -> bool:
+        return misnamed(self.policy, self.directory)
 
     def pilot_entries(self) -> None:
         """Tell of a pilot that names nobody, or of entries that do: a group that was renamed ends the pilot."""
         wrong, subject = unmatched(self.policy, self.directory), Subject("setting", "policy.only")
-        if names_nobody(self.policy, self.directory):
+        if may_be_unread(self.policy, self.directory):
+            self.notice(
+                NoticeKind.OUTSIDE_PILOT,
+                subject,
+                f"{wrong} as far as groups can be read now; whoever was in the pilot through one that can't stays in "
+                "it. If the names in policy.only are right, nothing is to be corrected there",
+            )
+        elif names_nobody(self.policy, self.directory):
             because = f" ({wrong})" if wrong else ""
+            right = "Correct the names in policy.only" if wrong else "Whoever it means is not in scope"
             self.notice(
                 NoticeKind.OUTSIDE_PILOT,
                 subject,
                 f"the pilot names nobody in scope{because}: nothing is sent to Keeper for anybody in scope, but to "
-                "undo a lock of ours. Correct the names in policy.only",
+                f"undo a lock of ours on somebody who was in a pilot. {right}",
             )
         elif wrong:
             self.notice(NoticeKind.OUTSIDE_PILOT, subject, f"{wrong}: correct the names in policy.only")

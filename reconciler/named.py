@@ -6,7 +6,7 @@ from reconciler.addresses import alike_key
 from reconciler.jumpcloud import JumpCloud, PersonAmbiguous
 from reconciler.keeper import Keeper
 from reconciler.model import USER_NAME, Directory
-from reconciler.pilot import names_nobody
+from reconciler.pilot import may_be_unread, names_nobody
 from reconciler.policy import Policy, TeamPolicy
 
 
@@ -43,9 +43,14 @@ def empty_pilot(policy: Policy, directory: Directory) -> str:
     named = [f"the group {name}" for name in sorted(only.groups)] + [
         f"the address {name}" for name in sorted(only.users)
     ]
+    if may_be_unread(policy, directory):
+        return (
+            "policy.only matches nobody in scope as far as JumpCloud's groups can be read; one of them has no usable "
+            f"name. It names {', '.join(named)}. Correct the group in JumpCloud, or its name in the settings"
+        )
     return (
-        f"policy.only matches nobody in scope, so nothing is sent for anybody. It names {', '.join(named)}. Correct "
-        "it, or bind the group to the application; without the key there is no pilot"
+        "policy.only matches nobody in scope, so nothing is sent for anybody in scope. It names "
+        f"{', '.join(named)}. Correct it, or bind the group to the application; without the key there is no pilot"
     )
 
 

@@ -3,11 +3,12 @@
 A person who left the scope is in the pilot if one of its entries named them when they were last in scope, and stands in
 the settings still. So a leaver of the pilot is locked, and another pilot later is not about those of the first. With
 the name of a group its id is kept: a group that is renamed after its member left is the same entry under a new name.
-Nor does a pilot keep our own lock of one of its people who is back in scope outside of it.
+Nor does a pilot keep our own lock of one of its people who is back in scope outside of it. While the settings name a
+pilot that may be another one than was meant, that goes for the people of any pilot.
 """
 
 from reconciler.addresses import alike_key
-from reconciler.model import Account, Directory, User
+from reconciler.model import GROUP_NAMES, GROUPS, Account, Directory, User
 from reconciler.policy import Pilot, Policy
 
 
@@ -51,15 +52,21 @@ def _of_no_group_here(entries: frozenset[str], directory: Directory, user: User)
     return entries - here - {f"id:{group}" for group in directory.groups.keys() - user.groups}
 
 
-def in_pilot(policy: Policy, directory: Directory, user: User | None, account: Account | None) -> bool:
+def in_pilot(
+    policy: Policy, directory: Directory, user: User | None, account: Account | None, *, misnamed: bool = False
+) -> bool:
     """Whether operations on this person are sent: everybody without a pilot, else whoever is in it now, or was when
-    last in scope."""
+    last in scope. `misnamed`: see there."""
     if policy.only is None or entries_for(policy, directory, user):
         return True
     if user is not None and user.belongs and not (_unclear(directory, user) or _locked(account)):
         return False
-    listed = user is not None and alike_key(user.email) in policy.only.users
-    return listed or (account is not None and not left_outside(policy, account))
+    if user is not None and alike_key(user.email) in policy.only.users:
+        return True
+    if account is None:
+        return False
+    back = user is not None and user.belongs and _locked(account)
+    return not left_outside(policy, account) or (misnamed and back and bool(account.pilot))
 
 
 def left_outside(policy: Policy, account: Account) -> bool:
@@ -90,6 +97,13 @@ def unmatched(policy: Policy, directory: Directory) -> str:
     groups, users = _unmatched(policy, directory)
     said = [f"no group in scope is named {name}" for name in sorted(groups)]
     return ", ".join([*said, *(f"nobody in scope has the address {address}" for address in sorted(users))])
+
+
+def may_be_unread(policy: Policy, directory: Directory) -> bool:
+    """Whether a group that can't be read now may be one which the pilot names."""
+    groups, _ = _unmatched(policy, directory)
+    lists = {GROUPS, GROUP_NAMES}.intersection(directory.unread)
+    return bool(groups and (directory.unclear_groups or lists))
 
 
 def _unmatched(policy: Policy, directory: Directory) -> tuple[frozenset[str], frozenset[str]]:

@@ -404,6 +404,14 @@ def test_nobody_outside_our_part_is_told_of(policy: Policy) -> None:
     assert tell(after(held, policy=policy)) == []
 
 
+def test_who_is_unlocked_although_the_pilot_names_somebody_else_is_told_of_as_long_as_that_fails() -> None:
+    held = snapshot([account(ADA, active=False, locked_by_us=True, pilot=frozenset({"group:IT"}))])
+    failed = Result(unlock(1), State.FAILED, "refused", "Keeper refused it")
+    misspelt = Policy(only=Pilot(groups=frozenset({"I T"})))
+    alert = only(tell(after(held, plan=plan(unlock(1)), results=[failed], policy=misspelt)))
+    assert (alert.kind, alert.facts[0].text) == (AlertKind.LOCKED, "Keeper refused it")
+
+
 def test_a_leaver_outside_the_pilot_is_none_of_ours() -> None:
     outside = Policy(only=Pilot(groups=frozenset({"IT"})))
     held = snapshot(

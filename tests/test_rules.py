@@ -508,6 +508,32 @@ def test_a_pilot_that_is_misnamed_for_a_while_forgets_nobody(wrong: Pilot, named
     assert locks(directory([user(1)], PILOTS), elsewhere, IT) == {u.email: False}
 
 
+@pytest.mark.parametrize("only", [Pilot(frozenset({"I T"})), Pilot(frozenset({"I T", "Sales"}))])
+def test_a_pilot_that_is_misnamed_leaves_nobody_locked_who_was_locked_as_one_of_a_pilot(only: Pilot) -> None:
+    u, other = user(1, 9), user(2, 9)
+    read = decide(directory([u, other], PILOTS), snapshot([account(u), account(other)]), IT).snapshot
+    locked = [replace(read.accounts[k], active=False, locked_by_us=True) for k in ("k0001", "k0002")]
+    locked[1] = replace(locked[1], pilot=frozenset())
+    plan = decide(directory([u, other], PILOTS), snapshot(locked), replace(IT, only=only)).plan
+    sent = {op.subject.name: op.sent for op in plan.operations if op.kind is Kind.REACTIVATE_USER}
+    assert sent == {u.email: True, other.email: False}, "never in a pilot"
+    again = decide(directory([u, other], PILOTS), snapshot(locked), SALES).plan
+    assert not any(op.sent for op in again.operations if op.kind is Kind.REACTIVATE_USER), "another pilot"
+
+
+def test_a_pilot_whose_group_can_not_be_read_is_not_called_wrong() -> None:
+    unread = replace(directory([user(1, 9)], [group(8, "Sales")]), unclear_groups=frozenset({jc(9)}))
+    read = decide(directory([user(1, 9)], PILOTS), snapshot([account(user(1))]), IT).snapshot
+    changed = replace(unread, users={jc(1): user(1, 9, given_name="Ada")})
+    plan = decide(changed, read, IT).plan
+    assert [op.sent for op in plan.operations if op.subject.type == "user"] == [True]
+    (notice,) = [n for n in plan.notices if n.subject.type == "setting"]
+    assert notice.message == (
+        "no group in scope is named IT as far as groups can be read now; whoever was in the pilot through one that "
+        "can't stays in it. If the names in policy.only are right, nothing is to be corrected there"
+    )
+
+
 def test_whoever_moved_out_of_the_pilot_is_out_of_it_though_an_entry_is_misspelt() -> None:
     it, sales = group(9, "IT"), group(8, "Sales")
     policy = Policy(only=Pilot(groups=frozenset({"IT", "Typo"})))

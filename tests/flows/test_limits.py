@@ -199,6 +199,39 @@ def test_who_leaves_while_the_pilot_names_nobody_is_locked_once_it_is_right_agai
     assert (found["leaving"], found["outside_pilot"]) == (0, 1)
 
 
+def test_a_misspelt_pilot_keeps_nobody_locked_whom_the_right_one_had_locked(world: World) -> None:
+    *_, ids = filled(world)
+    world.policy |= {"only": '{ groups = ["Sales"] }'}
+    settings(world, **ROOMY)
+    world.run("apply")
+    world.jumpcloud.suspend(ids[0])
+    world.run("apply")
+    assert locked(world) == 1
+    world.policy["only"] = '{ groups = ["Salse"] }'
+    world.write_settings()
+    world.jumpcloud.activate(ids[0])
+    said = " ".join(world.run("apply").stdout.split())
+    assert "but to undo a lock of ours on somebody who was in a pilot. Correct the names in policy.only" in said
+    assert locked(world) == 0
+
+
+def test_a_pilot_whose_group_has_no_usable_name_is_not_called_wrong(world: World) -> None:
+    _, sales, ids = filled(world)
+    world.policy |= {"only": '{ groups = ["Sales"] }'}
+    settings(world, **ROOMY)
+    world.run("apply")
+    world.jumpcloud.oddities.spoil(sales, name="")
+    world.jumpcloud.suspend(ids[0])
+    said = " ".join(world.run("apply").stdout.split())
+    assert locked(world) == 1
+    assert (
+        "the pilot names nobody" not in said and "whoever was in the pilot through one that can't stays in it" in said
+    )
+    world.jumpcloud.activate(ids[0])
+    said = " ".join(world.run("check", expect=1).stderr.split())
+    assert "as far as JumpCloud's groups can be read" in said and "so nothing is sent" not in said
+
+
 @pytest.mark.parametrize("first", ["an empty scope", "a pilot that names nobody"])
 def test_a_first_plan_for_nobody_reviews_nothing(world: World, first: str) -> None:
     world.safety.clear()
