@@ -30,7 +30,7 @@ from reconciler.model import EXTERNAL_ID, USERS, Application, Group, Listing, Sn
 from reconciler.pairs import retied
 from reconciler.person import in_jumpcloud, in_keeper, in_snapshot
 from reconciler.pilot import left_outside
-from reconciler.plan import SCHEDULE, Effect, Kind, Notice, NoticeKind, Operation, Plan, Source, Subject
+from reconciler.plan import SCHEDULE, Effect, Kind, Notice, NoticeKind, Operation, Plan, Source, Subject, Upcoming
 from reconciler.policy import FirstRun, Mode
 from reconciler.reading import Read, Reader, Services, Stopped, as_resync, listing
 from reconciler.report.document import SavedPlan, to_json
@@ -159,8 +159,8 @@ class Look:
 
     `user` and the `groups` in scope are JumpCloud's, `snapshot` is what bears on the person, `key` their name in it.
     What could not be read is in `unread` by service, with the reason; then `user` is not known, or the accounts are as
-    they were when last read. `plan` is None where JumpCloud could not be read, or where there is nobody. `ambiguous`:
-    JumpCloud has several users with the address.
+    they were when last read. `plan` is None where JumpCloud could not be read, or where there is nobody; `upcoming` is
+    what follows once grace ends. `ambiguous`: JumpCloud has several users with the address.
     """
 
     user: User | None
@@ -170,6 +170,7 @@ class Look:
     plan: Plan | None
     unread: Mapping[str, str]
     ambiguous: bool = False
+    upcoming: tuple[Upcoming, ...] = ()
 
 
 def look_back(store: Store, address: str, why: str) -> Look:
@@ -208,15 +209,17 @@ async def look(settings: Settings, services: Services, store: Store, address: st
     except KeeperError as error:
         unread["keeper"] = str(error)
     groups: Mapping[str, Group] = {}
+    upcoming: tuple[Upcoming, ...] = ()
     try:
         if found is not None and "jumpcloud" not in unread:
             read = await Reader(services, *found, snapshot, store.unfinished(), now).around(person, held)
             groups = read.directory.groups
             if held.key:
-                made = (await line.previewed(line.limited(line.decided(read)), read)).plan
+                decision = line.decided(read)
+                made, upcoming = (await line.previewed(line.limited(decision), read)).plan, decision.upcoming
     except JumpCloudError as error:
         unread["jumpcloud"] = str(error)
-    return Look(user, groups, held.there, held.key, made, unread, ambiguous)
+    return Look(user, groups, held.there, held.key, made, unread, ambiguous, upcoming)
 
 
 async def run(
@@ -457,7 +460,7 @@ class _Line:
         if read.focus is None:
             return decision
         kept = {k: a for k, a in read.before.accounts.items() if k not in read.snapshot.accounts}
-        return Decision(decision.plan, replace(read.before, accounts={**kept, **decision.snapshot.accounts}))
+        return replace(decision, snapshot=replace(read.before, accounts={**kept, **decision.snapshot.accounts}))
 
     def limited(self, decision: Decision) -> Judged:
         """The plan with the limits, and with what persons have decided."""

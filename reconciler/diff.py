@@ -134,7 +134,8 @@ def diff(
         notices=tuple(sorted(notices, key=_notice_order)),
         focus=focus,
     )
-    upcoming = () if focus is not None else tuple(one for one in work.upcoming if work.would_send(one.operation))
+    upcoming = tuple(one for one in work.upcoming if work.would_send(one.operation))
+    upcoming = tuple(one for one in upcoming if work.concerns(one.operation.subject.key))
     return Decision(plan, work.learnt(), upcoming, names_nobody(policy, directory))
 
 

@@ -182,7 +182,8 @@ def test_a_first_plan_that_is_sent_tells_what_the_limits_will_hold_later(first_r
 
 
 def test_a_plan_about_one_person_raises_no_alarm() -> None:
-    people = [user(1)]
-    held = snapshot([account(people[0])])
+    people = [user(1), user(2)]
+    held = snapshot([account(person) for person in people])
     decision = decide(directory(people), held, focus=frozenset({people[0].id}))
-    assert decision.upcoming == () and not alarms(told(decision))
+    assert [one.operation.subject.key for one in decision.upcoming] == [people[0].id]
+    assert not alarms(told(decision))

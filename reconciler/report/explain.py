@@ -1,6 +1,6 @@
 """What `explain` shows: all about one person on one page, and the one step that puts it right."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -8,7 +8,7 @@ from reconciler.config import Settings
 from reconciler.cycle import Look
 from reconciler.history import Wanted
 from reconciler.model import Account
-from reconciler.plan import Kind, Plan
+from reconciler.plan import Kind, Plan, Upcoming
 from reconciler.report.journal import entry_document, entry_text
 from reconciler.report.teams import NOT_PLAIN, state_of
 from reconciler.report.terminal import clean, names, spoken, stamp, styled, wrapped
@@ -40,7 +40,7 @@ def document(store: Store, settings: Settings, look: Look, email: str, now: date
         "jumpcloud": _jumpcloud(look) if look.user else None,
         "keeper_read_at": stamp(look.snapshot.read_at),
         "keeper": [_account(look, account, queued) for account in look.snapshot.accounts.values()],
-        "next": _next(look.plan, held) if look.plan else None,
+        "next": _next(look.plan, look.upcoming, held) if look.plan else None,
         "history": {
             "total": past.total,
             "more": past.total - len(past.entries),
@@ -89,7 +89,7 @@ def _account(look: Look, account: Account, queued: Collection[tuple[str, str]]) 
     }
 
 
-def _next(plan: Plan, held: Mapping[str, Any] | None) -> dict[str, Any]:
+def _next(plan: Plan, upcoming: Iterable[Upcoming], held: Mapping[str, Any] | None) -> dict[str, Any]:
     waiting = held["effects"] if held else frozenset()
     return {
         "operations": [
@@ -103,6 +103,15 @@ def _next(plan: Plan, held: Mapping[str, Any] | None) -> dict[str, Any]:
                 "teams": {"add": [team.name for team in op.add], "remove": [team.name for team in op.remove]},
             }
             for op in plan.operations
+        ],
+        "after_grace": [
+            {
+                "at": stamp(one.at),
+                "kind": one.operation.kind.value,
+                "reason": one.operation.reason,
+                "teams": {"remove": [team.name for team in one.operation.remove]},
+            }
+            for one in upcoming
         ],
         "held": holds(plan, held),
         "notices": [{"kind": notice.kind.value, "message": notice.message} for notice in plan.notices],
@@ -189,6 +198,10 @@ def _next_text(found: dict[str, Any]) -> Iterator[str]:
         drift = ", drift in Keeper" if op["cause"] == "drift" else ""
         what = f"{mark}{_VERBS[Kind(op['kind'])]}: {clean(op['reason'])} [rule {op['rule']}{drift}]"
         yield f"{what} ({names(parts, 12)})" if parts else what
+    for later in due["after_grace"]:
+        # Of a lock that grace puts off a notice tells.
+        if lost := [f"−{team}" for team in later["teams"]["remove"]]:  # noqa: RUF001
+            yield f"after {spoken(later['at'])}, when grace ends: {clean(later['reason'])} ({names(lost, 12)})"
     for hold in due["held"]:
         yield f"held: {clean(hold['reason'], 400)} [{clean(hold['limit'], 40)}]"
     for notice in due["notices"]:

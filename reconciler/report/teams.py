@@ -72,6 +72,7 @@ def _team(team: Team, members: Iterable[tuple[Account, Membership]], waits: appr
         "jumpcloud_id": team.jumpcloud_id or None,
         "keeper_id": team.keeper_id,
         "managed": team.managed,
+        "left_scope_at": stamp(team.left_at),
         "waiting_since": stamp(team.queued_at) if waits and waits.queued else None,
         "approval": _approval(waits) if team.managed else None,
         "members": [
@@ -160,6 +161,10 @@ def _one(team: dict[str, Any], width: int) -> Iterator[str]:
         asked = f"was asked for on {spoken(team['waiting_since'])}" if team["waiting_since"] else "was asked for"
         how = "queued in Keeper" if team["approval"] == "queued" else "approval not visible"
         yield from wrapped(f"the team {asked}, {how}", width, "  ")
+    if team["left_scope_at"]:
+        yield from wrapped(
+            f"its group is not in the application's scope since {spoken(team['left_scope_at'])}", width, "  "
+        )
     if not team["members"]:
         yield "  nobody"
     for state, words in {**NOT_PLAIN, "member": "listed by Keeper as members"}.items():

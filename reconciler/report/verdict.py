@@ -228,6 +228,15 @@ def _as_it_is(settings: Settings, look: Look, plan: Plan) -> Verdict:
             f"In line, but changed in Keeper by hand: {drifted}.",
             "If that is wrong, change it back in Keeper's Admin Console.",
         )
+    leaving = [team.name for one in look.upcoming for team in one.operation.remove]
+    if leaving:
+        first = min(one.at for one in look.upcoming)
+        return Verdict(
+            "in_grace",
+            f"In line, but after {spoken(stamp(first))} they are taken out of {names(sorted(leaving), 5)}, whose group "
+            "is no longer bound to the application.",
+            "To stop it, bind the group to the application again in JumpCloud.",
+        )
     mine = [
         member
         for found in waiting(look.snapshot, settings.policy().teams)

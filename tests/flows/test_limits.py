@@ -113,6 +113,14 @@ def test_the_team_of_an_unbound_group_keeps_its_members_until_grace_ends(world: 
     notice = next(n for n in planned(world)["notices"] if n["kind"] == "in_grace")
     assert (notice["subject"]["type"], notice["subject"]["name"]) == ("team", "Sales")
     assert "1 person is taken out of the team" in notice["message"]
+    page = " ".join(world.run("explain", "p0@example.com").stdout.split())
+    assert "UTC they are taken out of Sales, whose group is no longer bound to the application" in page
+    assert "when grace ends: Sales is no longer bound to the application (−Sales)" in page
+    found = json.loads(world.run("explain", "p0@example.com", "--json").stdout)
+    assert (found["verdict"]["kind"], found["next"]["operations"]) == ("in_grace", [])
+    assert [later["teams"]["remove"] for later in found["next"]["after_grace"]] == [["Sales"]]
+    assert json.loads(world.run("explain", "p1@example.com", "--json").stdout)["next"]["after_grace"] == []
+    assert "its group is not in the application's scope since" in " ".join(world.run("teams").stdout.split())
     world.policy = {"grace": '"0s"'}
     settings(world)
     (operation,) = planned(world)["operations"]
