@@ -630,6 +630,8 @@ class _Diff(TeamRules):
         if access and not account.active:
             kind, rule, drift = Kind.REACTIVATE_USER, Rule.RETURNED, False
             reason = f"back in scope {self._path(user)}"
+            if not account.locked_by_us:
+                reason = f"in scope {self._path(user)}, and locked in Keeper by somebody else (policy.reactivate)"
             if asked:
                 rule, reason = Rule.UNLOCK_ASKED, "a person asked for the account to be unlocked"
             changes = (Change("active", "false", "true"), *changes)

@@ -98,7 +98,9 @@ def test_back_in_scope_is_reactivated_with_what_was_missed_only_if_the_lock_is_o
     theirs = snapshot([account(u, active=False)], [team(g)])
     assert notices(decide(directory([u], [g]), theirs)) == [NoticeKind.LOCKED_IN_KEEPER]
     assert kinds(decide(directory([u], [g]), theirs)) == []
-    assert kinds(decide(directory([u], [g]), theirs, Policy(reactivate=Reactivate.ANY))) == [Kind.REACTIVATE_USER]
+    (unlock,) = decide(directory([u], [g]), theirs, Policy(reactivate=Reactivate.ANY)).plan.operations
+    assert unlock.kind is Kind.REACTIVATE_USER
+    assert unlock.reason == "in scope through Group 9, and locked in Keeper by somebody else (policy.reactivate)"
     assert kinds(decide(directory([u], [g]), theirs, unlock=frozenset({u.id}))) == [Kind.REACTIVATE_USER]
 
 
