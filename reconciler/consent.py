@@ -56,9 +56,12 @@ def drop_what_is_not_due(store: Store, due: frozenset[Effect], tells: Callable[[
 
 
 def prolong(store: Store, decisions: Collection[str], now: datetime) -> None:
-    """Give the releases of which a cycle has sent a part four more hours for the rest."""
-    for request in store.open_requests(now, "release"):
-        if f"release:{request.id}" in decisions:
+    """Give the releases of which a cycle has sent a part four more hours for the rest, also where one ran out
+    meanwhile."""
+    for decision in decisions:
+        kind, _, number = decision.partition(":")
+        request = store.request(number) if kind == "release" else None
+        if request is not None and request.state == "open":
             store.prolong(request.id, now + RELEASE_LASTS)
 
 

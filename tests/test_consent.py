@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.consent import RELEASE_LASTS, agree, drop_what_is_not_due, given, window
+from reconciler.consent import RELEASE_LASTS, agree, drop_what_is_not_due, given, prolong, window
 from reconciler.plan import Effect, Kind, Operation, Plan, Rule, Scope
 from reconciler.policy import Limit, Limits, TeamPolicy
 from reconciler.rows import State
@@ -197,6 +197,19 @@ def test_what_is_done_is_used_up_and_what_failed_is_not(store: Store) -> None:
     was(store, State.DONE, LOCK, number)
     was(store, State.FAILED, OTHER, number)
     assert consent(store).releases == (Release(number, OTHER.effects()),)
+
+
+def test_a_release_of_which_a_cycle_has_sent_a_part_outlasts_that_cycle(store: Store) -> None:
+    """It ran out while the cycle was sending, and the rest was put off for time."""
+    number = release(store, LOCK, OTHER)
+    store.begin_durations(AGO, None)
+    was(store, State.DONE, LOCK, number)
+    late = AGO + RELEASE_LASTS + timedelta(minutes=4)
+    prolong(store, {number, "", "allow:1"}, late)
+    assert given(store, [], "", late + timedelta(minutes=1), AGO).releases == (Release(number, OTHER.effects()),)
+    store.close_request(number.removeprefix("release:"), "done", late)
+    prolong(store, {number}, late + timedelta(hours=1))
+    assert store.decisions("release", AGO)[0].until == late + RELEASE_LASTS
 
 
 def test_what_a_crash_left_undone_is_still_released_but_for_a_team_that_may_be_queued(store: Store) -> None:
