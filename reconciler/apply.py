@@ -167,7 +167,7 @@ class _Run:
         self.progress = progress
         self.stopping = stopping
         self.applied = Applied()
-        self.began = asyncio.get_running_loop().time()
+        self.began = Stamp.now(client.clock)
         self.listed = snapshot.accounts
         self.listed_teams = snapshot.teams
         self.refused_births = snapshot.refused_births
@@ -275,8 +275,8 @@ class _Run:
                 finding = await self.confirmation.of(op)
                 if reason := self._reason_to_wait(number, op):
                     self._record(number, Result(op, State.PUT_OFF, "put_off", reason))
-                elif outcome := self._overtaken(concerned):
-                    # The subject was held, but nobody holds an address.
+                elif outcome := self._overtaken(concerned) or self._too_late_for(op):
+                    # The subject was held, but nobody holds an address; and the machine may have slept meanwhile.
                     self._record(number, Result(op, State.PUT_OFF, *outcome))
                 elif (sent := self._begun(number, op, finding)) is not None:
                     self.marks |= dict.fromkeys(concerned, self.journal.hands.changed(concerned))
@@ -296,7 +296,7 @@ class _Run:
     def _too_late_for(self, op: Operation) -> tuple[str, str] | None:
         """The outcome, and words for it, of an operation for which this run has no time left."""
         gives = op.kind not in _TAKING and (op.kind is not Kind.UPDATE_USER or not op.remove)
-        if gives and asyncio.get_running_loop().time() - self.began > TIME_BOX:
+        if gives and self.began.age(self.client.clock) > TIME_BOX:
             return TIME, "the run has lasted long enough; the next one follows at once and goes on"
         return None
 

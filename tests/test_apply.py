@@ -13,6 +13,7 @@ from reconciler.addresses import alike_key
 from reconciler.apply import Applied, apply
 from reconciler.confirm import Confirmation, Finding
 from reconciler.model import KeeperUser, Snapshot
+from reconciler.pace import Clock
 from reconciler.plan import Change, Kind, NoticeKind, Operation
 from reconciler.rows import State
 from reconciler.store import Store
@@ -593,6 +594,41 @@ def test_nothing_that_gives_is_begun_once_the_time_is_up_and_locks_go_on(
     done = applied(store, node(), LOCKS[0], op(Kind.CREATE_USER, user(7)), team_op(Kind.QUEUE_TEAM, group(8)))
     assert sorted(result.outcome for result in done.results.values()) == ["done", "time", "time"]
     assert done.unfinished
+
+
+@pytest.mark.parametrize("clock", ["boot time", "wall clock"])
+def test_a_machine_that_slept_for_a_night_begins_nothing_more_that_gives(store: Store, clock: str) -> None:
+    """What the plan was made from is too old, though the process has hardly run meanwhile. A lock is confirmed anew."""
+    passed = {"boot time": 0.0, "wall clock": 0.0}
+    time = Clock(boottime=lambda: passed["boot time"], wall=lambda: passed["wall clock"])
+
+    class There(Keeper):
+        @property
+        def clock(self) -> Clock:
+            return time
+
+    class Asleep(Sure):
+        async def of(self, op: Operation) -> Finding:
+            if op.subject.name == "u7@example.com":
+                passed[clock] += 8 * 3600
+            return await super().of(op)
+
+    keeper, confirmation = There([shown(account(ADA))], [shown_team(ENG)]), Asleep()
+    confirmation.clock = time
+    operations = [op(Kind.CREATE_USER, user(7)), op(Kind.CREATE_USER, user(8)), team_op(Kind.QUEUE_TEAM, group(8))]
+    operations.append(op(Kind.UPDATE_USER, ADA, remove=(ref(ENG),)))
+    store.save(PEOPLE, store.snapshot())
+    for kind in Kind:
+        store.open_kind(kind, NOW)
+    ids = store.write_ahead(store.begin_run("cycle", NOW, by="root", reason=""), operations, {}, NOW)
+    numbered = list(zip(ids, operations, strict=True))
+    done = asyncio.run(_apply(numbered, PEOPLE, keeper, store, None, confirmation=confirmation))
+    assert {r.operation.subject.name: r.outcome for r in done.results.values()} == {
+        "Group 8": "done",
+        "u7@example.com": "time",
+        "u8@example.com": "time",
+        ADA.email: "done",
+    }
 
 
 def test_the_unconfirmed_part_gets_a_row_of_its_own_and_the_rest_goes(store: Store) -> None:
