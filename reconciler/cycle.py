@@ -283,12 +283,13 @@ async def run(
 async def leavers(settings: Settings, services: Services, store: Store, now: datetime) -> Order | None:
     """Look for suspended people who are still active in Keeper; writes nothing but the end of a hold.
 
-    Returns the order of the partial cycle that locks them. None where there are none, where nothing may be sent, or
-    where all of them wait as they did when the lane ran last, for a while. Raises JumpCloudError and what the store
-    raises.
+    `now` is the time by this machine's clock. Returns the order of the partial cycle that locks them. None where there
+    are none, where nothing may be sent, or where all of them wait as they did when the lane ran last, for a while.
+    Raises JumpCloudError and what the store raises.
     """
     if settings.policy().mode is not Mode.ENFORCE or not store.reviewed() or store.pause() is not None:
         return None
+    time = Timekeeper(store, lambda: now)
     active = store.active_ids()
     with pace.urgent():
         found = active & await services.jumpcloud.suspended(active, store.suspended_ids())
@@ -297,10 +298,10 @@ async def leavers(settings: Settings, services: Services, store: Store, now: dat
         spared = (a for a in store.active_accounts(found) if left_outside(policy, a) or protection(policy, None, a))
         found -= {account.jumpcloud_id for account in spared}
         if not found:
-            _end_hold(store, now)
+            _end_hold(store, time.now)
             return None
         order = Order(leavers=found, by=SCHEDULE, reason="suspended in JumpCloud")
-        line = _Line(settings, services, store, order, Timekeeper(store, lambda: now), None)
+        line = _Line(settings, services, store, order, time, None)
         _, decision = await line.considered(await line.found())
     plan = line.limited(decision).plan
     if any(op.sent for op in plan.operations) or _hold_of(plan) != (store.meta(LANE_HOLD) or ""):
@@ -308,7 +309,7 @@ async def leavers(settings: Settings, services: Services, store: Store, now: dat
     if not plan.held:
         return None
     run = store.held_run(plan.id)
-    return order if run is None or now - run.started_at > HOLD_AGAIN else None
+    return order if run is None or time.now - run.started_at > HOLD_AGAIN else None
 
 
 def _end_hold(store: Store, now: datetime) -> None:

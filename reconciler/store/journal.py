@@ -149,7 +149,7 @@ class Journal(Snapshots):
             if not held or plan_id is None:
                 return next(iter(held), None)
             if now := [run for run in held if run.plan_id == plan_id]:
-                return now[0]
+                return now[-1]
             older = f"{sql} AND kind <> '{PERSON}' AND held > 0 AND document IS NOT NULL AND plan_id = ?"
             return next(map(run_of, rows(connection, f"{older} ORDER BY id DESC LIMIT 1", plan_id)), None)
 

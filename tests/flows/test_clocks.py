@@ -64,6 +64,23 @@ class Office:
 
         return asyncio.run(go())
 
+    def lane(self, *, later: timedelta = MINUTE) -> cycle.Outcome | None:
+        """One look of the leaver lane, so much later, with what it orders; the clock stays as wrong as it is."""
+        self.true += later
+        settings = load(self.world.folder / "config.toml")
+
+        async def go() -> cycle.Outcome | None:
+            async with services(settings) as both:
+                with Store.open(settings.state_path(), write=True) as store:
+                    telling = self._telling(both)
+                    order = await cycle.leavers(settings, telling, store, self.machine())
+                    where = orders.Setting(
+                        settings, telling, store, self.machine, asyncio.Event(), After(store), width=100
+                    )
+                    return None if order is None else await orders.run(order, where)
+
+        return asyncio.run(go())
+
     def _telling(self, both: Services) -> Services:
         true = ServiceTime(lambda: -self.wrong.total_seconds())
         jumpcloud = true if self.tell != "none" else ServiceTime()
@@ -450,6 +467,27 @@ def test_a_machine_whose_clock_is_wrong_is_told_as_long_as_it_is(office: Office)
         [words] = clock_notices(office.run(wrong=YEAR))
         assert words.startswith("this machine's clock is 365 days ahead of the clocks of JumpCloud and Keeper")
     assert clock_notices(office.run()) == []
+
+
+# -- the leaver lane --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrong", [NONE, 9 * HOUR, -9 * HOUR])
+def test_the_lane_goes_by_the_corrected_time(office: Office, wrong: timedelta) -> None:
+    """What it holds is judged anew after a quarter of an hour, neither each minute nor never, and its end is dated
+    rightly."""
+    office.world.safety |= {"max_deactivations": "0", "always_allow": "0"}
+    office.world.write_settings()
+    _groups, people = at_work(office)
+    office.world.jumpcloud.suspend(people[0])
+    office.run(wrong=wrong)
+    looks = [office.lane(later=later) is not None for later in (MINUTE, MINUTE, MINUTE, 20 * MINUTE, MINUTE)]
+    assert looks == [True, False, False, True, False]
+    office.world.jumpcloud.activate(people[0])
+    assert office.lane() is None
+    with office.store() as store:
+        [end] = store.runs(1)
+    assert (end.result, end.started_at) == ("nothing", office.true)
 
 
 # -- through the command line -----------------------------------------------------------------------------------------
