@@ -140,7 +140,8 @@ class Timekeeper:
         offsets = {"JumpCloud": await services.jumpcloud_time.learn(), "Keeper": services.keeper_time.offset()}
         first = offsets["JumpCloud"]
         back = self._known.at is not None and self._machine() < self._known.at - APART
-        if offsets["Keeper"] is None and (back if first is None else abs(first) > APART.total_seconds()):
+        in_doubt = back or bool(self._known.found)
+        if offsets["Keeper"] is None and (in_doubt if first is None else abs(first) > APART.total_seconds()):
             try:
                 offsets["Keeper"] = await services.keeper_time.learn()
             except KeeperError as error:

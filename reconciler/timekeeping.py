@@ -28,7 +28,8 @@ class Known:
 
     `offset` is added to this machine's clock. `at` is the time of the newest run whose clock was certain, `before` that
     of the one before it. `back_at` is this machine's time when it was first seen to have gone back without another
-    clock as a witness. `certain`: whether the last run's clock was.
+    clock as a witness. `certain`: whether the last run's clock was. `found` is the offset of the newest run whose clock
+    was certain: a wrong clock stays wrong while the services do not tell the time.
     """
 
     offset: timedelta = _NONE
@@ -36,6 +37,7 @@ class Known:
     before: datetime | None = None
     back_at: datetime | None = None
     certain: bool = True
+    found: timedelta = _NONE
 
     def prunes_by(self, at: datetime) -> datetime | None:
         """The time by which old records may be deleted at this time; None where nothing may be deleted.
@@ -100,7 +102,7 @@ def judge(machine: datetime, services: Mapping[str, float], known: Known) -> Now
 def following(known: Known, now: Now) -> Known:
     """The findings to keep after a run at this time."""
     if now.certain:
-        return Known(now.offset, now.at, min(known.at, now.at) if known.at else None)
+        return Known(now.offset, now.at, min(known.at, now.at) if known.at else None, found=now.offset)
     offset = now.offset if now.back_at is None else _NONE
     return replace(known, offset=offset, back_at=now.back_at, certain=False)
 
@@ -122,6 +124,8 @@ def _alone(machine: datetime, known: Known) -> Now:
     Where it is not before the run before the last, that one's clock alone was ahead. Else either the last runs' was, or
     this one is behind. The next run shows which: by then it has gone on from here, or is back where it was.
     """
+    if known.found and known.at is not None and machine + known.found >= known.at - APART:
+        return _found_wrong(machine, known.at, known.found)
     if known.at is None or machine >= known.at - APART:
         return Now(machine, _NONE, True, machine, machine)
     if known.before is not None and machine >= known.before - STEADY:
@@ -133,6 +137,22 @@ def _alone(machine: datetime, known: Known) -> Now:
         f"the time. {_STOPPED} until the next run shows which is right. Look at the clock of this machine (timedatectl)"
     )
     return Now(known.at, known.at - machine, False, machine, None, problem, machine)
+
+
+def _found_wrong(machine: datetime, last: datetime, offset: timedelta) -> Now:
+    """The time without any service's clock, on a machine whose clock was wrong when they told it last.
+
+    Unless it shows a time before the last run, it may have been set right since.
+    """
+    likely = machine + offset
+    way = "behind" if offset > _NONE else "ahead of"
+    was = f"this machine's clock was {spoken(offset)} {way} the services' clocks when both told the time last"
+    if machine < last - APART:
+        problem = f"{was}. All times are corrected by that. Set the clock of this machine right (timedatectl)"
+        return Now(likely, offset, True, likely, likely, problem)
+    problem = f"{was}, and now neither does. {_STOPPED} until they do. Look at the clock of this machine (timedatectl)"
+    latest = max(likely, machine)
+    return Now(latest, latest - machine, False, min(likely, machine), None, problem)
 
 
 def _contradicted(machine: datetime, name: str, offset: timedelta, known: Known) -> Now:
@@ -170,6 +190,7 @@ def to_json(known: Known) -> str:
             "before": text(known.before),
             "back_at": text(known.back_at),
             "certain": known.certain,
+            "found": known.found.total_seconds(),
         }
     )
 
@@ -192,6 +213,7 @@ def from_json(text: str | None) -> Known:
             time(found.get("before")),
             time(found.get("back_at")),
             found.get("certain", True) is True,
+            timedelta(seconds=float(found.get("found", 0))),
         )
     except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
         return Known()

@@ -87,6 +87,38 @@ def test_a_clock_that_was_behind_for_one_run_and_is_right_again_has_changed_noth
     assert following(after, right).before == LAST.at
 
 
+@pytest.mark.parametrize("wrong", [-YEAR, -9 * HOUR])
+def test_a_clock_that_was_found_behind_is_corrected_while_neither_service_tells_the_time(wrong: timedelta) -> None:
+    known = following(LAST, judge(NOW + wrong, clocks(*[-wrong.total_seconds()] * 2), LAST))
+    for minutes in (5, 10, 15):
+        found = judge(NOW + wrong + minutes * MINUTE, {}, known)
+        assert (found.at, found.certain, found.correct_to) == (NOW + minutes * MINUTE, True, found.at)
+        assert "behind" in found.problem
+        known = following(known, found)
+
+
+@pytest.mark.parametrize("wrong", [YEAR, 9 * HOUR])
+def test_a_clock_that_was_found_ahead_is_in_doubt_while_neither_service_tells_the_time(wrong: timedelta) -> None:
+    """It may have been set right since then, at most so long ago: only the services can tell."""
+    known = following(LAST, judge(NOW + wrong, clocks(*[-wrong.total_seconds()] * 2), LAST))
+    for services in ({}, clocks(-wrong.total_seconds()), {}):  # one clock alone decides nothing either
+        found = judge(NOW + wrong + 5 * MINUTE, services, known)
+        assert (found.certain, found.correct_to) == (False, None)
+        assert found.at == NOW + wrong + 5 * MINUTE
+        assert found.earliest <= NOW + 5 * MINUTE
+        known = following(known, found)
+    assert judge(NOW + 5 * MINUTE, {}, known).certain  # set right since
+    right = judge(NOW + wrong + 5 * MINUTE, clocks(0.5, 0.5), known)
+    assert right.certain
+    assert not following(known, right).found
+
+
+def test_a_clock_that_was_found_behind_may_be_right_after_as_long() -> None:
+    known = following(LAST, judge(NOW - HOUR, clocks(3600, 3600), LAST))
+    found = judge(NOW + 5 * HOUR, {}, known)
+    assert (found.at, found.earliest, found.certain) == (NOW + 6 * HOUR, NOW + 5 * HOUR, False)
+
+
 def test_the_first_run_after_a_jump_forward_prunes_by_the_time_of_the_run_before_it() -> None:
     jumped = following(LAST, judge(NOW + YEAR, {}, LAST))
     assert jumped.prunes_by(NOW + YEAR) == LAST.at
@@ -110,7 +142,7 @@ def test_commands_estimate_the_time(machine: object, offset: timedelta, expected
 
 
 def test_what_the_last_run_found_arrives_and_what_can_t_be_read_is_nothing() -> None:
-    known = Known(-YEAR, NOW, NOW - MINUTE, NOW - DAY, certain=False)
+    known = Known(-YEAR, NOW, NOW - MINUTE, NOW - DAY, certain=False, found=-YEAR)
     assert from_json(to_json(known)) == known
     for text in (None, "", "[]", "null", "{", '{"at": "2026-01-01"}', '{"offset": 1e300}', '{"at": 7}'):
         assert from_json(text) == Known()

@@ -441,6 +441,33 @@ def test_between_two_clocks_nothing_ends_and_that_is_told(office: Office, wrong:
     assert [office.active(one) for one in people[:3]].count(True) <= 1
 
 
+@pytest.mark.parametrize("wrong", [-9 * HOUR, 9 * HOUR, -YEAR, YEAR])
+def test_a_clock_that_was_found_wrong_is_not_believed_once_the_services_fall_silent(
+    office: Office, wrong: timedelta
+) -> None:
+    """A proxy that strips `Date`, or replies that take too unevenly long: then neither service tells the time."""
+    office.world.safety |= {"max_deactivations": "1", "always_allow": "0"}
+    office.world.write_settings()
+    groups, people = at_work(office)
+    office.world.jumpcloud.suspend(people[1])
+    office.run(wrong=wrong)
+    leaves(office, groups[0], people[0])
+    office.run(wrong=wrong)
+    gone = office.true
+    office.world.jumpcloud.suspend(people[3])
+    office.tell = "none"
+    for _ in range(2):
+        office.run(wrong=wrong)
+    assert office.active(people[3])  # nothing has left the window of the limit
+    office.tell = "both"
+    office.run(wrong=wrong)
+    assert [office.active(one) for one in people[:4]] == [True, False, True, True]
+    with office.store() as store:
+        [left_at] = [a.left_at for a in store.snapshot().accounts.values() if a.jumpcloud_id == people[0]]
+    assert left_at == gone
+    assert in_future(office) == []
+
+
 # -- what is told, and to whom ----------------------------------------------------------------------------------------
 
 
