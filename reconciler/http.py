@@ -275,6 +275,12 @@ class Http:
         return began, outcome
 
     async def _send(self, loan: Loan, wanted: "_Wanted") -> Reply | Failure:
+        async def trace(event: str, told: Mapping[str, Any]) -> None:
+            await loan.trace(event, told)
+            # The machine may have slept while it connected: the request must not leave it after a night.
+            if event.endswith(".send_request_headers.started") and wanted.time_left() < 0:
+                raise NoTurn
+
         # Without the client, which would merge its own of everything into each request, and complete: what httpx adds
         # to a `content` takes it longer than all the rest.
         request = httpx.Request(
@@ -282,7 +288,7 @@ class Http:
             wanted.url,
             headers=wanted.headers,
             stream=httpx.ByteStream(wanted.content),
-            extensions={"trace": loan.trace, "timeout": self._timeout},
+            extensions={"trace": trace, "timeout": self._timeout},
         )
         if not await self._authorise(request):
             return _BAD_CREDENTIALS
@@ -349,7 +355,7 @@ class Http:
             return Failure(Unreachable, f"{problem} within {self._limits.connect:g} s", advice)
         for cause in _causes(error):
             if isinstance(cause, ssl.SSLCertVerificationError):
-                return _untrusted(self._host, cause.verify_message)
+                return _untrusted(self._host, cause)
             if isinstance(cause, ssl.SSLError):
                 return Failure(Unreachable, f"no TLS connection to {peer} ({cause.reason or 'cut'})", advice)
             if isinstance(cause, socket.gaierror):
@@ -418,6 +424,10 @@ class Http:
             problem = "the proxy named in the environment cannot be used"
         advice = "Check HTTPS_PROXY and ALL_PROXY: an address such as http://proxy.example:3128."
         raise Unreachable(Call(self.service, "", ""), problem, advice)
+
+
+_OUT_OF_TIME = (9, 10)
+"""The codes of OpenSSL for a certificate that is not valid yet, or not any more (X509_STORE_CTX_get_error(3))."""
 
 
 @functools.lru_cache(maxsize=128)
@@ -544,12 +554,14 @@ def _proxy_failure(error: httpx.ProxyError) -> Failure:
     )
 
 
-def _untrusted(host: str, reason: str) -> Failure:
+def _untrusted(host: str, error: ssl.SSLCertVerificationError) -> Failure:
+    advice = "If a proxy of your own inspects TLS, name the file with its authority (PEM) in SSL_CERT_FILE; otherwise "
+    if getattr(error, "verify_code", 0) in _OUT_OF_TIME:
+        advice = "Look at the clock of this machine (timedatectl). If that is right, the certificate is not: "
     return Failure(
         Unreachable,
-        f"the TLS certificate of {host} is not trusted ({reason})",
-        "If a proxy of your own inspects TLS, name the file with its authority (PEM) in SSL_CERT_FILE; "
-        "otherwise somebody may be listening: do not go on.",
+        f"the TLS certificate of {host} is not trusted ({error.verify_message})",
+        f"{advice}somebody may be listening: do not go on.",
         again=False,
     )
 

@@ -18,6 +18,7 @@ import respx
 from loguru import logger
 
 from reconciler import http
+from reconciler.evidence_age import Stamp, last_moment
 from reconciler.http import (
     BadReply,
     Call,
@@ -29,6 +30,7 @@ from reconciler.http import (
     Redirected,
     Reply,
     Throttled,
+    TooLate,
     Unanswered,
     Unreachable,
 )
@@ -769,6 +771,51 @@ def test_a_certificate_is_trusted_by_the_environment_only(
         assert first.attempts == 1
         assert "not trusted" in str(first)
         assert "SSL_CERT_FILE" in str(first)
+
+
+@pytest.mark.parametrize(("code", "reason"), [(9, "certificate is not yet valid"), (10, "certificate has expired")])
+def test_a_certificate_out_of_its_time_leads_to_the_clock_of_this_machine(code: int, reason: str) -> None:
+    trouble, cause = httpx.ConnectError("x"), ssl.SSLCertVerificationError("x")
+    cause.verify_code, cause.verify_message = code, reason
+    trouble.__cause__ = cause
+    error = failure(Service(trouble), Time())
+    assert type(error) is Unreachable
+    assert f"service.example is not trusted ({reason})" in str(error)
+    assert "Look at the clock of this machine" in str(error)
+
+
+def test_nothing_old_is_sent_by_a_machine_that_slept_while_it_connected(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network goes before the machine sleeps, and comes back after it: a connection is what survives the night."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, certificate.with_name("key.pem"))
+    time = Time()
+    served: list[bool] = []
+
+    def sleep(*_: object) -> None:
+        time.now += 8 * 3600
+
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.append(True)
+        writer.write(OK)
+
+    async def run() -> None:
+        async with (
+            serving(serve, tls=tls) as url,
+            client(Service(answer(500)), time, base_url=url, transport=None) as http,
+        ):
+            tls.sni_callback = sleep
+            with last_moment(Stamp.now(time.clock)), pytest.raises(TooLate):
+                await http.request("PATCH", "/x", repeatable=True)
+            assert not served
+            tls.sni_callback = None
+            with last_moment(Stamp.now(time.clock)):
+                await http.request("PATCH", "/x", repeatable=True)
+            assert served == [True]
+
+    asyncio.run(run())
 
 
 def test_unusable_certificates_in_the_environment_are_said_clearly(
