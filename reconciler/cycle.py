@@ -469,7 +469,8 @@ class _Line:
         length = settings.limits().window
         since = self.time.window(length)
         past = consent.window(self.store, since, length, self.time.certainly(length))
-        given = consent.given(self.store, past, order.person, self.now, since)
+        # The read may have taken hours, if the process was stopped meanwhile: what ran out by now counts no more.
+        given = consent.given(self.store, past, order.person, self.time.clock(), since)
         limits, teams = settings.limits(), settings.policy().teams
         judged = judge(decision.plan, decision.snapshot, past, limits, teams, given)
         judged = foresee(judged, decision.upcoming, decision.snapshot, past, limits, teams, given)
@@ -503,7 +504,9 @@ class _Line:
 
     def _agree(self, plan_id: str, effects: Collection[Effect], why: str) -> None:
         order = self.order
-        consent.agree_once(self.store, plan_id, effects, by=order.by, at=self.now, reason=order.reason or why)
+        # A person may have looked at the plan for hours.
+        at = self.time.clock()
+        consent.agree_once(self.store, plan_id, effects, by=order.by, at=at, reason=order.reason or why)
 
     def _is_review(self, plan: Plan, decision: Decision) -> bool:
         """Whether this cycle, once it is through, was the review of the first plan for this node.

@@ -10,15 +10,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from loguru import logger
 
-from reconciler import confirm, cycle, orders
+from reconciler import confirm, consent, cycle, orders
 from reconciler.after import After
 from reconciler.clocks import ServiceTime
 from reconciler.config import load
-from reconciler.plan import Kind, NoticeKind, Operation
+from reconciler.jumpcloud import JumpCloud
+from reconciler.plan import Kind, NoticeKind, Operation, Plan
 from reconciler.reading import Services
 from reconciler.simulator.faults import status
 from reconciler.store import Store
@@ -314,10 +316,8 @@ def test_a_release_given_while_the_clock_was_ahead_counts(office: Office) -> Non
     _groups, people = at_work(office)
     office.world.jumpcloud.suspend(people[0])
     held = office.run()
-    from reconciler.consent import agree
-
     with office.store(write=True) as store:
-        agree(store, held.plan.id, held.plan.effects, by="root", at=office.true + YEAR, reason="")
+        consent.agree(store, held.plan.id, held.plan.effects, by="root", at=office.true + YEAR, reason="")
     office.run()
     assert not office.active(people[0])
 
@@ -406,6 +406,50 @@ def test_a_clock_that_is_put_back_in_a_run_empties_no_journal(office: Office, mo
     with office.store() as store:
         kinds = [row.operation.kind for row in store.journal(office.true - YEAR)]
     assert Kind.DEACTIVATE_USER in kinds
+
+
+# -- a run that lasts -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("decision", ["release", "allow"])
+def test_a_decision_that_ends_while_the_process_is_stopped_counts_no_more(
+    office: Office, decision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office.world.safety |= {"max_deactivations": "0", "always_allow": "0"}
+    office.world.write_settings()
+    _groups, people = at_work(office)
+    office.world.jumpcloud.suspend(people[0])
+    plan = office.run().plan
+    with office.store(write=True) as store:
+        if decision == "release":
+            consent.agree(store, plan.id, plan.effects, by="root", at=office.true, reason="")
+        else:
+            store.add_request("allow", {"deactivations": 4}, "root", office.true, "lay-off", lasts=4 * HOUR)
+    read = JumpCloud.read_scope
+
+    async def stopped(self: JumpCloud, *more: Any) -> object:
+        office.true += 12 * HOUR
+        return await read(self, *more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JumpCloud, "read_scope", stopped)
+        outcome = office.run()
+    assert [held.limit for held in outcome.plan.held] == ["max_deactivations"]
+    assert office.active(people[0])
+
+
+def test_a_first_plan_that_a_person_looked_at_for_a_night_goes_once_it_is_agreed_to(office: Office) -> None:
+    office.world.safety["first_run"] = '"review"'
+    office.world.write_settings()
+    _groups, people = fill(office.world, 4)
+
+    def agrees(_: Plan) -> bool:
+        office.true += 12 * HOUR
+        return True
+
+    outcome = office.run(cycle.Order(reviewed=agrees, by="root"))
+    assert (outcome.result, outcome.plan.held) == ("done", ())
+    assert all(office.active(one) for one in people)
 
 
 # -- two clocks that contradict each other ----------------------------------------------------------------------------
