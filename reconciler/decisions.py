@@ -42,7 +42,14 @@ def adopt(
     }
     decided = replace(before, accounts={**before.accounts, **accounts})
     _keep(store, decided, before, "adopt", {"accounts": sorted(accounts), "email": email or ""}, now, by, reason)
-    return f"{len(accounts)} Keeper users will be taken over with the next plan."
+    words = f"{len(accounts)} Keeper users will be taken over with the next plan"
+    owners = sorted(account.jumpcloud_id for account in found if account.managed and account.jumpcloud_id)
+    if not owners:
+        return f"{words}."
+    return (
+        f"{words}, if another user in scope has this address by then and the JumpCloud user {owners[0]}, for whom it "
+        "is managed already, has left; else nothing changes."
+    )
 
 
 def _adopt_by_birth(

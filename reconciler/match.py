@@ -245,13 +245,22 @@ class _Users:
         return f"{claimed}; nobody was created or linked for it. Give each a different address in JumpCloud"
 
     def _adopt_by_address(self, user: User, account: Account) -> None:
-        if account.standing is Standing.DISOWNED:
+        mine = account.jumpcloud_id in ("", user.id)
+        if account.standing is Standing.DISOWNED and (mine or account.gone):
             self.result.disowned[user.id] = account.keeper_id
             return
-        holder = self.taken.get(account.keeper_id)
-        in_use = holder is not None and self.directory.users[holder].in_scope
-        consented = account.takeover is Takeover.BY_ADDRESS and not in_use
-        if not consented and (holder is not None or tied_to_another(account, user.id)):
+        # Who gave the account up, or is to get it back, has it still: their log-in is that of the vault.
+        holder = self.taken.get(account.keeper_id) or ("" if mine else account.jumpcloud_id)
+        other = self.directory.users.get(holder)
+        if other is not None and (other.belongs or other.unsure):
+            self.result.conflicts[user.id] = (
+                f"the address {user.email} belongs to the Keeper user of the JumpCloud user {other.email or holder}, "
+                "who has not left; linking the two would open that vault to this log-in, so nothing was linked or "
+                f"created. Give that Keeper user another address in Keeper, and keep {user.email} no alias of it; or "
+                "give this person another address in JumpCloud"
+            )
+            return
+        if account.takeover is not Takeover.BY_ADDRESS and (holder or tied_to_another(account, user.id)):
             self.result.conflicts[user.id] = (
                 f"the address {user.email} belongs to a Keeper user who is tied to another JumpCloud id (a recycled "
                 "address, or somebody who came back under a new JumpCloud user); linking them would open that vault to "
@@ -259,8 +268,7 @@ class _Users:
                 f"reconciler adopt {typed(user.email)}"
             )
             return
-        if holder is not None:
-            self.result.account_of.pop(holder, None)
+        self.result.account_of.pop(holder, None)
         self._adopt(user, account)
 
     def _adopt(self, user: User, account: Account) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from reconciler.diff import Decision
-from reconciler.model import Account, Group, KeeperUser, Membership, Snapshot, Standing, Status, Takeover, Team
+from reconciler.model import Account, Group, KeeperUser, Membership, Snapshot, Standing, Status, Takeover, Team, User
 from reconciler.plan import Kind, NoticeKind
 from reconciler.policy import AddressChange, Pilot, Policy
 from reconciler.snapshot import observed
@@ -140,6 +140,39 @@ def test_of_two_accounts_with_ones_id_the_one_with_the_address_is_theirs() -> No
     made = decide(directory([bob]), first([unmanaged(8, "alice@example.com", bob.id), unmanaged(9, bob.email, bob.id)]))
     assert made.snapshot.accounts["k0009"].jumpcloud_id == bob.id and not made.snapshot.accounts["k0008"].managed
     assert "has another Keeper user" in conflicts(made)["alice@example.com"]
+
+
+def renamed(status: Status = Status.ACTIVE) -> tuple[User, User]:
+    """Somebody whose account has their former address still, and who has that address now."""
+    return user(1, direct=True, email="dora.new@example.com", status=status), user(2, direct=True)
+
+
+def test_a_given_up_account_is_its_owners_and_not_whosever_address_it_has_now() -> None:
+    dora, heir = renamed()
+    given_up = unmanaged(1, heir.email, keeper_id="k1", standing=Standing.DISOWNED, jumpcloud_id=dora.id)
+    made = decide(directory([dora, heir]), snapshot([given_up]))
+    assert made.plan.operations == ()
+    told = conflicts(made)[heir.email]
+    assert "dora.new@example.com" in told and "reconciler adopt" not in told
+    named = replace(given_up, standing=Standing.UNMANAGED, takeover=Takeover.BY_ADDRESS)
+    made = decide(directory([dora, heir]), snapshot([named]))
+    assert made.snapshot.accounts["k1"].jumpcloud_id == dora.id and heir.email in conflicts(made)
+    left = replace(dora, status=Status.SUSPENDED)
+    assert (
+        "reconciler adopt u2@example.com"
+        in conflicts(decide(directory([left, heir]), snapshot([given_up])))[heir.email]
+    )
+    assert decide(directory([left, heir]), snapshot([named])).snapshot.accounts["k1"].jumpcloud_id == heir.id
+
+
+@pytest.mark.parametrize("status", [Status.ACTIVE, Status.STAGED, Status.UNKNOWN])
+def test_adopt_takes_no_account_from_somebody_who_has_not_left(status: Status) -> None:
+    dora, heir = renamed(status)
+    held = replace(account(user(2), keeper_id="k1", takeover=Takeover.BY_ADDRESS), jumpcloud_id=dora.id)
+    made = decide(directory([dora, heir]), snapshot([held]))
+    assert made.snapshot.accounts["k1"].jumpcloud_id == dora.id
+    told = conflicts(made)[heir.email]
+    assert "dora.new@example.com" in told and "reconciler adopt" not in told
 
 
 @pytest.mark.parametrize("address", ["anna@example.com", "ANNA@example.com", "an\uff4ea@example.com"])

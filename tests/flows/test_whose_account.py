@@ -218,3 +218,22 @@ def test_an_account_that_keeper_did_not_show_for_one_cycle_is_no_birth(world: Wo
     assert "tied to another JumpCloud id" in " ".join(out.split())
     assert world.keeper.account(account).external_id == left != zoe
     assert not world.keeper.account(account).pending_teams and not world.keeper.account(account).teams
+
+
+def test_the_address_of_somebody_who_was_given_up_leads_nobody_else_to_their_vault(world: World) -> None:
+    group = fill(world)
+    dora = world.person("dora", group)
+    world.run("apply")
+    account = world.keeper.account("dora@example.com").id
+    world.keeper.accept_invitation(account)
+    world.run("disown", "dora@example.com")
+    world.run("apply", "--resync")
+    world.jumpcloud.update_user(dora, email="dora.new@example.com")
+    heir = joined(world, group, "dora@example.com")
+    out = " ".join(world.run("apply", "--resync").stdout.split())
+    assert "dora@example.com: the address dora@example.com belongs to the Keeper user of the JumpCloud user" in out
+    world.run("adopt", "dora@example.com")
+    world.run("apply", "--resync")
+    assert world.keeper.account(account).external_id == dora != heir
+    said = " ".join(world.run("adopt", "dora@example.com").stdout.split())
+    assert f"the JumpCloud user {dora}, for whom it is managed already, has left; else nothing changes" in said
