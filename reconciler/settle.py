@@ -9,13 +9,14 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import chain
 
-from reconciler import team_births
+from reconciler import addresses, team_births
 from reconciler.births import as_shown, is_theirs, own, refused_words, undoing, wanted_address, with_refused
 from reconciler.keeper_quarantine import may_be
 from reconciler.match import same
 from reconciler.model import (
     DISPLAY_NAME,
     EXTERNAL_ID,
+    USER_NAME,
     Account,
     KeeperTeam,
     KeeperUser,
@@ -71,7 +72,9 @@ def settle(
     may wait in the Pending Queue: it stays unknown, unless the inventory tells. A change of access that does not show
     within `PATIENCE` stays unknown.
     """
-    work = _Settlement(_with_own_locks(snapshot), former, now)
+    unknown = list(unknown)
+    asked = frozenset(op.subject.keeper_id for _, op, _ in unknown)
+    work = _Settlement(_with_own_locks(snapshot), former, now, asked)
     outcomes: dict[int, Settled] = {}
     # Of several creations of one subject, the one whose names show is the one that arrived.
     for number, op, at in sorted(unknown, key=lambda row: not work.made(row[1])):
@@ -113,8 +116,9 @@ def _with_own_locks(snapshot: Snapshot) -> Snapshot:
 
 
 class _Settlement:
-    def __init__(self, snapshot: Snapshot, former: Snapshot, now: datetime) -> None:
+    def __init__(self, snapshot: Snapshot, former: Snapshot, now: datetime, asked: frozenset[str]) -> None:
         self.now = now
+        self.asked = asked  # the accounts that changed by another request of unknown outcome, perhaps
         self.before = snapshot
         self.former = former
         self.refused_births = dict(snapshot.refused_births)
@@ -281,10 +285,28 @@ class _Settlement:
         return found
 
     def _linked(self, op: Operation) -> Account | None:
-        """The account that was there before the request, was linked and carries our id now."""
+        """The account that was there before the request, was linked and carries our id now; where Keeper keeps no ids,
+        the names of the request."""
         key = op.subject.jumpcloud_id
-        live = (account for account in self.accounts.values() if not account.gone)
-        return next((a for a in live if a.shown.get(EXTERNAL_ID) == key and a.jumpcloud_id != key), None)
+        live = [a for a in self.accounts.values() if not a.gone and a.jumpcloud_id != key]
+        by_id = (account for account in live if account.shown.get(EXTERNAL_ID) == key)
+        by_names = (account for account in live if not self.keeps_ids and self._took_names(account, op))
+        return next(chain(by_id, by_names), None)
+
+    def _took_names(self, account: Account, op: Operation) -> bool:
+        """Whether an account under another address shows all names of a creation, and did not before. The teams of the
+        request prove nothing: a namesake may have been given one."""
+        known = self.former.accounts.get(account.keeper_id)
+        address = wanted_address(op)
+        if known is None or account.keeper_id in self.asked or addresses.same(account.email, address):
+            return False
+        # The client sends the address where there is no display name.
+        names = {DISPLAY_NAME: address} | {change.attribute: change.after for change in op.changes}
+        names = {name: value for name, value in names.items() if name not in (USER_NAME, EXTERNAL_ID)}
+        now, then = (
+            [same(name, value, row.shown.get(name, "")) for name, value in names.items()] for row in (account, known)
+        )
+        return all(now) and not all(then)
 
     def _listed(self, account: Account, key: str) -> bool:
         """Whether a list had the account before it carried this person's id."""

@@ -183,6 +183,28 @@ def test_a_creation_that_met_somebody_elses_account_was_linked_to_it() -> None:
     assert after.accounts == held.accounts and after.refused_births[ADA.id].undo == outcome.undo
 
 
+def test_where_keeper_keeps_no_ids_the_names_show_which_account_a_creation_was_linked_to() -> None:
+    sent = op(Kind.CREATE_USER, ADA, add=(ref(ENG),))
+    names = {key: value for key, value in account(ADA).shown.items() if key != "externalId"}
+    before = account(EVE, shown={**account(EVE).shown, "externalId": ""})
+    linked = replace(before, shown={**names, "userName": EVE.email}, memberships={T9: MEMBER})
+    there = [team(ENG, shown={"displayName": ENG.name})]
+    outcome, after = settled(sent, snapshot([linked], there), snapshot([before], there))
+    assert (outcome.state, outcome.linked) == (State.FAILED, "k0002") and outcome.undo is not None
+    assert {change.attribute: change.after for change in outcome.undo.changes} == {
+        "displayName": EVE.display_name,
+        "name.familyName": EVE.family_name,
+    }
+    assert [team.keeper_id for team in outcome.undo.remove] == [T9]
+    assert after.refused_births[ADA.id].keeper_id == "k0002"
+    # A namesake whose names were the same before, and an account that another request may have changed, show nothing.
+    namesake = replace(linked, memberships={})
+    assert settled(sent, snapshot([linked]), snapshot([namesake]))[0].linked == ""
+    renamed = op(Kind.UPDATE_USER, EVE, changes=(Change("displayName", EVE.display_name, ADA.display_name),))
+    both = [(7, sent, SENT), (8, renamed, SENT)]
+    assert settle(both, snapshot([linked]), snapshot([before]), NOW)[0][7].linked == ""
+
+
 def test_an_address_that_only_folds_to_ours_is_not_what_we_created() -> None:
     stephen = user(1, email="stephen@example.com")
     held = stranger(shown={"userName": "\u017ftephen@example.com"})

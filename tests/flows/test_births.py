@@ -6,6 +6,7 @@ import pytest
 
 from reconciler import http
 from reconciler.simulator.faults import close
+from reconciler.simulator.keeper_dialect import UserAttribute
 from reconciler.simulator.keeper_records import Account
 from tests.flows.test_whose_account import fill, joined, lost_state, there
 from tests.inside import Inside
@@ -99,8 +100,16 @@ def test_a_member_whom_we_manage_keeps_everything_when_a_creation_meets_their_al
     assert world.keeper.account(eve.id) == before
 
 
-def test_an_unanswered_creation_that_was_linked_is_undone_by_the_next_cycle(world: World) -> None:
+@pytest.mark.parametrize("ignored", [frozenset(), frozenset({"externalId"})], ids=["ids", "no ids"])
+def test_an_unanswered_creation_that_was_linked_is_undone_by_the_next_cycle(
+    world: World, ignored: frozenset[UserAttribute]
+) -> None:
     group = fill(world)
+    world.keeper.dialect = replace(
+        world.keeper.dialect,
+        ignored_attributes=ignored,
+        ignored_group_attributes=frozenset({"externalId"} if ignored else ()),
+    )
     account = aliased(world, "ada@example.com")
     before = world.keeper.account(account)
     inside = Inside(world)
