@@ -472,7 +472,7 @@ class _Run:
         if op.kind is Kind.CREATE_USER:
             made = await self.client.create_user({change.attribute: change.after for change in op.changes}, add)
             known, listed = self._before(made.id)
-            if not births.is_theirs(op, made, known, listed=listed):
+            if not births.is_theirs(op, made, known, self.refused_births, listed=listed):
                 raise _NotBorn(made)
             return made
         values = {c.attribute: c.after == "true" if c.attribute == births.ACTIVE else c.after for c in op.changes}

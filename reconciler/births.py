@@ -36,16 +36,20 @@ UNDO_WORDS = "the next cycle undoes the link"
 ACTIVE = "active"
 
 
-def is_theirs(op: Operation, made: KeeperUser, known: Account | None, *, listed: bool) -> bool:
+def is_theirs(
+    op: Operation, made: KeeperUser, known: Account | None, births: Mapping[str, RefusedBirth], *, listed: bool
+) -> bool:
     """Whether the account that answered a creation is the person's.
 
     `known` is the account's row in the snapshot. `listed`: a list has shown the account before the request. A creation
-    by the rule `adopted` takes an account that a person agreed to, unless it is managed for somebody else.
+    by the rule `adopted` takes the account that a person agreed to, unless it is managed for somebody else; `births`
+    say which one that is.
     """
     person = op.subject.jumpcloud_id
     if known is not None and (known.managed or known.owned_once):
         return person in (known.jumpcloud_id, known.owned_once)
-    if op.rule is Rule.ADOPTED:
+    birth = births.get(person)
+    if op.rule is Rule.ADOPTED and birth is not None and birth.agreed and birth.keeper_id == made.id:
         return True
     external = made.attributes.get(EXTERNAL_ID, "")
     if listed or (is_jumpcloud_id(external) and external != person):

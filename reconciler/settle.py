@@ -275,7 +275,7 @@ class _Settlement:
             if a.standing is Standing.UNMANAGED
             and not tied_to_another(a, key)
             and (a.shown.get(EXTERNAL_ID) == key or not self.keeps_ids)
-            and is_theirs(op, as_shown(a), a, listed=self._listed(a, key))
+            and is_theirs(op, as_shown(a), a, self.before.refused_births, listed=self._listed(a, key))
         ]
         found = next(iter([*mine, *born]), None)
         if found is not None:

@@ -77,12 +77,13 @@ class Access(OpenFile):
 
 
 def newest_refused(connection: sqlite3.Connection, former: int, kind: Kind) -> dict[str, int]:
-    """By JumpCloud id, the newest creation, or queueing, of those that Keeper answered with what is not new."""
+    """By JumpCloud id, the newest creation, or queueing, that Keeper answered with what is not new. A later one that
+    failed otherwise, or has no known outcome, ends neither the refusal nor what a person agreed to."""
     sql = """
         SELECT jumpcloud_id, id FROM operations AS made
         WHERE state = 'failed' AND outcome = :linked AND kind = :kind AND keeper_id <> '' AND id > :former
         AND id = (SELECT max(id) FROM operations AS newest WHERE newest.subject_key = made.subject_key
-                  AND newest.kind = :kind AND newest.state NOT IN ('planned', 'put_off'))
+                  AND newest.kind = :kind AND (newest.state = 'done' OR newest.outcome = :linked))
     """
     return dict(connection.execute(sql, {"linked": LINKED, "kind": kind.value, "former": former}))
 

@@ -71,6 +71,42 @@ def test_adopt_gives_the_account_that_keeper_links_and_a_removed_alias_a_new_one
     assert "nothing to do" in world.run("apply", "--resync").stdout.lower()
 
 
+def test_adopt_agrees_to_the_account_that_it_names_and_to_no_other_that_keeper_links_by_then(world: World) -> None:
+    group = fill(world)
+    account, other = aliased(world, "ada@example.com"), there(world, "chief@example.com")
+    ada = joined(world, group, "ada@example.com")
+    world.run("apply", expect=5)
+    assert "links that to old.ada@example.com again" in world.run("adopt", "ada@example.com").stdout
+    world.keeper.change_email(account, "ada@example.com")
+    world.keeper.change_email(account, "old.ada@example.com", keep_alias=False)
+    world.keeper.change_email(other, "ada@example.com")
+    world.keeper.change_email(other, "chief@example.com")
+    before = world.keeper.account(other)
+    out = " ".join(world.run("apply", expect=5).stdout.split())
+    assert "linked the creation of ada@example.com to chief@example.com" in out
+    assert plain(world.keeper.account(other)) == plain(before)
+    world.run("adopt", "ada@example.com")
+    world.run("apply")
+    assert world.keeper.account(other).external_id == ada
+
+
+@pytest.mark.parametrize("effect", [False, True], ids=["never arrived", "arrived"])
+def test_what_was_agreed_to_outlives_a_creation_without_an_answer(world: World, effect: bool) -> None:
+    group = fill(world)
+    account = aliased(world, "ada@example.com")
+    inside = Inside(world)
+    inside.run()
+    ada = joined(world, group, "ada@example.com")
+    inside.later(minutes=5)
+    inside.run()
+    world.run("adopt", "ada@example.com")
+    world.back.faults.add(close(effect=effect), method="POST", times=1)
+    for _ in range(4):
+        inside.later(minutes=65)
+        inside.run()
+    assert world.keeper.account(account).external_id == ada
+
+
 def test_a_changed_address_is_created(world: World) -> None:
     group = fill(world)
     account = aliased(world, "ada@example.com")
