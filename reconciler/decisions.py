@@ -71,10 +71,16 @@ def _adopt_team(store: Store, before: Snapshot, now: datetime, by: str, reason: 
     found = [t for t in before.teams.values() if not t.managed and not t.gone and normal(t.name) == normal(name)]
     if len(found) != 1:
         return f"{len(found)} Keeper teams that we do not manage have the name {name}; nothing was changed."
+    managed = (t for t in before.teams.values() if t.managed and not (t.gone or t.missing))
+    if other := next((t for t in managed if normal(t.name) == normal(name)), None):
+        return (
+            f"{name} is also the name of a Keeper team that is managed for the JumpCloud group {other.jumpcloud_id}; "
+            "nothing was changed. Delete or rename one of the two in Keeper's Admin Console, then: reconciler resync"
+        )
     team = replace(found[0], takeover=True)
     decided = replace(before, teams={**before.teams, team.keeper_id: team})
     _keep(store, decided, before, "adopt", {"team": team.keeper_id}, now, by, reason)
-    return f"The Keeper team {name} will be taken over with the next plan by the group of the same name."
+    return f"The Keeper team {name} will be taken over with the next plan, if a group of the same name is in scope."
 
 
 def disown(store: Store, now: datetime, by: str, reason: str, email: str) -> str:

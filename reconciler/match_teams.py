@@ -79,7 +79,9 @@ def match_teams(result: Match, directory: Directory, snapshot: Snapshot, policy:
             claimed.setdefault(normal(group.name), group.id)
     for group in _unpaired(directory, policy, result):
         old = linked.get(group.id)
-        if old is not None:
+        # A team that is gone gives way to the one that a person made in its place, and named.
+        named = [t for t in by_name.get(group.name, []) if t.takeover] if old is not None and old.gone else []
+        if old is not None and not named:
             result.team_of[group.id] = old.keeper_id
         elif former := [t for t in orphans.get(group.name, ()) if t.keeper_id not in result.team_of.values()]:
             _succeed(result, group, former, directory.gone_groups)
@@ -98,7 +100,19 @@ def match_teams(result: Match, directory: Directory, snapshot: Snapshot, policy:
             namesakes = [t for t in by_name.get(group.name, []) if t.shown.get(EXTERNAL_ID) not in known]
             _match_by_name(result, group, namesakes, adopt, directory.gone_groups)
         claimed.setdefault(group.name, group.id)
+    _forget_consents(result, directory)
     _keep_whom_they_hold(result, snapshot)
+
+
+def _forget_consents(result: Match, directory: Directory) -> None:
+    """End what a person asked for with `adopt --team` and this read had no group for: a group that gets the name some
+    day is not meant. While a list lacks groups, or a team of the name is not known to be gone, that is open."""
+    if directory.unread or directory.unclear_groups:
+        return
+    missing = {normal(team.name) for team in result.teams.values() if team.managed and team.missing}
+    for team_id, team in result.teams.items():
+        if team.takeover and normal(team.name) not in missing:
+            result.teams[team_id] = replace(team, takeover=False)
 
 
 def _give_back(result: Match, linked: dict[str, Team], directory: Directory, policy: Policy) -> None:

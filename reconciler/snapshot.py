@@ -8,6 +8,7 @@ from reconciler import addresses
 from reconciler.births import undone
 from reconciler.keeper_quarantine import lacks_row, odd_records
 from reconciler.model import (
+    DISPLAY_NAME,
     EXTERNAL_ID,
     USER_NAME,
     Account,
@@ -100,9 +101,12 @@ def _settled(row: Account | Team, shown: KeeperUser | KeeperTeam) -> Mapping[str
 
 
 def _seen_team(team: Team, shown: KeeperTeam) -> Team:
+    attributes = _shown(team.shown, shown)
     return replace(
         team,
-        shown=_shown(team.shown, shown),
+        shown=attributes,
+        # As of an account: `adopt --team` names a team by its name.
+        takeover=team.takeover and normal(attributes.get(DISPLAY_NAME, "")) == normal(team.name),
         settled=_settled(team, shown),
         seen=True,
         gone=False,

@@ -237,3 +237,45 @@ def test_the_address_of_somebody_who_was_given_up_leads_nobody_else_to_their_vau
     assert world.keeper.account(account).external_id == dora != heir
     said = " ".join(world.run("adopt", "dora@example.com").stdout.split())
     assert f"the JumpCloud user {dora}, for whom it is managed already, has left; else nothing changes" in said
+
+
+def test_adopt_of_a_team_is_meant_for_the_group_of_that_name_and_for_now(world: World) -> None:
+    group = fill(world)
+    teams = {name: world.keeper.add_team(name) for name in ("Sales", "Finance")}
+    world.run("apply")
+    for name in teams:
+        assert "if a group of the same name is in scope" in world.run("adopt", "--team", name).stdout
+    world.keeper.rename_team(teams["Sales"], "Board")
+    zoe = joined(world, group, "zoe@example.com")
+    world.jumpcloud.add_member(world.group("Board"), zoe)
+    out = world.run("apply", "--resync").stdout
+    assert "a Keeper team that is not ours has this name" in " ".join(out.split())
+    world.jumpcloud.add_member(world.group("Finance"), zoe)
+    world.run("apply", "--resync")
+    assert not {*teams.values()} & {*world.keeper.account("zoe@example.com").pending_teams}
+    assert not any(world.keeper.teams()[team].external_id for team in teams.values())
+    world.run("adopt", "--team", "Finance")
+    world.run("apply")
+    assert teams["Finance"] in world.keeper.account("zoe@example.com").pending_teams
+
+
+def test_a_team_that_somebody_made_in_the_place_of_the_deleted_one_is_taken_over_by_adopt(world: World) -> None:
+    group = fill(world)
+    world.run("apply")
+    for one in world.keeper.accounts().values():
+        world.keeper.accept_invitation(one.id)
+    world.keeper.approve_all()
+    world.run("apply", "--resync")
+    [old] = world.keeper.teams()
+    new = world.keeper.add_team("Engineering")
+    world.run("resync")
+    out = " ".join(world.run("adopt", "--team", "Engineering").stdout.split())
+    assert "is also the name of a Keeper team that is managed" in out and "nothing was changed" in out
+    world.keeper.delete_team(old)
+    world.run("resync")
+    assert "will be taken over" in world.run("adopt", "--team", "Engineering").stdout
+    for _ in range(2):
+        world.run("resync", expect=None)
+    assert [one.external_id for one in world.keeper.teams().values()] == [group]
+    assert len(world.keeper.members(new)) == len(world.keeper.accounts())
+    assert "nothing to do" in world.run("resync").stdout.lower()
