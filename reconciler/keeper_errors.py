@@ -45,14 +45,17 @@ class KeeperError(Exception):
 
 
 class AddressTaken(KeeperError):
-    """409 for a user: the address belongs to an account that this node does not list."""
+    """409 for a user: the address belongs to an account that this node does not list under it."""
 
     name = "address_taken"
-    problem = "the address is taken by a Keeper account elsewhere: in another node, in another tenant or a personal one"
+    problem = (
+        "the address is taken by another Keeper account: as an alias of one of yours, in another node, in another "
+        "tenant or as a personal one"
+    )
     advice = (
-        "Look for the address in the Admin Console (Admin > Users, all nodes) and move the user into the node of "
-        "this SCIM method. If it is not there, the account is not yours: its owner has to give the address up, "
-        "or ask Keeper support. The next cycle tries again."
+        "Look for the address in the Admin Console (Admin > Users, all nodes), among aliases too: remove the alias, or "
+        "move the user into the node of this SCIM method. If it is not there, the account is not yours: its owner "
+        "has to give the address up, or ask Keeper support. The next cycle tries again."
     )
 
 

@@ -32,7 +32,7 @@ NOTICES = {
     NoticeKind.KEEPER_DISAGREES: "Keeper did not do what was asked",
     NoticeKind.UNCONFIRMED: "Put off: not confirmed by a second look",
     NoticeKind.CONFLICT: "Conflicts",
-    NoticeKind.ELSEWHERE: "Address taken elsewhere",
+    NoticeKind.ELSEWHERE: "Address taken by another account",
     NoticeKind.NO_LICENCE: "No licence free",
     NoticeKind.CLOCK: "Clocks that are wrong",
     NoticeKind.FAILING: "Failing",

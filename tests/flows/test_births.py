@@ -209,3 +209,12 @@ def test_a_lock_that_takes_effect_late_is_ours_and_one_after_a_clear_answer_is_n
         inside.later(minutes=65)
         inside.run()
     assert world.keeper.account(account).locked, "an administrator's lock, after our clear answer"
+
+
+def test_an_address_that_is_taken_may_be_an_alias_of_somebody_here(world: World) -> None:
+    group = fill(world)
+    account = there(world, "ada@example.com")
+    world.keeper.change_email(account, "old.ada@example.com")
+    joined(world, group, "ada@example.com")
+    out = " ".join(world.run("apply", expect=5).stdout.split())
+    assert "as an alias of one of yours" in out and "remove the alias" in out
