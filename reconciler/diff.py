@@ -13,6 +13,7 @@ from reconciler import addresses, births, fallback, team_births
 from reconciler.addresses import alike_key
 from reconciler.diff_quarantine import HIDDEN_FOR, hidden_since, notice, relevant, remembered
 from reconciler.diff_teams import TeamRules, listed
+from reconciler.keeper_quarantine import may_be_locked
 from reconciler.keeper_quarantine import notices as quarantine_notices
 from reconciler.match import has_left, match, protection, wanted_attributes
 from reconciler.model import (
@@ -476,6 +477,9 @@ class _Diff(TeamRules):
         subject = self.subject(account, user)
         protected = protection(self.policy, user, account)
         first_operation, first_upcoming = len(self.operations), len(self.upcoming)
+        if user is not None and user.in_scope and may_be_locked(self.before, account):
+            # Counted as active, whoever is back in scope would stay locked out for as long as the record can't be read.
+            account = replace(account, active=False, locked_by_us=True)
         if user is None or has_left(user):
             self._out_of_scope(account, user, subject)
         elif account.gone:

@@ -13,6 +13,7 @@ from reconciler.model import (
     DISPLAY_NAME,
     EXTERNAL_ID,
     USER_NAME,
+    Account,
     Directory,
     KeeperTeam,
     KeeperUser,
@@ -86,6 +87,19 @@ def blocked_groups(directory: Directory, snapshot: Snapshot) -> dict[str, str]:
 def may_be(one: OddRecord, key: str, address: str) -> bool:
     """Whether a quarantined user may be the account that was created for this JumpCloud id and address."""
     return one.type == "user" and (one.external_id == key or alike_key(one.name) == alike_key(address))
+
+
+def hides_lock(snapshot: Snapshot, keeper_id: str) -> bool:
+    """Whether the record of this user does not tell if the user is locked."""
+    mine = (one for one in snapshot.odd if one.type == "user" and one.keeper_id == keeper_id)
+    return any(not one.fields or "active" in one.fields for one in mine)
+
+
+def may_be_locked(snapshot: Snapshot, account: Account) -> bool:
+    """Whether a lock of ours without a clear answer may have taken effect on an account that counts as active, since
+    its record does not tell."""
+    doubtful = account.active and not account.gone and (account.jumpcloud_id or account.keeper_id) in snapshot.own_locks
+    return doubtful and hides_lock(snapshot, account.keeper_id)
 
 
 def notices(snapshot: Snapshot) -> Iterator[tuple[str, Notice]]:

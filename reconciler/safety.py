@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from reconciler.keeper_quarantine import may_be_locked
 from reconciler.model import DISPLAY_NAME, Snapshot, Team
 from reconciler.plan import Effect, Held, Kind, LimitUse, Operation, Plan, Rule, Subject, TeamRef, in_order
 from reconciler.policy import FirstRun, Limit, Limits, TeamPolicy
@@ -482,7 +483,8 @@ class _Judge:
         if _is_suspension(op) and (suspended_pass or not self._counted_lock(op)):
             return [op], []
         account = self.snapshot.accounts.get(op.subject.keeper_id)
-        ours = op.kind is Kind.REACTIVATE_USER and account is not None and account.locked_by_us
+        locked = account is not None and (account.locked_by_us or may_be_locked(self.snapshot, account))
+        ours = op.kind is Kind.REACTIVATE_USER and locked
         if ours and (unlocks_pass or not self._counted_unlock(op)):
             main, part = op.divided(op.add, op.remove)
             return [main] if main else [], [part] if part else []

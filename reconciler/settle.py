@@ -11,7 +11,7 @@ from itertools import chain
 
 from reconciler import addresses, team_births
 from reconciler.births import as_shown, is_theirs, own, refused_words, undoing, wanted_address, with_refused
-from reconciler.keeper_quarantine import may_be
+from reconciler.keeper_quarantine import hides_lock, may_be
 from reconciler.match import same
 from reconciler.model import (
     DISPLAY_NAME,
@@ -79,7 +79,7 @@ def settle(
     # Of several creations of one subject, the one whose names show is the one that arrived.
     for number, op, at in sorted(unknown, key=lambda row: not work.made(row[1])):
         outcome = work.outcome(op, at)
-        early = outcome == NEVER and op.kind in ACCESS and now - at < PATIENCE
+        early = outcome in (NEVER, _UNREADABLE) and op.kind in ACCESS and now - at < PATIENCE
         outcomes[number] = TOO_EARLY if early else outcome
     settled = replace(
         snapshot,
@@ -228,12 +228,9 @@ class _Settlement:
             return op.kind is Kind.CREATE_USER and any(
                 may_be(one, op.subject.jumpcloud_id, op.subject.name) for one in alone
             )
-        access = op.kind in (Kind.DEACTIVATE_USER, Kind.REACTIVATE_USER)
-        return any(
-            one.keeper_id == account.keeper_id and (not access or not one.fields or "active" in one.fields)
-            for one in self.before.odd
-            if one.type == "user"
-        )
+        if op.kind in (Kind.DEACTIVATE_USER, Kind.REACTIVATE_USER):
+            return hides_lock(self.before, account.keeper_id)
+        return any(one.keeper_id == account.keeper_id for one in self.before.odd if one.type == "user")
 
     def _doubt(self, keeper_id: str, teams: Iterable[str]) -> None:
         """Nothing tells whether these memberships wait, unseen: they are ours, and not counted on."""

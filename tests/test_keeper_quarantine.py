@@ -185,6 +185,20 @@ def test_what_cannot_be_read_settles_nothing(kind: Kind, row: bool) -> None:
     assert settled.accounts == after.accounts
 
 
+@pytest.mark.parametrize("doubtful", [True, False])
+@pytest.mark.parametrize("fields", [("active",), ()])
+def test_whose_lock_may_have_taken_effect_unseen_is_let_in_again(fields: tuple[str, ...], doubtful: bool) -> None:
+    before = held(ADA)
+    (row,) = before.accounts
+    odd = OddRecord("user", ADA.email, row, ADA.id, fields, "" if fields else "Keeper answered with HTTP 403")
+    after = replace(before, odd=(odd,), own_locks=frozenset({ADA.id} if doubtful else ()))
+    planned = decide(directory([ADA], [GROUP]), after).plan.operations
+    assert [one.kind for one in planned] == [Kind.REACTIVATE_USER] * doubtful
+    suspended = replace(ADA, status=Status.SUSPENDED)
+    (lock,) = decide(directory([suspended], [GROUP]), after).plan.operations
+    assert lock.kind is Kind.DEACTIVATE_USER, "nor does it count as locked for whoever has left"
+
+
 def test_a_team_with_unreadable_fields_that_nobody_manages_is_no_team_of_ours() -> None:
     odd = KeeperTeam("tx", {"displayName": "Other", "externalId": ""}, None, ("members",))
     before = held(ADA)

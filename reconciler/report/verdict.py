@@ -12,6 +12,7 @@ from typing import Any
 from reconciler.addresses import alike_key, same
 from reconciler.config import Settings
 from reconciler.cycle import Look
+from reconciler.keeper_quarantine import may_be_locked
 from reconciler.model import Account, Standing, Status, User, typed
 from reconciler.pairs import tied_to_another
 from reconciler.plan import DRIFT_NOTICES, NoticeKind, Plan
@@ -352,6 +353,8 @@ def _access(look: Look) -> str:
         return "not in this Keeper node" if look.snapshot.read_at else "nothing known of Keeper"
     if account.gone:
         return "not in this Keeper node any more"
+    if may_be_locked(look.snapshot, account):
+        return "perhaps locked in Keeper by us, whose record of them cannot be read"
     if account.active:
         return "active in Keeper"
     return f"locked in Keeper by {'us' if account.locked_by_us else 'somebody else'}"

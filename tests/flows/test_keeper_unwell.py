@@ -5,6 +5,7 @@ import json
 import pytest
 
 from reconciler.simulator.faults import throttle
+from tests.inside import Inside
 from tests.stage import World
 
 
@@ -92,6 +93,24 @@ def test_a_managed_record_that_turns_odd_changes_nothing_but_its_lock_goes_out(w
     world.keeper.show_oddly(ada)
     world.run("apply")
     assert world.differences() == []
+
+
+def test_whoever_is_back_is_let_in_although_keeper_does_not_show_whether_they_were_locked(world: World) -> None:
+    _, person, _, ada = managed(world)
+    world.keeper.accept_invitation(ada)
+    world.keeper.show_oddly(ada, {"active": None})
+    world.jumpcloud.suspend(person)
+    inside = Inside(world)
+    assert inside.run().result == "partial" and world.keeper.account(ada).locked
+    world.jumpcloud.activate(person)
+    inside.run()
+    assert world.keeper.account(ada).locked, "the lock may still be on its way"
+    inside.later(minutes=3)
+    world.policy["protect"] = '["ada@example.com"]'
+    world.write_settings()
+    assert "perhaps locked in Keeper by us" in world.run("explain", "ada@example.com").stdout
+    inside.run()
+    assert not world.keeper.account(ada).locked
 
 
 @pytest.mark.parametrize("totals", ["page", "none"])
