@@ -552,7 +552,7 @@ class JumpCloud:
         paging = {"limit": PAGE, "skip": skip}
         body = {**what, "fields": UserRow.FIELDS, **paging}
         reply = await self._lists.send("POST", "/api/search/systemusers", paging, body=body, also=_REFUSED)
-        return envelope(reply, UserRow, "users found") if reply.status == 200 else None
+        return envelope(reply, UserRow, "users found", skip) if reply.status == 200 else None
 
     # -- one person ---------------------------------------------------------------------------------------------------
 
@@ -685,7 +685,7 @@ class JumpCloud:
     async def _by_filter(self, address: str) -> Sequence[UserRow]:
         first: dict[str, str | int] = {"filter": f"email:$eq:{address}", "sort": "_id", "limit": PAGE, "skip": 0}
         reply = await self._lists.send("GET", "/api/systemusers", {**_USERS, **first}, also=_REFUSED)
-        return envelope(reply, UserRow, "users").rows if reply.status == 200 else ()
+        return envelope(reply, UserRow, "users", 0).rows if reply.status == 200 else ()
 
     async def _matching(self, read: Awaitable[Sequence[UserRow] | None], address: str) -> list[UserRow]:
         rows, _ = await _attempted(read)
@@ -742,7 +742,7 @@ class JumpCloud:
             reply = await self._lists.send("GET", "/api/systemusers", {**params, "skip": skip}, also=_REFUSED)
             if reply.status != 200:
                 return None
-            page = envelope(reply, UserRow, "suspended users")
+            page = envelope(reply, UserRow, "suspended users", skip)
             if not page.length:
                 return frozenset(found)
             if (page.total or 0) > most * PAGE:

@@ -22,6 +22,7 @@ from reconciler.jumpcloud_replies import (
     own_words,
     parsed,
 )
+from reconciler.model import announced
 from reconciler.tasks import together
 
 PAGE = 100
@@ -79,7 +80,7 @@ class Whole(Generic[V]):
 class _Envelope(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
-    results: list[Any]
+    results: list[Any] | None
     totalCount: Any = None
 
 
@@ -169,7 +170,7 @@ class Lists:
     async def v1(self, path: str, model: type[R], params: Mapping[str, str], skip: int, what: str) -> Page[R]:
         """One page of a V1 list. Without `sort=_id` rows may be missing or double, as JumpCloud's support says."""
         reply = await self.send("GET", path, {**params, "sort": "_id", "limit": PAGE, "skip": skip})
-        return envelope(reply, model, what)
+        return envelope(reply, model, what, skip)
 
     async def v2(
         self, path: str, model: type[R], params: Mapping[str, str], skip: int, what: str, kind: str = ""
@@ -179,22 +180,31 @@ class Lists:
         A deleted object may leave a null, or a shorter page, behind. Rows of another type than `kind` are odd.
         """
         reply = await self.send("GET", path, {**params, "limit": PAGE, "skip": skip})
+        total = reply.headers.get("x-total-count", "").strip()
         rows = document(reply)
+        if rows is None and _is_behind(skip, total):
+            rows = []
         if not isinstance(rows, list):
             raise UnexpectedReply(f"JumpCloud's list of {what} is not a list")
-        total = reply.headers.get("x-total-count", "").strip()
-        # More digits than these are too many rows as well, and Python refuses to make a number of thousands of them.
-        announced = int(total[:19]) if total.isascii() and total.isdigit() else None
         dead = tuple(place for place, row in enumerate(rows) if row is None)
         typed = [row.get("type") if isinstance(row, dict) else None for row in rows]
         mistyped = [place for place, found in enumerate(typed) if kind and found != kind]
-        return _page(rows, model, announced, dead, mistyped)
+        return _page(rows, model, total, dead, mistyped)
 
 
-def envelope(reply: Reply, model: type[R], what: str) -> Page[R]:
-    """One page of a V1 list out of its reply."""
+def envelope(reply: Reply, model: type[R], what: str, skip: int) -> Page[R]:
+    """One page of a V1 list, from the row `skip` on, out of its reply."""
     found = parsed(_Envelope, document(reply), f"the {what}")
-    return _page(found.results, model, found.totalCount)
+    if found.results is None and not _is_behind(skip, found.totalCount):
+        raise UnexpectedReply(f"JumpCloud's list of {what} is not a list")
+    return _page(found.results or [], model, found.totalCount)
+
+
+def _is_behind(skip: int, total: object) -> bool:
+    """Whether a page that is null is the empty one behind the rows, as some programs write an empty list: rows came
+    before it, or none are announced. Else it is no answer."""
+    rows = _announced(total)
+    return skip > 0 if rows is None else skip >= rows
 
 
 def _page(
@@ -208,9 +218,8 @@ def _page(
 
 def _announced(total: object) -> int | None:
     """The total as far as it can be one. Another says no more than a missing one: it proves no end of a list."""
-    if not isinstance(total, int) or isinstance(total, bool) or not 0 <= total <= MAX_ROWS:
-        return None
-    return total
+    rows = announced(total)
+    return None if rows is None or rows > MAX_ROWS else rows
 
 
 async def whole(

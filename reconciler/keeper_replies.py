@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler import model
-from reconciler.model import KeeperTeam, KeeperUser
+from reconciler.model import KeeperTeam, KeeperUser, announced
 
+_LIST = "urn:ietf:params:scim:api:messages:2.0:ListResponse"
 _ID = re.compile(r"(?!\.+$)[A-Za-z0-9_.-]{1,128}")
 _USER_TEXTS = {
     model.EXTERNAL_ID: "externalId",
@@ -30,19 +31,17 @@ class Page:
 def page_of(document: object) -> Page:
     """Read one page. A total that is no number counts as none, since no end is proven by it.
 
-    Raises ValueError for what is no page: it has neither rows nor a total.
+    Raises ValueError for what is no page: it has no rows, and neither a total nor the schema of a list.
     """
     if not isinstance(document, dict):
         raise ValueError("it is no JSON object")
-    total = document.get("totalResults")
-    if not isinstance(total, int) or isinstance(total, bool) or total < 0:
-        total = None
-    rows = document.get("Resources")
+    total = announced(document.get("totalResults"))
+    rows, schemas = document.get("Resources"), document.get("schemas")
     # RFC 7644 section 3.4.2: a list without a match need not have `Resources`.
-    if rows is None and total is not None:
+    if rows is None and (total is not None or (isinstance(schemas, list) and _LIST in schemas)):
         rows = []
     if not isinstance(rows, list):
-        raise ValueError("Resources: neither a list nor left out beside a total")
+        raise ValueError("Resources: neither a list nor left out of one")
     return Page(tuple(rows), total)
 
 
@@ -52,6 +51,8 @@ def user_of(document: object) -> KeeperUser:
     id = found.id()
     attributes = {model.USER_NAME: found.text("userName", model.trimmed)}
     attributes |= {name: found.text(key) for name, key in _USER_TEXTS.items()}
+    if not attributes[model.USER_NAME]:
+        attributes[model.USER_NAME] = _address(found.document)
     if not attributes[model.USER_NAME]:
         found.cannot_read("userName")
     names = found.value("name", {}, lambda value: value if isinstance(value, dict) else None)
@@ -82,7 +83,8 @@ def team_of(document: object) -> KeeperTeam:
 def glimpse(document: object, name: str) -> tuple[str, str]:
     """The readable `name` and the readable externalId of a record without a usable id; empty where there is none."""
     found = _Fields(document if isinstance(document, dict) else {})
-    return found.text(name, model.trimmed), found.text("externalId")
+    address = _address(found.document) if name == model.USER_NAME else ""
+    return found.text(name, model.trimmed) or address, found.text("externalId")
 
 
 class _Fields:
@@ -117,6 +119,14 @@ class _Fields:
 
     def cannot_read(self, *keys: str) -> None:
         self.unreadable += [self.prefix + key for key in keys if self.prefix + key not in self.unreadable]
+
+
+def _address(document: Mapping[str, Any]) -> str:
+    """The address in `emails`, which Keeper documents to be the same as userName; empty where there is none."""
+    emails = document.get("emails")
+    rows = [one for one in emails if isinstance(one, dict)] if isinstance(emails, list) else []
+    rows.sort(key=lambda one: one.get("primary") is not True)
+    return next((model.trimmed(one["value"]) for one in rows if isinstance(one.get("value"), str)), "")
 
 
 def _identifier(value: object) -> str | None:

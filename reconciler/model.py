@@ -49,6 +49,14 @@ def normal(text: str | None) -> str:
     return unicodedata.normalize("NFC", trimmed(text))
 
 
+def announced(total: object) -> int | None:
+    """The number of rows that a list announces, as a number or in digits; None for what is no number of rows."""
+    # More digits than these are too many rows as well, and Python refuses to make a number of thousands of them.
+    if isinstance(total, str) and total.isascii() and total.isdigit():
+        total = int(total[:19])
+    return total if isinstance(total, int) and not isinstance(total, bool) and total >= 0 else None
+
+
 _TYPED = re.compile(r"(?!-)[\w@%+=:,./-]+")
 
 

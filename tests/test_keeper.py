@@ -870,7 +870,7 @@ def test_a_list_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(
-    "reply", [{}, {"Resources": None}, {"Resources": {}, "totalResults": 1}, {"totalResults": "3"}]
+    "reply", [{}, {"Resources": None}, {"Resources": {}, "totalResults": 1}, {"totalResults": "3 users"}]
 )
 def test_a_reply_without_rows_or_a_total_is_no_list(reply: Any) -> None:
     with world(Pages(lambda *_: reply)) as stage:
