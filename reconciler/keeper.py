@@ -205,7 +205,7 @@ class Keeper:
         more_teams, unread_teams = await self._one_by_one(_TEAMS, lost_teams)
         unread_users |= dict.fromkeys(user_list.differing - more_users.keys() - unread_users.keys(), _DIFFERING)
         unread_teams |= dict.fromkeys(team_list.differing - more_teams.keys() - unread_teams.keys(), _DIFFERING)
-        users = {id: user for id, user in users.items() if id not in unread_users} | more_users
+        users = {id: user for id, user in _telling(users, teams).items() if id not in unread_users} | more_users
         teams = teams | more_teams
         known = users.keys() | unread_users.keys(), teams.keys() | unread_teams.keys()
         absent = frozenset(lost_users) - known[0] | frozenset(lost_teams) - known[1]
@@ -479,6 +479,17 @@ def _failure(about: _About, error: http.HttpError) -> KeeperError:
     return outcome(
         about.subject, about.done, problem=error.problem, advice="" if uncertain else error.advice, uncertain=uncertain
     )
+
+
+def _telling(users: Mapping[str, KeeperUser], teams: Mapping[str, KeeperTeam]) -> Mapping[str, KeeperUser]:
+    """The users as listed; their teams are not known where neither a user nor a team of the lists names any.
+
+    A record leaves out what is empty (RFC 7643 section 2.5). That all do says that the lists do not show memberships.
+    """
+    silent = all(user.silent for user in users.values()) and all(team.silent for team in teams.values())
+    if not teams or not silent:
+        return users
+    return {id: replace(user, teams=None) for id, user in users.items()}
 
 
 def _joined(

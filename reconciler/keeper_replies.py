@@ -65,7 +65,8 @@ def user_of(document: object) -> KeeperUser:
     if active is None:
         found.cannot_read("active")
     teams = found.value("groups", frozenset(), _references)
-    return KeeperUser(id, attributes, active, teams, (*found.unreadable, *inner.unreadable))
+    silent = found.document.get("groups") is None
+    return KeeperUser(id, attributes, active, teams, (*found.unreadable, *inner.unreadable), silent)
 
 
 def team_of(document: object) -> KeeperTeam:
@@ -77,7 +78,8 @@ def team_of(document: object) -> KeeperTeam:
         model.EXTERNAL_ID: found.text("externalId"),
     }
     members = found.value("members", frozenset(), _references)
-    return KeeperTeam(id, attributes, members, tuple(found.unreadable))
+    silent = found.document.get("members") is None
+    return KeeperTeam(id, attributes, members, tuple(found.unreadable), silent)
 
 
 def glimpse(document: object, name: str) -> tuple[str, str]:

@@ -204,7 +204,7 @@ class KeeperUser:
     """A user as Keeper's SCIM endpoint shows it; attributes that are not shown are empty.
 
     `active` and `teams` are None where Keeper's value cannot be read. `unreadable` names every such field, as SCIM
-    spells it; an unreadable attribute is empty.
+    spells it; an unreadable attribute is empty. Teams that are left out are none, but see `silent`: they are left out.
     """
 
     id: str
@@ -212,19 +212,21 @@ class KeeperUser:
     active: bool | None
     teams: frozenset[str] | None = frozenset()
     unreadable: tuple[str, ...] = ()
+    silent: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class KeeperTeam:
     """A team as Keeper's SCIM endpoint shows it; `members` are ids of users, of other nodes too.
 
-    `members` is None where Keeper's value cannot be read, `unreadable` as for a KeeperUser.
+    `members` is None where Keeper's value cannot be read, `unreadable` and `silent` as for a KeeperUser.
     """
 
     id: str
     attributes: Mapping[str, str]
     members: frozenset[str] | None = frozenset()
     unreadable: tuple[str, ...] = ()
+    silent: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

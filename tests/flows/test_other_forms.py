@@ -64,6 +64,10 @@ KEEPER: dict[str, tuple[str, Change]] = {
     "an empty page without anything": (r"/(Users|Groups)\?startIndex", bare_empty_page),
     "no userName": ("/Users", without("userName")),
     "no emails": ("/Users", without("emails")),
+    "no members": ("/Groups", without("members")),
+    "no groups": ("/Users", without("groups")),
+    "lists without memberships": (r"/(Users|Groups)\?", without("groups", "members")),
+    "no memberships at all": ("/(Users|Groups)", without("groups", "members")),
 }
 JUMPCLOUD: dict[str, tuple[str, Change]] = {
     "totals in digits": ("/api/(applications|systemusers|search)", totals_in_digits),
