@@ -36,7 +36,7 @@ from reconciler.reading import Read, Reader, Services, Stopped, as_resync, listi
 from reconciler.report.document import SavedPlan, to_json
 from reconciler.rows import GONE, LEAVERS, PERSON, VANISHED
 from reconciler.safety import HOLDS_ALL, Judged, judge, new_teams, only, paused, place
-from reconciler.settle import NEVER, TOO_EARLY, Settled, as_answered, denied_once, settle
+from reconciler.settle import NEVER, REPEATED, TOO_EARLY, Settled, as_answered, as_repeated, denied_once, settle
 from reconciler.snapshot import observed
 from reconciler.store import Binding, State, StateError, Store
 
@@ -821,7 +821,8 @@ async def _settle_now(
         return
     now = clock()
     # As the journal has them: what was sent without its teams in the end is so there.
-    unknown = {row.id: row.operation for row in store.unfinished(run_id) if row.id in open_now}
+    rows_open = [row for row in store.unfinished(run_id) if row.id in open_now]
+    unknown = {row.id: row.operation for row in rows_open}
     mark, before = store.hands.mark(), store.snapshot()
     try:
         async with asyncio.timeout(limit):
@@ -832,6 +833,7 @@ async def _settle_now(
     unknown |= {n: op for n in vanished if (op := applied.results[n].operation).subject.keeper_id in listed.users}
     rows = ((number, op, now) for number, op in unknown.items())
     outcomes, snapshot = settle(rows, observed(before, listed, now, again=True), before, now)
+    outcomes |= {row.id: as_repeated(outcomes[row.id], row) for row in rows_open}
     with store.together():
         store.save(snapshot, before, mark)
         for number in vanished & unknown.keys():
@@ -877,4 +879,5 @@ def _record_settled(
         store.record(number, state, now, "settled", words)
         if applied.results[number].outcome == executor.DISAGREES and state is State.DONE:
             store.open_kind(unknown[number].kind, now)
-        applied.results[number] = replace(applied.results[number], state=state, error=words)
+        name = executor.OVERTAKEN if outcome == REPEATED else applied.results[number].outcome
+        applied.results[number] = replace(applied.results[number], state=state, outcome=name, error=words)

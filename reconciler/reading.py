@@ -35,7 +35,7 @@ from reconciler.model import (
 from reconciler.person import InKeeper, around, in_keeper, in_snapshot
 from reconciler.plan import Effect, Kind, Notice
 from reconciler.policy import TeamPolicy
-from reconciler.settle import NEVER, REPEATED, TOO_EARLY, Settled, as_answered, denied_once, settle
+from reconciler.settle import NEVER, REPEATED, TOO_EARLY, Settled, as_answered, as_repeated, denied_once, settle
 from reconciler.snapshot import observed
 from reconciler.store import JournalRow, State
 from reconciler.tasks import siblings, together
@@ -294,7 +294,7 @@ def _settled(
     rows: Iterable[JournalRow], snapshot: Snapshot, former: Snapshot, now: datetime
 ) -> tuple[dict[int, Settled], Snapshot]:
     """The outcomes of what was sent, see `settle`. After a later update the names that Keeper shows prove nothing of an
-    earlier one: only the teams that show do."""
+    earlier one: only the teams that show do. Nor does a lock that shows, after a later lock."""
     sent = {row.id: row for row in rows if row.state is not State.PLANNED}
     repeated = {
         number
@@ -310,6 +310,7 @@ def _settled(
         if outcomes.get(number, NEVER) == NEVER:
             outcomes[number] = REPEATED
     outcomes = {number: as_answered(outcome, sent[number].outcome) for number, outcome in outcomes.items()}
+    outcomes = {number: as_repeated(outcome, sent[number]) for number, outcome in outcomes.items()}
     return outcomes, _without_answered(snapshot, sent, outcomes)
 
 

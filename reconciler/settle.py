@@ -30,7 +30,7 @@ from reconciler.model import (
 from reconciler.pairs import tied_to_another
 from reconciler.plan import Change, Kind, Operation, TeamRef
 from reconciler.promise import NOT_HERE
-from reconciler.rows import UNASKED, State
+from reconciler.rows import UNASKED, JournalRow, State
 from reconciler.snapshot import after_team, after_user, gone, superseded
 from reconciler.waiting import told_by_inventory
 
@@ -50,7 +50,7 @@ class Settled:
 _ARRIVED = Settled(State.DONE, "found in Keeper")
 NEVER = Settled(State.FAILED, "Keeper shows that it did not arrive")
 """What one list alone says, which may be behind. Of a queued team no list says so, only the inventory."""
-REPEATED = Settled(State.PUT_OFF, "a later update was sent; nothing tells whether this one arrived")
+REPEATED = Settled(State.PUT_OFF, "a later request of its kind was sent; nothing tells whether this one arrived")
 _TAKEN = Settled(State.PUT_OFF, "Keeper took it, with an effect that nobody asked for, and does not show it now")
 _IN_PART = Settled(State.DONE, "found in Keeper in part; the rest is asked for again")
 _UNSEEN = Settled(State.PUT_OFF, "Keeper shows nothing of it, whether it arrived or not; it is asked for again")
@@ -60,6 +60,7 @@ TOO_EARLY = Settled(State.UNKNOWN, "not shown yet; it may still take effect: Kee
 PATIENCE = timedelta(minutes=2)
 """How long a change of access without a clear answer may take effect: until then nothing but locks is planned."""
 ACCESS = frozenset({Kind.CREATE_USER, Kind.DEACTIVATE_USER, Kind.REACTIVATE_USER})
+_OF_LOCKS = frozenset({Kind.DEACTIVATE_USER, Kind.REACTIVATE_USER})
 
 
 def settle(
@@ -101,6 +102,13 @@ def as_answered(outcome: Settled, recorded: str) -> Settled:
     """The outcome, by what was `recorded` when the answer came: what was read back did arrive, though no list shows
     it any more."""
     return _TAKEN if outcome == NEVER and recorded == UNASKED else outcome
+
+
+def as_repeated(outcome: Settled, row: JournalRow) -> Settled:
+    """The outcome of a lock or an unlocking, after a later one of the same subject: what shows is one change of access,
+    and is told and counted as one."""
+    again = row.repeated and row.operation.kind in _OF_LOCKS
+    return REPEATED if again and outcome.state is State.DONE else outcome
 
 
 def _with_own_locks(snapshot: Snapshot) -> Snapshot:

@@ -55,7 +55,8 @@ def document(store: Store, policy: Policy, since: datetime, now: datetime) -> di
     """The departures since a time as one JSON document: who is still active first, then the newest."""
     snapshot = store.snapshot()
     locks = store.history(Wanted(kind=Kind.DEACTIVATE_USER, since=since), MOST)
-    departures = _departures(locks.entries)
+    # In the order of sending: what became of an earlier lock may be known later.
+    departures = _departures(sorted(locks.entries, key=lambda entry: entry.row.id, reverse=True))
     held = _held(store)
     failing = standing.from_json(store.meta(standing.KEY)).failing is not None
     done = [entries for entries in departures if _verified(entries[0])]

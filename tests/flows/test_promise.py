@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from reconciler import cycle
+from reconciler import cycle, http
 from reconciler.simulator.faults import status
 from tests.inside import Inside, accept, account
 from tests.receiver import Receiver, secret
@@ -112,6 +112,31 @@ def test_who_left_keeper_before_the_lock_and_comes_back_is_created_anew_also_whe
     world.jumpcloud.activate(ids[0])
     Inside(world).run()
     assert account(world, ids[0]).active
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_lock_that_was_sent_again_without_a_clear_answer_is_one_lock(
+    world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, taken: bool
+) -> None:
+    """Else the list that shows the later lock proves the earlier one too, and one person has lost access twice."""
+    monkeypatch.setattr(http, "BACKOFF", (0.01, 0.01))
+    ids = filled(world)
+    notifying(world, receiver)
+    world.run("apply")
+    world.jumpcloud.suspend(ids[0])
+    unclear = world.back.faults.add(status(504), method="PATCH")
+    assert Inside(world).run().result == "partial"
+    world.back.faults.remove(unclear)
+    if taken:
+        world.back.faults.add(status(504, effect=True), method="PATCH")
+    Inside(world).run()
+    world.run("resync")
+    assert not account(world, ids[0]).active
+    document = found(world, "leavers", "--format", "json")
+    assert (document["done"], [one["attempts"] for one in document["leavers"]]) == (1, [2])
+    locks = found(world, "history", "p0@example.com", "--kind", "deactivate_user", "--json")["operations"]
+    assert sorted(one["result"] for one in locks) == ["done", "put_off"]
+    assert [fact["about"] for fact in told(receiver, "deactivated")] == ["p0@example.com"]
 
 
 def test_old_leavers_of_a_first_plan_are_no_fast_locks(world: World) -> None:
