@@ -26,6 +26,8 @@ from reconciler.store import State, Store
 
 MOST = 100_000
 """Locks that are looked at."""
+UNREAD = "more than a week ago, or never; who left since then may be missing"
+"""Words for a read of JumpCloud that is not on record any more."""
 COLUMNS = (
     "email",
     "state",
@@ -93,6 +95,8 @@ def document(store: Store, policy: Policy, since: datetime, now: datetime) -> di
     return {
         "asked_at": stamp(now),
         "since": stamp(since),
+        "jumpcloud_read_at": stamp(store.last_whole_read()),
+        "keeper_read_at": stamp(snapshot.read_at),
         "first_plan_reviewed": snapshot.reviewed,
         "held": len(held),
         "done": sum(entry["confirmed_at"] is not None for entry in found),
@@ -292,6 +296,7 @@ def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
     others = f"; {found['locked_by_others']} locked by somebody else" if found["locked_by_others"] else ""
     head = f"Since {spoken(found['since'])}: {lost}{not_yet}{unsure}{others}."
     lines = [styled(line, colour, bold=True) for line in wrapped(head, width)]
+    lines += wrapped(_as_of(found["jumpcloud_read_at"], found["keeper_read_at"]), width)
     if not found["first_plan_reviewed"]:
         waits = found["held"]
         names = f" It would lock {waits} {'person' if waits == 1 else 'people'}." if waits else ""
@@ -305,6 +310,14 @@ def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
             lines.append(f"    {clean(entry['command'], 300)}")
             said.add(entry["command"])
     return "\n".join(lines)
+
+
+def _as_of(jumpcloud: str | None, keeper: str | None) -> str:
+    """How far it goes: who left, and what became of it, is known only as far as it was read."""
+    if keeper is None:
+        return "Keeper was not read since the state file was made or restored."
+    left = f"on {spoken(jumpcloud)}; who left since then may be missing" if jumpcloud else UNREAD
+    return f"As last read: JumpCloud as a whole {left}. Keeper's list on {spoken(keeper)}."
 
 
 _STATES = {

@@ -17,9 +17,10 @@ from reconciler.diff import pause_after
 from reconciler.model import Snapshot
 from reconciler.pilot import left_outside
 from reconciler.report import teams
+from reconciler.report.leavers import UNREAD
 from reconciler.report.terminal import clean, names, spoken, stamp, styled, wrapped
 from reconciler.report.words import RESULTS, count
-from reconciler.rows import Request, time_of
+from reconciler.rows import PARTIAL, Request, time_of
 from reconciler.store import Store
 
 RUNS = 5
@@ -27,6 +28,8 @@ RUNS = 5
 LATE = timedelta(minutes=15)
 """A cycle that is so much overdue tells that the daemon hangs."""
 UNDER_WAY = "under way"
+_CUT_OFF = "cut off"
+_UNREAD = ("failed", "stopped", _CUT_OFF)
 MOST = 20
 """Lines of one kind before the rest is a number."""
 
@@ -52,7 +55,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
     """The state of things as one JSON document; nothing is asked of either service."""
     snapshot = store.snapshot()
     in_use = store.in_use
-    runs = store.runs(RUNS)
+    runs, read_at = store.runs(RUNS), store.last_whole_read()
     accounts = [account for account in snapshot.accounts.values() if not account.gone]
     managed = [account for account in accounts if account.managed]
     gone_or_active = promise.leavers(snapshot)
@@ -68,6 +71,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
         "mode": policy.mode.value,
         "settings": {"file": str(settings.file), "in_force": in_force(store, settings)},
         "first_plan_reviewed": snapshot.reviewed,
+        "jumpcloud_read_at": stamp(read_at),
         "keeper_read_at": stamp(snapshot.read_at),
         "in_use": in_use,
         "next_cycle_at": stamp(time_of(store.meta("next_cycle"))),
@@ -114,7 +118,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
                 "kind": run.kind,
                 "started_at": stamp(run.started_at),
                 "finished_at": stamp(run.finished_at),
-                "result": run.result or (UNDER_WAY if in_use and run is runs[0] else "cut off"),
+                "result": run.result or (UNDER_WAY if in_use and run is runs[0] else _CUT_OFF),
                 "by": run.by,
                 "reason": run.reason,
                 "error": run.error,
@@ -206,6 +210,7 @@ def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
     """The document for a person."""
     lines = _headline(found, width, colour)
     users, groups = found["users"], found["teams"]
+    lines += wrapped(_stale(found), width)
     people = (
         f"People: {users['managed']} managed ({users['active']} active, {users['locked_by_us']} locked by us, "
         f"{users['leaving']} leaving), {users['unmanaged']} in Keeper not managed."
@@ -271,7 +276,9 @@ def _headline(found: dict[str, Any], width: int, colour: bool) -> list[str]:
     elif found["will_be_held"]:
         words = f"WILL BE HELD when grace ends, by {count(found['will_be_held'], 'limit')}. Why, and whom it is about:"
         lines += [*(styled(line, colour, bold=True, fg="red") for line in wrapped(words, width)), "  reconciler plan"]
-    elif (last := found["runs"][0])["result"] != UNDER_WAY:
+    elif found["runs"][0]["result"] != UNDER_WAY:
+        # What one person's resync or the leaver lane came to tells nothing of the cycles.
+        last = next((run for run in found["runs"] if run["kind"] not in PARTIAL), found["runs"][0])
         lines += wrapped(f"Last run: {_came_to(last)}, {spoken(last['started_at'])}.", width)
     lines += wrapped(_next(found), width)
     if found["settings"]["in_force"] is False:
@@ -295,6 +302,16 @@ def _next(found: dict[str, Any]) -> str:
     if datetime.fromisoformat(due) + LATE < datetime.fromisoformat(found["asked_at"]):
         return f"The next cycle was due on {spoken(due)}. Does the service hang?"
     return f"Next cycle: {spoken(due)}."
+
+
+def _stale(found: dict[str, Any]) -> str:
+    """Since when it is not known who left; "" where the newest run over everybody has read everything."""
+    whole = [run for run in found["runs"] if run["kind"] not in PARTIAL and run["result"] != UNDER_WAY]
+    if not whole or not (whole[0]["error"] or whole[0]["result"] in _UNREAD):
+        return ""
+    read_at = found["jumpcloud_read_at"]
+    left = f"on {spoken(read_at)}; who left since then may be missing" if read_at else UNREAD
+    return f"JumpCloud was last read as a whole {left}."
 
 
 def _came_to(run: dict[str, Any]) -> str:

@@ -136,6 +136,12 @@ class Journal(Snapshots):
             sql = f"SELECT max(started_at) FROM runs WHERE {_GOOD_READ} AND {_WHOLE}"
             return time_of(connection.execute(sql).fetchone()[0])
 
+    def last_whole_read(self) -> datetime | None:
+        """When the newest run over everybody began that could read all of it."""
+        with self._reading() as connection:
+            sql = f"SELECT max(started_at) FROM runs WHERE {_GOOD_READ} AND {_WHOLE} AND error = ''"
+            return time_of(connection.execute(sql).fetchone()[0])
+
     def held_run(self, plan_id: str | None = None) -> Run | None:
         """The newest run over everybody that read both sides as a whole, if it held operations, else what the leaver
         lane has held since; or, while one of them did, the newest run that held this plan."""

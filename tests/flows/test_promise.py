@@ -139,6 +139,27 @@ def test_a_lock_that_was_sent_again_without_a_clear_answer_is_one_lock(
     assert [fact["about"] for fact in told(receiver, "deactivated")] == ["p0@example.com"]
 
 
+@pytest.mark.parametrize("target", ["", "/systemusers", "/usergroups"])
+def test_who_left_is_known_only_as_far_as_jumpcloud_was_read(world: World, target: str) -> None:
+    """An auditor read "0 not yet" while JumpCloud had not been read for days."""
+    ids = filled(world)
+    world.run("apply")
+    before = found(world, "leavers", "--format", "json")["jumpcloud_read_at"]
+    assert "who left since then may be missing. Keeper's list on" in flat(world.run("leavers").stdout)
+    assert "last read as a whole" not in world.run("status").stdout
+    world.front.faults.add(status(403), target=target)
+    world.jumpcloud.suspend(ids[0])
+    assert world.run("apply", expect=None).returncode in (1, 5)
+    world.run("resync", "p3@example.com", expect=None)
+    assert found(world, "leavers", "--format", "json")["jumpcloud_read_at"] == before
+    status_now = flat(world.run("status").stdout)
+    assert "JumpCloud was last read as a whole on " in status_now
+    assert status_now.startswith("Last run: failed" if not target else "Last run: applied in part")
+    world.front.faults.clear()
+    world.run("apply")
+    assert "last read as a whole" not in world.run("status").stdout
+
+
 def test_old_leavers_of_a_first_plan_are_no_fast_locks(world: World) -> None:
     ids = filled(world)
     for path in (world.folder / "state").iterdir():
