@@ -6,7 +6,7 @@ at most, and soon or not at all: whoever ordered it has looked at how things sto
 
 import json
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
@@ -187,17 +187,27 @@ async def carry_out(ask: Ask, where: Setting) -> Answer:
 
         effects = {tuple(effect) for effect in agreed["effects"]}
         agree(where.store, agreed["plan"], effects, by=ask.by, at=now(), reason=agreed["reason"])
-    outcomes = await run_to_the_end(as_order(ask, where.reviewed), where)
-    return answer(outcomes, width=where.width, colour=where.colour)
+    outcomes, problem = await run_to_the_end(as_order(ask, where.reviewed), where)
+    return answer(outcomes, problem, width=where.width, colour=where.colour)
 
 
-async def run_to_the_end(order: "Order", where: Setting) -> "list[Outcome]":
-    """Run cycles until nothing is left that was only put off for time, or none gets on. Raises what a cycle raises."""
+async def run_to_the_end(order: "Order", where: Setting) -> "tuple[list[Outcome], str]":
+    """Run cycles until nothing is left that was only put off for time, or none gets on.
+
+    Returns what they came to, and why the last one failed, if that was after others had applied something. Else raises
+    what a cycle raises.
+    """
     outcomes = [await run(order, where)]
     while outcomes[-1].goes_on and not where.stopping.is_set():
         order = replace(order, resync=False, rebind=False, already=order.already | outcomes[-1].done)
-        outcomes.append(await run(order, where))
-    return outcomes
+        try:
+            outcomes.append(await run(order, where))
+        except Exception as error:
+            code, words = exits.explained(error) or (0, "")
+            if code != exits.FAILED or not _applied(outcomes):
+                raise
+            return outcomes, f"The cycle that was to send the rest came to nothing: {words}"
+    return outcomes, ""
 
 
 async def run(order: "Order", where: Setting) -> "Outcome":
@@ -268,8 +278,8 @@ def refusal(settings: "Settings") -> Answer | None:
     return Answer(exits.USAGE, error=OBSERVING) if settings.policy().mode is Mode.OBSERVE else None
 
 
-def answer(outcomes: "Sequence[Outcome]", *, width: int, colour: bool) -> Answer:
-    """The words and the exit code for the cycles that a person has ordered."""
+def answer(outcomes: "Sequence[Outcome]", problem: str = "", *, width: int, colour: bool) -> Answer:
+    """The words and the exit code for the cycles that a person has ordered; `problem`: see `run_to_the_end`."""
     from reconciler.report.text import render_run
 
     last, parts = outcomes[-1], []
@@ -278,7 +288,8 @@ def answer(outcomes: "Sequence[Outcome]", *, width: int, colour: bool) -> Answer
         parts.append(render_run(outcome.plan, results, width=width, colour=colour))
     if last.not_due:
         parts.append(f"{len(last.not_due)} changes of the saved plan are no longer due and were dropped.")
-    return Answer(_code(outcomes), "\n".join(parts), last.stopped or last.fallback)
+    code = exits.PARTIAL if problem else _code(outcomes)
+    return Answer(code, "\n".join(parts), problem or last.stopped or last.fallback)
 
 
 def states_of(outcome: "Outcome") -> dict[int, str]:
@@ -286,10 +297,18 @@ def states_of(outcome: "Outcome") -> dict[int, str]:
     return {number: result.state.value for number, result in outcome.results.items()}
 
 
+def _applied(outcomes: "Iterable[Outcome]") -> bool:
+    """Whether anything was applied, or may have been: that nothing was is said only where it is known."""
+    from reconciler.rows import State
+
+    results = (result for outcome in outcomes for result in outcome.results.values())
+    return any(result.state in (State.DONE, State.UNKNOWN) for result in results)
+
+
 def _code(outcomes: "Sequence[Outcome]") -> int:
     last = outcomes[-1]
     if last.result == "failed":
-        return exits.PARTIAL if any(outcome.done for outcome in outcomes) else exits.FAILED
+        return exits.PARTIAL if _applied(outcomes) else exits.FAILED
     if last.unfinished or any(outcome.result == "partial" for outcome in outcomes):
         return exits.PARTIAL
     if failing(last.plan, states_of(last)):

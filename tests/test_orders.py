@@ -1,5 +1,6 @@
 """Orders in the state file: carried out once at most, soon or not at all, and answered in any case."""
 
+import asyncio
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -8,10 +9,18 @@ import pytest
 from loguru import logger
 
 from reconciler import exits, orders
-from reconciler.orders import LASTS, Answer, Ask, answered
-from reconciler.rows import Request
+from reconciler.after import After
+from reconciler.apply import Result
+from reconciler.config import load
+from reconciler.cycle import Order, Outcome
+from reconciler.jumpcloud import IncompleteRead, JumpCloudError
+from reconciler.orders import LASTS, Answer, Ask, Setting, answered
+from reconciler.plan import Kind, Operation, Plan, Scope
+from reconciler.reading import Services, Stopped
+from reconciler.rows import Request, State
 from reconciler.store import InUse, Store
-from tests.world import NOW
+from tests.operations import op
+from tests.world import NOW, SOURCE, user
 
 YOUNG, OLD = NOW - LASTS / 2, NOW - LASTS * 2
 APPLY = Ask("apply", {"resync": True}, "ada", "why not", "digest")
@@ -112,3 +121,66 @@ def test_a_daemon_that_is_ending_takes_no_orders(store: Store, path: Path) -> No
     assert whether_it_takes_them()
     store.take_no_more_requests()
     assert not whether_it_takes_them()
+
+
+# -- the exit code ----------------------------------------------------------------------------------------------------
+
+ADA, EVE = (op(Kind.CREATE_USER, user(number)) for number in (1, 2))
+DONE, LATER = (ADA, State.DONE, "done"), (EVE, State.PUT_OFF, "time")
+BEATEN = (EVE, State.PUT_OFF, "overtaken")
+
+
+def ran(result: str, *became: tuple[Operation, State, str], stopped: str = "", unfinished: bool = False) -> Outcome:
+    """What a cycle came to whose operations became this."""
+    plan = Plan("cycle", NOW, SOURCE, Scope(0, 0, 0), tuple(operation for operation, *_ in became))
+    results = {number: Result(*one) for number, one in enumerate(became)}
+    return Outcome(1, plan, result, results, stopped=stopped, unfinished=unfinished)
+
+
+def carried_out(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch, *cycles: Outcome | Exception
+) -> orders.Answer:
+    rest = list(cycles)
+
+    async def run(_: Order, __: object) -> Outcome:
+        one = rest.pop(0)
+        if isinstance(one, Exception):
+            raise one
+        return one
+
+    async def go() -> orders.Answer:
+        services = Services(None, None, "")  # type: ignore[arg-type]
+        where = Setting(load(settings), services, store, lambda: NOW, asyncio.Event(), After(store), width=100)
+        return await orders.carry_out(APPLY, where)
+
+    settings = folder / "config.toml"
+    settings.write_text('[keeper]\nscim_url = "https://keeper.example/api/rest/scim/v2/1"\n')
+    monkeypatch.setattr(orders, "run", run)
+    return asyncio.run(go())
+
+
+@pytest.mark.parametrize("error", [IncompleteRead("it broke off"), Stopped("it broke off")])
+def test_what_was_applied_before_a_cycle_for_the_rest_failed_is_applied_in_part(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    answer = carried_out(store, tmp_path, monkeypatch, ran("done", DONE, LATER, unfinished=True), error)
+    assert answer.code == exits.PARTIAL
+    assert ADA.subject.name in answer.text, "what was done is told"
+    assert "it broke off" in answer.error
+
+
+def test_a_cycle_for_the_rest_that_fails_where_nothing_was_applied_has_failed(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beaten = ran("done", BEATEN, unfinished=True)
+    with pytest.raises(JumpCloudError):
+        carried_out(store, tmp_path, monkeypatch, beaten, IncompleteRead("it broke off"))
+
+
+@pytest.mark.parametrize(("state", "code"), [(State.UNKNOWN, exits.PARTIAL), (State.PUT_OFF, exits.FAILED)])
+def test_nothing_was_applied_is_said_only_where_that_is_known(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: State, code: int
+) -> None:
+    """A request without an answer may have arrived, whatever Keeper refused after it."""
+    refused = ran("failed", (ADA, state, "unanswered"), stopped="the token was refused")
+    assert carried_out(store, tmp_path, monkeypatch, refused).code == code
