@@ -161,6 +161,7 @@ class _Run:
         self.agreed = agreed
         self.inventory = snapshot.inventory
         self.vanished = 0
+        self.probing = asyncio.Lock()
         self.probed = self.all_forbidden = False
         self.forbidden: Counter[Kind] = Counter()  # in a row, by kind
         self.marks: dict[str, int] = {}  # by id, of what this run has changed itself
@@ -777,14 +778,15 @@ class _Run:
 
     async def _forbidden(self, op: Operation, error: scim.Forbidden) -> None:
         """Find out whether Keeper forbids this subject only, or everything: then nothing more is sent."""
-        if not self.probed:
-            self.probed = True
-            try:
-                await self.client.probe()
-            except scim.KeeperError as refusal:
-                if isinstance(refusal, scim.Forbidden):
-                    self.all_forbidden = True
-                    self.applied.stopped = self.applied.stopped or str(error)
+        async with self.probing:  # whoever is refused meanwhile waits for the answer
+            if not self.probed:
+                self.probed = True
+                try:
+                    await self.client.probe()
+                except scim.KeeperError as refusal:
+                    if isinstance(refusal, scim.Forbidden):
+                        self.all_forbidden = True
+                        self.applied.stopped = self.applied.stopped or str(error)
         self.forbidden[op.kind] += 1
         if self.forbidden[op.kind] >= MOST_FORBIDDEN:
             words = f"it forbids this kind of operation for {MOST_FORBIDDEN} users or teams in a row"

@@ -674,6 +674,22 @@ def test_an_apply_stops_where_a_harmless_read_is_forbidden_too(store: Store) -> 
     assert store.snapshot().failures == {}, "nobody rests for what is forbidden to all"
 
 
+def test_nobody_is_at_fault_for_what_is_forbidden_to_all_while_that_is_found_out(store: Store) -> None:
+    """Two requests are under way: the second is refused while the harmless read of the first has no answer yet."""
+
+    class Slow(Keeper):
+        async def probe(self) -> None:
+            for _ in range(50):
+                await asyncio.sleep(0)
+            await super().probe()
+
+    keeper = Slow([shown(held) for held in PEOPLE.accounts.values()])
+    keeper.errors = {account(one).keeper_id: [forbidden()] for one in (ADA, EVE)} | {"probe": [forbidden()]}
+    assert applied(store, keeper, *LOCKS).stopped
+    assert set(states(store)) == {State.PUT_OFF}
+    assert store.snapshot().failures == {}
+
+
 def test_whoever_is_in_trouble_comes_last_in_their_kind(store: Store) -> None:
     keeper = node()
     keeper.errors = {
