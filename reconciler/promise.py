@@ -22,6 +22,8 @@ WITHDRAWN_OR_DELETED = "withdrawn or deleted, not known which"
 REMOVED = "it was no invitation: Keeper deleted or moved the account when it was to lock it"
 NOT_HERE = "not in this Keeper node any more: withdrawn, deleted or moved, not known which"
 """The words for an account whose lock Keeper answered with 404 or 410: nothing about access elsewhere."""
+NOT_HERE_PREFIX = NOT_HERE.partition(":")[0]
+"""The beginning of these words in every version."""
 UNKNOWN_LOCK = "not known to be locked"
 """The words for somebody whose last lock had no clear answer: it may have taken effect, or may still."""
 UNVERIFIED = "not verifiable"
@@ -94,7 +96,7 @@ def joined(inventory: Inventory | None, address: str, now: datetime) -> bool | N
 
 def not_here(words: str) -> bool:
     """Whether the words of a lock, as any version recorded them, say that the account was not in this node."""
-    return words.startswith(NOT_HERE.partition(":")[0])
+    return words.startswith(NOT_HERE_PREFIX)
 
 
 def left_node_words(member: bool | None) -> str:

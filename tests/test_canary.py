@@ -15,6 +15,7 @@ from reconciler.canary import LOOK_AGAIN
 from reconciler.http import Clock
 from reconciler.model import Inventory, KeeperUser, Snapshot
 from reconciler.plan import Change, Kind, NoticeKind, Operation
+from reconciler.promise import NOT_HERE
 from reconciler.rows import State
 from reconciler.store import Store
 from reconciler.store.base import CANARY_LASTS
@@ -267,6 +268,23 @@ def test_an_account_that_was_seen_locked_once_is_no_invitation(store: Store) -> 
     keeper.after = lambda _: None
     keeper.users[account(PEOPLE[0]).keeper_id] = shown(account(PEOPLE[0]))
     assert outcomes(applied(store, keeper, LOCKS[0], LOCKS[1])) == ["vanished", "put_off"]
+
+
+def test_an_account_whose_lock_a_later_list_showed_is_no_invitation(store: Store) -> None:
+    """Its lock had no answer, and was found."""
+    row = store.write_ahead(store.begin_run("cycle", NOW, by="root", reason=""), LOCKS[:1], {}, NOW)[0]
+    store.record(row, State.DONE, NOW, "settled", "found in Keeper")
+    assert store.seen_locked() == {account(PEOPLE[0]).keeper_id}
+    keeper = Changing(HELD)
+    keeper.after = lambda _: None
+    assert outcomes(applied(store, keeper, *LOCKS[:2])) == ["vanished", "put_off"]
+
+
+@pytest.mark.parametrize("words", [NOT_HERE, "not in this Keeper node any more: withdrawn by it, deleted or moved"])
+def test_an_account_that_was_not_in_the_node_was_not_seen_locked(store: Store, words: str) -> None:
+    row = store.write_ahead(store.begin_run("cycle", NOW, by="root", reason=""), LOCKS[:1], {}, NOW)[0]
+    store.record(row, State.DONE, NOW, "settled", words)
+    assert store.seen_locked() == frozenset()
 
 
 def test_from_the_fourth_account_that_is_gone_after_its_lock_a_person_has_to_agree(store: Store) -> None:

@@ -11,7 +11,7 @@ from reconciler.history import RUN_COLUMNS, Found, Wanted, find
 from reconciler.migrations import LAST_CHANGE
 from reconciler.model import Account, Team
 from reconciler.plan import Kind, Operation
-from reconciler.promise import NOT_HERE
+from reconciler.promise import NOT_HERE, NOT_HERE_PREFIX
 from reconciler.rows import (
     GONE,
     LEAVERS,
@@ -380,10 +380,12 @@ class Journal(Snapshots):
             return dict(connection.execute(sql, (time_text(since),)))
 
     def seen_locked(self, keeper_id: str = "") -> frozenset[str]:
-        """The Keeper ids of accounts that a lock of ours was read back from: of all, or just this one if it is."""
-        sql = """
+        """The Keeper ids of accounts that a lock of ours was read back from, or that a list showed after one without an
+        answer: of all, or just this one if it is."""
+        sql = f"""
             SELECT DISTINCT keeper_id FROM operations
-            WHERE kind = 'deactivate_user' AND state = 'done' AND outcome = 'done' AND ?1 IN ('', keeper_id)
+            WHERE kind = 'deactivate_user' AND state = 'done' AND ?1 IN ('', keeper_id)
+            AND (outcome = 'done' OR (outcome = 'settled' AND error NOT LIKE '{NOT_HERE_PREFIX}%'))
         """
         with self._reading() as connection:
             return frozenset(found for (found,) in connection.execute(sql, (keeper_id,)))
