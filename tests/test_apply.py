@@ -684,7 +684,7 @@ def test_nobody_is_at_fault_for_what_is_forbidden_to_all_while_that_is_found_out
             await super().probe()
 
     keeper = Slow([shown(held) for held in PEOPLE.accounts.values()])
-    keeper.errors = {account(one).keeper_id: [forbidden()] for one in (ADA, EVE)} | {"probe": [forbidden()]}
+    keeper.errors = {one: [forbidden()] for one in (account(ADA).keeper_id, account(EVE).keeper_id, "probe")}
     assert applied(store, keeper, *LOCKS).stopped
     assert set(states(store)) == {State.PUT_OFF}
     assert store.snapshot().failures == {}
