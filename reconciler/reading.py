@@ -203,7 +203,8 @@ class Reader:
         """The users of these JumpCloud ids whose own record says suspended.
 
         No list and no group is read: a lock needs neither, and suspended people do not wait for what cannot be read. An
-        account that Keeper does not show now stands as in the snapshot, which tells nothing of what was sent since.
+        account that Keeper does not show now stands as in the snapshot, which tells nothing of what was sent since; so
+        does one that is not there, by a single 404: only the answer to the lock and a list tell that.
         """
         found = await together(self._record(one) for one in sorted(ids))
         users = {user.id: user for user in found if user is not None and user.status is Status.SUSPENDED}
@@ -228,7 +229,9 @@ class Reader:
     async def _shown(self, user: User) -> Snapshot | None:
         try:
             async with asyncio.timeout(GLANCE):
-                return (await in_keeper(self.services.keeper, self.before, "", user, self.now)).snapshot
+                shown = (await in_keeper(self.services.keeper, self.before, "", user, self.now)).snapshot
+            vanished = any(a.gone and not self.before.accounts[k].gone for k, a in shown.accounts.items())
+            return None if vanished else shown
         except (KeeperError, TimeoutError) as error:
             logger.debug("the account of {} was not read again: {}", user.id, error or f"not within {GLANCE:g} s")
             return None

@@ -222,6 +222,29 @@ def test_an_account_that_keeper_does_not_show_keeps_no_lock_back(
     assert [account(world, one).active for one in people[:3]] == [False, False, True]
 
 
+@pytest.mark.parametrize("code", [404, 410])
+@pytest.mark.parametrize("there", [True, False])
+def test_one_read_of_an_account_that_is_not_there_keeps_no_lock_back(
+    filled: tuple[World, list[str]], code: int, there: bool
+) -> None:
+    world, people = filled
+    lost = account(world, people[0])
+    world.jumpcloud.suspend(people[0])
+    if there:
+        world.back.faults.add(status(code), method="GET", target=f"/Users/{lost.id}")
+    else:
+        world.keeper.set_dialect(missing_status=code, gone_status=code)
+        world.keeper.delete_user(lost.id)
+    order = found(world)
+    assert order is not None
+    outcome = Inside(world).run(order)
+    assert outcome.result == "done" and found(world) is None
+    assert not there or not account(world, people[0]).active
+    assert account(world, people[1]).active
+    word = "found in Keeper" if there else "not in this Keeper node any more"
+    assert word in " ".join(world.run("history", "p0@example.com").stdout.split())
+
+
 def test_a_list_that_does_not_come_does_not_hold_up_the_next_look(
     filled: tuple[World, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
