@@ -269,10 +269,14 @@ def _headline(found: dict[str, Any], width: int, colour: bool) -> list[str]:
         for hold in held["reasons"]:
             lines += wrapped(f"Why: {clean(hold['reason'], 400)} [{clean(hold['limit'], 40)}]", width)
         lines += wrapped(f"Whom it is about: {names(held['subjects'])}", width)
-        lines += wrapped(
-            f"To look: reconciler plan. To let them through, as {' or '.join(held['released_by'])}:", width
-        )
-        lines.append(styled(f"  reconciler release {held['plan']}", colour, bold=True))
+        # What the pause alone holds goes on with `resume`: no release ends a pause.
+        if all(hold["limit"] == "paused" for hold in held["reasons"]):
+            lines += ["To look: reconciler plan"]
+        else:
+            lines += wrapped(
+                f"To look: reconciler plan. To let them through, as {' or '.join(held['released_by'])}:", width
+            )
+            lines.append(styled(f"  reconciler release {held['plan']}", colour, bold=True))
     elif found["will_be_held"]:
         words = f"WILL BE HELD when grace ends, by {count(found['will_be_held'], 'limit')}. Why, and whom it is about:"
         lines += [*(styled(line, colour, bold=True, fg="red") for line in wrapped(words, width)), "  reconciler plan"]

@@ -181,6 +181,24 @@ def test_nothing_is_sent_for_people_who_were_never_in_the_pilot(world: World) ->
     assert locked(world) == 1
 
 
+def test_what_a_pause_alone_holds_is_not_offered_to_be_released(world: World) -> None:
+    filled(world)
+    settings(world, max_creations="0")
+    world.run("pause", "--reason", "a look")
+    world.run("apply")
+    world.jumpcloud.bind_user(world.application, world.person("newcomer"))
+    world.jumpcloud.settle_graph()
+    world.run("apply", expect=4)
+    assert "reconciler release" in world.run("status").stdout, "held by a limit too"
+    settings(world, max_creations="1")
+    world.run("apply", expect=4)
+    said = world.run("status").stdout
+    assert "HELD since" in said and "To go on: reconciler resume" in said and "reconciler release" not in said
+    world.run("resume")
+    world.run("apply")
+    assert world.differences() == []
+
+
 @pytest.mark.parametrize("how", ["renamed", "misspelt"])
 def test_who_leaves_while_the_pilot_names_nobody_is_locked_once_it_is_right_again(world: World, how: str) -> None:
     """At once where the settings still have the name that the group had."""
