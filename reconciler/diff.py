@@ -269,7 +269,10 @@ class _Diff(TeamRules):
 
     def _pilot(self, user: User | None, account: Account | None) -> None:
         if in_pilot(self.policy, self.directory, user, account, misnamed=self._misnamed):
-            self.pilots.add(self.subject(account, user).key if account else user.id if user else "")
+            key = self.subject(account, user).key if account else user.id if user else ""
+            self.pilots.add(key)
+            if self.policy.only is not None and not entries_for(self.policy, self.directory, user):
+                self.outside_by_now.add(key)
 
     @cached_property
     def _misnamed(self) -> bool:
@@ -611,14 +614,16 @@ class _Diff(TeamRules):
         elif claimed:
             self.notice(NoticeKind.CONFLICT, subject, claimed)
         held = conflict or bool(claimed)
-        found = list(self._changes(account, wanted_attributes(user), subject, held_address=held))
+        # Of the pilot when we locked them, but not now: our lock is undone, and nothing else is done.
+        unlock_only = access and not account.active and subject.key in self.outside_by_now
+        found = [] if unlock_only else list(self._changes(account, wanted_attributes(user), subject, held_address=held))
         changes = tuple(change for change, _ in found)
         causes = [cause for _, cause in found]
         drifted = [change.attribute for change, cause in found if cause is Cause.DRIFT]
         add: list[TeamRef] = []
         remove: list[TeamRef] = []
         unbound: list[TeamRef] = []
-        if access:
+        if access and not unlock_only:
             for team, cause in self._added(account, user, subject) if not conflict else ():
                 add.append(team)
                 causes.append(cause)

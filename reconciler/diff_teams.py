@@ -80,6 +80,7 @@ class TeamRules:
         self.operations: list[Operation] = []
         self.notices: list[Notice] = []
         self.pilots: set[str] = set()  # keys of subjects whose operations are sent
+        self.outside_by_now: set[str] = set()  # keys of those among them who are not in the pilot any more
         self.addable: dict[str, TeamRef] = {}  # by group id: the teams that members can be added to
         self.quarantined: dict[str, Notice] = {}  # by key: what is told of what can't be read
         self.deleted: dict[str, str] = {}  # by group id: the team that somebody deleted in Keeper

@@ -23,7 +23,7 @@ from reconciler.model import (
     Team,
     by_group,
 )
-from reconciler.plan import Kind, NoticeKind, Rule
+from reconciler.plan import Change, Kind, NoticeKind, Rule
 from reconciler.policy import Drift, Limit, Limits, OutOfScope, Pilot, Policy, Reactivate, TeamOutOfScope, TeamPolicy
 from reconciler.safety import Consent, Judged, Release, judge
 from reconciler.snapshot import after_user
@@ -475,6 +475,10 @@ def test_a_lock_of_the_pilot_is_undone_also_for_whoever_comes_back_outside_of_it
 
     sent, remembered = unlocks(locked, IT)
     assert sent == [True] and unlocks(remembered, IT)[0] == [True], "held for some cycles, for instance"
+    (unlock,) = decide(back, snapshot([locked], [team(g) for g in PILOTS]), IT).plan.operations
+    assert (unlock.changes, unlock.add, unlock.remove) == ((Change("active", "false", "true"),), (), ())
+    (unlock,) = decide(back, snapshot([locked], [team(g) for g in PILOTS]), SALES).plan.operations
+    assert [team.jumpcloud_id for team in unlock.add] == [jc(8)]
     assert unlocks(locked, SALES)[0] == [True], "in it now"
     assert unlocks(replace(locked, pilot=frozenset()), IT)[0] == [False], "never in that pilot"
     said = [n.message for n in decide(back, snapshot([locked]), IT).plan.notices if n.subject.type == "setting"]
