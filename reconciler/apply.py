@@ -108,17 +108,22 @@ async def apply(
     agreed: Set[int] = frozenset(),
     progress: Callable[[int, int], None] | None = None,
     stopping: Callable[[], str] = lambda: "",
+    read_at: Stamp | None = None,
 ) -> Applied:
     """Send the operations, each given with its journal id; leavers first, then teams, then everybody else. What
     gives an id to a team or an account that is there goes before what makes one.
 
     `confirmation` reads again what each rests on. `mark` is the moment at which the snapshot was read: whoever was
-    changed by another cycle since is put off. `agreed` are the operations to which a person has agreed. One failed
-    operation never stops the others, but for a refused token and a journal that can't be written: then whatever was
-    not begun is put off. `stopping` is asked before each operation, and says why no more is begun. Raises what the
-    journal raises, once all operations in flight have ended.
+    changed by another cycle since is put off. `agreed` are the operations to which a person has agreed. The time box
+    begins at `read_at`, when what the plan was made from had been read, or else now. One failed operation never stops
+    the others, but for a refused token and a journal that can't be written: then whatever was not begun is put off.
+    `stopping` is asked before each operation, and says why no more is begun. Raises what the journal raises, once all
+    operations in flight have ended.
     """
-    run = _Run(operations, snapshot, client, journal, clock, in_flight, confirmation, mark, agreed, progress, stopping)
+    began = read_at or Stamp.now(client.clock)
+    run = _Run(
+        operations, snapshot, client, journal, clock, in_flight, confirmation, mark, agreed, progress, stopping, began
+    )
     try:
         await run.all()
     finally:
@@ -148,6 +153,7 @@ class _Run:
         agreed: Set[int],
         progress: Callable[[int, int], None] | None,
         stopping: Callable[[], str],
+        began: Stamp,
     ) -> None:
         # What fails for the same few each time must not keep others waiting: they come last in their kind.
         in_trouble = journal.in_trouble()
@@ -168,7 +174,7 @@ class _Run:
         self.progress = progress
         self.stopping = stopping
         self.applied = Applied()
-        self.began = Stamp.now(client.clock)
+        self.began = began
         self.listed = snapshot.accounts
         self.listed_teams = snapshot.teams
         self.refused_births = snapshot.refused_births

@@ -22,6 +22,7 @@ from reconciler.confirm import Confirmation, locks_ghost, preview, unconfirmed_l
 from reconciler.consent import first_held
 from reconciler.diff import Decision, diff
 from reconciler.diff_quarantine import unread_words
+from reconciler.evidence_age import Stamp
 from reconciler.foresight import foresee
 from reconciler.jumpcloud import JumpCloudError, Person, PersonAmbiguous
 from reconciler.keeper import BadToken, KeeperError, Progress
@@ -91,7 +92,8 @@ class Outcome:
 
     `unfinished`: something was put off only because the time was up or another run was faster. `fallback`: why Keeper
     could not be listed, so that the cycle went on from the snapshot, without creations and adoptions. `stopped_kinds`:
-    those that Keeper does not carry out as expected, with the words for it.
+    those that Keeper does not carry out as expected, with the words for it. `late`: the plan was too old already when
+    it was to be applied, since somebody looked at it for long, or the process was stopped meanwhile.
     """
 
     run_id: int
@@ -103,6 +105,7 @@ class Outcome:
     unfinished: bool = False
     fallback: str = ""
     stopped_kinds: Mapping[Kind, str] = field(default_factory=dict)
+    late: bool = False
 
     @property
     def done(self) -> frozenset[Effect]:
@@ -118,12 +121,16 @@ class Outcome:
 
     @property
     def goes_on(self) -> bool:
-        """Whether the next cycle should follow at once: something is unfinished, and somebody got on meanwhile.
+        """Whether the next cycle should follow at once: something is unfinished, and somebody got on meanwhile, or
+        nobody could since the plan was `late`.
 
-        Where nobody did, since Keeper keeps throttling for instance, another cycle would not either.
+        Where nobody did otherwise, since Keeper keeps throttling for instance, another cycle would not either.
         """
-        return self.unfinished and any(
-            result.state is State.DONE or result.outcome == executor.OVERTAKEN for result in self.results.values()
+        return self.unfinished and (
+            self.late
+            or any(
+                result.state is State.DONE or result.outcome == executor.OVERTAKEN for result in self.results.values()
+            )
         )
 
     @property
@@ -254,6 +261,7 @@ async def run(
             # By this task, which everything below is a part of: what a subtask holds, only that one holds.
             await stack.enter_async_context(store.hands.hold(found.keys))
             read, decision = await _unless(stopping, line.considered(found))
+            read_at = Stamp.now(services.keeper.clock)
             await stack.enter_async_context(deciding := AsyncExitStack())
             await deciding.enter_async_context(store.hands.deciding)
             judged = line.agreed(decision, read)
@@ -272,7 +280,7 @@ async def run(
                     _back_to_canary(store, read)
             planned = line.written_ahead(run_id, judged, learnt)
             await deciding.aclose()
-            return await line.applied(run_id, judged, learnt, planned, read, unlinked, time.clock, stopping)
+            return await line.applied(run_id, judged, learnt, planned, read, unlinked, time.clock, stopping, read_at)
         except Exception as error:
             with suppress(StateError):
                 result = "stopped" if isinstance(error, Stopped) else "failed"
@@ -631,8 +639,10 @@ class _Line:
         unlinked: Mapping[str, str],
         clock: Callable[[], datetime],
         stopping: asyncio.Event,
+        read_at: Stamp,
     ) -> Outcome:
         settings, store, progress = self.settings, self.store, self.progress
+        late = read_at.age(self.services.keeper.clock) > executor.TIME_BOX
         applied = await executor.apply(
             [(journal_id, judged.plan.operations[number]) for number, journal_id in planned.items()],
             learnt,
@@ -645,6 +655,7 @@ class _Line:
             agreed=frozenset(j for n, j in planned.items() if judged.decisions.get(n)),
             progress=(lambda done, total: progress("Keeper", done, total)) if progress else None,
             stopping=lambda: self._why_stop(stopping),
+            read_at=read_at,
         )
         limit = SETTLING if self.order.leavers else None
         whole = not self.order.person
@@ -666,6 +677,7 @@ class _Line:
             applied.unfinished,
             read.fallback,
             applied.stopped_kinds,
+            late,
         )
         if self.order.leavers:
             store.set_meta(LANE_HOLD, _hold_of(final))

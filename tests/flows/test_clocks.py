@@ -19,7 +19,9 @@ from reconciler import confirm, consent, cycle, orders
 from reconciler.after import After
 from reconciler.clocks import ServiceTime
 from reconciler.config import load
+from reconciler.http import Http
 from reconciler.jumpcloud import JumpCloud
+from reconciler.pace import Clock
 from reconciler.plan import Kind, NoticeKind, Operation, Plan
 from reconciler.reading import Services
 from reconciler.simulator.faults import status
@@ -438,18 +440,25 @@ def test_a_decision_that_ends_while_the_process_is_stopped_counts_no_more(
     assert office.active(people[0])
 
 
-def test_a_first_plan_that_a_person_looked_at_for_a_night_goes_once_it_is_agreed_to(office: Office) -> None:
+def test_a_first_plan_that_a_person_looked_at_for_a_night_goes_as_far_as_it_is_due(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(boottime=lambda: office.true.timestamp(), wall=lambda: office.true.timestamp())
+    monkeypatch.setattr(Http, "clock", clock)
     office.world.safety["first_run"] = '"review"'
     office.world.write_settings()
-    _groups, people = fill(office.world, 4)
+    groups, people = fill(office.world, 4)
+    office.world.jumpcloud.add_member(groups[1], people[2])
 
     def agrees(_: Plan) -> bool:
         office.true += 12 * HOUR
+        leaves(office, groups[0], people[0])
         return True
 
-    outcome = office.run(cycle.Order(reviewed=agrees, by="root"))
+    assert office.run(cycle.Order(reviewed=agrees, by="root")).goes_on
+    outcome = office.run()
     assert (outcome.result, outcome.plan.held) == ("done", ())
-    assert all(office.active(one) for one in people)
+    assert {one.external_id for one in office.world.keeper.accounts().values()} == set(people[1:])
 
 
 # -- two clocks that contradict each other ----------------------------------------------------------------------------
