@@ -21,7 +21,7 @@ from reconciler.plan import Cause, Kind
 from reconciler.policy import OutOfScope, Policy
 from reconciler.promise import REMOVED, WITHDRAWN, WITHDRAWN_OR_DELETED
 from reconciler.report.terminal import clean, spoken, stamp, styled, wrapped
-from reconciler.rows import GONE, VANISHED, Request
+from reconciler.rows import GONE, VANISHED, JournalRow, Request
 from reconciler.store import State, Store
 
 MOST = 100_000
@@ -189,6 +189,8 @@ def _done(tried: list[Entry], snapshot: Snapshot, newest: bool) -> dict[str, Any
         return found | {"state": "gone", "because": WITHDRAWN if row.error == WITHDRAWN else WITHDRAWN_OR_DELETED}
     if account is None or account.gone:
         return found | {"state": "gone", "because": row.error or None}
+    if _anothers(account, row):
+        return found | {"state": "given"}
     # Who was back in scope and left again before they were unlocked has been locked all the time.
     still_locked = newest and account.locked_by_us and not account.active
     if account.left_at is None or (row.left_at and account.left_at != row.left_at and not still_locked):
@@ -200,6 +202,12 @@ def _done(tried: list[Entry], snapshot: Snapshot, newest: bool) -> dict[str, Any
         "left_to_do": "their seat is held, and the vault kept, until it is transferred (Keeper Commander)",
         "command": f"transfer-user {typed(account.email)} --target-user HEIR",
     }
+
+
+def _anothers(account: Account, row: JournalRow) -> bool:
+    """Whether the account is another JumpCloud user's by now, so that it says nothing more of whoever left."""
+    owner = row.operation.subject.jumpcloud_id
+    return account.managed and bool(owner and account.jumpcloud_id) and account.jumpcloud_id != owner
 
 
 def _not_verifiable(account: Account, tried: list[Entry], snapshot: Snapshot) -> dict[str, Any]:
@@ -223,6 +231,8 @@ def _answered(tried: list[Entry], snapshot: Snapshot, closed: Mapping[str, Reque
         return found | {"state": "closed", "because": f"{by}: {request.reason}" if request.reason else by}
     if account is None:
         return found | {"state": "not_verifiable"}
+    if _anothers(account, row):
+        return found | {"state": "given"}
     if account.left_at is None or (row.left_at and account.left_at != row.left_at):
         return found | {"state": "came_back"}
     inventory = snapshot.inventory
@@ -327,6 +337,7 @@ _STATES = {
     "closed": "not verifiable, and closed by a person",
     "answered": "not in this node, and answered by the inventory",
     "came_back": "has come back",
+    "given": "the account is another JumpCloud user's now",
     "unlocked_again": "was locked, and unlocked again by somebody else",
     "locked_by_others": "locked by somebody else, not by us",
     "not_yet": "NOT YET",

@@ -148,12 +148,22 @@ def test_a_lock_that_somebody_undid_counts_once_more_without_minutes(store: Stor
         ({"active": False, "left_at": NOW, "locked_by_us": True}, "locked"),
         ({"active": False, "left_at": None, "locked_by_us": True}, "came_back"),
         ({"active": False, **GONE_SINCE, "gone": True}, "gone"),
+        ({"active": True, "jumpcloud_id": user(2).id}, "given"),
+        ({"active": False, "left_at": NOW, "locked_by_us": True, "jumpcloud_id": user(2).id}, "given"),
     ],
 )
 def test_what_became_of_who_was_locked(store: Store, values: dict[str, Any], state: str) -> None:
     store.save(snapshot([account(user(1), **values)]), Snapshot())
     lock(store, 1)
     assert evidence(store)[-1]["state"] == state
+
+
+def test_who_got_the_account_of_a_leaver_is_not_the_leaver_who_has_come_back(store: Store) -> None:
+    lock(store, 1)
+    store.put([account(user(1), jumpcloud_id=user(2).id)])
+    found = leavers.document(store, Policy(), NOW - DAY, NOW)
+    said = leavers.render(found, width=200, colour=False)
+    assert "u1@example.com: the account is another JumpCloud user's now" in said and "come back" not in said
 
 
 def test_a_leaver_whom_somebody_else_has_locked_is_no_lock_of_ours_and_is_not_left_out(store: Store) -> None:
