@@ -43,12 +43,17 @@ class Exit(Exception):
 
 
 class _Command(click.Command):
-    """A command whose words are text. Bytes that are no UTF-8 can neither be stored nor sent; a path may have them."""
+    """A command whose words are text. Bytes that are no UTF-8 can neither be stored nor sent; a path may have them.
+
+    What a shell makes of a variable that is not set is no word: `resync "$EMAIL"` must not be a resync of everybody.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         rest = super().parse_args(ctx, args)
         for param in self.params:
             value = ctx.params.get(param.name or "")
+            if isinstance(value, str) and not value.strip() and (param.required or isinstance(param, click.Argument)):
+                raise click.BadParameter("it is empty; nothing was done.", ctx, param)
             if isinstance(value, str) and (shown := escaped(value)) != value:
                 raise click.BadParameter(
                     f"{shown} has bytes that are no UTF-8: type it in a UTF-8 terminal.", ctx, param

@@ -81,7 +81,7 @@ def history(
     kinds, results = _one_of("--kind", Kind, kind), _one_of("--result", State, result)
     with Store.open(settings.state_path(), write=False) as store:
         now = now_of(store)
-        wanted = Wanted(email or "", team, kinds, results, by, now - back if back else None)
+        wanted = Wanted(email or "", team, kinds, results, by, now - back if back is not None else None)
         found = document(store.history(wanted, MOST_IN_JSON if as_json else MOST), now)
     if as_json:
         report(json_document(found), "json")

@@ -224,6 +224,34 @@ def test_an_argument_that_is_no_text_is_wrong_usage(filled: World, arguments: tu
     assert not state(filled).exists()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("resync", ""),
+        ("resync", " ", "--unlock"),
+        ("release", ""),
+        ("disown", ""),
+        ("adopt", "\t"),
+        ("explain", ""),
+        ("history", ""),
+        ("pause", "--reason", ""),
+        ("allow", "--deactivations", "9", "--reason", " "),
+    ],
+)
+def test_an_empty_word_is_wrong_usage(filled: World, arguments: tuple[str, ...]) -> None:
+    """`resync "$EMAIL"` without the variable was a resync of everybody, and sent whatever was due."""
+    filled.front.requests.clear()
+    done = filled.run(*arguments, expect=2)
+    assert (done.stdout, "it is empty; nothing was done." in done.stderr) == ("", True)
+    assert not filled.front.requests
+    assert not (filled.folder / "state").exists()
+
+
+def test_nothing_is_younger_than_no_time(filled: World) -> None:
+    filled.run("apply")
+    assert "Nothing of the kind" in filled.run("history", "--since", "0d").stdout
+
+
 def test_names_of_files_and_of_the_user_need_not_be_text(filled: World) -> None:
     done = with_bytes(filled, b"plan", b"--output", b"caf\xe9.txt")
     assert (done.returncode, os.path.exists(os.fsencode(filled.folder) + b"/caf\xe9.txt")) == (0, True), done.stderr
