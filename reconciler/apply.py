@@ -903,7 +903,7 @@ def _still_linked(undo: Operation) -> scim.Refused:
         undo.subject.name,
         f"separated from another {whose}'s creation",
         problem=f"Keeper took the change, but still shows the JumpCloud id of that {whose}",
-        advice=f"Look at the {who} in the Admin Console (Admin > {where}); the next cycle tries again.",
+        advice=f"Look at the {who} in the Admin Console (Admin > {where}); it is tried again.",
     )
 
 

@@ -129,7 +129,7 @@ _USERS = _Kind(
     user_of,
     AddressTaken,
     "The address must be valid and its domain reserved for your enterprise (Admin Console or Keeper support), and "
-    "teams must be of the same node. Correct what Keeper names; the next cycle tries again.",
+    "teams must be of the same node. Correct what Keeper names; it is tried again.",
 )
 _TEAMS = _Kind(
     "/Groups",
@@ -138,7 +138,7 @@ _TEAMS = _Kind(
     _CORE + "Group",
     team_of,
     TeamNameTaken,
-    "Keeper may refuse names of more than 185 characters. Correct what Keeper names; the next cycle tries again.",
+    "Keeper may refuse names of more than 185 characters. Correct what Keeper names; it is tried again.",
 )
 
 

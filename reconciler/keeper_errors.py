@@ -55,7 +55,7 @@ class AddressTaken(KeeperError):
     advice = (
         "Look for the address in the Admin Console (Admin > Users, all nodes), among aliases too: remove the alias, or "
         "move the user into the node of this SCIM method. If it is not there, the account is not yours: its owner "
-        "has to give the address up, or ask Keeper support. The next cycle tries again."
+        "has to give the address up, or ask Keeper support. It is tried again."
     )
 
 
@@ -78,7 +78,7 @@ class SeatsExceeded(KeeperError):
     problem = "all licensed seats are in use"
     advice = (
         "Buy seats, or free some in the Admin Console (Admin > Users): locked and merely invited users keep "
-        "theirs until they are deleted; transfer a vault that is needed first. The next cycle tries again."
+        "theirs until they are deleted; transfer a vault that is needed first. It is tried again."
     )
 
 
@@ -138,7 +138,7 @@ class Refused(KeeperError):
 
     name = "refused"
     problem = "Keeper refused it"
-    advice = "Correct what Keeper names, in JumpCloud or in the Admin Console; the next cycle tries again."
+    advice = "Correct what Keeper names, in JumpCloud or in the Admin Console; it is tried again."
 
 
 class Throttled(KeeperError):

@@ -17,7 +17,7 @@ from reconciler import promise, standing
 from reconciler.history import Entry, Wanted
 from reconciler.model import Account, Snapshot, typed
 from reconciler.pilot import left_outside
-from reconciler.plan import Cause, Kind
+from reconciler.plan import Cause, Kind, Subject
 from reconciler.policy import OutOfScope, Policy
 from reconciler.promise import REMOVED, WITHDRAWN, WITHDRAWN_OR_DELETED
 from reconciler.report.terminal import clean, spoken, stamp, styled, wrapped
@@ -183,6 +183,8 @@ def _done(tried: list[Entry], snapshot: Snapshot, newest: bool) -> dict[str, Any
         "minutes_to_confirm": _minutes(since, row.finished_at),
         "left_before": row.operation.cause is not Cause.DRIFT and row.left_at is None,
     }
+    if (account is None or account.gone) and _is_back(row.operation.subject, snapshot):
+        return found | {"state": "came_back"}
     if row.outcome == VANISHED:
         return found | {"state": "gone", "because": REMOVED}
     if row.outcome == GONE:
@@ -210,6 +212,14 @@ def _anothers(account: Account, row: JournalRow) -> bool:
     return account.managed and bool(owner and account.jumpcloud_id) and account.jumpcloud_id != owner
 
 
+def _is_back(subject: Subject, snapshot: Snapshot) -> bool:
+    """Whether somebody whose account is gone has another one since: they were created anew."""
+    return bool(subject.jumpcloud_id) and any(
+        a.managed and not a.gone and a.jumpcloud_id == subject.jumpcloud_id and a.keeper_id != subject.keeper_id
+        for a in snapshot.accounts.values()
+    )
+
+
 def _not_verifiable(account: Account, tried: list[Entry], snapshot: Snapshot) -> dict[str, Any]:
     return _entry(account, tried, account.left_at) | {
         "state": "not_verifiable",
@@ -229,6 +239,8 @@ def _answered(tried: list[Entry], snapshot: Snapshot, closed: Mapping[str, Reque
     if request := closed.get(keeper_id):
         by = f"closed by {request.by} on {spoken(stamp(request.at))}"
         return found | {"state": "closed", "because": f"{by}: {request.reason}" if request.reason else by}
+    if _is_back(row.operation.subject, snapshot):
+        return found | {"state": "came_back"}
     if account is None:
         return found | {"state": "not_verifiable"}
     if _anothers(account, row):

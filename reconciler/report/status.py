@@ -79,6 +79,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
             "managed": len(managed),
             "active": sum(account.active for account in managed),
             "locked_by_us": sum(account.locked_by_us for account in managed),
+            "locked_by_others": sum(not (account.active or account.locked_by_us) for account in managed),
             "unmanaged": len(accounts) - len(managed),
             "leaving": len(leaving),
             "not_verifiable": len(ours) - len(leaving),
@@ -211,8 +212,9 @@ def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
     lines = _headline(found, width, colour)
     users, groups = found["users"], found["teams"]
     lines += wrapped(_stale(found), width)
+    others = f"{users['locked_by_others']} locked by somebody else, " if users["locked_by_others"] else ""
     people = (
-        f"People: {users['managed']} managed ({users['active']} active, {users['locked_by_us']} locked by us, "
+        f"People: {users['managed']} managed ({users['active']} active, {users['locked_by_us']} locked by us, {others}"
         f"{users['leaving']} leaving), {users['unmanaged']} in Keeper not managed."
     )
     if users["outside_pilot"]:
@@ -339,7 +341,8 @@ def _unsettled(entry: dict[str, Any]) -> str:
 
 
 def _failure(entry: dict[str, Any]) -> str:
-    words = f"{entry['times']} times, last on {spoken(entry['last'])}: {clean(entry['error'], 300)}"
+    times = "once" if entry["times"] == 1 else f"{entry['times']} times in a row"
+    words = f"{times}, last on {spoken(entry['last'])}: {clean(entry['error'], 300).rstrip('. ')}"
     return f"Failing: {clean(entry['subject'], 80)}, {words}. Paused until {spoken(entry['paused_until'])}"
 
 

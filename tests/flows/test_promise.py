@@ -62,7 +62,10 @@ def test_who_keeps_failing_is_exit_5_and_the_first_line_every_time(world: World,
     again = world.run("apply", expect=5)
     assert again.stdout.startswith("FAILING for 3 people: 2 in scope and locked, 1 with changes not made.")
     assert [fact["about"] for fact in told(receiver, "locked_in_scope")] == ["p0@example.com", "p1@example.com"]
-    assert "FAILING for 3 people: 2 in scope and locked" in flat(world.run("status").stdout)
+    said = flat(world.run("status").stdout)
+    assert "FAILING for 3 people: 2 in scope and locked" in said
+    assert "Failing: p0@example.com, once, last on " in said
+    assert "it is tried again. Paused until " in said and "next cycle" not in said
     assert {one["lacks"] for one in found(world, "status", "--json")["failing"]} == {"in_scope_and_locked", "changes"}
     metrics = (world.folder / "reconciler.prom").read_text()
     assert 'reconciler_failing{lacks="in_scope_and_locked",tenant=""} 2.0' in metrics
@@ -158,6 +161,16 @@ def test_who_left_is_known_only_as_far_as_jumpcloud_was_read(world: World, targe
     world.front.faults.clear()
     world.run("apply")
     assert "last read as a whole" not in world.run("status").stdout
+
+
+def test_status_counts_whom_somebody_else_has_locked(world: World) -> None:
+    ids = filled(world)
+    world.jumpcloud.suspend(ids[0])
+    Inside(world).run()
+    world.keeper.lock(account(world, ids[1]).id)
+    world.run("resync")
+    words = "12 managed (10 active, 1 locked by us, 1 locked by somebody else, 0 leaving)"
+    assert words in flat(world.run("status").stdout)
 
 
 def test_old_leavers_of_a_first_plan_are_no_fast_locks(world: World) -> None:

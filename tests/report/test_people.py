@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reconciler import decisions, standing
+from reconciler import decisions, model, standing
 from reconciler.alerts import Failing
 from reconciler.history import Wanted
 from reconciler.model import Failure, Inventory, InventoryTeam, Membership, Snapshot
@@ -258,6 +258,18 @@ def test_that_somebody_was_only_invited_is_not_inferred_from_one_404(store: Stor
     newest = store.history(Wanted(), 1).entries[0].row
     store.record(newest.id, State.DONE, NOW, "gone", words)
     assert evidence(store)[0]["because"] == because
+
+
+@pytest.mark.parametrize("left_at", [None, NOW])
+def test_who_was_created_anew_is_not_gone(store: Store, left_at: datetime | None) -> None:
+    former = account(user(1), active=False, gone=True, standing=model.Standing.UNMANAGED)
+    store.save(snapshot([former, account(user(1), keeper_id="k9001", left_at=left_at)]), Snapshot())
+    lock(store, 1)
+    newest = store.history(Wanted(), 1).entries[0].row
+    for outcome, words in (("gone", WITHDRAWN), ("vanished", ""), ("settled", NOT_HERE)):
+        store.record(newest.id, State.DONE, NOW, outcome, words)
+        states = [one["state"] for one in evidence(store) if one["keeper_id"] == "k0001"]
+        assert states == ["came_back"], outcome
 
 
 def test_old_leavers_whom_a_first_plan_finds_are_no_fast_locks(store: Store) -> None:
