@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence, Set
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from reconciler import births, log, team_births
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 TIME_BOX = 300.0
 """Seconds after which an apply begins nothing new that gives: what the plan was made from is too old by then."""
+LATELY = timedelta(hours=1)
+"""How long what was put off for time comes first: the next cycle follows at once, unless the machine is stopped."""
 READ_BACK = 30.0
 """Seconds, retries included, for a look that is needed: others may wait for it, and a list of the node tells too."""
 MOST_FORBIDDEN = 3
@@ -155,9 +157,14 @@ class _Run:
         stopping: Callable[[], str],
         began: Stamp,
     ) -> None:
-        # What fails for the same few each time must not keep others waiting: they come last in their kind.
-        in_trouble = journal.in_trouble()
-        self.operations = sorted(operations, key=lambda one: one[1].subject.key in in_trouble)
+        # What fails for the same few each time must not keep others waiting: they come last in their kind. First comes
+        # what there was no time for: others that are due since then might use the time up again.
+        in_trouble, late = journal.in_trouble(), journal.put_off_since(clock() - LATELY, TIME)
+
+        def place(one: tuple[int, Operation]) -> tuple[bool, bool]:
+            return one[1].subject.key in in_trouble, one[1].subject.key not in late
+
+        self.operations = sorted(operations, key=place)
         self.client = client
         self.journal = journal
         self.clock = clock
@@ -415,6 +422,7 @@ class _Run:
                 self._weigh(sent, reply, remove)
             elif canary and shown is not None:
                 self._tell_ignored(sent, shown)
+                self._tell_not_shown(sent, shown)
             reply = _told(reply, shown)
         if op.kind is Kind.CREATE_USER:
             account = self._created(number, op, after_user(None, sent, ids, reply, self.clock()))
@@ -596,6 +604,14 @@ class _Run:
             have = shown.attributes.get(change.attribute)
             if have is not None and not same(change.attribute, change.after, have):
                 self._notice(op, f"Keeper took {change.attribute} {change.after}, but shows {have or 'nothing'}")
+
+    def _tell_not_shown(self, op: Operation, shown: KeeperUser) -> None:
+        """A membership that does not show yet may wait for approval."""
+        ids = self._team_ids(op)
+        waits = [team.name for team in op.add if shown.teams is not None and ids[team.key] not in shown.teams]
+        if waits:
+            words = f"added to {', '.join(waits)}, which Keeper does not show yet: it may wait for approval"
+            self.applied.notices.append(Notice(NoticeKind.WAITING_FOR_APPROVAL, op.subject, words))
 
     def _notice(self, op: Operation, words: str) -> None:
         self.applied.notices.append(Notice(NoticeKind.KEEPER_DISAGREES, op.subject, words))

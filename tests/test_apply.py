@@ -631,6 +631,17 @@ def test_a_machine_that_slept_for_a_night_begins_nothing_more_that_gives(store: 
     }
 
 
+def test_what_was_put_off_for_time_comes_first_in_the_next_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else newcomers with names that sort before could keep them waiting for ever."""
+    early, late = op(Kind.CREATE_USER, user(7)), op(Kind.CREATE_USER, user(8))
+    with monkeypatch.context() as patch:
+        patch.setattr("reconciler.apply.TIME_BOX", -1.0)
+        applied(store, node(), late)
+    keeper = node()
+    applied(store, keeper, LOCKS[0], early, late)
+    assert [subject for _, subject in keeper.sent] == ["k0001", "u8@example.com", "u7@example.com"]
+
+
 def test_the_unconfirmed_part_gets_a_row_of_its_own_and_the_rest_goes(store: Store) -> None:
     service = JumpCloud([user(1, 9, 8)], [ENG, group(8)])
     held = snapshot(

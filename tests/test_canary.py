@@ -339,6 +339,16 @@ def test_there_is_one_canary_of_a_kind_across_two_runs(store: Store) -> None:
     assert max(together) == 1
 
 
+def test_a_membership_that_does_not_show_yet_is_told_and_passes(store: Store) -> None:
+    keeper = Keeper([shown(account(PEOPLE[0]))], [shown_team(ENG)])
+    keeper.shows[account(PEOPLE[0]).keeper_id] = shown(account(PEOPLE[0]))
+    held = snapshot([account(PEOPLE[0])], [team(ENG)])
+    done = applied(store, keeper, op(Kind.UPDATE_USER, PEOPLE[0], add=(ref(ENG),)), held=held)
+    assert outcomes(done) == ["done"] and store.open_kinds(NOW) == {Kind.UPDATE_USER}
+    [notice] = done.notices
+    assert notice.kind is NoticeKind.WAITING_FOR_APPROVAL and ENG.name in notice.message
+
+
 def test_a_team_that_does_not_show_yet_passes(store: Store) -> None:
     keeper = Keeper()
     assert outcomes(applied(store, keeper, team_op(Kind.QUEUE_TEAM, group(20)), held=snapshot([]))) == ["done"]

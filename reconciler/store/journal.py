@@ -341,6 +341,16 @@ class Journal(Snapshots):
         with self._reading() as connection:
             return frozenset(key for (key,) in connection.execute(sql, (former_operations(connection),)))
 
+    def put_off_since(self, since: datetime, outcome: str) -> frozenset[str]:
+        """The keys of the subjects with an operation that was put off since then, with this outcome."""
+        sql = f"""
+            SELECT DISTINCT subject_key FROM operations
+            WHERE {LAST_CHANGE} >= ? AND state = 'put_off' AND outcome = ? AND id > ?
+        """
+        with self._reading() as connection:
+            values = (time_text(since), outcome, former_operations(connection))
+            return frozenset(key for (key,) in connection.execute(sql, values))
+
     def in_hand(self) -> list[JournalRow]:
         """The operations that a run of this process is about to send."""
         if not self._live:
