@@ -749,6 +749,7 @@ class _Run:
             self._record(number, Result(op, State.DONE, "done"), drop_teams=[op.subject.keeper_id])
             return True
         values = {change.attribute: change.after for change in op.changes}
+        before: KeeperTeam | None = None
         if op.kind is Kind.QUEUE_TEAM:
             reply = await self.client.queue_team(values["displayName"], values["externalId"])
             known, listed = self._team_before(reply.id)
@@ -756,6 +757,8 @@ class _Run:
                 raise _NotBorn(reply)
             team = after_team(None, op, reply, self.clock())
         else:
+            if canary and op.rule is not Rule.UNDONE:
+                _, before = await self._glance(op.subject.keeper_id)
             reply = await self.client.patch_team(op.subject.keeper_id, values)
             row = self.journal.team(op.subject.keeper_id)
             if op.rule is Rule.UNDONE:
@@ -766,23 +769,35 @@ class _Run:
                 return False
             team = after_team(row, op, reply, self.clock())
         if canary:
-            await self._look_at_team(op, team.keeper_id, values.get(DISPLAY_NAME, ""))
+            await self._look_at_team(op, team.keeper_id, values.get(DISPLAY_NAME, ""), before)
         # The row of a team that is gone stays: should it show again, whoever leaves the group is taken out of both.
         self.team_of[team.jumpcloud_id] = team.keeper_id
         self._record(number, Result(op, State.DONE, "done"), teams=[team])
-        return True
+        # A team without members could lose none: the next one tells.
+        return op.kind is Kind.QUEUE_TEAM or bool(before is not None and before.members)
 
-    async def _look_at_team(self, op: Operation, keeper_id: str, name: str) -> None:
-        """A team that does not show yet may be queued, so what is seen is told and never a failure."""
+    async def _glance(self, keeper_id: str) -> tuple[bool, KeeperTeam | None]:
+        """Whether the team could be read, and what was shown."""
         try:
             async with asyncio.timeout(GLANCE):
-                shown = await self.client.team(keeper_id)
+                return True, await self.client.team(keeper_id)
         except (scim.KeeperError, TimeoutError):
+            return False, None
+
+    async def _look_at_team(self, op: Operation, keeper_id: str, name: str, before: KeeperTeam | None) -> None:
+        """A team that does not show yet may be queued, so what is seen is told and never a failure; but nobody asked
+        for the loss of members."""
+        looked, shown = await self._glance(keeper_id)
+        if not looked:
             return
         if shown is None:
             words = "asked for, and not shown by Keeper yet: it may wait in the Pending Queue"
             self.applied.notices.append(Notice(NoticeKind.WAITING_FOR_APPROVAL, op.subject, words))
-        elif name and not same(DISPLAY_NAME, name, shown.attributes.get(DISPLAY_NAME, "")):
+            return
+        members = before.members if before is not None and shown.members is not None else None
+        if lost := (members or frozenset()) - (shown.members or frozenset()):
+            raise Unasked(f"{op.kind.value} took {len(lost)} members out of the team {op.subject.name}")
+        if name and not same(DISPLAY_NAME, name, shown.attributes.get(DISPLAY_NAME, "")):
             have = shown.attributes.get(DISPLAY_NAME) or "nothing"
             self._notice(op, f"Keeper took the name {name}, but shows {have}")
 

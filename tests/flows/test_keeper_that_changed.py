@@ -48,6 +48,20 @@ def deletes(keeper: Keeper, user: str, _: list[str]) -> None:
     keeper.delete_user(user)
 
 
+@dataclass(frozen=True)
+class Empties:
+    """Takes every member out of a team that is renamed, as if the change named no members to keep."""
+
+    keeper: Keeper
+
+    def run(self, handle: Handler, request: Request) -> Answer:
+        handle(request)
+        team = request.target.rsplit("/", 1)[1]
+        for member in self.keeper.members(team):
+            self.keeper.remove_member(member, team)
+        return handle(Request("GET", request.target, request.headers))
+
+
 def at_work(world: World) -> list[str]:
     world.safety |= dict.fromkeys(("max_deactivations", "max_removals", "max_creations", "max_grants"), "1000")
     world.write_settings()
@@ -121,3 +135,20 @@ def test_locks_that_delete_reach_three_people_however_many_are_sent_at_once(worl
     held = " ".join(world.run("apply", expect=4).stdout.split())
     assert "Check in Keeper's Admin Console whether the accounts that are gone" in held
     assert len(world.keeper.accounts()) == PEOPLE - 3
+
+
+def test_a_rename_that_empties_the_team_reaches_one_team(world: World) -> None:
+    at_work(world)
+    world.back.faults.add(Empties(world.keeper), method="PATCH", target="/Groups/")
+    for group in list(world.jumpcloud.organization().groups.values()):
+        # The team without members goes first: it could lose none, and tells nothing.
+        world.jumpcloud.rename_group(group.id, f"{'A' if group.name == 'Extra' else 'The'} {group.name}")
+    out = " ".join(world.run("apply", expect=5).stdout.split())
+    assert f"took {PEOPLE // 2} members out of the team" in out and "No further rename_team is sent" in out
+    held = sorted(len(world.keeper.members(team)) for team in world.keeper.teams())
+    assert held == [0, 0, PEOPLE // 2]
+    world.back.faults.clear()
+    world.run("apply")
+    world.keeper.approve_all()
+    world.run("apply", "--resync")
+    assert world.differences() == []
