@@ -64,7 +64,7 @@ __all__ = [
 #  1 Keeper's clients: GET /ServiceProviderConfig answers 2xx for a good token and node only.
 #  2 RFC 7644 section 3.4.2.4: a list pages by startIndex (from 1) and count. Documented: at most 10,000 users a
 #    request. Keeper's clients ask for 500. Assumed: pages may be shorter, totalResults may be missing or count its
-#    page alone; behind the end there is an empty page.
+#    page alone; behind the end there is an empty page, or a refusal where the total is that of the list.
 #  3 Keeper's clients: ids of users are digits, of teams 22 characters of base64url, stable over approval.
 #  4 Keeper's clients: externalId, names and groups may be missing, `active` never is;
 #    `groups` may name teams of other nodes.
@@ -314,6 +314,8 @@ class Keeper:
                 raise IncompleteRead(
                     subject, done, problem=f"Keeper shows more than {MAX_LISTED} {kind.word}s"
                 ) from None
+            if reading.refusal is not None and not reading.ended:
+                raise reading.refusal
             if reading.adds_up:
                 return _believable(kind, reading, glimpsed)
             if ended and reading.ended and ended[-1].found.keys() == reading.found.keys():
@@ -332,12 +334,17 @@ class Keeper:
             logger.warning("Keeper's list of {}s changed in {} readings: two are taken together", kind.word, READS)
             both = {id: one for id, one in last.found.items() if id in before.found}
             return _believable(kind, replace(last, found=both), glimpsed)
-        raise IncompleteRead(
-            subject,
-            done,
-            problem=f"Keeper announces {_numbers(reading.totals)} {kind.word}s and lists {reading.rows}, which "
-            f"did not add up in {READS} readings",
-        )
+        if reading.totals <= {reading.rows}:
+            problem = (
+                f"behind the last of {reading.rows} {kind.word}s Keeper lists some of them again, so that nothing "
+                "shows whether there are more"
+            )
+        else:
+            problem = (
+                f"Keeper announces {_numbers(reading.totals)} {kind.word}s and lists {reading.rows}, which did not add "
+                f"up in {READS} readings"
+            )
+        raise IncompleteRead(subject, done, problem=problem)
 
     async def _one_by_one(self, kind: _Kind[_R], ids: Collection[str]) -> tuple[dict[str, _R], dict[str, str]]:
         """The records with these ids that Keeper has, and why others could not be read.
@@ -362,8 +369,14 @@ class Keeper:
         return found, {id: str(error) for id, error in errors.items()}
 
     async def _page(self, kind: _Kind[_R], start: int, count: int) -> Page:
-        about = _About(*_list_of(kind))
-        reply = await self._send(about, "GET", kind.path, params={"startIndex": start, "count": count})
+        # The endpoint has answered the first page: what is refused of another one is the page.
+        about = _About(*_list_of(kind), UnknownNode if start == 1 else Refused)
+        try:
+            reply = await self._send(about, "GET", kind.path, params={"startIndex": start, "count": count})
+        except Refused as error:
+            if start == 1 or error.status not in _NO_SUCH_PAGE:
+                raise
+            return Page((), None, error)
         document = self._document(about, reply)
         try:
             return page_of(document)
@@ -459,6 +472,8 @@ class Keeper:
         return resource
 
 
+_NO_SUCH_PAGE = (400, 404, 416)
+"""Statuses by which a service may say that a list has no page there."""
 _OUTCOMES: Mapping[int, type[KeeperError]] = {401: BadToken, 403: Forbidden, 428: SeatsExceeded}
 """What a status means whatever was asked; 404 and 409 depend on it, the rest is Refused."""
 

@@ -27,8 +27,9 @@ class Reading(Generic[R]):
     """One reading of a whole list: the records by id, and the distinct rows without a usable id. `differing` are the
     ids of several rows that are not the same: none of them is to be believed.
 
-    `ended`: the page behind the last row was empty. `totals` are those that the pages announced; `of_pages` says that
-    each announced no more than its own rows.
+    `ended`: the page behind the last row was empty, or refused where that row is the last one announced. `totals` are
+    those that the pages announced; `of_pages` says that each announced no more than its own rows. `refusal`: why a
+    page was refused.
     """
 
     found: dict[str, R] = field(default_factory=dict)
@@ -37,6 +38,7 @@ class Reading(Generic[R]):
     totals: set[int] = field(default_factory=set)
     of_pages: bool = True
     ended: bool = False
+    refusal: Exception | None = None
 
     @property
     def rows(self) -> int:
@@ -101,6 +103,9 @@ class List(Generic[R]):
         if page.total is not None and (rows or page.total):
             reading.totals.add(page.total)
             reading.of_pages = reading.of_pages and page.total == rows
+        if page.refusal is not None:
+            reading.ended, reading.refusal = reading.totals == {known}, page.refusal
+            return False
         if not rows:
             reading.ended = bool(known) or not page.total
             return False

@@ -22,10 +22,12 @@ _NAMES = {model.GIVEN_NAME: "givenName", model.FAMILY_NAME: "familyName"}
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a list. `total` is the number that it announces, None where it announces none."""
+    """One page of a list. `total` is the number that it announces, None where it announces none. `refusal`: why there
+    is no such page, in the words of the service."""
 
     rows: tuple[Any, ...]
     total: int | None
+    refusal: Exception | None = None
 
 
 def page_of(document: object) -> Page:

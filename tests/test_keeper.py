@@ -879,6 +879,41 @@ def test_a_reply_without_rows_or_a_total_is_no_list(reply: Any) -> None:
     assert "Resources" in str(error)
 
 
+def test_a_list_whose_end_comes_again_is_told_as_that() -> None:
+    with world(Pages(lambda *_: page(people(10), 10))) as stage:
+        assert "behind the last of 10 users Keeper lists some of them again" in str(stage.fails(listing))
+
+
+@pytest.mark.parametrize("status", [400, 404, 416])
+@pytest.mark.parametrize("cap", [3, 10_000])
+def test_a_refused_page_behind_the_last_announced_row_is_the_end(
+    enterprise: simulated.Keeper, status: int, cap: int
+) -> None:
+    """Keeper's own clients never ask behind the end, so that its answer is not known."""
+    enterprise.set_dialect(page_cap=cap)
+    for n in range(9):
+        enterprise.add_user(f"u{n}@example.com")
+    enterprise.add_team("Sales")
+    with node(enterprise) as stage:
+        stage.server.faults.add(faults.status(status), target=r"/Users\?startIndex=10&")
+        stage.server.faults.add(faults.status(status), target=r"/Groups\?startIndex=2&")
+        found = stage.run(listing)
+    assert (len(found.users), len(found.teams)) == (9, 1)
+
+
+@pytest.mark.parametrize("totals", ["page", "none"])
+def test_a_refused_page_is_no_end_where_the_total_is_not_that_of_the_list(
+    enterprise: simulated.Keeper, totals: str
+) -> None:
+    enterprise.set_dialect(page_cap=4, totals=totals)
+    for n in range(9):
+        enterprise.add_user(f"u{n}@example.com")
+    with node(enterprise) as stage:
+        stage.server.faults.add(faults.status(404), target="startIndex=10")
+        error = stage.fails(listing)
+    assert isinstance(error, scim.Refused) and "SCIM method" not in str(error)
+
+
 def test_a_page_that_fails_fails_the_list(enterprise: simulated.Keeper) -> None:
     enterprise.set_dialect(page_cap=2)
     for n in range(9):
