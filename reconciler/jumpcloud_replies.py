@@ -198,7 +198,7 @@ class UserRow(Row):
     @property
     def unreadable(self) -> frozenset[str]:
         """The fields whose value is not as documented, a state that nobody knows among them."""
-        known = not self.state or self.state in _STATES
+        known = not self._word or self._word in _STATES
         return self._unreadable if known else self._unreadable | {"state"}
 
     @property
@@ -213,13 +213,18 @@ class UserRow(Row):
         Replies without `state` exist: then `suspended` decides. Where neither is there, or one can't be read and the
         other does not say suspended, nothing is known.
         """
-        if self.suspended or self.state == "SUSPENDED":
+        if self.suspended or self._word == "SUSPENDED":
             return Status.SUSPENDED
         if self.unusable:
             return Status.UNKNOWN
-        if not self.state:
+        if not self._word:
             return Status.UNKNOWN if self.suspended is None else Status.ACTIVE
-        return _STATES.get(self.state, Status.UNKNOWN)
+        return _STATES.get(self._word, Status.UNKNOWN)
+
+    @property
+    def _word(self) -> str:
+        """The state, in whichever case it is written."""
+        return (self.state or "").strip().upper()
 
     def user(self) -> User:
         """The user, normalised, bound to nothing."""

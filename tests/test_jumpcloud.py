@@ -273,6 +273,9 @@ STATES: dict[tuple[Any, Any], Status] = {
     ("ACTIVATED", 7): Status.UNKNOWN,
     (5, True): Status.SUSPENDED,
     ("SUSPENDED", "perhaps"): Status.SUSPENDED,
+    ("Suspended", None): Status.SUSPENDED,
+    ("activated", False): Status.ACTIVE,
+    ("Staged", None): Status.STAGED,
 }
 
 
