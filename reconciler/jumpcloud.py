@@ -108,7 +108,7 @@ class GroupScope:
 @dataclass(frozen=True, slots=True)
 class Scope:
     """The users bound to the application, how each is, and the groups. The scope changed while it was read where
-    some users are `unsure`."""
+    some users are `unsure`. `odd` rows of the list of users could not be used: some users may be missing."""
 
     organization: str
     application: Application
@@ -116,6 +116,7 @@ class Scope:
     groups: GroupScope
     unsure: frozenset[str] = frozenset()
     quarantined: tuple[Quarantined, ...] = ()
+    odd: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +260,7 @@ class JumpCloud:
             await self.still_there()
         groups = await self._group_scope(bound, problem, through, teams or {})
         records = [*quarantine.rows(users.odd, "users in scope"), *quarantine.scope(users.values, users.unsure)]
-        return Scope(organization, application, users.values, groups, users.unsure, tuple(records))
+        return Scope(organization, application, users.values, groups, users.unsure, tuple(records), users.odd)
 
     async def group_scope(self, through: Collection[str], teams: Mapping[str, Collection[str]]) -> GroupScope:
         """The groups in the application's own list of groups and those in `through`, with their names.
@@ -378,8 +379,13 @@ class JumpCloud:
 
     # -- the users' attributes ----------------------------------------------------------------------------------------
 
-    async def read_directory(self, scope: Scope, also: Collection[str], progress: Progress | None) -> Directory:
+    async def read_directory(
+        self, scope: Scope, also: Collection[str], progress: Progress | None, likely: Sequence[str] = ()
+    ) -> Directory:
         """Everybody in scope and those in `also`, with their attributes; what can't be a JumpCloud id is ignored.
+
+        `likely` are those in `also` who may be in scope, the likeliest first: where a row of the scope can't be used,
+        the first of them whom it lacks are asked for alone.
 
         Whoever the application lists and the users' list lacks is read alone: deleted, and left out, only if neither
         the record nor the own list of applications is there; else their state is unknown. Where the attributes can't
@@ -399,9 +405,11 @@ class JumpCloud:
             deleted = {user_id for user_id, known in zip(hidden, alone, strict=False) if known is None}
             unknown = frozenset(hidden) - found.keys() - deleted
             records += [quarantine.hidden(user_id) for user_id in sorted(unknown)]
+        missing = [one for one in likely if one in found and one not in scope.users] if scope.odd else []
+        ways_alone = await self._ways_alone([one for one in missing if found[one][0].status is Status.ACTIVE][:ALONE])
         users = {}
         for user_id in sorted({*found, *unknown}):
-            ways = scope.users.get(user_id, _NOWHERE)
+            ways = scope.users.get(user_id) or ways_alone.get(user_id, _NOWHERE)
             user, unreadable = found.get(user_id) or (User(user_id, "", Status.UNKNOWN), frozenset[str]())
             users[user_id] = _bound(user, ways, unsure=user_id in scope.unsure)
             records += quarantine.fields(user_id, unreadable)
@@ -414,6 +422,15 @@ class JumpCloud:
             scope.groups.gone,
             tuple(sorted(set(records))),
         )
+
+    async def _ways_alone(self, user_ids: Sequence[str]) -> dict[str, Ways]:
+        """How these users are bound, by their own lists of applications, as far as those say that they are."""
+        found = await together(_attempted(self.application_paths(one)) for one in user_ids)
+        return {
+            user_id: Ways(paths.direct, paths.groups, paths.unclear)
+            for user_id, (paths, _) in zip(user_ids, found, strict=True)
+            if paths is not None and paths.bound
+        }
 
     async def _unlisted(self, user_id: str) -> _Known | None:
         """Somebody whom the application lists and the users' list lacks: the own record; None for somebody deleted,

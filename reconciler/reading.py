@@ -4,6 +4,7 @@ It tells what became of operations of former runs whose outcome is not known.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -153,7 +154,7 @@ class Reader:
         shown = listed.result() if listed is not None else None
         if isinstance(shown, Listing):
             snapshot = observed(snapshot, shown, self.now)
-        directory = await jumpcloud.read_directory(scope, owners(snapshot), self.progress)
+        directory = await jumpcloud.read_directory(scope, owners(snapshot), self.progress, _likely(snapshot))
         if isinstance(shown, KeeperError):
             # Of what became of former operations only Keeper's own records tell.
             read = Read(
@@ -271,6 +272,12 @@ class Reader:
             return await ask(self.now), ()
         except InventoryError as error:
             return former, (hook_failed(INVENTORY, str(error)),)
+
+
+def _likely(snapshot: Snapshot) -> list[str]:
+    """The JumpCloud ids of managed people: those who were in scope when last read, then those who left last."""
+    managed = [account for account in snapshot.accounts.values() if account.managed and account.jumpcloud_id]
+    return [a.jumpcloud_id for a in sorted(managed, key=lambda a: -(a.left_at.timestamp() if a.left_at else math.inf))]
 
 
 async def as_resync(keeper: Keeper, read: Read, now: datetime, progress: Progress | None) -> Read:

@@ -87,6 +87,22 @@ def test_everybody_else_is_served(world: World, way: str) -> None:
     assert world.writes() == writes
 
 
+def test_rows_of_the_scope_that_cannot_be_used_hold_nothing_and_lock_nobody_out(world: World) -> None:
+    """Each looks like somebody who has left: so many locks would be over a limit, and nobody is let in by a list."""
+    people, groups = fill(world, 12)
+    accept(world)
+    world.jumpcloud.suspend(people[0])
+    world.run("apply")
+    for one in people[:6]:
+        world.jumpcloud.oddities.spoil_node(one, id=one.upper())
+    world.jumpcloud.activate(people[0])
+    world.jumpcloud.remove_member(groups[1], people[11])
+    world.person("joiner", groups[1])
+    world.run("apply")
+    assert active(world) == {f"p{number}@example.com" for number in range(11)} | {"joiner@example.com"}
+    assert world.differences() == []
+
+
 def test_a_deleted_group_that_the_graph_still_names_stops_nobody(world: World) -> None:
     people, groups = fill(world)
     world.jumpcloud.assumptions = replace(world.jumpcloud.assumptions, graph_lag=1e9)
