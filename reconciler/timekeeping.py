@@ -28,8 +28,8 @@ class Known:
 
     `offset` is added to this machine's clock. `at` is the time of the newest run whose clock was certain, `before` that
     of the one before it. `back_at` is this machine's time when it was first seen to have gone back without another
-    clock as a witness. `certain`: whether the last run's clock was. `found` is the offset of the newest run whose clock
-    was certain: a wrong clock stays wrong while the services do not tell the time.
+    clock as a witness. `certain`: whether the last run's clock was. `found` is the offset that the services, or
+    the only one of them that told the time, told last: a wrong clock stays wrong while neither tells it.
     """
 
     offset: timedelta = _NONE
@@ -59,7 +59,7 @@ class Now:
     `offset` is what has to be added to this machine's clock. `earliest` is the earliest time that any clock shows.
     While the time is not `certain`, no grace ends, nothing is pruned and nothing leaves the limits' window. Stored
     times later than `at` are set to `correct_to`, or left as they are where that is None. `problem` tells an
-    administrator what is wrong with the clocks, "" for nothing. `back_at`: see `Known`.
+    administrator what is wrong with the clocks, "" for nothing. `back_at`, `found`: see `Known`.
     """
 
     at: datetime
@@ -69,6 +69,7 @@ class Now:
     correct_to: datetime | None
     problem: str = ""
     back_at: datetime | None = None
+    found: timedelta = _NONE
 
 
 def judge(machine: datetime, services: Mapping[str, float], known: Known) -> Now:
@@ -104,7 +105,7 @@ def following(known: Known, now: Now) -> Known:
     if now.certain:
         return Known(now.offset, now.at, min(known.at, now.at) if known.at else None, found=now.offset)
     offset = now.offset if now.back_at is None else _NONE
-    return replace(known, offset=offset, back_at=now.back_at, certain=False)
+    return replace(known, offset=offset, back_at=now.back_at, certain=False, found=now.found)
 
 
 def estimate(machine: datetime, known: Known) -> datetime:
@@ -124,8 +125,8 @@ def _alone(machine: datetime, known: Known) -> Now:
     Where it is not before the run before the last, that one's clock alone was ahead. Else either the last runs' was, or
     this one is behind. The next run shows which: by then it has gone on from here, or is back where it was.
     """
-    if known.found and known.at is not None and machine + known.found >= known.at - APART:
-        return _found_wrong(machine, known.at, known.found)
+    if known.found and (known.at is None or machine + known.found >= known.at - APART):
+        return _found_wrong(machine, known)
     if known.at is None or machine >= known.at - APART:
         return Now(machine, _NONE, True, machine, machine)
     if known.before is not None and machine >= known.before - STEADY:
@@ -136,23 +137,28 @@ def _alone(machine: datetime, known: Known) -> Now:
         f"this machine's clock is {spoken(known.at - machine)} behind that of the last run, and neither service tells "
         f"the time. {_STOPPED} until the next run shows which is right. Look at the clock of this machine (timedatectl)"
     )
-    return Now(known.at, known.at - machine, False, machine, None, problem, machine)
+    return Now(known.at, known.at - machine, False, machine, None, problem, machine, known.found)
 
 
-def _found_wrong(machine: datetime, last: datetime, offset: timedelta) -> Now:
-    """The time without any service's clock, on a machine whose clock was wrong when they told it last.
+def _found_wrong(machine: datetime, known: Known) -> Now:
+    """The time without any service's clock, on a machine whose clock was not theirs when one of them told it last.
 
     Unless it shows a time before the last run, it may have been set right since.
     """
+    offset = known.found
     likely = machine + offset
-    way = "behind" if offset > _NONE else "ahead of"
-    was = f"this machine's clock was {spoken(offset)} {way} the services' clocks when both told the time last"
-    if machine < last - APART:
-        problem = f"{was}. All times are corrected by that. Set the clock of this machine right (timedatectl)"
+    if known.certain and known.at is not None and machine < known.at - APART:
+        problem = (
+            f"this machine's clock was {spoken(offset)} behind the services' clocks when they told the time last, and "
+            "now neither does. All times are corrected by that. Set the clock of this machine right (timedatectl)"
+        )
         return Now(likely, offset, True, likely, likely, problem)
-    problem = f"{was}, and now neither does. {_STOPPED} until they do. Look at the clock of this machine (timedatectl)"
+    problem = (
+        f"this machine's clock and that of a service differed by {spoken(offset)} when one told the time last, and now "
+        f"neither does. {_STOPPED} until they agree. Look at the clock of this machine (timedatectl)"
+    )
     latest = max(likely, machine)
-    return Now(latest, latest - machine, False, min(likely, machine), None, problem)
+    return Now(latest, latest - machine, False, min(likely, machine), None, problem, found=offset)
 
 
 def _contradicted(machine: datetime, name: str, offset: timedelta, known: Known) -> Now:
@@ -162,7 +168,7 @@ def _contradicted(machine: datetime, name: str, offset: timedelta, known: Known)
         f"this machine's clock and that of {name} differ by {spoken(offset)}, and no third clock tells which is right. "
         f"{_STOPPED} until they agree. Set the clock of this machine right, for instance with NTP (timedatectl)"
     )
-    return Now(machine + latest, latest, False, earliest, None, problem)
+    return Now(machine + latest, latest, False, earliest, None, problem, found=offset)
 
 
 _STOPPED = "Nobody's grace ends, no record is pruned, and nothing leaves the window of the limits"

@@ -182,3 +182,29 @@ def test_in_doubt_the_recorded_time_is_the_latest_and_the_window_begins_with_the
     if not found.certain:
         assert found.at >= max(times)
         assert found.earliest <= min(times)
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from([5 * MINUTE, 3 * HOUR, 2 * DAY]),
+        st.sampled_from([clocks(0, 0.3), clocks(0), clocks()]),
+        st.sampled_from([None, timedelta(), 3 * MINUTE, -3 * MINUTE, 9 * HOUR, -9 * HOUR, YEAR, -YEAR]),
+    ),
+    max_size=8,
+)
+
+
+@given(steps)
+def test_a_jump_that_a_service_has_seen_deceives_no_later_run_whoever_tells_the_time(steps: object) -> None:
+    true, wrong, known = NOW, timedelta(), Known()
+    for later, telling, jump in steps:  # type: ignore[attr-defined]
+        true += later
+        wrong = jump if telling and jump is not None else wrong
+        found = judge(true + wrong, {name: ahead - wrong.total_seconds() for name, ahead in telling.items()}, known)
+        if found.certain:
+            assert abs(found.at - true) <= APART
+        else:
+            assert found.earliest <= true + APART
+            assert found.at >= true - APART
+            assert found.correct_to is None
+        known = following(known, found)
