@@ -59,10 +59,15 @@ def prolong(store: Store, decisions: Collection[str], now: datetime) -> None:
     """Give the releases of which a cycle has sent a part four more hours for the rest, also where one ran out
     meanwhile."""
     for decision in decisions:
-        kind, _, number = decision.partition(":")
-        request = store.request(number) if kind == "release" else None
+        request = _release(store, decision)
         if request is not None and request.state == "open":
             store.prolong(request.id, now + RELEASE_LASTS)
+
+
+def _release(store: Store, decision: str) -> Request | None:
+    """The release that let an operation through, None where another decision did, or none."""
+    kind, _, number = decision.partition(":")
+    return store.request(number) if kind == "release" else None
 
 
 def window(store: Store, since: datetime, length: timedelta, certain: datetime | None = None) -> list[Past]:
@@ -71,10 +76,12 @@ def window(store: Store, since: datetime, length: timedelta, certain: datetime |
     What was sent after `certain` is recent whichever clock is right; without it, all of the window is. What another run
     of this process is about to send counts as sent.
     """
-    releases = {f"release:{one.id}": _effects_of(one) for one in store.decisions("release", since - RELEASE_LASTS)}
-    past = []
     # What undid a change counted for nothing then, and does not begin to count when that change leaves the window.
     sent = _sent(store, since - length)
+    # By what is on record of each, not by its time: a release that is sent in parts lasts longer than it first did.
+    decisions = {row.decision for at, row in sent if at >= since}
+    releases = {decision: _effects_of(one) for decision in decisions if (one := _release(store, decision)) is not None}
+    past = []
     undid = undoing([(at, row.operation, row.state is State.DONE) for at, row in sent], length)
     for (at, row), (undoes, gave) in zip(sent, undid, strict=True):
         if at < since:

@@ -120,6 +120,12 @@ def test_what_was_released_or_announced_does_not_fill_the_window(store: Store) -
     assert [past.counts for past in window(store, NOW - DAY, DAY)] == [False, False]
 
 
+def test_what_a_long_release_let_through_does_not_fill_a_short_window(store: Store) -> None:
+    number, late = release(store, LOCK, OTHER), AGO + timedelta(hours=6)
+    was(store, State.DONE, LOCK, number, at=late)
+    assert [past.counts for past in window(store, late - timedelta(minutes=30), timedelta(hours=1))] == [False]
+
+
 def test_of_what_was_released_in_part_the_rest_counts(store: Store) -> None:
     both = op(Kind.UPDATE_USER, ADA, remove=(ENG, SALES))
     was(store, State.DONE, both, release(store, op(Kind.UPDATE_USER, ADA, remove=(ENG,))))
