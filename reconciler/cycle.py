@@ -260,8 +260,11 @@ async def run(
             await _unless(stopping, time.settle(services, run_id, ask=not order.leavers))
             # By this task, which everything below is a part of: what a subtask holds, only that one holds.
             await stack.enter_async_context(store.hands.hold(found.keys))
+            began = Stamp.now(services.keeper.clock)
             read, decision = await _unless(stopping, line.considered(found))
-            read_at = Stamp.now(services.keeper.clock)
+            # A machine that slept in its read has read some of it before.
+            slept = began.asleep(services.keeper.clock) > executor.TIME_BOX
+            read_at = began if slept else Stamp.now(services.keeper.clock)
             await stack.enter_async_context(deciding := AsyncExitStack())
             await deciding.enter_async_context(store.hands.deciding)
             judged = line.agreed(decision, read)

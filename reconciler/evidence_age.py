@@ -22,15 +22,17 @@ GLANCE = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """The moment of a confirmation, by boot time and by the wall clock."""
+    """The moment of a confirmation, by boot time and by the wall clock; and by the clock that stands still while the
+    machine sleeps."""
 
     boot: float
     wall: float
+    awake: float
 
     @classmethod
     def now(cls, clock: Clock) -> Self:
         """The present moment."""
-        return cls(clock.boottime(), clock.wall())
+        return cls(clock.boottime(), clock.wall(), clock.monotonic())
 
     def age(self, clock: Clock) -> float:
         """Seconds since then, the time that the machine slept included.
@@ -38,6 +40,10 @@ class Stamp:
         The larger of boot time and wall clock counts: a wall clock that was put back makes nothing younger.
         """
         return max(clock.boottime() - self.boot, clock.wall() - self.wall)
+
+    def asleep(self, clock: Clock) -> float:
+        """Seconds that the machine slept since then, as far as its clocks show."""
+        return self.age(clock) - (clock.monotonic() - self.awake)
 
 
 _READ: ContextVar[list[Stamp] | None] = ContextVar("read", default=None)

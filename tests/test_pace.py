@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -383,7 +384,7 @@ def test_a_turn_that_comes_too_late_is_not_waited_for() -> None:
 
 def test_a_place_that_does_not_get_free_in_time_is_given_up() -> None:
     stamp = Stamp.now(Clock())
-    nearly = Stamp(stamp.boot - MAX_AGE + 0.1, stamp.wall)
+    nearly = replace(stamp, boot=stamp.boot - MAX_AGE + 0.1)
 
     async def run() -> None:
         line = Pace(math.inf, math.inf)

@@ -440,6 +440,29 @@ def test_a_decision_that_ends_while_the_process_is_stopped_counts_no_more(
     assert office.active(people[0])
 
 
+def test_who_left_while_the_machine_slept_in_its_read_is_not_created(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups, _people = at_work(office)
+    clock = Clock(boottime=lambda: office.true.timestamp(), wall=lambda: office.true.timestamp())
+    monkeypatch.setattr(Http, "clock", clock)
+    new = [office.world.person(name, groups[0]) for name in ("new", "newer")]
+    read = JumpCloud.read_directory
+
+    async def slept(self: JumpCloud, *more: Any) -> object:
+        found = await read(self, *more)
+        office.true += 12 * HOUR
+        leaves(office, groups[0], new[0])
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JumpCloud, "read_directory", slept)
+        assert office.run().goes_on
+    office.run()
+    assert account(office.world, new[1])
+    assert new[0] not in {one.external_id for one in office.world.keeper.accounts().values()}
+
+
 def test_a_first_plan_that_a_person_looked_at_for_a_night_goes_as_far_as_it_is_due(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
