@@ -530,6 +530,8 @@ class Snapshot:
     linked to an account that is not new; `refused_teams`, by the id of the group, the queueings that it answered with a
     team that is not new. `own_locks` are the keys of people on whose account a lock that is found is
     ours: our last lock had no clear answer, or a creation without an answer may have met an account that we locked.
+    `let_in` are the keys of people whose account is gone and whom we have let in last: a lock that it shows once it is
+    back is not ours.
     """
 
     accounts: Mapping[str, Account] = field(default_factory=dict)
@@ -546,6 +548,7 @@ class Snapshot:
     refused_births: Mapping[str, RefusedBirth] = field(default_factory=dict)
     refused_teams: Mapping[str, RefusedTeam] = field(default_factory=dict)
     own_locks: frozenset[str] = frozenset()
+    let_in: frozenset[str] = frozenset()
 
     @property
     def keeps_ids(self) -> bool:

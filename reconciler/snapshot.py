@@ -58,6 +58,9 @@ def observed(snapshot: Snapshot, listing: Listing, now: datetime, *, again: bool
         if keeper_id in listing.users:
             # Who is back under a record that cannot be read counts for nothing, like anybody without a row.
             if not (account.bygone and lacks_row(listing.users[keeper_id])):
+                # Who left while elsewhere counts as locked, to be let in anew; nobody has locked the account for us.
+                if account.gone and account.jumpcloud_id in snapshot.let_in:
+                    account = replace(account, locked_by_us=False)
                 accounts[keeper_id] = _seen_user(account, listing.users[keeper_id], there, unsure)
         elif account.gone or keeper_id not in listing.absent:
             accounts[keeper_id] = account

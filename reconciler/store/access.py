@@ -133,3 +133,17 @@ def own_locks(connection: sqlite3.Connection, former: int) -> frozenset[str]:
             AND {_COUNTS} ORDER BY id DESC LIMIT 1)
     """
     return frozenset(key for (key,) in connection.execute(sql, {"former": former}))
+
+
+def let_in(connection: sqlite3.Connection, former: int) -> frozenset[str]:
+    """The keys of people without an account whom we have let in last (see `Snapshot.let_in`).
+
+    A creation with another outcome than "done" may have met an account that we had locked.
+    """
+    sql = f"""
+        SELECT jumpcloud_id FROM users WHERE gone = 1 AND locked_by_us = 1 AND (
+            SELECT kind || ' ' || outcome FROM operations
+            WHERE subject_key = users.jumpcloud_id AND id > :former AND kind IN {_KINDS} AND {_COUNTS}
+            ORDER BY id DESC LIMIT 1) IN ('create_user done', 'reactivate_user done')
+    """
+    return frozenset(key for (key,) in connection.execute(sql, {"former": former}))

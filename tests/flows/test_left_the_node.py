@@ -56,6 +56,28 @@ def test_who_came_back_and_left_again_is_still_not_verifiable(moved: tuple[World
         assert "not verifiable" in " ".join(world.run("status").stdout.split())
 
 
+@pytest.mark.parametrize("whose", ["ours", "an administrator's"])
+def test_a_lock_that_an_account_brings_back_is_ours_only_if_we_had_set_it(
+    moved: tuple[World, str, str], whose: str
+) -> None:
+    world, eve, account = moved
+    if whose == "ours":
+        world.keeper.move_user_to_other_node(account, "123456789")
+        world.run("apply")
+        world.keeper.move_user_to_other_node(account, OTHER)
+        world.run("apply", "--resync")
+    else:
+        world.run("apply")
+        world.keeper.lock(account)
+    world.jumpcloud.activate(eve)
+    world.run("apply", expect=5)  # the address is taken in the other node
+    world.keeper.move_user_to_other_node(account, "123456789")
+    world.run("apply", "--resync", expect=None)
+    out = world.run("resync", "eve@example.com").stdout
+    assert world.keeper.account(account).active is (whose == "ours"), out
+    assert ("--unlock" in out) is (whose != "ours")
+
+
 @pytest.mark.parametrize("known", [False, True])
 def test_a_read_that_denies_accounts_which_the_list_shows_is_no_end_of_them(world: World, known: bool) -> None:
     """`known`: the accounts were seen locked before, so that one which is gone would have been removed by its lock."""
