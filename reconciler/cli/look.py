@@ -96,8 +96,12 @@ def _in_scope(directory: "Directory") -> str:
     show_default=True,
     help="Text for a terminal, JSON for machines, Markdown for a ticket, HTML as one file for the browser.",
 )
-@click.option("--output", type=click.Path(path_type=Path), help="Write the report to this file.")
-@click.option("--save", type=click.Path(path_type=Path), help="Save the plan, for `apply --plan`.")
+@click.option("--output", type=click.Path(path_type=Path), help="Write the report to this file; - is standard output.")
+@click.option(
+    "--save",
+    type=click.Path(path_type=Path),
+    help="Save the plan, for `apply --plan`; - prints it, and no report.",
+)
 @click.option(
     "--detailed-exitcode",
     is_flag=True,
@@ -127,6 +131,7 @@ def plan(
         report(json.dumps(SCHEMA, indent=2), "json")
         return
     settings = settings_of(config)
+    output, save = _named(output), _named(save)
     for path in filter(None, (output, save)):
         _refuse_own(path, settings)
     if output and save and _same_file(output, save):
@@ -137,7 +142,10 @@ def plan(
             lambda both: cycle.plan(settings, both, store, cycle.Order(resync=resync), utc_now(), progress),
         )
         in_the_service = in_force(store, settings)
-    if save:
+    printed = save is not None and files.descriptor(save) == STDOUT
+    if printed:
+        report(to_json(made), "json", nl=False)
+    elif save:
         _write(save, to_json(made))
     if output and files.descriptor(output) == STDOUT:
         output = None
@@ -145,9 +153,11 @@ def plan(
     if output:
         _write(output, rendered)
         say(f"{words.verdict(made)}\nThe report is in {output}.")
+    elif printed:  # with the report behind it, it would be no plan
+        say(str(words.verdict(made)))
     else:
         report(rendered, form, nl=False)
-    if save and save.is_file():
+    if save and not printed and save.is_file():
         say(f"The plan is saved in {save}. To apply just this: reconciler apply --plan {shlex.quote(str(save))}")
     if in_the_service is False:
         say(not_in_force(settings.file))
@@ -172,6 +182,11 @@ def _rendered(made: "Plan", form: str, tenant: str, output: Path | None) -> str:
     from reconciler.report.text import render
 
     return render(made, width=width(), colour=colour() and output is None) + "\n"
+
+
+def _named(path: Path | None) -> Path | None:
+    """The file that an option names, by the custom that - is standard output."""
+    return Path("/dev/stdout") if path == Path("-") else path
 
 
 def _refuse_own(path: Path, settings: "Settings") -> None:

@@ -302,6 +302,21 @@ def test_a_report_goes_where_a_device_a_descriptor_or_a_link_leads(filled: World
     assert redirected(filled, ">GONE", "plan", "--output", "stdout").returncode == 0
 
 
+def test_a_dash_is_standard_output_and_a_plan_that_is_printed_is_a_plan(filled: World) -> None:
+    before = set(filled.folder.iterdir())
+    shown = filled.run("plan", "--output", "-")
+    assert (shown.stdout, shown.stderr) == (filled.run("plan").stdout, "")
+    printed = redirected(filled, ">plan.json", "plan", "--save", "-")
+    assert (printed.returncode, printed.stderr) == (0, shown.stdout.splitlines()[0] + "\n")
+    assert redirected(filled, ">GONE", "plan", "--save", "/proc/self/fd/1").returncode == 0
+    assert "name the same file" in filled.run("plan", "--save", "-", "--output", "/dev/stdout", expect=2).stderr
+    assert set(filled.folder.iterdir()) - before == {filled.folder / "plan.json"}
+    filled.safety["first_run"] = '"review"'
+    filled.write_settings()
+    filled.run("apply", "--plan", "plan.json")
+    assert filled.differences() == []
+
+
 def test_a_file_that_can_not_be_written_is_an_error_of_its_kind(filled: World) -> None:
     full = str(device(filled.folder, FULL))
     for option, name, code, words in (
