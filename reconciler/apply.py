@@ -34,7 +34,7 @@ from reconciler.model import (
 )
 from reconciler.plan import PHASES, Change, Kind, Notice, NoticeKind, Operation, Rule, TeamRef
 from reconciler.promise import joined, left_node_words
-from reconciler.rows import GONE, UNASKED, UNCONFIRMED, VANISHED, State
+from reconciler.rows import GONE, INVITED, UNASKED, UNCONFIRMED, VANISHED, State
 from reconciler.safety import MOST_VANISHED
 from reconciler.snapshot import after_team, after_user, gone, superseded
 from reconciler.tasks import together
@@ -108,6 +108,7 @@ async def apply(
     confirmation: Confirmation,
     mark: int,
     agreed: Set[int] = frozenset(),
+    vanished: int = 0,
     progress: Callable[[int, int], None] | None = None,
     stopping: Callable[[], str] = lambda: "",
     read_at: Stamp | None = None,
@@ -116,7 +117,8 @@ async def apply(
     gives an id to a team or an account that is there goes before what makes one.
 
     `confirmation` reads again what each rests on. `mark` is the moment at which the snapshot was read: whoever was
-    changed by another cycle since is put off. `agreed` are the operations to which a person has agreed. The time box
+    changed by another cycle since is put off. `agreed` are the operations to which a person has agreed, `vanished` is
+    the number of accounts that were gone after their lock within the window (see `safety.Vanished`). The time box
     begins at `read_at`, when what the plan was made from had been read, or else now. One failed operation never stops
     the others, but for a refused token and a journal that can't be written: then whatever was not begun is put off.
     `stopping` is asked before each operation, and says why no more is begun. Raises what the journal raises, once all
@@ -124,7 +126,19 @@ async def apply(
     """
     began = read_at or Stamp.now(client.clock)
     run = _Run(
-        operations, snapshot, client, journal, clock, in_flight, confirmation, mark, agreed, progress, stopping, began
+        operations,
+        snapshot,
+        client,
+        journal,
+        clock,
+        in_flight,
+        confirmation,
+        mark,
+        agreed,
+        vanished,
+        progress,
+        stopping,
+        began,
     )
     try:
         await run.all()
@@ -153,6 +167,7 @@ class _Run:
         confirmation: Confirmation,
         mark: int,
         agreed: Set[int],
+        vanished: int,
         progress: Callable[[int, int], None] | None,
         stopping: Callable[[], str],
         began: Stamp,
@@ -171,9 +186,12 @@ class _Run:
         self.in_flight = in_flight
         self.confirmation = confirmation
         self.mark = mark
-        self.agreed = agreed
+        locks = [(number, op) for number, op in operations if op.kind is Kind.DEACTIVATE_USER and number not in agreed]
+        seen = journal.seen_locked() if locks else frozenset()
+        self.may_delete = frozenset(number for number, op in locks if op.subject.keeper_id not in seen)
+        """The locks after which an account may be gone, without anybody having agreed to that."""
         self.inventory = snapshot.inventory
-        self.vanished = 0
+        self.vanished = vanished
         self.probing = asyncio.Lock()
         self.probed = self.all_forbidden = False
         self.forbidden: Counter[Kind] = Counter()  # in a row, by kind
@@ -192,7 +210,7 @@ class _Run:
         self.canaries = Canaries(journal, clock)
         self.workers = asyncio.Semaphore(in_flight)
         # That an account is gone shows only after its lock: more under way at once would be more than may be gone.
-        self.locks = asyncio.Semaphore(MOST_VANISHED)
+        self.locks = asyncio.Semaphore(max(0, MOST_VANISHED - vanished))
         self.begun: set[int] = set()
         self.broken: Exception | None = None
 
@@ -212,7 +230,7 @@ class _Run:
         so whoever waited for one and kept the other would make both runs wait for ever.
         """
         hands = self.journal.hands
-        async with self._place_of(number, op):
+        async with self._place_of(number):
             while True:
                 async with self.workers:
                     if hands.free(op.subject.key) and self.canaries.free(op.kind):
@@ -236,9 +254,9 @@ class _Run:
             self.broken = self.broken or error
 
     @asynccontextmanager
-    async def _place_of(self, number: int, op: Operation) -> AsyncIterator[None]:
+    async def _place_of(self, number: int) -> AsyncIterator[None]:
         """Wait until a lock may begin: those under way and those after which an account was gone are few together."""
-        if op.kind is not Kind.DEACTIVATE_USER or number in self.agreed:
+        if number not in self.may_delete or self.vanished >= MOST_VANISHED:
             yield
             return
         await self.locks.acquire()
@@ -364,7 +382,7 @@ class _Run:
             return why
         if op.kind in self.canaries.stopped:
             return f"Keeper did not carry this kind of operation out as expected: {self.canaries.stopped[op.kind]}"
-        if op.kind is Kind.DEACTIVATE_USER and self.vanished >= MOST_VANISHED and number not in self.agreed:
+        if number in self.may_delete and self.vanished >= MOST_VANISHED:
             return "accounts were gone after their lock; a person has to agree to more of them"
         if op.subject.type == "user" and op.kind is not Kind.CREATE_USER and not op.subject.keeper_id:
             return "waits until the user is created"
@@ -722,7 +740,8 @@ class _Run:
             self.journal.close_kind(op.kind)
         elif member is None:
             self.vanished += 1
-        result = Result(op, State.DONE, VANISHED if member else GONE, left_node_words(member))
+        outcome = {True: VANISHED, False: INVITED, None: GONE}[member]
+        result = Result(op, State.DONE, outcome, left_node_words(member))
         self._record(number, result, accounts=[gone(account)] if account is not None else [])
         return False
 

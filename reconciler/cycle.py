@@ -35,7 +35,7 @@ from reconciler.plan import SCHEDULE, Effect, Kind, Notice, NoticeKind, Operatio
 from reconciler.policy import FirstRun, Mode
 from reconciler.reading import Read, Reader, Services, Stopped, as_resync, listing
 from reconciler.report.document import SavedPlan, to_json
-from reconciler.rows import GONE, LEAVERS, PERSON, VANISHED
+from reconciler.rows import GONE, INVITED, LEAVERS, PERSON, VANISHED
 from reconciler.safety import HOLDS_ALL, Judged, judge, new_teams, only, paused, place
 from reconciler.settle import NEVER, REPEATED, TOO_EARLY, Settled, as_answered, as_repeated, denied_once, settle
 from reconciler.snapshot import observed
@@ -656,6 +656,7 @@ class _Line:
             confirmation=self.confirmation(judged.plan, read, unlinked),
             mark=read.mark,
             agreed=frozenset(j for n, j in planned.items() if judged.decisions.get(n)),
+            vanished=consent.vanished(store, self.time.window(settings.limits().window)).number if planned else 0,
             progress=(lambda done, total: progress("Keeper", done, total)) if progress else None,
             stopping=lambda: self._why_stop(stopping),
             read_at=read_at,
@@ -830,7 +831,7 @@ async def _settle_now(
     open_now = {number for number, result in applied.results.items() if result.state is State.UNKNOWN}
     told = any(result.outcome in _TELLING for result in applied.results.values())
     # The whole node is not listed for one person: a later list corrects what was recorded.
-    gone = {number for number, result in applied.results.items() if result.outcome in (GONE, VANISHED)}
+    gone = {n for n, result in applied.results.items() if result.outcome in (GONE, VANISHED, INVITED)}
     vanished = gone if whole else set[int]()
     if not (open_now or told or vanished):
         return

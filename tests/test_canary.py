@@ -12,10 +12,11 @@ import pytest
 from reconciler import keeper as scim
 from reconciler.apply import Applied, apply
 from reconciler.canary import LOOK_AGAIN
+from reconciler.consent import vanished
 from reconciler.http import Clock
 from reconciler.model import Inventory, KeeperUser, Snapshot
 from reconciler.plan import Change, Kind, NoticeKind, Operation
-from reconciler.promise import NOT_HERE
+from reconciler.promise import NOT_HERE, WITHDRAWN
 from reconciler.rows import State
 from reconciler.store import Store
 from reconciler.store.base import CANARY_LASTS
@@ -97,6 +98,7 @@ def applied(
             confirmation=Sure(),
             mark=store.hands.mark(),
             agreed=frozenset(ids) if agreed else frozenset(),
+            vanished=vanished(store, NOW).number,
         )
 
     done = asyncio.run(go())
@@ -297,6 +299,33 @@ def test_from_the_fourth_account_that_is_gone_after_its_lock_a_person_has_to_agr
     }
     again = applied(store, keeper, *LOCKS[3:5], agreed=True)
     assert outcomes(again) == ["gone", "gone"]
+
+
+def test_accounts_that_were_gone_in_former_runs_count_too(store: Store) -> None:
+    keeper = Changing(HELD)
+    keeper.after = lambda _: None
+    assert outcomes(applied(store, keeper, *LOCKS[:2])) == ["gone", "gone"]
+    assert outcomes(applied(store, keeper, *LOCKS[2:5])) == ["gone", "put_off", "put_off"]
+
+
+def test_who_was_seen_locked_does_not_wait_for_a_person(store: Store) -> None:
+    known = Changing(HELD)
+    assert outcomes(applied(store, known, LOCKS[4])) == ["done"]
+    keeper = Changing(HELD)
+    keeper.after = lambda one: one if one.id == account(PEOPLE[4]).keeper_id else None
+    assert outcomes(applied(store, keeper, *LOCKS[:5])) == ["gone", "gone", "gone", "put_off", "done"]
+
+
+@pytest.mark.timeout(30)
+def test_invitations_that_the_inventory_knows_keep_no_other_lock_waiting(store: Store) -> None:
+    """That they were withdrawn is known, so they say nothing of what a lock does to others; in no run."""
+    keeper = Changing(HELD)
+    keeper.after = lambda _: None
+    invited = dict.fromkeys((one.email for one in PEOPLE), "Invited")
+    held = replace(HELD, inventory=Inventory(NOW - timedelta(hours=1), {}, frozenset(invited), invited))
+    done = applied(store, keeper, *LOCKS[:6], held=held)
+    assert [result.error for result in done.results.values()] == [WITHDRAWN] * 6
+    assert vanished(store, NOW).number == 0
 
 
 def test_there_is_one_canary_of_a_kind_across_two_runs(store: Store) -> None:

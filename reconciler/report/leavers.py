@@ -21,7 +21,7 @@ from reconciler.plan import Cause, Kind, Subject
 from reconciler.policy import OutOfScope, Policy
 from reconciler.promise import REMOVED, WITHDRAWN, WITHDRAWN_OR_DELETED
 from reconciler.report.terminal import clean, spoken, stamp, styled, wrapped
-from reconciler.rows import GONE, VANISHED, JournalRow, Request
+from reconciler.rows import GONE, INVITED, VANISHED, JournalRow, Request
 from reconciler.store import State, Store
 
 MOST = 100_000
@@ -187,7 +187,7 @@ def _done(tried: list[Entry], snapshot: Snapshot, newest: bool) -> dict[str, Any
         return found | {"state": "came_back"}
     if row.outcome == VANISHED:
         return found | {"state": "gone", "because": REMOVED}
-    if row.outcome == GONE:
+    if row.outcome in (GONE, INVITED):
         return found | {"state": "gone", "because": WITHDRAWN if row.error == WITHDRAWN else WITHDRAWN_OR_DELETED}
     if account is None or account.gone:
         return found | {"state": "gone", "because": row.error or None}

@@ -14,6 +14,7 @@ from reconciler.plan import Kind, Operation
 from reconciler.promise import NOT_HERE, NOT_HERE_PREFIX
 from reconciler.rows import (
     GONE,
+    INVITED,
     LEAVERS,
     PARTIAL,
     PERSON,
@@ -406,7 +407,7 @@ class Journal(Snapshots):
         with self._reading() as connection:
             sql = f"""
                 SELECT id, keeper_id FROM operations
-                WHERE state = 'done' AND kind = 'deactivate_user' AND outcome IN ('{GONE}', '{VANISHED}')
+                WHERE state = 'done' AND kind = 'deactivate_user' AND outcome IN ('{GONE}', '{VANISHED}', '{INVITED}')
             """
             found = [
                 (number, active[keeper_id]) for number, keeper_id in connection.execute(sql) if keeper_id in active

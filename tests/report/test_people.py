@@ -249,14 +249,20 @@ def test_who_was_seen_locked_and_is_gone_since_lost_access(store: Store) -> None
 
 
 @pytest.mark.parametrize(
-    ("words", "because"),
-    [("only invited: withdrawn by the lock", WITHDRAWN_OR_DELETED), (WITHDRAWN, WITHDRAWN)],
+    ("outcome", "words", "because"),
+    [
+        ("gone", "only invited: withdrawn by the lock", WITHDRAWN_OR_DELETED),
+        ("gone", WITHDRAWN, WITHDRAWN),
+        ("invited", WITHDRAWN, WITHDRAWN),
+    ],
 )
-def test_that_somebody_was_only_invited_is_not_inferred_from_one_404(store: Store, words: str, because: str) -> None:
+def test_that_somebody_was_only_invited_is_not_inferred_from_one_404(
+    store: Store, outcome: str, words: str, because: str
+) -> None:
     store.save(snapshot([account(user(1), active=False, gone=True, locked_by_us=True, **GONE_SINCE)]), Snapshot())
     lock(store, 1)
     newest = store.history(Wanted(), 1).entries[0].row
-    store.record(newest.id, State.DONE, NOW, "gone", words)
+    store.record(newest.id, State.DONE, NOW, outcome, words)
     assert evidence(store)[0]["because"] == because
 
 
