@@ -15,7 +15,8 @@ from typing import Any
 from reconciler.addresses import alike_key
 from reconciler.model import Inventory, InventoryTeam, normal
 
-_DOCUMENT = re.compile(r"^[ \t]*(?=[\[{])", re.MULTILINE)
+# A line of a log may begin with a bracket, too: "[WARN] ...". What a line break follows is a document, whatever comes.
+_DOCUMENT = re.compile(r"^[ \t]*(?=\[[ \t]*(?:[\[{\]\"\r\n]|\Z)|\{[ \t]*(?:[\"}\r\n]|\Z))", re.MULTILINE)
 
 
 class InventoryError(Exception):

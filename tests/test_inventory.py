@@ -55,6 +55,12 @@ def test_rows_of_commander_are_read() -> None:
     assert parse(json.dumps({"teams": TEAMS, "users": USERS}).encode(), NOW) == found
 
 
+@pytest.mark.parametrize("line", ["[WARN] a new version is there", "[2026-11-29 10:00:00] start", "{0} of 2 done"])
+def test_a_line_of_a_log_is_no_document(line: str) -> None:
+    printed = f"{line}\n{json.dumps(TEAMS)}\n{line}\n{json.dumps(USERS)}\n{line}".encode()
+    assert len(parse(printed, NOW).teams) == len(parse(printed, NOW).users) == 2
+
+
 def test_columns_that_were_not_asked_for_are_unknown_not_empty() -> None:
     found = parse(b'[{"team_uid": "t", "name": "n", "restricts": ""}]', NOW).teams["t"]
     assert (found.pending, found.members) == (None, None)
@@ -73,6 +79,8 @@ def test_columns_that_were_not_asked_for_are_unknown_not_empty() -> None:
         (b'[{"team_uid": "", "name": "n", "restricts": ""}]', "no team_uid"),
         (b'[{"team_uid": "t", "name": "n", "restricts": "", "queued_users": "a@x"}]', "queued_users"),
         (b"[" * 100_000, "not JSON"),
+        (json.dumps(TEAMS).encode() + b"\n[", "not JSON (line 2)"),
+        (json.dumps(TEAMS).encode() + b"\n[\nSession expired\n", "not JSON (line 3)"),
     ],
 )
 def test_half_an_inventory_does_not_pass_for_a_whole_one(printed: bytes, words: str) -> None:
