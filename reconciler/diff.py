@@ -320,7 +320,8 @@ class _Diff(TeamRules):
             self.notice(
                 NoticeKind.NO_ADDRESS,
                 subject,
-                "has no usable e-mail address in JumpCloud; not created. Enter one in JumpCloud",
+                "has no usable e-mail address in JumpCloud: none, or one with a blank or an invisible character, as "
+                "pasting may leave it; not created. Enter it anew in JumpCloud",
             )
         else:
             self._create(user, Rule.JOINED, Cause.JUMPCLOUD, f"joined the scope {self._path(user)}")

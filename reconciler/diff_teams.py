@@ -299,7 +299,8 @@ class TeamRules:
                     self.notice(
                         NoticeKind.DRIFT,
                         subject,
-                        f"the address was changed in Keeper from {want} to {have}; left as it is. In Keeper Commander: "
+                        f"the address was changed in Keeper from {want} to {have}; left as it is. If it is to stay, "
+                        "change it in JumpCloud too; else, to go back, in Keeper Commander: "
                         f"enterprise-user --add-alias {typed(want)} {typed(have)}",
                     )
                 elif not held_address:

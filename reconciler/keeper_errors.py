@@ -45,17 +45,14 @@ class KeeperError(Exception):
 
 
 class AddressTaken(KeeperError):
-    """409 for a user: the address belongs to an account that this node does not list under it."""
+    """409 for a user: the address belongs to an account that this node does not list, or is an alias of one."""
 
     name = "address_taken"
-    problem = (
-        "the address is taken by another Keeper account: as an alias of one of yours, in another node, in another "
-        "tenant or as a personal one"
-    )
+    problem = "the address is taken: in another node or tenant, by a personal account, or as an alias of another user"
     advice = (
-        "Look for the address in the Admin Console (Admin > Users, all nodes), among aliases too: remove the alias, or "
-        "move the user into the node of this SCIM method. If it is not there, the account is not yours: its owner "
-        "has to give the address up, or ask Keeper support. It is tried again."
+        "Look for it in the Admin Console (Admin > Users, all nodes) and move that user into this node, or among the "
+        "aliases, such as former addresses (Keeper Commander: enterprise-info --users --columns alias). Else its owner "
+        "has to give it up, or ask Keeper support. It is tried again."
     )
 
 

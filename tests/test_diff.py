@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from reconciler.diff import Decision
-from reconciler.model import Account, Failure, Membership, Snapshot, Standing, Status, Takeover, Team
+from reconciler.model import USER_NAME, Account, Failure, Membership, Snapshot, Standing, Status, Takeover, Team
 from reconciler.plan import Cause, Kind, NoticeKind, Operation
 from reconciler.policy import (
     AddressChange,
@@ -149,6 +149,18 @@ def test_a_changed_address_is_reported_with_the_command_or_sent_where_asked() ->
     assert "enterprise-user --add-alias new@example.com u1@example.com" in decision.plan.notices[0].message
     sent = only(decide(wanted, snapshot([account(u)]), Policy(address_change=AddressChange.SEND)))
     assert sent.kind is Kind.UPDATE_USER and sent.changes[0].after == "new@example.com"
+
+
+def test_an_address_that_keeper_was_given_first_is_to_follow_in_jumpcloud() -> None:
+    """Keeper documents that order for a change of address."""
+    u = user(1, direct=True)
+    changed = account(u)
+    changed = replace(changed, shown={**changed.shown, USER_NAME: "new@example.com"})
+    [notice] = decide(directory([u]), snapshot([changed])).plan.notices
+    assert "If it is to stay, change it in JumpCloud too" in notice.message
+    assert notice.message.endswith(
+        "to go back, in Keeper Commander: enterprise-user --add-alias u1@example.com new@example.com"
+    )
 
 
 def unmanaged(number: int, external: str = "", **values: object) -> Account:

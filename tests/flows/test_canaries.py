@@ -70,6 +70,16 @@ def test_an_address_taken_elsewhere_is_named(world: World) -> None:
     assert "tries again" in " ".join(out.split())
 
 
+def test_a_former_address_that_is_an_alias_is_looked_for_there(world: World) -> None:
+    filled(world, 3)
+    world.keeper.change_email("p0@example.com", "married@example.com")
+    world.jumpcloud.update_user(world.jumpcloud.find_user("p0@example.com"), email="married@example.com")
+    world.run("apply", "--resync")
+    world.person("p0", next(iter(world.jumpcloud.groups_in_scope(world.application))))
+    out = " ".join(world.run("apply", expect=5).stdout.split())
+    assert "or as an alias of another user" in out and "--columns alias" in out
+
+
 def test_a_token_revoked_in_the_middle_stops_the_apply_and_the_rest_follows(world: World) -> None:
     group = world.group("Engineering")
     for n in range(8):

@@ -46,6 +46,13 @@ def test_somebody_without_an_address_has_a_name(world: World) -> None:
     assert "Ada Lovelace: has no usable e-mail address" in " ".join(world.run("apply").stdout.split())
 
 
+def test_an_invisible_character_in_an_address_is_told(world: World) -> None:
+    """Whoever looks in JumpCloud sees an address there."""
+    group = world.group("Engineering")
+    world.person("ada\u200b", group)
+    assert "an invisible character" in " ".join(world.run("apply").stdout.split())
+
+
 def test_explain_claims_no_account_of_somebody_else_for_a_newcomer(world: World) -> None:
     group = world.group("Engineering")
     for number in range(4):
