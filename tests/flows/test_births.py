@@ -217,4 +217,4 @@ def test_an_address_that_is_taken_may_be_an_alias_of_somebody_here(world: World)
     world.keeper.change_email(account, "old.ada@example.com")
     joined(world, group, "ada@example.com")
     out = " ".join(world.run("apply", expect=5).stdout.split())
-    assert "as an alias of one of yours" in out and "remove the alias" in out
+    assert "as an alias of another user" in out and "enterprise-info" in out
