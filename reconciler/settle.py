@@ -60,7 +60,6 @@ TOO_EARLY = Settled(State.UNKNOWN, "not shown yet; it may still take effect: Kee
 PATIENCE = timedelta(minutes=2)
 """How long a change of access without a clear answer may take effect: until then nothing but locks is planned."""
 ACCESS = frozenset({Kind.CREATE_USER, Kind.DEACTIVATE_USER, Kind.REACTIVATE_USER})
-_OF_LOCKS = frozenset({Kind.DEACTIVATE_USER, Kind.REACTIVATE_USER})
 
 
 def settle(
@@ -105,9 +104,9 @@ def as_answered(outcome: Settled, recorded: str) -> Settled:
 
 
 def as_repeated(outcome: Settled, row: JournalRow) -> Settled:
-    """The outcome of a lock or an unlocking, after a later one of the same subject: what shows is one change of access,
+    """The outcome of a change of access, after a later one of its kind on the same subject: what shows is one change,
     and is told and counted as one."""
-    again = row.repeated and row.operation.kind in _OF_LOCKS
+    again = row.repeated and row.operation.kind in ACCESS
     return REPEATED if again and outcome.state is State.DONE else outcome
 
 

@@ -142,6 +142,31 @@ def test_a_lock_that_was_sent_again_without_a_clear_answer_is_one_lock(
     assert [fact["about"] for fact in told(receiver, "deactivated")] == ["p0@example.com"]
 
 
+@pytest.mark.parametrize("kind", ["reactivate_user", "create_user"])
+def test_what_was_given_by_the_second_request_was_given_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(http, "BACKOFF", (0.01, 0.01))
+    ids, who = filled(world), "p0"
+    office = Inside(world)
+    if kind == "create_user":
+        who = "p99"
+        world.person(who, next(iter(world.jumpcloud.in_scope(world.application)[ids[0]])))
+    else:
+        world.jumpcloud.suspend(ids[0])
+        office.run()
+        world.jumpcloud.activate(ids[0])
+    unclear = world.back.faults.add(status(504), method="POST" if kind == "create_user" else "PATCH")
+    assert office.run().result == "partial"
+    world.back.faults.remove(unclear)
+    for _ in range(3):
+        office.later(minutes=4)
+        office.run(cycle.Order(resync=True))
+    assert world.differences() == []
+    sent = found(world, "history", f"{who}@example.com", "--kind", kind, "--json")["operations"]
+    assert sorted(one["result"] for one in sent) == ["done", "put_off"]
+
+
 @pytest.mark.parametrize("target", ["", "/systemusers", "/usergroups"])
 def test_who_left_is_known_only_as_far_as_jumpcloud_was_read(world: World, target: str) -> None:
     """An auditor read "0 not yet" while JumpCloud had not been read for days."""
