@@ -91,7 +91,7 @@ def joined(inventory: Inventory | None, address: str, now: datetime) -> bool | N
     if inventory is None or now - inventory.read_at >= INVENTORY_LASTS:
         return None
     key = alike_key(address)
-    return key not in inventory.invited if key in inventory.users else None
+    return key not in inventory.invited if inventory.users.get(key) else None
 
 
 def not_here(words: str) -> bool:

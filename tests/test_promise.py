@@ -76,6 +76,12 @@ def test_only_a_young_inventory_tells_that_somebody_was_only_invited() -> None:
     assert left_node_words(joined(None, "ada@example.com", NOW)) == WITHDRAWN_OR_DELETED
 
 
+def test_an_inventory_without_a_status_does_not_tell_that_somebody_had_joined() -> None:
+    """What it prints may lack the column; else the lock of an invitation would stop all locks."""
+    assert joined(Inventory(NOW, users={"ada@example.com": ""}), "ada@example.com", NOW) is None
+    assert joined(Inventory(NOW, users={"ada@example.com": "Active"}), "ada@example.com", NOW) is True
+
+
 def test_leavers_are_those_who_are_active_or_went_without_a_known_lock() -> None:
     left = {"left_at": NOW - HOUR}
     people = [
