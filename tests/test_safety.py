@@ -7,7 +7,7 @@ from reconciler.diff import Decision
 from reconciler.model import Status
 from reconciler.plan import Kind
 from reconciler.policy import FirstRun, Limit, Limits, Policy, TeamOutOfScope, TeamPolicy
-from reconciler.safety import Allowance, Consent, Judged, Past, Release, always_allowed, judge
+from reconciler.safety import Allowance, Consent, Judged, Past, Release, Vanished, always_allowed, judge
 from reconciler.undoing import gives_access
 from tests.world import MEMBER, NOW, account, decide, directory, group, jc, snapshot, team, user
 
@@ -274,6 +274,21 @@ def test_review_teams_and_deleted_teams_always_wait() -> None:
     policy = Policy(teams=TeamPolicy(out_of_scope=TeamOutOfScope.DELETE), grace=timedelta(0))
     deletion = judged(decide(directory([user(1, direct=True)]), snapshot([], [team(group(9))]), policy))
     assert deletion.plan.held[0].limit == "delete_team"
+
+
+def test_after_three_accounts_that_were_gone_only_those_once_seen_locked_are_locked() -> None:
+    decision = suspended(2)
+    first, second = (op.subject for op in decision.plan.operations)
+    few, many = (Consent(vanished=Vanished(number, seen_locked=frozenset({first.keeper_id}))) for number in (2, 3))
+    assert len(sent(judged(decision, consent=few))) == 2
+    result = judged(decision, consent=many)
+    assert sent(result) == [first.name]
+    (held,) = result.plan.held
+    assert (held.limit, [result.plan.operations[n].subject for n in held.operations]) == ("vanished", [second])
+    release = Release("release:1", frozenset({("deactivate_user", second.key)}))
+    assert len(sent(judged(decision, consent=replace(many, releases=(release,))))) == 2
+    members = replace(many, vanished=replace(many.vanished, number=0, members=True))
+    assert sent(judged(decision, consent=members)) == [], "a lock may delete whomever it is about"
 
 
 def test_a_group_is_not_out_of_review_because_it_was_renamed() -> None:
