@@ -114,7 +114,7 @@ async def apply(
     read_at: Stamp | None = None,
 ) -> Applied:
     """Send the operations, each given with its journal id; leavers first, then teams, then everybody else. What
-    gives an id to a team or an account that is there goes before what makes one.
+    gives an id to a team or an account that is there, or another name to a team, goes before what makes one.
 
     `confirmation` reads again what each rests on. `mark` is the moment at which the snapshot was read: whoever was
     changed by another cycle since is put off. `agreed` are the operations to which a person has agreed, `vanished` is
@@ -217,9 +217,10 @@ class _Run:
     async def all(self) -> None:
         for kinds in PHASES:
             due = [(number, op) for number, op in self.operations if op.kind in kinds]
-            # An id that is written later would hide whom a creation without an answer was linked to.
+            # An id that is written later would hide whom a creation without an answer was linked to, and a name that is
+            # free only later would be refused, or answered with the team that still has it.
             for first in (True, False):
-                await together(self._in_turn(number, op) for number, op in due if _writes_id(op) is first)
+                await together(self._in_turn(number, op) for number, op in due if _goes_first(op) is first)
                 if self.broken is not None:
                     raise self.broken
 
@@ -908,10 +909,11 @@ class _Run:
                 )
 
 
-def _writes_id(op: Operation) -> bool:
-    """Whether an operation gives an id to an account or team that is there."""
+def _goes_first(op: Operation) -> bool:
+    """Whether an operation gives an id to an account or team that is there, or another name to a team."""
     makes = op.kind in (Kind.CREATE_USER, Kind.QUEUE_TEAM)
-    return not makes and any(change.attribute == EXTERNAL_ID for change in op.changes)
+    renames = op.kind is Kind.RENAME_TEAM
+    return renames or (not makes and any(change.attribute == EXTERNAL_ID for change in op.changes))
 
 
 def _concerned(op: Operation) -> tuple[str, ...]:

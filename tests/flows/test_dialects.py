@@ -51,3 +51,24 @@ def test_a_history_under_every_reading(world: World, reading: str) -> None:
     by_address = {a.email.casefold(): a for a in world.keeper.accounts().values()}
     assert by_address["p0@example.com"].active
     assert len(by_address) == 9
+
+
+def test_a_name_that_a_rename_frees_goes_to_the_new_group_in_one_cycle(world: World) -> None:
+    world.keeper.set_dialect(unique_group_names=True)
+    sales = world.group("Sales")
+    people = [world.person(f"p{n}", sales) for n in range(4)]
+    world.run("apply")
+    for account in world.keeper.accounts().values():
+        world.keeper.accept_invitation(account.id)
+    world.keeper.approve_all()
+    world.run("apply", "--resync")
+    world.jumpcloud.rename_group(sales, "Sales EMEA")
+    new = world.group("Sales")
+    world.jumpcloud.add_member(new, people[0])
+    world.jumpcloud.settle_graph()
+    world.run("apply")
+    teams = {team.name: team.external_id for team in world.keeper.teams().values()}
+    assert teams == {"Sales EMEA": sales, "Sales": new}
+    world.keeper.approve_all()
+    world.run("apply", "--resync")
+    assert world.differences() == []
