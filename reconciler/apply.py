@@ -382,7 +382,7 @@ class _Run:
         if why := self.stopping():
             return why
         if op.kind in self.canaries.stopped:
-            return f"Keeper did not carry this kind of operation out as expected: {self.canaries.stopped[op.kind]}"
+            return f"no further {op.kind.value} is sent this time: {self.canaries.stopped[op.kind]}"
         if number in self.may_delete and self.vanished >= MOST_VANISHED:
             return "accounts were gone after their lock; a person has to agree to more of them"
         if op.subject.type == "user" and op.kind is not Kind.CREATE_USER and not op.subject.keeper_id:
@@ -846,7 +846,7 @@ class _Run:
                         self.applied.stopped = self.applied.stopped or str(error)
         self.forbidden[op.kind] += 1
         if self.forbidden[op.kind] >= MOST_FORBIDDEN:
-            words = f"it forbids this kind of operation for {MOST_FORBIDDEN} users or teams in a row"
+            words = f"Keeper forbids it for {MOST_FORBIDDEN} users or teams in a row"
             self.canaries.stopped.setdefault(op.kind, words)
 
     # -- what went wrong --------------------------------------------------------------------------------------------

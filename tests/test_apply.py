@@ -701,6 +701,24 @@ def test_nobody_is_at_fault_for_what_is_forbidden_to_all_while_that_is_found_out
     assert store.snapshot().failures == {}
 
 
+@pytest.mark.parametrize(
+    ("errors", "why"),
+    [
+        ([scim.SeatsExceeded("Ada", "created")], "all licensed seats are in use"),
+        ([scim.Forbidden("Ada", "created")] * 3, "Keeper forbids it for 3 users or teams in a row"),
+    ],
+)
+def test_why_the_rest_of_a_kind_is_put_off_says_what_keeper_said(
+    store: Store, errors: list[Exception], why: str
+) -> None:
+    """Keeper does as it is documented then."""
+    keeper, people = node(), [user(number) for number in range(20, 26)]
+    keeper.errors = {person.email: [error] for person, error in zip(people, errors, strict=False)}
+    done = applied(store, keeper, *(op(Kind.CREATE_USER, person) for person in people))
+    put_off = [result.error for result in done.results.values() if result.state is State.PUT_OFF]
+    assert put_off and set(put_off) == {f"no further create_user is sent this time: {why}"}
+
+
 def test_whoever_is_in_trouble_comes_last_in_their_kind(store: Store) -> None:
     keeper = node()
     keeper.errors = {
