@@ -16,6 +16,7 @@ from reconciler.model import (
     Group,
     Snapshot,
     Team,
+    normal,
     typed,
 )
 from reconciler.pairs import Match, tied_to
@@ -218,7 +219,9 @@ class TeamRules:
             elif self.in_grace(team.left_at):
                 self.teams_in_grace.append(team)
             elif self.policy.teams.out_of_scope is TeamOutOfScope.DELETE and self._holds_only_ours(team):
-                self.pilots.add(subject.key)
+                names = {team.name, normal(team.asked.get(DISPLAY_NAME))}
+                if self.policy.only is None or names & self.policy.only.groups:
+                    self.pilots.add(subject.key)
                 self.operations.append(
                     Operation(
                         Kind.DELETE_TEAM,

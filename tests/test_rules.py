@@ -329,6 +329,15 @@ def test_an_unknown_state_out_of_scope_changes_nothing_about_access() -> None:
         assert kinds(d) == [], (status, kinds(d))
 
 
+@pytest.mark.parametrize("pilot", [None, "Sales", "IT"])
+def test_a_team_that_is_not_the_pilots_is_not_deleted(pilot: str | None) -> None:
+    only = Pilot(frozenset({pilot}), frozenset({"u1@example.com"})) if pilot else None
+    policy = Policy(only=only, teams=TeamPolicy(out_of_scope=TeamOutOfScope.DELETE), grace=timedelta(0))
+    emptied = snapshot([account(user(1))], [team(group(5, "Sales"), queued_at=NOW)])
+    d = decide(directory([user(1, direct=True)]), emptied, policy)
+    assert [(op.kind, op.sent) for op in d.plan.operations] == [(Kind.DELETE_TEAM, pilot != "IT")]
+
+
 def test_a_team_is_not_deleted_while_the_removal_of_its_members_is_in_doubt() -> None:
     """The list of groups lacks a group; the members' own records say that it is still in scope."""
 
