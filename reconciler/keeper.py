@@ -185,23 +185,25 @@ class Keeper:
         progress: Progress | None = None,
         *,
         locked: Collection[str] = (),
+        active: Collection[str] = (),
     ) -> Listing:
         """Everything in this node, memberships as users or teams show them.
 
         Known ids that the lists do not show are asked for one by one, since a list is no proof of absence: they are in
         the result, or `absent` after a 404 or 410, or `unread` where the answer is another. Likewise whatever only one
         of several readings showed: overlooked, it would get a second account or team. Rows of one id that differ say
-        nothing but that there is a record, which is asked for too. Nor is a list, which may be
-        stale, proof that one of the `locked` was unlocked: they are asked for too. Raises IncompleteRead for a list
-        that does not add up, or of which more than ten rows and more than 5 % cannot be read.
+        nothing but that there is a record, which is asked for too. Nor is a list, which may be stale, proof that one of
+        the `locked` was unlocked, or one of the `active` locked: they are asked for too. Raises IncompleteRead for a
+        list that does not add up, or of which more than ten rows and more than 5 % cannot be read.
         """
         user_list, glimpsed_users = await self._list(_USERS, progress)
         team_list, glimpsed_teams = await self._list(_TEAMS, progress)
         users, teams = user_list.found, team_list.found
         lost_users = sorted((glimpsed_users.keys() | set(known_users)) - users.keys())
-        unlocked = [id for id in sorted(locked) if id in users and users[id].active]
+        turned = [id for id in sorted(locked) if id in users and users[id].active]
+        turned += [id for id in sorted(active) if id in users and users[id].active is False]
         lost_teams = sorted((glimpsed_teams.keys() | set(known_teams)) - teams.keys())
-        more_users, unread_users = await self._one_by_one(_USERS, [*lost_users, *unlocked])
+        more_users, unread_users = await self._one_by_one(_USERS, [*lost_users, *turned])
         more_teams, unread_teams = await self._one_by_one(_TEAMS, lost_teams)
         unread_users |= dict.fromkeys(user_list.differing - more_users.keys() - unread_users.keys(), _DIFFERING)
         unread_teams |= dict.fromkeys(team_list.differing - more_teams.keys() - unread_teams.keys(), _DIFFERING)

@@ -295,8 +295,10 @@ async def listing(keeper: Keeper, snapshot: Snapshot, progress: Progress | None)
         [k for k, account in snapshot.accounts.items() if not account.gone],
         [k for k, team in snapshot.teams.items() if team.managed and not team.gone],
         progress,
-        # Whoever is taken for unlocked by somebody else, and is not, would stay locked for ever.
+        # Whoever is taken for unlocked by somebody else, and is not, would stay locked for ever; and no leaver who is
+        # taken for locked is locked.
         locked=[k for k, account in snapshot.accounts.items() if account.locked_by_us and not account.active],
+        active=[k for k, account in snapshot.accounts.items() if account.managed and account.active],
     )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,7 +12,9 @@ from reconciler import apply as executor
 from reconciler import cycle, reading
 from reconciler.config import load
 from reconciler.simulator.faults import Rewrite, hang, status
+from reconciler.simulator.service import Request, Response
 from reconciler.wiring import services
+from tests.flows.hidden import Answered
 from tests.flows.service import Service, until
 from tests.inside import Inside, accept, account, fill
 from tests.receiver import Receiver, secret
@@ -356,3 +359,18 @@ def test_one_person_is_resynced_while_a_long_apply_runs(filled: tuple[World, lis
     world.run("resync", "p0@example.com", "--wait")
     assert not account(world, people[0]).active
     assert len(world.keeper.accounts()) == len(people), "the apply goes on"
+
+
+def test_a_list_that_shows_everybody_as_locked_keeps_no_leaver_active(filled: tuple[World, list[str]]) -> None:
+    world, people = filled
+
+    def locked(handle: Callable[[Request], Response], request: Request) -> Response:
+        every = json.loads(handle(request).body)
+        return Response.of_json(200, every | {"Resources": [one | {"active": False} for one in every["Resources"]]})
+
+    world.back.faults.add(Answered(locked), method="GET", target=r"/Users\?")
+    assert "locked in Keeper by somebody else" not in world.run("apply", "--resync").stdout
+    world.jumpcloud.suspend(people[0])
+    order = found(world)
+    assert order is not None and Inside(world).run(order).result == "done"
+    assert not account(world, people[0]).active
