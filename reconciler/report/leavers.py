@@ -9,11 +9,12 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from reconciler import promise, standing
+from reconciler.addresses import alike_key
 from reconciler.history import Entry, Wanted
 from reconciler.model import Account, Snapshot, typed
 from reconciler.pilot import left_outside
@@ -28,6 +29,8 @@ MOST = 100_000
 """Locks that are looked at."""
 UNREAD = "more than a week ago, or never; who left since then may be missing"
 """Words for a read of JumpCloud that is not on record any more."""
+ANOTHER = "another_account"
+"""The state of a leaver whose address opens an account that is not the one we locked."""
 COLUMNS = (
     "email",
     "state",
@@ -63,7 +66,10 @@ def document(store: Store, policy: Policy, since: datetime, now: datetime) -> di
     failing = standing.from_json(store.meta(standing.KEY)).failing is not None
     done = [entries for entries in departures if _verified(entries[0])]
     newest = {_departure(entries[0])[0]: entries for entries in reversed(done)}
-    found = [_done(entries, snapshot, newest[_departure(entries[0])[0]] is entries) for entries in done]
+    here = {a.jumpcloud_id: k for k, a in snapshot.accounts.items() if a.managed and a.jumpcloud_id and not a.gone}
+    found = [_done(entries, snapshot, here, newest[_departure(entries[0])[0]] is entries) for entries in done]
+    unmanaged = {alike_key(a.email) for a in snapshot.accounts.values() if a.active and not (a.managed or a.gone)}
+    found = [_beside_another(entry, unmanaged) for entry in found]
     attempts = {_departure(entries[0]): entries for entries in reversed(departures)}
     open_now = promise.leavers(snapshot)
     for account in open_now:
@@ -80,7 +86,7 @@ def document(store: Store, policy: Policy, since: datetime, now: datetime) -> di
     told = {account.keeper_id for account in open_now}
     for entries in departures:
         if _not_here(entries[0]) and _departure(entries[0])[0] not in told:
-            found.append(_answered(entries, snapshot, closed))
+            found.append(_answered(entries, snapshot, here, closed))
     ours = {_departure(entries[0]) for entries in done}
     found += [
         _entry(account, attempts.get((account.keeper_id, account.left_at), []), account.left_at)
@@ -99,9 +105,9 @@ def document(store: Store, policy: Policy, since: datetime, now: datetime) -> di
         "keeper_read_at": stamp(snapshot.read_at),
         "first_plan_reviewed": snapshot.reviewed,
         "held": len(held),
-        "done": sum(entry["confirmed_at"] is not None for entry in found),
+        "done": sum(entry["confirmed_at"] is not None and entry["state"] != ANOTHER for entry in found),
         "not_yet": states["not_yet"],
-        "not_verifiable": states["not_verifiable"],
+        "not_verifiable": states["not_verifiable"] + states[ANOTHER],
         "locked_by_others": states["locked_by_others"],
         "longest_minutes": max(confirmed, default=None),
         "leavers": found,
@@ -171,7 +177,7 @@ def _entry(account: Account | None, tried: list[Entry], since: datetime | None) 
     }
 
 
-def _done(tried: list[Entry], snapshot: Snapshot, newest: bool) -> dict[str, Any]:
+def _done(tried: list[Entry], snapshot: Snapshot, here: Mapping[str, str], newest: bool) -> dict[str, Any]:
     """A lock that Keeper carried out; `newest`: the account had none since."""
     row = tried[0].row
     account = snapshot.accounts.get(row.operation.subject.keeper_id)
@@ -183,7 +189,7 @@ def _done(tried: list[Entry], snapshot: Snapshot, newest: bool) -> dict[str, Any
         "minutes_to_confirm": _minutes(since, row.finished_at),
         "left_before": row.operation.cause is not Cause.DRIFT and row.left_at is None,
     }
-    if (account is None or account.gone) and _is_back(row.operation.subject, snapshot):
+    if (account is None or account.gone) and _is_back(row.operation.subject, here):
         return found | {"state": "came_back"}
     if row.outcome == VANISHED:
         return found | {"state": "gone", "because": REMOVED}
@@ -212,12 +218,23 @@ def _anothers(account: Account, row: JournalRow) -> bool:
     return account.managed and bool(owner and account.jumpcloud_id) and account.jumpcloud_id != owner
 
 
-def _is_back(subject: Subject, snapshot: Snapshot) -> bool:
-    """Whether somebody whose account is gone has another one since: they were created anew."""
-    return bool(subject.jumpcloud_id) and any(
-        a.managed and not a.gone and a.jumpcloud_id == subject.jumpcloud_id and a.keeper_id != subject.keeper_id
-        for a in snapshot.accounts.values()
-    )
+def _is_back(subject: Subject, here: Mapping[str, str]) -> bool:
+    """Whether somebody whose account is gone has another one since: they were created anew. `here` are the Keeper ids
+    of the accounts that are there, by the JumpCloud id of their owner."""
+    return here.get(subject.jumpcloud_id, subject.keeper_id) != subject.keeper_id
+
+
+def _beside_another(entry: dict[str, Any], unmanaged: Collection[str]) -> dict[str, Any]:
+    """The entry of a lock that was carried out, where an account that nobody manages has the leaver's address: somebody
+    may have made it again in the Admin Console, and that it is a leaver's we do not know."""
+    if entry["state"] not in ("locked", "gone") or alike_key(entry["email"]) not in unmanaged:
+        return entry
+    return entry | {
+        "state": ANOTHER,
+        "because": "the account that was locked is not the one that has this address now; nobody manages that one",
+        "left_to_do": "if it is theirs, have it locked by us",
+        "command": f"reconciler adopt {typed(entry['email'])}",
+    }
 
 
 def _not_verifiable(account: Account, tried: list[Entry], snapshot: Snapshot) -> dict[str, Any]:
@@ -230,7 +247,9 @@ def _not_verifiable(account: Account, tried: list[Entry], snapshot: Snapshot) ->
     }
 
 
-def _answered(tried: list[Entry], snapshot: Snapshot, closed: Mapping[str, Request]) -> dict[str, Any]:
+def _answered(
+    tried: list[Entry], snapshot: Snapshot, here: Mapping[str, str], closed: Mapping[str, Request]
+) -> dict[str, Any]:
     """A lock that was answered with 404, where the question is not open any more."""
     row = tried[0].row
     keeper_id = row.operation.subject.keeper_id
@@ -239,7 +258,7 @@ def _answered(tried: list[Entry], snapshot: Snapshot, closed: Mapping[str, Reque
     if request := closed.get(keeper_id):
         by = f"closed by {request.by} on {spoken(stamp(request.at))}"
         return found | {"state": "closed", "because": f"{by}: {request.reason}" if request.reason else by}
-    if _is_back(row.operation.subject, snapshot):
+    if _is_back(row.operation.subject, here):
         return found | {"state": "came_back"}
     if account is None:
         return found | {"state": "not_verifiable"}
@@ -346,6 +365,7 @@ _STATES = {
     "locked": "locked",
     "gone": "gone from this Keeper node",
     "not_verifiable": "NOT VERIFIABLE: not in this node",
+    ANOTHER: "NOT VERIFIABLE: another account with this address is active in this node",
     "closed": "not verifiable, and closed by a person",
     "answered": "not in this node, and answered by the inventory",
     "came_back": "has come back",

@@ -1,5 +1,7 @@
 """The claims of the first lines are true, through the real command line."""
 
+import json
+
 from tests.stage import World
 
 
@@ -68,3 +70,26 @@ def test_explain_claims_no_account_of_somebody_else_for_a_newcomer(world: World)
     first, second = world.run("explain", "ann@example.com").stdout.splitlines()[:2]
     assert first.endswith("without a Keeper account of their own.")
     assert "Not managed" in second
+
+
+def test_a_leaver_whose_account_somebody_made_again_is_not_said_to_have_lost_access(world: World) -> None:
+    group = world.group("Engineering")
+    people = [world.person(f"p{number}", group) for number in range(6)]
+    world.run("apply")
+    for account in world.keeper.accounts().values():
+        world.keeper.accept_invitation(account.id)
+    world.jumpcloud.suspend(people[0])
+    world.run("apply")
+    assert "1 person lost access" in world.run("leavers").stdout
+    world.keeper.delete_user("p0@example.com")
+    again = world.keeper.add_user("p0@example.com")
+    world.run("apply", "--resync")
+    out = " ".join(world.run("leavers").stdout.split())
+    assert "0 people lost access" in out and "1 not verifiable" in out and "reconciler adopt p0@example.com" in out
+    world.run("adopt", "p0@example.com")
+    world.run("apply", expect=None)
+    plan = json.loads(world.run("plan", "--format", "json").stdout)["id"]
+    world.run("release", plan, "--reason", "a leaver's second account", expect=None)
+    world.run("apply", expect=None)
+    assert not world.keeper.account(again).active
+    assert "not verifiable" not in world.run("leavers").stdout
