@@ -597,7 +597,7 @@ class Observer:
         `listed`: it goes by what Keeper's list of users showed it.
         """
         self._shield_behind()
-        if self.view.locked_shown:
+        if listed and self.view.locked_shown:
             self.shown_locked |= self.view.locked_shown
             self.perhaps_locked = {k for k, locked in self.view.locked_shown.items() if locked}
         self.ledger.locks -= self.view.unlocked
