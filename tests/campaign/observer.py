@@ -1100,14 +1100,15 @@ class Observer:
         return found
 
     def _group_of(self, team: str) -> str:
-        """The group whose team this is: by its id, else by its name."""
+        """The group whose team this is: by its id, else by its name, which never was that of two."""
         found = self.keeper.teams().get(team) or self._gone_teams.get(team)
         if found is None:
             return ""
         if found.external_id in self.truth.groups:
             return found.external_id or ""
         named = [group for group, name in self.truth.groups.items() if name == found.name]
-        return named[0] if len(named) == 1 and found.external_id is None else ""
+        alone = len(named) == 1 and found.name not in self.truth.shared_names
+        return named[0] if alone and found.external_id is None else ""
 
     @property
     def _gone_teams(self) -> dict[str, Team]:

@@ -24,6 +24,8 @@ class Truth:
     """Every address that somebody ever had."""
     address_since: dict[str, tuple[int, str]] = field(default_factory=dict)
     """The address of somebody, and the tick at which they were first seen to have it."""
+    shared_names: set[str] = field(default_factory=set)
+    """The names that several groups in scope have had at a time."""
     left_scope: dict[str, int] = field(default_factory=dict)
     left_group: dict[tuple[str, str], int] = field(default_factory=dict)
     """The tick at which somebody was first seen out of scope, or apart from a group, after they had been there."""
@@ -42,6 +44,8 @@ class Truth:
             if self.address_since.get(one, (0, ""))[1] != address:
                 self.address_since[one] = tick, address
         self.groups = self.jumpcloud.groups_in_scope(self.application)
+        if len(names := set(self.groups.values())) < len(self.groups):
+            self.shared_names |= {name for name in names if list(self.groups.values()).count(name) > 1}
         active = {one for one in bound if self.active(one)}
         members = {(one, group) for one in active for group in bound[one]}
         self.left_scope |= dict.fromkeys(self.scope_since.keys() - active, tick)
