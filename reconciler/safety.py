@@ -461,7 +461,8 @@ class _Judge:
         for key in sorted(planned, key=lambda key: (names[key], key)):
             teams = [t for t in self.snapshot.teams.values() if key in (t.jumpcloud_id, t.keeper_id) and not t.gone]
             members = set[str]().union(*(self.members.get(team.keeper_id, ()) for team in teams))
-            size = len(members) + len(used[key] - planned[key])
+            # Whoever was taken out within the window and is back is one person.
+            size = len(used[key].union(map(self._person, members)))
             allowed = self._allowed(self.limits.max_team_loss, size)
             total = len(used[key] | planned[key])
             if size >= SMALLEST_TEAM and total > allowed:
@@ -475,6 +476,11 @@ class _Judge:
                     )
                 )
         return over[:1]
+
+    def _person(self, keeper_id: str) -> str:
+        """Return the key by which operations name the person of an account."""
+        account = self.snapshot.accounts.get(keeper_id)
+        return (account.jumpcloud_id if account else "") or keeper_id
 
     def _passing_a_hold(
         self, op: Operation, suspended_pass: bool, *, unlocks_pass: bool

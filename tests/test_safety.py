@@ -114,6 +114,28 @@ def test_half_of_a_team_may_not_go_at_once() -> None:
     assert result.plan.held[0].limit == "max_team_loss" and not sent(result)
 
 
+def test_whoever_left_a_team_and_is_back_counts_once_in_its_size() -> None:
+    people = [user(n, direct=True) for n in range(1, 101)]
+    members = [account(p, memberships={"t0009": MEMBER}) for p in people[:10]]
+    held = snapshot([*members, *(account(p) for p in people[10:])], [team(group(9))])
+
+    def leaving(*numbers: int) -> Decision:
+        inside = [replace(p, groups=frozenset({jc(9)})) if n not in numbers else p for n, p in enumerate(people[:10])]
+        return decide(directory([*inside, *people[10:]], [group(9)]), held)
+
+    limits = replace(LIMITS, max_removals=Limit(count=50))
+    back = earlier(leaving(0, 1, 2, 3))
+    result = judged(leaving(4, 5), back, limits=limits)
+    (hold,) = result.plan.held
+    assert hold.reason == "the team Group 9 would lose 6 of 10 members; allowed are 5 (50%)"
+    assert len(sent(judged(leaving(3, 4), back, limits=limits))) == 2
+    gone = [replace(a, memberships={}) if n < 4 else a for n, a in enumerate(members)]
+    held = snapshot([*gone, *(account(p) for p in people[10:])], [team(group(9))])
+    assert len(sent(judged(leaving(0, 1, 2, 3, 4), back, limits=limits))) == 1
+    (hold,) = judged(leaving(0, 1, 2, 3, 4, 5), back, limits=limits).plan.held
+    assert "would lose 6 of 10 members" in hold.reason
+
+
 def unlocked(count: int, of: int = 100, **held: object) -> Decision:
     """So many people return whom we have locked."""
     people = [user(n, direct=True) for n in range(1, of + 1)]
