@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 
 from reconciler.keeper_quarantine import may_be_locked
 from reconciler.model import DISPLAY_NAME, Snapshot, Team
@@ -262,9 +263,12 @@ class _Judge:
             )
         elif reasons:
             suspended_pass = self._suspended_alone_within(open_ops)
+            new_accounts_pass = self._returning_alone_within(open_ops)
             held: list[Operation] = []
             for op in open_ops:
-                gone, kept = self._passing_a_hold(op, suspended_pass, unlocks_pass=not unlocks)
+                gone, kept = self._passing_a_hold(
+                    op, suspended_pass, unlocks_pass=not unlocks, new_accounts_pass=new_accounts_pass
+                )
                 passing += gone
                 held += kept
             for limit, allowed, planned, reason in reasons:
@@ -483,24 +487,39 @@ class _Judge:
         return (account.jumpcloud_id if account else "") or keeper_id
 
     def _passing_a_hold(
-        self, op: Operation, suspended_pass: bool, *, unlocks_pass: bool
+        self, op: Operation, suspended_pass: bool, *, unlocks_pass: bool, new_accounts_pass: bool
     ) -> tuple[list[Operation], list[Operation]]:
         """Divide an operation into the part that passes a hold of the whole plan, and the rest."""
         if _is_suspension(op) and (suspended_pass or not self._counted_lock(op)):
             return [op], []
         account = self.snapshot.accounts.get(op.subject.keeper_id)
         locked = account is not None and (account.locked_by_us or may_be_locked(self.snapshot, account))
-        ours = op.kind is Kind.REACTIVATE_USER and locked
-        if ours and (unlocks_pass or not self._counted_unlock(op)):
+        unlock = op.kind is Kind.REACTIVATE_USER and locked and (unlocks_pass or not self._counted_unlock(op))
+        anew = self._returns_anew(op) and (new_accounts_pass or not self._counted_creation(op))
+        if unlock or anew:
             main, part = op.divided(op.add, op.remove)
             return [main] if main else [], [part] if part else []
         return [], [op]
+
+    def _returns_anew(self, op: Operation) -> bool:
+        """Whether a new account lets somebody in again whose account is gone since our lock, as an invitation is."""
+        return op.kind is Kind.CREATE_USER and op.rule is Rule.RETURNED and op.subject.key in self._locked_and_gone
+
+    @cached_property
+    def _locked_and_gone(self) -> frozenset[str]:
+        mine = (a for a in self.snapshot.accounts.values() if a.managed and a.gone and a.locked_by_us)
+        return frozenset(account.jumpcloud_id for account in mine)
 
     def _suspended_alone_within(self, operations: Sequence[Operation]) -> bool:
         suspensions = (op for op in operations if _is_suspension(op) and self._counted_lock(op))
         suspended = {op.subject.key for op in suspensions} - set(self.covered)
         used = self._changed(Kind.DEACTIVATE_USER)
         return len(used | suspended) <= self._allowed(self.limits.max_deactivations, self.people)
+
+    def _returning_alone_within(self, operations: Sequence[Operation]) -> bool:
+        returning = {op.subject.key for op in operations if self._returns_anew(op) and self._counted_creation(op)}
+        used = self._changed(Kind.CREATE_USER)
+        return len(used | returning) <= self._allowed(self.limits.max_creations, self.people)
 
     # -- giving -----------------------------------------------------------------------------------------------------
 

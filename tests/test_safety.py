@@ -197,6 +197,33 @@ def test_a_new_account_for_whom_our_lock_of_the_window_withdrew_the_invitation_c
     assert (hold.limit, hold.planned, len(hold.operations)) == ("max_creations", 10, 10)
 
 
+def withdrawn(count: int, **held: object) -> Decision:
+    """So many of 100 return whose invitations our locks have withdrawn, to a team; 50 others have gone."""
+    people = [user(n, 9) if n <= count else user(n, direct=True) for n in range(1, 51)]
+    gone = [account(p, active=False, locked_by_us=True, gone=True) for p in people[:count]]
+    others = [account(user(n)) for n in range(count + 1, 101)]
+    return decide(directory(people, [group(9)]), snapshot([*gone, *others], [team(group(9))], **held))
+
+
+def test_a_new_account_that_undoes_our_own_lock_passes_a_hold_as_an_unlocking_does() -> None:
+    locks = earlier(suspended(20), counts=False)
+    result = judged(withdrawn(20), locks)
+    assert sent(result) == [f"u{n}@example.com" for n in sorted(range(1, 21), key=lambda n: f"u{n}@")]
+    assert all(not op.add for op in result.plan.operations if op.sent)  # the team waits with everything else
+    assert {hold.limit for hold in result.plan.held} == {"max_deactivations"}
+    # Of an older lock, within the limit on creations only.
+    assert sent(judged(withdrawn(4))) == ["u1@example.com", "u2@example.com", "u3@example.com", "u4@example.com"]
+    assert sent(judged(withdrawn(5))) == []
+    before = earlier(decide(directory([user(n, direct=True) for n in range(200, 204)]), snapshot([])))
+    assert sent(judged(withdrawn(4), before)) == []
+    # Who was never there waits with everything else.
+    people = [user(n, direct=True) for n in range(1, 60)]
+    joining = decide(directory(people), snapshot([account(user(n)) for n in range(2, 120)]))
+    assert sent(judged(joining)) == []
+    # So does everybody in a first plan.
+    assert sent(judged(withdrawn(4, reviewed=False))) == []
+
+
 def test_unlocks_pass_a_hold_within_their_limit_only() -> None:
     gone = decide(directory([user(n, direct=True) for n in range(1, 51)]), unlocked(20).snapshot)
     result = judged(gone)
