@@ -81,7 +81,8 @@ _ADVICE = {
     AlertKind.FAILING: "Nobody is changed meanwhile; it is tried again. More: reconciler status, and the log",
     AlertKind.STUCK: "It is tried again with growing pauses; at once: reconciler resync EMAIL",
     AlertKind.PROTECTED: "If they really left, lock them in the Admin Console or take them out of policy.protect",
-    AlertKind.LOCKED: "At once, for one person: reconciler resync EMAIL. What is in the way: reconciler explain EMAIL",
+    AlertKind.LOCKED: "What is in the way: reconciler explain EMAIL. At once, for one person, unless the pilot "
+    "(policy.only) keeps them out: reconciler resync EMAIL",
     AlertKind.LOCKED_BY_OTHERS: "If nobody needs the lock (to transfer the vault): reconciler resync EMAIL --unlock",
     AlertKind.DEACTIVATED: "More: reconciler history, reconciler explain EMAIL",
     AlertKind.UNLOCKED: "If somebody should not be back, suspend them in JumpCloud. More: reconciler history",

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from reconciler.model import USER_NAME, Account, Snapshot, typed
-from reconciler.pilot import left_outside
+from reconciler.pilot import KEPT_LOCKED, kept_locked, left_outside
 from reconciler.plan import Kind, Notice, NoticeKind, Operation, Plan, Rule
 from reconciler.policy import Mode, Policy
 from reconciler.promise import access_words, leavers, not_here, spared, whereabouts
@@ -310,11 +310,19 @@ def _locked(now: Situation) -> Iterator[Fact]:
     for account in sorted(now.snapshot.accounts.values(), key=lambda a: (a.email.casefold(), a.keeper_id)):
         if not account.managed or account.active or account.left_at is not None:
             continue
-        if account.gone and account.keeper_id not in locked_and_gone:
-            continue
         found = number, op = planned.get(account.keeper_id, (-1, None))
         due = op is not None and (op.sent or number in waiting_for_person)
-        if account.keeper_id in unsaid or (left_outside(now.policy, account) and not due):
+        if account.keeper_id in unsaid:
+            continue
+        if kept_locked(now.policy, account) and not due:
+            # A new account is planned under the person's JumpCloud id.
+            said = (n.message for n in now.plan.notices if account.jumpcloud_id == n.subject.jumpcloud_id)
+            words = next(said, KEPT_LOCKED)
+            yield Fact(AlertKind.LOCKED, account.keeper_id, account.email, words, now.at)
+            continue
+        if account.gone and account.keeper_id not in locked_and_gone:
+            continue
+        if left_outside(now.policy, account) and not due:
             continue
         ours = (account.locked_by_us and not account.others_lock) or found[1] is not None
         kind = AlertKind.LOCKED if ours else AlertKind.LOCKED_BY_OTHERS

@@ -29,7 +29,7 @@ from reconciler.model import (
     normal,
     typed,
 )
-from reconciler.pilot import entries_for, in_pilot, may_be_unread, misnamed, names_nobody, unmatched
+from reconciler.pilot import KEPT_LOCKED, entries_for, in_pilot, may_be_unread, misnamed, names_nobody, unmatched
 from reconciler.plan import (
     Cause,
     Change,
@@ -56,6 +56,7 @@ _SPARED = {
     Kind.CREATE_USER: "not created anew",
     Kind.UPDATE_USER: "not changed",
 }
+_LETS_IN = frozenset({Kind.REACTIVATE_USER, Kind.CREATE_USER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +160,10 @@ class _Diff(TeamRules):
         if self.policy.mode is Mode.OBSERVE:
             return replace(op, sent=False)
         if op.subject.key not in self.pilots:
-            self.notice(
-                NoticeKind.OUTSIDE_PILOT,
-                op.subject,
-                "outside the pilot (policy.only): planned, not sent",
-            )
+            account = self.match.accounts.get(self.match.account_of.get(op.subject.jumpcloud_id, ""))
+            ours = op.kind in _LETS_IN and account is not None and account.locked_by_us
+            words = KEPT_LOCKED if ours else "outside the pilot (policy.only): planned, not sent"
+            self.notice(NoticeKind.OUTSIDE_PILOT, op.subject, words)
             return replace(op, sent=False)
         failure = self.before.failures.get(op.subject.key)
         if not self.pausing or failure is None or op.kind is Kind.DELETE_TEAM:

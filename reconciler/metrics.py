@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.approval import APPROVE, INVENTORY
 from reconciler.model import Account, Snapshot, Team
+from reconciler.pilot import kept_locked
 from reconciler.policy import Policy
 from reconciler.promise import Lack, leavers, spared
 from reconciler.report import files
@@ -33,6 +34,7 @@ class Measured:
     standing: Standing = field(default_factory=Standing)
     held: int = 0
     quarantined: int = 0
+    kept_locked: int = 0
     users: dict[str, int] = field(default_factory=dict)
     teams: dict[str, int] = field(default_factory=dict)
     waiting: dict[str, int] = field(default_factory=dict)
@@ -52,6 +54,7 @@ def measure(tenant: str, snapshot: Snapshot, standing: Standing, policy: Policy,
         standing,
         held,
         len(snapshot.unclear),
+        sum(kept_locked(policy, account) for account in snapshot.accounts.values()),
         dict.fromkeys(("active", "locked_by_us", "locked", "unmanaged"), 0) | Counter(map(_user_state, accounts)),
         dict.fromkeys(("managed", "queued", "approval_not_visible", "unmanaged"), 0)
         | Counter(_team_state(team, queued.get(team.keeper_id)) for team in teams),
@@ -149,6 +152,8 @@ def _families(measured: Measured, now: datetime) -> "Iterator[Metric]":
     yield gauge("quarantined", "Records, fields and lists that can't be read.", {"": measured.quarantined})
     alarms = "Limits that will hold the plan when grace ends, unless it is repaired before."
     yield gauge("limits_that_will_hold", alarms, {"": standing.will_be_held})
+    shut = "People in scope whom our own lock keeps out, since they are outside the pilot (policy.only)."
+    yield gauge("kept_locked_by_pilot", shut, {"": measured.kept_locked})
     leaver = age(measured.leaver_since)
     yield gauge("oldest_leaver_seconds", "Since the oldest leaver left who is not known to be locked.", {"": leaver})
     lacks = dict.fromkeys(map(str, Lack), 0) | Counter(standing.lacks.values())

@@ -4,12 +4,19 @@ A person who left the scope is in the pilot if one of its entries named them whe
 the settings still. So a leaver of the pilot is locked, and another pilot later is not about those of the first. With
 the name of a group its id is kept: a group that is renamed after its member left is the same entry under a new name.
 Nor does a pilot keep our own lock of one of its people who is back in scope outside of it. While the settings name a
-pilot that may be another one than was meant, that goes for the people of any pilot.
+pilot that may be another one than was meant, that goes for the people of any pilot. For whoever was never in it nothing
+is sent: whom our own lock keeps out then is told with the way out, as long as it lasts.
 """
 
 from reconciler.addresses import alike_key
 from reconciler.model import GROUP_NAMES, GROUPS, Account, Directory, User
 from reconciler.policy import Pilot, Policy
+
+KEPT_LOCKED = (
+    "in scope, but our own lock keeps them out of Keeper: they are outside the pilot (policy.only), so letting them in "
+    "is planned, not sent. To let them in, add their address to policy.only, or end the pilot"
+)
+"""The words for whom `kept_locked` is about."""
 
 
 def entries_for(policy: Policy, directory: Directory, user: User | None) -> frozenset[str]:
@@ -74,6 +81,15 @@ def left_outside(policy: Policy, account: Account) -> bool:
     if policy.only is None:
         return False
     return alike_key(account.email) not in policy.only.users and not account.pilot & _entries(policy.only)
+
+
+def kept_locked(policy: Policy, account: Account) -> bool:
+    """Whether our lock keeps a person out who is in scope, and whom the pilot gives nothing, by the account alone: one
+    who was never in it. What our lock has taken out of the node counts too, as it does with an invitation."""
+    shut = account.managed and account.locked_by_us and (account.gone or not account.active)
+    # A protected person is not created anew in any case.
+    spared = account.gone and bool(account.protected_as)
+    return shut and account.left_at is None and not spared and left_outside(policy, account)
 
 
 def names_nobody(policy: Policy, directory: Directory) -> bool:

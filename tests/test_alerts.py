@@ -398,10 +398,26 @@ def test_an_unlock_that_fails_is_no_lock_of_somebody_elses() -> None:
     assert (alert.kind, alert.facts[0].text) == (AlertKind.LOCKED, "Keeper refused it")
 
 
-@pytest.mark.parametrize("policy", [Policy(mode=Mode.OBSERVE), Policy(only=Pilot(users=frozenset({"x@example.com"})))])
-def test_nobody_outside_our_part_is_told_of(policy: Policy) -> None:
-    held = snapshot([account(ADA, active=False, locked_by_us=True)])
+OUTSIDE = Policy(only=Pilot(users=frozenset({"x@example.com"})))
+
+
+@pytest.mark.parametrize(("policy", "ours"), [(Policy(mode=Mode.OBSERVE), True), (OUTSIDE, False)])
+def test_nobody_outside_our_part_is_told_of(policy: Policy, ours: bool) -> None:
+    held = snapshot([account(ADA, active=False, locked_by_us=ours)])
     assert tell(after(held, policy=policy)) == []
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_whom_our_own_lock_keeps_out_since_the_pilot_gives_them_nothing_is_told_of(gone: bool) -> None:
+    locked = account(ADA, active=False, locked_by_us=True, gone=gone)
+    made = decide(directory([user(1, direct=True)]), snapshot([locked]), OUTSIDE)
+    assert [op.sent for op in made.plan.operations] == [False]
+    alert = only(tell(after(made.snapshot, plan=made.plan, policy=OUTSIDE)))
+    assert alert.kind is AlertKind.LOCKED and alert.facts[0].name == ADA.email
+    assert "our own lock keeps them out of Keeper" in alert.facts[0].text
+    assert "add their address to policy.only, or end the pilot" in alert.facts[0].text
+    left = snapshot([replace(made.snapshot.accounts["k0001"], left_at=NOW - HOUR)])
+    assert tell(after(left, policy=OUTSIDE)) == []
 
 
 def test_who_is_unlocked_although_the_pilot_names_somebody_else_is_told_of_as_long_as_that_fails() -> None:

@@ -490,6 +490,8 @@ def test_a_lock_of_the_pilot_is_undone_also_for_whoever_comes_back_outside_of_it
     assert [team.jumpcloud_id for team in unlock.add] == [jc(8)]
     assert unlocks(locked, SALES)[0] == [True], "in it now"
     assert unlocks(replace(locked, pilot=frozenset()), IT)[0] == [False], "never in that pilot"
+    never = decide(back, snapshot([replace(locked, pilot=frozenset())]), IT).plan.notices
+    assert "our own lock keeps them out of Keeper" in next(n.message for n in never if n.subject.type == "user")
     said = [n.message for n in decide(back, snapshot([locked]), IT).plan.notices if n.subject.type == "setting"]
     assert "nothing is sent to Keeper for anybody in scope, but to undo a lock of ours" in said[0]
     again = unlocks(replace(remembered, active=True, locked_by_us=False), IT)[1]

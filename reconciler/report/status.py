@@ -14,8 +14,8 @@ from reconciler import promise, standing, timekeeping
 from reconciler.config import Settings
 from reconciler.consent import allowance
 from reconciler.diff import pause_after
-from reconciler.model import Snapshot
-from reconciler.pilot import left_outside
+from reconciler.model import Snapshot, typed
+from reconciler.pilot import kept_locked, left_outside
 from reconciler.report import teams
 from reconciler.report.leavers import UNREAD
 from reconciler.report.terminal import clean, names, spoken, stamp, styled, wrapped
@@ -84,6 +84,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
             "leaving": len(leaving),
             "not_verifiable": len(ours) - len(leaving),
             "outside_pilot": sum(account.active for account in gone_or_active) - sum(a.active for a in inside),
+            "kept_locked_by_pilot": sorted(a.email for a in snapshot.accounts.values() if kept_locked(policy, a)),
             "kept": sum(account.active for account in inside) - len(leaving),
             "oldest_leaver": {
                 "email": oldest.email,
@@ -222,6 +223,10 @@ def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
     if users["kept"]:
         people += f" Kept by the settings though out of scope: {count(users['kept'], 'person')} (policy.out_of_scope)."
     lines += wrapped(people, width)
+    if shut := users["kept_locked_by_pilot"]:
+        words = f"{count(len(shut), 'person')} in scope outside the pilot (policy.only): our own lock keeps them out: "
+        lines += wrapped(f"{words}{names(shut)}. Add them to policy.only, or end the pilot. More:", width)
+        lines.append(f"  reconciler explain {typed(shut[0])}")
     if users["oldest_leaver"]:
         who = users["oldest_leaver"]
         words = f"{clean(who['email'], 80)} left the scope on {spoken(who['left_at'])} and is {who['access']}"

@@ -181,6 +181,42 @@ def test_nothing_is_sent_for_people_who_were_never_in_the_pilot(world: World) ->
     assert locked(world) == 1
 
 
+@pytest.mark.parametrize("invited", [False, True])
+def test_whom_we_locked_before_there_was_a_pilot_is_told_to_be_kept_out_by_it(
+    world: World, receiver: Receiver, invited: bool
+) -> None:
+    _, sales, ids = filled(world)
+    if invited:
+        ids.append(world.person("late", sales))
+        world.run("apply")
+    metrics = '[metrics]\ntextfile = "reconciler.prom"\n'
+    webhook = f"[notify]\nwebhook = {secret(world.folder, 'webhook', f'{receiver.url}/hook')}\n"
+    settings(world, **ROOMY)
+    world.jumpcloud.suspend(ids[-1])
+    world.run("apply")
+    world.policy |= {"only": '{ users = ["p0@example.com"] }'}
+    world.write_settings(notify=webhook, metrics=metrics)
+    world.run("apply")
+    world.jumpcloud.activate(ids[-1])
+    before, name = world.writes(), f"{'late' if invited else 'p7'}@example.com"
+    said = " ".join(world.run("apply").stdout.split())
+    assert world.writes() == before and "our own lock keeps them out of Keeper" in said
+    world.run("apply")
+    told = [fact["about"] for _, _, body in receiver.got for fact in body["facts"]]
+    assert receiver.kinds() == ["locked_in_scope"] and told == [name]
+    assert json.loads(world.run("status", "--json").stdout)["users"]["kept_locked_by_pilot"] == [name]
+    page = " ".join(world.run("status").stdout.split())
+    assert f"1 person in scope outside the pilot (policy.only): our own lock keeps them out: {name}." in page
+    assert 'reconciler_kept_locked_by_pilot{tenant=""} 1.0' in (world.folder / "reconciler.prom").read_text()
+    page = " ".join(world.run("explain", name).stdout.split())
+    assert "our own lock keeps them out" in page and "Put them into the pilot" in page
+    world.policy["only"] = f'{{ users = ["p0@example.com", "{name}"] }}'
+    world.write_settings(notify=webhook, metrics=metrics)
+    world.run("apply")
+    assert world.keeper.account(name).active and locked(world) == 0
+    assert json.loads(world.run("status", "--json").stdout)["users"]["kept_locked_by_pilot"] == []
+
+
 def test_what_a_pause_alone_holds_is_not_offered_to_be_released(world: World) -> None:
     filled(world)
     settings(world, max_creations="0")
