@@ -27,8 +27,8 @@ from reconciler.foresight import foresee
 from reconciler.jumpcloud import JumpCloudError, Person, PersonAmbiguous
 from reconciler.keeper import BadToken, KeeperError, Progress
 from reconciler.match import protection
-from reconciler.model import EXTERNAL_ID, USERS, Application, Group, Listing, Snapshot, User
-from reconciler.pairs import retied
+from reconciler.model import EXTERNAL_ID, GROUP_NAMES, GROUPS, USERS, Application, Group, Listing, Snapshot, User
+from reconciler.pairs import retied, without_teams
 from reconciler.person import in_jumpcloud, in_keeper, in_snapshot
 from reconciler.pilot import left_outside
 from reconciler.plan import SCHEDULE, Effect, Kind, Notice, NoticeKind, Operation, Plan, Source, Subject, Upcoming
@@ -441,7 +441,8 @@ class _Line:
         read = await self.read(found)
         decision = self.decided(read)
         creates = any(op.sent and op.kind is Kind.CREATE_USER for op in decision.plan.operations)
-        if read.kind != "cycle" or not (creates or _takes_over(read.snapshot, decision.snapshot)):
+        learnt = _without_unsent_teams(decision.plan, decision.snapshot, read)
+        if read.kind != "cycle" or not (creates or _takes_over(read.snapshot, learnt)):
             return read, decision
         try:
             read = await as_resync(self.services.keeper, read, self.now, self.progress)
@@ -523,8 +524,9 @@ class _Line:
         """Whether this cycle, once it is through, was the review of the first plan for this node.
 
         Of a plan that waits for a person, only what a person let through is sent. With `first_run = "apply"`, a plan
-        for nobody was no first plan: an empty scope, or a pilot that names nobody. A plan that was made without a list
-        lacks people, of whom nobody could judge.
+        for nobody was no first plan: an empty scope, or a pilot that names nobody. A plan without the list of users
+        lacks people, of whom nobody could judge. One without a list of groups lacks teams, which are looked at later
+        (see `Snapshot.teams_open`): a role may lack the right to it for good, and leavers would wait for that.
         """
         if self.settings.policy().mode is not Mode.ENFORCE or self.order.partial or USERS in plan.scope.unread:
             return False
@@ -619,7 +621,14 @@ class _Line:
                 teams={**seen.teams, **{k: t for k, t in learnt.teams.items() if k in concerned}},
                 unclear=learnt.unclear,
             )
-        return replace(learnt, reviewed=enforced and reviewed)
+        tied = learnt.named_teams
+        learnt = _without_unsent_teams(plan, learnt, read)
+        lacks = {GROUPS, GROUP_NAMES}.intersection(plan.scope.unread) if self.settings.policy().teams.manage else set()
+        # That ends with the first plan that has everything, and keeps no team waiting.
+        waits = held or tied != learnt.named_teams
+        still = bool(lacks) or waits or bool(read.fallback) or self.order.partial
+        lacked = (before.teams_open and still) if before.reviewed else bool(lacks)
+        return replace(learnt, reviewed=enforced and reviewed, teams_open=enforced and reviewed and lacked)
 
     # -- apply ------------------------------------------------------------------------------------------------------
 
@@ -721,6 +730,19 @@ def _result(settings: Settings, plan: Plan, applied: executor.Applied, fallback:
     if fallback:
         return "partial" if applied.results else "failed"
     return "done" if applied.results else "nothing"
+
+
+def _without_unsent_teams(plan: Plan, learnt: Snapshot, read: Read) -> Snapshot:
+    """The snapshot without the ties to teams that are taken over by their names since the first plan, as long as
+    nothing is sent for them: a person has to agree, or the pilot is not about them."""
+    sent = [op for op in plan.operations if op.sent]
+    agreed = {op.subject.keeper_id for op in sent} | {team.keeper_id for op in sent for team in op.add}
+    waiting = learnt.named_teams - agreed
+    if not waiting:
+        return learnt
+    teams = {k: read.snapshot.teams[k] if k in waiting else team for k, team in learnt.teams.items()}
+    accounts = without_teams(learnt.accounts, read.snapshot.accounts, waiting)
+    return replace(learnt, teams=teams, accounts=accounts, named_teams=learnt.named_teams - waiting)
 
 
 def _since_when(seen: Snapshot, learnt: Snapshot) -> Snapshot:

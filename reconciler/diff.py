@@ -202,7 +202,9 @@ class _Diff(TeamRules):
         """The snapshot to record; a focused diff learns of its people only."""
         if self.focus is None:
             unclear = remembered(self.before.unclear, self.quarantined, self.now)
-            return replace(self.before, accounts=self.match.accounts, teams=self.match.teams, unclear=unclear)
+            named = frozenset(self.match.named_teams)
+            known = replace(self.before, unclear=unclear, named_teams=named)
+            return replace(known, accounts=self.match.accounts, teams=self.match.teams)
         before = {k: a.jumpcloud_id for k, a in self.before.accounts.items()}  # what an account is left of has no owner
         accounts = self.match.accounts.items()
         mine = {k: a for k, a in accounts if not self.focus.isdisjoint((a.jumpcloud_id, k, before.get(k, "")))}

@@ -6,7 +6,7 @@ Nobody is created or adopted, no team is queued, and whoever has an operation wi
 from dataclasses import replace
 
 from reconciler.model import Directory, Snapshot, by_group
-from reconciler.pairs import Match, retied
+from reconciler.pairs import Match, retied, without_teams
 from reconciler.plan import Kind, Notice, NoticeKind, Operation, Subject
 
 _CREATES = frozenset({Kind.CREATE_USER, Kind.QUEUE_TEAM})
@@ -15,12 +15,7 @@ _CREATES = frozenset({Kind.CREATE_USER, Kind.QUEUE_TEAM})
 def without_adoptions(found: Match, directory: Directory, snapshot: Snapshot) -> Match:
     """The pairs without those that were not in the snapshot: they rest on what Keeper held some time ago."""
     teams, fresh = retied(snapshot.teams, found.teams), retied(snapshot.accounts, found.accounts)
-    accounts = {**found.accounts, **fresh}
-    for keeper_id, account in accounts.items():
-        before = snapshot.accounts[keeper_id].memberships
-        undone = {t: before[t] for t in teams if t in before and account.memberships.get(t) != before[t]}
-        if undone:
-            accounts[keeper_id] = replace(account, memberships={**account.memberships, **undone})
+    accounts = without_teams({**found.accounts, **fresh}, snapshot.accounts, teams)
     account_of = {user_id: k for user_id, k in found.account_of.items() if k not in fresh}
     account_of |= {a.jumpcloud_id: k for k, a in fresh.items() if a.managed and a.jumpcloud_id in directory.users}
     team_of = {group_id: k for group_id, k in found.team_of.items() if k not in teams}
@@ -33,6 +28,7 @@ def without_adoptions(found: Match, directory: Directory, snapshot: Snapshot) ->
         account_of=account_of,
         team_of=team_of,
         adopted=[k for k in found.adopted if k not in fresh],
+        named_teams=set(),
     )
 
 

@@ -48,6 +48,8 @@ def match_teams(result: Match, directory: Directory, snapshot: Snapshot, policy:
                 orphans[name].append(team)
 
     adopt = policy.teams.adopt == "always" or (policy.teams.adopt == "first-run" and not snapshot.reviewed)
+    # What the review of the first plan lacked is looked at once there is something to look at.
+    late = policy.teams.adopt == "first-run" and snapshot.reviewed and snapshot.teams_open
     claimed: dict[str, str] = {}
     for team in linked.values():
         if team.jumpcloud_id in directory.unclear_groups:
@@ -98,7 +100,9 @@ def match_teams(result: Match, directory: Directory, snapshot: Snapshot, policy:
         else:
             # A team that carries the id of another group in scope is that group's, whatever its name.
             namesakes = [t for t in by_name.get(group.name, []) if t.shown.get(EXTERNAL_ID) not in known]
-            _match_by_name(result, group, namesakes, adopt, directory.gone_groups)
+            _match_by_name(result, group, namesakes, adopt or late, directory.gone_groups)
+            if late and len(namesakes) == 1 and group.id in result.team_of and not namesakes[0].takeover:
+                result.named_teams.add(namesakes[0].keeper_id)
         claimed.setdefault(group.name, group.id)
     _forget_consents(result, directory)
     _keep_whom_they_hold(result, snapshot)

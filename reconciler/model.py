@@ -522,10 +522,11 @@ class Snapshot:
     `accounts` and `teams` are keyed by their Keeper ids. `unsettled_teams` are the JumpCloud ids of groups whose
     queueing had an unknown outcome that nothing has settled since, with the time; `unsettled_users` those of people
     whose creation had, with the address that was asked for. `failures` is keyed by the subject's key (see
-    `plan.Subject.key`). `reviewed`: a person has looked at the first plan for this node. `read_at`: when Keeper was
-    last listed. `inventory`: what `keeper.inventory_command` printed last, if there is one. `unclear`: what is in
-    quarantine, by `Quarantined.key`. `fresh` are the Keeper ids of users whom this read listed and no
-    earlier one; it is not stored. `odd`: Keeper's records that
+    `plan.Subject.key`). `reviewed`: a person has looked at the first plan for this node. `teams_open`: it lacked a
+    list of groups, and so the existing teams of these. `named_teams` are the Keeper ids of teams that are taken over by
+    their names since; it is not stored. `read_at`: when Keeper was last listed. `inventory`: what
+    `keeper.inventory_command` printed last, if there is one. `unclear`: what is in quarantine, by `Quarantined.key`.
+    `fresh` are the Keeper ids of users whom this read listed and no earlier one; it is not stored. `odd`: records that
     could not be read in full when it was last listed. `refused_births` are, by JumpCloud id, the creations that Keeper
     linked to an account that is not new; `refused_teams`, by the id of the group, the queueings that it answered with a
     team that is not new. `own_locks` are the keys of people on whose account a lock that is found is
@@ -540,6 +541,8 @@ class Snapshot:
     unsettled_users: Mapping[str, str] = field(default_factory=dict)
     failures: Mapping[str, Failure] = field(default_factory=dict)
     reviewed: bool = False
+    teams_open: bool = False
+    named_teams: frozenset[str] = frozenset()
     read_at: datetime | None = None
     inventory: Inventory | None = None
     fresh: frozenset[str] = frozenset()

@@ -1,7 +1,7 @@
 """The pairs of JumpCloud's users and groups with Keeper's users and teams, and what ties them together. Pure."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from reconciler.model import EXTERNAL_ID, Account, Team, is_jumpcloud_id
@@ -16,7 +16,8 @@ class Match:
     `accounts` and `teams` are the snapshot's, linked as the pairs say. `account_of` and `team_of` lead from JumpCloud
     ids to Keeper ids. `conflicts` and `team_conflicts` say in an administrator's words why a user or group was not
     paired or must not be given anything more. `disowned` and `shielded` are users in scope whom we leave alone because
-    somebody gave them up, or protects them. `adopted` are the Keeper ids of the accounts taken over by this match.
+    somebody gave them up, or protects them. `adopted` are the Keeper ids of the accounts taken over by this match,
+    `named_teams` those of the teams taken over by their names after the first plan, which lacked them.
     """
 
     accounts: dict[str, Account]
@@ -28,6 +29,7 @@ class Match:
     disowned: dict[str, str] = field(default_factory=dict)
     shielded: set[str] = field(default_factory=set)
     adopted: list[str] = field(default_factory=list)
+    named_teams: set[str] = field(default_factory=set)
 
 
 def tied_to_another(account: Account, user_id: str) -> bool:
@@ -43,6 +45,19 @@ def retied(before: Mapping[str, Row], after: Mapping[str, Row]) -> dict[str, Row
     """The rows, as they were before, that have another owner after, or none."""
     changed = ((key, row, after.get(key)) for key, row in before.items())
     return {key: row for key, row, now in changed if now is not row and _owner(now) != _owner(row)}
+
+
+def without_teams(
+    accounts: Mapping[str, Account], before: Mapping[str, Account], teams: Collection[str]
+) -> dict[str, Account]:
+    """The accounts with their memberships in these teams as they were before."""
+    undone: dict[str, Account] = {}
+    for keeper_id, account in accounts.items():
+        former = before[keeper_id].memberships if keeper_id in before else {}
+        back = {t: former[t] for t in teams if t in former and account.memberships.get(t) != former[t]}
+        if back:
+            undone[keeper_id] = replace(account, memberships={**account.memberships, **back})
+    return {**accounts, **undone}
 
 
 def _owner(row: Account | Team | None) -> object:

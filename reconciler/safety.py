@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
+from reconciler.diff_quarantine import unread_words
 from reconciler.keeper_quarantine import may_be_locked
-from reconciler.model import DISPLAY_NAME, Snapshot, Team
+from reconciler.model import DISPLAY_NAME, GROUP_NAMES, GROUPS, Snapshot, Team
 from reconciler.plan import Effect, Held, Kind, LimitUse, Operation, Plan, Rule, Subject, TeamRef, in_order
 from reconciler.policy import FirstRun, Limit, Limits, TeamPolicy
 from reconciler.undoing import keys, undoes
@@ -234,6 +235,8 @@ class _Judge:
         queued = ((p.at, p.operation.subject) for p in past if p.operation.kind is Kind.QUEUE_TEAM and p.recent)
         known = ((at, subject) for at, subject in queued if at is not None)
         self.new_teams = new_teams(plan, known, snapshot.teams, teams)
+        review = limits.first_run is FirstRun.REVIEW
+        self.named_teams = snapshot.named_teams if review else frozenset[str]()
         self.last_access = {
             key: entry.gave_access for entry in past if entry.gave_access for key in keys(entry.operation.subject)
         }
@@ -259,7 +262,7 @@ class _Judge:
                 open_ops,
                 0,
                 len(open_ops),
-                "the first plan for this Keeper node is a person's to look at",
+                f"the first plan for this Keeper node is a person's to look at{self._lacking()}",
             )
         elif reasons:
             suspended_pass = self._suspended_alone_within(open_ops)
@@ -277,6 +280,16 @@ class _Judge:
         else:
             passing = self._giving_limits(open_ops, unlocks)
         return self._result([*released, *passing], waiting, resting)
+
+    def _lacking(self) -> str:
+        """Say what the first plan lacks although it exists; once it can be read, it is looked at by itself."""
+        lists = [one for one in self.plan.scope.unread if one in (GROUPS, GROUP_NAMES)]
+        if not lists or not self.team_policy.manage:
+            return ""
+        return (
+            f". {unread_words(lists)} could not be read, so existing Keeper teams of these groups are not in it: once "
+            "the list can be read, what takes them over waits for you again"
+        )
 
     def _result(self, sent: list[Operation], waiting: Iterable[Operation], resting: Iterable[Operation]) -> Judged:
         held_ops = [op for ops, *_ in self.holds.values() for op in ops]
@@ -331,7 +344,8 @@ class _Judge:
 
     def _always_waiting(self, operations: Iterable[Operation]) -> tuple[list[Operation], list[Operation]]:
         """What waits for `release` whatever the limits: `teams.review` and a new name that would end it, deleted teams,
-        teams asked for already, the locks of people who were adopted out of scope or have no record in JumpCloud."""
+        teams asked for already, teams taken over that the first plan lacked, the locks of people who were adopted out
+        of scope or have no record in JumpCloud."""
         rest: list[Operation] = []
         waiting: dict[str, list[Operation]] = defaultdict(list)
         for op in operations:
@@ -347,12 +361,16 @@ class _Judge:
                 waiting["vanished"].append(op)
             elif op.rule is Rule.GROUP_RENAMED and self._ends_review(op):
                 waiting["teams.review"].append(op)
+            elif op.kind is Kind.RENAME_TEAM and op.subject.keeper_id in self.named_teams:
+                waiting["adopted_teams"].append(op)
             else:
-                main, part = op.divided([t for t in op.add if self._reviewed(t.keeper_id, t.name)], ())
-                if main is not None:
-                    rest.append(main)
-                if part is not None:
-                    waiting["teams.review"].append(part)
+                main: Operation | None = op
+                named = [team for team in op.add if team.keeper_id in self.named_teams]
+                reviewed = [t for t in op.add if self._reviewed(t.keeper_id, t.name) and t not in named]
+                for limit, teams in (("adopted_teams", named), ("teams.review", reviewed)):
+                    main, part = main.divided(teams, ()) if main is not None else (None, None)
+                    waiting[limit] += [part] if part is not None else []
+                rest += [main] if main is not None else []
         if self.first and self.limits.first_run is FirstRun.REVIEW and not self.consent.person:
             return [], [*rest, *(op for ops in waiting.values() for op in ops)]
         for limit, ops in waiting.items():
@@ -582,6 +600,8 @@ class _Judge:
 
 _WAITING = {
     "teams.review": "new members of these teams, and new names that would end that, wait for a person (teams.review)",
+    "adopted_teams": "when the first plan was looked at, JumpCloud's groups could not be read; these existing Keeper "
+    "teams are taken over by their names, and members are given what is shared with them, once a person has agreed",
     "delete_team": "a team is only ever deleted when a person has agreed",
     "unsettled": "these teams were asked for before without an answer; they may wait in the Pending Queue",
     "adopted": "these people were taken over when they were out of scope already; a person agrees to their lock",

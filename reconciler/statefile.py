@@ -323,7 +323,7 @@ def _forget_what_is_stale(restored: Path) -> None:
     connection = _connect(restored, "rw")
     try:
         connection.execute("BEGIN IMMEDIATE")
-        connection.execute("DELETE FROM meta WHERE key IN ('reviewed', 'read_at')")
+        connection.execute("DELETE FROM meta WHERE key IN ('reviewed', 'teams_open', 'read_at')")
         connection.execute(
             "UPDATE requests SET state = 'lapsed' WHERE state IN ('open', 'filed', 'taken') AND kind <> 'pause'"
         )

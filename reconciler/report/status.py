@@ -71,6 +71,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
         "mode": policy.mode.value,
         "settings": {"file": str(settings.file), "in_force": in_force(store, settings)},
         "first_plan_reviewed": snapshot.reviewed,
+        "first_plan_lacked_teams": snapshot.teams_open,
         "jumpcloud_read_at": stamp(read_at),
         "keeper_read_at": stamp(snapshot.read_at),
         "in_use": in_use,
@@ -298,6 +299,9 @@ def _headline(found: dict[str, Any], width: int, colour: bool) -> list[str]:
         lines += wrapped("Mode: observe; nothing is sent.", width)
     if found["runs"] and not found["first_plan_reviewed"]:
         lines += wrapped("The first plan for this Keeper node has not been reviewed yet.", width)
+    if found["first_plan_lacked_teams"]:
+        words = "When the first plan was looked at, JumpCloud's groups could not be read. What takes over existing"
+        lines += wrapped(f"{words} Keeper teams waits for a release once they can be.", width)
     return lines
 
 

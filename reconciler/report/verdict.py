@@ -30,7 +30,7 @@ ALIKE = 0.75
 """How much alike they are, as difflib counts it: one letter of three or four may differ."""
 
 # What no `resync EMAIL` passes, whatever the limits: a release is needed.
-_FOR_RELEASE = frozenset({"teams.review", "adopted", "hidden", "vanished", "unsettled", "delete_team"})
+_FOR_RELEASE = frozenset({"teams.review", "adopted", "adopted_teams", "hidden", "vanished", "unsettled", "delete_team"})
 
 
 @dataclass(frozen=True, slots=True)

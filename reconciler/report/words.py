@@ -79,6 +79,7 @@ HOLDS = {
     "max_reactivations": (_PART, _BACK),
     "teams.review": (_PART, _GAINED),
     "delete_team": (_PART, "that the groups of these teams are really gone from the scope."),
+    "adopted_teams": (_PART, "in Keeper's Admin Console what is shared with these teams, and who is in them now."),
     "unsettled": (_PART, "that the groups are still wanted; in Keeper, whether the Pending Queue shows the teams."),
     "adopted": (_PART, _LEFT),
     "vanished": (_PART, "in Keeper's Admin Console whether the accounts that are gone were deleted or only invited."),

@@ -91,7 +91,7 @@ class Snapshots(OpenFile):
                 connection.execute(f"DELETE FROM {table}")
             connection.execute(
                 "DELETE FROM meta WHERE key IN "
-                "('canaries', 'suspected_kinds', 'reviewed', 'read_at', 'inventory', 'unclear', 'odd')"
+                "('canaries', 'suspected_kinds', 'reviewed', 'teams_open', 'read_at', 'inventory', 'unclear', 'odd')"
             )
             for former, state in ((State.PLANNED, State.PUT_OFF), (State.SENT, State.UNKNOWN)):
                 connection.execute(
@@ -128,6 +128,7 @@ class Snapshots(OpenFile):
                 let_in=let_in(connection, former),
                 failures=_failures(connection, former),
                 reviewed=meta(connection, "reviewed") == "1",
+                teams_open=meta(connection, "teams_open") == "1",
                 read_at=time_of(meta(connection, "read_at")),
                 unclear=_unclear(meta(connection, "unclear")),
                 inventory=from_json(kept) if (kept := meta(connection, "inventory")) else None,
@@ -196,6 +197,8 @@ class Snapshots(OpenFile):
             self._drop_teams(k for k in lost_teams if teams_there.get(k) == before.teams[k])
             if snapshot.reviewed != before.reviewed:
                 self._set_meta("reviewed", "1" if snapshot.reviewed else "0")
+            if snapshot.teams_open != before.teams_open:
+                self._set_meta("teams_open", "1" if snapshot.teams_open else "0")
             if snapshot.unclear != before.unclear:
                 kept = {key: [time_text(one.since), one.name, one.words] for key, one in snapshot.unclear.items()}
                 self._set_meta("unclear", json_text(kept))

@@ -207,3 +207,81 @@ def test_the_limits_on_giving_count_while_a_list_stays_refused(world: World) -> 
     for number in range(20):
         world.person(f"q{number}", group)
     assert "max_creations" in world.run("apply", expect=4).stdout
+
+
+def first_plan_without_groups(world: World, first_run: str) -> tuple[str, list[str]]:
+    """A first plan that somebody lets through while a list of groups is down, beside an existing Keeper team."""
+    world.safety |= {"first_run": f'"{first_run}"', "max_grants": "2", "max_deactivations": "1", "always_allow": "0"}
+    world.write_settings()
+    world.front.faults.add(status(403), target="/api/v2/usergroups")
+    _, ids = fill(world, 12)
+    team = world.keeper.add_team("Engineering")
+    if first_run == "review":
+        said = flat(world.run("apply", expect=4).stdout)
+        assert (
+            "JumpCloud's list of user groups could not be read, so existing Keeper teams of these groups are not"
+            in said
+        )
+        world.run("plan", "--save", "first.json")
+        world.run("apply", "--plan", "first.json", expect=5)
+    else:
+        world.run("apply", expect=5)
+    accept(world)
+    assert state(world)["first_plan_reviewed"] and state(world)["first_plan_lacked_teams"]
+    return team, ids
+
+
+def members(world: World, team: str) -> int:
+    return len({*world.keeper.members(team), *world.keeper.pending_members(team)})
+
+
+def test_the_teams_that_the_first_plan_lacked_are_looked_at_once_they_can_be(world: World) -> None:
+    """Each had to be named with `adopt --team` before; and nobody gets what is shared with them unseen."""
+    team, ids = first_plan_without_groups(world, "review")
+    world.front.faults.clear()
+    world.jumpcloud.suspend(ids[1])
+    for _ in range(2):
+        out = flat(world.run("apply", expect=4).stdout)
+        assert "adopted_teams" in out and "could not be read; these existing Keeper teams are taken over" in out
+        assert not account(world, ids[1]).active, "a leaver waits for nothing"
+        assert (members(world, team), world.keeper.teams()[team].external_id) == (0, None)
+    assert "When the first plan was looked at, JumpCloud's groups" in flat(world.run("status").stdout)
+    world.run("release", "--reason", "it is theirs")
+    assert members(world, team) == 6
+    assert not state(world)["first_plan_lacked_teams"]
+    world.jumpcloud.activate(ids[1])
+    world.run("apply")
+    assert world.differences() == []
+    later = world.keeper.add_team("Later")
+    world.jumpcloud.add_member(world.group("Later"), ids[0])
+    world.jumpcloud.settle_graph()
+    assert "a Keeper team that is not ours has this name" in flat(world.run("apply", "--resync").stdout)
+    assert members(world, later) == 0
+
+
+def test_where_nobody_looks_at_the_first_plan_the_limits_look_at_the_teams_that_it_lacked(world: World) -> None:
+    team, _ = first_plan_without_groups(world, "apply")
+    world.front.faults.clear()
+    out = flat(world.run("apply", expect=4).stdout)
+    assert "max_grants" in out and "adopted_teams" not in out
+    assert (members(world, team), world.keeper.teams()[team].external_id is None) == (0, False)
+    world.run("release", "--reason", "it is theirs")
+    assert members(world, team) == 6
+    assert not state(world)["first_plan_lacked_teams"]
+    world.run("apply")
+    assert world.differences() == []
+
+
+def test_a_pilot_takes_over_the_teams_that_the_first_plan_lacked_once_it_is_about_them(world: World) -> None:
+    team, _ = first_plan_without_groups(world, "review")
+    world.front.faults.clear()
+    world.policy["only"] = '{ groups = ["Sales"] }'
+    world.write_settings()
+    world.run("apply")
+    assert state(world)["first_plan_lacked_teams"]
+    del world.policy["only"]
+    world.write_settings()
+    assert "adopted_teams" in world.run("apply", expect=4).stdout
+    assert (members(world, team), world.keeper.teams()[team].external_id) == (0, None)
+    world.run("release", "--reason", "it is theirs")
+    assert members(world, team) == 6
