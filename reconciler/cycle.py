@@ -22,7 +22,7 @@ from reconciler.confirm import Confirmation, locks_ghost, preview, unconfirmed_l
 from reconciler.consent import first_held
 from reconciler.diff import Decision, diff
 from reconciler.diff_quarantine import unread_words
-from reconciler.evidence_age import Stamp
+from reconciler.evidence_age import Stamp, beating
 from reconciler.foresight import foresee
 from reconciler.jumpcloud import JumpCloudError, Person, PersonAmbiguous
 from reconciler.keeper import BadToken, KeeperError, Progress
@@ -261,10 +261,11 @@ async def run(
             # By this task, which everything below is a part of: what a subtask holds, only that one holds.
             await stack.enter_async_context(store.hands.hold(found.keys))
             began = Stamp.now(services.keeper.clock)
-            read, decision = await _unless(stopping, line.considered(found))
-            # A machine that slept in its read has read some of it before.
-            slept = began.asleep(services.keeper.clock) > executor.TIME_BOX
-            read_at = began if slept else Stamp.now(services.keeper.clock)
+            with beating(services.keeper.clock) as heart:
+                read, decision = await _unless(stopping, line.considered(found))
+                # Whoever stood still in a read has read some of it before.
+                stood = heart.stood() > executor.TIME_BOX
+            read_at = began if stood else Stamp.now(services.keeper.clock)
             await stack.enter_async_context(deciding := AsyncExitStack())
             await deciding.enter_async_context(store.hands.deciding)
             judged = line.agreed(decision, read)

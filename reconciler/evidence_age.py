@@ -4,6 +4,7 @@ Evidence gets old also while the machine sleeps, or while its wall clock is put,
 two clocks say.
 """
 
+import asyncio
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,23 +17,26 @@ from reconciler.pace import Clock
 MAX_AGE = 30.0
 """Seconds after its confirmation within which the attempts to send a change may begin."""
 
+BEAT = 5.0
+"""Seconds between two beats by which a process knows that it goes on."""
+STOOD = 30.0
+"""Seconds by which a beat has to be late for the process to have stood still: work takes less."""
+
 GLANCE = 10.0
 """Seconds, retries included, for a look that the work can do without: evidence grows old meanwhile, and others wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """The moment of a confirmation, by boot time and by the wall clock; and by the clock that stands still while the
-    machine sleeps."""
+    """The moment of a confirmation, by boot time and by the wall clock."""
 
     boot: float
     wall: float
-    awake: float
 
     @classmethod
     def now(cls, clock: Clock) -> Self:
         """The present moment."""
-        return cls(clock.boottime(), clock.wall(), clock.monotonic())
+        return cls(clock.boottime(), clock.wall())
 
     def age(self, clock: Clock) -> float:
         """Seconds since then, the time that the machine slept included.
@@ -41,9 +45,43 @@ class Stamp:
         """
         return max(clock.boottime() - self.boot, clock.wall() - self.wall)
 
-    def asleep(self, clock: Clock) -> float:
-        """Seconds that the machine slept since then, as far as its clocks show."""
-        return self.age(clock) - (clock.monotonic() - self.awake)
+
+class Heart:
+    """Beats while the process goes on, and so knows how long it stood still: since the machine slept, or since the
+    process itself was stopped, which no clock shows (SIGSTOP, Ctrl-Z, a frozen container, a terminal that takes no
+    more)."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._stood = 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._last = Stamp.now(self._clock)
+        self._next = asyncio.get_running_loop().call_later(BEAT, self._beat)
+
+    def _beat(self) -> None:
+        self._stood = self.stood()
+        self._begin()
+
+    def stood(self) -> float:
+        """Seconds that it stood still by now."""
+        late = self._last.age(self._clock) - BEAT
+        return self._stood + (late if late > STOOD else 0.0)
+
+    def stop(self) -> None:
+        """Beat no more."""
+        self._next.cancel()
+
+
+@contextmanager
+def beating(clock: Clock) -> Iterator[Heart]:
+    """A heart that beats inside."""
+    heart = Heart(clock)
+    try:
+        yield heart
+    finally:
+        heart.stop()
 
 
 _READ: ContextVar[list[Stamp] | None] = ContextVar("read", default=None)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler import pace
-from reconciler.evidence_age import MAX_AGE, Stamp, last_moment, time_left
+from reconciler import evidence_age, pace
+from reconciler.evidence_age import MAX_AGE, Stamp, beating, last_moment, time_left
 from reconciler.http import Clock, HttpError, Limits, Pace, Throttled, TooLate, Unanswered, Unreachable
 from reconciler.keeper import Expired, Keeper
 from reconciler.pace import URGENT_PLACES, NoTurn, urgent
@@ -230,6 +230,25 @@ def test_the_age_is_the_larger_of_boot_time_and_wall_clock() -> None:
     machine.put = 0
     machine.asleep = 28_800
     assert stamp.age(machine.clock) == pytest.approx(28_803)
+
+
+@pytest.mark.parametrize("still", ["asleep", "now", "put"])
+def test_a_heart_knows_how_long_nothing_went_on(monkeypatch: pytest.MonkeyPatch, still: str) -> None:
+    machine = Machine()
+    monkeypatch.setattr(evidence_age, "BEAT", 0.01)
+
+    async def run() -> tuple[float, ...]:
+        with beating(machine.clock) as heart:
+            setattr(machine, still, 20)  # no longer than work may take
+            found = [heart.stood()]
+            await asyncio.sleep(0.05)
+            setattr(machine, still, 28_820)
+            found.append(heart.stood())
+            await asyncio.sleep(0.05)
+            setattr(machine, still, 28_920)
+            return *found, heart.stood()
+
+    assert asyncio.run(run()) == pytest.approx((0, 28_800, 28_900), abs=1)
 
 
 def test_the_last_moment_holds_inside_only() -> None:

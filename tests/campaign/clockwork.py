@@ -7,6 +7,10 @@ from typing import Any
 BEGINNING = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 
 
+LONGEST = 2 * 86400.0
+"""Seconds that one piece of work may take. Whatever beats while it waits would go on for ever."""
+
+
 class Hanging(Exception):
     """Everybody waits, and nothing is left that could wake anybody."""
 
@@ -47,9 +51,10 @@ class _Selector:
 
     def __init__(self, time: Time) -> None:
         self._time = time
+        self.since = time.elapsed
 
     def select(self, timeout: float | None) -> list[Any]:
-        if timeout is None:
+        if timeout is None or self._time.elapsed - self.since > LONGEST:
             raise Hanging
         self._time.elapsed += timeout
         return []
@@ -67,6 +72,11 @@ class Loop(asyncio.BaseEventLoop):
 
     def time(self) -> float:
         return self._time.elapsed
+
+    def run_until_complete(self, future: Any) -> Any:
+        """As of its base class; what it may take begins now."""
+        self._selector.since = self._time.elapsed
+        return super().run_until_complete(future)
 
     def _process_events(self, event_list: list[Any]) -> None:
         """There are none."""

@@ -440,12 +440,15 @@ def test_a_decision_that_ends_while_the_process_is_stopped_counts_no_more(
     assert office.active(people[0])
 
 
-def test_who_left_while_the_machine_slept_in_its_read_is_not_created(
-    office: Office, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("stood_still", ["machine", "process"])
+def test_who_left_while_nothing_went_on_in_a_read_is_not_created(
+    office: Office, monkeypatch: pytest.MonkeyPatch, stood_still: str
 ) -> None:
+    """A machine that sleeps, or a process that is stopped while all clocks go on."""
     groups, _people = at_work(office)
-    clock = Clock(boottime=lambda: office.true.timestamp(), wall=lambda: office.true.timestamp())
-    monkeypatch.setattr(Http, "clock", clock)
+    true = lambda: office.true.timestamp()  # noqa: E731
+    clock = Clock(boottime=true, wall=true)
+    monkeypatch.setattr(Http, "clock", clock if stood_still == "machine" else replace(clock, monotonic=true))
     new = [office.world.person(name, groups[0]) for name in ("new", "newer")]
     read = JumpCloud.read_directory
 
