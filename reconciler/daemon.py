@@ -225,6 +225,7 @@ class Daemon:
             if abs(now - wall - passed) > JUMP:
                 logger.info("the clock was put by {:.0f} s, or the machine slept: a cycle is due", now - wall - passed)
                 self._schedule()
+                self._failures.again()
                 self._tick("cycle")
             wall, steady = now, time.monotonic()
             await asyncio.sleep(PULSE)

@@ -190,6 +190,27 @@ def test_after_a_pause_what_failed_is_tried_again_by_itself_and_nothing_is_befor
     assert runs.resyncs == [True] * 4
 
 
+@pytest.mark.parametrize("jump", [3600, -3600])
+def test_a_clock_that_was_put_ends_the_pause_after_a_failure(
+    world: World, runs: Runs, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    """A machine that slept has slept through most of it, and the log says that a cycle is due."""
+
+    async def drive(one: d.Daemon) -> None:
+        one._scheduler.start()
+        await until(one._failures.resting)
+        pulse = asyncio.create_task(one._pulse())
+        await asyncio.sleep(0)
+        true = time.time
+        monkeypatch.setattr(time, "time", lambda: true() + jump)
+        await until(lambda: len(runs.orders) == 2)
+        pulse.cancel()
+        one._scheduler.shutdown(wait=False)
+
+    runs.failing = 1
+    worked(world, drive)
+
+
 def test_the_intervals_have_their_jitter(world: World) -> None:
     world.schedule = {"interval": '"5m"', "jitter": '"30s"'}
     world.write_settings()
