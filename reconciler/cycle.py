@@ -258,6 +258,7 @@ async def run(
             # The application first: what its replies say of the time need not be asked for.
             found = await _unless(stopping, line.found())
             await _unless(stopping, time.settle(services, run_id, ask=not order.leavers))
+            consent.prolong_cut_off(store, time.now)
             # By this task, which everything below is a part of: what a subtask holds, only that one holds.
             await stack.enter_async_context(store.hands.hold(found.keys))
             began = Stamp.now(services.keeper.clock)

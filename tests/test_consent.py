@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.consent import RELEASE_LASTS, agree, drop_what_is_not_due, given, prolong, window
+from reconciler.consent import RELEASE_LASTS, agree, drop_what_is_not_due, given, prolong, prolong_cut_off, window
 from reconciler.plan import Effect, Kind, Operation, Plan, Rule, Scope
 from reconciler.policy import Limit, Limits, TeamPolicy
 from reconciler.rows import State
@@ -216,6 +216,18 @@ def test_a_release_of_which_a_cycle_has_sent_a_part_outlasts_that_cycle(store: S
     store.close_request(number.removeprefix("release:"), "done", late)
     prolong(store, {number}, late + timedelta(hours=1))
     assert store.decisions("release", AGO)[0].until == late + RELEASE_LASTS
+
+
+@pytest.mark.parametrize("state", [State.SENT, State.DONE])
+def test_a_release_of_which_a_cycle_that_was_cut_off_has_sent_a_part_goes_on(store: Store, state: State) -> None:
+    number = release(store, LOCK, OTHER)
+    store.begin_durations(AGO - RELEASE_LASTS + timedelta(minutes=1), None)
+    was(store, state, LOCK, number)
+    prolong_cut_off(store, NOW)
+    assert store.decisions("release", AGO - DAY)[0].until == AGO + RELEASE_LASTS
+    was(store, State.PUT_OFF, OTHER, number)
+    prolong_cut_off(store, NOW)
+    assert store.decisions("release", AGO - DAY)[0].until == AGO + RELEASE_LASTS
 
 
 def test_what_a_crash_left_undone_is_still_released_but_for_a_team_that_may_be_queued(store: Store) -> None:

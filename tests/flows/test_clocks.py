@@ -440,6 +440,30 @@ def test_a_decision_that_ends_while_the_process_is_stopped_counts_no_more(
     assert office.active(people[0])
 
 
+def test_a_release_that_runs_out_after_a_crash_lets_the_rest_through(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office.world.safety |= {"max_deactivations": "0", "always_allow": "0"}
+    office.world.write_settings()
+    _groups, people = at_work(office)
+    for one in people[:2]:
+        office.world.jumpcloud.suspend(one)
+    plan = office.run().plan
+    with office.store(write=True) as store:
+        consent.agree(store, plan.id, plan.effects, by="root", at=office.true, reason="")
+    office.world.front.faults.add(status(403), target="/api/systemusers/|/api/search")
+    office.run()
+    office.world.front.faults.clear()
+    office.world.front.faults.add(status(403), target=f"/api/systemusers/{people[1]}|/api/search")
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(consent, "prolong", lambda *_: (_ for _ in ()).throw(MemoryError))
+        office.run(later=3 * HOUR + 50 * MINUTE)
+    office.world.front.faults.clear()
+    assert [office.active(one) for one in people[:2]] == [False, True]
+    office.run(later=20 * MINUTE)
+    assert not office.active(people[1])
+
+
 @pytest.mark.parametrize("stood_still", ["machine", "process"])
 def test_who_left_while_nothing_went_on_in_a_read_is_not_created(
     office: Office, monkeypatch: pytest.MonkeyPatch, stood_still: str
