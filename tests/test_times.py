@@ -124,6 +124,16 @@ def test_a_decision_that_lasts_ends_no_later_than_if_it_were_made_now(
     assert (found.at, found.until) == (NOW, until)
 
 
+def test_an_inventory_gets_no_younger_by_a_clock_that_was_ahead(store: Store) -> None:
+    """It may be days old, and passes for proof of who has joined for one."""
+    store.keep_inventory(Inventory(LATER))
+    store.correct_times(NOW, NOW)
+    assert store.snapshot().inventory is None
+    store.keep_inventory(Inventory(BEFORE))
+    store.correct_times(NOW, NOW)
+    assert store.snapshot().inventory == Inventory(BEFORE)
+
+
 def test_an_end_that_lies_ahead_rightly_stays(store: Store) -> None:
     store.add_request("allow", {"deactivations": 1}, "root", BEFORE, "", lasts=timedelta(hours=4))
     store.begin_durations(BEFORE, None)

@@ -37,7 +37,8 @@ class Times(OpenFile):
     def correct_times(self, now: datetime, to: datetime) -> dict[str, int]:
         """Set each stored time that is later than now to `to`; returns how many there were, by table.
 
-        A decision that lasts ends accordingly: no later than one that begins at `to`.
+        A decision that lasts ends accordingly: no later than one that begins at `to`. An inventory is forgotten: of
+        what others tell, the time is its age, which nobody knows now.
         """
         late, corrected = time_text(now + TOLERANCE), time_text(to)
         counts: Counter[str] = Counter()
@@ -53,7 +54,10 @@ class Times(OpenFile):
             for key, value in connection.execute("SELECT key, value FROM meta").fetchall():
                 text, number = corrected_text(value, now, to)
                 if number and ("meta", key) not in IN_FUTURE:
-                    self._set_meta(key, text)
+                    if key == "inventory":
+                        connection.execute("DELETE FROM meta WHERE key = ?", (key,))
+                    else:
+                        self._set_meta(key, text)
                     counts["meta"] += number
         return {table: number for table, number in counts.items() if number}
 
