@@ -95,12 +95,34 @@ def _shown(before: Mapping[str, str], shown: KeeperUser | KeeperTeam) -> Mapping
 
 
 def _settled(row: Account | Team, shown: KeeperUser | KeeperTeam) -> Mapping[str, str]:
+    """What Keeper made of what was asked for: what it shows first, or the very value once it shows that."""
     fresh = {
         attribute: shown.attributes.get(attribute, "")
-        for attribute in row.asked
-        if attribute not in row.settled and attribute not in shown.unreadable
+        for attribute, asked in row.asked.items()
+        if attribute not in shown.unreadable
+        and row.settled.get(attribute) != asked
+        and (attribute not in row.settled or shown.attributes.get(attribute) == asked)
     }
     return {**row.settled, **fresh} if fresh else row.settled
+
+
+def _settled_by(
+    row: Account | Team, asked: Mapping[str, str], told: Mapping[str, str], op: Operation
+) -> dict[str, str]:
+    """What Keeper made of what was asked for, after an operation. Where that was asked for before, an answer that only
+    repeats it says nothing: what Keeper showed since then is its own form of it, should it show that again."""
+    settled = {a: v for a, v in row.settled.items() if a not in asked} | {a: told[a] for a in asked if a in told}
+    repeated = {change.attribute: change.before for change in op.changes if row.asked.get(change.attribute)}
+    return settled | {
+        a: before
+        for a, before in repeated.items()
+        if before and row.asked[a] == asked.get(a) and told.get(a) == asked[a] and _may_be_a_form(a, before, asked[a])
+    }
+
+
+def _may_be_a_form(attribute: str, shown: str, asked: str) -> bool:
+    """Whether Keeper may show a value so which it took; whose an account is, is told by the very id and address."""
+    return shown.casefold() == asked.casefold() if attribute == EXTERNAL_ID else attribute != USER_NAME
 
 
 def _seen_team(team: Team, shown: KeeperTeam) -> Team:
@@ -186,8 +208,7 @@ def after_user(
         return undone(account, op, reply)
     asked = {change.attribute: change.after for change in op.changes if change.attribute != "active"}
     told = {a: v for a, v in reply.attributes.items() if v} if reply else {}
-    settled = {a: v for a, v in account.settled.items() if a not in asked}
-    settled |= {a: told[a] for a in asked if a in told}
+    settled = _settled_by(account, asked, told, op)
     memberships = dict(account.memberships)
     # A creation that Keeper linked to an account of somebody's making may have left that its teams, like its names.
     # Nobody new is created locked.
@@ -260,10 +281,9 @@ def after_team(team: Team | None, op: Operation, reply: KeeperTeam | None, now: 
         return team_undone(team, op, reply)
     asked = {change.attribute: change.after for change in op.changes}
     told = {a: v for a, v in reply.attributes.items() if v} if reply else {}
-    settled = {a: v for a, v in team.settled.items() if a not in asked}
     return replace(
         team,
         shown={**team.shown, **asked, **told},
         asked={**team.asked, **asked},
-        settled={**settled, **{a: told[a] for a in asked if a in told}},
+        settled=_settled_by(team, asked, told, op),
     )

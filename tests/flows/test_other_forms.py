@@ -6,17 +6,18 @@ from typing import Any
 
 import pytest
 
+from reconciler.cycle import Order
 from reconciler.simulator.faults import Instead, Rewrite
 from reconciler.simulator.server import Server
 from reconciler.simulator.service import Request, Response
 from tests.flows.hidden import Answered
-from tests.inside import Inside, accept, fill
+from tests.inside import Inside, accept, account, fill
 from tests.stage import World
 
 Change = Callable[[Any], Any]
 
 
-def rewrite(server: Server, change: Change, target: str) -> None:
+def rewrite(server: Server, change: Change, target: str, method: str | None = None) -> None:
     """Have every JSON document of a service changed on its way."""
 
     def run(handle: Callable[[Request], Response], request: Request) -> Response:
@@ -26,7 +27,7 @@ def rewrite(server: Server, change: Change, target: str) -> None:
         headers = {name: value for name, value in response.headers.items() if name != "content-length"}
         return Response.of_json(response.status, change(json.loads(response.body)), headers)
 
-    server.faults.add(Answered(run), target=target)
+    server.faults.add(Answered(run), method=method, target=target)
 
 
 def of_users(change: Change) -> Change:
@@ -120,3 +121,51 @@ def test_null_in_place_of_a_list_proves_nothing(world: World, headers: dict[str,
             "p0@example.com"
         ]
     assert world.writes() == writes and world.differences() == []
+
+
+def changed(attribute: str, change: Callable[[str], str]) -> Change:
+    def row(document: Any) -> Any:
+        return document | {attribute: change(document[attribute])} if document.get(attribute) else document
+
+    return of_users(row)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "form"),
+    [("displayName", lambda name: name[:4]), ("displayName", str.upper), ("externalId", str.upper)],
+)
+def test_what_keeper_shows_in_another_form_than_it_answers_is_put_right_once(
+    world: World, attribute: str, form: Callable[[str], str]
+) -> None:
+    """Each resync would send everybody's value once more, for ever, and call that a change behind our back."""
+    groups, people = fill(world)
+    rewrite(world.back, changed(attribute, form), "/(Users|Groups)", "GET")
+    inside = Inside(world)
+    inside.run()
+    accept(world)
+
+    def resync() -> int:
+        inside.later(hours=1)
+        return len(inside.run(Order(resync=True)).results)
+
+    assert resync() == len(people) + len(groups)
+    assert resync() == 0
+    world.jumpcloud.update_user(people[0], displayname="Another Name")
+    world.jumpcloud.rename_group(groups[0], "Research")
+    assert resync() == 2
+    resync()
+    assert resync() == 0 and world.differences() == []
+
+
+def test_a_name_that_somebody_changes_again_once_keeper_has_shown_ours_is_put_back_again(world: World) -> None:
+    _, people = fill(world)
+    inside = Inside(world)
+    inside.run()
+    accept(world)
+    ada = account(world, people[0])
+    for _ in range(2):
+        world.keeper.rename_user(ada.id, display_name="Somebody Else")
+        for sent in (1, 0):
+            inside.later(hours=1)
+            assert len(inside.run(Order(resync=True)).results) == sent
+        assert account(world, people[0]).display_name == ada.display_name
