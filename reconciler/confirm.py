@@ -323,21 +323,33 @@ class Confirmation:
         user_id = op.subject.jumpcloud_id
         async with siblings() as group:
             groups = group.create_task(self.jumpcloud.groups_of(user_id, proven=bool(op.remove)))
-            path = group.create_task(self.jumpcloud.application_paths(user_id)) if op.remove else None
-        member_of, paths = groups.result(), path.result() if path is not None else _NO_PATHS
+            path = group.create_task(self._paths(user_id)) if op.remove else None
+        member_of, (paths, failed) = groups.result(), path.result() if path is not None else (_NO_PATHS, "")
         # A list of paths may be cut, so a missing path tells something of a group that left the scope only: whoever is
         # a member of a group in scope stays in its team. A team that a namesake takes over is its former group's.
         kept = {group for group in member_of if group in self.groups or group in paths.groups or paths.unclear}
         still = tuple(t for t in op.remove if kept & {t.jumpcloud_id, tied_to(self.teams[t.keeper_id])})
         absent = tuple(team for team in granted if team.jumpcloud_id not in member_of)
         words = []
-        if still:
+        if failed:
+            # What is given rests on the groups alone.
+            words, still = [failed], op.remove
+        elif still:
             names = ", ".join(team.name for team in still)
             words.append(f"missing from {names} in the list, but a member when read alone")
         if absent:
             names = ", ".join(team.name for team in absent)
             words.append(f"a member of {names} in the list, but not when read alone")
         return Doubt(False, "; ".join(words), absent, still) if words else None
+
+    async def _paths(self, user_id: str) -> tuple[Paths, str]:
+        """The user's paths to the application; or that they can't be read, and why."""
+        try:
+            return await self.jumpcloud.application_paths(user_id), ""
+        except JumpCloudError as error:
+            if not bearable(error):
+                raise
+            return _NO_PATHS, f"{_FAILED}: {error}"
 
 
 async def why_not_lock(subject: Subject, rule: Rule | None, jumpcloud: JumpCloud) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from reconciler.confirm import MOST_IN_DRY_RUN, Confirmation, Finding, preview, unconfirmed_links, unconfirmed_locks
 from reconciler.evidence_age import Stamp, answered
+from reconciler.jumpcloud import Paths, UnexpectedReply
 from reconciler.model import EXTERNAL_ID, USER_NAME, Status, User
 from reconciler.pace import Clock
 from reconciler.plan import Change, Kind, NoticeKind, Operation, Plan, Rule, Scope, Subject, TeamRef
@@ -229,6 +230,18 @@ def test_groups_that_may_not_be_all_prove_a_membership_and_no_absence() -> None:
     service.member_of[ADA.id] = frozenset({SALES.id})
     assert not sent(confirmed(service, op(Kind.UPDATE_USER, ADA, remove=(ref(ENG),))))
     assert finding(service, op(Kind.UPDATE_USER, ADA, add=(ref(SALES),))).doubt is None
+
+
+def test_a_membership_is_given_where_the_path_that_another_one_is_lost_by_cannot_be_read() -> None:
+    class Pathless(JumpCloud):
+        async def application_paths(self, _: str, /) -> Paths:
+            raise UnexpectedReply("no answer")
+
+    service = Pathless([ADA])
+    service.member_of[ADA.id] = frozenset({SALES.id})
+    doubt = finding(service, op(Kind.UPDATE_USER, ADA, add=(ref(SALES),), remove=(ref(ENG),))).doubt
+    assert doubt is not None and not doubt.whole
+    assert (doubt.add, doubt.remove) == ((), (ref(ENG),)) and "no answer" in doubt.words
 
 
 def test_where_searches_fail_each_addition_is_confirmed_by_the_own_record() -> None:
