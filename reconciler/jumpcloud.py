@@ -108,7 +108,8 @@ class GroupScope:
 @dataclass(frozen=True, slots=True)
 class Scope:
     """The users bound to the application, how each is, and the groups. The scope changed while it was read where
-    some users are `unsure`. `odd` rows of the list of users could not be used: some users may be missing."""
+    some users are `unsure`. `odd` rows of the list of users could not be used, and `dead` ones were null, as deleted
+    users leave them behind: some users may be missing."""
 
     organization: str
     application: Application
@@ -117,6 +118,7 @@ class Scope:
     unsure: frozenset[str] = frozenset()
     quarantined: tuple[Quarantined, ...] = ()
     odd: int = 0
+    dead: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +262,9 @@ class JumpCloud:
             await self.still_there()
         groups = await self._group_scope(bound, problem, through, teams or {})
         records = [*quarantine.rows(users.odd, "users in scope"), *quarantine.scope(users.values, users.unsure)]
-        return Scope(organization, application, users.values, groups, users.unsure, tuple(records), users.odd)
+        return Scope(
+            organization, application, users.values, groups, users.unsure, tuple(records), users.odd, users.dead
+        )
 
     async def group_scope(self, through: Collection[str], teams: Mapping[str, Collection[str]]) -> GroupScope:
         """The groups in the application's own list of groups and those in `through`, with their names.
@@ -405,8 +409,9 @@ class JumpCloud:
             deleted = {user_id for user_id, known in zip(hidden, alone, strict=False) if known is None}
             unknown = frozenset(hidden) - found.keys() - deleted
             records += [quarantine.hidden(user_id) for user_id in sorted(unknown)]
-        missing = [one for one in likely if one in found and one not in scope.users] if scope.odd else []
-        ways_alone = await self._ways_alone([one for one in missing if found[one][0].status is Status.ACTIVE][:ALONE])
+        missing = [one for one in likely if one in found and one not in scope.users]
+        missing = [one for one in missing if found[one][0].status is Status.ACTIVE]
+        ways_alone = await self._ways_alone(missing[: ALONE if scope.odd else min(scope.dead, ALONE)])
         users = {}
         for user_id in sorted({*found, *unknown}):
             ways = scope.users.get(user_id) or ways_alone.get(user_id, _NOWHERE)

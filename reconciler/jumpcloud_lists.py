@@ -67,14 +67,15 @@ class Page(Generic[R]):
 
 @dataclass(frozen=True, slots=True)
 class Whole(Generic[V]):
-    """A whole list: what is kept of its rows, by id; how many could not be used; and the ids of rows of which it is
-    not sure whether they belong to it, since the list changed while it was read. `short`: it announced more rows than
-    it had, so that it proves no absence."""
+    """A whole list: what is kept of its rows, by id; how many could not be used, and how many hold a deleted object;
+    and the ids of rows of which it is not sure whether they belong to it, since the list changed while it was read.
+    `short`: it announced more rows than it had, so that it proves no absence."""
 
     values: dict[str, V]
     odd: int = 0
     unsure: frozenset[str] = frozenset()
     short: bool = False
+    dead: int = 0
 
 
 class _Envelope(BaseModel):
@@ -254,8 +255,8 @@ async def whole(
     else:
         assert before is not None
         unsure = frozenset(before.ids ^ reading.ids)
-        return Whole({**before.values, **reading.values}, len(reading.odd), unsure, reading.short)
-    return Whole(reading.values, len(reading.odd), short=reading.short)
+        return Whole({**before.values, **reading.values}, len(reading.odd), unsure, reading.short, len(reading.dead))
+    return Whole(reading.values, len(reading.odd), short=reading.short, dead=len(reading.dead))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """One record or list of JumpCloud that can't be read: everybody else is served, through the real command line."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -8,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from reconciler.simulator.faults import Rewrite, status
+from reconciler.simulator.faults import Rewrite, rewrite_rows, status
+from reconciler.simulator.service import Request, Response
 from reconciler.store import Store
+from tests.flows.hidden import Answered
 from tests.inside import accept
 from tests.stage import World
 
@@ -189,3 +192,24 @@ def test_somebody_who_was_listed_and_seems_deleted_is_locked_by_the_cycle_that_d
     world.jumpcloud.delete_user(people[0])
     world.run("apply")
     assert active(world) == {f"p{number}@example.com" for number in range(1, 8)}
+
+
+def test_a_null_row_of_the_scope_about_somebody_who_lives_keeps_nobody_out(world: World) -> None:
+    """Deleted users leave such rows behind too: as many as there are of them are looked up, and no more."""
+    people, _ = fill(world)
+    accept(world)
+    world.jumpcloud.suspend(people[0])
+    world.run("apply")
+    world.jumpcloud.activate(people[0])
+
+    def nulled(handle: Callable[[Request], Response], request: Request) -> Response:
+        return rewrite_rows(handle(request), lambda rows: [None if row["id"] in people[:2] else row for row in rows])
+
+    world.front.faults.add(Answered(nulled), target="/api/v2/applications/[^/]+/users")
+    writes = world.writes()
+    for number in (1, 1, 0):
+        world.run("apply")
+        assert len(active(world)) == 8 and world.writes() == writes + 1
+        alone = [one for one in world.front.requests if re.search("/users/[^/]+/applications", one.target)]
+        assert len(alone) <= 2 + number
+        world.front.requests.clear()
