@@ -157,6 +157,7 @@ class JumpCloud:
         self._known: tuple[str, Application] | None = None
         self._search_works = True
         self._no_witness: set[str] = set()
+        self._next_looked_up = 0
 
     # -- the application ----------------------------------------------------------------------------------------------
 
@@ -389,7 +390,8 @@ class JumpCloud:
         """Everybody in scope and those in `also`, with their attributes; what can't be a JumpCloud id is ignored.
 
         `likely` are those in `also` who may be in scope, the likeliest first: where a row of the scope can't be used,
-        the first of them whom it lacks are asked for alone.
+        the first of them whom it lacks are asked for alone; so are as many of them as there are null rows, which nobody
+        can tell from those of deleted users.
 
         Whoever the application lists and the users' list lacks is read alone: deleted, and left out, only if neither
         the record nor the own list of applications is there; else their state is unknown. Where the attributes can't
@@ -547,7 +549,9 @@ class JumpCloud:
         await together(map(one, chunks))
         return found if self._search_works else None
 
-    async def _every_match(self, what: Mapping[str, object], enough: int) -> list[UserRow] | None:
+    async def _every_match(
+        self, what: Mapping[str, object], enough: int, *, patient: bool = True
+    ) -> list[UserRow] | None:
         """The users whom a search finds, read to the empty page or until there are `enough`.
 
         None where JumpCloud refuses it, where a row can't be read, or where it has less than its total says.
@@ -555,7 +559,7 @@ class JumpCloud:
         rows: dict[str, UserRow] = {}
         skip = 0
         while True:
-            page = await self._searched(what, skip)
+            page = await self._searched(what, skip, patient=patient)
             if page is None or page.odd:
                 return None
             before = len(rows)
@@ -566,14 +570,15 @@ class JumpCloud:
             if len(rows) == before:
                 return list(rows.values()) if (page.total or 0) <= before else None
 
-    async def _searched(self, what: Mapping[str, object], skip: int) -> Page[UserRow] | None:
+    async def _searched(self, what: Mapping[str, object], skip: int, *, patient: bool) -> Page[UserRow] | None:
         """One page of a search, None where JumpCloud refuses it.
 
         Paging stands in the body by the API description, in the query by others: JumpCloud's own module sends both.
         """
         paging = {"limit": PAGE, "skip": skip}
         body = {**what, "fields": UserRow.FIELDS, **paging}
-        reply = await self._lists.send("POST", "/api/search/systemusers", paging, body=body, also=_REFUSED)
+        path = "/api/search/systemusers"
+        reply = await self._lists.send("POST", path, paging, body=body, also=_REFUSED, patient=patient)
         return envelope(reply, UserRow, "users found", skip) if reply.status == 200 else None
 
     # -- one person ---------------------------------------------------------------------------------------------------
@@ -649,11 +654,19 @@ class JumpCloud:
         return row
 
     async def _search_one(self, user_id: str) -> _Known | None:
-        """The user by a search; None where it finds nobody, or does not do as it is asked for this user."""
+        """The user by a search; None where it finds nobody, or does not do as it is asked for this user.
+
+        A search that fails is not repeated: it is asked beside other reads, and what those tell would grow old.
+        """
         if not self._search_works:
             return None
-        rows, _ = await _attempted(self._every_match(_by_ids([checked_id(user_id)]), 1))
+        rows, _ = await _attempted(self._every_match(_by_ids([checked_id(user_id)]), 1, patient=False))
         return _known(rows[0]) if rows and [row.id for row in rows] == [user_id] else None
+
+    async def _filter_one(self, user_id: str) -> _Known | None:
+        """The user by a filter of the list, whose row has the id; None where that finds nobody."""
+        rows, _ = await _attempted(self._by_filter("_id", checked_id(user_id), patient=False))
+        return next((_known(row) for row in rows or () if row.id == user_id), None)
 
     async def _group(self, group_id: str) -> Group | None:
         """A group, with an empty name where it has none that can be used; None where its record is gone."""
@@ -689,7 +702,7 @@ class JumpCloud:
         address = usable_address(email)
         if not address:
             return None
-        rows = await self._matching(self._by_filter(address), address)
+        rows = await self._matching(self._by_filter("email", address), address)
         if len(rows) < 2:
             terms = {"searchTerm": address, "fields": ["email"]}
             # More than a page of them is no answer to a whole address.
@@ -704,9 +717,10 @@ class JumpCloud:
             raise PersonAmbiguous(address, tuple(sorted(row.id for row in rows)))
         return next((_known(row) for row in rows if addresses.same(row.email or "", address)), None)
 
-    async def _by_filter(self, address: str) -> Sequence[UserRow]:
-        first: dict[str, str | int] = {"filter": f"email:$eq:{address}", "sort": "_id", "limit": PAGE, "skip": 0}
-        reply = await self._lists.send("GET", "/api/systemusers", {**_USERS, **first}, also=_REFUSED)
+    async def _by_filter(self, field: str, value: str, *, patient: bool = True) -> Sequence[UserRow]:
+        first: dict[str, str | int] = {"filter": f"{field}:$eq:{value}", "sort": "_id", "limit": PAGE, "skip": 0}
+        params = {**_USERS, **first}
+        reply = await self._lists.send("GET", "/api/systemusers", params, also=_REFUSED, patient=patient)
         return envelope(reply, UserRow, "users", 0).rows if reply.status == 200 else ()
 
     async def _matching(self, read: Awaitable[Sequence[UserRow] | None], address: str) -> list[UserRow]:
@@ -722,16 +736,25 @@ class JumpCloud:
         fields is assumed. The filter is not believed where it gives no clear answer, where it needs more pages than a
         search of the ids in `active` would, or where it lacks somebody in `witness` (people who were suspended when
         last read) who still is. Then the ids in `active` are searched for, or else looked for in the whole list.
+        Where it finds nobody, and nobody bears witness, a hundred of them are searched for each time.
         """
         pages = max(1, -(-len(active) // PAGE))
-        found, _ = await _attempted(self._filtered_by_suspension(pages))
         wanted = frozenset(filter(is_jumpcloud_id, active))
+        found, _ = await _attempted(self._filtered_by_suspension(pages, wanted))
         if found is not None and not await self._is_suspended_still(witness - found, sorted(found | wanted)[:BESIDE]):
-            return found
+            return found or await self._some_suspended(sorted(wanted))
         users, _ = await _attempted(self._search(wanted, "", None))
         if not users:
             users = (await self._listed(wanted, None, None)).values if wanted else {}
-        return frozenset(user.id for user, _ in users.values() if user.status is Status.SUSPENDED)
+        return _suspended(users)
+
+    async def _some_suspended(self, user_ids: Sequence[str]) -> frozenset[str]:
+        """The suspended ones among the next hundred of these users, as far as a search finds them."""
+        start = self._next_looked_up if self._next_looked_up < len(user_ids) else 0
+        chunk = user_ids[start : start + PAGE]
+        self._next_looked_up = start + PAGE
+        users, _ = await _attempted(self._search(chunk, "", None)) if chunk else (None, "")
+        return _suspended(users or {})
 
     async def _is_suspended_still(self, witness: Set[str], beside: Collection[str]) -> bool:
         """Whether one of these users, as far as one request can tell, is suspended still.
@@ -748,26 +771,29 @@ class JumpCloud:
             if problem:
                 return False
             asked, found = asked[:1], {} if user is None else {user.id: (user, frozenset())}
-        suspended = {one for one in asked if one in found and found[one][0].status is Status.SUSPENDED}
+        suspended = _suspended(found) & set(asked)
         self._no_witness |= set(asked) - suspended
         return bool(suspended)
 
-    async def _filtered_by_suspension(self, most: int) -> frozenset[str] | None:
+    async def _filtered_by_suspension(self, most: int, active: Set[str]) -> frozenset[str] | None:
         """Read the users whom the filter finds, to the empty page.
 
-        None where the filter is refused or needs more pages than `most`.
+        None where the filter is refused, needs more pages than `most`, or does not show the state of one in `active`.
+        It is not repeated after a failure: a search tells the same.
         """
         params: dict[str, str | int] = {**_USERS, **_SUSPENDED, "sort": "_id", "limit": PAGE}
         found: set[str] = set()
         skip = 0
         for _ in range(most + 1):
-            reply = await self._lists.send("GET", "/api/systemusers", {**params, "skip": skip}, also=_REFUSED)
+            asked = {**params, "skip": skip}
+            reply = await self._lists.send("GET", "/api/systemusers", asked, also=_REFUSED, patient=False)
             if reply.status != 200:
                 return None
             page = envelope(reply, UserRow, "suspended users", skip)
             if not page.length:
                 return frozenset(found)
-            if (page.total or 0) > most * PAGE:
+            unclear = any(row.status is Status.UNKNOWN and row.id in active for row in page.rows)
+            if (page.total or 0) > most * PAGE or unclear:
                 return None
             found.update(row.id for row in page.rows if row.status is Status.SUSPENDED)
             skip += page.length
@@ -780,11 +806,20 @@ class JumpCloud:
         return None if found is None else {user_id: user for user_id, (user, _) in found.items()}
 
     async def record(self, user_id: str, /) -> User | None:
-        """The user, bound to nothing: by the own record, or by a search where that is missing or can't be read.
+        """The user, bound to nothing: by the own record, or where that is missing or can't be read, by a search or a
+        filter of the list.
 
-        None where both lack the user.
+        None where all of them lack the user.
         """
-        known = await self._user(user_id) or await self._search_one(user_id)
+        known, refusal = None, None
+        try:
+            known = await self._user(user_id)
+        except JumpCloudError as error:
+            _unless_refused(error)
+            refusal = error
+        known = known or await self._search_one(user_id) or await self._filter_one(user_id)
+        if known is None and refusal is not None:
+            raise refusal
         return None if known is None else known[0]
 
     async def status_of(self, user_id: str, /) -> Status | None:
@@ -889,6 +924,10 @@ def bearable(error: JumpCloudError) -> bool:
 def _unless_refused(error: JumpCloudError) -> None:
     if not bearable(error):
         raise error
+
+
+def _suspended(users: Mapping[str, _Known]) -> frozenset[str]:
+    return frozenset(user_id for user_id, (user, _) in users.items() if user.status is Status.SUSPENDED)
 
 
 def _known(row: UserRow) -> _Known:

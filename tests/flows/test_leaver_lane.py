@@ -310,6 +310,21 @@ def test_what_a_lock_does_not_need_may_be_refused(filled: tuple[World, list[str]
     assert [account(world, one).active for one in people[:2]] == [False, True]
 
 
+@pytest.mark.parametrize("code", [403, 404])
+def test_neither_lane_nor_cycle_need_a_record_or_a_search_where_the_list_says_suspended(
+    filled: tuple[World, list[str]], code: int
+) -> None:
+    world, people = filled
+    world.front.faults.add(status(code), target="/api/(systemusers/|search/)")
+    world.jumpcloud.suspend(people[0])
+    order = found(world)
+    assert order is not None
+    assert Inside(world).run(order).result == "done"
+    world.jumpcloud.suspend(people[1])
+    Inside(world).run()
+    assert [account(world, one).active for one in people[:3]] == [False, False, True]
+
+
 def test_a_filter_that_finds_only_some_suspended_people_is_not_believed(filled: tuple[World, list[str]]) -> None:
     world, people = filled
     for one in people[:2]:
