@@ -16,7 +16,7 @@ from reconciler.model import USER_NAME, Account, Snapshot, typed
 from reconciler.pilot import KEPT_LOCKED, kept_locked, left_outside
 from reconciler.plan import Kind, Notice, NoticeKind, Operation, Plan, Rule
 from reconciler.policy import Mode, Policy
-from reconciler.promise import access_words, leavers, not_here, spared, whereabouts
+from reconciler.promise import access_words, leavers, namesake, not_here, spared, whereabouts
 from reconciler.rows import JournalRow
 from reconciler.waiting import WaitingMember, waiting
 
@@ -271,6 +271,8 @@ def _leavers(now: Situation) -> Iterator[Fact]:
         since = f"left the scope at {_time(account.left_at)}"
         if account.gone:
             closing = f"if access has ended: reconciler disown {typed(account.email)}"
+            if namesake(now.snapshot, account) is not None:
+                closing = f"if that user is theirs, to have it locked: reconciler adopt {typed(account.email)}"
             text = f"{since}; {whereabouts(now.snapshot, account)}; {closing}"
         elif now.at - account.left_at >= _grace(now, account) + TOO_LONG:
             cause = _cause(now, account, *planned.get(account.keeper_id, (-1, None)))

@@ -28,6 +28,8 @@ def adopt(
             return _adopt_by_birth(store, before, now, by, reason, email, people)
         if not found:
             return _nobody_to_adopt(before, email)
+        # Of an account that is not in this node, and one that somebody made in its place, the latter is meant.
+        found = [a for a in found if not (a.managed and a.gone)] or found
     else:
         found = [a for a in before.accounts.values() if a.standing is Standing.UNMANAGED and not a.gone]
     takeover = Takeover.AS_GHOST if email is None else Takeover.BY_ADDRESS
@@ -42,13 +44,13 @@ def adopt(
     }
     decided = replace(before, accounts={**before.accounts, **accounts})
     _keep(store, decided, before, "adopt", {"accounts": sorted(accounts), "email": email or ""}, now, by, reason)
-    words = f"{len(accounts)} Keeper users will be taken over with the next plan"
+    words = f"{len(accounts)} Keeper user{'' if len(accounts) == 1 else 's'} will be taken over with the next plan"
     owners = sorted(account.jumpcloud_id for account in found if account.managed and account.jumpcloud_id)
     if not owners:
         return f"{words}."
     return (
-        f"{words}, if another user in scope has this address by then and the JumpCloud user {owners[0]}, for whom it "
-        "is managed already, has left; else nothing changes."
+        f"{words}, if another user in scope, who has no Keeper user, has this address by then and the JumpCloud user "
+        f"{owners[0]}, for whom it is managed already, has left; else nothing changes."
     )
 
 

@@ -450,12 +450,21 @@ class _Diff(TeamRules):
                 f"is to have it: reconciler adopt {typed(account.email)}; else lock it in Keeper's Admin Console",
             )
             return
+        whose = "not in scope in JumpCloud"
+        if alike_key(account.email) in self._lost_addresses:
+            whose = "has the address of somebody who has left, and whose account is not in this node any more"
         self.notice(
             NoticeKind.GHOST,
             subject,
-            f"in Keeper{state}, not in scope in JumpCloud, not managed: never changed. "
+            f"in Keeper{state}, {whose}, not managed: never changed. "
             f"To have us manage them: reconciler adopt {typed(account.email)}",
         )
+
+    @cached_property
+    def _lost_addresses(self) -> set[str]:
+        """The addresses of leavers whose account is gone."""
+        accounts = self.match.accounts.values()
+        return {alike_key(a.email) for a in accounts if a.managed and a.gone and a.left_at is not None}
 
     def _disowned(self, account: Account) -> None:
         """Given up by a person: all that is left to do is to give the former externalId back."""

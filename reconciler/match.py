@@ -356,6 +356,8 @@ class _Users:
                 continue
             found_over = self._taken_over(account)
             if not protection(self.policy, self.directory.users.get(found_over.jumpcloud_id), account):
+                if (former_account := self.known.get(found_over.jumpcloud_id)) is not None:
+                    self.result.accounts[former_account.keeper_id] = superseded(former_account, self.now)
                 self.result.accounts[account.keeper_id] = found_over
                 self.result.adopted.append(account.keeper_id)
                 if found_over.jumpcloud_id in self.directory.users:
@@ -379,16 +381,34 @@ class _Users:
         external = own_id(account, self.linked)
         known = {*self.known, *self.result.account_of}
         owners = (o for o in (external, account.jumpcloud_id) if o in self.directory.users and o not in known)
-        owner = next(owners, "")
+        owner = next(owners, "") or self._left_under(account)
+        lost = self.known.get(owner)
         return replace(
             account,
             standing=Standing.MANAGED,
             jumpcloud_id=owner,
             former_external_id=account.former_external_id or (external if external != owner else ""),
             takeover=Takeover.NONE,
-            left_at=account.left_at or self.now,
+            left_at=account.left_at or (lost.left_at if lost else None) or self.now,
             review_lock=True,
         )
+
+    def _left_under(self, account: Account) -> str:
+        """The id of the one leaver who has the account's address, or had it in Keeper, and no account in this node; ""
+        where there is none. Somebody may have deleted their account and invited them again by hand."""
+        users, live = self.directory.users, self.result.accounts
+        left = {user.id: user.email for user in users.values() if has_left(user)}
+        lost = {a.jumpcloud_id: a for a in self.known.values() if a.managed and a.gone and a.left_at is not None}
+        found = {one for one, email in left.items() if email and addresses.same(email, account.email)}
+        found |= {
+            one
+            for one, former in lost.items()
+            if (one in left or one not in users) and addresses.same(former.email, account.email)
+        }
+        others = {one for one, keeper_id in self.result.account_of.items() if not live[keeper_id].gone}
+        free = found - others - self.result.disowned.keys() - (self.known.keys() - lost.keys())
+        owner = min(free) if len(free) == 1 else ""
+        return "" if tied_to_another(account, owner) else owner
 
 
 def _remember(result: Match, directory: Directory, policy: Policy, now: datetime) -> None:

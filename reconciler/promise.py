@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from reconciler import addresses
 from reconciler.addresses import alike_key
-from reconciler.model import Account, Inventory, Snapshot
+from reconciler.model import Account, Inventory, Snapshot, Standing
 from reconciler.pilot import left_outside
 from reconciler.plan import Kind, NoticeKind, Plan
 from reconciler.policy import OutOfScope, Policy
@@ -130,8 +131,22 @@ def access_words(snapshot: Snapshot, account: Account, *, failing: bool) -> str:
     return "active when last read" if failing else "still active"
 
 
+def namesake(snapshot: Snapshot, account: Account) -> Account | None:
+    """The active account that nobody manages under the address of one that is gone: somebody may have invited the
+    person again by hand."""
+    if not account.gone or not account.email:
+        return None
+    others = (one for one in snapshot.accounts.values() if one.standing is Standing.UNMANAGED and not one.gone)
+    return next((one for one in others if one.active and addresses.same(one.email, account.email)), None)
+
+
 def whereabouts(snapshot: Snapshot, account: Account) -> str:
     """Say what is known of a leaver whose account is not in this node and was never seen locked."""
+    if namesake(snapshot, account) is not None:
+        return (
+            "not verifiable: that account is not in this node; a new Keeper user with the same address is, active and "
+            "not managed"
+        )
     inventory = snapshot.inventory
     status = inventory.users.get(alike_key(account.email), "") if inventory and _fresh(inventory, account) else ""
     where = f"; Keeper's inventory shows them as {status.lower()} outside this node" if status else ""

@@ -66,7 +66,7 @@ def document(store: Store, policy: Policy, since: datetime, now: datetime) -> di
     failing = standing.from_json(store.meta(standing.KEY)).failing is not None
     done = [entries for entries in departures if _verified(entries[0])]
     newest = {_departure(entries[0])[0]: entries for entries in reversed(done)}
-    here = {a.jumpcloud_id: k for k, a in snapshot.accounts.items() if a.managed and a.jumpcloud_id and not a.gone}
+    here = {a.jumpcloud_id: a for a in snapshot.accounts.values() if a.managed and a.jumpcloud_id and not a.gone}
     found = [_done(entries, snapshot, here, newest[_departure(entries[0])[0]] is entries) for entries in done]
     unmanaged = {alike_key(a.email) for a in snapshot.accounts.values() if a.active and not (a.managed or a.gone)}
     found = [_beside_another(entry, unmanaged) for entry in found]
@@ -177,7 +177,7 @@ def _entry(account: Account | None, tried: list[Entry], since: datetime | None) 
     }
 
 
-def _done(tried: list[Entry], snapshot: Snapshot, here: Mapping[str, str], newest: bool) -> dict[str, Any]:
+def _done(tried: list[Entry], snapshot: Snapshot, here: Mapping[str, Account], newest: bool) -> dict[str, Any]:
     """A lock that Keeper carried out; `newest`: the account had none since."""
     row = tried[0].row
     account = snapshot.accounts.get(row.operation.subject.keeper_id)
@@ -189,7 +189,8 @@ def _done(tried: list[Entry], snapshot: Snapshot, here: Mapping[str, str], newes
         "minutes_to_confirm": _minutes(since, row.finished_at),
         "left_before": row.operation.cause is not Cause.DRIFT and row.left_at is None,
     }
-    if (account is None or account.gone) and _is_back(row.operation.subject, here):
+    other = _other_account(row.operation.subject, here)
+    if (account is None or account.gone) and other is not None and _is_back(row, other):
         return found | {"state": "came_back"}
     if row.outcome == VANISHED:
         return found | {"state": "gone", "because": REMOVED}
@@ -218,10 +219,17 @@ def _anothers(account: Account, row: JournalRow) -> bool:
     return account.managed and bool(owner and account.jumpcloud_id) and account.jumpcloud_id != owner
 
 
-def _is_back(subject: Subject, here: Mapping[str, str]) -> bool:
-    """Whether somebody whose account is gone has another one since: they were created anew. `here` are the Keeper ids
-    of the accounts that are there, by the JumpCloud id of their owner."""
-    return here.get(subject.jumpcloud_id, subject.keeper_id) != subject.keeper_id
+def _other_account(subject: Subject, here: Mapping[str, Account]) -> Account | None:
+    """The account that somebody whose account is gone has since; `here` are those that are there, by the JumpCloud id of
+    the owner."""
+    other = here.get(subject.jumpcloud_id)
+    return other if other is not None and other.keeper_id != subject.keeper_id else None
+
+
+def _is_back(row: JournalRow, other: Account) -> bool:
+    """Whether somebody whose account is gone was let in since by the other one. One that was taken over since they
+    left is no return."""
+    return other.left_at is None or other.left_at != row.left_at
 
 
 def _beside_another(entry: dict[str, Any], unmanaged: Collection[str]) -> dict[str, Any]:
@@ -238,17 +246,21 @@ def _beside_another(entry: dict[str, Any], unmanaged: Collection[str]) -> dict[s
 
 
 def _not_verifiable(account: Account, tried: list[Entry], snapshot: Snapshot) -> dict[str, Any]:
+    todo = "look for the account in the Admin Console (Admin > Users, all nodes); if it is shut, close this"
+    command = "disown"
+    if promise.namesake(snapshot, account) is not None:
+        todo, command = "if the new Keeper user is theirs, have it managed, so that it is locked", "adopt"
     return _entry(account, tried, account.left_at) | {
         "state": "not_verifiable",
         "left_before": account.review_lock,
         "because": promise.whereabouts(snapshot, account),
-        "left_to_do": "look for the account in the Admin Console (Admin > Users, all nodes); if it is shut, close this",
-        "command": f"reconciler disown {typed(account.email)}",
+        "left_to_do": todo,
+        "command": f"reconciler {command} {typed(account.email)}",
     }
 
 
 def _answered(
-    tried: list[Entry], snapshot: Snapshot, here: Mapping[str, str], closed: Mapping[str, Request]
+    tried: list[Entry], snapshot: Snapshot, here: Mapping[str, Account], closed: Mapping[str, Request]
 ) -> dict[str, Any]:
     """A lock that was answered with 404, where the question is not open any more."""
     row = tried[0].row
@@ -258,8 +270,8 @@ def _answered(
     if request := closed.get(keeper_id):
         by = f"closed by {request.by} on {spoken(stamp(request.at))}"
         return found | {"state": "closed", "because": f"{by}: {request.reason}" if request.reason else by}
-    if _is_back(row.operation.subject, here):
-        return found | {"state": "came_back"}
+    if (other := _other_account(row.operation.subject, here)) is not None:
+        return found | {"state": "came_back" if _is_back(row, other) else "replaced"}
     if account is None:
         return found | {"state": "not_verifiable"}
     if _anothers(account, row):
@@ -369,6 +381,7 @@ _STATES = {
     "closed": "not verifiable, and closed by a person",
     "answered": "not in this node, and answered by the inventory",
     "came_back": "has come back",
+    "replaced": "not in this node any more; they have another Keeper user, which is reported by itself",
     "given": "the account is another JumpCloud user's now",
     "unlocked_again": "was locked, and unlocked again by somebody else",
     "locked_by_others": "locked by somebody else, not by us",

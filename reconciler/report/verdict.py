@@ -209,6 +209,10 @@ def _as_it_is(settings: Settings, look: Look, plan: Plan) -> Verdict:
                 "If they should have access: in JumpCloud, add them to a group that is bound to the Keeper application "
                 f"({groups or 'there is none'}), or bind them directly. Then, to have it at once:"
             )
+        if account is not None and account.active and account.standing is Standing.UNMANAGED:
+            why = f"{what}, and the Keeper user with their address is active, and not managed by us."
+            step = "If that user is theirs, have it managed, so that it is locked:"
+            return Verdict("not_managed", why, step, f"reconciler adopt {typed(account.email)}")
         if account is None or account.gone:
             why = f"{what}, and without an account in this Keeper node."
         else:

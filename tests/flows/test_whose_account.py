@@ -281,3 +281,42 @@ def test_a_team_that_somebody_made_in_the_place_of_the_deleted_one_is_taken_over
     assert [one.external_id for one in world.keeper.teams().values()] == [group]
     assert len(world.keeper.members(new)) == len(world.keeper.accounts())
     assert "nothing to do" in world.run("resync").stdout.lower()
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["ours before", "never ours"])
+def test_a_leaver_who_was_invited_again_by_hand_is_named_with_the_way_to_lock_them(world: World, known: bool) -> None:
+    told = world.folder / "told.json"
+    world.write_settings(notify=f'[notify]\ncommand = ["/bin/sh", "-c", "cat >> {told}"]\n')
+    group = fill(world)
+    eve = world.person("eve", *([group] if known else []))
+    world.run("apply")
+    if known:
+        world.keeper.delete_user("eve@example.com")
+    new = there(world, "eve@example.com")
+    world.jumpcloud.suspend(eve)
+    world.jumpcloud.add_member(group, eve)
+    world.jumpcloud.settle_graph()
+    world.run("apply")
+    out = " ".join(world.run("apply", "--resync").stdout.split())
+    assert "reconciler adopt eve@example.com" in out
+    why = world.run("explain", "eve@example.com").stdout
+    assert "is active, and not managed by us" in why and "reconciler adopt eve@example.com" in why
+    if known:
+        assert "has the address of somebody who has left" in out
+        left = " ".join(world.run("leavers").stdout.split())
+        assert (
+            "a new Keeper user with the same address is, active and not managed" in left
+            and "reconciler adopt eve@" in left
+        )
+        assert "to have it locked: reconciler adopt eve@example.com" in told.read_text()
+    said = world.run("adopt", "eve@example.com").stdout
+    assert "1 Keeper user will be taken over with the next plan." in said
+    assert "eve@example.com: suspended in JumpCloud" in world.run("apply", expect=4).stdout
+    world.run("release", "--reason", "She left")
+    assert not world.keeper.account(new).active
+    left = " ".join(world.run("leavers").stdout.split())
+    assert "eve@example.com: locked (suspended in JumpCloud)" in left and "has come back" not in left
+    assert ("they have another Keeper user" in left) is known and "NOT VERIFIABLE" not in left
+    world.jumpcloud.activate(eve)
+    world.run("apply")
+    assert world.keeper.account(new).active and world.keeper.account(new).external_id == eve
