@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler import migrations
-from reconciler.statefile_errors import Damaged, Foreign, InUse, Newer, NoRoom, Unusable, translated
+from reconciler.statefile_errors import Damaged, Foreign, InUse, Newer, NoRoom, StateError, Unusable, translated
 
 WRITER_PATIENCE = 10.0
 """Seconds that a connection waits for another one's lock inside SQLite."""
@@ -301,6 +301,7 @@ def restore(path: Path, copy: Path) -> Path | None:
                 with _in_place(path) as fresh:
                     _copy(source, fresh)
                     _forget_what_is_stale(fresh)
+                    _keep_whose_locks(fresh, path)
                     # Whatever SQLite left beside the damaged or old file belongs to it and not to the copy. It follows
                     # the file: should this be cut off, a file without its WAL would pass for a whole one.
                     for end in ("", *_SIDE_FILES):
@@ -331,6 +332,44 @@ def _forget_what_is_stale(restored: Path) -> None:
         connection.execute("COMMIT")
     finally:
         connection.close()
+
+
+def _keep_whose_locks(restored: Path, former: Path) -> None:
+    """Keep what the former file knew of the locks that were set or undone since the copy was made: whom we locked is
+    unlocked on return, and a lock of somebody else, perhaps to transfer the vault, is left alone.
+
+    A former file that is missing or damaged tells nothing; it may be the reason for restoring a copy.
+    """
+    with suppress(StateError, sqlite3.DatabaseError):
+        if not _is_there(former):
+            return
+        source = _connect(former, "ro")
+        try:
+            binding, known = _binding(source), source.execute(_LOCKS).fetchall()
+        finally:
+            source.close()
+        connection = _connect(restored, "rw")
+        try:
+            if _binding(connection) == binding:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.executemany(_KEEP_LOCK, known)
+                connection.execute("COMMIT")
+        finally:
+            connection.close()
+
+
+_LOCKS = """
+    SELECT keeper_id, jumpcloud_id, active, locked_by_us FROM users WHERE standing = 'managed' AND NOT gone
+"""
+_KEEP_LOCK = """
+    UPDATE users SET active = ?3, locked_by_us = ?4
+    WHERE keeper_id = ?1 AND jumpcloud_id = ?2 AND standing = 'managed' AND NOT gone AND locked_by_us <> ?4
+"""
+
+
+def _binding(connection: sqlite3.Connection) -> str | None:
+    found = connection.execute("SELECT value FROM meta WHERE key = 'binding'").fetchone()
+    return found[0] if found else None
 
 
 def copy_suffix(day: datetime) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 import signal
 import sqlite3
 import time
@@ -254,3 +255,33 @@ def test_somebody_whose_unlocking_was_cut_off_is_not_called_in_line(world: World
     said = " ".join(world.run("apply", expect=5).stdout.split())
     assert "ada@example.com: in scope, but not let in yet" in said
     assert "are in line" not in said
+
+
+@pytest.mark.parametrize("whose", ["ours", "an administrator's"])
+def test_a_restored_copy_knows_whose_the_locks_since_then_are(world: World, whose: str) -> None:
+    group = world.group("Engineering")
+    for number in range(5):
+        world.person(f"p{number}", group)
+    eve = world.person("eve", group)
+    world.run("apply")
+    account = world.keeper.account("eve@example.com").id
+    world.keeper.accept_invitation(account)
+    world.jumpcloud.suspend(eve)
+    copy = world.folder / "copy"
+    state = world.folder / "state" / "reconciler.db"
+    if whose != "ours":
+        world.run("apply")
+    shutil.copy(state, copy)
+    if whose == "ours":
+        world.run("apply")
+    else:
+        world.jumpcloud.activate(eve)
+        world.run("apply")
+        world.keeper.lock(account)
+    world.run("apply", "--resync")
+    world.run("restore", str(copy))
+    world.jumpcloud.activate(eve)
+    for _ in range(2):
+        out = world.run("apply", "--resync").stdout
+    assert world.keeper.account(account).active is (whose == "ours"), out
+    assert ("--unlock" in out) is (whose != "ours")
