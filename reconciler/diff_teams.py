@@ -5,8 +5,9 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 from datetime import datetime
 
+from reconciler.keeper_errors import TeamNameTaken
 from reconciler.match import same
-from reconciler.match_teams import impossible_name, wanted_team_attributes
+from reconciler.match_teams import MAX_TEAM_NAME, impossible_name, wanted_team_attributes
 from reconciler.model import (
     DISPLAY_NAME,
     EXTERNAL_ID,
@@ -52,6 +53,21 @@ def _role_words(name: Change) -> str:
         "name could turn a team into a role, or a role into a team. It was not renamed. Rename the group back, or make "
         "a new group"
     )
+
+
+def _new_name(op: Operation) -> str:
+    """The name that an operation gives a team; "" where it gives none."""
+    changes = op.changes if op.kind is Kind.RENAME_TEAM else ()
+    return next((normal(change.after) for change in changes if change.attribute == DISPLAY_NAME), "")
+
+
+def _by_third_name(op: Operation) -> Operation:
+    """The renaming, to a name that no group has; the next plan goes on from there."""
+    end = f" ({op.subject.keeper_id})"
+    third = _new_name(op)[: MAX_TEAM_NAME - len(end)] + end
+    changes = tuple(replace(c, after=third) if c.attribute == DISPLAY_NAME else c for c in op.changes)
+    reason = f"{op.reason}; another team has that name and is to be renamed too, so this one goes by way of a third"
+    return replace(op, changes=changes, reason=reason)
 
 
 class TeamRules:
@@ -118,6 +134,7 @@ class TeamRules:
                 self._team_without_group(team)
             if not team.gone and team.keeper_id not in self.group_of:
                 self._twin(team)
+        self._taken_names()
         self._waiting()
 
     def stays(self, team: Team) -> bool:
@@ -205,6 +222,41 @@ class TeamRules:
             rule, reason = Rule.ADOPTED, "the existing team is tied to its JumpCloud group"
         self.operations.append(
             Operation(Kind.RENAME_TEAM, subject, cause, rule, reason, tuple(change for change, _ in found))
+        )
+
+    def _taken_names(self) -> None:
+        """Find a way for teams whose new name was refused since another team has it: of teams that change their names
+        round about, one goes by way of a third name; else a person is told which team has the name."""
+        renames = {op.subject.keeper_id: number for number, op in enumerate(self.operations) if _new_name(op)}
+        there = [t for _, t in sorted(self.match.teams.items()) if not (t.gone or t.missing)]
+        holders = {normal(team.name): team for team in there}
+        for team_id in sorted(renames):
+            op = self.operations[renames[team_id]]
+            failure = self.before.failures.get(op.subject.key)
+            holder = holders.get(_new_name(op))
+            if failure is None or TeamNameTaken.problem not in failure.error or holder is None:
+                continue
+            if holder.keeper_id not in renames:
+                self._tell_holder(op, holder)
+                continue
+            chain = [team_id]
+            while holder is not None and holder.keeper_id in renames and holder.keeper_id not in chain:
+                chain.append(holder.keeper_id)
+                holder = holders.get(_new_name(self.operations[renames[holder.keeper_id]]))
+            if holder is not None and holder.keeper_id == team_id and team_id == min(chain):
+                self.operations[renames[team_id]] = _by_third_name(op)
+
+    def _tell_holder(self, op: Operation, holder: Team) -> None:
+        group = self.directory.groups.get(holder.jumpcloud_id)
+        whose = "which is not managed"
+        if holder.managed:
+            whose = f"that of the JumpCloud group {holder.jumpcloud_id}"
+            whose += "" if group is not None else ", which is not in scope any more"
+        self.notice(
+            NoticeKind.CONFLICT,
+            op.subject,
+            f"Keeper has another team of this name (id {holder.keeper_id}), {whose}, and takes no second one: not "
+            "renamed. Delete or rename that team in Keeper's Admin Console; this one is then renamed by itself",
         )
 
     def _team_without_group(self, team: Team) -> None:

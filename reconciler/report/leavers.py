@@ -220,8 +220,8 @@ def _anothers(account: Account, row: JournalRow) -> bool:
 
 
 def _other_account(subject: Subject, here: Mapping[str, Account]) -> Account | None:
-    """The account that somebody whose account is gone has since; `here` are those that are there, by the JumpCloud id of
-    the owner."""
+    """The account that somebody whose account is gone has since; `here` are those that are there, by the owner's
+    JumpCloud id."""
     other = here.get(subject.jumpcloud_id)
     return other if other is not None and other.keeper_id != subject.keeper_id else None
 

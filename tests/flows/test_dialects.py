@@ -2,6 +2,9 @@
 
 import pytest
 
+from reconciler.cycle import Order
+from reconciler.plan import NoticeKind
+from tests.inside import Inside, accept, fill
 from tests.stage import World
 
 READINGS: dict[str, dict[str, object]] = {
@@ -72,3 +75,53 @@ def test_a_name_that_a_rename_frees_goes_to_the_new_group_in_one_cycle(world: Wo
     world.keeper.approve_all()
     world.run("apply", "--resync")
     assert world.differences() == []
+
+
+def renamed_teams(world: World) -> tuple[Inside, list[str]]:
+    """Two groups in a node that takes no second team of a name; and a clock that is past every pause."""
+    world.safety |= {"max_removals": "100", "max_grants": "100"}
+    world.write_settings()
+    world.keeper.set_dialect(unique_group_names=True)
+    groups, _ = fill(world)
+    inside = Inside(world)
+    inside.run()
+    accept(world)
+    world.keeper.approve_all()
+    inside.later(hours=2)
+    inside.run(Order(resync=True))
+    return inside, groups
+
+
+def names(world: World) -> dict[str | None, str]:
+    return {one.external_id: one.name for one in world.keeper.teams().values()}
+
+
+def test_two_groups_that_swap_names_get_their_teams_renamed_by_way_of_a_third(world: World) -> None:
+    inside, (one, two) = renamed_teams(world)
+    for group, name in ((one, "Between"), (two, "Engineering"), (one, "Sales")):
+        world.jumpcloud.rename_group(group, name)
+    for _ in range(4):
+        inside.later(hours=2)
+        inside.run()
+    assert names(world) == {one: "Sales", two: "Engineering"}
+    assert inside.run().plan.operations == ()
+
+
+def test_a_name_that_the_team_of_a_former_group_has_is_told_with_that_team(world: World) -> None:
+    inside, (one, two) = renamed_teams(world)
+    for number in range(6):
+        world.jumpcloud.add_member(two, world.jumpcloud.find_user(f"p{number}@example.com"))
+    world.jumpcloud.delete_group(one)
+    world.jumpcloud.rename_group(two, "Engineering")
+    world.jumpcloud.settle_graph()
+    for _ in range(2):
+        inside.later(hours=2)
+        outcome = inside.run()
+    [told] = [n.message for n in outcome.plan.notices if n.kind is NoticeKind.CONFLICT]
+    [old] = [key for key, team in world.keeper.teams().items() if team.external_id == one]
+    assert old in told and "not in scope any more" in told and "Admin Console" in told
+    world.keeper.delete_team(old)
+    for _ in range(3):
+        inside.later(hours=2)
+        inside.run(Order(resync=True))
+    assert names(world) == {two: "Engineering"}
