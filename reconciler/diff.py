@@ -19,6 +19,7 @@ from reconciler.match import has_left, match, protection, wanted_attributes
 from reconciler.model import (
     DISPLAY_NAME,
     EXTERNAL_ID,
+    USER_NAME,
     USERS,
     Account,
     Directory,
@@ -553,6 +554,9 @@ class _Diff(TeamRules):
                 )
                 self.upcoming.append(Upcoming(until, _lock(subject, Cause.JUMPCLOUD, rule, reason)))
                 return
+        there = user.email if user is not None else account.asked.get(USER_NAME, "")
+        if there and not addresses.same(there, account.email):
+            reason += f" as {there}"
         cause = Cause.JUMPCLOUD
         if account.locked_by_us:
             cause = Cause.DRIFT

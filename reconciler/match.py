@@ -332,9 +332,13 @@ class _Users:
                 continue
             alike = self.by_address.get(alike_key(user.email), ())
             if any(other.keeper_id != keeper_id and not other.gone for other in alike):
+                new = f"the new JumpCloud address {user.email} belongs to another Keeper user, whose vault that log-in "
+                new += "would open"
+                if addresses.same(account.asked.get(USER_NAME, ""), user.email):
+                    new = f"its address was changed in Keeper from {user.email} to {account.email}, and {user.email} "
+                    new += "belongs to another Keeper user, whose vault that log-in opens"
                 self.result.conflicts[user_id] = (
-                    f"the new JumpCloud address {user.email} belongs to another Keeper user, whose vault that log-in "
-                    f"would open; {account.email} gets nothing more until the addresses are sorted out in JumpCloud or "
+                    f"{new}; {account.email} gets nothing more until the addresses are sorted out in JumpCloud or "
                     "Keeper"
                 )
 
