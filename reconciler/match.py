@@ -189,6 +189,8 @@ class _Users:
             found = found or self._locked_unseen(user)
             own = [a for a in own or found if not self.belonging.get(alike_key(a.email))]
         elif not own:
+            if self._named(user):
+                return False
             own = [account for account in found if self._meant_by_id(account)]
         if len(own) == 1:
             self._adopt(user, own[0])
@@ -201,14 +203,21 @@ class _Users:
                 "Delete the wrong one in Keeper's Admin Console, then run a resync"
             )
         else:
+            todo = "If it is theirs", "; else delete that Keeper user in Keeper's Admin Console"
+            if self.belonging.get(alike_key(found[0].email), set()) - {user.id}:
+                todo = "If it is that of the other JumpCloud user, who has its address", ""
             words = (
                 f"the Keeper user {found[0].email} carries this person's JumpCloud id, but the address in JumpCloud is "
                 f"{user.email or 'not usable'}; that may be somebody else's vault, so nothing was linked, created or "
-                f"given. If it is theirs: reconciler adopt {typed(found[0].email)}; else delete that Keeper user in "
-                "Keeper's Admin Console"
+                f"given. {todo[0]}: reconciler adopt {typed(found[0].email)}{todo[1]}"
             )
         self.result.conflicts[user.id] = words
         return True
+
+    def _named(self, user: User) -> bool:
+        """Whether a person named the account under the user's own address with `adopt`."""
+        alike = self.by_address.get(alike_key(user.email), ())
+        return any(a.takeover is Takeover.BY_ADDRESS and addresses.same(a.email, user.email) for a in alike)
 
     def _locked_unseen(self, user: User) -> list[Account]:
         """The accounts under a leaver's address that were locked when first seen, where Keeper keeps no ids: perhaps by

@@ -320,3 +320,18 @@ def test_a_leaver_who_was_invited_again_by_hand_is_named_with_the_way_to_lock_th
     world.jumpcloud.activate(eve)
     world.run("apply")
     assert world.keeper.account(new).active and world.keeper.account(new).external_id == eve
+
+
+def test_ids_that_two_accounts_have_exchanged_are_sorted_out_by_adopt_and_nobody_is_to_be_deleted(world: World) -> None:
+    group = fill(world)
+    anna, bob = (world.person(name, group) for name in ("anna", "bob"))
+    hers, his = there(world, "anna@example.com", external_id=bob), there(world, "bob@example.com", external_id=anna)
+    out = " ".join(world.run("apply").stdout.split())
+    for email in ("anna@example.com", "bob@example.com"):
+        assert f"of the other JumpCloud user, who has its address: reconciler adopt {email}" in out
+    assert "delete that Keeper user" not in out
+    for email in ("anna@example.com", "bob@example.com"):
+        world.run("adopt", email)
+        world.run("apply", "--resync")
+    assert (world.keeper.account(hers).external_id, world.keeper.account(his).external_id) == (anna, bob)
+    assert world.keeper.account(hers).pending_teams and world.keeper.account(his).pending_teams
