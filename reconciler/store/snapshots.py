@@ -317,14 +317,16 @@ def _unclear(text: str | None) -> dict[str, Unclear]:
 
 def _failures(connection: sqlite3.Connection, former: int) -> dict[str, Failure]:
     """By subject, the failures since its last success. A creation that Keeper answered with another account or team is
-    none: it waits for a person and is not repeated; nor is an unlocking of somebody who is gone: they are created anew.
-    What was found out later has failed when it was sent."""
+    none: it waits for a person and is not repeated; nor is an unlocking of somebody who is gone: they are created anew;
+    nor the creation of somebody who has an account by now. What was found out later has failed when it was sent."""
     sql = """
         SELECT subject_key, count(*), max(CASE WHEN outcome = 'settled' AND sent_at IS NOT NULL THEN sent_at
             ELSE finished_at END), error FROM operations AS failed
         WHERE state = 'failed' AND outcome <> 'linked_to_another'
             AND NOT (kind = 'reactivate_user' AND outcome = 'not_found' AND EXISTS (
                 SELECT 1 FROM users WHERE keeper_id = failed.keeper_id AND gone = 1))
+            AND NOT (kind = 'create_user' AND EXISTS (
+                SELECT 1 FROM users WHERE jumpcloud_id = failed.subject_key AND standing = 'managed' AND gone = 0))
             AND id > ? AND id > coalesce(
             (SELECT max(id) FROM operations AS done WHERE state = 'done' AND subject_key = failed.subject_key), 0)
         GROUP BY subject_key

@@ -149,3 +149,20 @@ def test_a_lock_that_removes_a_member_is_alerted_where_the_list_bears_it_out(wor
         hide(world, key)
     world.run("apply", expect=None)
     assert ("kind_stopped" in told.read_text()) is not shown
+
+
+def test_the_creation_that_failed_while_an_account_was_elsewhere_delays_no_unlocking_once_it_is_back(
+    moved: tuple[World, str, str],
+) -> None:
+    world, eve, account = moved
+    world.keeper.move_user_to_other_node(account, "123456789")
+    world.run("apply")
+    world.keeper.move_user_to_other_node(account, OTHER)
+    world.run("apply", "--resync")
+    world.jumpcloud.activate(eve)
+    world.run("apply", expect=5)  # the address is taken in the other node
+    world.keeper.move_user_to_other_node(account, "123456789")
+    world.run("apply", "--resync", expect=None)
+    world.run("apply")
+    assert world.keeper.account(account).active
+    assert "FAILING" not in world.run("status").stdout
