@@ -44,7 +44,9 @@ def adopt(
     }
     decided = replace(before, accounts={**before.accounts, **accounts})
     _keep(store, decided, before, "adopt", {"accounts": sorted(accounts), "email": email or ""}, now, by, reason)
-    words = f"{len(accounts)} Keeper user{'' if len(accounts) == 1 else 's'} will be taken over with the next plan"
+    # Of one that was given up and is gone since, only that decision is taken back.
+    number = sum(not account.gone for account in found) or len(found)
+    words = f"{number} Keeper user{'' if number == 1 else 's'} will be taken over with the next plan"
     owners = sorted(account.jumpcloud_id for account in found if account.managed and account.jumpcloud_id)
     if not owners:
         return f"{words}."

@@ -259,7 +259,8 @@ class _Diff(TeamRules):
                 self._pilot(user, None)
                 self._nobody(user)
         paired = set(self.match.account_of.values())
-        spoken_of = {alike_key(self.directory.users[user_id].email) for user_id in self.match.conflicts}
+        told = {*self.match.conflicts, *self.match.disowned}
+        spoken_of = {alike_key(self.directory.users[user_id].email) for user_id in told}
         for keeper_id in sorted(self.match.accounts):
             account = self.match.accounts[keeper_id]
             if account.standing is Standing.DISOWNED:

@@ -335,3 +335,18 @@ def test_ids_that_two_accounts_have_exchanged_are_sorted_out_by_adopt_and_nobody
         world.run("apply", "--resync")
     assert (world.keeper.account(hers).external_id, world.keeper.account(his).external_id) == (anna, bob)
     assert world.keeper.account(hers).pending_teams and world.keeper.account(his).pending_teams
+
+
+def test_who_was_given_up_deleted_and_invited_again_is_no_ghost_and_comes_back_by_adopt(world: World) -> None:
+    group = fill(world)
+    dora = world.person("dora", group)
+    world.run("apply")
+    world.run("disown", "dora@example.com")
+    world.run("apply", "--resync")
+    world.keeper.delete_user("dora@example.com")
+    new = there(world, "dora@example.com")
+    out = " ".join(world.run("apply", "--resync").stdout.split())
+    assert "in scope, but given up by a person" in out and "not in scope in JumpCloud" not in out
+    assert "1 Keeper user will be taken over" in world.run("adopt", "dora@example.com").stdout
+    world.run("apply")
+    assert world.keeper.account(new).external_id == dora
