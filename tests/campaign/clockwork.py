@@ -1,12 +1,13 @@
 """Time that costs nothing: an event loop whose clock jumps to the next timer, and a wall clock that can be set."""
 
 import asyncio
+from collections.abc import Awaitable, Generator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 BEGINNING = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
-
-
 LONGEST = 2 * 86400.0
 """Seconds that one piece of work may take. Whatever beats while it waits would go on for ever."""
 
@@ -73,7 +74,7 @@ class Loop(asyncio.BaseEventLoop):
     def time(self) -> float:
         return self._time.elapsed
 
-    def run_until_complete(self, future: Any) -> Any:
+    def run_until_complete(self, future: Generator[Any, None, T] | Awaitable[T]) -> T:
         """As of its base class; what it may take begins now."""
         self._selector.since = self._time.elapsed
         return super().run_until_complete(future)
