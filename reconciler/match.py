@@ -117,7 +117,6 @@ class _Users:
         accounts = [account for _, account in sorted(snapshot.accounts.items())]
         self.known = {a.jumpcloud_id: a for a in accounts if a.jumpcloud_id and a.standing is not Standing.UNMANAGED}
         self.linked = linked_to(snapshot)
-        self.keeps_ids = snapshot.keeps_ids
         self.live = [account for account in accounts if not account.gone]
         self.by_external: dict[str, list[Account]] = defaultdict(list)
         self.by_address: dict[str, list[Account]] = defaultdict(list)
@@ -186,7 +185,6 @@ class _Users:
             # Whoever left before we came is adopted in the reviewed first plan only: it leads to their lock.
             if self.snapshot.reviewed or not has_left(user):
                 return False
-            found = found or self._locked_unseen(user)
             own = [a for a in own or found if not self.belonging.get(alike_key(a.email))]
         elif not own:
             if self._named(user):
@@ -218,16 +216,6 @@ class _Users:
         """Whether a person named the account under the user's own address with `adopt`."""
         alike = self.by_address.get(alike_key(user.email), ())
         return any(a.takeover is Takeover.BY_ADDRESS and addresses.same(a.email, user.email) for a in alike)
-
-    def _locked_unseen(self, user: User) -> list[Account]:
-        """The accounts under a leaver's address that were locked when first seen, where Keeper keeps no ids: perhaps by
-        us, before the state file was lost."""
-        if self.keeps_ids or not user.email:
-            return []
-        free = (a for a in self.by_address.get(alike_key(user.email), ()) if a.standing is Standing.UNMANAGED)
-        early = (a for a in free if a.keeper_id in self.snapshot.fresh or a.locked_by_us)
-        theirs = (a for a in early if not (a.active or a.gone) and a.keeper_id not in self.taken)
-        return [account for account in theirs if addresses.same(account.email, user.email)]
 
     def _meant_by_id(self, account: Account) -> bool:
         """Whether a person named this account with `adopt`, and nobody else could be meant by its address."""

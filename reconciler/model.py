@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
-from itertools import chain
 from types import MappingProxyType
 
 from reconciler.plan import Operation
@@ -552,12 +551,6 @@ class Snapshot:
     refused_teams: Mapping[str, RefusedTeam] = field(default_factory=dict)
     own_locks: frozenset[str] = frozenset()
     let_in: frozenset[str] = frozenset()
-
-    @property
-    def keeps_ids(self) -> bool:
-        """Whether this Keeper shows the ids that it was given, of users or of teams."""
-        there: Iterable[Account | Team] = chain(self.accounts.values(), self.teams.values())
-        return any(one.shown.get(EXTERNAL_ID) for one in there if not one.gone)
 
     @property
     def groups_with_teams(self) -> dict[str, frozenset[str]]:

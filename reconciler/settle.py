@@ -133,7 +133,7 @@ class _Settlement:
         self.accounts = dict(snapshot.accounts)
         self.teams = dict(snapshot.teams)
         self.unsettled = dict(snapshot.unsettled_teams)
-        self.keeps_ids = snapshot.keeps_ids
+        self.keeps_ids = _keeps_ids(snapshot)
 
     def made(self, op: Operation) -> bool:
         """Whether Keeper shows a creation just as it was asked for."""
@@ -408,3 +408,9 @@ def _shows(account: Account, op: Operation) -> tuple[Change, ...]:
     """Those of the operation's changes that Keeper shows."""
     shown = {**account.shown, "active": "true" if account.active else "false"}
     return tuple(c for c in op.changes if same(c.attribute, c.after, shown.get(c.attribute, "")))
+
+
+def _keeps_ids(snapshot: Snapshot) -> bool:
+    """Whether this Keeper shows the ids that it was given, of users or of teams."""
+    there: Iterable[Account | Team] = chain(snapshot.accounts.values(), snapshot.teams.values())
+    return any(one.shown.get(EXTERNAL_ID) for one in there if not one.gone)

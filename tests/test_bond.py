@@ -205,23 +205,6 @@ def test_a_first_plan_takes_only_locks_for_ours_that_were_there_when_we_first_sa
     assert not decide(directory([left]), known).snapshot.accounts["k0001"].locked_by_us
 
 
-def test_where_keeper_keeps_no_ids_a_first_plan_takes_the_lock_of_a_leaver_by_the_address_for_ours() -> None:
-    ann = user(1, direct=True, status=SUSPENDED)
-    locked = unmanaged(1, ann.email, active=False)
-    learnt = decide(directory([ann]), first([locked])).snapshot
-    assert learnt.accounts["k0001"].managed and learnt.accounts["k0001"].locked_by_us
-    back = decide(directory([replace(ann, status=Status.ACTIVE)]), replace(learnt, reviewed=True))
-    assert [op.kind for op in back.plan.operations] == [Kind.REACTIVATE_USER]
-    other = unmanaged(9, "u9@example.com", jc(9))
-    for held, wanted in (
-        (first([replace(locked, active=True)]), [ann]),  # an open account is nobody's but by the id
-        (first([locked, other]), [ann]),  # ids are kept, and this one bears none
-        (snapshot([locked]), [ann]),
-        (first([locked]), [ann, user(2, direct=True, email=ann.email, status=Status.STAGED)]),
-    ):
-        assert not decide(directory(wanted), held).snapshot.accounts["k0001"].managed
-
-
 def test_a_lock_of_an_administrator_stays_theirs_through_another_first_plan() -> None:
     left = user(1, status=SUSPENDED)
     held = snapshot([account(left, active=False)], reviewed=False)

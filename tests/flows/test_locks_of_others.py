@@ -1,11 +1,8 @@
 """A lock that an administrator has set stays until a person asks for its end, through the real command line."""
 
-from dataclasses import replace
-
 import pytest
 
 from tests.flows.hidden import hide
-from tests.flows.test_whose_account import fill, lost_state
 from tests.stage import World
 
 
@@ -131,24 +128,4 @@ def test_a_lock_outlives_a_cycle_that_does_not_see_the_account(world: World, who
     assert "reconciler resync xena@example.com --unlock" in world.run("apply").stdout
     assert not world.keeper.account(account).active
     world.run("resync", "xena@example.com", "--unlock")
-    assert world.keeper.account(account).active
-
-
-def test_the_loss_of_the_state_file_locks_nobody_out_where_keeper_keeps_no_ids(world: World) -> None:
-    ignored = frozenset({"externalId"})
-    world.keeper.dialect = replace(
-        world.keeper.dialect,
-        ignored_attributes=ignored,  # type: ignore[arg-type]
-        ignored_group_attributes=ignored,  # type: ignore[arg-type]
-    )
-    dora = world.person("dora", fill(world))
-    world.run("apply")
-    account = world.keeper.account("dora@example.com").id
-    world.keeper.accept_invitation(account)
-    world.jumpcloud.suspend(dora)
-    world.run("apply")
-    lost_state(world)
-    world.run("apply")
-    world.jumpcloud.activate(dora)
-    world.run("apply", "--resync")
     assert world.keeper.account(account).active
