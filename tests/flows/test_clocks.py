@@ -451,10 +451,10 @@ def test_a_release_that_runs_out_after_a_crash_lets_the_rest_through(
     plan = office.run().plan
     with office.store(write=True) as store:
         consent.agree(store, plan.id, plan.effects, by="root", at=office.true, reason="")
-    office.world.front.faults.add(status(403), target="/api/systemusers/|/api/search")
+    office.world.front.faults.add(status(403), target="/api/systemusers/|/api/search|filter=_id")
     office.run()
     office.world.front.faults.clear()
-    office.world.front.faults.add(status(403), target=f"/api/systemusers/{people[1]}|/api/search")
+    office.world.front.faults.add(status(403), target=f"/api/systemusers/{people[1]}|/api/search|filter=_id")
     with monkeypatch.context() as patch:
         patch.setattr(consent, "prolong", lambda *_: (_ for _ in ()).throw(MemoryError))
         with pytest.raises(MemoryError):
