@@ -224,6 +224,9 @@ class Daemon:
             passed, now = time.monotonic() - steady, time.time()
             if abs(now - wall - passed) > JUMP:
                 logger.info("the clock was put by {:.0f} s, or the machine slept: a cycle is due", now - wall - passed)
+                # What was due meanwhile would not be made up for: a machine that sleeps each night never saw 03:00.
+                if (at := self._scheduler.get_job("resync").next_run_time) is not None and at <= self.clock():
+                    self._tick("resync")
                 self._schedule()
                 self._failures.again()
                 self._tick("cycle")

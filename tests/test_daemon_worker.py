@@ -197,6 +197,7 @@ def test_a_clock_that_was_put_ends_the_pause_after_a_failure(
     """A machine that slept has slept through most of it, and the log says that a cycle is due."""
 
     async def drive(one: d.Daemon) -> None:
+        one._schedule()
         one._scheduler.start()
         await until(one._failures.resting)
         pulse = asyncio.create_task(one._pulse())
@@ -209,6 +210,31 @@ def test_a_clock_that_was_put_ends_the_pause_after_a_failure(
 
     runs.failing = 1
     worked(world, drive)
+
+
+@pytest.mark.parametrize("resync", ["03:00", "1d"])
+@pytest.mark.parametrize(("jump", "missed"), [(86_400, True), (-86_400, False)])
+def test_a_resync_that_was_due_while_the_machine_slept_is_made_up(
+    world: World, runs: Runs, monkeypatch: pytest.MonkeyPatch, resync: str, jump: float, missed: bool
+) -> None:
+    world.schedule["resync"] = f'"{resync}"'
+    world.write_settings()
+
+    async def drive(one: d.Daemon) -> None:
+        one._schedule()
+        one._scheduler.start()
+        await until(lambda: len(runs.orders) == 1)
+        pulse = asyncio.create_task(one._pulse())
+        await asyncio.sleep(0)
+        true = time.time
+        one.clock = lambda: datetime.now(UTC) + timedelta(seconds=jump)
+        monkeypatch.setattr(time, "time", lambda: true() + jump)
+        await until(lambda: len(runs.orders) == 2)
+        pulse.cancel()
+        one._scheduler.shutdown(wait=False)
+
+    worked(world, drive)
+    assert runs.resyncs == [False, missed]
 
 
 def test_the_intervals_have_their_jitter(world: World) -> None:
