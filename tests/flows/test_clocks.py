@@ -455,8 +455,12 @@ def test_a_release_that_runs_out_after_a_crash_lets_the_rest_through(
     office.run()
     office.world.front.faults.clear()
     office.world.front.faults.add(status(403), target=f"/api/systemusers/{people[1]}|/api/search|filter=_id")
+
+    def dies(*_: object) -> None:
+        raise MemoryError
+
     with monkeypatch.context() as patch:
-        patch.setattr(consent, "prolong", lambda *_: (_ for _ in ()).throw(MemoryError))
+        patch.setattr(consent, "prolong", dies)
         with pytest.raises(MemoryError):
             office.run(later=3 * HOUR + 50 * MINUTE)
     office.world.front.faults.clear()
