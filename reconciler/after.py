@@ -92,7 +92,7 @@ class After:
     ) -> list[Notice]:
         """After a run that came to an outcome; gives the notices of what followed it. Seconds: how long it took."""
         self._correct(now)
-        began = outcome.plan.generated_at
+        began = outcome.began or outcome.plan.generated_at
         whole = not order.partial
         # A cycle without anything to send does not show that all writes are paused.
         good = whole and outcome.good and self.store.pause() is None

@@ -81,14 +81,19 @@ class ServiceTime:
 
 
 class Timekeeper:
-    """The time of one run. `now` is the moment at which it is decided, an estimate until `settle` has been called."""
+    """The time of one run. `now` is the moment at which it is decided, an estimate until `settle` has been called.
 
-    def __init__(self, store: "Store", machine: Clock) -> None:
+    `began` is when the run did. `steady` tells seconds that go on whatever happens to the machine's clock.
+    """
+
+    def __init__(self, store: "Store", machine: Clock, steady: Callable[[], float] = lambda: 0.0) -> None:
         self._store = store
         self._machine = machine
+        self._steady = steady
+        self._since = steady()
         self._known = known(store)
         at = machine()
-        self.now = estimate(at, self._known)
+        self.now = self.began = estimate(at, self._known)
         self._offset = self.now - at
         self._earliest = self._latest = self._furthest = self.now
         self.certain = self._known.certain
@@ -102,6 +107,18 @@ class Timekeeper:
         """
         self._latest = max(self._latest, self._machine() + self._offset)
         return self._latest
+
+    def go_on(self) -> None:
+        """Decide by the present moment what a long read has shown: who left during it has not been away since it began.
+
+        It goes by the steady seconds: nobody's grace may end since the machine's clock was put meanwhile.
+        """
+        passed = timedelta(seconds=self._steady() - self._since)
+        if passed > APART:
+            self._since = self._steady()
+            self.now += passed
+            self._furthest += passed
+            self._latest = max(self._latest, self.now)
 
     def window(self, length: timedelta) -> datetime:
         """The beginning of a window that ends now. In doubt about the time it begins earlier: nothing leaves it."""
@@ -127,7 +144,8 @@ class Timekeeper:
             self._known = following(self._known, now)
             self._store.set_meta(KEY, to_json(self._known))
         self.now, self._offset, self._earliest, self.certain = now.at, now.offset, now.earliest, now.certain
-        self._latest = now.at
+        self._since = self._steady()
+        self.began = self._latest = now.at
         ahead = max(timedelta(seconds=seconds) for seconds in (0.0, *offsets.values()))
         self._furthest = now.at if now.certain else max(now.at, self._machine() + ahead)
         self.notices = (*_problem(now), *_corrected(counts, now.correct_to))

@@ -93,7 +93,8 @@ class Outcome:
     `unfinished`: something was put off only because the time was up or another run was faster. `fallback`: why Keeper
     could not be listed, so that the cycle went on from the snapshot, without creations and adoptions. `stopped_kinds`:
     those that Keeper does not carry out as expected, with the words for it. `late`: the plan was too old already when
-    it was to be applied, since somebody looked at it for long, or the process was stopped meanwhile.
+    it was to be applied, since somebody looked at it for long, or the process was stopped meanwhile. `began`: when the
+    run did.
     """
 
     run_id: int
@@ -106,6 +107,7 @@ class Outcome:
     fallback: str = ""
     stopped_kinds: Mapping[Kind, str] = field(default_factory=dict)
     late: bool = False
+    began: datetime | None = None
 
     @property
     def done(self) -> frozenset[Effect]:
@@ -246,7 +248,7 @@ async def run(
     and the store raise; whatever was applied until then is in the journal.
     """
     stopping = stopping or asyncio.Event()
-    time = Timekeeper(store, clock)
+    time = Timekeeper(store, clock, services.keeper.clock.boottime)
     line = _Line(settings, services, store, order, time, progress)
     run_id = store.begin_run(order.kind or "cycle", time.now, by=order.by, reason=order.reason)
     async with AsyncExitStack() as stack:
@@ -455,6 +457,7 @@ class _Line:
         return read, self.decided(read)
 
     def decided(self, read: Read) -> Decision:
+        self.time.go_on()
         application = read.directory.application
         decision = diff(
             read.directory,
@@ -693,6 +696,7 @@ class _Line:
             read.fallback,
             applied.stopped_kinds,
             late,
+            self.time.began,
         )
         if self.order.leavers:
             store.set_meta(LANE_HOLD, _hold_of(final))

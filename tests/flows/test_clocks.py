@@ -495,6 +495,35 @@ def test_who_left_while_nothing_went_on_in_a_read_is_not_created(
     assert new[0] not in {one.external_id for one in office.world.keeper.accounts().values()}
 
 
+@pytest.mark.parametrize("put", [NONE, YEAR, -YEAR])
+def test_grace_begins_when_the_read_that_shows_it_ends(
+    office: Office, monkeypatch: pytest.MonkeyPatch, put: timedelta
+) -> None:
+    """A read may take long, or the process be stopped in it, and the machine's clock be put meanwhile."""
+    groups, people = at_work(office)
+    leaves(office, groups[1], people[1])
+    office.run()
+    true = lambda: office.true.timestamp()  # noqa: E731
+    monkeypatch.setattr(Http, "clock", Clock(boottime=true, wall=true))
+    read = JumpCloud.read_scope
+
+    async def long(self: JumpCloud, *more: Any) -> object:
+        office.true += 20 * MINUTE
+        office.wrong = put
+        leaves(office, groups[0], people[0])
+        return await read(self, *more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JumpCloud, "read_scope", long)
+        office.run()
+    assert [office.active(one) for one in people[:2]] == [True, True]
+    office.run()
+    office.run(later=20 * MINUTE)
+    assert [office.active(one) for one in people[:2]] == [True, False]
+    office.run(later=10 * MINUTE)
+    assert not office.active(people[0])
+
+
 def test_a_first_plan_that_a_person_looked_at_for_a_night_goes_as_far_as_it_is_due(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
