@@ -1,6 +1,7 @@
 """What persons have let through, as it is on record: releases, announced lay-offs, `resync EMAIL`, and how much of each
 is used up. What it means for a plan is said in `safety`."""
 
+import json
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,6 +20,16 @@ _MAY_BE_DONE = frozenset({State.SENT, State.DONE, State.UNKNOWN})
 def first_held(plan: Plan) -> bool:
     """Whether the plan waits for a person since it is the first one for this Keeper node."""
     return any(held.limit == "first_run" for held in plan.held)
+
+
+def first_plan_released(store: Store, effects: Collection[Effect], now: datetime) -> bool:
+    """Whether an open release that is about some of these effects let a first plan through as a whole."""
+    for request in store.open_requests(now, "release"):
+        run = None if _effects_of(request).isdisjoint(effects) else store.held_run(str(request.arguments["plan"]))
+        document = json.loads((run and store.document(run.id)) or '{"held": []}')
+        if any(hold["limit"] == "first_run" for hold in document["held"]):
+            return True
+    return False
 
 
 def agree(store: Store, plan_id: str, effects: Collection[Effect], *, by: str, at: datetime, reason: str) -> None:

@@ -31,7 +31,7 @@ from reconciler.model import EXTERNAL_ID, GROUP_NAMES, GROUPS, USERS, Applicatio
 from reconciler.pairs import retied, without_teams
 from reconciler.person import in_jumpcloud, in_keeper, in_snapshot
 from reconciler.pilot import left_outside
-from reconciler.plan import SCHEDULE, Effect, Kind, Notice, NoticeKind, Operation, Plan, Source, Subject, Upcoming
+from reconciler.plan import SCHEDULE, Effect, Kind, Notice, NoticeKind, Operation, Plan, Rule, Source, Subject, Upcoming
 from reconciler.policy import FirstRun, Mode
 from reconciler.reading import Read, Reader, Services, Stopped, as_resync, listing
 from reconciler.report.document import SavedPlan, to_json
@@ -271,7 +271,7 @@ async def run(
             read_at = began if stood else Stamp.now(services.keeper.clock)
             await stack.enter_async_context(deciding := AsyncExitStack())
             await deciding.enter_async_context(store.hands.deciding)
-            judged = line.agreed(decision, read)
+            decision, judged = line.agreed(decision, read)
             learnt = line.learnt(decision, judged.plan, read)
             judged, learnt = await _unless(stopping, line.own_locks(judged, learnt, read))
             learnt, unlinked = await _unless(stopping, line.linked(learnt, read))
@@ -498,7 +498,7 @@ class _Line:
             return paused(judged, pause.by, pause.at, pause.reason)
         return judged
 
-    def agreed(self, decision: Decision, read: Read) -> Judged:
+    def agreed(self, decision: Decision, read: Read) -> tuple[Decision, Judged]:
         """The plan with the limits, once a saved plan or a first plan that was reviewed is on record as agreed to."""
         order = self.order
         if order.saved is not None:
@@ -517,7 +517,20 @@ class _Line:
             }
             self._agree(judged.plan.id, given, "safety.first_run is apply")
             judged = self.limited(decision)
-        return judged
+        if first_held(judged.plan) and self._is_review_but_for_news(judged.plan):
+            decision = _reviewed(decision, judged.plan)
+            judged = self.limited(decision)
+        return decision, judged
+
+    def _is_review_but_for_news(self, plan: Plan) -> bool:
+        """Whether a person let a first plan through, and what waits of this one is new since then.
+
+        That is judged by itself: else nobody could review the first plan of a node where there is always something new.
+        """
+        sent = {effect for op in plan.operations if op.sent for effect in op.effects()}
+        if not sent or self.order.partial or USERS in plan.scope.unread:
+            return False
+        return self.order.saved is not None or consent.first_plan_released(self.store, sent, self.time.clock())
 
     def _agree(self, plan_id: str, effects: Collection[Effect], why: str) -> None:
         order = self.order
@@ -607,7 +620,7 @@ class _Line:
         """What is known of Keeper before anything is sent."""
         enforced = self.settings.policy().mode is Mode.ENFORCE
         before, learnt = read.before, decision.snapshot
-        reviewed = before.reviewed or self._is_review(plan, decision)
+        reviewed = learnt.reviewed or self._is_review(plan, decision)
         held = any(hold.limit in HOLDS_ALL for hold in plan.held)
         nothing_to_review = not (reviewed or held or self.order.partial)
         if first_held(plan) or not enforced or nothing_to_review:
@@ -632,7 +645,7 @@ class _Line:
         # That ends with the first plan that has everything, and keeps no team waiting.
         waits = held or tied != learnt.named_teams
         still = bool(lacks) or waits or bool(read.fallback) or self.order.partial
-        lacked = (before.teams_open and still) if before.reviewed else bool(lacks)
+        lacked = (before.teams_open and still) if before.reviewed else bool(lacks) or tied != learnt.named_teams
         return replace(learnt, reviewed=enforced and reviewed, teams_open=enforced and reviewed and lacked)
 
     # -- apply ------------------------------------------------------------------------------------------------------
@@ -736,6 +749,16 @@ def _result(settings: Settings, plan: Plan, applied: executor.Applied, fallback:
     if fallback:
         return "partial" if applied.results else "failed"
     return "done" if applied.results else "nothing"
+
+
+def _reviewed(decision: Decision, plan: Plan) -> Decision:
+    """The decision once the first plan counts as reviewed; a team that only this plan takes over waits for a person."""
+    named = frozenset(
+        op.subject.keeper_id
+        for op in plan.operations
+        if op.kind is Kind.RENAME_TEAM and op.rule is Rule.ADOPTED and not op.sent
+    )
+    return replace(decision, snapshot=replace(decision.snapshot, reviewed=True, named_teams=named))
 
 
 def _without_unsent_teams(plan: Plan, learnt: Snapshot, read: Read) -> Snapshot:

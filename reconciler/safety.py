@@ -600,8 +600,8 @@ class _Judge:
 
 _WAITING = {
     "teams.review": "new members of these teams, and new names that would end that, wait for a person (teams.review)",
-    "adopted_teams": "when the first plan was looked at, JumpCloud's groups could not be read; these existing Keeper "
-    "teams are taken over by their names, and members are given what is shared with them, once a person has agreed",
+    "adopted_teams": "the first plan that a person looked at lacked these existing Keeper teams; they are taken over "
+    "by their names, and members are given what is shared with them, once a person has agreed",
     "delete_team": "a team is only ever deleted when a person has agreed",
     "unsettled": "these teams were asked for before without an answer; they may wait in the Pending Queue",
     "adopted": "these people were taken over when they were out of scope already; a person agrees to their lock",

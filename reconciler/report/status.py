@@ -300,8 +300,8 @@ def _headline(found: dict[str, Any], width: int, colour: bool) -> list[str]:
     if found["runs"] and not found["first_plan_reviewed"]:
         lines += wrapped("The first plan for this Keeper node has not been reviewed yet.", width)
     if found["first_plan_lacked_teams"]:
-        words = "When the first plan was looked at, JumpCloud's groups could not be read. What takes over existing"
-        lines += wrapped(f"{words} Keeper teams waits for a release once they can be.", width)
+        words = "The first plan that was looked at lacked groups, or they could not be read. What takes over existing"
+        lines += wrapped(f"{words} Keeper teams for them waits for a release.", width)
     return lines
 
 

@@ -1,6 +1,9 @@
 """Releases, allowances, saved plans, resync EMAIL, rebind, observe."""
 
+import json
 from datetime import UTC, datetime, timedelta
+
+import pytest
 
 from reconciler import consent, cycle
 from tests.inside import Inside, accept, account, fill
@@ -91,6 +94,40 @@ def test_a_plan_saved_for_another_node_is_no_review_of_this_one(world: World) ->
         world.write_settings()
         world.run("apply", "--plan", "p.json", expect=None)
         assert world.writes() == 0
+
+
+@pytest.mark.parametrize("how", ["saved", "release"])
+@pytest.mark.parametrize("news", ["joins", "leaves", "team"])
+def test_what_is_new_since_the_first_plan_was_looked_at_is_judged_by_itself(world: World, how: str, news: str) -> None:
+    """It kept the node unreviewed before: leavers stayed active until a person had looked at every change."""
+    world.safety.clear()
+    world.write_settings()
+    groups, people = fill(world)
+    old = world.keeper.add_user("p3@example.com", external_id=people[3])
+    world.keeper.accept_invitation(old)
+    by_hand = world.keeper.add_team("Later")
+    world.run("apply", expect=4)
+    world.run("plan", "--save", "first.json")
+    late = world.person("late", groups[0])
+    if news == "leaves":
+        world.jumpcloud.suspend(people[3])
+    elif news == "team":
+        world.jumpcloud.add_member(world.group("Later"), late)
+        world.jumpcloud.settle_graph()
+    through = ("apply", "--plan", "first.json") if how == "saved" else ("release", "--reason", "looked at")
+    out = world.run(*through, expect=None)
+    assert "first_run" not in out.stdout
+    found = json.loads(world.run("status", "--json").stdout)
+    assert found["first_plan_reviewed"] and found["first_plan_lacked_teams"] == (news == "team")
+    world.run("apply", expect=4 if news != "joins" else 0)
+    assert world.keeper.account("late@example.com").external_id == late
+    held = json.loads(world.run("status", "--json").stdout)["held"]
+    limits = {"joins": [], "leaves": ["adopted"], "team": ["adopted_teams"]}[news]
+    assert [hold["limit"] for hold in (held or {"reasons": []})["reasons"]] == limits
+    assert not world.keeper.members(by_hand) and not world.keeper.pending_members(by_hand)
+    if news != "joins":
+        world.run("release", "--reason", "this too")
+    assert world.differences() == []
 
 
 def test_resync_of_one_person_adopts_no_team_before_the_review(world: World) -> None:
