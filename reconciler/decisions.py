@@ -75,7 +75,8 @@ def _adopt_team(store: Store, before: Snapshot, now: datetime, by: str, reason: 
     found = [t for t in before.teams.values() if not t.managed and not t.gone and normal(t.name) == normal(name)]
     if len(found) != 1:
         return f"{len(found)} Keeper teams that we do not manage have the name {name}; nothing was changed."
-    managed = (t for t in before.teams.values() if t.managed and not (t.gone or t.missing))
+    # One that waits unseen may have been rejected in the queue.
+    managed = (t for t in before.teams.values() if t.managed and not (t.gone or t.missing or t.waiting))
     if other := next((t for t in managed if normal(t.name) == normal(name)), None):
         return (
             f"{name} is also the name of a Keeper team that is managed for the JumpCloud group {other.jumpcloud_id}; "

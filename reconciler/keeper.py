@@ -129,7 +129,8 @@ _USERS = _Kind(
     user_of,
     AddressTaken,
     "The address must be valid and its domain reserved for your enterprise (Admin Console or Keeper support), and "
-    "teams must be of the same node. Correct what Keeper names; it is tried again.",
+    "teams must be of the same node, and not rejected in the Pending Queue. Correct what Keeper names; it is tried "
+    "again.",
 )
 _TEAMS = _Kind(
     "/Groups",

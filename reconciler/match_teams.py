@@ -1,7 +1,7 @@
 """Which team is whose group's: by id, by `externalId`, then by name. Pure."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 from reconciler.keeper_quarantine import blocked_groups
@@ -58,9 +58,9 @@ def match_teams(result: Match, directory: Directory, snapshot: Snapshot, policy:
         if not policy.teams.manages(group.name):
             continue
         old = linked.get(group.id)
-        # One that never showed may be gone, as after an old copy of the state file was restored; what Keeper shows
-        # under the group's id is there.
-        replaced = old is not None and not old.seen and group.id in by_external
+        # One that never showed may be gone, as after an old copy of the state file was restored, or rejected in the
+        # queue; what Keeper shows under the group's id, or a person named, is there.
+        replaced = old is not None and not old.seen and (group.id in by_external or _named(by_name, group))
         if old is not None and not old.gone and not replaced:
             result.team_of[group.id] = old.keeper_id
             claimed.setdefault(normal(group.name), group.id)
@@ -82,7 +82,7 @@ def match_teams(result: Match, directory: Directory, snapshot: Snapshot, policy:
     for group in _unpaired(directory, policy, result):
         old = linked.get(group.id)
         # A team that is gone gives way to the one that a person made in its place, and named.
-        named = [t for t in by_name.get(group.name, []) if t.takeover] if old is not None and old.gone else []
+        named = old is not None and (old.gone or not old.seen) and _named(by_name, group)
         if old is not None and not named:
             result.team_of[group.id] = old.keeper_id
         elif former := [t for t in orphans.get(group.name, ()) if t.keeper_id not in result.team_of.values()]:
@@ -103,9 +103,17 @@ def match_teams(result: Match, directory: Directory, snapshot: Snapshot, policy:
             _match_by_name(result, group, namesakes, adopt or late, directory.gone_groups)
             if late and len(namesakes) == 1 and group.id in result.team_of and not namesakes[0].takeover:
                 result.named_teams.add(namesakes[0].keeper_id)
+            if old is not None and not old.gone and group.id in result.team_of:
+                result.teams.pop(old.keeper_id)
         claimed.setdefault(group.name, group.id)
     _forget_consents(result, directory)
     _keep_whom_they_hold(result, snapshot)
+
+
+def _named(by_name: Mapping[str, list[Team]], group: Group) -> bool:
+    """Whether a person named the one team of the group's name with `adopt --team`."""
+    found = by_name.get(group.name, [])
+    return len(found) == 1 and found[0].takeover
 
 
 def _forget_consents(result: Match, directory: Directory) -> None:

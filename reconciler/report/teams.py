@@ -139,7 +139,10 @@ def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
         lines += ["", *wrapped("To approve what waits: Keeper's Admin Console, or in Keeper Commander:", width)]
         lines.append("  team-approve")
     if any(not entry["certain"] for entry in found["waiting"]):
-        lines += wrapped("SCIM does not show approvals; keeper.inventory_command in the settings does.", width)
+        words = "SCIM does not show approvals; keeper.inventory_command in the settings does. A team that was rejected"
+        words += " in the queue is not asked for again: make it in the Admin Console, then reconciler resync, and"
+        lines += wrapped(words, width)
+        lines.append('  reconciler adopt --team "NAME"')
     return "\n".join(lines)
 
 

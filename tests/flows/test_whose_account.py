@@ -350,3 +350,28 @@ def test_who_was_given_up_deleted_and_invited_again_is_no_ghost_and_comes_back_b
     assert "1 Keeper user will be taken over" in world.run("adopt", "dora@example.com").stdout
     world.run("apply")
     assert world.keeper.account(new).external_id == dora
+
+
+def test_a_team_that_was_rejected_in_the_queue_gives_way_to_one_that_is_made_by_hand_and_adopted(world: World) -> None:
+    world.keeper.set_dialect(shows_queued_teams=False)
+    fill(world)
+    world.run("apply")
+    for one in world.keeper.accounts().values():
+        world.keeper.accept_invitation(one.id)
+    world.keeper.approve_all()
+    world.run("resync")
+    law = world.group("Law")
+    world.person("lena", law)
+    world.run("apply")
+    world.keeper.accept_invitation("lena@example.com")
+    assert 'reconciler adopt --team "NAME"' in world.run("teams").stdout
+    world.keeper.delete_team("Law")
+    world.run("resync", expect=None)
+    made = world.keeper.add_team("Law")
+    world.run("resync", expect=None)
+    assert "will be taken over" in world.run("adopt", "--team", "Law").stdout
+    world.run("resync", expect=None)
+    assert world.keeper.teams()[made].external_id == law
+    world.run("resync", "lena@example.com")
+    assert made in world.keeper.account("lena@example.com").teams
+    assert "nothing to do" in world.run("resync").stdout.lower()
