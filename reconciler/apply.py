@@ -361,8 +361,10 @@ class _Run:
         try:
             return await self._send(number, op, canary)
         except scim.KeeperError as error:
-            if isinstance(error, scim.Forbidden):
+            if isinstance(error, scim.Forbidden | scim.UnknownNode):
                 await self._forbidden(op, error)
+                if isinstance(error, scim.UnknownNode) and not self.all_forbidden:
+                    error = _not_at_this_address(error)
             self._refused(number, op, error)
         except _NotBorn as error:
             await self._not_born(number, op, error.made)
@@ -833,15 +835,15 @@ class _Run:
         account = self.journal.account(keeper_id)
         return account is not None and account.managed
 
-    async def _forbidden(self, op: Operation, error: scim.Forbidden) -> None:
-        """Find out whether Keeper forbids this subject only, or everything: then nothing more is sent."""
+    async def _forbidden(self, op: Operation, error: scim.Forbidden | scim.UnknownNode) -> None:
+        """Find out whether Keeper forbids or misses this subject only, or everything: then nothing more is sent."""
         async with self.probing:  # whoever is refused meanwhile waits for the answer
             if not self.probed:
                 self.probed = True
                 try:
                     await self.client.probe()
                 except scim.KeeperError as refusal:
-                    if isinstance(refusal, scim.Forbidden):
+                    if isinstance(refusal, scim.Forbidden | scim.UnknownNode):
                         self.all_forbidden = True
                         self.applied.stopped = self.applied.stopped or str(error)
         self.forbidden[op.kind] += 1
@@ -946,6 +948,17 @@ def _unanswered(op: Operation, reply: KeeperUser | None) -> bool:
     if op.kind is Kind.REACTIVATE_USER and (reply is None or reply.active is None):
         return True
     return bool(op.remove) and (reply is None or reply.teams is None)
+
+
+def _not_at_this_address(error: scim.UnknownNode) -> scim.Refused:
+    return scim.Refused(
+        error.subject,
+        error.done,
+        problem="Keeper knows nothing at the address that this was sent to, though it knows the node",
+        advice="Look for a firewall or proxy that refuses such requests; it is tried again.",
+        status=error.status,
+        detail=error.detail,
+    )
 
 
 def _still_linked(undo: Operation) -> scim.Refused:

@@ -195,3 +195,30 @@ def test_an_unlocking_that_is_refused_with_404_while_the_account_is_listed_is_to
     for _ in range(2):
         world.run("apply", expect=5)
     assert account(world, ids[1]).email in json.dumps(json.loads(world.run("status", "--json").stdout)["failing"])
+
+
+@pytest.mark.parametrize("code", [404, 410])
+def test_a_creation_that_is_answered_as_if_there_were_no_such_node_stops_nothing_else(world: World, code: int) -> None:
+    """A proxy may refuse one kind of request so: nobody else may wait for that, and nobody is told of a failed cycle."""
+    groups, ids = at_work(world)
+    world.person("joiner", groups[0])
+    world.jumpcloud.remove_member(groups[0], ids[1])
+    world.jumpcloud.update_user(ids[2], firstname="Changed")
+    world.jumpcloud.settle_graph()
+    refused = world.back.faults.add(status(code), method="POST", target="/Users")
+    done = world.run("apply", expect=5)
+    assert "though it knows the node" in " ".join(done.stdout.split())
+    assert not is_in(world, ids[1], "Engineering") and account(world, ids[2]).given_name == "Changed"
+    world.back.faults.remove(refused)
+    world.run("resync", "joiner@example.com")
+    assert world.differences() == []
+
+
+def test_no_node_at_all_stops_everything(world: World) -> None:
+    groups, ids = at_work(world)
+    world.person("joiner", groups[0])
+    world.jumpcloud.update_user(ids[2], firstname="Changed")
+    world.back.faults.add(status(404), method="POST", target="/Users")
+    world.back.faults.add(status(404), target="/ServiceProviderConfig")
+    done = world.run("apply", expect=None)
+    assert "Keeper knows no SCIM method at this address" in " ".join((done.stdout + done.stderr).split())
