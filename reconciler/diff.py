@@ -51,6 +51,7 @@ from reconciler.policy import Drift, Mode, OutOfScope, Policy, Reactivate, TeamO
 
 FIRST_PAUSE = timedelta(minutes=5)
 LONGEST_PAUSE = timedelta(hours=1)
+_ACCESS = frozenset({Kind.DEACTIVATE_USER, Kind.REACTIVATE_USER})
 _SPARED = {
     Kind.DEACTIVATE_USER: "not locked",
     Kind.REACTIVATE_USER: "not unlocked",
@@ -169,8 +170,9 @@ class _Diff(TeamRules):
         failure = self.before.failures.get(op.subject.key)
         if not self.pausing or failure is None or op.kind is Kind.DELETE_TEAM:
             return op
-        # A lock waits for nothing: what failed was perhaps something else, and the leaver can still log in.
-        until = self.now if op.kind is Kind.DEACTIVATE_USER else failure.last_at + pause_after(failure.count)
+        # Neither lock nor unlock waits: what failed was perhaps something else, and the leaver can still log in, or
+        # somebody who belongs can't.
+        until = self.now if op.kind in _ACCESS else failure.last_at + pause_after(failure.count)
         how = "reconciler resync " + op.subject.name if op.subject.type == "user" else "the next cycle after that"
         self.notice(
             NoticeKind.FAILING,

@@ -465,6 +465,15 @@ def test_a_leavers_lock_waits_for_no_pause_after_failures() -> None:
     assert [notice.kind for notice in plan.notices] == [NoticeKind.FAILING]
 
 
+def test_an_unlock_waits_for_no_pause_after_failures() -> None:
+    """Nobody in scope stays locked for an hour after the cause is gone."""
+    locked = account(user(1), active=False, locked_by_us=True)
+    held = snapshot([locked], failures={user(1).id: Failure(8, NOW - timedelta(minutes=1), "refused")})
+    plan = decide(directory([user(1, direct=True)]), held).plan
+    assert [(op.kind, op.sent) for op in plan.operations] == [(Kind.REACTIVATE_USER, True)]
+    assert [notice.kind for notice in plan.notices] == [NoticeKind.FAILING]
+
+
 def test_the_order_of_the_input_does_not_matter() -> None:
     users, groups = [user(n, 8 + n % 2) for n in range(1, 7)], [group(8), group(9)]
     plans = {decide(directory(list(order), groups), Snapshot(reviewed=True)).plan for order in (users, users[::-1])}
