@@ -199,7 +199,7 @@ def test_an_unlocking_that_is_refused_with_404_while_the_account_is_listed_is_to
 
 @pytest.mark.parametrize("code", [404, 410])
 def test_a_creation_that_is_answered_as_if_there_were_no_such_node_stops_nothing_else(world: World, code: int) -> None:
-    """A proxy may refuse one kind of request so: nobody else may wait for that, and nobody is told of a failed cycle."""
+    """A proxy may refuse one kind of request so: nobody else may wait for that, and no cycle counts as failed."""
     groups, ids = at_work(world)
     world.person("joiner", groups[0])
     world.jumpcloud.remove_member(groups[0], ids[1])
