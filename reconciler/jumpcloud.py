@@ -4,13 +4,16 @@ Sources: JumpCloud's API descriptions (V1 and V2) and its support pages; where n
 "assumed". The cost is a request per hundred rows: none per group, and none per user but for the point reads.
 """
 
+import asyncio
 import difflib
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from reconciler import addresses
 from reconciler import jumpcloud_quarantine as quarantine
+from reconciler.evidence_age import GLANCE
 from reconciler.http import Http
 from reconciler.jumpcloud_access import ServiceAccount, key_headers, login_headers
 from reconciler.jumpcloud_lists import PAGE, Lists, Page, Progress, Whole, envelope, whole
@@ -479,7 +482,7 @@ class JumpCloud:
         found |= listed.values
         lacking = wanted - found.keys()
         if lacking and witness:
-            again, _ = await _attempted(self._search(lacking, witness, None))
+            again = await _at_a_glance(self._search(lacking, witness, None))
             if again is None and not lacking.isdisjoint(scope.users):
                 relisted, _ = await _attempted(self._listed(lacking, None, None))
                 again = relisted.values if relisted else None
@@ -491,12 +494,12 @@ class JumpCloud:
     ) -> tuple[dict[str, _Known], str]:
         """Searches where the list can't be had; the problem lasts unless they find everybody, or somebody whom they
         found before bears witness that they lack nobody else."""
-        searched, _ = await _attempted(self._search(lacking, "", progress))
+        searched, _ = await _attempted(self._search(lacking, "", progress, patient=True))
         found = found | (searched or {})
         lacking = lacking - found.keys()
         if searched is None or not lacking:
             return found, problem if lacking else ""
-        again, _ = await _attempted(self._search(lacking, min(found), None)) if found else (None, "")
+        again, _ = await _attempted(self._search(lacking, min(found), None, patient=True)) if found else (None, "")
         return found | (again or {}), "" if again is not None else problem
 
     async def _page_of_users(self, skip: int) -> Page[UserRow]:
@@ -522,9 +525,10 @@ class JumpCloud:
         return found if await self._search(lacking, witness, None) == {} else None
 
     async def _search(
-        self, wanted: Collection[str], witness: str, progress: Progress | None
+        self, wanted: Collection[str], witness: str, progress: Progress | None, *, patient: bool = False
     ) -> dict[str, _Known] | None:
-        """Users by their ids, a hundred a request; None where the search does not do as it is asked.
+        """Users by their ids, a hundred a request; None where the search does not do as it is asked. Only a `patient`
+        one is repeated after a failure: mostly another way tells the same.
 
         That ids may be joined by "or" is described for other fields only; so an answer is believed only if it adds up,
         names nobody else and has the `witness`, a user of whom it is known that there is one (empty: without).
@@ -537,7 +541,7 @@ class JumpCloud:
         async def one(chunk: list[str]) -> None:
             if not self._search_works:
                 return
-            rows = await self._every_match(_by_ids(chunk), len(chunk))
+            rows = await self._every_match(_by_ids(chunk), len(chunk), patient=patient)
             seen = {row.id for row in rows or ()}
             if rows is None or not seen <= set(chunk) or (witness and witness not in seen):
                 self._search_works = False
@@ -656,16 +660,17 @@ class JumpCloud:
     async def _search_one(self, user_id: str) -> _Known | None:
         """The user by a search; None where it finds nobody, or does not do as it is asked for this user.
 
-        A search that fails is not repeated: it is asked beside other reads, and what those tell would grow old.
+        A search that fails is not repeated, nor waited for: it is asked beside other reads, and what those tell would
+        grow old.
         """
         if not self._search_works:
             return None
-        rows, _ = await _attempted(self._every_match(_by_ids([checked_id(user_id)]), 1, patient=False))
+        rows = await _at_a_glance(self._every_match(_by_ids([checked_id(user_id)]), 1, patient=False))
         return _known(rows[0]) if rows and [row.id for row in rows] == [user_id] else None
 
     async def _filter_one(self, user_id: str) -> _Known | None:
         """The user by a filter of the list, whose row has the id; None where that finds nobody."""
-        rows, _ = await _attempted(self._by_filter("_id", checked_id(user_id), patient=False))
+        rows = await _at_a_glance(self._by_filter("_id", checked_id(user_id), patient=False))
         return next((_known(row) for row in rows or () if row.id == user_id), None)
 
     async def _group(self, group_id: str) -> Group | None:
@@ -802,7 +807,7 @@ class JumpCloud:
     async def users(self, ids: Collection[str]) -> Mapping[str, User] | None:
         """Each of these users whom searches of a hundred ids find, bound to nothing; None where the search does not do
         as it is asked. A user who is missing may be there all the same."""
-        found = await self._search(frozenset(map(checked_id, ids)), "", None)
+        found = await self._search(frozenset(map(checked_id, ids)), "", None, patient=True)
         return None if found is None else {user_id: user for user_id, (user, _) in found.items()}
 
     async def record(self, user_id: str, /) -> User | None:
@@ -909,6 +914,14 @@ async def _attempted(work: Awaitable[T]) -> tuple[T | None, str]:
     except JumpCloudError as error:
         _unless_refused(error)
         return None, error.problem
+
+
+async def _at_a_glance(work: Awaitable[T]) -> T | None:
+    """Return the result of a read that the work can do without, None where it is not there soon."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(GLANCE):
+            return (await _attempted(work))[0]
+    return None
 
 
 def _by_ids(user_ids: Sequence[str]) -> Mapping[str, object]:

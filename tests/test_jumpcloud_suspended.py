@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from reconciler import jumpcloud
 from reconciler.jumpcloud import JumpCloud, JumpCloudError
 from reconciler.model import Status
-from reconciler.simulator.faults import Rewrite, status
+from reconciler.simulator.faults import Rewrite, hang, status
 from reconciler.simulator.jumpcloud import JumpCloud as Simulator
 from tests.test_jumpcloud import Edit, ask, requests, served, small
 
@@ -189,11 +190,15 @@ def test_a_search_that_is_refused_or_does_not_add_up_says_nothing_of_anybody(fau
         assert ask(server, lambda client: client.users(active[:3])) is None
 
 
-def test_a_search_that_fails_is_not_waited_for_where_a_record_is_missing() -> None:
+@pytest.mark.parametrize("fault", [status(503), hang()])
+def test_a_search_that_fails_is_not_waited_for_where_a_record_is_missing(
+    fault: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """That somebody is deleted is said by other reads, which would be too old for a lock by the end of the attempts."""
+    monkeypatch.setattr(jumpcloud, "GLANCE", 0.3)
     simulator, active, _ = with_suspended()
     simulator.delete_user(active[1])
     with served(simulator) as server:
-        server.faults.add(status(503), target="/api/search/")
+        server.faults.add(fault, target="/api/search/")
         assert ask(server, lambda client: client.user(active[1])) is None
         assert len(requests(server, "/api/search/")) == 1
