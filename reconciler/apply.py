@@ -18,6 +18,7 @@ from reconciler import keeper as scim
 from reconciler.addresses import alike_key
 from reconciler.canary import LOOK_AGAIN, Canaries, Disagreement, Unasked, denied, disagreement, suspicious
 from reconciler.confirm import Confirmation, Finding, put_off_words
+from reconciler.counting import agreeing, count
 from reconciler.evidence_age import GLANCE, Stamp, last_moment
 from reconciler.match import same
 from reconciler.model import (
@@ -761,10 +762,11 @@ class _Run:
                 )
             strangers = [m for m in shown.members or () if not self._is_ours(m)] if shown else []
             if strangers:
+                number = len(strangers)
                 raise scim.Refused(
                     op.subject.name,
                     "deleted",
-                    problem=f"{len(strangers)} people whom we do not manage are in the team",
+                    problem=f"{count(number, 'person')} whom we do not manage {agreeing(number, 'is')} in the team",
                     advice="Take them out in the Admin Console, or keep the team (teams.out_of_scope).",
                 )
             await self.client.delete_team(op.subject.keeper_id)
@@ -818,7 +820,7 @@ class _Run:
             return
         members = before.members if before is not None and shown.members is not None else None
         if lost := (members or frozenset()) - (shown.members or frozenset()):
-            raise Unasked(f"{op.kind.value} took {len(lost)} members out of the team {op.subject.name}")
+            raise Unasked(f"{op.kind.value} took {count(len(lost), 'member')} out of the team {op.subject.name}")
         if name and not same(DISPLAY_NAME, name, shown.attributes.get(DISPLAY_NAME, "")):
             have = shown.attributes.get(DISPLAY_NAME) or "nothing"
             self._notice(op, f"Keeper took the name {name}, but shows {have}")

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from reconciler.births import wanted_address
+from reconciler.counting import count
 from reconciler.match import same
 from reconciler.model import USER_NAME, Account, KeeperUser
 from reconciler.plan import Kind, Operation
@@ -159,7 +160,7 @@ def unasked(op: Operation, active: bool | None, address: str, teams: frozenset[s
         return f"{op.kind.value} changed the address of {name}"
     lost = teams - shown.teams if shown.teams is not None else frozenset()
     if lost and op.kind is not Kind.DEACTIVATE_USER:
-        return f"{op.kind.value} took {name} out of {len(lost)} other teams"
+        return f"{op.kind.value} took {name} out of {count(len(lost), 'other team')}"
     return ""
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
+from reconciler.counting import count
 from reconciler.keeper_errors import KeeperError
 from reconciler.plan import Notice, NoticeKind, Subject
 from reconciler.statefile_errors import StateError
@@ -181,7 +182,7 @@ def _corrected(counts: "dict[str, int]", to: datetime | None) -> list[Notice]:
         return []
     what = ", ".join(f"{_WORDS.get(table, table)} ({number})" for table, number in counts.items())
     words = (
-        f"{sum(counts.values())} stored times lay in the future, since a clock was wrong when they were recorded. They "
-        f"are set to {to:%Y-%m-%d %H:%M} UTC: {what}. What they count from begins there, nothing has to be done"
+        f"{count(sum(counts.values()), 'stored time')} lay in the future, since a clock was wrong at the time; now "
+        f"set to {to:%Y-%m-%d %H:%M} UTC: {what}. Periods that count from there begin then, nothing has to be done"
     )
     return [Notice(NoticeKind.CLOCK, _TIMES, words)]

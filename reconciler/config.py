@@ -23,6 +23,7 @@ from pydantic_core import ErrorDetails
 
 from reconciler import settings_fields as kinds
 from reconciler.addresses import alike_key
+from reconciler.counting import count
 from reconciler.policy import (
     AddressChange,
     Drift,
@@ -482,7 +483,7 @@ def _problems(path: Path, lines: Mapping[Key, int], errors: Sequence[ErrorDetail
     found.sort(key=lambda error: (_line(error["loc"], lines) or 0, _key_text(error["loc"])))
     told = [_as_problem(path, lines, error) for error in found[:_MAX_PROBLEMS]]
     if len(found) > _MAX_PROBLEMS:
-        told.append(Problem(path, None, "", f"{len(found) - _MAX_PROBLEMS} more problems", hint="mend these first"))
+        told.append(Problem(path, None, "", count(len(found) - _MAX_PROBLEMS, "more problem"), hint="mend these first"))
     return told
 
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from reconciler import addresses
 from reconciler.births import tying_address
+from reconciler.counting import agreeing
 from reconciler.evidence_age import Stamp, oldest, reading
 from reconciler.jumpcloud import JumpCloud, JumpCloudError, Paths, Person, PersonAmbiguous, bearable
 from reconciler.model import EXTERNAL_ID, Status, Team, User
@@ -462,7 +463,8 @@ async def preview(judged: Judged, confirmation: Confirmation) -> Judged:
     ]
     if left := len(concerned) - len(asked):
         words = (
-            f"a dry run confirms {MOST_IN_DRY_RUN} operations that take away or unlock; {left} more were not read again"
+            f"a dry run confirms {MOST_IN_DRY_RUN} operations that take away or unlock; {left} more "
+            f"{agreeing(left, 'was')} not read again"
         )
         notices.append(Notice(NoticeKind.UNCONFIRMED, Subject("command", "reconciler plan"), words))
     if not notices:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from reconciler.counting import count
 from reconciler.simulator.compare import differences
 from reconciler.simulator.jumpcloud import JumpCloud
 from reconciler.simulator.keeper import Keeper
@@ -60,7 +61,7 @@ class _Stage:
         for line in printed[:lines]:
             click.echo(f"     {line}")
         if len(printed) > lines:
-            click.echo(f"     … ({len(printed) - lines} more lines)")
+            click.echo(f"     … ({count(len(printed) - lines, 'more line')})")
         if done.returncode != expect:
             raise _Wrong(f"exit code {done.returncode} instead of {expect}\n{done.stderr[-3000:]}")
         return done.stdout

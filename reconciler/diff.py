@@ -11,6 +11,7 @@ from functools import cached_property
 
 from reconciler import addresses, births, fallback, team_births
 from reconciler.addresses import alike_key
+from reconciler.counting import agreeing
 from reconciler.diff_quarantine import HIDDEN_FOR, hidden_since, notice, relevant, remembered
 from reconciler.diff_teams import TeamRules, listed
 from reconciler.keeper_quarantine import may_be_locked
@@ -752,7 +753,7 @@ def _locked_before(account: Account) -> str:
 
 def _unbound(teams: Iterable[TeamRef]) -> str:
     names = [team.name for team in teams]
-    return f"{listed(names)} {'is' if len(names) == 1 else 'are'} no longer bound to the application"
+    return f"{listed(names)} {agreeing(len(names), 'is')} no longer bound to the application"
 
 
 def _state_words(user: User) -> str:

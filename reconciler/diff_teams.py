@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 from datetime import datetime
 
+from reconciler.counting import count
 from reconciler.keeper_errors import TeamNameTaken
 from reconciler.match import same
 from reconciler.match_teams import MAX_TEAM_NAME, impossible_name, wanted_team_attributes
@@ -295,7 +296,7 @@ class TeamRules:
             number = losing[team.keeper_id]
             until = f"{self.team_stays_until(team):%Y-%m-%d %H:%M} UTC"
             will = (
-                f"after {until} {number} {'person is' if number == 1 else 'people are'} taken out of the team"
+                f"after {until} {count(number, 'person', 'is')} taken out of the team"
                 if number
                 else f"nobody would be taken out of the team after {until}"
             )

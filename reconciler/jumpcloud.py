@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from reconciler import addresses
 from reconciler import jumpcloud_quarantine as quarantine
+from reconciler.counting import count
 from reconciler.evidence_age import GLANCE
 from reconciler.http import Http
 from reconciler.jumpcloud_access import ServiceAccount, key_headers, login_headers
@@ -237,7 +238,7 @@ class JumpCloud:
         found = (await whole(page, lambda row: row.id, "organisations")).values
         if len(found) != 1:
             raise UnexpectedReply(
-                f"JumpCloud names {len(found)} organisations for these credentials",
+                f"JumpCloud names {count(len(found), 'organisation')} for these credentials",
                 "Put the id of the one with the application into jumpcloud.organization.",
             )
         return next(iter(found))
@@ -463,7 +464,7 @@ class JumpCloud:
         first, problem = await _attempted(self._page_of_users(0))
         found = {row.id: _known(row) for row in first.rows if row.id in wanted} if first else {}
         if first and scope.users and not first.length:
-            problem = f"it is empty, and {len(scope.users)} users are in scope"
+            problem = f"it is empty, and {count(len(scope.users), 'user', 'is')} in scope"
         lacking = wanted - found.keys()
         if not lacking:
             return found, ""

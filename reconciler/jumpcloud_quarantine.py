@@ -5,6 +5,7 @@ Nothing is concluded from such a part, and it concerns its own subject only.
 
 from collections.abc import Collection, Iterable, Mapping
 
+from reconciler.counting import count
 from reconciler.jumpcloud_replies import Ways
 from reconciler.model import HIDDEN, Quarantined
 
@@ -52,7 +53,7 @@ def rows(odd: int, what: str) -> list[Quarantined]:
     """Rows of a list that can't be used."""
     if not odd:
         return []
-    words = f"{odd} {'row has' if odd == 1 else 'rows have'} no usable id, or another type than belongs there"
+    words = f"{count(odd, 'row', 'has')} no usable id, or another type than belongs there"
     return [Quarantined("list", what, "id", words)]
 
 

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from loguru import logger
 
 from reconciler import http, model
+from reconciler.counting import count
 from reconciler.keeper_errors import (
     AddressTaken,
     BadToken,
@@ -555,7 +556,7 @@ def _believable(kind: _Kind[_R], reading: Reading[_R], glimpsed: dict[str, _R]) 
         return replace(reading, found=sure), glimpsed | differing
     first = f"{odd[0].unreadable[0]} of the {kind.word} with the id {odd[0].id}" if odd else "an id"
     raise IncompleteRead(
-        *_list_of(kind), problem=f"{number} of {reading.rows} {kind.word}s cannot be read, among others {first}"
+        *_list_of(kind), problem=f"{number} of {count(reading.rows, kind.word)} cannot be read, among others {first}"
     )
 
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from reconciler import addresses
 from reconciler.addresses import alike_key
 from reconciler.births import due, ids_on, linked_to, own_id, refused_words
+from reconciler.counting import count
 from reconciler.keeper_quarantine import blocked_users
 from reconciler.match_teams import match_teams, wanted_team_attributes
 from reconciler.model import (
@@ -197,8 +198,8 @@ class _Users:
             return False
         if len(found) > 1:
             words = (
-                f"{len(found)} Keeper users carry this person's JumpCloud id; nothing was linked, created or given. "
-                "Delete the wrong one in Keeper's Admin Console, then run a resync"
+                f"{count(len(found), 'Keeper user')} carry this person's JumpCloud id; nothing was linked, created or "
+                "given. Delete the wrong one in Keeper's Admin Console, then run a resync"
             )
         else:
             todo = "If it is theirs", "; else delete that Keeper user in Keeper's Admin Console"
@@ -230,7 +231,7 @@ class _Users:
             self.result.conflicts[user.id] = words
         elif len(found) > 1:
             self.result.conflicts[user.id] = (
-                f"{len(found)} Keeper users have the address {user.email}; nothing was linked or created"
+                f"{count(len(found), 'Keeper user')} have the address {user.email}; nothing was linked or created"
             )
         elif found:
             self._adopt_by_address(user, found[0])

@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
+from reconciler.counting import count
 from reconciler.keeper_quarantine import blocked_groups
 from reconciler.model import (
     DISPLAY_NAME,
@@ -191,7 +192,9 @@ def _match_by_name(
     elif len(namesakes) == 1 and adopt:
         _link_team(result, group, namesakes[0], None)
     elif namesakes:
-        several = f"{len(namesakes)} Keeper teams have" if len(namesakes) > 1 else "a Keeper team that is not ours has"
+        several = "a Keeper team that is not ours has"
+        if len(namesakes) > 1:
+            several = count(len(namesakes), "Keeper team", "has")
         result.team_conflicts[group.id] = (
             f"{several} this name; nothing was queued and nobody added, since whatever is shared with that team would "
             'become theirs. Rename the team or the group, or take it over: reconciler adopt --team "NAME"'
@@ -211,8 +214,8 @@ def _succeed(result: Match, group: Group, former: list[Team], gone: Collection[s
         result.team_conflicts[group.id] = _held_for(group, *held[0])
     elif len(former) > 1:
         result.team_conflicts[group.id] = (
-            f"{len(former)} Keeper teams of groups that are gone have this name; nothing was queued and nobody added. "
-            "Delete all but one of them in Keeper's Admin Console"
+            f"{count(len(former), 'Keeper team')} of groups that are gone have this name; nothing was queued and "
+            "nobody added. Delete all but one of them in Keeper's Admin Console"
         )
     else:
         _link_team(result, group, former[0], None)

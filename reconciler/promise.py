@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from reconciler import addresses
 from reconciler.addresses import alike_key
+from reconciler.counting import count
 from reconciler.model import Account, Inventory, Snapshot, Standing
 from reconciler.pilot import left_outside
 from reconciler.plan import Kind, NoticeKind, Plan
@@ -27,6 +28,8 @@ NOT_HERE_PREFIX = NOT_HERE.partition(":")[0]
 """The beginning of these words in every version."""
 UNKNOWN_LOCK = "not known to be locked"
 """The words for somebody whose last lock had no clear answer: it may have taken effect, or may still."""
+ACTIVE_THEN = "active when last read"
+"""The words for somebody who was active when cycles did not fail yet."""
 UNVERIFIED = "not verifiable"
 """The mark of such a lock in the report of a run."""
 
@@ -81,8 +84,8 @@ def failing_words(lacks: Iterable[str]) -> str:
     teams = counts.pop(Lack.TEAM, 0)
     people = sum(counts.values())
     parts = [f"{counts[lack]} {words}" for lack, words in _LACK_WORDS.items() if counts[lack]]
-    who = [f"{people} {'person' if people == 1 else 'people'}"] if people else []
-    who += [f"{teams} team{'' if teams == 1 else 's'}"] if teams else []
+    who = [count(people, "person")] if people else []
+    who += [count(teams, "team")] if teams else []
     return " and ".join(who) + (f": {', '.join(parts)}" if parts else "")
 
 
@@ -128,7 +131,7 @@ def access_words(snapshot: Snapshot, account: Account, *, failing: bool) -> str:
     """Say how far it is known that a leaver who is in this node is active. `failing`: cycles fail now."""
     if (account.jumpcloud_id or account.keeper_id) in snapshot.own_locks:
         return UNKNOWN_LOCK
-    return "active when last read" if failing else "still active"
+    return ACTIVE_THEN if failing else "still active"
 
 
 def namesake(snapshot: Snapshot, account: Account) -> Account | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
+from reconciler.counting import count
 from reconciler.diff_quarantine import unread_words
 from reconciler.keeper_quarantine import may_be_locked
 from reconciler.model import DISPLAY_NAME, GROUP_NAMES, GROUPS, Snapshot, Team
@@ -461,7 +462,7 @@ class _Judge:
         if not planned or total <= allowed:
             return []
         hours = self.limits.window.total_seconds() / 3600
-        who = "1 person" if len(planned) == 1 else f"{len(planned)} people"
+        who = count(len(planned), "person")
         earlier = f", {len(used)} before in the last {hours:g} hours" if used else ""
         # Whoever is created or unlocked is not active yet.
         base = f" beside {self.people} active" if name in ("max_creations", "max_reactivations") else ""
@@ -493,7 +494,7 @@ class _Judge:
                         "max_team_loss",
                         allowed,
                         total,
-                        f"the team {names[key]} would lose {total} of {size} members; allowed are {allowed} "
+                        f"the team {names[key]} would lose {total} of {count(size, 'member')}; allowed are {allowed} "
                         f"({self.limits.max_team_loss})",
                     )
                 )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from reconciler.addresses import alike_key
+from reconciler.counting import count
 from reconciler.model import (
     DISPLAY_NAME,
     EXTERNAL_ID,
@@ -143,7 +144,7 @@ def words(found: Waiting) -> str:
 
 
 def _members(number: int) -> str:
-    return f"{number} member{'' if number == 1 else 's'}"
+    return count(number, "member")
 
 
 def told_by_inventory(snapshot: Snapshot, jumpcloud_id: str, name: str, asked_at: datetime) -> Team | bool | None:

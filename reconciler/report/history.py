@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+from reconciler.counting import count
 from reconciler.history import Found
 from reconciler.report.journal import entry_document, entry_text
 from reconciler.report.terminal import stamp, wrapped
@@ -31,5 +32,5 @@ def render(found: dict[str, Any], *, width: int) -> str:
         )
     lines = [line for entry in found["operations"] for line in wrapped(entry_text(entry, name=True), width)]
     if found["more"]:
-        lines += wrapped(f"… and {found['more']} older ones (narrow the search, or --json).", width)
+        lines += wrapped(f"… and {count(found['more'], 'older one')} (narrow the search, or --json).", width)
     return "\n".join(lines)

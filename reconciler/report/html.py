@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
+from reconciler.counting import count
 from reconciler.plan import DRIFT_NOTICES, Cause, Held, Kind, LimitUse, Operation, Plan, Rule, TeamRef
 from reconciler.report import words
 from reconciler.report.terminal import clean
@@ -198,7 +199,7 @@ def _whom_row(words_of: str, mine: Sequence[Operation], anchor: str, rules: str)
     noun = "person" if mine[0].subject.type == "user" else "team"
     names = [_show(op.subject.name) for op in mine]
     why = f" ({rules})" if rules else ""
-    return f"{words.count(len(mine), noun)} {words_of}{why}", anchor, names[:MOST_NAMES], len(names[MOST_NAMES:])
+    return f"{count(len(mine), noun)} {words_of}{why}", anchor, names[:MOST_NAMES], len(names[MOST_NAMES:])
 
 
 def _rules(operations: Sequence[Operation]) -> str:
@@ -280,7 +281,7 @@ def _environment() -> "Environment":
     }
     environment.filters["show"] = _show
     environment.filters["utc"] = lambda at: f"{at:%Y-%m-%d %H:%M} UTC"
-    environment.filters["count"] = words.count
+    environment.filters["count"] = count
     environment.filters["quoted"] = _quoted
     environment.filters["age"] = words.age
     return environment

@@ -7,6 +7,7 @@ names are escaped.
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from reconciler.counting import count
 from reconciler.plan import Operation, Plan
 from reconciler.report import words
 from reconciler.report.terminal import clean
@@ -117,7 +118,7 @@ def _details(op: Operation) -> str:
     for sign, teams in (("+", op.add), ("−", op.remove)):  # noqa: RUF001
         parts += [f"{sign} {_name(team.name)}" for team in teams[:MOST_NAMES]]
         if len(teams) > MOST_NAMES:
-            parts.append(f"{sign} {len(teams) - MOST_NAMES} more teams")
+            parts.append(f"{sign} {count(len(teams) - MOST_NAMES, 'more team')}")
     return "<br>".join(parts)
 
 

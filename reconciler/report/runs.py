@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 
 from reconciler import clocks, exits
+from reconciler.counting import count
 from reconciler.cycle import Outcome
 from reconciler.plan import Cause
 from reconciler.reading import NobodyThere, Stopped
@@ -128,7 +129,7 @@ def _finished(
         return again
     facts = _facts(run)
     if outcome.not_due:
-        facts.append(("Dropped", f"{len(outcome.not_due)} changes of the saved plan are no longer due"))
+        facts.append(("Dropped", words.not_due(len(outcome.not_due))))
     page = html.render(plan, tenant=settings.tenant, ran=html.Ran(facts, results, outcome.stopped))
     document = {
         "result": outcome.result,
@@ -311,14 +312,12 @@ def _waiting(settings: "Settings", store: "Store", at: datetime) -> list[_Wait]:
     held = store.held_now()
     if held is not None:
         run, since = held
-        found.append(_Wait(f"{words.count(run.held, 'held operation')}, for a person", "", since, at - since))
+        found.append(_Wait(f"{count(run.held, 'held operation')}, for a person", "", since, at - since))
     for wait in teams.waiting(store.snapshot(), settings.policy().teams):
         if wait["listed"]:
             continue
         asked = datetime.fromisoformat(wait["since"]) if wait["since"] else at
-        what = " and ".join(
-            ["the team"] * wait["queued"] + [words.count(wait["members"], "member")] * bool(wait["members"])
-        )
+        what = " and ".join(["the team"] * wait["queued"] + [count(wait["members"], "member")] * bool(wait["members"]))
         how = "for approval in Keeper" if wait["certain"] else "asked for, approval not visible"
         found.append(_Wait(f"{what}, {how}", clean(wait["team"], 300), asked, at - asked))
     return sorted(found, key=lambda wait: wait.since)

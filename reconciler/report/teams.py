@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from reconciler import waiting as approvals
+from reconciler.counting import agreeing, count
 from reconciler.model import Account, Membership, Snapshot, Team
 from reconciler.policy import TeamPolicy
 from reconciler.report.terminal import names, spoken, stamp, styled, wrapped
@@ -127,7 +128,9 @@ def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
     others = [team for team in found["teams"] if not team["managed"]]
     if not found["teams"]:
         return "No team is known yet. What a first run would queue: reconciler plan"
-    head = f"{len(ours)} teams that follow JumpCloud groups, as of {spoken(found['keeper_read_at'])}"
+    number = len(ours)
+    follow = f"{count(number, 'team')} that {agreeing(number, 'follows')} a JumpCloud group"
+    head = f"{follow}, as of {spoken(found['keeper_read_at'])}"
     lines = wrapped(f"{head}; {in_words(found['waiting'], found['inventory_read_at'])}.", width)
     for team in ours:
         lines += ["", *(styled(line, colour, bold=True) for line in wrapped(names([team["name"]]), width))]

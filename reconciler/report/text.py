@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from reconciler.counting import count
 from reconciler.plan import Change, Kind, Notice, Operation, Plan, TeamRef
 from reconciler.promise import UNVERIFIED, not_here
 from reconciler.report import words
@@ -125,7 +126,7 @@ def _change(kind: Kind, change: Change) -> str:
 
 
 def _signed(sign: str, teams: Sequence[TeamRef]) -> list[str]:
-    more = [f"{sign}{len(teams) - MOST_NAMES} more teams"] if len(teams) > MOST_NAMES else []
+    more = [f"{sign}{count(len(teams) - MOST_NAMES, 'more team')}"] if len(teams) > MOST_NAMES else []
     return [f"{sign}{clean(team.name, 60)}" for team in teams[:MOST_NAMES]] + more
 
 

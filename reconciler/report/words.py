@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 
+from reconciler.counting import agreeing, count
 from reconciler.diff_quarantine import unread_words
 from reconciler.model import DISPLAY_NAME, EXTERNAL_ID, FAMILY_NAME, GIVEN_NAME, GROUP_NAMES, GROUPS, USER_NAME, USERS
 from reconciler.plan import Cause, Change, Held, Kind, Notice, NoticeKind, Operation, Plan, Rule, Subject
@@ -217,15 +218,14 @@ def _leaving(plan: Plan) -> str:
     people, teams = grace.count("user"), grace.count("team")
     said = []
     if people:
-        have, are = ("has", "is") if people == 1 else ("have", "are")
         said.append(
-            f"{count(people, 'person')} {have} left the scope and {are} locked when their grace ends (policy.grace)."
+            f"{count(people, 'person', 'has')} left the scope and {agreeing(people, 'is')} locked when their grace "
+            "ends (policy.grace)."
         )
     if teams:
-        groups, loses = ("The group of 1 team", "loses") if teams == 1 else (f"The groups of {teams} teams", "lose")
         said.append(
-            f"{groups} left the scope; the team{'' if teams == 1 else 's'} {loses} the members who are in scope then, "
-            "when grace ends (policy.grace)."
+            f"{count(teams, 'team')} whose group left the scope {agreeing(teams, 'loses')} the members who are in "
+            "scope then, when grace ends (policy.grace)."
         )
     return " ".join(said)
 
@@ -280,12 +280,13 @@ def in_line(plan: Plan) -> str:
     scope = in_scope(plan)
     others = {(n.subject.type, n.subject.key, n.subject.name) for n in plan.notices if n.kind in _NOT_IN_LINE}
     if not others:
-        return f"{scope} are in line"
+        alone = scope == "1 person in scope" or scope == "1 team in scope"
+        return f"{scope} {'is' if alone else 'are'} in line" if scope else "nothing that could be read is due"
     types = [kind for kind, _, _ in others]
     parts = [count(types.count(kind), noun) for kind, noun in (("user", "person"), ("team", "team")) if kind in types]
     rest = len(types) - types.count("user") - types.count("team")
     parts += [count(rest, "finding")] if rest else []
-    return f"{f'{scope}; ' if scope else ''}{' and '.join(parts)} {'is' if len(types) == 1 else 'are'} not in line"
+    return f"{f'{scope}; ' if scope else ''}{' and '.join(parts)} {agreeing(len(types), 'is')} not in line"
 
 
 def _verdict(plan: Plan, *, past: bool) -> Verdict:
@@ -295,13 +296,13 @@ def _verdict(plan: Plan, *, past: bool) -> Verdict:
     scope = in_scope(plan)
     scope = sentence(scope) if scope else ""
     if not plan.operations:
-        adopted = f"{len(plan.adopts)} are adopted as they are. " if plan.adopts else ""
+        adopted = f"{len(plan.adopts)} {agreeing(len(plan.adopts), 'is')} adopted as found. " if plan.adopts else ""
         notices = f"To know: {count(len(plan.notices), 'notice')} below." if plan.notices else ""
         return Verdict(Tone.QUIET, f"Nothing to do: {in_line(plan)}.", f"{adopted}{notices}")
     held = len(plan.held_indices)
     others = len(plan.operations) - len(going) - held
-    waits = [f"{held} wait{'s' if held == 1 else ''} for a person"] if held else []
-    waits += [f"{others} more {'is' if others == 1 else 'are'} not sent this time"] if others else []
+    waits = [f"{held} {agreeing(held, 'waits')} for a person"] if held else []
+    waits += [f"{others} more {agreeing(others, 'is')} not sent this time"] if others else []
     if plan.held and not going:
         first = reasons(plan)[0]
         return Verdict(Tone.HELD, f"{'PAUSED' if first.limit == 'paused' else 'HELD'}: {nothing}.", why(first))
@@ -344,7 +345,8 @@ def _run_verdict(plan: Plan, states: Collection[str]) -> Verdict:
     if not plan.held:
         return replace(result, rest=sent)
     tone = Tone.FAILED if result.tone is Tone.FAILED else Tone.PART
-    waits = f"{sent} {len(plan.held_indices)} more wait for a person. {why(reasons(plan)[0])}"
+    held = len(plan.held_indices)
+    waits = f"{sent} {held} more {agreeing(held, 'waits')} for a person. {why(reasons(plan)[0])}"
     return Verdict(tone, f"{result.head} HELD in part.", waits)
 
 
@@ -393,11 +395,6 @@ def told(notices: Iterable[Notice]) -> list[Told]:
     return [Told(message, subjects) for message, subjects in found.items()]
 
 
-def count(number: int, noun: str) -> str:
-    """A number with its noun."""
-    return f"{number} {noun if number == 1 else {'person': 'people'}.get(noun, noun + 's')}"
-
-
 def age(lasting: timedelta) -> str:
     """How long something lasts, in its two largest units."""
     minutes = max(0, int(lasting.total_seconds())) // 60
@@ -410,6 +407,11 @@ def age(lasting: timedelta) -> str:
 def sentence(text: str) -> str:
     """The text as a sentence."""
     return f"{text[:1].upper()}{text[1:]}."
+
+
+def not_due(number: int) -> str:
+    """Say how many operations of a saved plan were dropped."""
+    return f"{count(number, 'change')} of the saved plan {agreeing(number, 'is')} no longer due"
 
 
 def reasons(plan: Plan) -> list[Held]:

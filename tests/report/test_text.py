@@ -91,7 +91,7 @@ def test_a_list_that_could_not_be_read_is_named_first_and_is_no_number(unread: t
 
 def test_nothing_to_do_still_points_at_notices_and_adoptions() -> None:
     made = plan(adopts=(person("a"),), notices=(Notice(NoticeKind.CONFLICT, person("b"), "why"),))
-    assert verdict(made).endswith("1 are adopted as they are. To know: 1 notice below.")
+    assert verdict(made).endswith("1 is adopted as found. To know: 1 notice below.")
 
 
 def test_the_amounts_with_what_hurts_first() -> None:
