@@ -77,8 +77,8 @@ _HEADS = {
 }
 
 _ADVICE = {
-    AlertKind.LEAVER_ACTIVE: "At once, for one person: reconciler resync EMAIL. All of them: reconciler status",
-    AlertKind.FAILING: "Nobody is changed meanwhile; it is tried again. More: reconciler status, and the log",
+    AlertKind.LEAVER_ACTIVE: "Why, and what to do: reconciler leavers. At once, if active: reconciler resync EMAIL",
+    AlertKind.FAILING: "It is tried again. What was sent meanwhile: reconciler history. More: reconciler status",
     AlertKind.STUCK: "It is tried again with growing pauses; at once: reconciler resync EMAIL",
     AlertKind.PROTECTED: "If they really left, lock them in the Admin Console or take them out of policy.protect",
     AlertKind.LOCKED: "What is in the way: reconciler explain EMAIL. At once, for one person, unless the pilot "

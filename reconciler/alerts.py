@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from reconciler.counting import count
 from reconciler.model import USER_NAME, Account, Snapshot, typed
 from reconciler.pilot import KEPT_LOCKED, kept_locked, left_outside
 from reconciler.plan import Kind, Notice, NoticeKind, Operation, Plan, Rule
@@ -350,7 +351,9 @@ def _cause(now: Situation, account: Account, number: int, op: Operation | None) 
 def _failing(now: Situation) -> Iterator[Fact]:
     failing = now.failing
     if failing is not None and failing.count >= FAILURES:
-        text = f"{failing.count} in a row since {_time(failing.since)}, the last: {failing.words}"
+        text = f"{failing.count} in a row since {_time(failing.since)}, the last: {failing.words.rstrip('.')}"
+        if now.plan is not None:
+            text += ". Cycles go on, as far as they can without what was not read"
         overdue = [a for a in _ours(now) if a.active and a.left_at and now.at >= a.left_at + _grace(now, a)]
         if overdue:
             text += f". They left, and are not known to be locked: {_named([account.email for account in overdue])}"
@@ -446,7 +449,7 @@ def _waiting(now: Situation) -> Iterator[Fact]:
                 unseen.setdefault(f"{member.since:%Y-%m-%d}", []).append(member)
         for day, members in sorted(unseen.items()):
             since = min(member.since for member in members if member.since)
-            name, text = team.name, f"{len(members)} memberships asked for on {day}, approval not visible"
+            name, text = team.name, f"{count(len(members), 'membership')} asked for on {day}, approval not visible"
             if len(members) == 1:
                 name, text = members[0].email, f"membership in {team.name} asked for on {day}, approval not visible"
             else:
@@ -462,7 +465,7 @@ def _waiting(now: Situation) -> Iterator[Fact]:
 def _of_plan(now: Situation, plan: Plan) -> Iterator[Fact]:
     for held in plan.held if now.decides else ():
         way = _WAYS.get(held.limit, f"reconciler release {plan.id}")
-        text = f"{held.reason}. {len(held.operations)} operations wait; if it is right: {way}"
+        text = f"{held.reason}. {count(len(held.operations), 'operation', 'waits')}; if it is right: {way}"
         yield Fact(AlertKind.HELD, held.limit, held.limit, text, now.at)
     for notice in plan.notices:
         if notice.kind is NoticeKind.WILL_BE_HELD:

@@ -281,6 +281,8 @@ async def run(
                 store.save(learnt, read.before, read.mark)
                 if not order.partial and read.snapshot.inventory != read.before.inventory:
                     store.keep_inventory(read.snapshot.inventory)
+                if not (order.partial or judged.plan.scope.unread):
+                    store.note_whole_read(time.now)
                 _note_unknown(store, read, time.now)
                 _found_again(store, read.before, read.snapshot)
                 if read.kind == "resync" and not order.partial:

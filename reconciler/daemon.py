@@ -24,6 +24,7 @@ from reconciler import cycle, exits, log, orders, promise, systemd, wiring
 from reconciler.after import After
 from reconciler.clocks import corrected
 from reconciler.config import Settings, SettingsError, load
+from reconciler.counting import count
 from reconciler.diff_quarantine import unread_words
 from reconciler.health import INTERVALS, Told, serving, silent
 from reconciler.http import HttpError
@@ -562,11 +563,11 @@ def _work(outcome: cycle.Outcome) -> str:
     parts += [f"NOT READ: {unread_words(plan.scope.unread)}"] if plan.scope.unread else []
     parts += [f"{number} {state.replace('_', ' ')}" for state, number in sorted(states.items())]
     if plan.held:
-        parts.append(
-            f"{len(plan.held_indices)} held ({plan.held[0].reason}); to let them through: reconciler release {plan.id}"
-        )
+        paused = all(held.limit == "paused" for held in plan.held)
+        way = "to go on: reconciler resume" if paused else f"to let them through: reconciler release {plan.id}"
+        parts.append(f"{len(plan.held_indices)} held ({plan.held[0].reason}); {way}")
     if outcome.result == "observed":
-        parts.append(f"observed: {len(plan.operations)} operations would be due")
+        parts.append(f"observed: {count(len(plan.operations), 'operation')} would be due")
     return ", ".join(parts) or outcome.result
 
 

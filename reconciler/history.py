@@ -20,8 +20,8 @@ _BY_REQUEST = ("release:", "allow:")
 class Wanted:
     """What to find; what is empty does not count.
 
-    `person` is an address, also a former one; `team` a name, of the team itself or of one that somebody joined or left.
-    `by` is who decided about the operation, or began its run.
+    `person` is an address, also a former one; `ids` are more ids that are known to be theirs. `team` is a name, of the
+    team itself or of one that somebody joined or left. `by` is who decided about the operation, or began its run.
     """
 
     person: str = ""
@@ -30,6 +30,7 @@ class Wanted:
     result: State | None = None
     by: str = ""
     since: datetime | None = None
+    ids: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def _conditions(connection: sqlite3.Connection, wanted: Wanted) -> Iterator[tupl
             SELECT jumpcloud_id, keeper_id FROM operations WHERE subject_type = 'user' AND same(subject_name, ?1)
             UNION SELECT jumpcloud_id, keeper_id FROM users WHERE same(json_extract(shown, '$.userName'), ?1)
         """
-        ids = _ids(connection, sql, wanted.person)
+        ids = _ids(connection, sql, wanted.person, wanted.ids)
         among = "(SELECT value FROM json_each(?))"
         yield f"subject_type = 'user' AND (jumpcloud_id IN {among} OR keeper_id IN {among})", (ids, ids)
     if wanted.team:
@@ -118,9 +119,9 @@ def _conditions(connection: sqlite3.Connection, wanted: Wanted) -> Iterator[tupl
         yield f"{LAST_CHANGE} >= ?", (time_text(wanted.since),)
 
 
-def _ids(connection: sqlite3.Connection, sql: str, name: str) -> str:
+def _ids(connection: sqlite3.Connection, sql: str, name: str, more: Collection[str] = ()) -> str:
     """The ids of a subject, as a JSON list: what it was called may change, and two may have had the name."""
-    return json.dumps(sorted({found for row in connection.execute(sql, (name,)) for found in row if found}))
+    return json.dumps(sorted({found for row in connection.execute(sql, (name,)) for found in row if found}.union(more)))
 
 
 def _request_id(decision: str) -> int:

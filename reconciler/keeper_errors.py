@@ -160,7 +160,7 @@ class Unanswered(KeeperError):
     """A change was sent and not answered, or answered by a 5xx: it may have taken effect."""
 
     name = "unanswered"
-    advice = "There is nothing to do: Keeper is asked what became of it before anything is sent again."
+    advice = "There is nothing to do: Keeper is asked what became of it. Nothing but a lock is sent again before."
 
 
 class UnexpectedReply(KeeperError):

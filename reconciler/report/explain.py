@@ -5,14 +5,15 @@ from datetime import datetime
 from typing import Any
 
 from reconciler.config import Settings
+from reconciler.counting import count
 from reconciler.cycle import Look
 from reconciler.history import Wanted
-from reconciler.model import Account
+from reconciler.model import Account, typed
 from reconciler.plan import Kind, Plan, Upcoming
 from reconciler.report.journal import entry_document, entry_text
 from reconciler.report.teams import NOT_PLAIN, state_of
 from reconciler.report.terminal import clean, names, spoken, stamp, styled, wrapped
-from reconciler.report.verdict import access, group_names, held_of, holds, scope, verdict
+from reconciler.report.verdict import access, group_names, held_of, holds, own, scope, verdict
 from reconciler.store import Store
 from reconciler.waiting import waiting
 
@@ -24,7 +25,11 @@ def document(store: Store, settings: Settings, look: Look, email: str, now: date
     """All about one person as one JSON document."""
     held = held_of(store, look)
     found = verdict(store, settings, look, email, held)
-    past = store.history(Wanted(person=email), MOST)
+    account = own(look)
+    # Under a new address of theirs nothing was done yet.
+    ids = {look.user.id} if look.user else set()
+    ids |= {account.keeper_id} if account else set()
+    past = store.history(Wanted(email, ids=frozenset(ids)), MOST)
     waits = waiting(look.snapshot, settings.policy().teams)
     queued = {(one.team.keeper_id, member.email) for one in waits for member in one.members if member.certain}
     return {
@@ -43,6 +48,7 @@ def document(store: Store, settings: Settings, look: Look, email: str, now: date
         "next": _next(look.plan, look.upcoming, held) if look.plan else None,
         "history": {
             "total": past.total,
+            "address": account.email if account and account.email else email,
             "more": past.total - len(past.entries),
             "operations": [entry_document(entry) for entry in past.entries],
         },
@@ -218,4 +224,4 @@ def _history_text(found: dict[str, Any]) -> Iterator[str]:
         whose = f"; this was another JumpCloud user, {clean(owner, 60)}" if mine and owner and owner != mine else ""
         yield f"{entry_text(op, name=False)}{whose}"
     if past["more"]:
-        yield f"… and {past['more']} older ones: reconciler history {clean(found['email'], 80)}"
+        yield f"… and {count(past['more'], 'older one')}: reconciler history {typed(found['history']['address'])}"

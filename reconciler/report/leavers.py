@@ -15,6 +15,7 @@ from typing import Any
 
 from reconciler import promise, standing
 from reconciler.addresses import alike_key
+from reconciler.counting import count, times
 from reconciler.history import Entry, Wanted
 from reconciler.model import Account, Snapshot, typed
 from reconciler.pilot import left_outside
@@ -304,7 +305,7 @@ def _why_not_yet(account: Account, key: str, snapshot: Snapshot, policy: Policy,
     if account.protected_as:
         return "protected (policy.protect)"
     if failure:
-        return f"failed {failure.count} times, tried again with the next cycle: {failure.error}"
+        return f"failed {times(failure.count)}, tried again with the next cycle: {failure.error}"
     if key in snapshot.own_locks:
         return "the last lock had no clear answer from Keeper, which is asked again"
     if left_outside(policy, account):
@@ -342,7 +343,8 @@ def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
     """The document for a person."""
     longest = found["longest_minutes"]
     took = f", the slowest {_span(longest)} after they were first seen out of scope" if longest is not None else ""
-    lost = f"{found['done']} {'person' if found['done'] == 1 else 'people'} lost access{took}"
+    people = {one["jumpcloud_id"] or one["keeper_id"] for one in found["leavers"] if one["confirmed_at"]}
+    lost = f"{count(len(people), 'person')} lost access{took}"
     unsure = f"; {found['not_verifiable']} not verifiable" if found["not_verifiable"] else ""
     # Before the first plan is reviewed nobody is known whom a lock is due for: none is no finding.
     not_yet = f"; {found['not_yet']} not yet" if found["not_yet"] or found["first_plan_reviewed"] else ""
@@ -352,7 +354,7 @@ def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
     lines += wrapped(_as_of(found["jumpcloud_read_at"], found["keeper_read_at"]), width)
     if not found["first_plan_reviewed"]:
         waits = found["held"]
-        names = f" It would lock {waits} {'person' if waits == 1 else 'people'}." if waits else ""
+        names = f" It would lock {count(waits, 'person')}." if waits else ""
         words = "The first plan for this Keeper node is not reviewed yet, so who else left is not known here."
         lines += [*wrapped(f"{words}{names} To see it:", width), "  reconciler plan"]
     said: set[str] = set()
@@ -393,16 +395,17 @@ def _words(entry: dict[str, Any]) -> Iterator[str]:
     why = f" ({clean(entry['reason'])})" if entry["reason"] else ""
     access = f": {entry['access']}" if entry["access"] else ""
     yield f"{clean(entry['email'], 80)}: {_STATES[entry['state']]}{access}{why}"
-    first = spoken(entry["first_seen_at"]) if entry["first_seen_at"] else "at a time that was not recorded"
-    times = [f"first seen out of scope {first}"]
+    facts = ["the lock before had been undone in Keeper, nobody knows when"]
+    if entry["first_seen_at"]:
+        facts = [f"first seen out of scope {spoken(entry['first_seen_at'])}"]
     if entry["left_before"]:
-        times = ["had left before the first plan, or before they were adopted"]
-    times += [f"sent {spoken(entry['sent_at'])}"] if entry["sent_at"] else []
-    times += [f"confirmed {spoken(entry['confirmed_at'])}"] if entry["confirmed_at"] else []
-    times += [f"{_span(entry['minutes_to_confirm'])} in all"] if entry["minutes_to_confirm"] is not None else []
-    times += [f"{entry['attempts']} attempts"] if entry["attempts"] > 1 else []
-    times += [f"let through by {clean(entry['decided_by'], 40)}"] if entry["decided_by"] else []
-    yield ", ".join(times)
+        facts = ["had left before the first plan, or before they were adopted"]
+    facts += [f"sent {spoken(entry['sent_at'])}"] if entry["sent_at"] else []
+    facts += [f"confirmed {spoken(entry['confirmed_at'])}"] if entry["confirmed_at"] else []
+    facts += [f"{_span(entry['minutes_to_confirm'])} in all"] if entry["minutes_to_confirm"] is not None else []
+    facts += [f"{entry['attempts']} attempts"] if entry["attempts"] > 1 else []
+    facts += [f"let through by {clean(entry['decided_by'], 40)}"] if entry["decided_by"] else []
+    yield ", ".join(facts)
     if entry["because"]:
         yield clean(entry["because"], 400)
     if entry["left_to_do"]:
@@ -412,7 +415,8 @@ def _words(entry: dict[str, Any]) -> Iterator[str]:
 def _span(minutes: float) -> str:
     if minutes < 1:
         return "less than a minute"
-    return f"{minutes:g} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
+    shown = int(minutes) if minutes == int(minutes) else minutes
+    return count(shown, "minute") if minutes < 120 else f"{minutes / 60:.1f} hours"
 
 
 def to_csv(found: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ import json
 import os
 import pwd
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,16 @@ from typing import Any
 from reconciler import promise, standing, timekeeping
 from reconciler.config import Settings
 from reconciler.consent import allowance
+from reconciler.counting import agreeing, count
 from reconciler.diff import pause_after
 from reconciler.model import Snapshot, typed
 from reconciler.pilot import kept_locked, left_outside
+from reconciler.promise import ACTIVE_THEN
 from reconciler.report import teams
 from reconciler.report.leavers import UNREAD
 from reconciler.report.terminal import clean, names, spoken, stamp, styled, wrapped
-from reconciler.report.words import RESULTS, count
-from reconciler.rows import PARTIAL, Request, time_of
+from reconciler.report.words import RESULTS
+from reconciler.rows import PARTIAL, Request, Run, time_of
 from reconciler.store import Store
 
 RUNS = 5
@@ -105,6 +107,14 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
         "decisions": [_decision(store, request) for request in store.open_requests(now)],
         "orders": [_decision(store, request) for request in store.orders()],
         "failing": _failing(store, snapshot, lacks),
+        "cycles_failing": {
+            "times": stands.failing.count,
+            "since": stamp(stands.failing.since),
+            "error": stands.failing.words,
+            "resyncs_only": stands.failing.resync and not _failed_last(runs, in_use),
+        }
+        if stands.failing
+        else None,
         "failing_now": promise.failing_words(lacks.values()),
         "last_good_cycle_at": stamp(stands.last_good),
         "receivers_failing": [
@@ -132,6 +142,12 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
         ],
         "asked_at": stamp(now),
     }
+
+
+def _failed_last(runs: Sequence[Run], in_use: bool) -> bool:
+    """Whether the newest run over everybody that has ended, as far as it is among these, is one that failed."""
+    ended = (run for run in runs if run.kind not in PARTIAL and (run.result or not (in_use and run is runs[0])))
+    return next((run.result in ("", "failed", "stopped") for run in ended), True)
 
 
 def _held(store: Store) -> dict[str, Any] | None:
@@ -230,11 +246,14 @@ def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
         lines.append(f"  reconciler explain {typed(shut[0])}")
     if users["oldest_leaver"]:
         who = users["oldest_leaver"]
-        words = f"{clean(who['email'], 80)} left the scope on {spoken(who['left_at'])} and is {who['access']}"
+        access = who["access"]
+        access = f"{'was' if access == ACTIVE_THEN else 'is'} {access}"
+        words = f"{clean(who['email'], 80)} left the scope on {spoken(who['left_at'])} and {access}"
         lines += [*wrapped(f"The oldest leaver: {words}. Why:", width), "  reconciler leavers"]
     if users["not_verifiable"]:
-        words = f"{count(users['not_verifiable'], 'person')} left and are not in this node: whether access ended is not"
-        lines += [*wrapped(f"{words} verifiable. Who:", width), "  reconciler leavers"]
+        number = users["not_verifiable"]
+        words = f"{count(number, 'person')} left and {agreeing(number, 'is')} not in this node: whether access ended is"
+        lines += [*wrapped(f"{words} not verifiable. Who:", width), "  reconciler leavers"]
     approvals = teams.in_words(groups["waiting"], groups["inventory_read_at"])
     lines += wrapped(f"Teams: {groups['managed']} managed; {approvals}.", width)
     lines += _limited([_waiting(entry) for entry in groups["waiting"] if not entry["listed"]], width)
@@ -268,11 +287,14 @@ def _headline(found: dict[str, Any], width: int, colour: bool) -> list[str]:
     if found["failing_now"]:
         words = f"FAILING for {found['failing_now']}. Who and why is below."
         lines += [styled(line, colour, bold=True, fg="red") for line in wrapped(words, width)]
+    if found["cycles_failing"]:
+        words = _cycles_failing(found["cycles_failing"])
+        lines += [styled(line, colour, bold=True, fg="red") for line in wrapped(words, width)]
     if not found["runs"]:
         lines += wrapped("Nothing has run yet. To see what a first run would do: reconciler plan", width)
     elif found["held"]:
         held = found["held"]
-        words = f"HELD since {spoken(held['since'])}: {held['operations']} operations wait."
+        words = f"HELD since {spoken(held['since'])}: {count(held['operations'], 'operation', 'waits')}."
         lines += [styled(line, colour, bold=True, fg="red") for line in wrapped(words, width)]
         for hold in held["reasons"]:
             lines += wrapped(f"Why: {clean(hold['reason'], 400)} [{clean(hold['limit'], 40)}]", width)
@@ -305,6 +327,15 @@ def _headline(found: dict[str, Any], width: int, colour: bool) -> list[str]:
     return lines
 
 
+def _cycles_failing(entry: dict[str, Any]) -> str:
+    """Say since when cycles fail. Others may succeed where resyncs fail: they need not ask Keeper for anything."""
+    what = "resync" if entry["resyncs_only"] else "cycle"
+    error = clean(entry["error"], 300).rstrip(".")
+    if entry["times"] == 1:
+        return f"The last {what} FAILED, on {spoken(entry['since'])}: {error}."
+    return f"{what.upper()}S FAIL: {entry['times']} since {spoken(entry['since'])}, the last: {error}."
+
+
 def _next(found: dict[str, Any]) -> str:
     """When the service does something next; nothing where it was told to stop, or there never was one."""
     due = found["next_cycle_at"]
@@ -325,6 +356,8 @@ def _stale(found: dict[str, Any]) -> str:
     if not whole or not (whole[0]["error"] or whole[0]["result"] in _UNREAD):
         return ""
     read_at = found["jumpcloud_read_at"]
+    if read_at and read_at >= whole[0]["started_at"]:
+        return ""
     left = f"on {spoken(read_at)}; who left since then may be missing" if read_at else UNREAD
     return f"JumpCloud was last read as a whole {left}."
 
@@ -336,7 +369,7 @@ def _came_to(run: dict[str, Any]) -> str:
 
 def _waiting(entry: dict[str, Any]) -> str:
     what = ["the team"] if entry["queued"] else []
-    what += [f"{entry['members']} members"] if entry["members"] else []
+    what += [f"{count(entry['members'], 'member')}"] if entry["members"] else []
     since = f"the oldest since {spoken(entry['since'])}" if entry["since"] else "since an unknown time"
     how = "queued in Keeper" if entry["certain"] else "asked for, approval not visible"
     return f"Waiting: {clean(entry['team'], 60)}: {' and '.join(what)} {how}, {since}"
@@ -356,8 +389,9 @@ def _failure(entry: dict[str, Any]) -> str:
 
 
 def _decided(entry: dict[str, Any]) -> str:
+    left, used = entry.get("left", 0), entry.get("used", 0)
     what = {
-        "allow": f"up to {entry.get('left')} more people may be locked, {entry.get('used')} were",
+        "allow": f"up to {count(left, 'more person')} may be locked, {used} {agreeing(used, 'was')}",
         "release": f"plan {clean(str(entry.get('plan')), 40)}, as far as it is still due",
     }.get(entry["kind"], "not dealt with yet")
     until = f" until {spoken(entry['until'])}" if entry["until"] else ""

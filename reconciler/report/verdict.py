@@ -11,6 +11,7 @@ from typing import Any
 
 from reconciler.addresses import alike_key, same
 from reconciler.config import Settings
+from reconciler.counting import count
 from reconciler.cycle import Look
 from reconciler.keeper_quarantine import may_be_locked
 from reconciler.model import Account, Standing, Status, User, typed
@@ -20,7 +21,6 @@ from reconciler.policy import Mode
 from reconciler.promise import leavers, whereabouts
 from reconciler.report.document import held_effects
 from reconciler.report.terminal import names, spoken, stamp
-from reconciler.report.words import count
 from reconciler.store import Store
 from reconciler.waiting import waiting
 
@@ -200,6 +200,8 @@ def _as_it_is(settings: Settings, look: Look, plan: Plan) -> Verdict:
         if user is None:
             what = "Unknown in JumpCloud"
             step = "If they should have access: create them in JumpCloud, in a group bound to the Keeper application."
+            if account is not None and not account.gone:
+                step += " That is a new JumpCloud user, who gets this account only by a person, after the next cycle:"
         elif user.status is Status.SUSPENDED:
             what = "Suspended in JumpCloud"
             step = "If they should have access: in JumpCloud, Users, the person, Activate. Then, to have it at once:"
@@ -221,7 +223,10 @@ def _as_it_is(settings: Settings, look: Look, plan: Plan) -> Verdict:
             why = f"{what}; whether access ended is {whereabouts(look.snapshot, account)}."
             step = "Look for the account in the Admin Console (Admin > Users, all nodes). If it is shut, close this:"
             return Verdict("not_verifiable", why, step, f"reconciler disown {typed(account.email)}")
-        return Verdict("out_of_scope", why, step, f"reconciler resync {typed(user.email)}" if user else "")
+        command = f"reconciler resync {typed(user.email)}" if user else ""
+        if user is None and account is not None and not account.gone:
+            command = f"reconciler adopt {typed(account.email)}"
+        return Verdict("out_of_scope", why, step, command)
     changed = next((n.message for n in plan.notices if n.kind is NoticeKind.ADDRESS_CHANGE), "")
     if changed and account:
         command = f"enterprise-user --add-alias {typed(user.email)} {typed(account.email)}"

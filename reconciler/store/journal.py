@@ -1,5 +1,6 @@
 """The runs and the journal, what is remembered of them, and for how long."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -51,6 +52,7 @@ _WHOLE = f"kind NOT IN {PARTIAL}"
 _CONTENT = ("changes", "teams_add", "teams_remove")
 # A run with an error could not read everything: it ends no hold, since what was held may be due all the same.
 _TELLS_OF_HOLDS = "(held > 0 OR error = '')"
+_WHOLE_READ = "jumpcloud_read_at"
 _NOBODY: Mapping[str, datetime] = MappingProxyType({})
 
 
@@ -138,10 +140,16 @@ class Journal(Snapshots):
             return time_of(connection.execute(sql).fetchone()[0])
 
     def last_whole_read(self) -> datetime | None:
-        """When the newest run over everybody began that could read all of it."""
+        """When the newest run over everybody began that could read all of JumpCloud, whatever it could of Keeper."""
+        noted = time_of(self.meta(_WHOLE_READ))
         with self._reading() as connection:
             sql = f"SELECT max(started_at) FROM runs WHERE {_GOOD_READ} AND {_WHOLE} AND error = ''"
-            return time_of(connection.execute(sql).fetchone()[0])
+            found = time_of(connection.execute(sql).fetchone()[0])
+        return max(filter(None, (noted, found)), default=None)
+
+    def note_whole_read(self, began: datetime) -> None:
+        """Note that a run over everybody, which began then, has read all of JumpCloud."""
+        self.set_meta(_WHOLE_READ, began.isoformat())
 
     def held_run(self, plan_id: str | None = None) -> Run | None:
         """The newest run over everybody that read both sides as a whole, if it held operations, else what the leaver
@@ -161,9 +169,12 @@ class Journal(Snapshots):
             return next(map(run_of, rows(connection, f"{older} ORDER BY id DESC LIMIT 1", plan_id)), None)
 
     def held_now(self) -> tuple[Run, datetime] | None:
-        """The run whose held operations wait, and since when such runs follow on each other without a break."""
+        """The run whose held operations wait, and since when such runs follow on each other without a break.
+
+        None as well where a pause held them all that a person has ended since: they are due with the next cycle.
+        """
         run = self.held_run()
-        if run is None:
+        if run is None or self._held_by_a_pause_that_ended(run):
             return None
         free = f"SELECT max(id) FROM runs WHERE {_GOOD_READ} AND {_WHOLE} AND {_TELLS_OF_HOLDS} AND held = 0"
         before = f"held > 0 AND kind <> '{PERSON}' AND id > coalesce(({free}), 0) AND id < ?"
@@ -176,6 +187,13 @@ class Journal(Snapshots):
                     break  # another hold: the runs between the two did nothing and are forgotten by now
                 since = at
         return run, since
+
+    def _held_by_a_pause_that_ended(self, run: Run) -> bool:
+        with self._reading() as connection:
+            if connection.execute("SELECT 1 FROM requests WHERE state = 'open' AND kind = 'pause'").fetchone():
+                return False
+        holds = json.loads(self.document(run.id) or "{}").get("held", [])
+        return bool(holds) and all(hold["limit"] == "paused" for hold in holds)
 
     def document(self, run_id: int) -> str | None:
         """The plan document (JSON) that was kept with a run, or with a later one that held the same plan."""

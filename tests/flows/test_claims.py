@@ -2,6 +2,7 @@
 
 import json
 
+from tests.inside import accept
 from tests.stage import World
 
 
@@ -93,3 +94,67 @@ def test_a_leaver_whose_account_somebody_made_again_is_not_said_to_have_lost_acc
     world.run("apply", expect=None)
     assert not world.keeper.account(again).active
     assert "not verifiable" not in world.run("leavers").stdout
+
+
+def office(world: World, people: int = 6) -> list[str]:
+    group = world.group("Engineering")
+    ids = [world.person(f"p{number}", group) for number in range(people)]
+    world.run("apply")
+    accept(world)
+    return ids
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_jumpcloud_was_read_though_keeper_could_not_be_listed(world: World) -> None:
+    office(world)
+    world.run("apply")
+    world.keeper.refuse("Users")
+    assert "Keeper's list of users was not read" in flat(world.run("apply", "--resync", expect=None).stdout)
+    out = world.run("status").stdout
+    assert out.startswith("The last cycle FAILED, on ") and "JumpCloud was last read as a whole" not in out
+
+
+def test_explain_knows_by_a_new_address_what_was_done_under_the_old_one(world: World) -> None:
+    ids = office(world)
+    world.jumpcloud.update_user(ids[0], email="new@example.com")
+    world.run("apply", expect=None)
+    for address in ("p0@example.com", "new@example.com"):
+        assert "created: joined the scope through Engineering" in flat(world.run("explain", address).stdout)
+
+
+def test_a_pause_that_a_person_has_ended_holds_nothing_any_more(world: World) -> None:
+    ids = office(world)
+    world.run("pause", "--reason", "a vault is moved")
+    world.jumpcloud.suspend(ids[0])
+    world.run("apply", expect=4)
+    assert "HELD" in world.run("status").stdout
+    assert "reconciler resume" in world.run("leavers").stdout
+    world.run("resume")
+    assert "HELD" not in world.run("status").stdout
+    assert "due with the next cycle" in world.run("leavers").stdout
+    assert "reconciler resume" not in world.run("leavers").stdout + world.run("explain", "p0@example.com").stdout
+
+
+def test_one_person_who_is_locked_twice_is_one_who_lost_access(world: World) -> None:
+    ids = office(world)
+    world.jumpcloud.suspend(ids[0])
+    world.run("apply")
+    world.keeper.unlock(world.keeper.account("p0@example.com").id)
+    world.run("apply", "--resync")
+    out = flat(world.run("leavers").stdout)
+    assert "1 person lost access" in out
+    assert "the lock before had been undone in Keeper, nobody knows when, sent" in out
+    assert out.count("first seen out of scope 20") == 1
+
+
+def test_who_was_deleted_in_jumpcloud_gets_their_account_back_by_adopt(world: World) -> None:
+    ids = office(world)
+    world.jumpcloud.delete_user(ids[0])
+    world.jumpcloud.settle_graph()
+    world.run("apply")
+    said = world.run("explain", "p0@example.com").stdout.strip().splitlines()
+    assert "who gets this account only by a person, after the next cycle:" in flat(" ".join(said))
+    assert said[-1].strip() == "reconciler adopt p0@example.com"

@@ -61,6 +61,35 @@ def test_status_tells_what_is_held_since_when_and_whom_it_is_about(world: World)
     assert status["decisions"] == [], "a release that is used up is not open any more"
 
 
+def test_status_says_that_cycles_fail_whatever_is_held(world: World) -> None:
+    people = fill(world)
+    world.run("apply")
+    for one in people[:7]:
+        world.jumpcloud.delete_user(one)
+    world.jumpcloud.settle_graph()
+    world.run("apply", expect=4)
+    assert "FAIL" not in world.run("status").stdout
+    world.jumpcloud.revoke_api_key(API_KEY)
+    world.run("apply", expect=1)
+    assert world.run("status").stdout.startswith("The last cycle FAILED, on ")
+    world.run("apply", expect=1)
+    first, held = (line for line in world.run("status").stdout.splitlines() if "FAIL" in line or "HELD" in line)
+    assert first.startswith("CYCLES FAIL: 2 since ") and held.startswith("HELD since ")
+    world.jumpcloud.add_api_key(API_KEY)
+    world.run("apply", expect=4)
+    assert "FAIL" not in world.run("status").stdout
+
+
+def test_status_says_that_only_resyncs_fail(world: World) -> None:
+    fill(world)
+    world.run("apply")
+    world.back.faults.add(status(401))
+    world.run("resync", expect=1)
+    assert world.run("status").stdout.startswith("The last cycle FAILED, on ")
+    world.run("apply")
+    assert world.run("status").stdout.startswith("The last resync FAILED, on ")
+
+
 def test_status_tells_whether_the_service_runs_and_what_it_does_next(world: World) -> None:
     world.run("apply")
     path = world.folder / "state" / "reconciler.db"
@@ -135,7 +164,7 @@ def test_status_counts_of_an_announced_lay_off_what_may_have_arrived_as_the_limi
     world.run("apply", expect=5)
     (allow,) = document(world, "status", "--json")["decisions"]
     assert (allow["used"], allow["left"]) == (6, 1)
-    assert "up to 1 more people may be locked, 6 were" in flat(world.run("status").stdout)
+    assert "up to 1 more person may be locked, 6 were" in flat(world.run("status").stdout)
 
 
 def test_teams_with_their_members_and_what_waits(world: World) -> None:
@@ -291,6 +320,6 @@ def test_a_leaver_whose_lock_fails_and_the_csv(world: World) -> None:
     (row,) = csv.DictReader(lines)
     assert row["email"] == "'=cmd@example.com"
     assert row["state"] == "not_yet"
-    assert row["because"].startswith("failed 1 times, tried again")
+    assert row["because"].startswith("failed once, tried again")
     assert row["attempts"] == "1"
     assert row["command"] == "reconciler resync =cmd@example.com"

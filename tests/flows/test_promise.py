@@ -90,7 +90,7 @@ def test_a_lock_that_meets_a_404_is_open_until_a_person_closes_it(world: World, 
     assert (moved["email"], moved["state"], moved["minutes_to_confirm"]) == ("p0@example.com", "not_verifiable", None)
     assert locked["state"] == "locked"
     assert "NOT VERIFIABLE: not in this node" in flat(world.run("leavers").stdout)
-    assert "1 person left and are not in this node" in flat(world.run("status").stdout)
+    assert "1 person left and is not in this node" in flat(world.run("status").stdout)
     [fact] = told(receiver, "leaver_active")
     assert fact["about"] == "p0@example.com"
     assert "not verifiable: not in this node; if access has ended: reconciler disown p0@example.com" in fact["text"]
@@ -182,7 +182,7 @@ def test_who_left_is_known_only_as_far_as_jumpcloud_was_read(world: World, targe
     assert found(world, "leavers", "--format", "json")["jumpcloud_read_at"] == before
     status_now = flat(world.run("status").stdout)
     assert "JumpCloud was last read as a whole on " in status_now
-    assert status_now.startswith("Last run: failed" if not target else "Last run: applied in part")
+    assert status_now.startswith("The last cycle FAILED, on " if not target else "Last run: applied in part")
     world.front.faults.clear()
     world.run("apply")
     assert "last read as a whole" not in world.run("status").stdout

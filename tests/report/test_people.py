@@ -316,7 +316,7 @@ def test_who_fails_is_not_yet_locked_and_says_why(store: Store) -> None:
     store.save(snapshot([account(user(1), **GONE_SINCE)]), Snapshot())
     lock(store, 1, State.FAILED, after=9)
     (entry,) = evidence(store)
-    assert entry["because"] == "failed 1 times, tried again with the next cycle: no"
+    assert entry["because"] == "failed once, tried again with the next cycle: no"
     assert entry["command"] == "reconciler resync u1@example.com"
     assert Failure(1, NOW, "no") in store.snapshot().failures.values()
 
