@@ -4,15 +4,27 @@ from dataclasses import replace
 from datetime import datetime
 
 from reconciler import addresses, births
+from reconciler.counting import agreeing, count
 from reconciler.diff_teams import listed
 from reconciler.model import EXTERNAL_ID, Account, Snapshot, Standing, Takeover, normal, typed
 from reconciler.store import Store
+
+FOLLOWS = "\nSee what follows: reconciler plan"
+
+
+class NothingDecided(Exception):
+    """Nothing was changed: the words say why, and what to do. `amiss`: it could not be, and not merely need not be."""
+
+    def __init__(self, words: str, *, amiss: bool = True) -> None:
+        super().__init__(words)
+        self.amiss = amiss
 
 
 def adopt(
     store: Store, now: datetime, by: str, reason: str, *, email: str | None = None, team: str | None = None
 ) -> str:
     """Mark an account, a team, or with neither every ghost, to be taken over by the next plan; returns what was done.
+    Raises NothingDecided.
 
     An account that was named and whose address a user in scope has is linked to them, also where it was somebody
     else's; where nobody has it, one that was given up is linked to whoever had it then. Whoever is out of scope is
@@ -27,11 +39,18 @@ def adopt(
         if people and not found:
             return _adopt_by_birth(store, before, now, by, reason, email, people)
         if not found:
-            return _nobody_to_adopt(before, email)
+            raise NothingDecided(_nobody_to_adopt(before, email))
         # Of an account that is not in this node, and one that somebody made in its place, the latter is meant.
         found = [a for a in found if not (a.managed and a.gone)] or found
+        # As last read nobody has left whose account it is, so nothing can follow: consent must not wait for a change.
+        open_to_adopt = [a for a in found if a.gone or not (a.managed and a.left_at is None)]
+        if not open_to_adopt:
+            raise NothingDecided(_managed_already(found[0]))
+        found = open_to_adopt
     else:
         found = [a for a in before.accounts.values() if a.standing is Standing.UNMANAGED and not a.gone]
+        if not found:
+            raise NothingDecided("Keeper has no user whom we do not manage; nothing was changed.", amiss=False)
     takeover = Takeover.AS_GHOST if email is None else Takeover.BY_ADDRESS
     accounts = {
         account.keeper_id: replace(
@@ -46,13 +65,13 @@ def adopt(
     _keep(store, decided, before, "adopt", {"accounts": sorted(accounts), "email": email or ""}, now, by, reason)
     # Of one that was given up and is gone since, only that decision is taken back.
     number = sum(not account.gone for account in found) or len(found)
-    words = f"{number} Keeper user{'' if number == 1 else 's'} will be taken over with the next plan"
+    words = f"{count(number, 'Keeper user')} will be taken over with the next plan"
     owners = sorted(account.jumpcloud_id for account in found if account.managed and account.jumpcloud_id)
     if not owners:
-        return f"{words}."
+        return f"{words}.{FOLLOWS}"
     return (
         f"{words}, if another user in scope, who has no Keeper user, has this address by then and the JumpCloud user "
-        f"{owners[0]}, for whom it is managed already, has left; else nothing changes."
+        f"{owners[0]}, for whom it is managed already, has left; else nothing changes.{FOLLOWS}"
     )
 
 
@@ -67,30 +86,34 @@ def _adopt_by_birth(
     others = listed(sorted({before.accounts[before.refused_births[one].keeper_id].email for one in people}))
     return (
         f"{email} will be created with the next plan. If Keeper links that to {others} again, the account is theirs, "
-        "unless it is managed for another JumpCloud user."
+        f"unless it is managed for another JumpCloud user.{FOLLOWS}"
     )
 
 
 def _adopt_team(store: Store, before: Snapshot, now: datetime, by: str, reason: str, name: str) -> str:
     found = [t for t in before.teams.values() if not t.managed and not t.gone and normal(t.name) == normal(name)]
     if len(found) != 1:
-        return f"{len(found)} Keeper teams that we do not manage have the name {name}; nothing was changed."
+        raise NothingDecided(
+            f"{count(len(found), 'Keeper team')} that we do not manage {agreeing(len(found), 'has')} the name {name}; "
+            "nothing was changed. Which there are: reconciler teams. After a change in Keeper: reconciler resync"
+        )
     # One that waits unseen may have been rejected in the queue.
     managed = (t for t in before.teams.values() if t.managed and not (t.gone or t.missing or t.waiting))
     if other := next((t for t in managed if normal(t.name) == normal(name)), None):
-        return (
+        raise NothingDecided(
             f"{name} is also the name of a Keeper team that is managed for the JumpCloud group {other.jumpcloud_id}; "
             "nothing was changed. Delete or rename one of the two in Keeper's Admin Console, then: reconciler resync"
         )
     team = replace(found[0], takeover=True)
     decided = replace(before, teams={**before.teams, team.keeper_id: team})
     _keep(store, decided, before, "adopt", {"team": team.keeper_id}, now, by, reason)
-    return f"The Keeper team {name} will be taken over with the next plan, if a group of the same name is in scope."
+    words = f"The Keeper team {name} will be taken over with the next plan, if a group of the same name is in scope."
+    return words + FOLLOWS
 
 
 def disown(store: Store, now: datetime, by: str, reason: str, email: str) -> str:
     """Give an account up: it stays as it is, gets its former externalId back with the next cycle, and is matched no
-    more; returns what was done.
+    more; returns what was done. Raises NothingDecided.
 
     Of a leaver whose account is not in this node it closes the question whether access ended, and does nothing else:
     the account is forgotten, and should the person come back, they are created anew.
@@ -102,7 +125,7 @@ def disown(store: Store, now: datetime, by: str, reason: str, email: str) -> str
     if not found:
         alike = sorted({a.email for a in before.accounts.values() if a.managed and addresses.alike(a.email, email)})
         other = f" {alike[0]} is managed, {addresses.DIFFERENCE}." if alike else ""
-        return f"{email} is nobody whom we manage in Keeper; nothing was changed.{other}"
+        raise NothingDecided(f"{email} is nobody whom we manage in Keeper; nothing was changed.{other}")
     closed = {account.keeper_id for account in found if account.gone and account.left_at is not None}
     accounts = {
         account.keeper_id: replace(
@@ -119,11 +142,20 @@ def disown(store: Store, now: datetime, by: str, reason: str, email: str) -> str
     _keep(store, decided, before, "disown", arguments, now, by, reason)
     if closed == accounts.keys():
         return f"{email} is not in this Keeper node: the question whether access ended is closed, nothing else is done."
-    return f"{email} is given up: not changed any more, nor created anew, until `reconciler adopt {typed(email)}`."
+    words = f"{email} is given up: not changed any more, nor created anew, until `reconciler adopt {typed(email)}`."
+    return words + FOLLOWS
 
 
 def _accounts(snapshot: Snapshot, email: str) -> list[Account]:
     return [a for a in snapshot.accounts.values() if addresses.same(a.email, email) and not a.bygone]
+
+
+def _managed_already(account: Account) -> str:
+    whose = f" for the JumpCloud user {account.jumpcloud_id}" if account.jumpcloud_id else ""
+    return (
+        f"{account.email} is managed already{whose}, who has not left as far as JumpCloud was last read; nothing was "
+        f"changed. How it stands: reconciler explain {typed(account.email)}"
+    )
 
 
 def _nobody_to_adopt(snapshot: Snapshot, email: str) -> str:

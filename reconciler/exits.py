@@ -5,8 +5,11 @@ DONE, FAILED, USAGE, CHANGES, HELD, PARTIAL, STATE = 0, 1, 2, 3, 4, 5, 6
 holds, 4 held, 5 applied in part or somebody keeps failing, 6 the state file is in use or not usable."""
 
 
-def explained(error: Exception) -> tuple[int, str] | None:
-    """The exit code and the sentences for an error that can be expected; None for any other."""
+def explained(error: Exception, failed: str = "The cycle has failed.") -> tuple[int, str] | None:
+    """The exit code and the sentences for an error that can be expected; None for any other.
+
+    `failed` says what came to nothing where a service is the cause.
+    """
     from reconciler.config import SettingsError
     from reconciler.report.terminal import clean
     from reconciler.secrets import SecretError
@@ -25,8 +28,10 @@ def explained(error: Exception) -> tuple[int, str] | None:
 
     if isinstance(error, SavedPlanError):
         return USAGE, clean(str(error), width=4000)
-    if isinstance(error, JumpCloudError | KeeperError | HttpError | NobodyThere | Stopped):
-        return FAILED, f"{clean(str(error), width=4000)}\nThe cycle has failed."
+    if isinstance(error, NobodyThere | Stopped):
+        return FAILED, clean(str(error), width=4000)
+    if isinstance(error, JumpCloudError | KeeperError | HttpError):
+        return FAILED, f"{clean(str(error), width=4000)}\n{failed}"
     return None
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 
 from reconciler import decisions, exits
+from reconciler.counting import count
 from reconciler.policy import Mode
 from reconciler.promise import failing
 
@@ -118,7 +119,9 @@ def lapse(store: "Store", now: datetime) -> None:
         if request.state == "taken":
             why = "the reconciler ended while it carried this out. The first cycle finds out what became of it"
         elif _age(request, now) > LASTS:
-            why = f"nothing ran that could have taken it within {LASTS.seconds // 60} minutes; nothing was done"
+            why = (
+                f"nothing ran that could have taken it within {count(LASTS.seconds // 60, 'minute')}; nothing was done"
+            )
         else:
             continue
         what = f"Request {request.id} of {request.at:%Y-%m-%d %H:%M} UTC ({request.kind}, ordered by {request.by})"
@@ -147,11 +150,14 @@ class Setting:
 def decide(ask: Ask, store: "Store", now: datetime) -> Answer:
     """Carry out an order that asks neither service: `adopt`, `disown`."""
     arguments = ask.arguments
-    if ask.kind == "adopt":
-        words = decisions.adopt(store, now, ask.by, ask.reason, email=arguments["email"], team=arguments["team"])
-    else:
-        words = decisions.disown(store, now, ask.by, ask.reason, arguments["email"])
-    return Answer(exits.DONE, f"{words}\nSee what follows: reconciler plan")
+    try:
+        if ask.kind == "adopt":
+            words = decisions.adopt(store, now, ask.by, ask.reason, email=arguments["email"], team=arguments["team"])
+        else:
+            words = decisions.disown(store, now, ask.by, ask.reason, arguments["email"])
+    except decisions.NothingDecided as refused:
+        return Answer(exits.FAILED, error=str(refused)) if refused.amiss else Answer(exits.DONE, str(refused))
+    return Answer(exits.DONE, words)
 
 
 def as_order(ask: Ask, reviewed: "Callable[[Plan], bool] | None" = None) -> "Order":
@@ -281,13 +287,14 @@ def refusal(settings: "Settings") -> Answer | None:
 def answer(outcomes: "Sequence[Outcome]", problem: str = "", *, width: int, colour: bool) -> Answer:
     """The words and the exit code for the cycles that a person has ordered; `problem`: see `run_to_the_end`."""
     from reconciler.report.text import render_run
+    from reconciler.report.words import not_due
 
     last, parts = outcomes[-1], []
     for outcome in outcomes:
         results = {number: (result.state.value, result.error) for number, result in outcome.results.items()}
         parts.append(render_run(outcome.plan, results, width=width, colour=colour))
     if last.not_due:
-        parts.append(f"{len(last.not_due)} changes of the saved plan are no longer due and were dropped.")
+        parts.append(f"{not_due(len(last.not_due))}; dropped.")
     code = exits.PARTIAL if problem else _code(outcomes)
     return Answer(code, "\n".join(parts), problem or last.stopped or last.fallback)
 

@@ -7,7 +7,7 @@ import pytest
 
 from reconciler.births import owners
 from reconciler.cycle import look_back
-from reconciler.decisions import adopt
+from reconciler.decisions import NothingDecided, adopt
 from reconciler.metrics import measure
 from reconciler.model import Account, Directory, Membership, Snapshot, Standing, Status, Takeover
 from reconciler.person import in_snapshot
@@ -69,9 +69,13 @@ def test_nothing_is_asked_about_it_and_nobody_is_found_by_it() -> None:
 def test_a_person_can_not_adopt_it_nor_sees_it(tmp_path: Path) -> None:
     with Store.open(tmp_path / "reconciler.db", write=True) as store:
         store.save(remembering(OURS), store.snapshot())
-        assert "not in the snapshot" in adopt(store, NOW, "root", "", email="lost@example.com")
-        assert "0 Keeper users will be taken over" in adopt(store, NOW, "root", "")
-        assert "0 Keeper teams that we do not manage" in adopt(store, NOW, "root", "", team="Group 8")
+        for words, whom in (
+            ("not in the snapshot", {"email": "lost@example.com"}),
+            ("Keeper has no user whom we do not manage", {}),
+            ("0 Keeper teams that we do not manage", {"team": "Group 8"}),
+        ):
+            with pytest.raises(NothingDecided, match=words):
+                adopt(store, NOW, "root", "", **whom)
         assert not look_back(store, "lost@example.com", "offline").snapshot.accounts
 
 

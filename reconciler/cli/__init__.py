@@ -35,7 +35,7 @@ def _run() -> int | None:
         error.show()
         code = USAGE
     except (click.Abort, KeyboardInterrupt):
-        say("Interrupted. What was begun is in the journal; the next run settles it.")
+        say("Interrupted.")
         code = FAILED
     except Exit as stop:
         code = stop.code

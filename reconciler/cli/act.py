@@ -28,6 +28,7 @@ from reconciler.cli.base import (
     with_services,
 )
 from reconciler.cli.output import done, log_readers_not_waited_for, say
+from reconciler.counting import count
 from reconciler.exits import DONE, FAILED, USAGE
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def allow(config: Path | None, deactivations: int, lasting: str, reason: str) ->
     with _deciding(settings) as store:
         arguments = {"deactivations": deactivations}
         store.add_request("allow", arguments, by=who(), at=now_of(store), reason=reason, lasts=lasts)
-    done(f"Up to {deactivations} more people may be locked for {lasting}, from the next cycle on.")
+    done(f"Up to {count(deactivations, 'more person')} may be locked for {lasting}, from the next cycle on.")
 
 
 @cli.command()
@@ -252,8 +253,12 @@ def _here(settings: "Settings", ask: "Ask", store: "Store", *, ask_person: bool)
         )
         return await carry_out(ask, where)
 
-    with shown() as progress:
-        return with_services(settings, work)
+    try:
+        with shown() as progress:
+            return with_services(settings, work)
+    except KeyboardInterrupt:
+        say("Interrupted. If anything was begun, it is in the journal; the next run settles it.")
+        raise Exit(FAILED) from None
 
 
 def _end(answer: "Answer") -> NoReturn:

@@ -4,7 +4,8 @@ import os
 import pwd
 import shutil
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from reconciler import __version__
-from reconciler.cli.output import report
+from reconciler.cli.output import report, say
 
 if TYPE_CHECKING:
     from reconciler.config import Settings
@@ -55,6 +56,9 @@ class _Command(click.Command):
             if isinstance(value, str) and not value.strip() and (param.required or isinstance(param, click.Argument)):
                 raise click.BadParameter("it is empty; nothing was done.", ctx, param)
             if isinstance(value, str) and (shown := escaped(value)) != value:
+                with suppress(UnicodeDecodeError):  # Python took the locale's ASCII for the encoding of the arguments
+                    ctx.params[param.name or ""] = os.fsencode(value).decode()
+                    continue
                 raise click.BadParameter(
                     f"{shown} has bytes that are no UTF-8: type it in a UTF-8 terminal.", ctx, param
                 )
@@ -77,7 +81,7 @@ def cli() -> None:
 
     \b
     Exit codes: 0 done, 1 failed and nothing was applied, 2 wrong usage or settings, 3 there are changes or a saved
-    plan no longer holds, 4 held, 5 applied in part, 6 the state file is in use or not usable.
+    plan no longer holds, 4 held, 5 applied in part or somebody keeps failing, 6 the state file is in use or not usable.
     """
 
 
@@ -134,6 +138,22 @@ def with_services(settings: "Settings", work: "Callable[[Services], Coroutine[An
             return await work(both)
 
     return asyncio.run(session())
+
+
+@contextmanager
+def failing_as(failed: str) -> Iterator[None]:
+    """End with the words of an error of a service, and with these for what came to nothing by it."""
+    from reconciler.exits import explained
+
+    try:
+        yield
+    except Exception as error:
+        found = None if isinstance(error, Exit) else explained(error, failed)
+        if found is None:
+            raise
+        code, words = found
+        say(words)
+        raise Exit(code) from None
 
 
 def width() -> int:

@@ -14,12 +14,14 @@ from reconciler.cli.base import (
     cli,
     colour,
     config_option,
+    failing_as,
     settings_of,
     utc_now,
     width,
     with_services,
 )
 from reconciler.cli.output import report, say
+from reconciler.counting import count
 from reconciler.exits import CHANGES, FAILED, HELD, USAGE
 
 if TYPE_CHECKING:
@@ -69,20 +71,21 @@ def check(config: Path | None, offline: bool) -> None:
             say(f"{clean(problem, 1000)}.")
             raise Exit(FAILED)
 
-    with_services(settings, look)
+    with failing_as("The check has failed."):
+        with_services(settings, look)
 
 
 def _in_scope(directory: "Directory") -> str:
     """How many people and groups are in scope, as far as they could be read."""
     from reconciler.model import GROUP_NAMES, GROUPS, USERS
 
-    people: int | str = sum(user.in_scope for user in directory.users.values())
-    groups: int | str = len(directory.groups)
+    people = count(sum(user.in_scope for user in directory.users.values()), "person")
+    groups = count(len(directory.groups), "group")
     if USERS in directory.unread:
-        people = "an unknown number of"
+        people = "an unknown number of people"
     if {GROUPS, GROUP_NAMES}.intersection(directory.unread):
-        groups = "an unknown number of"
-    return f"{people} people, {groups} groups"
+        groups = "an unknown number of groups"
+    return f"{people}, {groups}"
 
 
 @cli.command()
@@ -136,7 +139,11 @@ def plan(
         _refuse_own(path, settings)
     if output and save and _same_file(output, save):
         raise click.UsageError("--output and --save name the same file: the report would replace the saved plan.")
-    with Store.open(settings.state_path(), write=False) as store, shown() as progress:
+    with (
+        failing_as("No plan was made."),
+        Store.open(settings.state_path(), write=False) as store,
+        shown() as progress,
+    ):
         made = with_services(
             settings,
             lambda both: cycle.plan(settings, both, store, cycle.Order(resync=resync), utc_now(), progress),
@@ -149,16 +156,18 @@ def plan(
         _write(save, to_json(made))
     if output and files.descriptor(output) == STDOUT:
         output = None
-    rendered = _rendered(made, form, settings.tenant, output)
-    if output:
-        _write(output, rendered)
-        say(f"{words.verdict(made)}\nThe report is in {output}.")
-    elif printed:  # with the report behind it, it would be no plan
-        say(str(words.verdict(made)))
-    else:
-        report(rendered, form, nl=False)
-    if save and not printed and save.is_file():
-        say(f"The plan is saved in {save}. To apply just this: reconciler apply --plan {shlex.quote(str(save))}")
+    try:
+        rendered = _rendered(made, form, settings.tenant, output)
+        if output:
+            _write(output, rendered)
+            say(f"{words.verdict(made)}\nThe report is in {output}.")
+        elif printed:  # with the report behind it, it would be no plan
+            say(str(words.verdict(made)))
+        else:
+            report(rendered, form, nl=False)
+    finally:  # also where the report could not be written: the plan is there
+        if save and not printed and save.is_file():
+            say(f"The plan is saved in {save}. To apply just this: reconciler apply --plan {shlex.quote(str(save))}")
     if in_the_service is False:
         say(not_in_force(settings.file))
     if detailed_exitcode and (made.held or made.operations or (resync and made.drifted)):

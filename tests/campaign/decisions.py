@@ -206,6 +206,8 @@ def _decide(world: World, decide: Callable[[CampaignStore], str]) -> str:
     """What a command does to the state file; empty where that can't be opened."""
     try:
         return decide(world.open())
+    except decisions.NothingDecided as refused:
+        return str(refused)
     except StateError:
         return ""
     finally:

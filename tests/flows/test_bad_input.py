@@ -262,6 +262,37 @@ def test_names_of_files_and_of_the_user_need_not_be_text(filled: World) -> None:
         assert store.runs(1)[0].by == r"zo\udceb"
 
 
+def test_an_argument_is_utf_8_whatever_python_makes_of_the_locale(filled: World) -> None:
+    done = with_bytes(
+        filled, b"explain", "zoë@example.com".encode(), LC_ALL=b"C", PYTHONUTF8=b"0", PYTHONCOERCECLOCALE=b"0"
+    )
+    assert done.returncode == 0, done.stderr
+    assert rb"zo\xeb@example.com: unknown in JumpCloud" in done.stdout
+    done = with_bytes(filled, b"explain", b"zo\xeb", LC_ALL=b"C", PYTHONUTF8=b"0", PYTHONCOERCECLOCALE=b"0")
+    assert done.returncode == 2 and b"has bytes that are no UTF-8" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("disown", "typo@example.com"),
+        ("adopt", "typo@example.com"),
+        ("adopt", "--team", "Nope"),
+        ("resync", "typo@example.com"),
+    ],
+)
+def test_a_name_that_nobody_has_is_a_failure_and_nothing_follows(filled: World, arguments: tuple[str, ...]) -> None:
+    filled.run("apply")
+    done = filled.run(*arguments, expect=1)
+    assert done.stdout == "" and "nothing was changed" in done.stderr
+    assert "See what follows" not in done.stderr and "cycle" not in done.stderr
+
+
+def test_where_there_are_no_ghosts_adopting_them_is_done(filled: World) -> None:
+    filled.run("apply")
+    assert filled.run("adopt", "--ghosts").stdout == "Keeper has no user whom we do not manage; nothing was changed.\n"
+
+
 def with_bytes(world: World, *arguments: bytes, **environment: bytes) -> "subprocess.CompletedProcess[bytes]":
     command = [os.fsencode(word) for word in world.command]
     names = {key.encode(): value for key, value in environment.items()}

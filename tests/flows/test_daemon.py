@@ -58,8 +58,8 @@ def test_orders_are_served_while_it_runs(world: World, service: Service) -> None
     assert not account(world, people[0]).active
     assert world.run("resync", "nobody@example.com", "--wait", expect=1).stderr
     assert "request" in world.run("apply").stdout
-    world.run("adopt", "p1@example.com", "--wait")
-    assert world.run("adopt", "--team", "No such team", "--wait").stdout
+    assert "is managed already" in world.run("adopt", "p1@example.com", "--wait", expect=1).stderr
+    assert "nothing was changed" in world.run("adopt", "--team", "No such team", "--wait", expect=1).stderr
     done = world.run("status", "--json")
     assert {run["by"] for run in json.loads(done.stdout)["runs"]} - {"schedule"}
 

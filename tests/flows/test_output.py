@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.simulator.faults import hang, status
 from tests.devices import FULL, NULL, device
 from tests.flows.service import PATIENCE, until
 from tests.inside import accept, account
@@ -342,6 +343,30 @@ def test_a_file_that_can_not_be_written_is_an_error_of_its_kind(filled: World) -
     os.close(writer)
     assert (gone.returncode, "could not be written: Broken pipe" in gone.stderr) == (1, True)
     assert set(filled.folder.iterdir()) == before
+
+
+def test_a_plan_that_was_saved_is_named_though_its_report_could_not_be_written(filled: World) -> None:
+    full = str(device(filled.folder, FULL))
+    done = filled.run("plan", "--save", "p.json", "--output", full, expect=1)
+    assert "No space left on device" in done.stderr
+    assert "The plan is saved in p.json. To apply just this: reconciler apply --plan p.json" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["plan", "check"])
+def test_an_interruption_of_a_command_that_only_looks_speaks_of_no_journal(filled: World, command: str) -> None:
+    filled.front.faults.add(hang())
+    process = filled.start(command)
+    until(lambda: filled.front.requests)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, err.strip().splitlines()[-1]) == (1, "Interrupted.")
+
+
+def test_what_failed_is_called_by_its_name(filled: World) -> None:
+    filled.front.faults.add(status(401))
+    assert filled.run("check", expect=1).stderr.endswith("\nThe check has failed.\n")
+    assert filled.run("plan", expect=1).stderr.endswith("\nNo plan was made.\n")
+    assert filled.run("apply", expect=1).stderr.endswith("\nThe cycle has failed.\n")
 
 
 def test_metrics_and_reports_follow_links_and_wait_for_nobody(filled: World) -> None:

@@ -53,12 +53,25 @@ def test_adopt_ghosts_links_no_recycled_address(world: World) -> None:
     assert world.keeper.account(held).external_id != one
 
 
+def test_adopt_of_one_whom_we_manage_changes_nothing(world: World) -> None:
+    fill(world)
+    world.run("apply")
+    with world.state() as store:
+        before = store.snapshot()
+    done = world.run("adopt", "p0@example.com", expect=1)
+    assert "p0@example.com is managed already for the JumpCloud user" in done.stderr and done.stdout == ""
+    assert "reconciler explain p0@example.com" in done.stderr
+    with world.state() as store:
+        assert store.snapshot().accounts == before.accounts
+    assert "nothing to do" in world.run("apply").stdout.lower()
+
+
 def test_adopt_of_one_whom_we_manage_leaves_no_consent_behind(world: World) -> None:
     people = fill(world)
     world.run("apply")
     for account in world.keeper.accounts().values():
         world.keeper.accept_invitation(account.id)
-    world.run("adopt", "p0@example.com")
+    world.run("adopt", "p0@example.com", expect=1)
     world.run("apply")
     world.jumpcloud.delete_user(people[0])
     world.jumpcloud.settle_graph()

@@ -64,7 +64,7 @@ def test_a_plan_names_what_its_numbers_lack(world: World) -> None:
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        (USERS, "In scope: an unknown number of people, 1 groups."),
+        (USERS, "In scope: an unknown number of people, 1 group."),
         (GROUPS, "In scope: 12 people, an unknown number of groups."),
         (GROUP_NAMES, "In scope: 12 people, an unknown number of groups."),
     ],
