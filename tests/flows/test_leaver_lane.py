@@ -200,6 +200,7 @@ def test_somebody_whose_record_cannot_be_read_keeps_no_other_back(filled: tuple[
         world.jumpcloud.suspend(one)
     world.front.faults.add(status(403), target=f"/api/systemusers/{people[0]}")
     world.front.faults.add(status(403), target="/api/search")
+    world.front.faults.add(status(403), target="filter=_id")
     order = found(world)
     assert order is not None
     Inside(world).run(order)
