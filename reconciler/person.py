@@ -29,12 +29,12 @@ class InKeeper:
 
 
 async def in_jumpcloud(jumpcloud: JumpCloud, snapshot: Snapshot, address: str) -> Person | None:
-    """The user with this address; else the one whom Keeper's user with this address is. Raises JumpCloudError."""
+    """The user with this address; else the one whose Keeper user has it, or had it before that was gone: under the
+    address that they have now, another Keeper user may concern them. Raises JumpCloudError."""
     person = await jumpcloud.person(email=address)
     if person is None:
-        known = [a for a in snapshot.accounts.values() if addresses.same(a.email, address) and not a.gone]
-        if len(known) == 1 and known[0].jumpcloud_id:
-            person = await jumpcloud.person(id=known[0].jumpcloud_id)
+        key = in_snapshot(snapshot, address, None).key
+        person = await jumpcloud.person(id=key) if is_jumpcloud_id(key) else None
     return person
 
 

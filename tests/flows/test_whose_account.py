@@ -375,3 +375,21 @@ def test_a_team_that_was_rejected_in_the_queue_gives_way_to_one_that_is_made_by_
     world.run("resync", "lena@example.com")
     assert made in world.keeper.account("lena@example.com").teams
     assert "nothing to do" in world.run("resync").stdout.lower()
+
+
+def test_resync_by_a_former_address_meets_nobody_who_has_the_new_one(world: World) -> None:
+    """The account of the one is gone, and Keeper still shows the new address as that of the other."""
+    group = fill(world)
+    olga, jodi = joined(world, group, "olga@example.com"), joined(world, group, "jodi@example.com")
+    world.run("apply")
+    for account in world.keeper.accounts().values():
+        world.keeper.accept_invitation(account.id)
+    before = world.keeper.account("jodi@example.com")
+    world.keeper.delete_user("olga@example.com")
+    world.jumpcloud.update_user(jodi, email="vito@example.com")
+    world.jumpcloud.update_user(olga, email="jodi@example.com")
+    for _ in range(2):
+        world.run("apply", "--resync", expect=None)
+    out = " ".join(world.run("resync", "olga@example.com", expect=None).stdout.split())
+    assert "linked the creation" not in out and "belongs to the Keeper user of the JumpCloud user vito" in out
+    assert world.keeper.account(before.id) == before
