@@ -53,6 +53,8 @@ _LACKS = {
     Kind.DEACTIVATE_USER: Lack.ACTIVE,
     Kind.UPDATE_USER: Lack.CHANGES,
 }
+UNPAUSED = frozenset({Lack.LOCKED, Lack.ACTIVE})
+"""What lacks an operation that waits for no pause after a failure."""
 _LACK_WORDS = {
     Lack.LOCKED: "in scope and locked",
     Lack.NO_ACCOUNT: "in scope without an account",

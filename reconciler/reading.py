@@ -296,9 +296,13 @@ async def listing(keeper: Keeper, snapshot: Snapshot, progress: Progress | None)
         [k for k, team in snapshot.teams.items() if team.managed and not team.gone],
         progress,
         # Whoever is taken for unlocked by somebody else, and is not, would stay locked for ever; and no leaver who is
-        # taken for locked is locked.
+        # taken for locked is locked. Where our own lock has no clear answer yet, the list is what we wait for.
         locked=[k for k, account in snapshot.accounts.items() if account.locked_by_us and not account.active],
-        active=[k for k, account in snapshot.accounts.items() if account.managed and account.active],
+        active=[
+            k
+            for k, account in snapshot.accounts.items()
+            if account.managed and account.active and (account.jumpcloud_id or k) not in snapshot.own_locks
+        ],
     )
 
 

@@ -178,7 +178,7 @@ def test_an_answer_that_shows_an_unasked_effect_sends_its_kind_back_to_its_canar
     # One went before it was seen; the next was the canary, which stops the kind.
     assert outcomes(done) == ["done", "unasked_effect", "put_off", "put_off", "put_off", "put_off"]
     assert Kind.UPDATE_USER not in store.open_kinds(NOW)
-    assert "out of 1 other teams" in done.notices[-1].message
+    assert "out of 1 other team" in done.notices[-1].message
 
 
 def test_a_canary_that_is_read_back_too_early_does_not_let_an_unasked_effect_go_on(store: Store) -> None:

@@ -313,7 +313,8 @@ def test_an_order_without_a_word_about_settings_is_refused(world: World, runs: R
 
 
 def test_a_decision_asks_for_no_settings(world: World, runs: Runs) -> None:
-    assert served(world, settings="those of another file", kind="disown").code == exits.DONE
+    answer = served(world, settings="those of another file", kind="disown")
+    assert (answer.code, "nobody whom we manage" in answer.error) == (exits.FAILED, True)
     assert runs.orders == []
 
 

@@ -458,7 +458,7 @@ def test_a_run_that_could_not_read_everything_ends_no_hold(store: Store) -> None
     def ran(result: str, held: int = 0, error: str = "", at: datetime = NOW) -> int:
         run = store.begin_run("cycle", at, by="", reason="")
         plan_id = "p1" if held else "p0"
-        store.finish_run(run, at, result, plan_id=plan_id, held=held, document=plan_id, error=error)
+        store.finish_run(run, at, result, plan_id=plan_id, held=held, document="{}", error=error)
         return run
 
     held = ran("held", 4)
@@ -477,7 +477,8 @@ def test_what_the_leaver_lane_holds_can_be_released_until_a_whole_cycle_says_mor
 
     def ran(kind: str, result: str, plan_id: str = "", held: int = 0) -> int:
         run = store.begin_run(kind, NOW, by="", reason="")
-        store.finish_run(run, NOW, result, plan_id=plan_id, held=held, document=f"{plan_id}" if held else None)
+        document = f'{{"id": "{plan_id}"}}' if held else None
+        store.finish_run(run, NOW, result, plan_id=plan_id, held=held, document=document)
         return run
 
     ran("cycle", "nothing")
@@ -487,7 +488,7 @@ def test_what_the_leaver_lane_holds_can_be_released_until_a_whole_cycle_says_mor
     found, by_name, now = store.held_run(), store.held_run("p1"), store.held_now()
     assert found is not None and by_name is not None and now is not None
     assert {found.id, by_name.id, now[0].id} == {lane}
-    assert store.document(lane) == "p1"
+    assert store.document(lane) == '{"id": "p1"}'
     assert store.held_run("p2") is None
     assert store.last_good_read() == NOW
     ran("leavers", "held", "p0", 5)
@@ -499,7 +500,7 @@ def test_what_the_leaver_lane_holds_can_be_released_until_a_whole_cycle_says_mor
     for plan_id in ("p1", "p0"):  # the first takes the document over, the second holds something else
         ran("leavers", "held", plan_id, 4)
         found = store.held_run()
-        assert found is not None and found.id == whole and store.document(whole) == "p1"
+        assert found is not None and found.id == whole and store.document(whole) == '{"id": "p1"}'
     whole, lane = (store.begin_run(kind, NOW, by="", reason="") for kind in ("cycle", "leavers"))
     for run in (lane, whole):  # the lane began later, and ended earlier
         store.finish_run(run, NOW, "held", plan_id="p2", held=1, document="p2")

@@ -343,7 +343,8 @@ def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
     """The document for a person."""
     longest = found["longest_minutes"]
     took = f", the slowest {_span(longest)} after they were first seen out of scope" if longest is not None else ""
-    people = {one["jumpcloud_id"] or one["keeper_id"] for one in found["leavers"] if one["confirmed_at"]}
+    done = (one for one in found["leavers"] if one["confirmed_at"] and one["state"] != ANOTHER)
+    people = {one["jumpcloud_id"] or one["keeper_id"] for one in done}
     lost = f"{count(len(people), 'person')} lost access{took}"
     unsure = f"; {found['not_verifiable']} not verifiable" if found["not_verifiable"] else ""
     # Before the first plan is reviewed nobody is known whom a lock is due for: none is no finding.

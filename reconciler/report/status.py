@@ -17,7 +17,7 @@ from reconciler.counting import agreeing, count
 from reconciler.diff import pause_after
 from reconciler.model import Snapshot, typed
 from reconciler.pilot import kept_locked, left_outside
-from reconciler.promise import ACTIVE_THEN
+from reconciler.promise import ACTIVE_THEN, UNPAUSED
 from reconciler.report import teams
 from reconciler.report.leavers import UNREAD
 from reconciler.report.terminal import clean, names, spoken, stamp, styled, wrapped
@@ -31,7 +31,7 @@ LATE = timedelta(minutes=15)
 """A cycle that is so much overdue tells that the daemon hangs."""
 UNDER_WAY = "under way"
 _CUT_OFF = "cut off"
-_UNREAD = ("failed", "stopped", _CUT_OFF)
+_UNREAD = ("failed", "stopped")
 MOST = 20
 """Lines of one kind before the rest is a number."""
 
@@ -75,6 +75,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
         "first_plan_reviewed": snapshot.reviewed,
         "first_plan_lacked_teams": snapshot.teams_open,
         "jumpcloud_read_at": stamp(read_at),
+        "read_by_last_run": _was_read(runs, read_at, in_use=in_use),
         "keeper_read_at": stamp(snapshot.read_at),
         "in_use": in_use,
         "next_cycle_at": stamp(time_of(store.meta("next_cycle"))),
@@ -212,7 +213,7 @@ def _failing(store: Store, snapshot: Snapshot, lacks: Mapping[str, str]) -> list
             "lacks": lack,
             "times": failure.count,
             "last": stamp(failure.last_at),
-            "paused_until": stamp(failure.last_at + pause_after(failure.count)),
+            "paused_until": None if lack in UNPAUSED else stamp(failure.last_at + pause_after(failure.count)),
             "error": failure.error,
         }
         for key, lack in sorted(lacks.items())
@@ -322,8 +323,8 @@ def _headline(found: dict[str, Any], width: int, colour: bool) -> list[str]:
     if found["runs"] and not found["first_plan_reviewed"]:
         lines += wrapped("The first plan for this Keeper node has not been reviewed yet.", width)
     if found["first_plan_lacked_teams"]:
-        words = "The first plan that was looked at lacked groups, or they could not be read. What takes over existing"
-        lines += wrapped(f"{words} Keeper teams for them waits for a release.", width)
+        words = "The first plan that was looked at lacked groups, or they could not be read. What takes over a Keeper"
+        lines += wrapped(f"{words} team for one of them waits for a release.", width)
     return lines
 
 
@@ -350,14 +351,20 @@ def _next(found: dict[str, Any]) -> str:
     return f"Next cycle: {spoken(due)}."
 
 
+def _was_read(runs: Sequence[Run], read_at: datetime | None, *, in_use: bool) -> bool:
+    """Whether the newest run over everybody that has ended has read all of JumpCloud; also where there was none."""
+    ended = (run for run in runs if run.kind not in PARTIAL and (run.result or not in_use or run is not runs[0]))
+    newest = next(ended, None)
+    if newest is None or (newest.result and not newest.error and newest.result not in _UNREAD):
+        return True
+    return read_at is not None and read_at >= newest.started_at
+
+
 def _stale(found: dict[str, Any]) -> str:
     """Since when it is not known who left; "" where the newest run over everybody has read everything."""
-    whole = [run for run in found["runs"] if run["kind"] not in PARTIAL and run["result"] != UNDER_WAY]
-    if not whole or not (whole[0]["error"] or whole[0]["result"] in _UNREAD):
+    if found["read_by_last_run"]:
         return ""
     read_at = found["jumpcloud_read_at"]
-    if read_at and read_at >= whole[0]["started_at"]:
-        return ""
     left = f"on {spoken(read_at)}; who left since then may be missing" if read_at else UNREAD
     return f"JumpCloud was last read as a whole {left}."
 
@@ -385,7 +392,8 @@ def _unsettled(entry: dict[str, Any]) -> str:
 def _failure(entry: dict[str, Any]) -> str:
     times = "once" if entry["times"] == 1 else f"{entry['times']} times in a row"
     words = f"{times}, last on {spoken(entry['last'])}: {clean(entry['error'], 300).rstrip('. ')}"
-    return f"Failing: {clean(entry['subject'], 80)}, {words}. Paused until {spoken(entry['paused_until'])}"
+    paused = f". Paused until {spoken(entry['paused_until'])}" if entry["paused_until"] else ", by each cycle"
+    return f"Failing: {clean(entry['subject'], 80)}, {words}{paused}"
 
 
 def _decided(entry: dict[str, Any]) -> str:

@@ -67,7 +67,7 @@ def test_an_address_taken_elsewhere_is_named(world: World) -> None:
     world.person("late", next(iter(world.jumpcloud.groups_in_scope(world.application))))
     out = world.run("apply", expect=5).stdout
     assert "late@example.com" in out
-    assert "tries again" in " ".join(out.split())
+    assert "tried again" in " ".join(out.split())
 
 
 def test_a_former_address_that_is_an_alias_is_looked_for_there(world: World) -> None:

@@ -101,7 +101,7 @@ def test_additions_that_replace_are_not_repeated_by_each_resync(world: World, re
     assert lost
     for command in ("resync", "apply", "apply"):
         done = world.run(command, expect=5)
-        assert "out of 1 other teams" in " ".join(done.stdout.split())
+        assert "out of 1 other team" in " ".join(done.stdout.split())
     assert without_team(world, ids) == lost
     world.back.faults.clear()
     world.run("apply")

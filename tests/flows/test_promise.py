@@ -64,7 +64,8 @@ def test_who_keeps_failing_is_exit_5_and_the_first_line_every_time(world: World,
     assert [fact["about"] for fact in told(receiver, "locked_in_scope")] == ["p0@example.com", "p1@example.com"]
     said = flat(world.run("status").stdout)
     assert "FAILING for 3 people: 2 in scope and locked" in said
-    assert "Failing: p0@example.com, once, last on " in said
+    assert "Failing: p0@example.com, 3 times in a row, last on " in said and "it is tried again, by each cycle" in said
+    assert "Failing: p5@example.com, once, last on " in said
     assert "it is tried again. Paused until " in said and "next cycle" not in said
     assert {one["lacks"] for one in found(world, "status", "--json")["failing"]} == {"in_scope_and_locked", "changes"}
     metrics = (world.folder / "reconciler.prom").read_text()
