@@ -54,7 +54,7 @@ _LACKS = {
     Kind.UPDATE_USER: Lack.CHANGES,
 }
 UNPAUSED = frozenset({Lack.LOCKED, Lack.ACTIVE})
-"""What lacks an operation that waits for no pause after a failure."""
+"""The lacks whose operations wait for no pause after a failure."""
 _LACK_WORDS = {
     Lack.LOCKED: "in scope and locked",
     Lack.NO_ACCOUNT: "in scope without an account",

@@ -95,7 +95,7 @@ def _shown(before: Mapping[str, str], shown: KeeperUser | KeeperTeam) -> Mapping
 
 
 def _settled(row: Account | Team, shown: KeeperUser | KeeperTeam) -> Mapping[str, str]:
-    """What Keeper made of what was asked for: what it shows first, or the very value once it shows that."""
+    """The form that Keeper gave to what was asked for: what it shows first, or the very value once it shows that."""
     fresh = {
         attribute: shown.attributes.get(attribute, "")
         for attribute, asked in row.asked.items()
@@ -109,8 +109,11 @@ def _settled(row: Account | Team, shown: KeeperUser | KeeperTeam) -> Mapping[str
 def _settled_by(
     row: Account | Team, asked: Mapping[str, str], told: Mapping[str, str], op: Operation
 ) -> dict[str, str]:
-    """What Keeper made of what was asked for, after an operation. Where that was asked for before, an answer that only
-    repeats it says nothing: what Keeper showed since then is its own form of it, should it show that again."""
+    """The form that Keeper gave to what was asked for, after an operation.
+
+    Where that was asked for before, an answer that only repeats it says nothing: what Keeper showed since then is its
+    own form of it, should it show that again.
+    """
     settled = {a: v for a, v in row.settled.items() if a not in asked} | {a: told[a] for a in asked if a in told}
     repeated = {change.attribute: change.before for change in op.changes if row.asked.get(change.attribute)}
     return settled | {

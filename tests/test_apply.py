@@ -598,7 +598,7 @@ def test_nothing_that_gives_is_begun_once_the_time_is_up_and_locks_go_on(
 
 @pytest.mark.parametrize("clock", ["boot time", "wall clock"])
 def test_a_machine_that_slept_for_a_night_begins_nothing_more_that_gives(store: Store, clock: str) -> None:
-    """What the plan was made from is too old, though the process has hardly run meanwhile. A lock is confirmed anew."""
+    """The plan rests on what is too old, though the process has hardly run meanwhile. A lock is confirmed anew."""
     passed = {"boot time": 0.0, "wall clock": 0.0}
     time = Clock(boottime=lambda: passed["boot time"], wall=lambda: passed["wall clock"])
 

@@ -131,7 +131,7 @@ BEATEN = (EVE, State.PUT_OFF, "overtaken")
 
 
 def ran(result: str, *became: tuple[Operation, State, str], stopped: str = "", unfinished: bool = False) -> Outcome:
-    """What a cycle came to whose operations became this."""
+    """The outcome of a cycle whose operations became this."""
     plan = Plan("cycle", NOW, SOURCE, Scope(0, 0, 0), tuple(operation for operation, *_ in became))
     results = {number: Result(*one) for number, one in enumerate(became)}
     return Outcome(1, plan, result, results, stopped=stopped, unfinished=unfinished)

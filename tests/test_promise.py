@@ -77,7 +77,7 @@ def test_only_a_young_inventory_tells_that_somebody_was_only_invited() -> None:
 
 
 def test_an_inventory_without_a_status_does_not_tell_that_somebody_had_joined() -> None:
-    """What it prints may lack the column; else the lock of an invitation would stop all locks."""
+    """The inventory may lack the column; else the lock of an invitation would stop all locks."""
     assert joined(Inventory(NOW, users={"ada@example.com": ""}), "ada@example.com", NOW) is None
     assert joined(Inventory(NOW, users={"ada@example.com": "Active"}), "ada@example.com", NOW) is True
 

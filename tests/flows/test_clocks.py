@@ -638,7 +638,7 @@ def test_a_machine_whose_clock_is_wrong_is_told_as_long_as_it_is(office: Office)
 
 @pytest.mark.parametrize("wrong", [NONE, 9 * HOUR, -9 * HOUR])
 def test_the_lane_goes_by_the_corrected_time(office: Office, wrong: timedelta) -> None:
-    """What it holds is judged anew after a quarter of an hour, neither each minute nor never, and its end is dated
+    """A hold of the lane is judged anew after a quarter of an hour, neither each minute nor never, and its end is dated
     rightly."""
     office.world.safety |= {"max_deactivations": "0", "always_allow": "0"}
     office.world.write_settings()

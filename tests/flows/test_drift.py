@@ -163,7 +163,7 @@ def test_a_team_that_shows_again_keeps_nobody_who_left_its_group(world: World, p
 
 
 def test_who_joins_a_team_that_shows_again_counts_though_another_was_queued(world: World, people: list[str]) -> None:
-    """What is shared with the first one is shared still, so that the limit counts whoever gains it."""
+    """The folders of the first one are shared still, so that the limit counts whoever gains it."""
     sales = team(world, "Sales")
     age_the_journal(world)
     hide(world, sales, "Groups")
