@@ -17,7 +17,7 @@ from reconciler.model import USER_NAME, Account, Snapshot, typed
 from reconciler.pilot import KEPT_LOCKED, kept_locked, left_outside
 from reconciler.plan import Kind, Notice, NoticeKind, Operation, Plan, Rule
 from reconciler.policy import Mode, Policy
-from reconciler.promise import access_words, leavers, namesake, not_here, spared, whereabouts
+from reconciler.promise import access_words, invited_again, leavers, not_here, spared, whereabouts
 from reconciler.rows import JournalRow
 from reconciler.waiting import WaitingMember, waiting
 
@@ -266,15 +266,16 @@ def _leavers(now: Situation) -> Iterator[Fact]:
 
     Protected people have an alert of their own. Where it is not known why somebody left, no grace is assumed.
     """
-    planned = _planned(now, Kind.DEACTIVATE_USER)
+    planned, back = _planned(now, Kind.DEACTIVATE_USER), invited_again(now.snapshot)
     for account in _ours(now):
         assert account.left_at is not None
         since = f"left the scope at {_time(account.left_at)}"
         if account.gone:
             closing = f"if access has ended: reconciler disown {typed(account.email)}"
-            if namesake(now.snapshot, account) is not None:
+            again = account.keeper_id in back
+            if again:
                 closing = f"if that user is theirs, to have it locked: reconciler adopt {typed(account.email)}"
-            text = f"{since}; {whereabouts(now.snapshot, account)}; {closing}"
+            text = f"{since}; {whereabouts(now.snapshot, account, again=again)}; {closing}"
         elif now.at - account.left_at >= _grace(now, account) + TOO_LONG:
             cause = _cause(now, account, *planned.get(account.keeper_id, (-1, None)))
             access = access_words(now.snapshot, account, failing=now.plan is None or now.failing is not None)

@@ -1,7 +1,6 @@
 """What persons have let through, as it is on record: releases, announced lay-offs, `resync EMAIL`, and how much of each
 is used up. What it means for a plan is said in `safety`."""
 
-import json
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,8 +25,7 @@ def first_plan_released(store: Store, effects: Collection[Effect], now: datetime
     """Whether an open release that is about some of these effects let a first plan through as a whole."""
     for request in store.open_requests(now, "release"):
         run = None if _effects_of(request).isdisjoint(effects) else store.held_run(str(request.arguments["plan"]))
-        document = json.loads((run and store.document(run.id)) or '{"held": []}')
-        if any(hold["limit"] == "first_run" for hold in document["held"]):
+        if run is not None and "first_run" in store.held_by(run):
             return True
     return False
 

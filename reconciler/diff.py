@@ -139,8 +139,8 @@ def diff(
         notices=tuple(sorted(notices, key=_notice_order)),
         focus=focus,
     )
-    upcoming = tuple(one for one in work.upcoming if work.would_send(one.operation))
-    upcoming = tuple(one for one in upcoming if work.concerns(one.operation.subject.key))
+    later = (one for one in work.upcoming if work.concerns(one.operation.subject.key))
+    upcoming = tuple(one for one in later if work.would_send(one.operation))
     return Decision(plan, work.learnt(), upcoming, names_nobody(policy, directory))
 
 

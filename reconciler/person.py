@@ -31,12 +31,11 @@ class InKeeper:
 async def in_jumpcloud(jumpcloud: JumpCloud, snapshot: Snapshot, address: str) -> Person | None:
     """The user with this address; else the one whose Keeper user has it, or had it before that was gone: under the
     address that they have now, another Keeper user may concern them. Raises JumpCloudError."""
-    person = await jumpcloud.person(email=address)
+    if (person := await jumpcloud.person(email=address)) is not None:
+        return person
     held = in_snapshot(snapshot, address, None)
     several = sum(addresses.same(a.email, address) and not a.gone for a in held.snapshot.accounts.values()) > 1
-    if person is None and is_jumpcloud_id(held.key) and not several:
-        person = await jumpcloud.person(id=held.key)
-    return person
+    return await jumpcloud.person(id=held.key) if is_jumpcloud_id(held.key) and not several else None
 
 
 def in_snapshot(snapshot: Snapshot, address: str, user: User | None) -> InKeeper:

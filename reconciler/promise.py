@@ -136,18 +136,20 @@ def access_words(snapshot: Snapshot, account: Account, *, failing: bool) -> str:
     return ACTIVE_THEN if failing else "still active"
 
 
-def namesake(snapshot: Snapshot, account: Account) -> Account | None:
-    """The active account that nobody manages under the address of one that is gone: somebody may have invited the
-    person again by hand."""
-    if not account.gone or not account.email:
-        return None
-    others = (one for one in snapshot.accounts.values() if one.standing is Standing.UNMANAGED and not one.gone)
-    return next((one for one in others if one.active and addresses.same(one.email, account.email)), None)
+def invited_again(snapshot: Snapshot) -> frozenset[str]:
+    """The Keeper ids of accounts that are gone, and whose address an active one has that nobody manages: somebody may
+    have invited the person again by hand."""
+    accounts = snapshot.accounts.values()
+    strangers = (one for one in accounts if one.standing is Standing.UNMANAGED and one.active and not one.gone)
+    there = {addresses.same_key(one.email) for one in strangers}
+    lost = (one for one in accounts if one.gone and one.email)
+    return frozenset(one.keeper_id for one in lost if addresses.same_key(one.email) in there)
 
 
-def whereabouts(snapshot: Snapshot, account: Account) -> str:
-    """Say what is known of a leaver whose account is not in this node and was never seen locked."""
-    if namesake(snapshot, account) is not None:
+def whereabouts(snapshot: Snapshot, account: Account, *, again: bool = False) -> str:
+    """Say what is known of a leaver whose account is not in this node and was never seen locked. `again`: it is one of
+    those `invited_again`."""
+    if again:
         return (
             "not verifiable: that account is not in this node; a new Keeper user with the same address is, active and "
             "not managed"

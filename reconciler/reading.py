@@ -325,8 +325,7 @@ def _settled(
     for number in repeated:
         if outcomes.get(number, NEVER) == NEVER:
             outcomes[number] = REPEATED
-    outcomes = {number: as_answered(outcome, sent[number].outcome) for number, outcome in outcomes.items()}
-    outcomes = {number: as_repeated(outcome, sent[number]) for number, outcome in outcomes.items()}
+    outcomes = {n: as_repeated(as_answered(outcome, sent[n].outcome), sent[n]) for n, outcome in outcomes.items()}
     return outcomes, _without_answered(snapshot, sent, outcomes)
 
 

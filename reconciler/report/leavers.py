@@ -72,12 +72,12 @@ def document(store: Store, policy: Policy, since: datetime, now: datetime) -> di
     unmanaged = {alike_key(a.email) for a in snapshot.accounts.values() if a.active and not (a.managed or a.gone)}
     found = [_beside_another(entry, unmanaged) for entry in found]
     attempts = {_departure(entries[0]): entries for entries in reversed(departures)}
-    open_now = promise.leavers(snapshot)
+    open_now, back = promise.leavers(snapshot), promise.invited_again(snapshot)
     for account in open_now:
         of_this = attempts.get((account.keeper_id, account.left_at)) or attempts.get((account.keeper_id, None), [])
         tried = [entry for entry in of_this if not _verified(entry)]
         if account.gone:
-            found.append(_not_verifiable(account, tried, snapshot))
+            found.append(_not_verifiable(account, tried, snapshot, again=account.keeper_id in back))
         else:
             access = promise.access_words(snapshot, account, failing=failing)
             found.append(_not_yet(account, tried, snapshot, policy, held, now) | {"access": access})
@@ -246,15 +246,15 @@ def _beside_another(entry: dict[str, Any], unmanaged: Collection[str]) -> dict[s
     }
 
 
-def _not_verifiable(account: Account, tried: list[Entry], snapshot: Snapshot) -> dict[str, Any]:
+def _not_verifiable(account: Account, tried: list[Entry], snapshot: Snapshot, *, again: bool) -> dict[str, Any]:
     todo = "look for the account in the Admin Console (Admin > Users, all nodes); if it is shut, close this"
     command = "disown"
-    if promise.namesake(snapshot, account) is not None:
+    if again:
         todo, command = "if the new Keeper user is theirs, have it managed, so that it is locked", "adopt"
     return _entry(account, tried, account.left_at) | {
         "state": "not_verifiable",
         "left_before": account.review_lock,
-        "because": promise.whereabouts(snapshot, account),
+        "because": promise.whereabouts(snapshot, account, again=again),
         "left_to_do": todo,
         "command": f"reconciler {command} {typed(account.email)}",
     }

@@ -18,7 +18,7 @@ from reconciler.model import Account, Standing, Status, User, typed
 from reconciler.pairs import tied_to_another
 from reconciler.plan import DRIFT_NOTICES, NoticeKind, Plan
 from reconciler.policy import Mode
-from reconciler.promise import leavers, whereabouts
+from reconciler.promise import invited_again, leavers, whereabouts
 from reconciler.report.document import held_effects
 from reconciler.report.terminal import names, spoken, stamp
 from reconciler.store import Store
@@ -220,7 +220,8 @@ def _as_it_is(settings: Settings, look: Look, plan: Plan) -> Verdict:
         else:
             why = f"{what}, and still active in Keeper." if account.active else f"{what}, so no access."
         if account is not None and account.gone and account in leavers(look.snapshot):
-            why = f"{what}; whether access ended is {whereabouts(look.snapshot, account)}."
+            again = account.keeper_id in invited_again(look.snapshot)
+            why = f"{what}; whether access ended is {whereabouts(look.snapshot, account, again=again)}."
             step = "Look for the account in the Admin Console (Admin > Users, all nodes). If it is shut, close this:"
             return Verdict("not_verifiable", why, step, f"reconciler disown {typed(account.email)}")
         command = f"reconciler resync {typed(user.email)}" if user else ""

@@ -192,8 +192,11 @@ class Journal(Snapshots):
         with self._reading() as connection:
             if connection.execute("SELECT 1 FROM requests WHERE state = 'open' AND kind = 'pause'").fetchone():
                 return False
-        holds = json.loads(self.document(run.id) or "{}").get("held", [])
-        return bool(holds) and all(hold["limit"] == "paused" for hold in holds)
+        return self.held_by(run) == {"paused"}
+
+    def held_by(self, run: Run) -> set[str]:
+        """The limits that held parts of the run's plan, by the document that was kept with it."""
+        return {hold["limit"] for hold in json.loads(self.document(run.id) or "{}").get("held", [])}
 
     def document(self, run_id: int) -> str | None:
         """The plan document (JSON) that was kept with a run, or with a later one that held the same plan."""
