@@ -521,6 +521,8 @@ class _Diff(TeamRules):
             if op.kind is Kind.REACTIVATE_USER and account.locked_by_us:
                 lock = tuple(change for change in op.changes if change.attribute == "active")
                 self.operations.append(replace(op, changes=lock, add=(), remove=()))
+            elif op.kind is Kind.CREATE_USER and op.rule is Rule.RETURNED and account.locked_by_us:
+                self.operations.append(op)  # our lock had withdrawn their invitation
             else:
                 words = f"protected (policy.protect): {_SPARED[op.kind]}, although {op.reason}"
                 self.notice(NoticeKind.PROTECTED, subject, words)

@@ -244,6 +244,10 @@ def test_protection_prevents_all_but_undoing_our_own_lock() -> None:
     operation = only(decide(directory([back], [group(9)]), ours, policy))
     assert operation.kind is Kind.REACTIVATE_USER
     assert [c.attribute for c in operation.changes] == ["active"] and operation.add == ()
+    withdrawn = account(user(1), gone=True, active=False, locked_by_us=True)
+    back = user(1, direct=True)
+    assert only(decide(directory([back]), snapshot([withdrawn]), policy)).kind is Kind.CREATE_USER
+    assert kinds(decide(directory([back]), snapshot([replace(withdrawn, locked_by_us=False)]), policy)) == []
 
 
 def test_protection_sticks_to_the_person_while_listed() -> None:

@@ -839,6 +839,9 @@ class Observer:
             # Somebody else was faster: what we asked for is so, and nobody can tell the two locks apart.
             self.excuse(6)
             self.ledger.locks.add(target)
+        if found["kind"] == "deactivate_user" and answer.status in (404, 410):
+            # Whether a lock of ours had withdrawn the invitation is not known: the new account counts as its undoing.
+            self._changed_access({target, str(found["jumpcloud_id"])}, gave=False)
 
     def who(self, account: Account) -> set[str]:
         """Everybody whose account this is, as far as anything says so."""
@@ -1137,7 +1140,7 @@ class Observer:
                     self.excuse(10)
                     continue
                 self.violated("c", f"{account.email} got a second account beside {other.email}")
-        if account.email.casefold() in self.rules.protected:
+        if account.email.casefold() in self.rules.protected and person not in ledger.locked_once:
             self.violated("b", f"{account.email} was created, though protected")
         own = self.truth.address(person)
         if account.email.casefold() != own and self.truth.has_throughout(person, self.evidence_since):
