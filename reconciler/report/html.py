@@ -81,8 +81,7 @@ def render(plan: Plan, *, tenant: str = "", release_command: str = "reconciler r
     """The plan as an HTML page; with `ran`, the page says what became of it."""
     held = plan.held_indices
     results = ran.results if ran else {}
-    states = {number: state for number, (state, _) in results.items()}
-    verdict = words.run_verdict(plan, states) if ran else words.verdict(plan)
+    verdict = words.run_verdict(plan, results) if ran else words.verdict(plan)
     rows = [_row(plan, number, held, results) for number in range(len(plan.operations))]
     by_cause = sorted(words.sections(plan), key=lambda section: list(Cause).index(section.cause))
     return page(
@@ -129,6 +128,7 @@ def page(template: str, **values: Any) -> str:
 def _row(plan: Plan, number: int, held: Collection[int], results: Mapping[int, tuple[str, str]]) -> _Row:
     op = plan.operations[number]
     state, error = results.get(number, (words.mark(plan, number, held) or "goes", ""))
+    state = words.state_told(state, error)
     was, will = (list(cells) for cells in _before_after(op))
     return _Row(
         number, op.kind.value, state, _show(op.subject.name), _show(op.reason), was, will, _show(error) if error else ""

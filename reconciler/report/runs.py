@@ -107,7 +107,7 @@ def _finished(
     if outcome.result == "nothing" or (outcome.result == "observed" and not plan.operations):
         return entries
     results = {number: (result.state.value, result.error) for number, result in outcome.results.items()}
-    verdict = words.run_verdict(plan, {number: state for number, (state, _) in results.items()})
+    verdict = words.run_verdict(plan, results)
     entry = Entry(
         name=_name(at, outcome.result, plan.id),
         key=f"{outcome.result}:{plan.id}",
@@ -231,8 +231,9 @@ def _facts(run: "Run") -> list[tuple[str, str]]:
 
 
 def _states(rows: Sequence["JournalRow"]) -> list[tuple[str, int]]:
-    labels = {State.DONE: "done", State.SENT: "sent, outcome unknown", State.PLANNED: "not sent"}
-    found = Counter(labels.get(row.state) or words.STATES[row.state.value] for row in rows)
+    labels = {State.DONE.value: "done", State.SENT.value: "sent, outcome unknown", State.PLANNED.value: "not sent"}
+    states = (words.state_told(row.state.value, row.error) for row in rows)
+    found = Counter(labels.get(state) or words.STATES[state] for state in states)
     return found.most_common()
 
 

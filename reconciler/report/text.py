@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from reconciler.counting import count
 from reconciler.plan import Change, Kind, Notice, Operation, Plan, TeamRef
-from reconciler.promise import UNVERIFIED, not_here
 from reconciler.report import words
 from reconciler.report.terminal import clean, styled, wrapped
 
@@ -41,11 +40,12 @@ def render_run(
     """What became of a plan, in the form of `render`: `results` has the operations that were sent by their index, each
     with its state (`done`, `failed`, `unknown`, `put_off`) and the words of an error. What is not done comes first."""
     width = max(width, NARROWEST)
-    verdict = words.run_verdict(plan, {number: state for number, (state, _) in results.items()})
+    verdict = words.run_verdict(plan, results)
     bad = verdict.tone is words.Tone.FAILED or plan.held
     lines = _styled(wrapped(str(verdict), width), colour, "red" if bad else "green")
+    states = {number: words.state_told(state, error) for number, (state, error) in results.items()}
     for state, word in words.STATES.items():
-        mine = sorted(number for number, (found, _) in results.items() if found == state)
+        mine = sorted(number for number, found in states.items() if found == state)
         for number in mine[:MOST]:
             op = plan.operations[number]
             what = f"{clean(op.subject.name, 80)}: {words.VERBS[op.kind].lower()}: {word}."
@@ -54,8 +54,7 @@ def render_run(
             lines += wrapped(f"… and {len(mine) - MOST} more {word}", width, "  ")
     if plan.held:
         lines += _hold(plan, width, colour, release_command)
-    marks = {number: words.STATES[state] for number, (state, _) in results.items() if state in words.STATES}
-    marks |= {number: UNVERIFIED for number, (state, error) in results.items() if state == "done" and not_here(error)}
+    marks = {number: words.STATES[state] for number, state in states.items() if state in words.STATES}
     return "\n".join(lines + _rest(plan, marks, width, colour, limits=bool(plan.held)))
 
 

@@ -12,7 +12,7 @@ from reconciler.counting import agreeing, count
 from reconciler.diff_quarantine import unread_words
 from reconciler.model import DISPLAY_NAME, EXTERNAL_ID, FAMILY_NAME, GIVEN_NAME, GROUP_NAMES, GROUPS, USER_NAME, USERS
 from reconciler.plan import Cause, Change, Held, Kind, Notice, NoticeKind, Operation, Plan, Rule, Subject
-from reconciler.promise import failing, failing_words
+from reconciler.promise import UNVERIFIED, failing, failing_words, not_here
 from reconciler.report.terminal import clean
 
 PEOPLE = {
@@ -88,8 +88,13 @@ HOLDS = {
 }
 """By limit: the meaning of the hold, and what to check, if anything: in JumpCloud where it names no other place."""
 
-STATES = {"failed": "failed", "unknown": "without a known outcome", "put_off": "put off"}
-"""What became of an operation that is not done."""
+STATES = {
+    "failed": "failed",
+    "unknown": "without a known outcome",
+    "put_off": "put off",
+    UNVERIFIED: UNVERIFIED,
+}
+"""What became of an operation that is not known to be done."""
 
 MARKS = {
     "goes": "to be sent",
@@ -99,6 +104,7 @@ MARKS = {
     "failed": "failed",
     "unknown": "outcome unknown",
     "put_off": "put off",
+    UNVERIFIED: UNVERIFIED,
 }
 """How far one operation has come, before and after a run."""
 
@@ -322,19 +328,29 @@ def _verdict(plan: Plan, *, past: bool) -> Verdict:
 def result_verdict(states: Collection[str]) -> Verdict:
     """What a run comes to whose operations that were sent ended in these states."""
     counted = list(states)
-    done = counted.count("done")
+    done, unsure = counted.count("done"), counted.count(UNVERIFIED)
     if done == len(counted):
         return Verdict(Tone.GOING, f"Done: {count(done, 'operation')}.")
+    if done + unsure == len(counted):
+        known = f"Done: {count(done, 'operation')}. " if done else ""
+        return Verdict(Tone.PART, f"{known}Not verifiable: {count(unsure, 'operation')}.")
     rest = ", ".join(f"{counted.count(state)} {word}" for state, word in STATES.items() if state in counted)
     if not done:
         return Verdict(Tone.FAILED, f"None of it is known to be done: {rest}.")
     return Verdict(Tone.FAILED, f"Applied in part: {done} done, {rest}.")
 
 
-def run_verdict(plan: Plan, states: Mapping[int, str]) -> Verdict:
-    """Sum up a run: its plan, and the states of the operations that were sent, by their index in the plan."""
-    if not states:
+def state_told(state: str, error: str) -> str:
+    """The state of an operation as a report tells it: nobody can say of a lock that met no account that it is done."""
+    return UNVERIFIED if state == "done" and not_here(error) else state
+
+
+def run_verdict(plan: Plan, results: Mapping[int, tuple[str, str]]) -> Verdict:
+    """Sum up a run: its plan, and what became of the operations that were sent, by their index in the plan: the state
+    and the words of an error."""
+    if not results:
         return verdict(plan, past=True)
+    states = {number: state_told(state, error) for number, (state, error) in results.items()}
     return _failing_first(_unread_first(_warned(_run_verdict(plan, states.values()), plan), plan), plan, states)
 
 
