@@ -942,6 +942,9 @@ class Observer:
             ledger.aliased.setdefault(before.id, before)
             if before.id in ledger.forgotten_links:
                 ledger.relinked.setdefault(before.id, before)
+            for met in (ledger.aliased, ledger.relinked) if before.locked else ():
+                if before.id in met:
+                    met[before.id] = replace(met[before.id], locked=True)  # perhaps locked since an earlier link
             return True
         was = ledger.relinked.get(before.id, ledger.aliased.get(before.id))
         if was is not None and was.locked and after is None and self.keeper.dialect.locks_delete:
@@ -1197,7 +1200,9 @@ class Observer:
                     continue
                 # A cycle that creates nobody need not list Keeper: who came since the last list is known to none.
                 unlisted = self.asked.method == "PATCH" and ledger.known.get(other.id, 0) > self.view.listed
-                if not (unlisted or self._came_unseen(other)):
+                if name.casefold() in ledger.consented:
+                    self.excuse(10)
+                elif not (unlisted or self._came_unseen(other)):
                     self.violated("c", f"{self.truth.address(new)} got {name} beside {other.email}")
             ledger.owner[before.id] = new
             if self.asked.method == "PATCH":  # a creation may have met an account that it is not to have
