@@ -134,6 +134,7 @@ class _Settlement:
         self.teams = dict(snapshot.teams)
         self.unsettled = dict(snapshot.unsettled_teams)
         self.keeps_ids = _keeps_ids(snapshot)
+        self.drops_ids = not self.keeps_ids and _dropped_ids(snapshot)
 
     def made(self, op: Operation) -> bool:
         """Whether Keeper shows a creation just as it was asked for."""
@@ -367,14 +368,14 @@ class _Settlement:
         return Settled(State.FAILED, "Keeper's inventory shows that it did not arrive")
 
     def _queued(self, op: Operation) -> Team | None:
-        """The team that the request made: by our id; where Keeper keeps no ids, by a name that was free when it was
-        asked for. Where it does, a team without ours was made by somebody else: what is shared with it is not ours. A
-        team that an earlier list had cannot be it, unless it was this group's."""
+        """The team that the request made: by our id; where Keeper is known to keep no ids, by a name that was free when
+        it was asked for. Else a team without ours was made by somebody else: what is shared with it is not ours. A team
+        that an earlier list had cannot be it, unless it was this group's."""
         wanted = {change.attribute: change.after for change in op.changes}
         key = op.subject.jumpcloud_id
         live = [team for team in self.teams.values() if not team.gone and not self._listed_team(team, key)]
         tied = [t for t in live if key in (t.jumpcloud_id, t.shown.get(EXTERNAL_ID))]
-        named = [t for t in live if not (t.managed or self.keeps_ids) and t.name == wanted.get(DISPLAY_NAME)]
+        named = [t for t in live if self.drops_ids and not t.managed and t.name == wanted.get(DISPLAY_NAME)]
         return next(iter([*tied, *named]), None)
 
     def _listed_team(self, team: Team, key: str) -> bool:
@@ -414,3 +415,9 @@ def _keeps_ids(snapshot: Snapshot) -> bool:
     """Whether this Keeper shows the ids that it was given, of users or of teams."""
     there: Iterable[Account | Team] = chain(snapshot.accounts.values(), snapshot.teams.values())
     return any(one.shown.get(EXTERNAL_ID) for one in there if not one.gone)
+
+
+def _dropped_ids(snapshot: Snapshot) -> bool:
+    """Whether this Keeper was given an id, of a user or of a team, and shows none there."""
+    there: Iterable[Account | Team] = chain(snapshot.accounts.values(), snapshot.teams.values())
+    return any(one.asked.get(EXTERNAL_ID) and not (one.gone or one.shown.get(EXTERNAL_ID)) for one in there)

@@ -298,11 +298,13 @@ def test_a_team_that_the_group_took_over_is_not_what_its_queueing_made() -> None
     assert after.teams == held.teams, "it bears another group's id still, which is to be changed"
 
 
-def test_a_name_alone_tells_only_where_keeper_keeps_no_ids() -> None:
-    nameless = team(ENG, standing=Standing.UNMANAGED, jumpcloud_id="", shown={"displayName": ENG.name}, queued_at=None)
-    assert settled(team_op(Kind.QUEUE_TEAM, ENG), snapshot([], [nameless]))[0].state is State.DONE
-    by_hand = snapshot([], [nameless, team(SALES)])
-    assert settled(team_op(Kind.QUEUE_TEAM, ENG), by_hand)[0].state is State.UNKNOWN
+def test_a_name_alone_tells_only_where_keeper_is_known_to_keep_no_ids() -> None:
+    names = {"displayName": ENG.name}
+    nameless = team(ENG, standing=Standing.UNMANAGED, jumpcloud_id="", shown=names, asked={}, queued_at=None)
+    without_id = team(SALES, shown={"displayName": SALES.name})
+    assert settled(team_op(Kind.QUEUE_TEAM, ENG), snapshot([], [nameless, without_id]))[0].state is State.DONE
+    for others in ([], [team(SALES)]):
+        assert settled(team_op(Kind.QUEUE_TEAM, ENG), snapshot([], [nameless, *others]))[0].state is State.UNKNOWN
 
 
 def test_the_inventory_tells_of_a_team_that_scim_does_not_show() -> None:
