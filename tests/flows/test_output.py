@@ -408,6 +408,7 @@ def test_the_demo_needs_a_folder(tmp_path: Path) -> None:
     assert (refused.returncode, b"can't be made" in refused.stderr) == (2, True)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)  # some fifteen commands, one after the other
 def test_the_demo_on_a_terminal_without_unicode(tmp_path: Path) -> None:
     whole = demo(tmp_path, "--users", "20", "--groups", "4")
