@@ -7,15 +7,15 @@ sheet and the one script of this package, by their hashes. The script filters; w
 import hashlib
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
 from reconciler.counting import count
-from reconciler.plan import DRIFT_NOTICES, Cause, Held, Kind, LimitUse, Operation, Plan, Rule, TeamRef
+from reconciler.plan import DRIFT_NOTICES, Cause, Held, Kind, LimitUse, Operation, Plan
 from reconciler.report import words
 from reconciler.report.terminal import clean
 
@@ -57,13 +57,13 @@ class _Row:
     error: str = ""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _TeamRow:
     name: str
-    tag: str = ""
-    note: str = ""
-    gain: list[tuple[int, str, str]] = field(default_factory=list)
-    lose: list[tuple[int, str, str]] = field(default_factory=list)
+    tag: str
+    note: str
+    gain: list[tuple[int, str, str]]
+    lose: list[tuple[int, str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def render(plan: Plan, *, tenant: str = "", release_command: str = "reconciler r
         states=list(dict.fromkeys(row.state for row in rows)),
         verbs=words.VERBS,
         marks=words.MARKS,
-        teams=_teams(plan, rows),
+        teams=list(_teams(plan, rows)),
         bars=[_bar(use, plan.held) for use in plan.limits],
         notices=[
             (heading, kind in DRIFT_NOTICES, len(mine), words.told(mine))
@@ -207,26 +207,12 @@ def _rules(operations: Sequence[Operation]) -> str:
     return ", ".join(f"{number} {words.RULES[rule]}" for rule, number in found.most_common() if rule in words.RULES)
 
 
-def _teams(plan: Plan, rows: Sequence[_Row]) -> list[_TeamRow]:
-    """Membership by team, whose taking over opens something first; the members of each in the order of the plan."""
-    found: dict[str, _TeamRow] = {}
-    refs: dict[str, TeamRef] = {}
-    for row, op in zip(rows, plan.operations, strict=True):
-        for team in (*op.add, *op.remove):
-            refs.setdefault(team.key, team)
-            entry = found.setdefault(team.key, _TeamRow(_show(team.name)))
-            (entry.gain if team in op.add else entry.lose).append((row.number, row.name, row.state))
-    acts = {op.subject.key: op for op in plan.operations if op.subject.type == "team"}
-    for key, entry in found.items():
-        act = acts.get(key)
-        if act is not None and act.kind is Kind.QUEUE_TEAM:
-            entry.tag, entry.note = "new", "The team is asked for by this plan; nothing is shared with it yet."
-        elif act is not None and act.rule is Rule.ADOPTED:
-            entry.tag = "taken over"
-            entry.note = "An existing Keeper team that this plan takes over: who gains it sees what is shared with it."
-        elif entry.gain:
-            entry.note = "An existing team: who gains it sees what is shared with it."
-    return sorted(found.values(), key=lambda entry: (entry.tag != "taken over", entry.name.casefold()))
+def _teams(plan: Plan, rows: Sequence[_Row]) -> Iterator[_TeamRow]:
+    def people(numbers: Iterable[int]) -> list[tuple[int, str, str]]:
+        return [(rows[number].number, rows[number].name, rows[number].state) for number in numbers]
+
+    for team in words.by_team(plan):
+        yield _TeamRow(_show(team.name), team.tag, team.note, people(team.gain), people(team.lose))
 
 
 def _bar(use: LimitUse, held: Sequence[Held]) -> _Bar:

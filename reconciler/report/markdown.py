@@ -43,6 +43,7 @@ def render(plan: Plan, *, tenant: str = "", release_command: str = "reconciler r
             if len(numbers) > MOST:
                 rows.append((words.VERBS[kind], f"… and {len(numbers) - MOST} more", _ALL, ""))
         lines += _table(("What", "Who", "Why", "Before → after"), rows)
+    lines += _by_team(plan)
     if plan.adopts:
         lines += [f"### Already in Keeper, adopted as they are ({len(plan.adopts)})", ""]
         lines += _paragraph(_names((subject.name for subject in plan.adopts), len(plan.adopts)), raw=True)
@@ -88,6 +89,23 @@ def _amounts(plan: Plan) -> Iterator[str]:
             noun = "people" if kind in words.PEOPLE else "teams"
             rows.append((f"{verb} {noun}", str(len(mine)), str(going), str(waiting), str(len(mine) - going - waiting)))
     yield from _table(("", "Planned", "To send", "Held", "Not sent"), rows)
+
+
+def _by_team(plan: Plan) -> Iterator[str]:
+    teams = words.by_team(plan)
+    if not teams:
+        return
+    yield from (f"### Membership by team ({len(teams)})", "")
+    rows: list[Sequence[str]] = []
+    for team in teams[:MOST]:
+        row = [_name(team.name) + (f" **[{team.tag}]**" if team.tag else "")]
+        for numbers in (team.gain, team.lose):
+            names = (plan.operations[number].subject.name for number in numbers)
+            row.append(f"{len(numbers)}: {_names(names, len(numbers))}" if numbers else "")
+        rows.append(row)
+    if len(teams) > MOST:
+        rows.append((f"… and {len(teams) - MOST} more", _ALL, ""))
+    yield from _table(("Team", "Gains", "Loses"), rows)
 
 
 def _notices(plan: Plan) -> Iterator[str]:

@@ -60,7 +60,7 @@ def render_run(
 
 def _rest(plan: Plan, marks: Mapping[int, str], width: int, colour: bool, *, limits: bool) -> list[str]:
     """What follows the verdict: the operations, who is adopted, the limits, the notices."""
-    lines = _sections(plan, marks, width, colour)
+    lines = _sections(plan, marks, width, colour) + _by_team(plan, width, colour)
     if plan.adopts:
         names = _names((subject.name for subject in plan.adopts), len(plan.adopts))
         lines += ["", *wrapped(f"Already in Keeper, adopted as they are ({len(plan.adopts)}): {names}", width)]
@@ -127,6 +127,21 @@ def _change(kind: Kind, change: Change) -> str:
 def _signed(sign: str, teams: Sequence[TeamRef]) -> list[str]:
     more = [f"{sign}{count(len(teams) - MOST_NAMES, 'more team')}"] if len(teams) > MOST_NAMES else []
     return [f"{sign}{clean(team.name, 60)}" for team in teams[:MOST_NAMES]] + more
+
+
+def _by_team(plan: Plan, width: int, colour: bool) -> list[str]:
+    teams = words.by_team(plan)
+    if not teams:
+        return []
+    lines = ["", *_styled(wrapped(f"Membership by team ({len(teams)})", width), colour)]
+    for team in teams[:MOST]:
+        parts = []
+        for sign, numbers in (("+", team.gain), ("−", team.lose)):  # noqa: RUF001
+            names = (plan.operations[number].subject.name for number in numbers)
+            parts += [f"{sign}{len(numbers)}: {_names(names, len(numbers))}"] if numbers else []
+        tag = f" [{team.tag}]" if team.tag else ""
+        lines += wrapped(f"{clean(team.name, 60)}{tag} {'; '.join(parts)}", width, "  ")
+    return lines + _more(len(teams), width, "  ")
 
 
 # -- what else there is -----------------------------------------------------------------------------------------------

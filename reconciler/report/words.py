@@ -4,7 +4,7 @@ What is given back is for people and is harmless on a terminal; each format esca
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 
@@ -479,6 +479,38 @@ def tells(kind: Kind, change: Change) -> bool:
     if kind in (Kind.CREATE_USER, Kind.QUEUE_TEAM):
         return kind is Kind.CREATE_USER and change.attribute == DISPLAY_NAME
     return change.attribute != "active"
+
+
+@dataclass(slots=True)
+class TeamMembers:
+    """The people who gain and lose a team, by the numbers of their operations. `tag`: how the team came about, if by
+    this plan; `note`: what it means for those who gain it."""
+
+    name: str
+    tag: str = ""
+    note: str = ""
+    gain: list[int] = field(default_factory=list)
+    lose: list[int] = field(default_factory=list)
+
+
+def by_team(plan: Plan) -> list[TeamMembers]:
+    """Membership by team, whose taking over opens something first; the people of each in the order of the plan."""
+    found: dict[str, TeamMembers] = {}
+    for number, op in enumerate(plan.operations):
+        for team in (*op.add, *op.remove):
+            entry = found.setdefault(team.key, TeamMembers(team.name))
+            (entry.gain if team in op.add else entry.lose).append(number)
+    acts = {op.subject.key: op for op in plan.operations if op.subject.type == "team"}
+    for key, entry in found.items():
+        act = acts.get(key)
+        if act is not None and act.kind is Kind.QUEUE_TEAM:
+            entry.tag, entry.note = "new", "The team is asked for by this plan; nothing is shared with it yet."
+        elif act is not None and act.rule is Rule.ADOPTED:
+            entry.tag = "taken over"
+            entry.note = "An existing Keeper team that this plan takes over: who gains it sees what is shared with it."
+        elif entry.gain:
+            entry.note = "An existing team: who gains it sees what is shared with it."
+    return sorted(found.values(), key=lambda entry: (entry.tag != "taken over", entry.name.casefold()))
 
 
 @dataclass(frozen=True, slots=True)

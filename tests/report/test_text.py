@@ -26,6 +26,7 @@ from reconciler.plan import (
 from reconciler.report import html, markdown
 from reconciler.report.terminal import clean, wrapped
 from reconciler.report.text import MOST, render, render_run
+from tests.plans import takeover
 
 REASON = "40 people would be locked of 200 active; allowed are 4 (2%)"
 SAVE = ["  reconciler plan --save plan.json", "  reconciler apply --plan plan.json"]
@@ -407,3 +408,15 @@ def test_lines_hang_and_cut_what_fits_none() -> None:
     assert wrapped("one two three", 9, "  ") == ["  one two", "    three"]
     assert wrapped("x" * 12, 8) == ["x" * 6, "  " + "x" * 6]
     assert wrapped("", 8) == []
+
+
+def test_membership_is_told_by_team_too_the_team_that_is_taken_over_first() -> None:
+    shown = text(takeover())
+    assert "\n".join(shown.splitlines()[-3:]) == (
+        "Membership by team (2)\n"
+        "  Engineering [taken over] +1: ada@example.com; −1: bob@example.com\n"
+        "  Sales [new] +1: bob@example.com"
+    )
+    rows = markdown.render(takeover())
+    assert "| `Engineering` **[taken over]** | 1: `ada@example.com` | 1: `bob@example.com` |" in rows
+    assert "| `Sales` **[new]** | 1: `bob@example.com` |  |" in rows
