@@ -107,6 +107,16 @@ class Sent:
     unclear: bool = False  # whether Keeper's answer says nothing of what became of it
 
 
+@dataclass(frozen=True)
+class Birth:
+    """A creation that was marked as sent: its row, when Keeper's users had been listed last, and the accounts whose
+    first address the state file knew by then."""
+
+    row: int
+    listed: int
+    seen: frozenset[str]
+
+
 @dataclass
 class View:
     """One cycle as the observer sees it. Cycles that run beside each other have one each."""
@@ -149,7 +159,9 @@ class Ledger:
 
     owner: dict[str, str] = field(default_factory=dict)  # by account: the JumpCloud id of the person
     ours: set[str] = field(default_factory=set)  # accounts that may be managed
-    seen: set[str] = field(default_factory=set)  # accounts of which a cycle was shown their first address
+    seen: set[str] = field(default_factory=set)
+    """Accounts of which a cycle was shown their first address since the state file was made."""
+    births: dict[str, Birth] = field(default_factory=dict)  # by person: the last creation, if its outcome is not clear
     newborn: set[str] = field(default_factory=set)  # accounts that our creations have made
     linked: set[str] = field(
         default_factory=set
@@ -482,6 +494,8 @@ class Observer:
         ledger.sent.clear()
         ledger.marked.clear()
         ledger.found.clear()
+        ledger.seen.clear()
+        ledger.births.clear()
         self.forgotten = self.tick
         self.forgotten_at = self.now()
         ledger.created.clear()
@@ -520,6 +534,8 @@ class Observer:
             ledger.linked,
             ledger.locks,
             ledger.taken_back,
+            ledger.seen,
+            ledger.births,
         )
         return deepcopy((ledger.agreements, ledger.disowned, ledger.allowances, ledger.unseen, *known))
 
@@ -530,7 +546,7 @@ class Observer:
         given once more."""
         ledger = self.ledger
         ledger.agreements, ledger.disowned, ledger.allowances, unseen, *known = deepcopy(copy)
-        ledger.reviewed, created, ledger.asked, owner, linked, locks, taken_back = known
+        ledger.reviewed, created, ledger.asked, owner, linked, locks, taken_back, ledger.seen, ledger.births = known
         if by_command:
             ledger.reviewed = False
             ledger.agreements.clear()
@@ -726,6 +742,14 @@ class Observer:
         """Whether Keeper's list of users lied in this cycle, and lacked this account."""
         return self.users_lied() and not any(account in shown for shown in self.view.users_shown.values())
 
+    def marked(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """These rows of the journal are marked as sent, whether their requests will arrive or not."""
+        seen = frozenset(self.ledger.seen)
+        for row in rows:
+            self.ledger.marked.add(row["id"])
+            if row["kind"] == "create_user":
+                self.ledger.births[str(row["jumpcloud_id"])] = Birth(row["id"], self.view.listed, seen)
+
     def _found(self, rows: Iterable[dict[str, Any]]) -> None:
         """Whoever was to be locked or created when the process died, or was not answered, before that was sent, and is
         then found locked or there: nobody can tell whose lock or account that is."""
@@ -748,6 +772,12 @@ class Observer:
     def closed(self, store: CampaignStore) -> None:
         """The journal as it is after a cycle."""
         self._found(store.settled())
+        for person, birth in list(self.ledger.births.items()):
+            row = store.journal_row(birth.row)
+            # A link is undone in the same cycle or later.
+            linked = row is not None and row["outcome"] == "linked_to_another"
+            if row is None or not (linked or row["state"] in ("sent", "unknown")):
+                del self.ledger.births[person]
         for number, sent in self.ledger.sent.items():
             row = store.journal_row(number) if sent.closed is None else None
             if row is not None and row["state"] not in ("sent", "unknown"):
@@ -1042,8 +1072,8 @@ class Observer:
                     else:
                         self._unasked(account)
                     continue
-                if account.id in self.ledger.readdressed and account.id not in self.ledger.seen:
-                    # It was created without an answer, and has another address by the time a list shows it.
+                if self._passes_for_linked(account, person):
+                    # What the creation gave is taken back, or would have given.
                     self.excuse(4)
                     continue
                 if self._met_unlisted(account) and team not in _memberships(self.view.met[account.id]):
@@ -1052,6 +1082,14 @@ class Observer:
                     continue
                 words = f"{account.email} lost the team {self.truth.groups.get(group)}, though in its group"
                 self._stale_or("a", account.id, person, words)
+
+    def _passes_for_linked(self, account: Account, person: str) -> bool:
+        """Whether a creation of this person had no clear answer, and their account came into the node, or got another
+        address, after Keeper had been listed for that. A state file that never knew it can't tell it from an account to
+        which Keeper linked the creation by an alias."""
+        birth = self.ledger.births.get(person)
+        came = self.ledger.readdressed.get(account.id, 0)
+        return birth is not None and came > birth.listed and account.id not in birth.seen
 
     def _is_unasked(self, team: str) -> bool:
         """Whether Keeper took somebody out of this team by itself, since an addition replaces."""

@@ -213,8 +213,9 @@ class ProcessWorld(World):
         """The state file, to write to it: beside the daemon where there is one. Raises StateError."""
         store = FileStore.beside(self.path) if self._daemon else FileStore.open(self.path, write=True)
         store.endpoint = self.back.url
-        sent = {row["id"] for row in store.journal_rows() if row["sent_at"] and row["id"] > self._known_rows}
-        self.observer.ledger.marked |= sent
+        known = self.observer.ledger.marked
+        sent = (row for row in store.journal_rows() if row["sent_at"] and row["id"] > self._known_rows)
+        self.observer.marked([row for row in reversed([*sent]) if row["id"] not in known])
         self.store = store
         return store
 

@@ -411,6 +411,24 @@ def test_whoever_was_created_without_an_answer_and_readdressed_is_nobody_we_made
     assert world.keeper.account(account).external_id == cora
 
 
+def test_an_account_that_comes_back_after_its_owners_creation_died_passes_for_one_that_was_linked(world: World) -> None:
+    """The state file that knew it is lost, and its owner has another address (seed 12002217)."""
+    sales = group(world, "Sales")
+    ada, account = joined(world, "ada", sales)
+    cycle(world)
+    world.keeper.move_user_to_other_node(account, NODES[1])
+    world.admin_changed(account)
+    world.jumpcloud.update_user(ada, email="zoe@example.com")
+    world.admin_changed()
+    campaign_decisions.lost(world, random.Random(1))
+    cycle(world, {f"POST {SCIM}/Users": "death_before"})
+    world.keeper.move_user_to_other_node(account, NODES[0])
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    assert not teams_of(world, "ada")
+    assert world.observer.excused[4] and not world.observer.violations
+
+
 def test_a_link_without_an_answer_that_another_link_has_replaced_is_not_known_to_have_been(world: World) -> None:
     world.keeper.set_dialect(links_aliases=True)
     _, quin = joined(world, "quin")

@@ -250,7 +250,9 @@ class World:
     def _marked(self, row: int) -> None:
         """A row is marked as sent; whether its request will arrive or not, what the cycle learnt is in the file."""
         assert self.store is not None
-        self.observer.ledger.marked.add(row)
+        found = self.store.journal_row(row)
+        assert found is not None
+        self.observer.marked([found])
         self.observer.linked(self.store)
 
     def close(self) -> None:
