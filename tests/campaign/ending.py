@@ -244,7 +244,9 @@ class _Equality:
         # An account that is gone protects whoever had it as one that is there does.
         entries = (once for one, once in ledger.shielded.items() if ledger.owner.get(one) == person)
         if self.world.rules.protected & {address}.union(*entries) or any(self._protected(one) for one in mine):
-            if not told and (account is None or account.locked):
+            # Whose invitation our lock had withdrawn is created anew, as soon as Keeper can be listed.
+            returns = account is None and self.spared.newcomers and person in ledger.locked_once
+            if not told and not returns and (account is None or account.locked):
                 self.wrong(f"{who} is protected, and nothing says so", person)
             return
         if account is not None and self._protected_by_a_page_that_is_behind(account):

@@ -11,12 +11,13 @@ from reconciler.plan import Plan
 from reconciler.simulator.service import Request, Response
 from tests.campaign import decisions as campaign_decisions
 from tests.campaign import ending as campaign_ending
+from tests.campaign import organisation, troubles
 from tests.campaign.decisions import put_back
 from tests.campaign.ending import ending
 from tests.campaign.rules import NODES
 from tests.campaign.scenes import SCIM, activate, cycle, group, joined, person, suspend, teams_of
 from tests.campaign.seams import Weather
-from tests.campaign.world import World
+from tests.campaign.world import Spared, Trouble, World
 
 
 def test_a_team_that_only_changes_its_group_is_settled_by_what_it_bears(world: World) -> None:
@@ -137,6 +138,29 @@ def test_who_was_locked_as_an_invitation_and_is_back_within_the_window_does_not_
     cycle(world)
     created = {account.email for account in world.keeper.accounts().values()}
     assert created == {f"{name}@example.com" for name in [*(f"p{n}" for n in range(9)), "late0", "late1"]}
+
+
+def test_a_protected_person_whose_invitation_our_lock_withdrew_waits_until_keeper_is_listed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = person(world, "ada")
+    joined(world, "bob")
+    suspend(world, ada)
+    cycle(world)
+    world.rules.policy["protect"] = ["ada@example.com"]
+    cycle(world)
+
+    def refuses(world: World, _draw: random.Random) -> Trouble:
+        world.keeper.refuse("Users", 500)
+        return Trouble("Keeper's list of users", lambda: world.keeper.refuse("Users", None), Spared(newcomers=True))
+
+    monkeypatch.setattr(organisation, "suspended", lambda *_: "nobody is suspended")  # ada is active again
+    monkeypatch.setattr(troubles, "trouble", refuses)
+    campaign_ending.one_thing_broken(world, random.Random(1))
+    assert "ada@example.com" not in {account.email for account in world.keeper.accounts().values()}
+    assert not world.observer.violations
+    cycle(world, resync=True)
+    assert world.keeper.account("ada@example.com").external_id == ada
 
 
 def suspended(world: World) -> tuple[str, str]:
