@@ -763,6 +763,10 @@ class Observer:
                 if row["id"] in self.ledger.sent and row["keeper_id"] not in self.ledger.locks:
                     self.excuse(6)
                 self.ledger.locks.add(row["keeper_id"])
+                # To let them in again undoes it, also by a new account; the window counts from when it was sent.
+                at, keys = datetime.fromisoformat(row["sent_at"]), {row["keeper_id"], row["jumpcloud_id"] or ""} - {""}
+                older = {one for one in keys if self.ledger.access.get(one, (BEGINNING, False))[0] <= at}
+                self._changed_access(older, gave=False, at=at)
             if row["kind"] == "create_user":
                 theirs = {a.id for a in self.keeper.accounts().values() if a.external_id == row["jumpcloud_id"]}
                 if theirs - self.ledger.ours - self.ledger.disowned:
@@ -1296,8 +1300,8 @@ class Observer:
 
     # Limits.
 
-    def _changed_access(self, keys: set[str], *, gave: bool) -> None:
-        self.ledger.access |= dict.fromkeys(keys, (self.now(), gave))
+    def _changed_access(self, keys: set[str], *, gave: bool, at: datetime | None = None) -> None:
+        self.ledger.access |= dict.fromkeys(keys, (at or self.now(), gave))
         if not gave:
             self.ledger.locked_once |= keys
 

@@ -359,7 +359,7 @@ class CampaignStore(Store):
 
     def settled(self) -> list[dict[str, Any]]:
         """The rows that are done, and were found out to be so later."""
-        what = "id, kind, keeper_id, jumpcloud_id FROM operations WHERE state = 'done' AND outcome = 'settled'"
+        what = "id, kind, keeper_id, jumpcloud_id, sent_at FROM operations WHERE state = 'done' AND outcome = 'settled'"
         return self._rows(f"{what} ORDER BY id DESC")
 
     def concerned(self) -> dict[str, str]:

@@ -120,6 +120,30 @@ def test_a_lock_that_is_found_after_a_request_without_a_clear_answer_counts_as_o
     assert world.observer.excused[6] and not world.observer.violations
 
 
+def test_an_invitation_that_is_gone_after_a_lock_without_a_clear_answer_counts_as_withdrawn_by_us(world: World) -> None:
+    """The new account undoes that, though an administrator had withdrawn the invitation (seed 12003493)."""
+    people = [person(world, f"p{number}") for number in range(9)]
+    cycle(world)
+    world.time.elapsed += 5 * 3600  # the review of the first plan lets nothing through any more
+    suspend(world, *people[:2])
+    cycle(world, {f"PATCH {SCIM}/Users": "timeout"})
+    for name in ("p0", "p1"):
+        account = world.keeper.account(f"{name}@example.com").id
+        world.keeper.lock(account)
+        world.admin_changed(account)
+    for _ in range(2):
+        cycle(world, resync=True)
+    for number in range(2):
+        person(world, f"late{number}")
+        cycle(world)
+    activate(world, *people[:2])
+    for _ in range(2):
+        cycle(world)
+    created = {account.email for account in world.keeper.accounts().values()}
+    assert created == {f"{name}@example.com" for name in [*(f"p{n}" for n in range(9)), "late0", "late1"]}
+    assert not world.observer.violations
+
+
 def test_who_is_linked_by_a_page_that_is_behind_is_the_owner(world: World) -> None:
     group(world, "Sales")
     leaver = person(world, "bob")
