@@ -12,6 +12,9 @@ REPLIES = 3
 """The newest replies that must agree before their clock is believed."""
 AGREEMENT = 5.0
 """Seconds by which the clocks in these replies may differ; `Date` has whole seconds."""
+POSSIBLE = range(946_684_800, 7_258_118_400)
+"""The years 2000 to 2199, in seconds since 1970. Near the year 9999 a grace or a pause would end beyond what a time can
+be."""
 
 _JSON = re.compile(r"application/(?:[\w.+-]+\+)?json\s*(?:;|$)", re.ASCII | re.IGNORECASE)
 _SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
@@ -31,12 +34,17 @@ class ServiceClock:
         """Take the clock of one definite reply. `received`: the boot time at which its head was there.
 
         The time is `Date` (RFC 9110 section 6.6.1) plus `Age` (RFC 9111 section 5.1), since a cache on the way
-        keeps the `Date` of the service. A reply that is not JSON, has no `Date`, or has an `Age` that is no
-        number, says nothing: a proxy may have made it.
+        keeps the `Date` of the service. A reply that is not JSON, has no possible `Date`, or has an `Age` that is
+        no number, says nothing: a proxy may have made it.
         """
         said = http_date(headers.get("date", ""))
         age = headers.get("age", "0").strip()
-        if said is not None and _SECONDS.fullmatch(age) and _JSON.match(headers.get("content-type", "").strip()):
+        if (
+            said is not None
+            and int(said) in POSSIBLE
+            and _SECONDS.fullmatch(age)
+            and _JSON.match(headers.get("content-type", "").strip())
+        ):
             self._differences.append(said + int(age) - received)
 
     def offset(self) -> float | None:
