@@ -45,7 +45,7 @@ def render(plan: Plan, *, tenant: str = "", release_command: str = "reconciler r
         lines += _table(("What", "Who", "Why", "Before → after"), rows)
     lines += _by_team(plan)
     if plan.adopts:
-        lines += [f"### Already in Keeper, adopted as they are ({len(plan.adopts)})", ""]
+        lines += [f"### Already in Keeper, adopted ({len(plan.adopts)})", ""]
         lines += _paragraph(_names((subject.name for subject in plan.adopts), len(plan.adopts)), raw=True)
     if plan.limits:
         lines += ["### Limits, by people within the window", ""]

@@ -63,7 +63,7 @@ def _rest(plan: Plan, marks: Mapping[int, str], width: int, colour: bool, *, lim
     lines = _sections(plan, marks, width, colour) + _by_team(plan, width, colour)
     if plan.adopts:
         names = _names((subject.name for subject in plan.adopts), len(plan.adopts))
-        lines += ["", *wrapped(f"Already in Keeper, adopted as they are ({len(plan.adopts)}): {names}", width)]
+        lines += ["", *wrapped(f"Already in Keeper, adopted ({len(plan.adopts)}): {names}", width)]
     if plan.limits and limits:
         lines += ["", *_styled(wrapped("Limits, by people within the window", width), colour)]
         for use in plan.limits:

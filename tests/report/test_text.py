@@ -185,6 +185,14 @@ def test_what_is_not_sent_without_a_hold() -> None:
 # -- the rest
 
 
+def test_nobody_who_is_changed_is_said_to_be_adopted_as_they_are() -> None:
+    changed = op(Kind.UPDATE_USER, changes=(Change("displayName", "Old", "Ada"),))
+    made = plan(changed, adopts=(changed.subject,))
+    for shown in (text(made), render_run(made, {}, width=100, colour=False), markdown.render(made), html.render(made)):
+        assert "Already in Keeper, adopted" in shown
+        assert "as they are" not in shown
+
+
 def test_the_order_of_the_sections() -> None:
     made = plan(
         op(Kind.CREATE_USER, "new"),
@@ -203,7 +211,7 @@ def test_the_order_of_the_sections() -> None:
         "drifted:",
         "Teams",
         "Queue (1)",
-        "adopted as they are (12): adopted0,",
+        "Already in Keeper, adopted (12): adopted0,",
         "and 2 more",
         "max_creations: 1 used + 4 planned, allowed 5",
         "In Keeper, not in scope, not managed (1)",
