@@ -19,6 +19,7 @@ from reconciler.model import (
     Account,
     KeeperTeam,
     KeeperUser,
+    OddRecord,
     RefusedBirth,
     Snapshot,
     has_ended,
@@ -128,12 +129,25 @@ def refused_words(address: str, other: str, *, managed: bool) -> str:
 
 
 def refused(snapshot: Snapshot, person: str, address: str) -> RefusedBirth | None:
-    """The creation of this person under this address that Keeper linked to an account which is still there."""
+    """The creation of this person under this address that Keeper linked to an account which is still there. One whose
+    record could not be read has no row, and is there all the same."""
     birth = snapshot.refused_births.get(person)
-    account = snapshot.accounts.get(birth.keeper_id) if birth else None
-    if birth is None or account is None or has_ended(account, birth.at) or not addresses.same(birth.address, address):
+    if birth is None or not addresses.same(birth.address, address):
         return None
-    return birth
+    account = snapshot.accounts.get(birth.keeper_id)
+    ended = _odd(snapshot, birth) is None if account is None else has_ended(account, birth.at)
+    return None if ended else birth
+
+
+def met(birth: RefusedBirth, snapshot: Snapshot) -> str:
+    """The name of the account to which Keeper linked a creation: its address, or its id where nothing shows that."""
+    account = snapshot.accounts.get(birth.keeper_id)
+    odd = _odd(snapshot, birth)
+    return (account.email if account else odd.name if odd else "") or birth.keeper_id
+
+
+def _odd(snapshot: Snapshot, birth: RefusedBirth) -> OddRecord | None:
+    return next((one for one in snapshot.odd if one.type == "user" and one.keeper_id == birth.keeper_id), None)
 
 
 def due(undo: Operation, account: Account, theirs: Set[str] = frozenset()) -> Operation | None:

@@ -83,7 +83,7 @@ def _adopt_by_birth(
         store.agree_to_births(people)
         arguments: dict[str, object] = {"accounts": [], "email": email, "people": people}
         _keep(store, before, before, "adopt", arguments, now, by, reason)
-    others = listed(sorted({before.accounts[before.refused_births[one].keeper_id].email for one in people}))
+    others = listed(sorted({births.met(before.refused_births[one], before) for one in people}))
     return (
         f"{email} will be created with the next plan. If Keeper links that to {others} again, the account is theirs, "
         f"unless it is managed for another JumpCloud user.{FOLLOWS}"

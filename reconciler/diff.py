@@ -358,8 +358,9 @@ class _Diff(TeamRules):
             return
         birth = births.refused(self.before, user.id, user.email)
         if birth is not None and not birth.agreed:
-            other = self.before.accounts[birth.keeper_id]
-            words = births.refused_words(user.email, other.email, managed=other.managed)
+            other = self.before.accounts.get(birth.keeper_id)
+            managed = other is not None and other.managed
+            words = births.refused_words(user.email, births.met(birth, self.before), managed=managed)
             self.notice(NoticeKind.CONFLICT, subject, words)
             return
         if birth is not None:

@@ -8,6 +8,7 @@ from reconciler import http
 from reconciler.simulator.faults import close
 from reconciler.simulator.keeper_dialect import UserAttribute
 from reconciler.simulator.keeper_records import Account
+from tests.flows.test_other_forms import of_users, rewrite
 from tests.flows.test_whose_account import fill, joined, lost_state, there
 from tests.inside import Inside
 from tests.stage import World
@@ -52,6 +53,26 @@ def test_a_creation_that_keeper_links_by_an_alias_leaves_that_account_as_it_was(
     world.jumpcloud.suspend(one)
     world.run("apply", "--resync")
     assert world.keeper.account(account).active is before.active, "the newcomer's lock is nobody else's"
+
+
+@pytest.mark.parametrize("read", ["never", "in part"])
+def test_a_creation_that_keeper_links_to_an_account_without_a_row_is_not_repeated(world: World, read: str) -> None:
+    group = fill(world)
+    account = aliased(world, "ada@example.com")
+    if read == "in part":
+        rewrite(world.back, of_users(lambda row: row | ({"active": 5} if row["id"] == account else {})), "/Users")
+        world.run("apply", "--resync")
+    joined(world, group, "ada@example.com")
+    out = world.run("apply", expect=5).stdout
+    assert "not created again until a person decides" in out
+    writes = world.writes()
+    for arguments in (["apply"], ["resync", "ada@example.com"], ["apply"]):
+        out = world.run(*arguments, expect=None).stdout
+        assert "not created again" in out and "old.ada@example.com" in out
+    assert world.writes() == writes
+    world.run("adopt", "ada@example.com")
+    world.run("apply", expect=None)
+    assert world.writes() != writes, "a person has decided"
 
 
 def test_adopt_gives_the_account_that_keeper_links_and_a_removed_alias_a_new_one(world: World) -> None:
