@@ -17,12 +17,13 @@ from reconciler.counting import agreeing, count
 from reconciler.diff import pause_after
 from reconciler.model import Snapshot, typed
 from reconciler.pilot import kept_locked, left_outside
+from reconciler.plan import Kind
 from reconciler.promise import ACTIVE_THEN, UNPAUSED
 from reconciler.report import teams
 from reconciler.report.leavers import UNREAD
 from reconciler.report.terminal import clean, names, spoken, stamp, styled, wrapped
-from reconciler.report.words import RESULTS
-from reconciler.rows import PARTIAL, Request, Run, time_of
+from reconciler.report.words import RESULTS, VERBS
+from reconciler.rows import PARTIAL, Request, Run, State, time_of
 from reconciler.store import Store
 
 RUNS = 5
@@ -32,6 +33,8 @@ LATE = timedelta(minutes=15)
 UNDER_WAY = "under way"
 _CUT_OFF = "cut off"
 _UNREAD = ("failed", "stopped")
+_TOLD_NOWHERE_ELSE = (Kind.CREATE_USER, Kind.UPDATE_USER, Kind.REACTIVATE_USER)
+"""Kinds whose unknown outcomes are told one by one: those of locks count among the leavers."""
 MOST = 20
 """Lines of one kind before the rest is a number."""
 
@@ -122,6 +125,17 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
             {"receiver": name, "since": stamp(since), "error": words} for name, (since, words) in stands.untold.items()
         ],
         "programs_failing": [{"program": name, "error": words} for name, words in sorted(stands.hooks.items())],
+        "unsettled_users": [
+            {
+                "subject": row.operation.subject.name,
+                "key": row.operation.subject.key,
+                "kind": row.operation.kind.value,
+                "sent_at": stamp(row.sent_at or row.planned_at),
+                "error": row.error,
+            }
+            for row in store.unfinished()
+            if row.state is State.UNKNOWN and row.operation.kind in _TOLD_NOWHERE_ELSE
+        ],
         "unsettled_teams": [
             {"team": _name(store, key), "jumpcloud_id": key, "asked_at": stamp(at)}
             for key, at in sorted(snapshot.unsettled_teams.items())
@@ -258,6 +272,7 @@ def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
     approvals = teams.in_words(groups["waiting"], groups["inventory_read_at"])
     lines += wrapped(f"Teams: {groups['managed']} managed; {approvals}.", width)
     lines += _limited([_waiting(entry) for entry in groups["waiting"] if not entry["listed"]], width)
+    lines += _limited([_unsettled_user(entry) for entry in found["unsettled_users"]], width)
     lines += _limited([_unsettled(entry) for entry in found["unsettled_teams"]], width)
     lines += _limited([_failure(entry) for entry in found["failing"]], width)
     for entry in found["receivers_failing"]:
@@ -380,6 +395,11 @@ def _waiting(entry: dict[str, Any]) -> str:
     since = f"the oldest since {spoken(entry['since'])}" if entry["since"] else "since an unknown time"
     how = "queued in Keeper" if entry["certain"] else "asked for, approval not visible"
     return f"Waiting: {clean(entry['team'], 60)}: {' and '.join(what)} {how}, {since}"
+
+
+def _unsettled_user(entry: dict[str, Any]) -> str:
+    what = f"{clean(entry['subject'], 80)}: {VERBS[Kind(entry['kind'])].lower()}, sent on {spoken(entry['sent_at'])}"
+    return f"Without a known outcome: {what}: {clean(entry['error'], 300).rstrip('. ')}. Keeper is asked about it"
 
 
 def _unsettled(entry: dict[str, Any]) -> str:

@@ -80,6 +80,20 @@ def test_status_says_that_cycles_fail_whatever_is_held(world: World) -> None:
     assert "FAIL" not in world.run("status").stdout
 
 
+def test_status_names_whoever_was_asked_for_without_a_known_outcome(world: World) -> None:
+    group = world.group("Sales")
+    world.person("ada", group)
+    world.run("apply")
+    assert document(world, "status", "--json")["unsettled_users"] == []
+    world.person("joe", group)
+    world.back.faults.add(status(200, b"<html>Maintenance</html>"), method="POST", target="/Users")
+    world.run("apply", expect=5)
+    world.run("apply", expect=5)
+    (found,) = document(world, "status", "--json")["unsettled_users"]
+    assert (found["subject"], found["kind"]) == ("joe@example.com", "create_user")
+    assert "Without a known outcome: joe@example.com: create, sent on " in flat(world.run("status").stdout)
+
+
 def test_status_says_that_only_resyncs_fail(world: World) -> None:
     fill(world)
     world.run("apply")
