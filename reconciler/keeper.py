@@ -65,7 +65,7 @@ __all__ = [
 #  1 Keeper's clients: GET /ServiceProviderConfig answers 2xx for a good token and node only.
 #  2 RFC 7644 section 3.4.2.4: a list pages by startIndex (from 1) and count. Documented: at most 10,000 users a
 #    request. Keeper's clients ask for 500. Assumed: pages may be shorter, totalResults may be missing or count its
-#    page alone; behind the end there is an empty page, or a refusal where the total is that of the list.
+#    page alone; behind the end there is an empty page, or a refusal or no content where the total is that of the list.
 #  3 Keeper's clients: ids of users are digits, of teams 22 characters of base64url, stable over approval.
 #  4 Keeper's clients: externalId, names and groups may be missing, `active` never is;
 #    `groups` may name teams of other nodes.
@@ -381,7 +381,12 @@ class Keeper:
             if start == 1 or error.status not in _NO_SUCH_PAGE:
                 raise
             return Page((), None, error)
-        document = self._document(about, reply)
+        try:
+            document = self._document(about, reply)
+        except KeeperError as error:
+            if start == 1 or reply.status != _NO_CONTENT:
+                raise
+            return Page((), None, error)
         try:
             return page_of(document)
         except ValueError as error:
@@ -477,7 +482,8 @@ class Keeper:
 
 
 _NO_SUCH_PAGE = (400, 404, 416)
-"""Statuses by which a service may say that a list has no page there."""
+"""Statuses by which a service may say that a list has no page there; so does `_NO_CONTENT`."""
+_NO_CONTENT = 204
 _OUTCOMES: Mapping[int, type[KeeperError]] = {401: BadToken, 403: Forbidden, 428: SeatsExceeded}
 """What a status means whatever was asked; 404 and 409 depend on it, the rest is Refused."""
 

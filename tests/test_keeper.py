@@ -884,7 +884,7 @@ def test_a_list_whose_end_comes_again_is_told_as_that() -> None:
         assert "behind the last of 10 users Keeper lists some of them again" in str(stage.fails(listing))
 
 
-@pytest.mark.parametrize("status", [400, 404, 416])
+@pytest.mark.parametrize("status", [204, 400, 404, 416])
 @pytest.mark.parametrize("cap", [3, 10_000])
 def test_a_refused_page_behind_the_last_announced_row_is_the_end(
     enterprise: simulated.Keeper, status: int, cap: int
@@ -901,17 +901,18 @@ def test_a_refused_page_behind_the_last_announced_row_is_the_end(
     assert (len(found.users), len(found.teams)) == (9, 1)
 
 
+@pytest.mark.parametrize(("status", "kind"), [(204, scim.UnexpectedReply), (404, scim.Refused)])
 @pytest.mark.parametrize("totals", ["page", "none"])
 def test_a_refused_page_is_no_end_where_the_total_is_not_that_of_the_list(
-    enterprise: simulated.Keeper, totals: str
+    enterprise: simulated.Keeper, totals: str, status: int, kind: type[scim.KeeperError]
 ) -> None:
     enterprise.set_dialect(page_cap=4, totals=totals)
     for n in range(9):
         enterprise.add_user(f"u{n}@example.com")
     with node(enterprise) as stage:
-        stage.server.faults.add(faults.status(404), target="startIndex=10")
+        stage.server.faults.add(faults.status(status), target="startIndex=10")
         error = stage.fails(listing)
-    assert isinstance(error, scim.Refused) and "SCIM method" not in str(error)
+    assert isinstance(error, kind) and "SCIM method" not in str(error)
 
 
 def test_a_page_that_fails_fails_the_list(enterprise: simulated.Keeper) -> None:
