@@ -111,7 +111,7 @@ _R = TypeVar("_R", KeeperUser, KeeperTeam)
 
 @dataclass(frozen=True, slots=True)
 class _Kind(Generic[_R]):
-    """What differs between users and teams."""
+    """What differs between users and teams. `hints` say why Keeper may refuse what is sent, by its name in SCIM."""
 
     path: str
     word: str
@@ -119,9 +119,15 @@ class _Kind(Generic[_R]):
     schema: str
     read: Callable[[object], _R]
     taken: type[KeeperError]
-    hint: str
+    hints: Mapping[str, str]
+
+    def hint(self, sent: Iterable[str]) -> str:
+        """The advice for a refusal of what was sent; empty where nothing of it is known to be refused."""
+        told: list[str] = [self.hints[one] for one in dict.fromkeys(sent) if one in self.hints]
+        return " ".join([*told, "Correct what Keeper names; it is tried again."]) if told else ""
 
 
+_GROUPS = "groups"
 _USERS = _Kind(
     "/Users",
     "user",
@@ -129,9 +135,11 @@ _USERS = _Kind(
     _CORE + "User",
     user_of,
     AddressTaken,
-    "The address must be valid and its domain reserved for your enterprise (Admin Console or Keeper support), and "
-    "teams must be of the same node, and not rejected in the Pending Queue. Correct what Keeper names; it is tried "
-    "again.",
+    {
+        model.USER_NAME: "The address must be valid and its domain reserved for your enterprise (Admin Console or "
+        "Keeper support).",
+        _GROUPS: "The teams must be of the same node, and not rejected in the Pending Queue.",
+    },
 )
 _TEAMS = _Kind(
     "/Groups",
@@ -140,7 +148,7 @@ _TEAMS = _Kind(
     _CORE + "Group",
     team_of,
     TeamNameTaken,
-    "Keeper may refuse names of more than 185 characters. Correct what Keeper names; it is tried again.",
+    {model.DISPLAY_NAME: "Keeper may refuse names of more than 185 characters."},
 )
 
 
@@ -249,7 +257,7 @@ class Keeper:
         if given := {key: name for key, name in names.items() if name}:
             document["name"] = given
         if teams:
-            document["groups"] = _refs(teams)
+            document[_GROUPS] = _refs(teams)
         return await self._create(_USERS, _printable(address), "created in Keeper", document)
 
     async def patch_user(
@@ -263,10 +271,10 @@ class Keeper:
         operations: list[dict[str, Any]] = [{"op": "replace", "value": dict(values)}] if values else []
         for op, teams in (("add", add), ("remove", remove)):
             if teams:
-                operations.append({"op": op, "path": "groups", "value": _refs(teams)})
+                operations.append({"op": op, "path": _GROUPS, "value": _refs(teams)})
         active = values.get("active")
         done = "changed" if active is None else "unlocked" if active else "locked"
-        shown = await self._patch(_USERS, id, operations, done, unique=model.USER_NAME in values)
+        shown = await self._patch(_USERS, id, operations, done)
         if shown is not None and shown.active is None and active is not None:
             # What cannot be read confirms nothing.
             problem = "the reply does not show whether the user is active"
@@ -281,11 +289,11 @@ class Keeper:
     async def patch_team(self, id: str, values: Mapping[str, str]) -> KeeperTeam | None:
         """Set attributes of a team, by the names in `model.TEAM_ATTRIBUTES`; otherwise as `patch_user`."""
         operations = [{"op": "replace", "value": dict(values)}] if values else []
-        return await self._patch(_TEAMS, id, operations, "changed", unique=model.DISPLAY_NAME in values)
+        return await self._patch(_TEAMS, id, operations, "changed")
 
     async def delete_team(self, id: str) -> None:
         """Delete a team, and with it what was shared with it; one that is gone already is no error."""
-        about = _About(f"Keeper team {_printable(id)}", "deleted", NotFound, hint=_TEAMS.hint)
+        about = _About(f"Keeper team {_printable(id)}", "deleted", NotFound)
         try:
             await self._send(about, "DELETE", _path(_TEAMS, id))
         except NotFound:
@@ -403,8 +411,8 @@ class Keeper:
 
     async def _create(self, kind: _Kind[_R], subject: str, done: str, document: Mapping[str, Any]) -> _R:
         # With teams in the request, 404 may as well be about one of them: no reason to stop everything.
-        missing = Refused if "groups" in document else UnknownNode
-        about = _About(subject, done, missing, kind.taken, kind.hint)
+        missing = Refused if _GROUPS in document else UnknownNode
+        about = _About(subject, done, missing, kind.taken, kind.hint(document))
         reply = await self._send(about, "POST", kind.path, json=document, repeatable=False)
         try:
             made = self._shown(kind, about, reply)
@@ -416,14 +424,12 @@ class Keeper:
             raise
         return made
 
-    async def _patch(
-        self, kind: _Kind[_R], id: str, operations: list[dict[str, Any]], done: str, *, unique: bool
-    ) -> _R | None:
+    async def _patch(self, kind: _Kind[_R], id: str, operations: list[dict[str, Any]], done: str) -> _R | None:
         if not operations:
             raise ValueError("a PATCH without anything to change")
-        about = _About(
-            f"Keeper {kind.word} {_printable(id)}", done, NotFound, kind.taken if unique else Refused, kind.hint
-        )
+        sent = [name for one in operations for name in ([one["path"]] if "path" in one else one["value"])]
+        taken = kind.taken if kind.name in sent else Refused
+        about = _About(f"Keeper {kind.word} {_printable(id)}", done, NotFound, taken, kind.hint(sent))
         document = {"schemas": [_PATCH], "Operations": operations}
         reply = await self._send(about, "PATCH", _path(kind, id), json=document)
         if not reply.body.strip():

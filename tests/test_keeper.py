@@ -915,6 +915,25 @@ def test_a_refused_page_is_no_end_where_the_total_is_not_that_of_the_list(
     assert isinstance(error, kind) and "SCIM method" not in str(error)
 
 
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        ({"values": {"active": False}}, set()),
+        ({"values": {"displayName": "Ada"}}, set()),
+        ({"values": {"active": True}, "add": ["t1"], "remove": ["t2"]}, {"same node"}),
+        ({"values": {"userName": "ada@example.com"}}, {"domain reserved"}),
+    ],
+    ids=lambda one: " ".join(one["values"]) if isinstance(one, dict) else "",
+)
+def test_a_refusal_is_explained_by_what_was_sent(enterprise: simulated.Keeper, sent: Any, told: set[str]) -> None:
+    id = enterprise.add_user("ada@example.com")
+    with node(enterprise) as stage:
+        stage.server.faults.add(faults.status(400), method="PATCH", target="/Users/")
+        error = str(stage.fails(lambda keeper: keeper.patch_user(id, **sent)))
+    assert {words for words in ("same node", "domain reserved", "185") if words in error} == told
+    assert "it is tried again" in error and error.count("same node") <= 1
+
+
 def test_a_page_that_fails_fails_the_list(enterprise: simulated.Keeper) -> None:
     enterprise.set_dialect(page_cap=2)
     for n in range(9):

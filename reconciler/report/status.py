@@ -33,8 +33,8 @@ LATE = timedelta(minutes=15)
 UNDER_WAY = "under way"
 _CUT_OFF = "cut off"
 _UNREAD = ("failed", "stopped")
-_TOLD_NOWHERE_ELSE = (Kind.CREATE_USER, Kind.UPDATE_USER, Kind.REACTIVATE_USER)
-"""Kinds whose unknown outcomes are told one by one: those of locks count among the leavers."""
+_TOLD_OTHERWISE = (Kind.DEACTIVATE_USER, Kind.QUEUE_TEAM)
+"""Kinds whose unknown outcomes are told in words of their own: among the leavers, and as `unsettled_teams`."""
 MOST = 20
 """Lines of one kind before the rest is a number."""
 
@@ -125,7 +125,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
             {"receiver": name, "since": stamp(since), "error": words} for name, (since, words) in stands.untold.items()
         ],
         "programs_failing": [{"program": name, "error": words} for name, words in sorted(stands.hooks.items())],
-        "unsettled_users": [
+        "unsettled": [
             {
                 "subject": row.operation.subject.name,
                 "key": row.operation.subject.key,
@@ -134,7 +134,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
                 "error": row.error,
             }
             for row in store.unfinished()
-            if row.state is State.UNKNOWN and row.operation.kind in _TOLD_NOWHERE_ELSE
+            if row.state is State.UNKNOWN and row.operation.kind not in _TOLD_OTHERWISE
         ],
         "unsettled_teams": [
             {"team": _name(store, key), "jumpcloud_id": key, "asked_at": stamp(at)}
@@ -272,7 +272,7 @@ def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
     approvals = teams.in_words(groups["waiting"], groups["inventory_read_at"])
     lines += wrapped(f"Teams: {groups['managed']} managed; {approvals}.", width)
     lines += _limited([_waiting(entry) for entry in groups["waiting"] if not entry["listed"]], width)
-    lines += _limited([_unsettled_user(entry) for entry in found["unsettled_users"]], width)
+    lines += _limited([_unsettled_change(entry) for entry in found["unsettled"]], width)
     lines += _limited([_unsettled(entry) for entry in found["unsettled_teams"]], width)
     lines += _limited([_failure(entry) for entry in found["failing"]], width)
     for entry in found["receivers_failing"]:
@@ -397,7 +397,7 @@ def _waiting(entry: dict[str, Any]) -> str:
     return f"Waiting: {clean(entry['team'], 60)}: {' and '.join(what)} {how}, {since}"
 
 
-def _unsettled_user(entry: dict[str, Any]) -> str:
+def _unsettled_change(entry: dict[str, Any]) -> str:
     what = f"{clean(entry['subject'], 80)}: {VERBS[Kind(entry['kind'])].lower()}, sent on {spoken(entry['sent_at'])}"
     return f"Without a known outcome: {what}: {clean(entry['error'], 300).rstrip('. ')}. Keeper is asked about it"
 

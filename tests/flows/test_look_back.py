@@ -84,12 +84,12 @@ def test_status_names_whoever_was_asked_for_without_a_known_outcome(world: World
     group = world.group("Sales")
     world.person("ada", group)
     world.run("apply")
-    assert document(world, "status", "--json")["unsettled_users"] == []
+    assert document(world, "status", "--json")["unsettled"] == []
     world.person("joe", group)
     world.back.faults.add(status(200, b"<html>Maintenance</html>"), method="POST", target="/Users")
     world.run("apply", expect=5)
     world.run("apply", expect=5)
-    (found,) = document(world, "status", "--json")["unsettled_users"]
+    (found,) = document(world, "status", "--json")["unsettled"]
     assert (found["subject"], found["kind"]) == ("joe@example.com", "create_user")
     assert "Without a known outcome: joe@example.com: create, sent on " in flat(world.run("status").stdout)
 
