@@ -6,6 +6,7 @@ on one subject first.
 """
 
 import asyncio
+import functools
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence, Set
 from contextlib import asynccontextmanager, nullcontext
@@ -530,13 +531,7 @@ class _Run:
             if error.uncertain or taken or access in (None, op):
                 raise
         assert access is not None
-        names = tuple(change for change in op.changes if change not in access.changes)
-        # Other names are asked for by the next plan; the former ones it knows only by what is still to be undone.
-        undo = replace(op, changes=names, add=(), remove=()) if op.rule is Rule.UNDONE else None
-        known = replace(access, add=self._known(access.add))
-        part = self.journal.mark_narrowed(number, self.clock(), known, undo)
-        if undo is not None:
-            self.applied.results[part] = Result(undo, State.PUT_OFF, births.UNDO_DUE, births.UNDO_WORDS)
+        self._narrow(number, op, replace(access, add=self._known(access.add)))
         try:
             return access, await self._request(access), True
         except scim.Refused as again:
@@ -570,9 +565,20 @@ class _Run:
                 refusal = error
         if op.changes:
             rest = replace(op, add=(), remove=())
-            self.journal.mark_narrowed(number, self.clock(), rest)
+            self._narrow(number, op, rest)
             return rest, await self._request(rest), True
         return await self._team_by_team(op, rest, refusal)
+
+    def _narrow(self, number: int, op: Operation, rest: Operation) -> None:
+        """Record that only the rest of an operation is sent once more. Other names and teams are asked for by the next
+        plan; the former ones it knows only by what is still to be undone."""
+        left = None
+        if op.rule is Rule.UNDONE:
+            changes = tuple(change for change in op.changes if change not in rest.changes)
+            left = replace(op, changes=changes, remove=tuple(team for team in op.remove if team not in rest.remove))
+        part = self.journal.mark_narrowed(number, self.clock(), rest, left)
+        if left is not None:
+            self.applied.results[part] = Result(left, State.PUT_OFF, births.UNDO_DUE, births.UNDO_WORDS)
 
     def _unseen(self, op: Operation) -> set[TeamRef]:
         """Of what is to be taken away, what Keeper has never shown."""
@@ -675,49 +681,53 @@ class _Run:
         accounts = [] if account is None else [births.undone(account, op, reply)]
         self._record(number, Result(op, State.DONE, outcome, words), accounts=accounts)
 
-    def _link(self, op: Operation, made: KeeperUser | KeeperTeam) -> tuple[str, Operation | None]:
-        """Words for a creation that Keeper answered with what is not new, and the operation that undoes the link."""
+    def _link(
+        self, op: Operation, made: KeeperUser | KeeperTeam
+    ) -> tuple[Callable[[bool | None], str], Operation | None]:
+        """Words for a creation that Keeper answered with what is not new, by whether the link is undone (see
+        `births.refused_words`), and the operation that undoes it."""
         if isinstance(made, KeeperTeam):
             team, _ = self._team_before(made.id)
             name = team.name if team else made.attributes.get(DISPLAY_NAME, "") or made.id
             words = team_births.refused_words(op.subject.name, name, team.jumpcloud_id if team else "")
-            return words, team_births.undoing(op, made, team)
+            undo = team_births.undoing(op, made, team)
+            return functools.partial(team_births.link_words, words, undo), undo
         known, _ = self._before(made.id)
         sent = replace(op, add=self._known(op.add))
         mine = (one for _, one in self.operations if one.subject.keeper_id == made.id)
         theirs = frozenset(filter(None, (self._team_id(team) for one in mine for team in one.add)))
-        other = made.attributes.get(USER_NAME, "") or made.id
-        words = births.refused_words(births.wanted_address(op), other, managed=known is not None and known.managed)
+        other, managed = made.attributes.get(USER_NAME, "") or made.id, known is not None and known.managed
+        asked = births.wanted_address(op)
         known = known and births.own(known, self.refused_births)
-        return words, births.undoing(sent, made, known, theirs)
+        undo = births.undoing(sent, made, known, theirs)
+        return lambda undone: births.refused_words(asked, other, managed=managed, undone=undone), undo
 
     async def _not_born(self, number: int, op: Operation, made: KeeperUser | KeeperTeam) -> None:
         """Record a creation that Keeper linked to another account or team as failed, and undo the link at once."""
         words, undo = self._link(op, made)
-        told = words
-        if undo is not None and undo.subject.type == "team":
-            told += f". The request changed its {' and '.join(one.attribute for one in undo.changes)}: given back"
-        self.applied.notices.append(Notice(NoticeKind.CONFLICT, op.subject, told))
         hands = self.journal.hands
         # Whoever holds one subject must not wait for another: if that is in somebody's hand, the next cycle undoes it.
         now = undo is not None and hands.free(undo.subject.key)
         async with hands.hold([undo.subject.key] if undo is not None and now else []):
             try:
-                part = self.journal.record_refused(number, self.clock(), words, made.id, undo, sent=now)
+                part = self.journal.record_refused(number, self.clock(), words(None), made.id, undo, sent=now)
             except Exception as error:
                 self.broken = self.broken or error
+                self.applied.notices.append(Notice(NoticeKind.CONFLICT, op.subject, words(undo is None)))
                 return
-            self._tell(number, Result(op, State.FAILED, births.LINKED, words))
-            if undo is None:
-                return
-            if not now:
+            self._tell(number, Result(op, State.FAILED, births.LINKED, words(None if now else undo is None)))
+            if undo is not None and now:
+                ids = (undo.subject.jumpcloud_id, undo.subject.keeper_id)
+                self.marks |= dict.fromkeys(ids, hands.changed(ids))
+                # It rests on nothing in JumpCloud: no evidence grows old.
+                with last_moment(Stamp.now(self.client.clock)):
+                    await self._sent(part, undo, canary=False)
+            elif undo is not None:
                 self._tell(part, Result(undo, State.PUT_OFF, births.UNDO_DUE, births.UNDO_WORDS))
-                return
-            ids = (undo.subject.jumpcloud_id, undo.subject.keeper_id)
-            self.marks |= dict.fromkeys(ids, hands.changed(ids))
-            # It rests on nothing in JumpCloud: no evidence grows old.
-            with last_moment(Stamp.now(self.client.clock)):
-                await self._sent(part, undo, canary=False)
+        result = self.applied.results.get(part) if undo is not None else None
+        told = words(undo is None or (result is not None and result.state is State.DONE))
+        self.applied.results[number] = Result(op, State.FAILED, births.LINKED, told)
+        self.applied.notices.append(Notice(NoticeKind.CONFLICT, op.subject, told))
 
     def _account(self, op: Operation) -> Account | None:
         return self.journal.account(op.subject.keeper_id) if op.subject.keeper_id else None

@@ -108,10 +108,11 @@ def undoing(op: Operation, made: KeeperUser, known: Account | None, wanted: Set[
     )
 
 
-def refused_words(address: str, other: str, *, managed: bool) -> str:
+def refused_words(address: str, other: str, *, managed: bool, undone: bool | None) -> str:
     """Why somebody was not created, and what to do, in an administrator's words.
 
     `other` is the address of the account that Keeper answered with; `managed`: that is another JumpCloud user's.
+    `undone`: whether the account has again what it had, None where that is being done.
     """
     whose = "another JumpCloud user's account" if managed else "an account that is not new"
     alias = "" if addresses.same(address, other) else f": {address} may be an alias of it"
@@ -123,9 +124,17 @@ def refused_words(address: str, other: str, *, managed: bool) -> str:
         f"{typed(address)}"
     )
     return (
-        f"Keeper linked the creation of {address} to {other}, {whose}{alias}. The link is undone, nothing was "
-        f"given, and {address} is not created again until a person decides. {first}"
+        f"Keeper linked the creation of {address} to {other}, {whose}{alias}. {_UNDONE[undone]}, and {address} is not "
+        f"created again until a person decides. {first}"
     )
+
+
+_UNDONE = {
+    True: "The link is undone, nothing was given",
+    False: "The link is not undone yet (that account may still have the id, names and teams of the request), which is "
+    "tried again",
+    None: "The link is to be undone at once",
+}
 
 
 def refused(snapshot: Snapshot, person: str, address: str) -> RefusedBirth | None:
@@ -167,6 +176,11 @@ def _stands(change: Change, account: Account) -> bool:
     if change.attribute == ACTIVE:
         return account.active
     return normal(account.shown.get(change.attribute, "")) == normal(change.before)
+
+
+def stands(birth: RefusedBirth, account: Account | None) -> bool:
+    """Whether something of a refused link may still be to be undone; of an account without a row nobody knows."""
+    return birth.undo is not None and (account is None or due(birth.undo, account) is not None)
 
 
 def own(account: Account, births: Mapping[str, RefusedBirth]) -> Account:

@@ -359,8 +359,8 @@ class _Diff(TeamRules):
         birth = births.refused(self.before, user.id, user.email)
         if birth is not None and not birth.agreed:
             other = self.before.accounts.get(birth.keeper_id)
-            managed = other is not None and other.managed
-            words = births.refused_words(user.email, births.met(birth, self.before), managed=managed)
+            managed, undone = other is not None and other.managed, not births.stands(birth, other)
+            words = births.refused_words(user.email, births.met(birth, self.before), managed=managed, undone=undone)
             self.notice(NoticeKind.CONFLICT, subject, words)
             return
         if birth is not None:

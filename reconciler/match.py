@@ -170,7 +170,7 @@ class _Users:
         if birth is None or birth.undo is None or account is None or due(birth.undo, account) is None:
             return False
         if user.in_scope:
-            words = refused_words(birth.address, account.email, managed=account.managed)
+            words = refused_words(birth.address, account.email, managed=account.managed, undone=False)
             self.result.conflicts[user.id] = words
         return True
 

@@ -327,7 +327,8 @@ class _Settlement:
         known = self.former.accounts.get(other.keeper_id)
         undo = undoing(sent, as_shown(other), known and own(known, self.former.refused_births))
         self.refused_births = {**with_refused(self.refused_births, op, other.keeper_id, undo, at)}
-        words = refused_words(wanted_address(op), other.email, managed=other.managed)
+        undone = True if undo is None else None
+        words = refused_words(wanted_address(op), other.email, managed=other.managed, undone=undone)
         return Settled(State.FAILED, words, other.keeper_id, undo)
 
     def _team(self, op: Operation, at: datetime) -> Settled:

@@ -74,6 +74,15 @@ def refused_words(name: str, other: str, owner: str) -> str:
     )
 
 
+def link_words(words: str, undo: Operation | None, undone: bool | None) -> str:
+    """The words of a refused queueing, and what became of what the request changed of that team: `undone`, or None
+    where it is being given back."""
+    if undo is None or undone is None:
+        return words
+    given = "given back" if undone else "not given back yet, which is tried again"
+    return f"{words}. The request changed its {' and '.join(one.attribute for one in undo.changes)}: {given}"
+
+
 def refused(snapshot: Snapshot, group: Group) -> str:
     """Why the group's team is not queued again: Keeper answered with another team that is still there. "" if it may be.
 

@@ -177,7 +177,7 @@ def test_a_creation_that_met_somebody_elses_account_was_linked_to_it() -> None:
     held = snapshot([account(EVE, shown={**account(EVE).shown, "userName": ADA.email, "externalId": ADA.id})])
     outcome, after = settled(op(Kind.CREATE_USER, ADA), held, former)
     assert (outcome.state, outcome.linked) == (State.FAILED, "k0002")
-    assert outcome.words == refused_words(ADA.email, ADA.email, managed=True)
+    assert outcome.words == refused_words(ADA.email, ADA.email, managed=True, undone=None)
     assert outcome.undo is not None and outcome.undo.subject.key == EVE.id
     assert outcome.undo.changes == (Change("externalId", ADA.id, EVE.id),)
     assert after.accounts == held.accounts and after.refused_births[ADA.id].undo == outcome.undo

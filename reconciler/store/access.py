@@ -3,6 +3,7 @@
 Every query reads what belongs to the present binding only: the operations after `:former`.
 """
 
+import functools
 import json
 import sqlite3
 from collections.abc import Iterable
@@ -116,10 +117,16 @@ def _refused(connection: sqlite3.Connection, number: int) -> tuple[str, str, str
 
 
 def _open_undo(connection: sqlite3.Connection, keeper_id: str, number: int) -> Operation | None:
-    """The operation that undoes a refused creation (its journal id) on this account or team, while it is not done."""
-    sql = "SELECT * FROM operations WHERE rule = ? AND keeper_id = ? AND id > ? ORDER BY id DESC LIMIT 1"
-    found = next(map(journal_row, rows(connection, sql, Rule.UNDONE.value, keeper_id, number)), None)
-    return found.operation if found is not None and found.state is not State.DONE else None
+    """What is not done yet of the operation that undoes a refused creation (its journal id) on this account or team.
+
+    Keeper may have refused the whole, and taken a part: the newest run that tried has a row for each part.
+    """
+    mine = "rule = ?1 AND keeper_id = ?2 AND id > ?3"
+    newest = f"SELECT run_id FROM operations WHERE {mine} ORDER BY id DESC LIMIT 1"
+    sql = f"SELECT * FROM operations WHERE {mine} AND run_id = ({newest}) ORDER BY id"
+    found = map(journal_row, rows(connection, sql, Rule.UNDONE.value, keeper_id, number))
+    left = [row.operation for row in found if row.state is not State.DONE]
+    return functools.reduce(Operation.joined, left) if left else None
 
 
 def own_locks(connection: sqlite3.Connection, former: int) -> frozenset[str]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from reconciler import http
-from reconciler.simulator.faults import close
+from reconciler.simulator.faults import close, status
 from reconciler.simulator.keeper_dialect import UserAttribute
 from reconciler.simulator.keeper_records import Account
 from tests.flows.test_other_forms import of_users, rewrite
@@ -73,6 +73,23 @@ def test_a_creation_that_keeper_links_to_an_account_without_a_row_is_not_repeate
     world.run("adopt", "ada@example.com")
     world.run("apply", expect=None)
     assert world.writes() != writes, "a person has decided"
+
+
+def test_a_link_whose_undoing_keeper_refuses_is_not_said_to_be_undone(world: World) -> None:
+    group = fill(world)
+    account = aliased(world, "ada@example.com")
+    before = world.keeper.account(account)
+    one = joined(world, group, "ada@example.com")
+    rule = world.back.faults.add(status(400), method="PATCH", target=f"/Users/{account}")
+    for _ in range(2):
+        told = " ".join(world.run("apply", expect=5).stdout.split())
+        assert world.keeper.account(account).external_id == one
+        assert "The link is not undone yet" in told and "not created again" in told
+        assert "is undone, nothing was given" not in told
+    world.back.faults.remove(rule)
+    world.run("resync", "old.ada@example.com")
+    assert plain(world.keeper.account(account)) == plain(before)
+    assert "The link is undone, nothing was given" in " ".join(world.run("apply", expect=None).stdout.split())
 
 
 def test_adopt_gives_the_account_that_keeper_links_and_a_removed_alias_a_new_one(world: World) -> None:
