@@ -152,12 +152,20 @@ class JumpCloud:
     """The reader of one application's scope.
 
     `application` is its id, or the label that only one has. `forget_token` is that of the service account whose headers
-    `http` sends, if it does. Every method raises JumpCloudError where there is no clear answer.
+    `http` sends, if it does; `organization` is the one that they name, if any. Every method raises JumpCloudError where
+    there is no clear answer.
     """
 
-    def __init__(self, http: Http, application: str, forget_token: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        http: Http,
+        application: str,
+        forget_token: Callable[[], None] | None = None,
+        organization: str | None = None,
+    ) -> None:
         self._lists = Lists(http, forget_token)
         self._wanted = normal(application)
+        self._home = (organization or "").lower()
         self._known: tuple[str, Application] | None = None
         self._search_works = True
         self._no_witness: set[str] = set()
@@ -230,15 +238,21 @@ class JumpCloud:
         return row.organization or await self._organization(), application
 
     async def _organization(self) -> str:
-        """The organisation of the credentials, for applications that do not name theirs."""
+        """The organisation of the credentials, for applications that do not name theirs.
+
+        The list may hold all organisations of the administrator, whichever one the request names.
+        """
 
         async def page(skip: int) -> Page[Row]:
             return await self._lists.v1("/api/organizations", Row, {"fields": "_id"}, skip, "organisations")
 
         found = (await whole(page, lambda row: row.id, "organisations")).values
+        if self._home in found:
+            return self._home
         if len(found) != 1:
+            missing = f", and jumpcloud.organization ({self._home}) is none of them" if self._home and found else ""
             raise UnexpectedReply(
-                f"JumpCloud names {count(len(found), 'organisation')} for these credentials",
+                f"JumpCloud names {count(len(found), 'organisation')} for these credentials{missing}",
                 "Put the id of the one with the application into jumpcloud.organization.",
             )
         return next(iter(found))

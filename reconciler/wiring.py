@@ -45,7 +45,8 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
                 in_flight=settings.keeper.in_flight,
             )
         )
-        jumpcloud, keeper = jc.JumpCloud(console, section.application, forget_token), scim.Keeper(endpoint)
+        jumpcloud = jc.JumpCloud(console, section.application, forget_token, section.organization)
+        keeper = scim.Keeper(endpoint)
         yield Services(
             jumpcloud,
             keeper,

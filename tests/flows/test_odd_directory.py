@@ -213,3 +213,19 @@ def test_a_null_row_of_the_scope_about_somebody_who_lives_keeps_nobody_out(world
         alone = [one for one in world.front.requests if re.search("/users/[^/]+/applications", one.target)]
         assert len(alone) <= 2 + number
         world.front.requests.clear()
+
+
+def test_the_organisation_that_the_settings_name_is_believed_where_the_application_names_none(world: World) -> None:
+    """An administrator of several may be shown all of them, whichever the request names."""
+    home, other = world.jumpcloud.organization().id, "f" * 24
+    world.jumpcloud.assumptions = replace(world.jumpcloud.assumptions, application_organization=False)
+
+    def also_another(handle: Callable[[Request], Response], request: Request) -> Response:
+        return rewrite_rows(handle(request), lambda rows: [*rows, *({"_id": other} for _ in rows)], 2)
+
+    world.front.faults.add(Answered(also_another), target="/api/organizations")
+    refused = world.run("check", expect=1).stderr
+    assert "2 organisations" in refused and "jumpcloud.organization" in refused
+    settings = world.folder / "config.toml"
+    settings.write_text(settings.read_text().replace("[jumpcloud]", f'[jumpcloud]\norganization = "{home}"', 1))
+    assert f"organisation {home}," in world.run("check").stdout
