@@ -197,7 +197,12 @@ class UserRow(Row):
 
     @property
     def unreadable(self) -> frozenset[str]:
-        """The fields whose value is not as documented, a state that nobody knows among them."""
+        """The fields whose value is not as documented, a state that nobody knows among them.
+
+        Where one of the two fields about access says suspended, the other decides nothing, and is not told.
+        """
+        if self.status is Status.SUSPENDED:
+            return self._unreadable - {"state", "suspended"}
         known = not self._word or self._word in _STATES
         return self._unreadable if known else self._unreadable | {"state"}
 

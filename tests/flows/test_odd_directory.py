@@ -229,3 +229,13 @@ def test_the_organisation_that_the_settings_name_is_believed_where_the_applicati
     settings = world.folder / "config.toml"
     settings.write_text(settings.read_text().replace("[jumpcloud]", f'[jumpcloud]\norganization = "{home}"', 1))
     assert f"organisation {home}," in world.run("check").stdout
+
+
+@pytest.mark.parametrize("odd", [{"state": "PENDING", "suspended": True}, {"state": "SUSPENDED", "suspended": "maybe"}])
+def test_a_suspended_person_is_not_said_to_keep_access_for_another_odd_field(world: World, odd: dict[str, Any]) -> None:
+    people, _ = fill(world)
+    accept(world)
+    world.jumpcloud.oddities.spoil(people[0], **odd)
+    assert notices(world) == []
+    world.run("apply")
+    assert "p0@example.com" not in active(world)
