@@ -5,7 +5,7 @@ import json
 import os
 import pwd
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
     snapshot = store.snapshot()
     in_use = store.in_use
     runs, read_at = store.runs(RUNS), store.last_whole_read()
+    lasting = _lasting(runs) if in_use else frozenset[int]()
     accounts = [account for account in snapshot.accounts.values() if not account.gone]
     managed = [account for account in accounts if account.managed]
     gone_or_active = promise.leavers(snapshot)
@@ -78,7 +79,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
         "first_plan_reviewed": snapshot.reviewed,
         "first_plan_lacked_teams": snapshot.teams_open,
         "jumpcloud_read_at": stamp(read_at),
-        "read_by_last_run": _was_read(runs, read_at, in_use=in_use),
+        "read_by_last_run": _was_read(runs, read_at, lasting),
         "keeper_read_at": stamp(snapshot.read_at),
         "in_use": in_use,
         "next_cycle_at": stamp(time_of(store.meta("next_cycle"))),
@@ -115,7 +116,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
             "times": stands.failing.count,
             "since": stamp(stands.failing.since),
             "error": stands.failing.words,
-            "resyncs_only": stands.failing.resync and not _failed_last(runs, in_use),
+            "resyncs_only": stands.failing.resync and not _failed_last(runs, lasting),
         }
         if stands.failing
         else None,
@@ -146,7 +147,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
                 "kind": run.kind,
                 "started_at": stamp(run.started_at),
                 "finished_at": stamp(run.finished_at),
-                "result": run.result or (UNDER_WAY if in_use and run is runs[0] else _CUT_OFF),
+                "result": run.result or (UNDER_WAY if run.id in lasting else _CUT_OFF),
                 "by": run.by,
                 "reason": run.reason,
                 "error": run.error,
@@ -159,9 +160,18 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
     }
 
 
-def _failed_last(runs: Sequence[Run], in_use: bool) -> bool:
+def _lasting(runs: Sequence[Run]) -> frozenset[int]:
+    """Select the runs without an end that may be under way where somebody has the state file in use, newest first.
+
+    The leaver lane and one person's resync run beside a cycle, so the newest run over everybody may not be the newest.
+    """
+    newest = (next(iter(runs), None), next((run for run in runs if run.kind not in PARTIAL), None))
+    return frozenset(run.id for run in newest if run is not None and not run.result)
+
+
+def _failed_last(runs: Sequence[Run], lasting: Collection[int]) -> bool:
     """Whether the newest run over everybody that has ended, as far as it is among these, is one that failed."""
-    ended = (run for run in runs if run.kind not in PARTIAL and (run.result or not (in_use and run is runs[0])))
+    ended = (run for run in runs if run.kind not in PARTIAL and run.id not in lasting)
     return next((run.result in ("", "failed", "stopped") for run in ended), True)
 
 
@@ -326,7 +336,7 @@ def _headline(found: dict[str, Any], width: int, colour: bool) -> list[str]:
     elif found["will_be_held"]:
         words = f"WILL BE HELD when grace ends, by {count(found['will_be_held'], 'limit')}. Why, and whom it is about:"
         lines += [*(styled(line, colour, bold=True, fg="red") for line in wrapped(words, width)), "  reconciler plan"]
-    elif found["runs"][0]["result"] != UNDER_WAY:
+    elif not _under_way(found):
         # What one person's resync or the leaver lane came to tells nothing of the cycles.
         last = next((run for run in found["runs"] if run["kind"] not in PARTIAL), found["runs"][0])
         lines += wrapped(f"Last run: {_came_to(last)}, {spoken(last['started_at'])}.", width)
@@ -346,17 +356,23 @@ def _headline(found: dict[str, Any], width: int, colour: bool) -> list[str]:
 def _cycles_failing(entry: dict[str, Any]) -> str:
     """Say since when cycles fail. Others may succeed where resyncs fail: they need not ask Keeper for anything."""
     what = "resync" if entry["resyncs_only"] else "cycle"
-    error = clean(entry["error"], 300).rstrip(".")
+    error = clean(entry["error"], 300)
+    error += "" if error.endswith((".", "?", "…")) else "."
     if entry["times"] == 1:
-        return f"The last {what} FAILED, on {spoken(entry['since'])}: {error}."
-    return f"{what.upper()}S FAIL: {entry['times']} since {spoken(entry['since'])}, the last: {error}."
+        return f"The last {what} FAILED, on {spoken(entry['since'])}: {error}"
+    return f"{what.upper()}S FAIL: {entry['times']} since {spoken(entry['since'])}, the last: {error}"
+
+
+def _under_way(found: dict[str, Any]) -> dict[str, Any] | None:
+    """The run that is under way, the one that began first where there are two."""
+    return next((run for run in reversed(found["runs"]) if run["result"] == UNDER_WAY), None)
 
 
 def _next(found: dict[str, Any]) -> str:
     """When the service does something next; nothing where it was told to stop, or there never was one."""
     due = found["next_cycle_at"]
-    if found["runs"] and found["runs"][0]["result"] == UNDER_WAY:
-        return f"A run is under way since {spoken(found['runs'][0]['started_at'])}."
+    if run := _under_way(found):
+        return f"A run is under way since {spoken(run['started_at'])}."
     if not due:
         return ""
     if not found["in_use"]:
@@ -366,9 +382,9 @@ def _next(found: dict[str, Any]) -> str:
     return f"Next cycle: {spoken(due)}."
 
 
-def _was_read(runs: Sequence[Run], read_at: datetime | None, *, in_use: bool) -> bool:
+def _was_read(runs: Sequence[Run], read_at: datetime | None, lasting: Collection[int]) -> bool:
     """Whether the newest run over everybody that has ended has read all of JumpCloud; also where there was none."""
-    ended = (run for run in runs if run.kind not in PARTIAL and (run.result or not in_use or run is not runs[0]))
+    ended = (run for run in runs if run.kind not in PARTIAL and run.id not in lasting)
     newest = next(ended, None)
     if newest is None or (newest.result and not newest.error and newest.result not in _UNREAD):
         return True

@@ -104,6 +104,14 @@ def test_status_says_that_only_resyncs_fail(world: World) -> None:
     assert world.run("status").stdout.startswith("The last resync FAILED, on ")
 
 
+def test_status_ends_each_sentence_once(world: World) -> None:
+    world.run("apply")
+    world.jumpcloud.update_application(world.application, displayLabel="Keeper SSO")
+    world.run("apply", expect=1)
+    told = flat(world.run("status").stdout)
+    assert "Did you mean 'Keeper SSO'?" in told and "?." not in told
+
+
 def test_status_tells_whether_the_service_runs_and_what_it_does_next(world: World) -> None:
     world.run("apply")
     path = world.folder / "state" / "reconciler.db"
@@ -120,8 +128,12 @@ def test_status_tells_whether_the_service_runs_and_what_it_does_next(world: Worl
         run = store.begin_run("cycle", datetime.now(UTC) - timedelta(hours=1), by="schedule", reason="")
         assert "A run is under way since" in told(), "a long one is not overdue"
         assert "hang" not in told()
+        lane = store.begin_run("leavers", datetime.now(UTC), by="schedule", reason="")
+        store.finish_run(lane, datetime.now(UTC), "done")
+        assert "A run is under way since" in told() and "hang" not in told(), "the leaver lane runs beside it"
+        assert [one["result"] for one in document(world, "status", "--json")["runs"]][:2] == ["done", "under way"]
     assert "The service has ended without being told to." in told()
-    assert document(world, "status", "--json")["runs"][0]["result"] == "cut off"
+    assert document(world, "status", "--json")["runs"][1]["result"] == "cut off"
     with Store.open(path, write=True) as store:
         store.finish_run(run, datetime.now(UTC), "nothing")
         store.set_meta("next_cycle", "")
