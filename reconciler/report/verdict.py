@@ -48,7 +48,7 @@ def verdict(store: Store, settings: Settings, look: Look, email: str, held: Mapp
     if look.ambiguous:
         return Verdict(
             "conflict",
-            "Not managed, because several JumpCloud users have this address.",
+            _conflict(look, "several JumpCloud users have this address"),
             "In JumpCloud, correct the address of all but one of them.",
         )
     if not look.key:
@@ -110,7 +110,7 @@ def _decided_otherwise(settings: Settings, look: Look, plan: Plan) -> Verdict | 
         if found and (theirs or not found.managed) and "reconciler adopt" in said[NoticeKind.CONFLICT]:
             command = f"reconciler adopt {typed(found.email)}"
             step = "If it is the same person, take the account over:"
-        return Verdict("conflict", f"Not managed, because {said[NoticeKind.CONFLICT]}.", step, command)
+        return Verdict("conflict", _conflict(look, said[NoticeKind.CONFLICT]), step, command)
     disowned = account is not None and account.standing is Standing.DISOWNED
     if NoticeKind.UNMANAGED in said or disowned:
         words = said.get(NoticeKind.UNMANAGED, "given up by a person (disown)")
@@ -158,6 +158,14 @@ def _decided_otherwise(settings: Settings, look: Look, plan: Plan) -> Verdict | 
         if kind in said:
             return Verdict(kind.value, f"{said[kind][:1].upper()}{said[kind][1:]}.", step, command)
     return None
+
+
+def _conflict(look: Look, words: str) -> str:
+    """Say what the conflict is; an account that is managed stays so, since a conflict stops only what would give."""
+    account = own(look)
+    if account is None or not account.managed:
+        return f"Not managed, because {words}."
+    return f"In conflict: {words}."
 
 
 def _waits(settings: Settings, plan: Plan, held: Mapping[str, Any] | None) -> Verdict | None:

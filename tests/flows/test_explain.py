@@ -152,10 +152,25 @@ def test_two_people_who_claim_one_address(world: World, people: list[str]) -> No
 
 def test_two_jumpcloud_users_with_one_address(world: World) -> None:
     world.person("p0", world.group("Engineering"))
-    world.jumpcloud.add_user("p0@example.com", username="other", state="ACTIVATED")
+    other = world.jumpcloud.add_user("p0@example.com", username="other", state="ACTIVATED")
     found = explain(world, "p0@example.com")
     assert found["verdict"]["kind"] == "conflict"
     assert found["verdict"]["because"] == "Not managed, because several JumpCloud users have this address."
+    world.jumpcloud.delete_user(other)
+    world.run("apply")
+    world.jumpcloud.add_user("p0@example.com", username="other", state="ACTIVATED")
+    because = explain(world, "p0@example.com")["verdict"]["because"]
+    assert because == "In conflict: several JumpCloud users have this address."
+
+
+def test_a_conflict_of_somebody_managed_is_not_said_to_end_that(world: World, people: list[str]) -> None:
+    world.jumpcloud.update_user(people[0], email="p1@example.com")
+    world.jumpcloud.update_user(people[1], email="p0@example.com")
+    for email in ("p0@example.com", "p1@example.com"):
+        found = explain(world, email)
+        assert found["verdict"]["kind"] == "conflict"
+        assert found["verdict"]["because"].startswith("In conflict: the new JumpCloud ")
+        assert {account["standing"] for account in found["keeper"]} == {"managed"}
 
 
 def test_what_is_held_and_how_to_let_it_through(world: World, people: list[str]) -> None:
