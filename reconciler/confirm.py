@@ -441,6 +441,8 @@ async def unconfirmed_links(links: Collection[Subject], jumpcloud: JumpCloud) ->
 
 def put_off_words(doubt: Doubt) -> str:
     """The message of a notice about an unconfirmed part."""
+    if doubt.words.endswith("."):
+        return f"{doubt.words} Put off until the next cycle"
     return f"{doubt.words}; put off until the next cycle"
 
 

@@ -327,8 +327,8 @@ class _Diff(TeamRules):
             self.notice(
                 NoticeKind.NO_ADDRESS,
                 subject,
-                "has no usable e-mail address in JumpCloud: none, or one with a blank or an invisible character, as "
-                "pasting may leave it; not created. Enter it anew in JumpCloud",
+                "no usable e-mail address in JumpCloud: none, one that is not of the form NAME@DOMAIN, or one with a "
+                "blank or an invisible character, as pasting may leave it; not created. Enter it anew in JumpCloud",
             )
         else:
             self._create(user, Rule.JOINED, Cause.JUMPCLOUD, f"joined the scope {self._path(user)}")
@@ -599,7 +599,7 @@ class _Diff(TeamRules):
         if user.id in self.match.conflicts:
             self.notice(NoticeKind.CONFLICT, subject, self.match.conflicts[user.id])
         elif not user.email:
-            self.notice(NoticeKind.NO_ADDRESS, subject, "is gone from Keeper and has no usable e-mail address")
+            self.notice(NoticeKind.NO_ADDRESS, subject, "gone from Keeper, and no usable e-mail address in JumpCloud")
         elif not user.in_scope:
             self._tell_state(user, subject, "not created anew")
         elif account.others_lock and not (asked or self.policy.reactivate is Reactivate.ANY):

@@ -46,7 +46,13 @@ def test_somebody_without_an_address_has_a_name(world: World) -> None:
     one = world.jumpcloud.add_user("", firstname="Ada", lastname="Lovelace", state="ACTIVATED")
     world.jumpcloud.add_member(group, one)
     world.jumpcloud.settle_graph()
-    assert "Ada Lovelace: has no usable e-mail address" in " ".join(world.run("apply").stdout.split())
+    assert "Ada Lovelace: no usable e-mail address" in " ".join(world.run("apply").stdout.split())
+    other = world.jumpcloud.add_user("grace", firstname="Grace", lastname="Hopper", state="ACTIVATED")
+    world.jumpcloud.add_member(group, other)
+    world.jumpcloud.settle_graph()
+    told = " ".join(world.run("apply").stdout.split())
+    assert "2 people (Ada Lovelace, Grace Hopper): no usable e-mail address" in told
+    assert "one that is not of the form NAME@DOMAIN" in told
 
 
 def test_an_invisible_character_in_an_address_is_told(world: World) -> None:

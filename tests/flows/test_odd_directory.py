@@ -239,3 +239,25 @@ def test_a_suspended_person_is_not_said_to_keep_access_for_another_odd_field(wor
     assert notices(world) == []
     world.run("apply")
     assert "p0@example.com" not in active(world)
+
+
+def test_what_a_refused_confirmation_says_ends_in_one_sentence_after_the_other(world: World) -> None:
+    people, groups = fill(world)
+    accept(world)
+    world.jumpcloud.remove_member(groups[0], people[0])
+    world.front.faults.add(status(403), target=f"/api/v2/users/{people[0]}/applications")
+    told = " ".join(world.run("apply", expect=5).stdout.split())
+    assert ". Put off until the next cycle" in told
+    assert ".;" not in told
+
+
+def test_locks_that_wait_because_accounts_were_gone_say_what_comes_next(world: World) -> None:
+    """Nobody has accepted the invitation: each lock withdraws one."""
+    people, _ = fill(world, 15)
+    for one in people[:4]:
+        world.jumpcloud.suspend(one)
+    world.safety["max_deactivations"] = "10"
+    world.write_settings()
+    told = " ".join(world.run("apply", expect=5).stdout.split())
+    assert "the next cycle holds more of these locks for a release" in told
+    assert "reconciler release " in world.run("apply", expect=4).stdout
