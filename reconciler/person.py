@@ -7,7 +7,7 @@ from datetime import datetime
 from reconciler import addresses
 from reconciler.addresses import alike_key
 from reconciler.births import ids_on, linked_to, owners
-from reconciler.jumpcloud import GroupScope, JumpCloud, Person
+from reconciler.jumpcloud import GroupScope, JumpCloud, JumpCloudError, Person, PersonAmbiguous, Unavailable
 from reconciler.keeper import Keeper
 from reconciler.model import Account, KeeperUser, Listing, Snapshot, User, is_jumpcloud_id
 from reconciler.snapshot import observed
@@ -30,12 +30,23 @@ class InKeeper:
 
 async def in_jumpcloud(jumpcloud: JumpCloud, snapshot: Snapshot, address: str) -> Person | None:
     """The user with this address; else the one whose Keeper user has it, or had it before that was gone: under the
-    address that they have now, another Keeper user may concern them. Raises JumpCloudError."""
-    if (person := await jumpcloud.person(email=address)) is not None:
-        return person
+    address that they have now, another Keeper user may concern them. Where JumpCloud refuses to look for an address, the
+    own record of whoever the snapshot knows under it is enough, if it has that address. Raises JumpCloudError."""
+    refused: JumpCloudError | None = None
+    try:
+        if (person := await jumpcloud.person(email=address)) is not None:
+            return person
+    except (PersonAmbiguous, Unavailable):
+        raise
+    except JumpCloudError as error:
+        refused = error
     held = in_snapshot(snapshot, address, None)
     several = sum(addresses.same(a.email, address) and not a.gone for a in held.snapshot.accounts.values()) > 1
-    return await jumpcloud.person(id=held.key) if is_jumpcloud_id(held.key) and not several else None
+    known = is_jumpcloud_id(held.key) and not several
+    person = await jumpcloud.person(id=held.key) if known else None
+    if refused is not None and (person is None or not addresses.same(person.user.email, address)):
+        raise refused
+    return person
 
 
 def in_snapshot(snapshot: Snapshot, address: str, user: User | None) -> InKeeper:

@@ -261,3 +261,18 @@ def test_locks_that_wait_because_accounts_were_gone_say_what_comes_next(world: W
     told = " ".join(world.run("apply", expect=5).stdout.split())
     assert "the next cycle holds more of these locks for a release" in told
     assert "reconciler release " in world.run("apply", expect=4).stdout
+
+
+def test_one_known_person_is_served_where_nobody_may_look_for_an_address(world: World) -> None:
+    people, _ = fill(world)
+    accept(world)
+    world.jumpcloud.suspend(people[0])
+    world.jumpcloud.update_user(people[1], email="other@example.com")
+    world.jumpcloud.oddities.take_down("/api/(search/)?systemusers", 403)
+    assert '"status": "suspended"' in world.run("explain", "p0@example.com", "--json").stdout
+    world.run("resync", "p0@example.com")
+    assert "p0@example.com" not in active(world)
+    writes = world.writes()
+    for nobody_sure in ("p1@example.com", "other@example.com"):
+        world.run("resync", nobody_sure, expect=1)
+    assert world.writes() == writes
