@@ -1,18 +1,20 @@
 """What persons have let through, as it is on record: releases, announced lay-offs, `resync EMAIL`, and how much of each
 is used up. What it means for a plan is said in `safety`."""
 
-from collections.abc import Callable, Collection
-from datetime import datetime, timedelta
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from reconciler.addresses import alike_key
-from reconciler.plan import Effect, Kind, Plan, Subject
+from reconciler.model import Snapshot, Takeover
+from reconciler.plan import Effect, Kind, Operation, Plan, Rule, Subject
 from reconciler.rows import GONE, VANISHED
 from reconciler.safety import Allowance, Consent, Past, Release, Vanished
 from reconciler.store import JournalRow, Request, State, Store
 from reconciler.undoing import undoing
 
 RELEASE_LASTS = timedelta(hours=4)
+_EVER = datetime.min.replace(tzinfo=UTC)
 _MAY_BE_DONE = frozenset({State.SENT, State.DONE, State.UNKNOWN})
 
 
@@ -146,6 +148,38 @@ def given(store: Store, past: list[Past], person: str, now: datetime, since: dat
         frozenset(before),
         vanished(store, since),
     )
+
+
+def who_is_managed(store: Store, before: Snapshot, operations: Mapping[int, Operation]) -> dict[int, str]:
+    """By index, the `adopt` or `disown` from which one of these operations follows, as the journal names a decision.
+
+    It does if it is due in the cycle that takes the decision up, or is the next attempt at what was sent by it then.
+    """
+    asked: dict[str, Request] = {}
+    for request in sorted((r for k in ("adopt", "disown") for r in store.decisions(k, _EVER)), key=lambda r: int(r.id)):
+        about = request.arguments
+        asked |= dict.fromkeys((*about.get("accounts", ()), *about.get("people", ()), about.get("team", "")), request)
+    found = {}
+    for number, op in operations.items():
+        by = asked.get(op.subject.keeper_id or op.subject.jumpcloud_id)
+        if by is not None and _follows(store, before, op, by):
+            found[number] = _named(by)
+    return found
+
+
+def _follows(store: Store, before: Snapshot, op: Operation, request: Request) -> bool:
+    if request.kind == "disown":
+        return op.rule is Rule.DISOWNED
+    account, team = before.accounts.get(op.subject.keeper_id), before.teams.get(op.subject.keeper_id)
+    birth = before.refused_births.get(op.subject.jumpcloud_id) if op.kind is Kind.CREATE_USER else None
+    if (account and account.takeover is not Takeover.NONE) or (team and team.takeover) or (birth and birth.agreed):
+        return True
+    newest = next(iter(store.journal_of(op.subject.key, 1)), None)
+    return newest is not None and newest.decision == _named(request) and newest.state is not State.DONE
+
+
+def _named(request: Request) -> str:
+    return f"{request.kind}:{request.id}"
 
 
 def vanished(store: Store, since: datetime) -> Vanished:

@@ -287,7 +287,7 @@ async def run(
                 _found_again(store, read.before, read.snapshot)
                 if read.kind == "resync" and not order.partial:
                     _back_to_canary(store, read)
-            planned = line.written_ahead(run_id, judged, learnt)
+            planned = line.written_ahead(run_id, judged, learnt, read.before)
             await deciding.aclose()
             return await line.applied(run_id, judged, learnt, planned, read, unlinked, time.clock, stopping, read_at)
         except Exception as error:
@@ -652,10 +652,12 @@ class _Line:
 
     # -- apply ------------------------------------------------------------------------------------------------------
 
-    def written_ahead(self, run_id: int, judged: Judged, learnt: Snapshot) -> dict[int, int]:
-        """Write what is to be sent to the journal; returns the journal ids by the index in the plan."""
+    def written_ahead(self, run_id: int, judged: Judged, learnt: Snapshot, before: Snapshot) -> dict[int, int]:
+        """Write what is to be sent to the journal, with what persons have decided about it; returns the journal ids by
+        the index in the plan. `before`: what was known of Keeper when the run began."""
         sent = [(number, op) for number, op in enumerate(judged.plan.operations) if op.sent]
-        decisions = {place: judged.decisions.get(number, "") for place, (number, _) in enumerate(sent)}
+        managed = consent.who_is_managed(self.store, before, dict(sent))
+        decisions = {n: judged.decisions.get(number) or managed.get(number, "") for n, (number, _) in enumerate(sent)}
         # Who had left before we came was first seen by us then: that says nothing of when they left.
         left = {keeper_id: a.left_at for keeper_id, a in learnt.accounts.items() if a.left_at and not a.review_lock}
         ids = self.store.write_ahead(run_id, [op for _, op in sent], decisions, self.now, left)

@@ -13,7 +13,7 @@ from reconciler.plan import Kind
 from reconciler.rows import JournalRow, Request, Run, State, journal_row, request_of, run_of, time_text
 
 RUN_COLUMNS = "id, kind, started_at, started_by, reason, finished_at, result, plan_id, held, counts, error"
-_BY_REQUEST = ("release:", "allow:")
+_BY_REQUEST = ("release:", "allow:", "adopt:", "disown:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One operation with the run that it belongs to and the request that let it through, if one did."""
+    """One operation with the run that it belongs to and the request that let it through or led to it, if one did."""
 
     row: JournalRow
     run: Run | None
@@ -43,7 +43,7 @@ class Entry:
 
     @property
     def decided_by(self) -> str:
-        """The person who let it through; empty where the limits did."""
+        """The person who let it through, or whose `adopt` or `disown` led to it; empty where the limits did."""
         if self.request:
             return self.request.by
         return self.run.by if self.run and self.row.decision else ""

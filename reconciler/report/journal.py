@@ -16,6 +16,8 @@ _DONE = {
     Kind.RENAME_TEAM: "renamed or linked",
     Kind.DELETE_TEAM: "deleted",
 }
+_DECIDED = {"adopt": "adopted", "disown": "disowned"}
+"""The decisions that let nothing through which a limit would hold: what is due by them goes by the limits."""
 _OTHERWISE = {
     "planned": "not sent yet",
     "sent": "sent, no answer yet",
@@ -84,7 +86,8 @@ def entry_text(found: dict[str, Any], *, name: bool) -> str:
     if found["decision"]:
         decision = found["decision"]
         why = f" ({clean(decision['reason'], 120)})" if decision["reason"] else ""
-        words.append(f"let through by {clean(decision['by'] or 'somebody', 40)}{why}")
+        how = _DECIDED.get(decision["kind"], "let through")
+        words.append(f"{how} by {clean(decision['by'] or 'somebody', 40)}{why}")
     elif found["run"] and found["run"]["by"] not in ("", SCHEDULE):
         why = f" ({clean(found['run']['reason'], 120)})" if found["run"]["reason"] else ""
         words.append(f"ordered by {clean(found['run']['by'], 40)}{why}")

@@ -1,10 +1,13 @@
 """Ownership of accounts and teams, through the real command line."""
 
+import json
+
 import pytest
 
+from reconciler import cycle
 from reconciler.simulator.service import Request, Response
 from tests.flows.hidden import Answered, hide
-from tests.inside import Inside
+from tests.inside import Inside, accept, account
 from tests.stage import World
 
 KELVIN = "mar\u212a@example.com"
@@ -382,8 +385,7 @@ def test_resync_by_a_former_address_meets_nobody_who_has_the_new_one(world: Worl
     group = fill(world)
     olga, jodi = joined(world, group, "olga@example.com"), joined(world, group, "jodi@example.com")
     world.run("apply")
-    for account in world.keeper.accounts().values():
-        world.keeper.accept_invitation(account.id)
+    accept(world)
     before = world.keeper.account("jodi@example.com")
     world.keeper.delete_user("olga@example.com")
     world.jumpcloud.update_user(jodi, email="vito@example.com")
@@ -393,3 +395,51 @@ def test_resync_by_a_former_address_meets_nobody_who_has_the_new_one(world: Worl
     out = " ".join(world.run("resync", "olga@example.com", expect=None).stdout.split())
     assert "linked the creation" not in out and "belongs to the Keeper user of the JumpCloud user vito" in out
     assert world.keeper.account(before.id) == before
+
+
+def test_history_tells_who_gave_an_account_to_somebody_else_whenever_that_is_sent(world: World) -> None:
+    """The next cycle on schedule carried it out, so that neither who decided it nor why could be found."""
+    group = fill(world)
+    world.run("apply")
+    accept(world)
+    left = world.jumpcloud.find_user("p0@example.com")
+    keeper_id = account(world, left).id
+    world.jumpcloud.delete_user(left)
+    world.run("apply")
+    rehired = world.person("p0", group)
+    inside = Inside(world)
+    inside.run(cycle.Order(by="schedule"))
+    world.run("adopt", "p0@example.com", "--reason", "rehired, ticket 7")
+    # The first attempt fails: what the next one does follows from the same decision.
+    world.keeper.refuse(keeper_id)
+    inside.run(cycle.Order(by="schedule"))
+    world.keeper.refuse(keeper_id, None)
+    inside.later(hours=2)
+    inside.run(cycle.Order(by="schedule"))
+    assert account(world, rehired).active
+    found = json.loads(world.run("history", "p0@example.com", "--json").stdout)["operations"]
+    assert [(op["kind"], op["result"]) for op in found[:2]] == [
+        ("reactivate_user", "done"),
+        ("reactivate_user", "failed"),
+    ]
+    for op in found[:2]:
+        assert (
+            op["decision"]["kind"] == "adopt"
+            and op["decision"]["by"]
+            and op["decision"]["reason"] == "rehired, ticket 7"
+        )
+    by = found[0]["decision"]["by"]
+    said = " ".join(world.run("history", "p0@example.com", "--by", by).stdout.split())
+    assert f"unlocked: back in scope through Engineering; adopted by {by} (rehired, ticket 7)" in said
+    # What happens to them later follows from JumpCloud alone.
+    world.jumpcloud.suspend(rehired)
+    inside.run(cycle.Order(by="schedule"))
+    assert json.loads(world.run("history", "p0@example.com", "--json").stdout)["operations"][0]["decision"] is None
+    world.run("disown", "p0@example.com", "--reason", "a shared account")
+    inside.run(cycle.Order(by="schedule"))
+    (last, *_) = json.loads(world.run("history", "p0@example.com", "--json").stdout)["operations"]
+    assert (last["rule"], last["decision"]["kind"], last["decision"]["reason"]) == (
+        "disowned",
+        "disown",
+        "a shared account",
+    )
