@@ -240,8 +240,11 @@ async def run(
     *,
     progress: Progress | None = None,
     stopping: asyncio.Event | None = None,
+    begun: Callable[[int], None] | None = None,
 ) -> Outcome:
     """One cycle, on record from its beginning to its end. The store is open for writing.
+
+    `begun` is told the id of its run as soon as there is one.
 
     `clock` is this machine's. What is decided and recorded goes by the time that the services' clocks confirm.
     Once `stopping` is set, a read is given up (`Stopped`), and no further operation is begun. Raises what the clients
@@ -251,6 +254,8 @@ async def run(
     time = Timekeeper(store, clock, services.keeper.clock.boottime)
     line = _Line(settings, services, store, order, time, progress)
     run_id = store.begin_run(order.kind or "cycle", time.now, by=order.by, reason=order.reason)
+    if begun is not None:
+        begun(run_id)
     async with AsyncExitStack() as stack:
         stack.enter_context(logger.contextualize(run=run_id))
         if order.partial:

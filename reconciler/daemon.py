@@ -327,16 +327,16 @@ class Daemon:
     async def _cycle(self, *, resync: bool) -> bool:
         """One cycle; returns whether it came to an end that was no failure."""
         self._tell("a resync" if resync else "a cycle")
-        before = orders.newest_run(self.store)
+        where = self._where()
         try:
-            outcome = await orders.run(cycle.Order(resync=resync, by=SCHEDULE), self._where())
+            outcome = await orders.run(cycle.Order(resync=resync, by=SCHEDULE), where)
         except Stopped:
             return True
         except Exception as error:
-            with orders.lines_of_run(self.store, before):
+            with orders.lines_of_run(where.begun):
                 self._failed(error)
             return False
-        with orders.lines_of_run(self.store, before):
+        with orders.lines_of_run(where.begun):
             self._ended(outcome)
         return outcome.result != "failed" or bool(outcome.fallback)
 
@@ -395,20 +395,20 @@ class Daemon:
     async def _serve(self, request: Request) -> None:
         """Carry out an order that was filed, once, and leave the answer for whoever waits for it."""
         ask = orders.filed(request)
-        before = orders.newest_run(self.store)
+        where = self._where()
         try:
             if not self.store.take(request.id):
                 return  # withdrawn meanwhile
             self._tell(f"{ask.kind} {ask.arguments.get('person', '')}, ordered by {ask.by}")
             logger.info("{} ordered by {}{}", ask.kind, ask.by, f": {ask.reason}" if ask.reason else "")
-            answer = await self._other_settings(ask) or await orders.carry_out(ask, self._where())
+            answer = await self._other_settings(ask) or await orders.carry_out(ask, where)
         except Stopped:
             with suppress(StateError):
                 self.store.put_back(request.id)
             return
         except Exception as error:
             code, words = _words(error)
-            with orders.lines_of_run(self.store, before):
+            with orders.lines_of_run(where.begun):
                 logger.error("{}", words)
             answer = Answer(code, error=words)
         if ask.kind not in DECISIONS and answer.code not in (exits.FAILED, exits.USAGE):

@@ -5,10 +5,9 @@ at most, and soon or not at all: whoever ordered it has looked at how things sto
 """
 
 import json
-import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,7 +132,8 @@ def lapse(store: "Store", now: datetime) -> None:
 @dataclass(frozen=True, slots=True)
 class Setting:
     """Where an order is carried out: the settings, the services, and the store that is open for writing. `clock` is
-    this machine's."""
+    this machine's. `begun` are the ids of the runs that were begun for it, the newest last: another run may begin
+    beside them at any time, so the newest one on record need not be theirs."""
 
     settings: "Settings"
     services: "Services"
@@ -145,6 +145,7 @@ class Setting:
     colour: bool = False
     progress: "Progress | None" = None
     reviewed: "Callable[[Plan], bool] | None" = None
+    begun: list[int] = field(default_factory=list)
 
 
 def decide(ask: Ask, store: "Store", now: datetime) -> Answer:
@@ -231,23 +232,31 @@ async def run(order: "Order", where: Setting) -> "Outcome":
         where.stopping,
     )
     time = corrected(store, clock)
-    before = newest_run(store)
+    before = len(where.begun)
     with ExitStack() as afterwards:
 
         async def work() -> "Outcome":
             try:
                 return await cycle.run(
-                    settings, services, store, order, clock, progress=where.progress, stopping=stopping
+                    settings,
+                    services,
+                    store,
+                    order,
+                    clock,
+                    progress=where.progress,
+                    stopping=stopping,
+                    begun=where.begun.append,
                 )
             finally:
-                afterwards.enter_context(lines_of_run(store, before))
+                afterwards.enter_context(lines_of_run(where.begun[before:]))
 
         try:
             outcome = await where.after.follow(settings, order, time, work, services.traffic, stopping)
         except Exception as error:
-            runs.keep(settings, store, error, before)
+            for run_id in where.begun[before:]:
+                runs.keep(settings, store, error, run_id)
             raise
-        runs.keep(settings, store, outcome, before)
+        runs.keep(settings, store, outcome, outcome.run_id)
         try:
             now = time()
             if (pruned_by := known(store).prunes_by(now)) is not None:
@@ -257,20 +266,10 @@ async def run(order: "Order", where: Setting) -> "Outcome":
     return outcome
 
 
-def newest_run(store: "Store") -> int:
-    """The id of the newest run; a later one than any where that can't be read: then none is taken for new."""
-    from reconciler.store import StateError
-
-    with suppress(StateError):
-        return store.newest_run()
-    return sys.maxsize
-
-
 @contextmanager
-def lines_of_run(store: "Store", before: int) -> Iterator[None]:
-    """Within this, what is logged bears the id of the newest run, if that is a later one than the run `before`."""
-    run = newest_run(store)
-    with logger.contextualize(**({"run": run} if before < run < sys.maxsize else {})):
+def lines_of_run(begun: Sequence[int]) -> Iterator[None]:
+    """Within this, what is logged bears the id of the last of these runs, if there is one."""
+    with logger.contextualize(**({"run": begun[-1]} if begun else {})):
         yield
 
 

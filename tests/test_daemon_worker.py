@@ -476,9 +476,13 @@ def test_an_unforeseen_failure_shows_where_it_was_and_nothing_that_harms(
 def test_what_is_logged_after_a_run_bears_its_number(
     world: World, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], fails: bool
 ) -> None:
-    async def run(_: object, __: object, store: Store, ___: object, clock: Any, **____: object) -> cycle.Outcome:
+    async def run(
+        _: object, __: object, store: Store, ___: object, clock: Any, *, begun: Callable[[int], None], **____: object
+    ) -> cycle.Outcome:
         number = store.begin_run("cycle", clock(), by="", reason="")
+        begun(number)
         store.finish_run(number, clock(), "nothing")
+        store.finish_run(store.begin_run("leavers", clock(), by="", reason=""), clock(), "done")  # beside it
         if fails:
             raise RuntimeError("down")
         return cycle.Outcome(number, EMPTY, "nothing")

@@ -59,19 +59,17 @@ class Entry:
     sent: bool
 
 
-def keep(settings: "Settings", store: "Store", ended: "Outcome | Exception", before: int) -> None:
-    """Write the report of the newest run, where there is something to report, and the index; prune old ones.
+def keep(settings: "Settings", store: "Store", ended: "Outcome | Exception", run_id: int) -> None:
+    """Write the report of this run, where there is something to report, and the index; prune old ones.
 
-    To be called after every real run, with its outcome or the error that ended it, and with the id of the newest run
-    `before` it; the store is still open. A report that can't be written is a warning in the log, and nothing more.
+    To be called after every real run, with its outcome or the error that ended it; the store is still open. A report
+    that can't be written is a warning in the log, and nothing more.
     """
     directory = settings.report.directory
     if directory is None:
         return
     try:
-        run = next(iter(store.runs(1)), None)
-        if run is None or run.id <= before:
-            return  # the error came before there was a run
+        run = store.run(run_id)
         at = run.finished_at or run.started_at
         files.make_directory(directory)
         entries = _entries(directory)

@@ -59,9 +59,8 @@ def not_in_force(file: Path | str) -> str:
 def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
     """The state of things as one JSON document; nothing is asked of either service."""
     snapshot = store.snapshot()
-    in_use = store.in_use
+    in_use, live = store.in_use, store.live_runs()
     runs, read_at = store.runs(RUNS), store.last_whole_read()
-    lasting = _lasting(runs) if in_use else frozenset[int]()
     accounts = [account for account in snapshot.accounts.values() if not account.gone]
     managed = [account for account in accounts if account.managed]
     gone_or_active = promise.leavers(snapshot)
@@ -79,7 +78,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
         "first_plan_reviewed": snapshot.reviewed,
         "first_plan_lacked_teams": snapshot.teams_open,
         "jumpcloud_read_at": stamp(read_at),
-        "read_by_last_run": _was_read(runs, read_at, lasting),
+        "read_by_last_run": _was_read(runs, read_at, live),
         "keeper_read_at": stamp(snapshot.read_at),
         "in_use": in_use,
         "next_cycle_at": stamp(time_of(store.meta("next_cycle"))),
@@ -116,7 +115,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
             "times": stands.failing.count,
             "since": stamp(stands.failing.since),
             "error": stands.failing.words,
-            "resyncs_only": stands.failing.resync and not _failed_last(runs, lasting),
+            "resyncs_only": stands.failing.resync and not _failed_last(runs, live),
         }
         if stands.failing
         else None,
@@ -147,7 +146,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
                 "kind": run.kind,
                 "started_at": stamp(run.started_at),
                 "finished_at": stamp(run.finished_at),
-                "result": run.result or (UNDER_WAY if run.id in lasting else _CUT_OFF),
+                "result": run.result or (UNDER_WAY if run.id in live else _CUT_OFF),
                 "by": run.by,
                 "reason": run.reason,
                 "error": run.error,
@@ -160,18 +159,9 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
     }
 
 
-def _lasting(runs: Sequence[Run]) -> frozenset[int]:
-    """Select the runs without an end that may be under way where somebody has the state file in use, newest first.
-
-    The leaver lane and one person's resync run beside a cycle, so the newest run over everybody may not be the newest.
-    """
-    newest = (next(iter(runs), None), next((run for run in runs if run.kind not in PARTIAL), None))
-    return frozenset(run.id for run in newest if run is not None and not run.result)
-
-
-def _failed_last(runs: Sequence[Run], lasting: Collection[int]) -> bool:
+def _failed_last(runs: Sequence[Run], live: Collection[int]) -> bool:
     """Whether the newest run over everybody that has ended, as far as it is among these, is one that failed."""
-    ended = (run for run in runs if run.kind not in PARTIAL and run.id not in lasting)
+    ended = (run for run in runs if run.kind not in PARTIAL and run.id not in live)
     return next((run.result in ("", "failed", "stopped") for run in ended), True)
 
 
@@ -364,7 +354,7 @@ def _cycles_failing(entry: dict[str, Any]) -> str:
 
 
 def _under_way(found: dict[str, Any]) -> dict[str, Any] | None:
-    """The run that is under way, the one that began first where there are two."""
+    """The run that is under way, the one that began first where what is about one person goes on beside a cycle."""
     return next((run for run in reversed(found["runs"]) if run["result"] == UNDER_WAY), None)
 
 
@@ -382,9 +372,9 @@ def _next(found: dict[str, Any]) -> str:
     return f"Next cycle: {spoken(due)}."
 
 
-def _was_read(runs: Sequence[Run], read_at: datetime | None, lasting: Collection[int]) -> bool:
+def _was_read(runs: Sequence[Run], read_at: datetime | None, live: Collection[int]) -> bool:
     """Whether the newest run over everybody that has ended has read all of JumpCloud; also where there was none."""
-    ended = (run for run in runs if run.kind not in PARTIAL and run.id not in lasting)
+    ended = (run for run in runs if run.kind not in PARTIAL and run.id not in live)
     newest = next(ended, None)
     if newest is None or (newest.result and not newest.error and newest.result not in _UNREAD):
         return True

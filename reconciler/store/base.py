@@ -4,7 +4,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
@@ -15,8 +15,10 @@ from reconciler import statefile
 from reconciler.hands import Hands
 from reconciler.plan import Kind
 from reconciler.rows import json_text, time_text
-from reconciler.statefile_errors import Damaged, translated
+from reconciler.statefile_errors import Damaged, StateError, translated
 
+LIVE = "live_runs"
+"""Under which the state file keeps the ids of the runs that its writer has begun and not ended."""
 CANARY_LASTS = timedelta(days=7)
 """How long a kind of operations stays open once its canary has passed."""
 
@@ -44,7 +46,11 @@ class OpenFile:
         resolved = Path(os.path.realpath(path))  # Path.resolve has an error of its own for links that lead in a circle
         if not write:
             return cls(resolved, statefile.open_for_reading(resolved), None)
-        return cls(resolved, *statefile.open_for_writing(resolved, takes_requests=takes_requests))
+        opened = cls(resolved, *statefile.open_for_writing(resolved, takes_requests=takes_requests))
+        with suppress(StateError):  # on a full disk: the next run to begin is a new beginning as well
+            if opened.meta(LIVE) not in (None, "[]"):
+                opened.set_meta(LIVE, "[]")  # what an ended process had under way was cut off
+        return opened
 
     @classmethod
     def beside(cls, path: str | os.PathLike[str]) -> Self:

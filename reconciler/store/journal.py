@@ -1,7 +1,7 @@
 """The runs and the journal, what is remembered of them, and for how long."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -35,7 +35,7 @@ from reconciler.rows import (
 )
 from reconciler.statefile_errors import translated
 from reconciler.store.access import NEWEST_ACCESS
-from reconciler.store.base import former_operations, rows
+from reconciler.store.base import LIVE, former_operations, rows
 from reconciler.store.snapshots import Snapshots
 
 COPIES = 7
@@ -75,6 +75,7 @@ class Journal(Snapshots):
                 "counts": "{}",
             }
             run_id = self._insert("runs", row)
+            self._keep_live(self._live | {run_id})
         self._live.add(run_id)
         return run_id
 
@@ -119,11 +120,19 @@ class Journal(Snapshots):
                 "error": error,
             }
             self._update("runs", run_id, row | ({"kind": kind} if kind else {}))
+            self._keep_live(self._live)
 
-    def newest_run(self) -> int:
-        """The id of the newest run, 0 as long as there was none."""
+    def _keep_live(self, runs: Collection[int]) -> None:
+        self._set_meta(LIVE, json_text(sorted(runs)))
+
+    def live_runs(self) -> frozenset[int]:
+        """The ids of the runs that are under way; any other one without a result was cut off."""
+        return frozenset(json.loads(self.meta(LIVE) or "[]")) if self.in_use else frozenset()
+
+    def run(self, run_id: int) -> Run:
+        """The run with this id, which has to be there."""
         with self._reading() as connection:
-            return int(connection.execute("SELECT coalesce(max(id), 0) FROM runs").fetchone()[0])
+            return next(map(run_of, rows(connection, f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ?", run_id)))
 
     def runs(self, limit: int) -> list[Run]:
         """The newest runs, the newest first."""
