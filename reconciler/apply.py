@@ -388,7 +388,8 @@ class _Run:
         if op.kind in self.canaries.stopped:
             return f"no further {op.kind.value} is sent this time: {self.canaries.stopped[op.kind]}"
         if number in self.may_delete and self.vanished >= MOST_VANISHED:
-            return "accounts were gone from Keeper after their lock; the next cycle holds more of these locks for a release"
+            gone = "accounts were gone from Keeper after their lock"
+            return f"{gone}; the next cycle holds more of these locks for a release"
         if op.subject.type == "user" and op.kind is not Kind.CREATE_USER and not op.subject.keeper_id:
             return "waits until the user is created"
         missing = [team.name for team in op.add if self._team_id(team) is None]

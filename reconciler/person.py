@@ -30,8 +30,11 @@ class InKeeper:
 
 async def in_jumpcloud(jumpcloud: JumpCloud, snapshot: Snapshot, address: str) -> Person | None:
     """The user with this address; else the one whose Keeper user has it, or had it before that was gone: under the
-    address that they have now, another Keeper user may concern them. Where JumpCloud refuses to look for an address, the
-    own record of whoever the snapshot knows under it is enough, if it has that address. Raises JumpCloudError."""
+    address that they have now, another Keeper user may concern them.
+
+    Where JumpCloud refuses to look for an address, the own record of whoever the snapshot knows under it is enough, if
+    it has that address. Raises JumpCloudError.
+    """
     refused: JumpCloudError | None = None
     try:
         if (person := await jumpcloud.person(email=address)) is not None:
