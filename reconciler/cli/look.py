@@ -58,6 +58,8 @@ def check(config: Path | None, offline: bool) -> None:
         directory = await both.jumpcloud.read_directory(scope, (), None)
         report(f"JumpCloud: organisation {organization}, application {application.label} ({application.id}).")
         report(f"In scope: {_in_scope(directory)}.")
+        if not any(user.bound for user in directory.users.values()):
+            report("Nobody is bound to the application: in JumpCloud, bind groups to it (its User Groups tab).")
         await both.keeper.probe()
         report(f"Keeper: {both.scim_url} answers and takes the token.")
         if directory.unread:

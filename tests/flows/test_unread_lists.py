@@ -285,3 +285,14 @@ def test_a_pilot_takes_over_the_teams_that_the_first_plan_lacked_once_it_is_abou
     assert (members(world, team), world.keeper.teams()[team].external_id) == (0, None)
     world.run("release", "--reason", "it is theirs")
     assert members(world, team) == 6
+
+
+def test_check_says_what_to_do_where_nobody_is_bound(world: World) -> None:
+    said = world.run("check").stdout
+    assert "In scope: 0 people, 0 groups.\n" in said
+    assert "Nobody is bound to the application: in JumpCloud, bind groups to it" in said
+    one = world.person("p0", world.group("Engineering"))
+    world.jumpcloud.suspend(one)
+    said = world.run("check").stdout
+    assert "In scope: 0 people, 1 group.\n" in said
+    assert "Nobody is bound" not in said, "somebody is, and suspended"
