@@ -83,6 +83,9 @@ NEAR = 3
 ALONE = 20
 """How many records that a list lacks are read one by one."""
 
+RECORDS = 50
+"""How many records are read one by one at each look for suspended people, where nothing else can be had."""
+
 BESIDE = 10
 """How many people are searched for besides, to see that a search finds anybody."""
 
@@ -517,8 +520,8 @@ class JumpCloud:
         again, _ = await _attempted(self._search(lacking, min(found), None, patient=True)) if found else (None, "")
         return found | (again or {}), "" if again is not None else problem
 
-    async def _page_of_users(self, skip: int) -> Page[UserRow]:
-        return await self._lists.v1("/api/systemusers", UserRow, _USERS, skip, "users")
+    async def _page_of_users(self, skip: int, *, patient: bool = True) -> Page[UserRow]:
+        return await self._lists.v1("/api/systemusers", UserRow, _USERS, skip, "users", patient=patient)
 
     async def _listed(
         self, wanted: Collection[str], progress: Progress | None, first: Page[UserRow] | None
@@ -756,7 +759,8 @@ class JumpCloud:
         fields is assumed. The filter is not believed where it gives no clear answer, where it needs more pages than a
         search of the ids in `active` would, or where it lacks somebody in `witness` (people who were suspended when
         last read) who still is. Then the ids in `active` are searched for, or else looked for in the whole list.
-        Where it finds nobody, and nobody bears witness, a hundred of them are searched for each time.
+        Where it finds nobody, and nobody bears witness, a hundred of them are searched for each time. Where neither the
+        list nor a search can be had, `RECORDS` of them are read one by one each time.
         """
         pages = max(1, -(-len(active) // PAGE))
         wanted = frozenset(filter(is_jumpcloud_id, active))
@@ -764,17 +768,37 @@ class JumpCloud:
         if found is not None and not await self._is_suspended_still(witness - found, sorted(found | wanted)[:BESIDE]):
             return found or await self._some_suspended(sorted(wanted))
         users, _ = await _attempted(self._search(wanted, "", None))
-        if not users:
-            users = (await self._listed(wanted, None, None)).values if wanted else {}
-        return _suspended(users)
+        if users or not wanted:
+            return _suspended(users or {})
+        # A list that fails is waited for only where nobody's own record can be had either.
+        first, _ = await _attempted(self._page_of_users(0, patient=False))
+        listed, _ = await _attempted(self._listed(wanted, None, first)) if first else (None, "")
+        own = None if listed else await self._some_records(sorted(wanted))
+        if own is not None:
+            return own
+        return _suspended((listed or await self._listed(wanted, None, None)).values)
 
     async def _some_suspended(self, user_ids: Sequence[str]) -> frozenset[str]:
         """The suspended ones among the next hundred of these users, as far as a search finds them."""
-        start = self._next_looked_up if self._next_looked_up < len(user_ids) else 0
-        chunk = user_ids[start : start + PAGE]
-        self._next_looked_up = start + PAGE
+        chunk = self._next(user_ids, PAGE)
         users, _ = await _attempted(self._search(chunk, "", None)) if chunk else (None, "")
         return _suspended(users or {})
+
+    async def _some_records(self, user_ids: Sequence[str]) -> frozenset[str] | None:
+        """The suspended ones among the next of these users by their own records; None where the first can't be read."""
+        chunk = self._next(user_ids, RECORDS)
+        first, problem = await _attempted(self._record(chunk[0], patient=False))
+        if problem:
+            return None
+        rest = await together(_attempted(self._record(user_id, patient=False)) for user_id in chunk[1:])
+        rows = (row for row in (first, *(row for row, _ in rest)) if row is not None)
+        return frozenset(row.id for row in rows if row.status is Status.SUSPENDED)
+
+    def _next(self, user_ids: Sequence[str], most: int) -> Sequence[str]:
+        """The next of these users whose turn it is to be looked up."""
+        start = self._next_looked_up if self._next_looked_up < len(user_ids) else 0
+        self._next_looked_up = start + most
+        return user_ids[start : start + most]
 
     async def _is_suspended_still(self, witness: Set[str], beside: Collection[str]) -> bool:
         """Whether one of these users, as far as one request can tell, is suspended still.

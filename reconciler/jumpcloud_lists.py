@@ -168,9 +168,11 @@ class Lists:
             failed = Unavailable(error)
         raise failed
 
-    async def v1(self, path: str, model: type[R], params: Mapping[str, str], skip: int, what: str) -> Page[R]:
+    async def v1(
+        self, path: str, model: type[R], params: Mapping[str, str], skip: int, what: str, *, patient: bool = True
+    ) -> Page[R]:
         """One page of a V1 list. Without `sort=_id` rows may be missing or double, as JumpCloud's support says."""
-        reply = await self.send("GET", path, {**params, "sort": "_id", "limit": PAGE, "skip": skip})
+        reply = await self.send("GET", path, {**params, "sort": "_id", "limit": PAGE, "skip": skip}, patient=patient)
         return envelope(reply, model, what, skip)
 
     async def v2(

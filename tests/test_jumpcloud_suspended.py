@@ -168,6 +168,27 @@ def test_a_search_that_is_not_to_be_relied_on_gives_way_to_the_whole_list() -> N
         assert ask(server, lambda client: client.suspended(active, frozenset())) == suspended
 
 
+@pytest.mark.parametrize("refusal", [status(403), status(503)])
+def test_where_neither_the_list_nor_the_search_can_be_had_own_records_are_read_by_turns(refusal: Any) -> None:
+    simulator, active, suspended = with_suspended()
+
+    async def looks(client: JumpCloud) -> set[str]:
+        return {
+            one
+            for _ in range(-(-len(active) // jumpcloud.RECORDS))
+            for one in await client.suspended(active, frozenset())
+        }
+
+    with served(simulator) as server:
+        for target in (r"/api/systemusers\?", "/api/search/systemusers"):
+            server.faults.add(refusal, target=target)
+        assert ask(server, looks) == suspended
+        assert len(requests(server, "/api/systemusers/")) == len(active)
+        server.faults.add(refusal, target="/api/systemusers/")
+        with pytest.raises(JumpCloudError):
+            ask(server, lambda client: client.suspended(active, frozenset()))
+
+
 def test_the_states_of_many_by_one_search_as_far_as_it_finds_them() -> None:
     simulator, active, suspended = with_suspended()
     gone, wanted = active[1], active[:101]

@@ -54,6 +54,19 @@ def test_a_suspended_person_is_locked_while_every_list_is_down(
     world.run("history", "p0@example.com")
 
 
+def test_a_suspended_person_is_locked_while_no_users_can_be_listed_or_searched_for(
+    filled: tuple[World, list[str]],
+) -> None:
+    world, people = filled
+    world.jumpcloud.suspend(people[0])
+    for target in (r"/api/systemusers\?", "/api/search/systemusers"):
+        world.front.faults.add(status(403), target=target)
+    order = found(world)
+    assert order is not None and order.leavers == {people[0]}
+    assert Inside(world).run(order).result == "done" and not account(world, people[0]).active
+    assert found(world) is None
+
+
 def test_a_lane_that_finds_nobody_leaves_no_run_behind(filled: tuple[World, list[str]]) -> None:
     world, people = filled
     assert found(world) is None
