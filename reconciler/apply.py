@@ -205,6 +205,7 @@ class _Run:
         self.listed = snapshot.accounts
         self.listed_teams = snapshot.teams
         self.refused_births = snapshot.refused_births
+        self.narrowed: dict[int, tuple[Operation, int]] = {}
         self.odd = frozenset(one.keeper_id for one in snapshot.odd)
         self.account_of = {a.jumpcloud_id: k for k, a in snapshot.accounts.items() if a.jumpcloud_id}
         teams = by_group(snapshot.teams.values())
@@ -572,13 +573,15 @@ class _Run:
 
     def _narrow(self, number: int, op: Operation, rest: Operation) -> None:
         """Record that only the rest of an operation is sent once more. Other names and teams are asked for by the next
-        plan; the former ones it knows only by what is still to be undone."""
-        left = None
+        plan; the former ones it knows only by what is still to be undone: all that the last attempt left out."""
+        left, part = None, 0
         if op.rule is Rule.UNDONE:
-            changes = tuple(change for change in op.changes if change not in rest.changes)
-            left = replace(op, changes=changes, remove=tuple(team for team in op.remove if team not in rest.remove))
-        part = self.journal.mark_narrowed(number, self.clock(), rest, left)
+            whole, part = self.narrowed.get(number, (op, 0))
+            changes = tuple(change for change in whole.changes if change not in rest.changes)
+            left = replace(whole, changes=changes, remove=tuple(t for t in whole.remove if t not in rest.remove))
+        part = self.journal.mark_narrowed(number, self.clock(), rest, left, part)
         if left is not None:
+            self.narrowed[number] = whole, part
             self.applied.results[part] = Result(left, State.PUT_OFF, births.UNDO_DUE, births.UNDO_WORDS)
 
     def _unseen(self, op: Operation) -> set[TeamRef]:
@@ -726,7 +729,7 @@ class _Run:
             elif undo is not None:
                 self._tell(part, Result(undo, State.PUT_OFF, births.UNDO_DUE, births.UNDO_WORDS))
         result = self.applied.results.get(part) if undo is not None else None
-        told = words(undo is None or (result is not None and result.state is State.DONE))
+        told = words(undo is None or (result is not None and result.state is State.DONE and part not in self.narrowed))
         self.applied.results[number] = Result(op, State.FAILED, births.LINKED, told)
         self.applied.notices.append(Notice(NoticeKind.CONFLICT, op.subject, told))
 

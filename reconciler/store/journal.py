@@ -288,17 +288,26 @@ class Journal(Snapshots):
             state = {"state": State.PUT_OFF.value, "finished_at": time_text(at), "outcome": UNCONFIRMED, "error": why}
             return self._add_beside(operation_id, rest, state)
 
-    def mark_narrowed(self, operation_id: int, at: datetime, sent: Operation, undo: Operation | None = None) -> int:
+    def mark_narrowed(
+        self, operation_id: int, at: datetime, sent: Operation, undo: Operation | None = None, part: int = 0
+    ) -> int:
         """Record that only this part of an operation is sent once more, since Keeper refused the whole: should the
         answer be lost, what is found of it proves nothing about the rest. What is left of an undo is known to no plan:
-        the `undo` gets a row of its own that is put off; returns its id, else 0."""
-        row = operation_row(sent)
+        the `undo` gets a row of its own that is put off; returns its id, else 0. `part` is the row that it has got by
+        an attempt before."""
         with self._tx():
-            self._update("operations", operation_id, {name: row[name] for name in _CONTENT})
+            self._rewrite(operation_id, sent)
             if undo is None:
                 return 0
+            if part:
+                self._rewrite(part, undo)
+                return part
             state = {"state": State.PUT_OFF.value, "outcome": UNDO_DUE, "error": UNDO_WORDS}
             return self._add_beside(operation_id, undo, state | {"finished_at": time_text(at)})
+
+    def _rewrite(self, operation_id: int, operation: Operation) -> None:
+        row = operation_row(operation)
+        self._update("operations", operation_id, {name: row[name] for name in _CONTENT})
 
     def record(
         self,

@@ -1,5 +1,6 @@
 """The bond by birth, and whose a lock is, through the real command line."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,8 @@ from reconciler import http
 from reconciler.simulator.faults import close, status
 from reconciler.simulator.keeper_dialect import UserAttribute
 from reconciler.simulator.keeper_records import Account
+from reconciler.simulator.service import Request, Response
+from tests.flows.hidden import Answered
 from tests.flows.test_other_forms import of_users, rewrite
 from tests.flows.test_whose_account import fill, joined, lost_state, there
 from tests.inside import Inside
@@ -90,6 +93,25 @@ def test_a_link_whose_undoing_keeper_refuses_is_not_said_to_be_undone(world: Wor
     world.run("resync", "old.ada@example.com")
     assert plain(world.keeper.account(account)) == plain(before)
     assert "The link is undone, nothing was given" in " ".join(world.run("apply", expect=None).stdout.split())
+
+
+@pytest.mark.parametrize("refused", ["displayName", "externalId", "groups"])
+def test_what_keeper_refuses_of_an_undo_is_remembered_and_not_asked_for_without_end(world: World, refused: str) -> None:
+    group = fill(world)
+    account = aliased(world, "ada@example.com")
+    before = world.keeper.account(account)
+    joined(world, group, "ada@example.com")
+
+    def run(handle: Callable[[Request], Response], request: Request) -> Response:
+        return Response(400) if refused.encode() in request.body else handle(request)
+
+    rule = world.back.faults.add(Answered(run), method="PATCH", target=f"/Users/{account}")
+    told = " ".join(world.run("apply", expect=5).stdout.split())
+    assert "The link is not undone yet" in told and "The link is undone" not in told
+    assert world.writes() < 40
+    world.back.faults.remove(rule)
+    world.run("resync", "old.ada@example.com")
+    assert plain(world.keeper.account(account)) == plain(before)
 
 
 def test_adopt_gives_the_account_that_keeper_links_and_a_removed_alias_a_new_one(world: World) -> None:
