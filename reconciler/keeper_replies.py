@@ -18,6 +18,14 @@ _USER_TEXTS = {
     model.DISPLAY_NAME: "displayName",
 }
 _NAMES = {model.GIVEN_NAME: "givenName", model.FAMILY_NAME: "familyName"}
+_SPELLED = {
+    name.lower(): name
+    for name in (
+        *("totalResults", "Resources", "schemas", "id", "externalId", "userName", "displayName", "name", "givenName"),
+        *("familyName", "emails", "active", "groups", "members", "value", "primary"),
+    )
+}
+"""The names that are read, as Keeper spells them. RFC 7643 section 2.1: the case of a name does not matter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +43,7 @@ def page_of(document: object) -> Page:
 
     Raises ValueError for what is no page: it has no rows, and neither a total nor the schema of a list.
     """
-    if not isinstance(document, dict):
-        raise ValueError("it is no JSON object")
+    document = _spelled(document)
     total = announced(document.get("totalResults"))
     rows, schemas = document.get("Resources"), document.get("schemas")
     # RFC 7644 section 3.4.2: a list without a match need not have `Resources`.
@@ -95,9 +102,7 @@ class _Fields:
     """The fields of one record; `unreadable` grows as they are read."""
 
     def __init__(self, document: object, prefix: str = "") -> None:
-        if not isinstance(document, dict):
-            raise ValueError("it is no JSON object")
-        self.document: Mapping[str, Any] = document
+        self.document = _spelled(document)
         self.prefix = prefix
         self.unreadable: list[str] = []
 
@@ -125,10 +130,18 @@ class _Fields:
         self.unreadable += [self.prefix + key for key in keys if self.prefix + key not in self.unreadable]
 
 
+def _spelled(document: object) -> dict[str, Any]:
+    """The object with the names that are read in Keeper's spelling. Raises ValueError for what is none."""
+    if not isinstance(document, dict):
+        raise ValueError("it is no JSON object")
+    found: dict[str, Any] = document
+    return {_SPELLED.get(name.lower(), name): value for name, value in found.items()} | found
+
+
 def _address(document: Mapping[str, Any]) -> str:
     """The address in `emails`, which Keeper documents to be the same as userName; empty where there is none."""
     emails = document.get("emails")
-    rows = [one for one in emails if isinstance(one, dict)] if isinstance(emails, list) else []
+    rows = [_spelled(one) for one in emails if isinstance(one, dict)] if isinstance(emails, list) else []
     rows.sort(key=lambda one: one.get("primary") is not True)
     return next((model.trimmed(one["value"]) for one in rows if isinstance(one.get("value"), str)), "")
 
@@ -150,6 +163,6 @@ def _references(value: object) -> frozenset[str] | None:
     """The ids in `groups` or `members`, None where one of them cannot be read."""
     if not isinstance(value, list):
         return None
-    ids = [_identifier(one.get("value")) if isinstance(one, dict) else None for one in value]
+    ids = [_identifier(_spelled(one).get("value")) if isinstance(one, dict) else None for one in value]
     found = frozenset(id for id in ids if id is not None)
     return None if None in ids else found

@@ -1119,6 +1119,36 @@ def test_a_field_that_cannot_be_read_is_unknown_and_spoils_nothing_else(changes:
     assert not found.users["1"].unreadable and not found.unread
 
 
+def _lower(value: Any) -> Any:
+    """The same JSON with all names in lower case."""
+    if isinstance(value, dict):
+        return {name.lower(): _lower(one) for name, one in value.items()}
+    return [_lower(one) for one in value] if isinstance(value, list) else value
+
+
+class LowerCase(Lists):
+    """A service that spells all names in lower case, as RFC 7643 section 2.1 lets it."""
+
+    def handle(self, request: Request) -> Response:
+        return Response.of_json(200, _lower(json.loads(super().handle(request).body)))
+
+
+def test_the_case_of_names_does_not_matter() -> None:
+    names = {
+        "name": {"givenName": "Zoë", "familyName": "Ada"},
+        "externalId": "x",
+        "emails": [{"value": "z@example.com"}],
+    }
+    users = [person(1, userName="", groups=[{"value": "t1"}], **names), person(2, active=False)]
+    teams = [{"id": "t1", "displayName": "Legal", "members": [{"value": "1"}], "externalId": "y"}]
+    with world(Lists(users, teams)) as stage, world(LowerCase(users, teams)) as other:
+        found = other.run(listing)
+        assert found == stage.run(listing)
+        assert found.users["1"].attributes["userName"] == "z@example.com" and found.users["1"].teams == frozenset(
+            {"t1"}
+        )
+
+
 class Twice(Lists):
     """A service that lists a user and a team twice, not the same each time; `alone` is the status of their records."""
 
