@@ -394,21 +394,20 @@ class Daemon:
 
     async def _serve(self, request: Request) -> None:
         """Carry out an order that was filed, once, and leave the answer for whoever waits for it."""
-        ask = orders.filed(request)
-        where = self._where()
+        ask, begun = orders.filed(request), list[int]()
         try:
             if not self.store.take(request.id):
                 return  # withdrawn meanwhile
             self._tell(f"{ask.kind} {ask.arguments.get('person', '')}, ordered by {ask.by}")
             logger.info("{} ordered by {}{}", ask.kind, ask.by, f": {ask.reason}" if ask.reason else "")
-            answer = await self._other_settings(ask) or await orders.carry_out(ask, where)
+            answer = await self._other_settings(ask) or await orders.carry_out(ask, self._where(begun))
         except Stopped:
             with suppress(StateError):
                 self.store.put_back(request.id)
             return
         except Exception as error:
             code, words = _words(error)
-            with orders.lines_of_run(where.begun):
+            with orders.lines_of_run(begun):
                 logger.error("{}", words)
             answer = Answer(code, error=words)
         if ask.kind not in DECISIONS and answer.code not in (exits.FAILED, exits.USAGE):
@@ -440,8 +439,17 @@ class Daemon:
         logger.warning("the order is refused. {}", answer.error)
         return answer
 
-    def _where(self) -> Setting:
-        return Setting(self.settings, self._services, self.store, self.clock, self.stopping, self._after, width=WIDTH)
+    def _where(self, begun: list[int] | None = None) -> Setting:
+        return Setting(
+            self.settings,
+            self._services,
+            self.store,
+            self.clock,
+            self.stopping,
+            self._after,
+            width=WIDTH,
+            begun=[] if begun is None else begun,
+        )
 
     # -- settings ---------------------------------------------------------------------------------------------------
 
