@@ -20,7 +20,7 @@ from reconciler.history import Entry, Wanted
 from reconciler.model import Account, Snapshot, typed
 from reconciler.pilot import left_outside
 from reconciler.plan import Cause, Kind, Subject
-from reconciler.policy import OutOfScope, Policy
+from reconciler.policy import Mode, OutOfScope, Policy
 from reconciler.promise import REMOVED, WITHDRAWN, WITHDRAWN_OR_DELETED
 from reconciler.report.terminal import clean, spoken, stamp, styled, wrapped
 from reconciler.rows import GONE, INVITED, VANISHED, JournalRow, Request
@@ -294,6 +294,9 @@ def _not_yet(
 ) -> dict[str, Any]:
     found = _entry(account, tried, account.left_at) | {"left_before": account.review_lock}
     key = account.jumpcloud_id or account.keeper_id
+    if policy.mode is Mode.OBSERVE and not account.protected_as:
+        # No command sends anything then, and neither what was held nor what failed before goes on.
+        return found | {"state": "not_yet", "because": "nothing is sent: the mode is observe (policy.mode)"}
     because, command = held.get(key) or (_why_not_yet(account, key, snapshot, policy, now), None)
     if key in snapshot.failures and command is None:
         command = f"reconciler resync {typed(account.email)}"

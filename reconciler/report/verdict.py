@@ -200,11 +200,18 @@ def _waits(settings: Settings, plan: Plan, held: Mapping[str, Any] | None) -> Ve
     return Verdict("held", why, f"For the whole plan: {release}. For this person alone:", resync)
 
 
+def _is_anothers_lock(look: Look, account: Account) -> bool:
+    """Whether the account is locked, and not by us: who comes back stays locked."""
+    return not (account.active or account.gone or account.locked_by_us or may_be_locked(look.snapshot, account))
+
+
 def _as_it_is(settings: Settings, look: Look, plan: Plan) -> Verdict:
     """Nothing is to be done: why it is as it is."""
     account, user = own(look), look.user
     if user is None or not user.belongs:
-        what = "Not in scope"
+        what, then, option = "Not in scope", "to have it at once:", ""
+        if account is not None and _is_anothers_lock(look, account):
+            then, option = "if nobody needs the lock (to transfer the vault), undo it:", " --unlock"
         if user is None:
             what = "Unknown in JumpCloud"
             step = "If they should have access: create them in JumpCloud, in a group bound to the Keeper application."
@@ -212,12 +219,12 @@ def _as_it_is(settings: Settings, look: Look, plan: Plan) -> Verdict:
                 step += " That is a new JumpCloud user, who gets this account only by a person, after the next cycle:"
         elif user.status is Status.SUSPENDED:
             what = "Suspended in JumpCloud"
-            step = "If they should have access: in JumpCloud, Users, the person, Activate. Then, to have it at once:"
+            step = f"If they should have access: in JumpCloud, Users, the person, Activate. Then, {then}"
         else:
             groups = names(sorted((group.name for group in look.groups.values()), key=str.casefold), 5)
             step = (
                 "If they should have access: in JumpCloud, add them to a group that is bound to the Keeper application "
-                f"({groups or 'there is none'}), or bind them directly. Then, to have it at once:"
+                f"({groups or 'there is none'}), or bind them directly. Then, {then}"
             )
         if account is not None and account.active and account.standing is Standing.UNMANAGED:
             why = f"{what}, and the Keeper user with their address is active, and not managed by us."
@@ -232,7 +239,7 @@ def _as_it_is(settings: Settings, look: Look, plan: Plan) -> Verdict:
             why = f"{what}; whether access ended is {whereabouts(look.snapshot, account, again=again)}."
             step = "Look for the account in the Admin Console (Admin > Users, all nodes). If it is shut, close this:"
             return Verdict("not_verifiable", why, step, f"reconciler disown {typed(account.email)}")
-        command = f"reconciler resync {typed(user.email)}" if user else ""
+        command = f"reconciler resync {typed(user.email)}{option}" if user else ""
         if user is None and account is not None and not account.gone:
             command = f"reconciler adopt {typed(account.email)}"
         return Verdict("out_of_scope", why, step, command)

@@ -129,3 +129,28 @@ def test_a_lock_outlives_a_cycle_that_does_not_see_the_account(world: World, who
     assert not world.keeper.account(account).active
     world.run("resync", "xena@example.com", "--unlock")
     assert world.keeper.account(account).active
+
+
+@pytest.mark.parametrize("way", ["suspended", "unbound"])
+def test_explain_says_how_a_leaver_whom_somebody_else_locked_gets_access(world: World, way: str) -> None:
+    """It named `resync EMAIL`, by which the lock stays."""
+    group = world.group("Engineering")
+    people = [world.person(f"p{number}", group) for number in range(6)]
+    world.run("apply")
+    account = world.keeper.account("p0@example.com").id
+    world.keeper.accept_invitation(account)
+    world.keeper.lock(account)
+    if way == "suspended":
+        world.jumpcloud.suspend(people[0])
+    else:
+        leaves(world, group, people[0])
+    world.run("resync")
+    out = world.run("explain", "p0@example.com").stdout
+    command = next(line for line in out.splitlines() if "reconciler resync" in line).split()
+    assert "if nobody needs the lock" in " ".join(out.split())
+    if way == "suspended":
+        world.jumpcloud.activate(people[0])
+    else:
+        joins(world, group, people[0])
+    world.run(*command[1:])
+    assert world.keeper.account(account).active

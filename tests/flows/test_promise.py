@@ -302,3 +302,20 @@ def test_people_who_lose_a_team_are_told_once(world: World, receiver: Receiver) 
     world.run("apply")
     [fact] = told(receiver, "lost_team")
     assert (fact["about"], fact["text"]) == ("p0@example.com", "lost Engineering: changed in JumpCloud")
+
+
+def test_nobody_is_due_with_the_next_cycle_while_nothing_is_sent(world: World) -> None:
+    """With the mode observe, `leavers` promised a lock by the next cycle, or named a `release` that is refused."""
+    ids = filled(world, 40)
+    accept(world)
+    for one in ids[:20]:
+        world.jumpcloud.suspend(one)
+    world.run("apply", expect=4)
+    assert "reconciler release" in world.run("leavers").stdout
+    world.policy["mode"] = '"observe"'
+    world.write_settings()
+    for _ in range(2):
+        out = world.run("leavers").stdout
+        assert "release" not in out and "next cycle" not in out
+        assert out.count("nothing is sent: the mode is observe") == 20
+        Inside(world).run()
