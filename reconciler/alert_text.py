@@ -95,9 +95,14 @@ _ADVICE = {
 _MORE = {
     AlertKind.LEAVER_ACTIVE: "reconciler leavers",
     AlertKind.DEACTIVATED: "reconciler leavers",
+    AlertKind.PROTECTED: "reconciler leavers",
+    AlertKind.STUCK: "reconciler status",
+    AlertKind.UNLOCKED: "reconciler history",
+    AlertKind.LOST_TEAM: "reconciler history",
+    AlertKind.ADDRESS_CHANGE: "reconciler plan` or, where it was sent, `reconciler history",
     AlertKind.WAITING: "reconciler teams",
 }
-"""What shows those that the text only counts, where it is not `reconciler status`."""
+"""What shows those that the text only counts, where it is not `reconciler plan`."""
 
 
 def text(alert: Alert, tenant: str) -> str:
@@ -111,7 +116,7 @@ def text(alert: Alert, tenant: str) -> str:
         for fact in alert.facts[:SHOWN]
     )
     end = [_ADVICE[alert.kind]] if alert.kind in _ADVICE else []
-    more = f"… and {{}} more, see `{_MORE.get(alert.kind, 'reconciler status')}`"
+    more = f"… and {{}} more, see `{_MORE.get(alert.kind, 'reconciler plan')}`"
     shown = _fitting(every, TEXT_BYTES - sum(len(line.encode()) + 1 for line in (*lines, more, *end)))
     if number > len(shown):
         end.insert(0, more.format(number - len(shown)))

@@ -17,7 +17,7 @@ from reconciler.config import load
 from reconciler.simulator.faults import status
 from reconciler.store import Store
 from reconciler.wiring import services
-from tests.inside import accept
+from tests.inside import accept, account
 from tests.receiver import Receiver, secret
 from tests.stage import API_KEY, World
 
@@ -180,8 +180,7 @@ def test_a_kind_that_keeper_does_not_carry_out_is_told_once(
 ) -> None:
     monkeypatch.setattr(executor, "LOOK_AGAIN", (0.01,))
     ids = filled(world)
-    for account in world.keeper.accounts().values():
-        world.keeper.accept_invitation(account.id)
+    accept(world)
     notifying(world, receiver)
     world.keeper.set_dialect(ignored_attributes=["active"])
     for one in ids[:3]:
@@ -297,8 +296,7 @@ def test_the_inventory_makes_reports_exact(world: World) -> None:
     words = " ".join(world.run("plan", "--resync").stdout.split())
     assert "queued since" in words
     assert "invited and not there yet" in words
-    for account in world.keeper.accounts().values():
-        world.keeper.accept_invitation(account.id)
+    accept(world)
     world.keeper.approve_all()
     shown.write_text(json.dumps(world.keeper.inventory()))
     assert "Waiting" not in world.run("plan", "--resync").stdout
@@ -385,3 +383,42 @@ def test_who_takes_no_alerts_is_named_once_in_the_log_and_until_it_does_in_statu
     assert "has not taken" not in world.run("status").stdout
     assert "receiver_failing_since_timestamp_seconds{" not in (world.folder / "reconciler.prom").read_text()
     assert receiver.kinds() == ["deactivated"] * 3
+
+
+@pytest.mark.parametrize(
+    "what", ["address_change", "unlocked", "lost_team", "locked_by_somebody_else", "address_conflict"]
+)
+def test_the_command_that_an_alert_names_shows_those_that_it_only_counts(
+    world: World, receiver: Receiver, what: str
+) -> None:
+    """It was `status` for most, which shows none of them."""
+    world.safety |= dict.fromkeys(("max_deactivations", "max_removals", "max_reactivations", "max_team_loss"), '"100%"')
+    ids = filled(world, 40)
+    accept(world)
+    notifying(world, receiver)
+    (engineering,), other = world.jumpcloud.groups_in_scope(world.application), world.group("Other")
+    if what == "unlocked":
+        for one in ids[:15]:
+            world.jumpcloud.suspend(one)
+        world.run("apply")
+    for number, one in enumerate(ids[:15]):
+        match what:
+            case "address_change":
+                world.jumpcloud.update_user(one, email=f"new{number}@example.com")
+            case "unlocked":
+                world.jumpcloud.activate(one)
+            case "lost_team":
+                world.jumpcloud.add_member(other, one)
+                world.jumpcloud.remove_member(engineering, one)
+            case "locked_by_somebody_else":
+                world.keeper.lock(account(world, one).id)
+            case "address_conflict":
+                world.person(f"p{number}", engineering)
+    world.jumpcloud.settle_graph()
+    world.run("apply", "--resync", expect=None)
+    body = next(body for method, _, body in receiver.got if method == "POST" and body["kind"] == what)
+    assert body["count"] >= 15
+    command = re.search(r"more, see `reconciler ([a-z]+)`", body["text"])
+    assert command
+    shown = world.run(command[1]).stdout
+    assert [fact["about"] for fact in body["facts"] if fact["about"] not in shown] == []
