@@ -94,7 +94,8 @@ class Outcome:
     could not be listed, so that the cycle went on from the snapshot, without creations and adoptions. `stopped_kinds`:
     those that Keeper does not carry out as expected, with the words for it. `late`: the plan was too old already when
     it was to be applied, since somebody looked at it for long, or the process was stopped meanwhile. `began`: when the
-    run did.
+    run did. `to_review`: there was nothing in the plan to look at, and the first plan for this node still is a
+    person's to review, so that nobody was adopted.
     """
 
     run_id: int
@@ -108,6 +109,7 @@ class Outcome:
     stopped_kinds: Mapping[Kind, str] = field(default_factory=dict)
     late: bool = False
     began: datetime | None = None
+    to_review: bool = False
 
     @property
     def done(self) -> frozenset[Effect]:
@@ -707,6 +709,10 @@ class _Line:
         final = replace(judged.plan, notices=(*judged.plan.notices, *applied.notices))
         saved = self.order.saved
         not_due = saved.effects - final.effects - self.order.already if saved else frozenset()
+        to_review = not (learnt.reviewed or final.operations or self.order.partial)
+        to_review = to_review and settings.policy().mode is Mode.ENFORCE
+        if to_review:
+            final = replace(final, adopts=())
         outcome = Outcome(
             run_id,
             final,
@@ -719,6 +725,7 @@ class _Line:
             applied.stopped_kinds,
             late,
             self.time.began,
+            to_review,
         )
         if self.order.leavers:
             store.set_meta(LANE_HOLD, _hold_of(final))

@@ -285,6 +285,7 @@ def refusal(settings: "Settings") -> Answer | None:
 
 def answer(outcomes: "Sequence[Outcome]", problem: str = "", *, width: int, colour: bool) -> Answer:
     """The words and the exit code for the cycles that a person has ordered; `problem`: see `run_to_the_end`."""
+    from reconciler.report.terminal import wrapped
     from reconciler.report.text import render_run
     from reconciler.report.words import not_due
 
@@ -294,6 +295,12 @@ def answer(outcomes: "Sequence[Outcome]", problem: str = "", *, width: int, colo
         parts.append(render_run(outcome.plan, results, width=width, colour=colour))
     if last.not_due:
         parts.append(f"{not_due(len(last.not_due))}; dropped.")
+    if last.to_review:
+        words = (
+            "The first plan for this Keeper node is still to be reviewed: this one has nothing to look at. The first "
+            "one with something to send waits for a person, and nobody in Keeper is taken over before."
+        )
+        parts += wrapped(words, width)
     code = exits.PARTIAL if problem else _code(outcomes)
     return Answer(code, "\n".join(parts), problem or last.stopped or last.fallback)
 

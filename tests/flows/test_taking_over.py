@@ -1,7 +1,7 @@
 """What adopting, releasing and allowing must not do, through the real command line."""
 
 from reconciler.simulator.faults import status
-from tests.inside import Inside
+from tests.inside import Inside, accept
 from tests.stage import World
 
 
@@ -195,3 +195,26 @@ def test_a_plan_without_the_list_of_users_is_no_review_of_the_first(world: World
     world.run("apply", expect=None)
     world.run("release", expect=None)
     assert not world.keeper.account(key).active
+
+
+def test_a_first_plan_with_nothing_to_look_at_says_that_it_adopts_nobody(world: World) -> None:
+    """After a lost state file, everything in line, it told each time that all were adopted, and nobody was."""
+    people = fill(world)
+    world.run("apply")
+    accept(world)
+    for path in (world.folder / "state").iterdir():
+        path.unlink()
+    world.safety.clear()
+    world.write_settings()
+    world.run("plan", "--save", "first.json")
+    for command in (("apply", "--plan", "first.json"), ("apply", "--yes"), ("resync",)):
+        said = " ".join(world.run(*command).stdout.split())
+        assert "Nothing to do" in said and "adopted" not in said
+        assert "The first plan for this Keeper node is still to be reviewed" in said
+    assert "0 managed" in world.run("status").stdout
+    world.jumpcloud.suspend(people[0])
+    world.run("apply", expect=4)
+    said = world.run("release").stdout
+    assert "Already in Keeper, adopted" in said and "still to be reviewed" not in said
+    assert "12 managed" in world.run("status").stdout
+    assert "to be reviewed" not in world.run("apply").stdout
