@@ -441,8 +441,9 @@ def why(held: Held) -> str:
 
 
 def meanings(plan: Plan) -> list[str]:
-    """What the holds of a plan mean."""
-    return list(dict.fromkeys(HOLDS[held.limit][0] for held in plan.held if held.limit in HOLDS))
+    """What the holds of a plan mean; where one holds the whole plan, nothing is said of those that hold a part."""
+    found = dict.fromkeys(HOLDS[held.limit][0] for held in plan.held if held.limit in HOLDS)
+    return [words for words in found if words != _PART or len(found) == 1]
 
 
 def checks(plan: Plan) -> list[str]:

@@ -418,6 +418,15 @@ def test_lines_hang_and_cut_what_fits_none() -> None:
     assert wrapped("", 8) == []
 
 
+def test_a_hold_of_the_whole_plan_and_one_of_a_part_do_not_contradict_each_other() -> None:
+    locks = [op(Kind.DEACTIVATE_USER, f"u{number}@example.com", sent=False) for number in range(2)]
+    whole = Held("max_deactivations", (0,), 0, 1, REASON)
+    part = Held("hidden", (1,), 0, 1, "their records are missing")
+    both = text(plan(*locks, held=(whole, part)))
+    assert both.count("What it means:") == 1 and "puts the whole read in doubt" in both
+    assert "Only what is marked [held] waits" in text(plan(*locks, held=(part,)))
+
+
 def test_membership_is_told_by_team_too_the_team_that_is_taken_over_first() -> None:
     shown = text(takeover())
     assert "\n".join(shown.splitlines()[-3:]) == (
