@@ -698,12 +698,12 @@ class _Run:
             return functools.partial(team_births.link_words, words, undo), undo
         known, _ = self._before(made.id)
         sent = replace(op, add=self._known(op.add))
-        mine = (one for _, one in self.operations if one.subject.keeper_id == made.id)
+        mine = [one for _, one in self.operations if one.subject.keeper_id == made.id]
         theirs = frozenset(filter(None, (self._team_id(team) for one in mine for team in one.add)))
         other, managed = made.attributes.get(USER_NAME, "") or made.id, known is not None and known.managed
         asked = births.wanted_address(op)
         known = known and births.own(known, self.refused_births)
-        undo = births.undoing(sent, made, known, theirs)
+        undo = births.undoing(sent, made, known, theirs, [change for one in mine for change in one.changes])
         return lambda undone: births.refused_words(asked, other, managed=managed, undone=undone), undo
 
     async def _not_born(self, number: int, op: Operation, made: KeeperUser | KeeperTeam) -> None:

@@ -6,7 +6,7 @@ the same address under an id that no earlier list had. Any other link is undone,
 until a person decides, the address changes, or that account ends.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 from datetime import datetime
 
@@ -68,24 +68,32 @@ def wanted_address(op: Operation) -> str:
     return tying_address(op) or op.subject.name
 
 
-def undoing(op: Operation, made: KeeperUser, known: Account | None, wanted: Set[str] = frozenset()) -> Operation | None:
+def undoing(
+    op: Operation,
+    made: KeeperUser,
+    known: Account | None,
+    wanted: Set[str] = frozenset(),
+    asked: Iterable[Change] = (),
+) -> Operation | None:
     """The operation that gives an account back what the last list showed; None where nothing is to be undone.
 
     `op` is the creation as it was sent, `made` the account as Keeper showed it afterwards. Of an account that no list
     has shown only the id and the teams of the request are taken back. A link does not lock anybody: the lock that a
     list showed is set again, and no other change of access is undone. `wanted` are the Keeper ids of teams that the
-    plan gives to the account's owner: a membership may wait for approval, unseen, and is left.
+    plan gives to the account's owner: a membership may wait for approval, unseen, and is left. `asked` is what the plan
+    changes on the account: that may be there before the answer to the creation is.
     """
     person = op.subject.jumpcloud_id
     # The client sends the address where there is no display name.
     sent = {change.attribute for change in op.changes} | {DISPLAY_NAME}
     sent -= {USER_NAME, *made.unreadable}
     before = known.shown if known else {}
+    planned = {(change.attribute, normal(change.after)) for change in asked}
     changes = []
     for attribute in (one for one in USER_ATTRIBUTES if one in sent):
         have, was = made.attributes.get(attribute, ""), before.get(attribute, "")
         ours = known is not None or (attribute == EXTERNAL_ID and have == person)
-        if ours and normal(have) != normal(was):
+        if ours and normal(have) != normal(was) and (attribute, normal(have)) not in planned:
             changes.append(Change(attribute, have, was))
     if known is not None and known.was_locked and made.active:
         changes.append(Change(ACTIVE, "true", "false"))

@@ -528,6 +528,17 @@ def test_a_team_that_the_owner_of_the_account_is_to_have_is_not_taken_back() -> 
         assert not any(o.remove for o in decide(directory([ADA, unclear], [ENG]), still).plan.operations)
 
 
+def test_a_name_that_the_plan_gives_to_the_owner_of_the_account_is_not_taken_back() -> None:
+    """The owner's new name arrived before the creation was answered."""
+    held = account(EVE)
+    made = linked(held)
+    asked = Change("displayName", EVE.display_name, made.attributes["displayName"])
+    undo = undoing(JOINS, made, held, asked=[asked])
+    assert undo is not None and "displayName" not in {change.attribute for change in undo.changes}
+    other = undoing(JOINS, made, held, asked=[replace(asked, after="Somebody Else")])
+    assert other is not None and "displayName" in {change.attribute for change in other.changes}
+
+
 def test_a_team_that_waits_unseen_is_taken_back_and_what_cannot_be_read_is_left() -> None:
     held = stranger()
     made = linked(held, teams=frozenset(), unreadable=("displayName",), attributes={**linked(held).attributes})
