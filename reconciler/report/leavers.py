@@ -327,15 +327,19 @@ def _held(store: Store) -> dict[str, tuple[str, str]]:
     if found is None:
         return {}
     run, since = found
-    plan = json.loads(store.document(run.id) or "{}")
+    plan = json.loads(store.held_document(run) or "{}")
+    limits: dict[str, list[str]] = {}
+    for hold in plan.get("held", []):
+        for op in (plan["operations"][number] for number in hold["operations"]):
+            if op["kind"] == Kind.DEACTIVATE_USER.value:
+                limits.setdefault(op["subject"]["jumpcloud_id"] or op["subject"]["keeper_id"], []).append(hold["limit"])
     return {
-        op["subject"]["jumpcloud_id"] or op["subject"]["keeper_id"]: (
-            f"held since {spoken(stamp(since))} [{hold['limit']}]",
-            "reconciler resume" if hold["limit"] == "paused" else f"reconciler release {run.plan_id}",
+        key: (
+            f"held since {spoken(stamp(since))} [{', '.join(by)}]",
+            # No release ends a pause: that comes first.
+            "reconciler resume" if "paused" in by else f"reconciler release {run.plan_id}",
         )
-        for hold in plan.get("held", [])
-        for op in (plan["operations"][number] for number in hold["operations"])
-        if op["kind"] == Kind.DEACTIVATE_USER.value
+        for key, by in limits.items()
     }
 
 

@@ -170,7 +170,7 @@ def _held(store: Store) -> dict[str, Any] | None:
     if found is None:
         return None
     run, since = found
-    plan = json.loads(store.document(run.id) or "{}")
+    plan = json.loads(store.held_document(run) or "{}")
     operations = plan.get("operations", [])
     held = sorted({number for hold in plan.get("held", []) for number in hold["operations"]})
     return {

@@ -297,7 +297,7 @@ def held_of(store: Store, look: Look) -> dict[str, Any] | None:
     if found is None or look.plan is None:
         return None
     run, since = found
-    kept = store.document(run.id)
+    kept = store.held_document(run)
     effects = held_effects(kept)
     due = [op for op in look.plan.operations if op.effects() & effects]
     if not due or kept is None:

@@ -180,11 +180,17 @@ class Journal(Snapshots):
     def held_now(self) -> tuple[Run, datetime] | None:
         """The run whose held operations wait, and since when such runs follow on each other without a break.
 
-        None as well where a pause held them all that a person has ended since: they are due with the next cycle.
+        What a pause alone held that a person has ended since is due with the next cycle: it does not count, and where
+        there is nothing else, nothing waits.
         """
         run = self.held_run()
-        if run is None or self._held_by_a_pause_that_ended(run):
+        if run is None:
             return None
+        if "paused" in self.held_by(run) and not self._paused():
+            holds = json.loads(self.held_document(run) or "{}").get("held", [])
+            run = replace(run, held=len({number for hold in holds for number in hold["operations"]}))
+            if not run.held:
+                return None
         free = f"SELECT max(id) FROM runs WHERE {_GOOD_READ} AND {_WHOLE} AND {_TELLS_OF_HOLDS} AND held = 0"
         before = f"held > 0 AND kind <> '{PERSON}' AND id > coalesce(({free}), 0) AND id < ?"
         sql = f"SELECT started_at FROM runs WHERE {before} ORDER BY id DESC"
@@ -197,11 +203,20 @@ class Journal(Snapshots):
                 since = at
         return run, since
 
-    def _held_by_a_pause_that_ended(self, run: Run) -> bool:
+    def _paused(self) -> bool:
         with self._reading() as connection:
-            if connection.execute("SELECT 1 FROM requests WHERE state = 'open' AND kind = 'pause'").fetchone():
-                return False
-        return self.held_by(run) == {"paused"}
+            sql = "SELECT 1 FROM requests WHERE state = 'open' AND kind = 'pause'"
+            return connection.execute(sql).fetchone() is not None
+
+    def held_document(self, run: Run) -> str | None:
+        """The plan document (JSON) of a run that held something, with the holds that are left: a pause that a person
+        has ended since holds nothing."""
+        document = self.document(run.id)
+        if document is None or self._paused():
+            return document
+        plan = json.loads(document)
+        holds = [hold for hold in plan.get("held", []) if hold["limit"] != "paused"]
+        return json_text({**plan, "held": holds})
 
     def held_by(self, run: Run) -> set[str]:
         """The limits that held parts of the run's plan, by the document that was kept with it."""

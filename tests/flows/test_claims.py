@@ -144,6 +144,24 @@ def test_a_pause_that_a_person_has_ended_holds_nothing_any_more(world: World) ->
     assert "reconciler resume" not in world.run("leavers").stdout + world.run("explain", "p0@example.com").stdout
 
 
+def test_what_a_limit_holds_besides_a_pause_waits_for_a_release_once_the_pause_is_ended(world: World) -> None:
+    """"All writes were paused: reconciler resume" was said after it had been typed."""
+    ids = office(world)
+    for one in ids[:5]:
+        world.jumpcloud.suspend(one)
+    world.run("pause", "--reason", "an audit")
+    world.run("apply", expect=4)
+    left = world.run("leavers").stdout
+    assert "[paused, max_deactivations]" in left or "[max_deactivations, paused]" in left
+    assert "reconciler resume" in left and "reconciler release" not in left, "no release ends a pause"
+    world.run("resume")
+    said = [world.run(*command).stdout for command in (("status",), ("leavers",), ("explain", "p0@example.com"))]
+    for one in said:
+        assert "max_deactivations" in one and "reconciler release" in one
+        assert "paused" not in one and "reconciler resume" not in one
+    assert "5 operations wait" in flat(said[0])
+
+
 def test_one_person_who_is_locked_twice_is_one_who_lost_access(world: World) -> None:
     ids = office(world)
     world.jumpcloud.suspend(ids[0])
