@@ -180,14 +180,15 @@ class Journal(Snapshots):
     def held_now(self) -> tuple[Run, datetime] | None:
         """The run whose held operations wait, and since when such runs follow on each other without a break.
 
-        What a pause alone held that a person has ended since is due with the next cycle: it does not count, and where
-        there is nothing else, nothing waits.
+        What a person has let go on since is due with the next cycle (see `held_document`): it does not count, and
+        where there is nothing else, nothing waits.
         """
         run = self.held_run()
         if run is None:
             return None
-        if "paused" in self.held_by(run) and not self._paused():
-            holds = json.loads(self.held_document(run) or "{}").get("held", [])
+        document = self.held_document(run)
+        if document != self.document(run.id):
+            holds = json.loads(document or "{}").get("held", [])
             run = replace(run, held=len({number for hold in holds for number in hold["operations"]}))
             if not run.held:
                 return None
@@ -203,20 +204,20 @@ class Journal(Snapshots):
                 since = at
         return run, since
 
-    def _paused(self) -> bool:
-        with self._reading() as connection:
-            sql = "SELECT 1 FROM requests WHERE state = 'open' AND kind = 'pause'"
-            return connection.execute(sql).fetchone() is not None
-
     def held_document(self, run: Run) -> str | None:
         """The plan document (JSON) of a run that held something, with the holds that are left: a pause that a person
-        has ended since holds nothing."""
+        has ended since holds nothing, and nothing but a pause holds a plan that a person has released since."""
         document = self.document(run.id)
-        if document is None or self._paused():
+        with self._reading() as connection:
+            asked = connection.execute("SELECT kind, arguments FROM requests WHERE state = 'open'").fetchall()
+        paused = any(kind == "pause" for kind, _ in asked)
+        released = any(kind == "release" and json.loads(text).get("plan") == run.plan_id for kind, text in asked)
+        if document is None or (paused and not released):
             return document
         plan = json.loads(document)
-        holds = [hold for hold in plan.get("held", []) if hold["limit"] != "paused"]
-        return json_text({**plan, "held": holds})
+        holds = plan.get("held", [])
+        left = [hold for hold in holds if (paused if hold["limit"] == "paused" else not released)]
+        return document if left == holds else json_text({**plan, "held": left})
 
     def held_by(self, run: Run) -> set[str]:
         """The limits that held parts of the run's plan, by the document that was kept with it."""

@@ -162,6 +162,21 @@ def test_what_a_limit_holds_besides_a_pause_waits_for_a_release_once_the_pause_i
     assert "5 operations wait" in flat(said[0])
 
 
+def test_what_was_released_is_not_held_though_the_run_was_cut_off(world: World) -> None:
+    """"HELD: reconciler release" was said of what goes on by itself."""
+    ids = office(world, 9)
+    for one in ids[:6]:
+        world.jumpcloud.suspend(one)
+    world.run("apply", expect=4)
+    world.kill_after(1, "release", "--reason", "a lay-off")
+    for command in (("status",), ("leavers",), ("explain", "p5@example.com")):
+        said = world.run(*command).stdout
+        assert "HELD" not in said and "held since" not in said and "reconciler release" not in said, said
+    assert "Release open" in world.run("status").stdout
+    world.run("apply")
+    assert world.differences() == []
+
+
 def test_one_person_who_is_locked_twice_is_one_who_lost_access(world: World) -> None:
     ids = office(world)
     world.jumpcloud.suspend(ids[0])
