@@ -90,6 +90,15 @@ def _free(path: Path) -> int:
     return found.f_bavail * found.f_frsize
 
 
+def lacks_room(path: Path) -> str:
+    """Words for what is free where that is too little for one operation more, or nothing."""
+    with translated(path):
+        free = _free(path)
+    if free >= ROOM + ROOM_FOR_EACH:
+        return ""
+    return f"{free // 2**20} MiB are free on the disk of the state file, {ROOM // 2**20} MiB are needed"
+
+
 def make_sure_of_room(path: Path, operations: int) -> None:
     """Raise `NoRoom` where the disk may be full before the outcomes of so many operations are recorded."""
     with translated(path):

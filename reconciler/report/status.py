@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from reconciler import promise, standing, timekeeping
+from reconciler import promise, standing, statefile, timekeeping
 from reconciler.config import Settings
 from reconciler.consent import allowance
 from reconciler.counting import agreeing, count
@@ -80,6 +80,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
         "jumpcloud_read_at": stamp(read_at),
         "read_by_last_run": _was_read(runs, read_at, live),
         "keeper_read_at": stamp(snapshot.read_at),
+        "lacks_room": statefile.lacks_room(store.path),
         "in_use": in_use,
         "next_cycle_at": stamp(time_of(store.meta("next_cycle"))),
         "users": {
@@ -300,6 +301,10 @@ def _headline(found: dict[str, Any], width: int, colour: bool) -> list[str]:
             words = f"PAUSED by {clean(pause['by'], 40)} since {spoken(pause['at'])}: {clean(pause['reason'], 200)}."
             lines += [styled(line, colour, bold=True, fg="red") for line in wrapped(words, width)]
             lines += wrapped("Nothing is sent but `resync EMAIL`. To go on: reconciler resume", width)
+    if found["lacks_room"]:
+        # What fails for want of room cannot be recorded, so the runs below tell nothing of it.
+        words = f"NO ROOM: {found['lacks_room']}. Nothing can be sent. Make room; a service then goes on by itself."
+        lines += [styled(line, colour, bold=True, fg="red") for line in wrapped(words, width)]
     if found["failing_now"]:
         words = f"FAILING for {found['failing_now']}. Who and why is below."
         lines += [styled(line, colour, bold=True, fg="red") for line in wrapped(words, width)]

@@ -2,7 +2,13 @@
 
 import json
 
-from tests.inside import accept
+import pytest
+
+from reconciler import statefile
+from reconciler.config import load
+from reconciler.report import status
+from reconciler.store import Store
+from tests.inside import Inside, accept
 from tests.stage import World
 
 
@@ -197,3 +203,17 @@ def test_who_was_deleted_in_jumpcloud_gets_their_account_back_by_adopt(world: Wo
     said = world.run("explain", "p0@example.com").stdout.strip().splitlines()
     assert "who gets this account only by a person, after the next cycle:" in flat(" ".join(said))
     assert said[-1].strip() == "reconciler adopt p0@example.com"
+
+
+def test_status_tells_that_the_disk_of_the_state_file_is_full(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fails for want of room cannot be recorded: "Last run: nothing to do" was all that it said."""
+    office(world)
+    settings = load(world.folder / "config.toml")
+
+    def said() -> str:
+        with Store.open(settings.state_path(), write=False) as store:
+            return flat(status.render(status.document(store, settings, Inside(world).now), width=110, colour=False))
+
+    assert "NO ROOM" not in said()
+    monkeypatch.setattr(statefile, "_free", lambda _: 3 * 2**20)
+    assert "NO ROOM: 3 MiB are free on the disk of the state file, 16 MiB are needed. Nothing can be sent." in said()
