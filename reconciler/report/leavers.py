@@ -32,6 +32,8 @@ UNREAD = "more than a week ago, or never; who left since then may be missing"
 """Words for a read of JumpCloud that is not on record any more."""
 ANOTHER = "another_account"
 """The state of a leaver whose address opens an account that is not the one we locked."""
+FORMER = "former"
+"""The state of a lock of before the state file was bound anew, of which the node of today tells nothing."""
 COLUMNS = (
     "email",
     "state",
@@ -59,7 +61,7 @@ _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 def document(store: Store, policy: Policy, since: datetime, now: datetime) -> dict[str, Any]:
     """The departures since a time as one JSON document: who is still active first, then the newest."""
-    snapshot = store.snapshot()
+    snapshot, former = store.snapshot(), store.former()
     locks = store.history(Wanted(kind=Kind.DEACTIVATE_USER, since=since), MOST)
     # In the order of sending: what became of an earlier lock may be known later.
     departures = _departures(sorted(locks.entries, key=lambda entry: entry.row.id, reverse=True))
@@ -68,7 +70,7 @@ def document(store: Store, policy: Policy, since: datetime, now: datetime) -> di
     done = [entries for entries in departures if _verified(entries[0])]
     newest = {_departure(entries[0])[0]: entries for entries in reversed(done)}
     here = {a.jumpcloud_id: a for a in snapshot.accounts.values() if a.managed and a.jumpcloud_id and not a.gone}
-    found = [_done(entries, snapshot, here, newest[_departure(entries[0])[0]] is entries) for entries in done]
+    found = [_done(entries, snapshot, here, newest[_departure(entries[0])[0]] is entries, former) for entries in done]
     unmanaged = {alike_key(a.email) for a in snapshot.accounts.values() if a.active and not (a.managed or a.gone)}
     found = [_beside_another(entry, unmanaged) for entry in found]
     attempts = {_departure(entries[0]): entries for entries in reversed(departures)}
@@ -87,7 +89,7 @@ def document(store: Store, policy: Policy, since: datetime, now: datetime) -> di
     told = {account.keeper_id for account in open_now}
     for entries in departures:
         if _not_here(entries[0]) and _departure(entries[0])[0] not in told:
-            found.append(_answered(entries, snapshot, here, closed))
+            found.append(_answered(entries, snapshot, here, closed, former))
     ours = {_departure(entries[0]) for entries in done}
     found += [
         _entry(account, attempts.get((account.keeper_id, account.left_at), []), account.left_at)
@@ -178,8 +180,10 @@ def _entry(account: Account | None, tried: list[Entry], since: datetime | None) 
     }
 
 
-def _done(tried: list[Entry], snapshot: Snapshot, here: Mapping[str, Account], newest: bool) -> dict[str, Any]:
-    """A lock that Keeper carried out; `newest`: the account had none since."""
+def _done(
+    tried: list[Entry], snapshot: Snapshot, here: Mapping[str, Account], newest: bool, former: int
+) -> dict[str, Any]:
+    """A lock that Keeper carried out; `newest`: the account had none since; `former`: see `Store.former`."""
     row = tried[0].row
     account = snapshot.accounts.get(row.operation.subject.keeper_id)
     # When somebody's lock was undone in Keeper, it was not JumpCloud that said so last.
@@ -190,6 +194,9 @@ def _done(tried: list[Entry], snapshot: Snapshot, here: Mapping[str, Account], n
         "minutes_to_confirm": _minutes(since, row.finished_at),
         "left_before": row.operation.cause is not Cause.DRIFT and row.left_at is None,
     }
+    still_locked = newest and account is not None and account.locked_by_us and not account.active
+    if row.id <= former and not _tells_of(account, still_locked=still_locked):
+        return found | {"state": FORMER}
     other = _other_account(row.operation.subject, here)
     if (account is None or account.gone) and other is not None and _is_back(row, other):
         return found | {"state": "came_back"}
@@ -202,7 +209,6 @@ def _done(tried: list[Entry], snapshot: Snapshot, here: Mapping[str, Account], n
     if _anothers(account, row):
         return found | {"state": "given"}
     # Who was back in scope and left again before they were unlocked has been locked all the time.
-    still_locked = newest and account.locked_by_us and not account.active
     if account.left_at is None or (row.left_at and account.left_at != row.left_at and not still_locked):
         return found | {"state": "came_back"}
     if account.active:
@@ -212,6 +218,12 @@ def _done(tried: list[Entry], snapshot: Snapshot, here: Mapping[str, Account], n
         "left_to_do": "their seat is held, and the vault kept, until it is transferred (Keeper Commander)",
         "command": f"transfer-user {typed(account.email)} --target-user HEIR",
     }
+
+
+def _tells_of(account: Account | None, *, still_locked: bool) -> bool:
+    """Whether an account of the node of today tells what became of a lock in one that the file was bound to before:
+    when the person left is not known from then, nor who is managed before the first plan."""
+    return account is not None and account.managed and not account.gone and (account.left_at is None or still_locked)
 
 
 def _anothers(account: Account, row: JournalRow) -> bool:
@@ -261,7 +273,7 @@ def _not_verifiable(account: Account, tried: list[Entry], snapshot: Snapshot, *,
 
 
 def _answered(
-    tried: list[Entry], snapshot: Snapshot, here: Mapping[str, Account], closed: Mapping[str, Request]
+    tried: list[Entry], snapshot: Snapshot, here: Mapping[str, Account], closed: Mapping[str, Request], former: int
 ) -> dict[str, Any]:
     """A lock that was answered with 404, where the question is not open any more."""
     row = tried[0].row
@@ -271,6 +283,8 @@ def _answered(
     if request := closed.get(keeper_id):
         by = f"closed by {request.by} on {spoken(stamp(request.at))}"
         return found | {"state": "closed", "because": f"{by}: {request.reason}" if request.reason else by}
+    if row.id <= former and not _tells_of(account, still_locked=False):
+        return found | {"state": FORMER, "because": "not verifiable: the account was not in the node of then"}
     if (other := _other_account(row.operation.subject, here)) is not None:
         return found | {"state": "came_back" if _is_back(row, other) else "replaced"}
     if account is None:
@@ -390,6 +404,7 @@ _STATES = {
     ANOTHER: "NOT VERIFIABLE: another account with this address is active in this node",
     "closed": "not verifiable, and closed by a person",
     "answered": "not in this node, and answered by the inventory",
+    FORMER: "sent before the state file was bound anew (resync --rebind); how it stands there is not known",
     "came_back": "has come back",
     "replaced": "not in this node any more; they have another Keeper user, which is reported by itself",
     "given": "the account is another JumpCloud user's now",

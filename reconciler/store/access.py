@@ -35,6 +35,11 @@ creation of each that was sent."""
 class Access(OpenFile):
     """The memory of each person's access."""
 
+    def former(self) -> int:
+        """The newest journal id of before the file was bound anew (see `Snapshots.rebind`), 0 where it never was."""
+        with self._reading() as connection:
+            return former_operations(connection)
+
     def locked_last(self, key: str, before: int) -> bool:
         """Whether the newest change of this person's access was a lock of ours; of those before this journal id."""
         with self._reading() as connection:

@@ -18,7 +18,7 @@ from reconciler.policy import OutOfScope, Pilot, Policy, TeamPolicy
 from reconciler.promise import NOT_HERE, WITHDRAWN, WITHDRAWN_OR_DELETED
 from reconciler.report import leavers, teams
 from reconciler.standing import Standing
-from reconciler.store import State, Store
+from reconciler.store import Binding, State, Store
 from tests.world import MEMBER, NOW, account, group, snapshot, team, user
 
 HOSTILE = '\x1b[31m=cmd|"!A1"\u202e\n,'
@@ -156,6 +156,24 @@ def test_what_became_of_who_was_locked(store: Store, values: dict[str, Any], sta
     store.save(snapshot([account(user(1), **values)]), Snapshot())
     lock(store, 1)
     assert evidence(store)[-1]["state"] == state
+
+
+def test_what_was_sent_before_the_file_was_bound_anew_is_no_return(store: Store) -> None:
+    """The snapshot of then is forgotten: everybody who was locked in the former node "has come back"."""
+    for person in (1, 2, 3):
+        lock(store, person)
+    missing(store, 4)
+    store.bind(Binding("o", "a", "k1"))
+    store.rebind(Binding("o", "a", "k2"), NOW)
+    found = [account(user(1), active=True, standing=model.Standing.UNMANAGED)]
+    found += [account(user(2), active=True, left_at=NOW), account(user(4), active=True, left_at=NOW)]
+    store.put(found)
+    states = {(one["email"], one["state"]) for one in evidence(store)}
+    left = {(f"u{person}@example.com", leavers.FORMER) for person in (1, 2, 3)}
+    assert states == left | {("u2@example.com", "not_yet"), ("u4@example.com", "not_yet")}
+    store.put([account(user(1), active=False, locked_by_us=True, left_at=NOW), account(user(2), active=True)])
+    states = {(one["email"], one["state"]) for one in evidence(store)}
+    assert {("u1@example.com", "locked"), ("u2@example.com", "came_back")} < states
 
 
 def test_who_got_the_account_of_a_leaver_is_not_the_leaver_who_has_come_back(store: Store) -> None:
