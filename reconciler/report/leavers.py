@@ -311,13 +311,15 @@ def _not_yet(
     if policy.mode is Mode.OBSERVE and not account.protected_as:
         # No command sends anything then, and neither what was held nor what failed before goes on.
         return found | {"state": "not_yet", "because": "nothing is sent: the mode is observe (policy.mode)"}
-    because, command = held.get(key) or (_why_not_yet(account, key, snapshot, policy, now), None)
+    because, command = held.get(key) or (_why_not_yet(account, key, tried, snapshot, policy, now), None)
     if key in snapshot.failures and command is None:
         command = f"reconciler resync {typed(account.email)}"
     return found | {"state": "not_yet", "because": because, "command": command}
 
 
-def _why_not_yet(account: Account, key: str, snapshot: Snapshot, policy: Policy, now: datetime) -> str:
+def _why_not_yet(
+    account: Account, key: str, tried: list[Entry], snapshot: Snapshot, policy: Policy, now: datetime
+) -> str:
     failure = snapshot.failures.get(key)
     if account.protected_as:
         return "protected (policy.protect)"
@@ -329,6 +331,9 @@ def _why_not_yet(account: Account, key: str, snapshot: Snapshot, policy: Policy,
         return "outside the pilot (policy.only)"
     if policy.out_of_scope is OutOfScope.KEEP:
         return "kept, unless suspended or deleted (policy.out_of_scope)"
+    if tried and tried[0].row.state is State.PUT_OFF and tried[0].row.error:
+        # It was due: either grace had ended, or there is none.
+        return f"put off, due again with the next cycle: {tried[0].row.error}"
     assert account.left_at is not None
     if now < account.left_at + policy.grace and not account.review_lock:
         return f"in grace until {spoken(stamp(account.left_at + policy.grace))}, unless suspended or deleted"

@@ -158,6 +158,16 @@ def test_what_became_of_who_was_locked(store: Store, values: dict[str, Any], sta
     assert evidence(store)[-1]["state"] == state
 
 
+def test_a_lock_that_was_put_off_is_not_in_grace(store: Store) -> None:
+    """Of a suspended person whose lock Keeper had put off it was said that they were in grace."""
+    store.save(snapshot([account(user(1), **GONE_SINCE)]), Snapshot())
+    lock(store, 1, State.PUT_OFF)
+    newest = store.history(Wanted(kind=Kind.DEACTIVATE_USER), 1).entries[0].row
+    store.record(newest.id, State.PUT_OFF, NOW, "put_off", "the service asks to wait")
+    (found,) = evidence(store, Policy(grace=timedelta(minutes=30)))
+    assert found["because"] == "put off, due again with the next cycle: the service asks to wait"
+
+
 def test_what_was_sent_before_the_file_was_bound_anew_is_no_return(store: Store) -> None:
     """The snapshot of then is forgotten: everybody who was locked in the former node "has come back"."""
     for person in (1, 2, 3):
