@@ -49,6 +49,7 @@ SETTLING = 30.0
 """Seconds in which the leaver lane asks what became of locks: people wait for its next look, and whole cycles ask."""
 _GIVING = frozenset({Kind.CREATE_USER.value, Kind.REACTIVATE_USER.value, "add"})
 
+_MAKING = frozenset({Kind.CREATE_USER, Kind.QUEUE_TEAM})
 _NOT_GOOD = frozenset({NoticeKind.UNCONFIRMED, NoticeKind.WILL_BE_HELD})
 
 T = TypeVar("T")
@@ -447,15 +448,15 @@ class _Line:
     async def considered(self, found: _Found) -> tuple[Read, Decision]:
         """Read both sides, and decide what is to be done.
 
-        Keeper links a creation to whatever account has the address, and an account or team may have another address,
-        name or owner than the last list showed. So before anybody is created, or anything is taken over, Keeper is
-        listed, if that was not done anyway.
+        Keeper links a creation to whatever account has the address, and takes a second team of one name; an account or
+        team may have another address, name or owner than the last list showed. So before anybody is created, a team
+        queued or anything taken over, Keeper is listed, if that was not done anyway.
         """
         read = await self.read(found)
         decision = self.decided(read)
-        creates = any(op.sent and op.kind is Kind.CREATE_USER for op in decision.plan.operations)
+        makes = any(op.sent and op.kind in _MAKING for op in decision.plan.operations)
         learnt = _without_unsent_teams(decision.plan, decision.snapshot, read)
-        if read.kind != "cycle" or not (creates or _takes_over(read.snapshot, learnt)):
+        if read.kind != "cycle" or not (makes or _takes_over(read.snapshot, learnt)):
             return read, decision
         try:
             read = await as_resync(self.services.keeper, read, self.now, self.progress)

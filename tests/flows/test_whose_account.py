@@ -203,6 +203,21 @@ def test_a_team_that_answers_the_queueing_of_another_gets_nobody(world: World, w
     assert world.keeper.teams()[key] == before and world.keeper.members(key) == members
 
 
+def test_a_namesake_that_was_made_since_the_last_list_is_not_doubled(world: World) -> None:
+    zoe = world.person("zoe", fill(world))
+    world.run("apply")
+    world.keeper.approve_all()
+    world.run("apply", "--resync")
+    namesake = world.keeper.add_team("Vault admins")
+    group = world.group("Vault admins")
+    world.jumpcloud.add_member(group, zoe)
+    world.jumpcloud.settle_graph()
+    out = " ".join(world.run("apply").stdout.split())
+    assert "Vault admins: a Keeper team that is not ours has this name; nothing was queued and nobody added" in out
+    assert [key for key, one in world.keeper.teams().items() if one.name == "Vault admins"] == [namesake]
+    assert not world.keeper.members(namesake)
+
+
 def test_an_account_that_keeper_did_not_show_for_one_cycle_is_no_birth(world: World) -> None:
     group = fill(world)
     left = world.person("left")
