@@ -499,7 +499,9 @@ class _Run:
         except (scim.KeeperError, TimeoutError) as error:
             if not needed:
                 return False, None
-            problem = f"could not be read back ({str(error) or f'no answer within {limit:g} s'})"
+            # What to do about the change is said; what would help the read is not.
+            why = error.fact if isinstance(error, scim.KeeperError) else f"no answer within {limit:g} s"
+            problem = f"could not be read back ({why})"
             raise scim.Unanswered(op.subject.name, "changed", problem=problem, uncertain=True) from None
 
     def _team_ids(self, op: Operation) -> dict[str, str]:

@@ -36,12 +36,17 @@ class KeeperError(Exception):
         self.uncertain = uncertain
         super().__init__(subject, done)
 
-    def __str__(self) -> str:
+    @property
+    def fact(self) -> str:
+        """What was not done and why, without the advice, for the words of another error or notice."""
         missed = "may or may not have been" if self.uncertain else "was not"
         answer = f" (HTTP {self.status}" if self.status else ""
         if answer:
             answer += f": {self.detail})" if self.detail else ")"
-        return f"{self.subject} {missed} {self.done}: {self.problem}{answer}. {self.advice}"
+        return f"{self.subject} {missed} {self.done}: {self.problem}{answer}"
+
+    def __str__(self) -> str:
+        return f"{self.fact}. {self.advice}"
 
 
 class AddressTaken(KeeperError):

@@ -373,6 +373,17 @@ def test_a_lock_that_could_not_be_read_back_is_unknown(store: Store) -> None:
     assert states(store) == [State.UNKNOWN]
 
 
+def test_a_lock_that_could_not_be_read_back_is_told_with_one_advice(store: Store) -> None:
+    """What would help the read is not to be done: Keeper is asked again."""
+    keeper = node()
+    keeper.errors["read k0001"] = [scim.Refused("Ada", "read", status=400)]
+    done = applied(store, keeper, LOCKS[0])
+    [result] = done.results.values()
+    assert result.state is State.UNKNOWN
+    assert "could not be read back (Ada was not read: Keeper refused it (HTTP 400)). There is nothing" in result.error
+    assert "Correct" not in result.error
+
+
 @pytest.mark.parametrize("what", ["unlocking", "removal"])
 def test_an_answer_that_does_not_show_what_became_of_an_access_is_no_outcome(store: Store, what: str) -> None:
     """Keeper answers 204 and does nothing: what it shows then would count as somebody else's doing."""
