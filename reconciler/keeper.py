@@ -65,7 +65,8 @@ __all__ = [
 #  1 Keeper's clients: GET /ServiceProviderConfig answers 2xx for a good token and node only.
 #  2 RFC 7644 section 3.4.2.4: a list pages by startIndex (from 1) and count. Documented: at most 10,000 users a
 #    request. Keeper's clients ask for 500. Assumed: pages may be shorter, totalResults may be missing or count its
-#    page alone; behind the end there is an empty page, or a refusal or no content where the total is that of the list.
+#    page alone; behind the end there is an empty page, or a refusal or no content where the total is that of the
+#    list; an empty list may be no content at all.
 #  3 Keeper's clients: ids of users are digits, of teams 22 characters of base64url, stable over approval.
 #  4 Keeper's clients: externalId, names and groups may be missing, `active` never is;
 #    `groups` may name teams of other nodes.
@@ -392,9 +393,16 @@ class Keeper:
         try:
             document = self._document(about, reply)
         except KeeperError as error:
-            if start == 1 or reply.status != _NO_CONTENT:
+            if reply.status != _NO_CONTENT:
                 raise
-            return Page((), None, error)
+            if start > 1:
+                return Page((), None, error)
+            # No content is an empty list, but not from something that answers everything so in Keeper's place.
+            try:
+                await self.probe()
+            except KeeperError:
+                raise error from None
+            return Page((), None)
         try:
             return page_of(document)
         except ValueError as error:

@@ -901,6 +901,17 @@ def test_a_refused_page_behind_the_last_announced_row_is_the_end(
     assert (len(found.users), len(found.teams)) == (9, 1)
 
 
+def test_no_content_is_an_empty_list_where_the_endpoint_answers(enterprise: simulated.Keeper) -> None:
+    enterprise.add_user("ada@example.com")
+    with node(enterprise) as stage:
+        stage.server.faults.add(faults.status(204), target="/Groups?")
+        found = stage.run(listing)
+        assert (len(found.users), len(found.teams)) == (1, 0)
+        stage.server.faults.add(faults.status(204), target="/ServiceProviderConfig")
+        error = stage.fails(listing)
+    assert isinstance(error, scim.UnexpectedReply) and "Keeper's list of teams was not read" in str(error)
+
+
 @pytest.mark.parametrize(("status", "kind"), [(204, scim.UnexpectedReply), (404, scim.Refused)])
 @pytest.mark.parametrize("totals", ["page", "none"])
 def test_a_refused_page_is_no_end_where_the_total_is_not_that_of_the_list(
