@@ -453,6 +453,12 @@ class _Judge:
         capped = allowed if self.first else min(allowed, self.limits.at_most)
         return max(capped, self.always)
 
+    def _allowed_words(self, limit: Limit, people: int) -> str:
+        """How many people a limit allows, and by which settings: a percentage alone may be another number."""
+        allowed, share = self._allowed(limit, people), limit.allowed(people)
+        bound = "always" if allowed == self.always else "at most"
+        return f"allowed are {allowed} ({limit}{f', but {bound} {allowed}' if allowed != share else ''})"
+
     def _over(
         self, name: str, limit: Limit, used: set[str], planned: set[str], words: str
     ) -> list[tuple[str, int, int, str]]:
@@ -467,7 +473,8 @@ class _Judge:
         # Whoever is created or unlocked is not active yet.
         base = f" beside {self.people} active" if name in ("max_creations", "max_reactivations") else ""
         base = base or f" of {self.people} active"
-        return [(name, allowed, len(planned), f"{who} {words}{base}{earlier}; allowed are {allowed} ({limit})")]
+        told = self._allowed_words(limit, self.people)
+        return [(name, allowed, len(planned), f"{who} {words}{base}{earlier}; {told}")]
 
     def _team_losses(self, operations: Sequence[Operation]) -> list[tuple[str, int, int, str]]:
         planned: dict[str, set[str]] = defaultdict(set)
@@ -494,8 +501,8 @@ class _Judge:
                         "max_team_loss",
                         allowed,
                         total,
-                        f"the team {names[key]} would lose {total} of {count(size, 'member')}; allowed are {allowed} "
-                        f"({self.limits.max_team_loss})",
+                        f"the team {names[key]} would lose {total} of {count(size, 'member')}; "
+                        f"{self._allowed_words(self.limits.max_team_loss, size)}",
                     )
                 )
         return over[:1]

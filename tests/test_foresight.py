@@ -36,7 +36,7 @@ def test_a_limit_that_will_hold_when_grace_ends_is_told_at_once() -> None:
     assert judged.plan.held == () and not judged.plan.operations
     assert list(alarms(judged)) == ["max_deactivations"]
     message = alarms(judged)["max_deactivations"]
-    assert "40 people would be locked of 100 active; allowed are 3 (2%)" in message
+    assert "40 people would be locked of 100 active; allowed are 3 (2%, but always 3)" in message
     assert "which ends at 2026-11-24 12:30 UTC" in message
     assert "reconciler allow --deactivations 40 --for 4h" in message
 

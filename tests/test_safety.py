@@ -262,12 +262,15 @@ def test_a_percentage_never_allows_more_than_at_most() -> None:
     assert len(sent(judged(suspended(5, of=400), limits=limits))) == 5
     (hold,) = judged(suspended(6, of=400), limits=limits).plan.held
     assert (hold.limit, hold.allowed) == ("max_deactivations", 5)
+    assert hold.reason.endswith("would be locked of 400 active; allowed are 5 (2%, but at most 5)")
     counted = replace(limits, max_deactivations=Limit(count=20))
     assert len(sent(judged(suspended(20, of=400), limits=counted))) == 20
     announced = Consent(allowances=(Allowance("allow:1", 8),))
     assert len(sent(judged(suspended(13, of=400), limits=limits, consent=announced))) == 13
     generous = replace(LIMITS, at_most=1, always_allow=4)
     assert len(sent(judged(suspended(4, of=400), limits=generous))) == 4
+    (hold,) = judged(suspended(5, of=400), limits=generous).plan.held
+    assert hold.reason.endswith("allowed are 4 (2%, but always 4)"), "no percentage of 400 is 4"
     first = suspended(8, of=400)
     first = replace(first, snapshot=replace(first.snapshot, reviewed=False))
     assert len(sent(judged(first, limits=replace(limits, first_run=FirstRun.APPLY)))) == 8
