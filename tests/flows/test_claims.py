@@ -151,7 +151,7 @@ def test_a_pause_that_a_person_has_ended_holds_nothing_any_more(world: World) ->
 
 
 def test_what_a_limit_holds_besides_a_pause_waits_for_a_release_once_the_pause_is_ended(world: World) -> None:
-    """"All writes were paused: reconciler resume" was said after it had been typed."""
+    """It was said after `reconciler resume` that all writes were paused."""
     ids = office(world)
     for one in ids[:5]:
         world.jumpcloud.suspend(one)
@@ -169,7 +169,7 @@ def test_what_a_limit_holds_besides_a_pause_waits_for_a_release_once_the_pause_i
 
 
 def test_what_was_released_is_not_held_though_the_run_was_cut_off(world: World) -> None:
-    """"HELD: reconciler release" was said of what goes on by itself."""
+    """It was said of what goes on by itself that it is held."""
     ids = office(world, 9)
     for one in ids[:6]:
         world.jumpcloud.suspend(one)

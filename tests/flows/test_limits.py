@@ -71,7 +71,8 @@ def test_a_bulk_unsuspension_is_held_unless_it_undoes_locks_of_the_window(world:
     for one in ids[:5]:
         world.jumpcloud.activate(one)
     out = world.run("apply", expect=4)
-    assert "5 people would be unlocked beside 3 active; allowed are 2 (5%, but always 2)" in " ".join(out.stdout.split())
+    told = " ".join(out.stdout.split())
+    assert "5 people would be unlocked beside 3 active; allowed are 2 (5%, but always 2)" in told
     assert "max_reactivations" in out.stdout
     assert locked(world) == 5
     settings(world, max_reactivations="5")
