@@ -371,10 +371,10 @@ class Http:
         # Too long a wait ends this request; the others shall find that out now, not after waiting.
         if self._pace.throttled(began, wait if failure.again else 0.0):
             logger.warning(
-                "{} asks to slow down (status {}): waiting {:.0f} s, then at most {:.1f} requests a second",
+                "{}: {}: {}at most {:.1f} requests a second from now on",
                 self.service,
-                failure.status,
-                wait if failure.again else 0.0,
+                failure.problem,
+                f"waiting {wait:.0f} s, then " if failure.again else "that request is given up; ",
                 self._pace.rate,
             )
 

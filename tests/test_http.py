@@ -906,6 +906,20 @@ def test_a_credential_that_cannot_be_sent_is_not_shown(bad: str) -> None:
     assert service.requests == []
 
 
+def test_what_is_logged_of_a_throttled_request_is_how_long_is_waited() -> None:
+    """"Waiting 0 s" was said where the service asked for an hour, and the request had been given up."""
+    lines: list[str] = []
+    sink = logger.add(lambda message: lines.append(str(message)), level="WARNING")
+    try:
+        ask(Service(answer(429, retry_after="20"), answer(200)), Time())
+        failure(Service(answer(429, retry_after="3600")), Time())
+    finally:
+        logger.remove(sink)
+    short, long = lines
+    assert "the service asks to slow down (status 429): waiting 20 s, then at most" in short
+    assert "asks to wait 3600 s (status 429), more than 300 s: that request is given up; at most" in long
+
+
 def test_no_log_line_and_no_repr_tells_credentials_queries_or_bodies(caplog: pytest.LogCaptureFixture) -> None:
     lines: list[str] = []
     sink = logger.add(lambda message: lines.append(str(message)), level="TRACE")
