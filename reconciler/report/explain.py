@@ -201,7 +201,7 @@ def _next_text(found: dict[str, Any]) -> Iterator[str]:
         ]
         parts += [f"+{team}" for team in op["teams"]["add"]] + [f"−{team}" for team in op["teams"]["remove"]]  # noqa: RUF001
         mark = "" if op["sent"] else "[not sent] "
-        drift = ", drift in Keeper" if op["cause"] == "drift" else ""
+        drift = ", drift in Keeper, which a resync finds" if op["cause"] == "drift" else ""
         what = f"{mark}{_VERBS[Kind(op['kind'])]}: {clean(op['reason'])} [rule {op['rule']}{drift}]"
         yield f"{what} ({names(parts, 12)})" if parts else what
     for later in due["after_grace"]:

@@ -16,7 +16,7 @@ from reconciler.cycle import Look
 from reconciler.keeper_quarantine import may_be_locked
 from reconciler.model import Account, Standing, Status, User, typed
 from reconciler.pairs import tied_to_another
-from reconciler.plan import DRIFT_NOTICES, NoticeKind, Plan
+from reconciler.plan import DRIFT_NOTICES, Cause, NoticeKind, Plan
 from reconciler.policy import Mode
 from reconciler.promise import invited_again, leavers, whereabouts
 from reconciler.report.document import held_effects
@@ -182,9 +182,9 @@ def _waits(settings: Settings, plan: Plan, held: Mapping[str, Any] | None) -> Ve
         )
     waits = holds(plan, held)
     if not waits:
-        return Verdict(
-            "due", f"Due with the next cycle: {first.reason}.", "It needs nobody. To have it done now:", resync
-        )
+        # Keeper was asked just now; a cycle goes by what a resync has seen, perhaps not since the drift.
+        when = "the next resync at the latest" if first.cause is Cause.DRIFT else "the next cycle"
+        return Verdict("due", f"Due with {when}: {first.reason}.", "It needs nobody. To have it done now:", resync)
     hold = waits[0]
     since = f" since {spoken(hold['since'])}" if hold["since"] else ""
     why = f"Due ({first.reason}), but held{since} [{hold['limit']}]: {hold['reason']}."

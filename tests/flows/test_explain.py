@@ -78,8 +78,12 @@ def test_what_the_next_cycle_does_and_by_which_rule(world: World, people: list[s
     assert found["verdict"]["because"] == "Suspended in JumpCloud, so no access."
     assert found["verdict"]["text"] == "suspended in JumpCloud; locked in Keeper by us."
     world.keeper.unlock(account_of(world, people[0]))
-    (op,) = explain(world, "p0@example.com")["next"]["operations"]
+    found = explain(world, "p0@example.com")
+    (op,) = found["next"]["operations"]
     assert op["cause"] == "drift"
+    assert found["verdict"]["because"].startswith("Due with the next resync at the latest: unlocked in Keeper")
+    world.run("apply")
+    assert verdict(explain(world, "p0@example.com"))[0] == "due", "a cycle does not look at Keeper"
 
 
 @pytest.mark.usefixtures("people")
