@@ -17,7 +17,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler import migrations
-from reconciler.statefile_errors import Damaged, Foreign, InUse, Newer, NoRoom, StateError, Unusable, translated
+from reconciler.statefile_errors import (
+    Damaged,
+    Foreign,
+    InUse,
+    Newer,
+    NoCopy,
+    NoRoom,
+    StateError,
+    Unusable,
+    translated,
+)
 
 WRITER_PATIENCE = 10.0
 """Seconds that a connection waits for another one's lock inside SQLite."""
@@ -298,7 +308,9 @@ def restore(path: Path, copy: Path) -> Path | None:
         lock = _lock(path, takes_requests=False)
         try:
             if not _is_there(copy):
-                raise Unusable(copy, "it does not exist")
+                raise NoCopy(copy, "it does not exist")
+            if path.exists() and path.samefile(copy):
+                raise NoCopy(copy, "it is the state file itself")
             source = _connect(copy, "ro")
             try:
                 _version(source, copy)

@@ -73,6 +73,12 @@ class NoRoom(Unusable):
     way_on = "What was recorded before is kept. Make room on its disk; a service then goes on by itself."
 
 
+class NoCopy(StateError):
+    """What is to be restored is no copy of the state file."""
+
+    way_on = "Nothing was changed. Name a copy of the state file: one a day is kept beside it."
+
+
 class WrongBinding(StateError):
     """The file belongs to another organisation, application or Keeper node."""
 

@@ -18,6 +18,7 @@ import sqlite_utils  # noqa: F401  imported here, since an ordinary user may not
 
 from reconciler import statefile
 from reconciler.model import Account, Membership, Snapshot, Standing, Team
+from reconciler.statefile_errors import NoCopy
 from reconciler.store import Damaged, Foreign, InUse, Newer, StateError, Store, Unusable
 from tests.ordinary import as_ordinary_user
 
@@ -409,6 +410,18 @@ def test_a_restore_that_is_cut_off_never_parts_a_file_from_its_wal(
     with pytest.raises(KeyboardInterrupt):
         Store.restore(filled, copy)
     assert not filled.exists() or (wal.exists() and filled.read_bytes() == before)
+
+
+@pytest.mark.parametrize("what", ["itself", "link", "nothing"])
+def test_what_is_no_copy_is_not_restored(filled: Path, what: str) -> None:
+    """The state file itself was put in its own place: nothing was won, and all waited for a review."""
+    named = filled if what == "itself" else filled.with_name(what)
+    if what == "link":
+        named.hardlink_to(filled)
+    before, there = filled.read_bytes(), names(filled.parent)
+    with pytest.raises(NoCopy, match="Name a copy of the state file: one a day is kept beside it"):
+        Store.restore(filled, named)
+    assert (filled.read_bytes(), names(filled.parent)) == (before, there)
 
 
 def test_a_restored_file_waits_for_a_review(filled: Path, copy: Path) -> None:
