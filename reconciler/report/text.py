@@ -11,6 +11,8 @@ MOST = 50
 """Lines of one group before the rest is a number."""
 MOST_NAMES = 10
 """Names in one line before the rest is a number."""
+MANY = 5
+"""From so many on, what came of several in the same words is said once."""
 NARROWEST = 20
 """Columns that are filled even where there are fewer."""
 
@@ -46,16 +48,35 @@ def render_run(
     states = {number: words.state_told(state, error) for number, (state, error) in results.items()}
     for state, word in words.STATES.items():
         mine = sorted(number for number, found in states.items() if found == state)
-        for number in mine[:MOST]:
-            op = plan.operations[number]
-            what = f"{clean(op.subject.name, 80)}: {words.VERBS[op.kind].lower()}: {word}."
-            lines += wrapped(f"{what} {clean(results[number][1], 600)}", width, "  ")
-        if len(mine) > MOST:
-            lines += wrapped(f"… and {len(mine) - MOST} more {word}", width, "  ")
+        alike = _alike(plan, results, mine)
+        for numbers in alike[:MOST]:
+            op, error = plan.operations[numbers[0]], results[numbers[0]][1]
+            about = _about(op, error)
+            said = f"Each {about}" if len(numbers) > 1 and about != error else error
+            who = _who(words.Told(error, [plan.operations[number].subject for number in numbers]))
+            lines += wrapped(f"{who}: {words.VERBS[op.kind].lower()}: {word}. {clean(said, 600)}", width, "  ")
+        if left := sum(map(len, alike[MOST:])):
+            lines += wrapped(f"… and {left} more {word}", width, "  ")
     if plan.held:
         lines += _hold(plan, width, colour, release_command)
     marks = {number: words.STATES[state] for number, state in states.items() if state in words.STATES}
     return "\n".join(lines + _rest(plan, marks, width, colour, limits=bool(plan.held)))
+
+
+def _alike(plan: Plan, results: Mapping[int, tuple[str, str]], mine: Sequence[int]) -> list[list[int]]:
+    """These operations, with those together of which the same is told: where a service or the time puts many off, one
+    message for each would hide whatever else is there."""
+    groups: dict[tuple[Kind, str], list[int]] = {}
+    for number in mine:
+        op = plan.operations[number]
+        groups.setdefault((op.kind, _about(op, results[number][1])), []).append(number)
+    few = ([number] for group in groups.values() if len(group) < MANY for number in group)
+    return sorted([*few, *(group for group in groups.values() if len(group) >= MANY)])
+
+
+def _about(op: Operation, error: str) -> str:
+    """What an error says of its subject, without the subject."""
+    return error.removeprefix(f"{op.subject.name} ")
 
 
 def _rest(plan: Plan, marks: Mapping[int, str], width: int, colour: bool, *, limits: bool) -> list[str]:
@@ -153,10 +174,13 @@ def _notices(heading: str, notices: Sequence[Notice], width: int, colour: bool) 
     lines = ["", *_styled(wrapped(f"{heading} ({len(notices)})", width), colour)]
     every = words.told(notices)
     for one in every[:MOST]:
-        names = [subject.name for subject in one.subjects]
-        who = clean(names[0], 80) if len(names) == 1 else f"{one.number} ({_names(names, len(names))})"
-        lines += wrapped(f"{who}: {clean(one.message, 600)}", width, "  ")
+        lines += wrapped(f"{_who(one)}: {clean(one.message, 600)}", width, "  ")
     return lines + _more(len(every), width, "  ")
+
+
+def _who(told: words.Told) -> str:
+    names = [subject.name for subject in told.subjects]
+    return clean(names[0], 80) if len(names) == 1 else f"{told.number} ({_names(names, len(names))})"
 
 
 def _names(names: Iterable[str], number: int) -> str:

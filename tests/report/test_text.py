@@ -342,6 +342,21 @@ def test_done_in_part_names_what_is_not_done_and_why() -> None:
     assert "    [failed] u2: a reason" in shown
 
 
+def test_what_came_of_many_in_the_same_words_is_said_once() -> None:
+    """A throttled lay-off, or a run that had lasted long enough, filled pages, and hid whatever else had failed."""
+    made = plan(*(op(Kind.DEACTIVATE_USER, f"u{n}") for n in range(14)), op(Kind.CREATE_USER, "v"))
+    results = {n: ("put_off", f"u{n} was not locked: the service asks to wait") for n in range(13)}
+    results |= {13: ("put_off", "u13 was not locked: cut off"), 14: ("put_off", "no seat")}
+    shown = render_run(made, results, width=300, colour=False).splitlines()
+    names = ", ".join(f"u{n}" for n in range(10))
+    assert shown[1:4] == [
+        f"  13 people ({names} and 3 more): lock: put off. Each was not locked: the service asks to wait",
+        "  u13: lock: put off. u13 was not locked: cut off",
+        "  v: create: put off. no seat",
+    ]
+    assert "    [put off] u12: a reason" in shown, "each is named below"
+
+
 def test_who_keeps_failing_is_the_first_line_also_while_nothing_is_sent() -> None:
     made = plan(
         *(replace(op(Kind.REACTIVATE_USER, f"u{n}"), sent=False) for n in range(3)),
