@@ -61,6 +61,7 @@ NO_FAULT = frozenset({TIME, OVERTAKEN, scim.Expired.name, births.UNDO_DUE})
 LOCKED = "locked"
 """The outcome of a creation that Keeper answered with the person's own account, which we had locked: the next cycle,
 which follows at once, unlocks it."""
+_DONE = {Kind.CREATE_USER: "created", Kind.DEACTIVATE_USER: "locked", Kind.REACTIVATE_USER: "unlocked"}
 _TAKING = frozenset({Kind.DEACTIVATE_USER, Kind.DELETE_TEAM})
 
 
@@ -502,7 +503,8 @@ class _Run:
             # What to do about the change is said; what would help the read is not.
             why = error.fact if isinstance(error, scim.KeeperError) else f"no answer within {limit:g} s"
             problem = f"could not be read back ({why})"
-            raise scim.Unanswered(op.subject.name, "changed", problem=problem, uncertain=True) from None
+            done = _DONE.get(op.kind, "changed")
+            raise scim.Unanswered(op.subject.name, done, problem=problem, uncertain=True) from None
 
     def _team_ids(self, op: Operation) -> dict[str, str]:
         return {team.key: self._team_id(team) or "" for team in (*op.add, *op.remove)}

@@ -26,6 +26,7 @@ from reconciler.keeper_errors import (
     Refused,
     SeatsExceeded,
     TeamNameTaken,
+    TeamNotFound,
     Throttled,
     Unanswered,
     Unavailable,
@@ -50,6 +51,7 @@ __all__ = [
     "Refused",
     "SeatsExceeded",
     "TeamNameTaken",
+    "TeamNotFound",
     "Throttled",
     "Unanswered",
     "Unavailable",
@@ -119,6 +121,7 @@ class _Kind(Generic[_R]):
     name: str
     schema: str
     read: Callable[[object], _R]
+    missing: type[NotFound]
     taken: type[KeeperError]
     hints: Mapping[str, str]
 
@@ -135,6 +138,7 @@ _USERS = _Kind(
     model.USER_NAME,
     _CORE + "User",
     user_of,
+    NotFound,
     AddressTaken,
     {
         model.USER_NAME: "The address must be valid and its domain reserved for your enterprise (Admin Console or "
@@ -148,6 +152,7 @@ _TEAMS = _Kind(
     model.DISPLAY_NAME,
     _CORE + "Group",
     team_of,
+    TeamNotFound,
     TeamNameTaken,
     {model.DISPLAY_NAME: "Keeper may refuse names of more than 185 characters."},
 )
@@ -294,7 +299,7 @@ class Keeper:
 
     async def delete_team(self, id: str) -> None:
         """Delete a team, and with it what was shared with it; one that is gone already is no error."""
-        about = _About(f"Keeper team {_printable(id)}", "deleted", NotFound)
+        about = _About(f"Keeper team {_printable(id)}", "deleted", _TEAMS.missing)
         try:
             await self._send(about, "DELETE", _path(_TEAMS, id))
         except NotFound:
@@ -410,7 +415,7 @@ class Keeper:
             raise UnexpectedReply(about.subject, about.done, problem=problem, status=reply.status) from None
 
     async def _get(self, kind: _Kind[_R], id: str) -> _R | None:
-        about = _About(f"Keeper {kind.word} {_printable(id)}", "read", NotFound)
+        about = _About(f"Keeper {kind.word} {_printable(id)}", "read", kind.missing)
         try:
             reply = await self._send(about, "GET", _path(kind, id))
         except NotFound:
@@ -437,7 +442,7 @@ class Keeper:
             raise ValueError("a PATCH without anything to change")
         sent = [name for one in operations for name in ([one["path"]] if "path" in one else one["value"])]
         taken = kind.taken if kind.name in sent else Refused
-        about = _About(f"Keeper {kind.word} {_printable(id)}", done, NotFound, taken, kind.hint(sent))
+        about = _About(f"Keeper {kind.word} {_printable(id)}", done, kind.missing, taken, kind.hint(sent))
         document = {"schemas": [_PATCH], "Operations": operations}
         reply = await self._send(about, "PATCH", _path(kind, id), json=document)
         if not reply.body.strip():

@@ -131,7 +131,16 @@ class NotFound(KeeperError):
     advice = (
         "Somebody deleted it or moved it to another node; a user who was only invited is gone once locked. "
         "If that is no surprise there is nothing to do: the next resync takes note of it. Otherwise look in the "
-        "Admin Console (Admin > Users, Admin > Teams)."
+        "Admin Console (Admin > Users)."
+    )
+
+
+class TeamNotFound(NotFound):
+    """404 or 410 for one team: deleted, moved to another node, or rejected in the Pending Queue."""
+
+    advice = (
+        "Somebody deleted it, moved it to another node or rejected it in the Pending Queue. If that is no surprise "
+        "there is nothing to do: the next resync takes note of it. Otherwise look in the Admin Console (Admin > Teams)."
     )
 
 

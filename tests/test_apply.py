@@ -380,7 +380,8 @@ def test_a_lock_that_could_not_be_read_back_is_told_with_one_advice(store: Store
     done = applied(store, keeper, LOCKS[0])
     [result] = done.results.values()
     assert result.state is State.UNKNOWN
-    assert "could not be read back (Ada was not read: Keeper refused it (HTTP 400)). There is nothing" in result.error
+    assert result.error.startswith("u1@example.com may or may not have been locked: could not be read back")
+    assert "back (Ada was not read: Keeper refused it (HTTP 400)). There is nothing to do" in result.error
     assert "Correct" not in result.error
 
 

@@ -420,7 +420,7 @@ REFUSALS = {
     "user gone": Case(
         lambda _: None,
         lambda k: k.patch_user("1", {"active": False}),
-        scim.NotFound, 404, "Keeper user 1 was not locked", "User not found", "Admin Console",
+        scim.NotFound, 404, "Keeper user 1 was not locked", "User not found", "gone once locked",
     ),
     "team name taken": Case(
         lambda e: (e.set_dialect(unique_group_names=True), e.add_team("Engineering")),
@@ -435,7 +435,7 @@ REFUSALS = {
     "team gone": Case(
         lambda _: None,
         lambda k: k.patch_team("t", {"displayName": "Engineering"}),
-        scim.NotFound, 404, "Keeper team t was not changed", "Group not found", "Admin > Teams",
+        scim.TeamNotFound, 404, "Keeper team t was not changed", "Group not found", "rejected it in the Pending Queue",
     ),
 }  # fmt: skip
 
