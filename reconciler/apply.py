@@ -197,6 +197,8 @@ class _Run:
         self.vanished = vanished
         self.probing = asyncio.Lock()
         self.probed = self.all_forbidden = False
+        self.why_stopped = ""
+        """Why nothing more is begun, in words about nobody."""
         self.forbidden: Counter[Kind] = Counter()  # in a row, by kind
         self.marks: dict[str, int] = {}  # by id, of what this run has changed itself
         self.progress = progress
@@ -384,7 +386,7 @@ class _Run:
 
     def _reason_to_wait(self, number: int, op: Operation) -> str:
         if self.broken is not None or self.applied.stopped:
-            return self.applied.stopped or "the run has failed"
+            return self.why_stopped or "the run has failed"
         if why := self.stopping():
             return why
         if op.kind in self.canaries.stopped:
@@ -865,7 +867,7 @@ class _Run:
                 except scim.KeeperError as refusal:
                     if isinstance(refusal, scim.Forbidden | scim.UnknownNode):
                         self.all_forbidden = True
-                        self.applied.stopped = self.applied.stopped or str(error)
+                        self._stop(error)
         self.forbidden[op.kind] += 1
         if self.forbidden[op.kind] >= MOST_FORBIDDEN:
             words = f"Keeper forbids it for {MOST_FORBIDDEN} users or teams in a row"
@@ -873,11 +875,17 @@ class _Run:
 
     # -- what went wrong --------------------------------------------------------------------------------------------
 
+    def _stop(self, error: scim.KeeperError) -> None:
+        """Begin nothing more: everything would fail as this did. What to do about it is told once, with the first."""
+        if not self.applied.stopped:
+            self.applied.stopped = str(error)
+            self.why_stopped = f"not begun any more: {error.problem}"
+
     def _refused(self, number: int, op: Operation, error: scim.KeeperError) -> None:
         # An administrator knows nobody by a Keeper id.
         error.subject = op.subject.name if op.subject.type == "user" else f"The team “{op.subject.name}”"
-        if error.stops_apply and not self.applied.stopped:
-            self.applied.stopped = str(error)
+        if error.stops_apply:
+            self._stop(error)
         if isinstance(error, scim.SeatsExceeded):
             self.canaries.stopped[Kind.CREATE_USER] = "all licensed seats are in use"
             self.applied.notices.append(Notice(NoticeKind.NO_LICENCE, op.subject, str(error)))
@@ -926,9 +934,7 @@ class _Run:
         """Whatever was not begun is on record as put off, where the journal can still be written."""
         for number, op in self.operations:
             if number not in self.applied.results and number not in self.begun and self.broken is None:
-                self._record(
-                    number, Result(op, State.PUT_OFF, "put_off", self.applied.stopped or "the apply was stopped")
-                )
+                self._record(number, Result(op, State.PUT_OFF, "put_off", self.why_stopped or "the apply was stopped"))
 
 
 def _goes_first(op: Operation) -> bool:

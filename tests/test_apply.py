@@ -143,6 +143,9 @@ def test_a_refused_token_stops_the_apply_and_the_rest_is_put_off(store: Store) -
     keeper.errors["k0001"] = [scim.BadToken("Ada", "changed")]
     result = applied(store, keeper, LOCKS[0], op(Kind.CREATE_USER, user(7)))
     assert result.stopped and states(store) == [State.PUT_OFF, State.PUT_OFF] and len(keeper.sent) == 1
+    told = {one.operation.subject.name: one.error for one in result.results.values()}
+    assert "does not accept the SCIM token. A token belongs" in told["u1@example.com"]
+    assert told["u7@example.com"] == "not begun any more: Keeper does not accept the SCIM token"
     assert store.snapshot().failures == {}, "the token is nobody's fault: nobody rests for it"
 
 
