@@ -474,7 +474,7 @@ class Keeper:
         # 410 is as good as 404: the resource is not there (RFC 9110 section 15.5.11).
         depends = {404: about.missing, 410: about.missing, 409: about.taken}
         outcome = depends.get(reply.status) or _OUTCOMES.get(reply.status, Refused)
-        advice = about.hint if outcome is Refused else ""
+        advice = (_READ_REFUSED if method == "GET" else about.hint) if outcome is Refused else ""
         # A refusal is the answer to this attempt; one before it may have done what was asked.
         uncertain = reply.doubtful and method != "GET"
         raise outcome(
@@ -500,6 +500,8 @@ class Keeper:
         return resource
 
 
+_READ_REFUSED = "It is tried again. If it stays so, look for a firewall or proxy, or ask Keeper support."
+"""The advice where Keeper refuses a read: nothing was sent that could be corrected."""
 _NO_SUCH_PAGE = (400, 404, 416)
 """Statuses by which a service may say that a list has no page there; so does `_NO_CONTENT`."""
 _NO_CONTENT = 204

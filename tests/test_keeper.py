@@ -924,6 +924,7 @@ def test_a_refused_page_is_no_end_where_the_total_is_not_that_of_the_list(
         stage.server.faults.add(faults.status(status), target="startIndex=10")
         error = stage.fails(listing)
     assert isinstance(error, kind) and "SCIM method" not in str(error)
+    assert "Correct" not in str(error), "nobody can correct a read"
 
 
 @pytest.mark.parametrize(
