@@ -907,7 +907,7 @@ def test_a_credential_that_cannot_be_sent_is_not_shown(bad: str) -> None:
 
 
 def test_what_is_logged_of_a_throttled_request_is_how_long_is_waited() -> None:
-    """"Waiting 0 s" was said where the service asked for an hour, and the request had been given up."""
+    """It said “waiting 0 s” where the service asked for an hour, and the request had been given up."""
     lines: list[str] = []
     sink = logger.add(lambda message: lines.append(str(message)), level="WARNING")
     try:
