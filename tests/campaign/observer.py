@@ -109,10 +109,11 @@ class Sent:
 
 @dataclass(frozen=True)
 class Birth:
-    """A creation that was marked as sent: its row, when Keeper's users had been listed last, and the accounts whose
-    first address the state file knew by then."""
+    """A creation that was marked as sent: its row, the address that it asked for, when Keeper's users had been listed
+    last, and the accounts whose first address the state file knew by then."""
 
     row: int
+    address: str
     listed: int
     seen: frozenset[str]
 
@@ -748,7 +749,9 @@ class Observer:
         for row in rows:
             self.ledger.marked.add(row["id"])
             if row["kind"] == "create_user":
-                self.ledger.births[str(row["jumpcloud_id"])] = Birth(row["id"], self.view.listed, seen)
+                self.ledger.births[str(row["jumpcloud_id"])] = Birth(
+                    row["id"], str(row["subject_name"]).casefold(), self.view.listed, seen
+                )
 
     def _found(self, rows: Iterable[dict[str, Any]]) -> None:
         """Whoever was to be locked or created when the process died, or was not answered, before that was sent, and is
@@ -1088,12 +1091,15 @@ class Observer:
                 self._stale_or("a", account.id, person, words)
 
     def _passes_for_linked(self, account: Account, person: str) -> bool:
-        """Whether a creation of this person had no clear answer, and their account came into the node, or got another
-        address, after Keeper had been listed for that. A state file that never knew it can't tell it from an account to
-        which Keeper linked the creation by an alias."""
+        """Whether a creation of this person had no clear answer, and their account came into the node, was made under
+        another address, or got another one, after Keeper had been listed for that. A state file that never knew it
+        can't tell it from an account to which Keeper linked the creation by an alias."""
         birth = self.ledger.births.get(person)
+        if birth is None or account.id in birth.seen:
+            return False
         came = self.ledger.readdressed.get(account.id, 0)
-        return birth is not None and came > birth.listed and account.id not in birth.seen
+        made = self.ledger.known.get(account.id, 0) if account.email.casefold() != birth.address else 0
+        return max(came, made) > birth.listed
 
     def _is_unasked(self, team: str) -> bool:
         """Whether Keeper took somebody out of this team by itself, since an addition replaces."""
