@@ -325,6 +325,10 @@ class _Settlement:
         """A creation that Keeper linked to an account that is not new."""
         sent = replace(op, add=tuple(replace(team, keeper_id=self._sent_as(team) or "") for team in op.add))
         known = self.former.accounts.get(other.keeper_id)
+        if known is not None and known.shown.get(EXTERNAL_ID) == op.subject.jumpcloud_id:
+            # A run beside this one has listed the link before it was settled: of what was there nothing is known but
+            # whose account it is.
+            known = replace(known, shown={**known.shown, EXTERNAL_ID: known.jumpcloud_id if known.managed else ""})
         undo = undoing(sent, as_shown(other), known and own(known, self.former.refused_births))
         self.refused_births = {**with_refused(self.refused_births, op, other.keeper_id, undo, at)}
         undone = True if undo is None else None

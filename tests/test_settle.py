@@ -183,6 +183,16 @@ def test_a_creation_that_met_somebody_elses_account_was_linked_to_it() -> None:
     assert after.accounts == held.accounts and after.refused_births[ADA.id].undo == outcome.undo
 
 
+@pytest.mark.parametrize("standing", [Standing.MANAGED, Standing.UNMANAGED])
+def test_a_link_that_a_run_beside_has_listed_first_is_undone_all_the_same(standing: Standing) -> None:
+    shown = {**account(ADA).shown, "userName": EVE.email}
+    linked = account(EVE, shown=shown, standing=standing, jumpcloud_id=EVE.id if standing is Standing.MANAGED else "")
+    outcome, _ = settled(op(Kind.CREATE_USER, ADA), snapshot([linked]), snapshot([linked]))
+    assert (outcome.state, outcome.linked) == (State.FAILED, "k0002") and outcome.undo is not None
+    owner = EVE.id if standing is Standing.MANAGED else ""
+    assert outcome.undo.changes == (Change("externalId", ADA.id, owner),)
+
+
 def test_where_keeper_keeps_no_ids_the_names_show_which_account_a_creation_was_linked_to() -> None:
     sent = op(Kind.CREATE_USER, ADA, add=(ref(ENG),))
     names = {key: value for key, value in account(ADA).shown.items() if key != "externalId"}
