@@ -36,9 +36,10 @@ from reconciler.model import (
 )
 from reconciler.plan import PHASES, Change, Kind, Notice, NoticeKind, Operation, Rule, TeamRef
 from reconciler.promise import joined, left_node_words
-from reconciler.rows import GONE, INVITED, UNASKED, UNCONFIRMED, VANISHED, State
+from reconciler.rows import GONE, INVITED, LOCKED_BEFORE, UNASKED, UNCONFIRMED, VANISHED, State
 from reconciler.safety import MOST_VANISHED
-from reconciler.snapshot import after_team, after_user, gone, superseded
+from reconciler.settle import PATIENCE
+from reconciler.snapshot import after_team, after_user, gone, locked_before, superseded
 from reconciler.tasks import together
 
 if TYPE_CHECKING:
@@ -191,6 +192,9 @@ class _Run:
         self.mark = mark
         locks = [(number, op) for number, op in operations if op.kind is Kind.DEACTIVATE_USER and number not in agreed]
         seen = journal.seen_locked() if locks else frozenset()
+        # A read may still show the lock that we have just undone.
+        let_in = journal.let_in_since(clock() - PATIENCE) if locks else frozenset()
+        self.locks_may_be_ours = snapshot.own_locks | let_in
         self.may_delete = frozenset(number for number, op in locks if op.subject.keeper_id not in seen)
         """The locks after which an account may be gone, without anybody having agreed to that."""
         self.inventory = snapshot.inventory
@@ -415,9 +419,13 @@ class _Run:
         sent = replace(op, add=tuple(team for team in op.add if team not in missing))
         words = f"not added yet: {', '.join(team.name for team in missing)}" if missing else ""
         outcome, before = "done", None
-        if canary and op.kind is not Kind.CREATE_USER:
+        tells_locks = self._tells_locks(op)
+        if tells_locks or (canary and op.kind is not Kind.CREATE_USER):
+            looked, shown = await self._look(sent, None, needed=False)
+            if tells_locks and shown is not None and not shown.active:
+                return self._locked_before(number, op)
             # What others changed in Keeper since the snapshot must not pass for an effect of this request.
-            canary, before = await self._look(sent, None, needed=False)
+            canary, before = canary and looked, shown if canary else None
         try:
             reply = await self._request(sent)
         except (scim.Refused, scim.AddressTaken) as refusal:
@@ -747,6 +755,22 @@ class _Run:
         other = self.journal.account(former) if former and former != account.keeper_id else None
         left = [superseded(other, self.clock())] if other is not None else []
         self._record(number, result, accounts=[account, *left])
+
+    def _tells_locks(self, op: Operation) -> bool:
+        """Whether a lock that Keeper shows right before ours is somebody else's: none of ours may be on the account."""
+        if op.kind is not Kind.DEACTIVATE_USER or op.subject.key in self.locks_may_be_ours:
+            return False
+        account = self._account(op)
+        return account is not None and not account.locked_by_us
+
+    def _locked_before(self, number: int, op: Operation) -> bool:
+        """Record that no lock is needed. It is not ours, so that the person's return does not undo it."""
+        words = "somebody else had locked the account before, so no lock was sent"
+        account = self._account(op)
+        accounts = [] if account is None else [locked_before(account)]
+        self._record(number, Result(op, State.DONE, LOCKED_BEFORE, words), accounts=accounts)
+        self.applied.notices.append(Notice(NoticeKind.LOCKED_IN_KEEPER, op.subject, f"{words} ({op.reason})"))
+        return False
 
     def _vanished(self, number: int, op: Operation) -> bool:
         """Record that an account is gone after Keeper took its lock.

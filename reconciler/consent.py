@@ -8,7 +8,7 @@ from typing import Any
 from reconciler.addresses import alike_key
 from reconciler.model import Snapshot, Takeover
 from reconciler.plan import Effect, Kind, Operation, Plan, Rule, Subject
-from reconciler.rows import GONE, VANISHED
+from reconciler.rows import GONE, LOCKED_BEFORE, VANISHED
 from reconciler.safety import Allowance, Consent, Past, Release, Vanished
 from reconciler.store import JournalRow, Request, State, Store
 from reconciler.undoing import undoing
@@ -127,7 +127,7 @@ def _sent(store: Store, since: datetime, kind: Kind | None = None) -> list[tuple
         # Of a settled change that is put off nobody can tell whether it arrived.
         perhaps = row.operation.kind is Kind.UPDATE_USER and (row.state, row.outcome) == (State.PUT_OFF, "settled")
         # What was sent before and settled only now was done when it was sent.
-        if perhaps or row.state in _MAY_BE_DONE or row.id in in_hand:
+        if perhaps or _may_be_done(row) or row.id in in_hand:
             found.append((row.sent_at or row.planned_at, row))
     return found
 
@@ -193,11 +193,16 @@ def vanished(store: Store, since: datetime) -> Vanished:
 def allowance(store: Store, request: Request) -> Allowance:
     """What is left of an announced lay-off: a lock that may have arrived uses it up, one that failed does not."""
     decision = f"allow:{request.id}"
-    locks = [row for row in store.journal_after(request) if row.decision == decision and row.state in _MAY_BE_DONE]
+    locks = [row for row in store.journal_after(request) if row.decision == decision and _may_be_done(row)]
     done = [row.operation.subject.key for row in locks if row.state is State.DONE]
     in_doubt = frozenset(row.operation.subject.key for row in locks) - {*done}
     left = int(request.arguments["deactivations"]) - len(done) - len(in_doubt)
     return Allowance(decision, max(0, left), request.until, in_doubt)
+
+
+def _may_be_done(row: JournalRow) -> bool:
+    """Whether Keeper may have carried an operation out. A lock that was not needed was never sent."""
+    return row.state in _MAY_BE_DONE and row.outcome != LOCKED_BEFORE
 
 
 def _effects_of(release: Request) -> frozenset[Effect]:

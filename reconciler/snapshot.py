@@ -240,6 +240,11 @@ def after_user(
     return account
 
 
+def locked_before(account: Account) -> Account:
+    """Return the account of a leaver whom somebody else had locked before we did: no lock of ours is on it."""
+    return replace(account, active=False, locked_by_us=False, review_lock=False)
+
+
 def _differ(shown: str, asked: str) -> bool:
     """Whether Keeper shows another name than was asked for; blanks and case may be of its making."""
     words, wanted = (normal(name).casefold().split() for name in (shown, asked))

@@ -15,7 +15,7 @@ from reconciler.confirm import Confirmation, Finding
 from reconciler.model import KeeperUser, Snapshot
 from reconciler.pace import Clock
 from reconciler.plan import Change, Kind, NoticeKind, Operation
-from reconciler.rows import State
+from reconciler.rows import LOCKED_BEFORE, State
 from reconciler.store import Store
 from tests.fakes import JumpCloud, Keeper, Sure
 from tests.operations import op, ref, shown, shown_team, team_op
@@ -371,7 +371,7 @@ def test_a_lock_that_keeper_took_and_does_not_show_is_unknown(store: Store) -> N
 
 def test_a_lock_that_could_not_be_read_back_is_unknown(store: Store) -> None:
     keeper = node()
-    keeper.errors["read k0001"] = [scim.Unavailable("Ada", "read")]
+    keeper.errors["read k0001"] = [scim.Unavailable("Ada", "read") for _ in ("before", "after")]
     applied(store, keeper, LOCKS[0])
     assert states(store) == [State.UNKNOWN]
 
@@ -379,13 +379,45 @@ def test_a_lock_that_could_not_be_read_back_is_unknown(store: Store) -> None:
 def test_a_lock_that_could_not_be_read_back_is_told_with_one_advice(store: Store) -> None:
     """What would help the read is not to be done: Keeper is asked again."""
     keeper = node()
-    keeper.errors["read k0001"] = [scim.Refused("Ada", "read", status=400)]
+    keeper.errors["read k0001"] = [scim.Refused("Ada", "read", status=400) for _ in ("before", "after")]
     done = applied(store, keeper, LOCKS[0])
     [result] = done.results.values()
     assert result.state is State.UNKNOWN
     assert result.error.startswith("u1@example.com may or may not have been locked: could not be read back")
     assert "back (Ada was not read: Keeper refused it (HTTP 400)). There is nothing to do" in result.error
     assert "Correct" not in result.error
+
+
+@pytest.mark.parametrize("canaries", [False, True])
+def test_whom_somebody_else_has_locked_is_not_locked_once_more(store: Store, canaries: bool) -> None:
+    keeper = node()
+    keeper.users["k0001"] = replace(keeper.users["k0001"], active=False)
+    result = applied(store, keeper, LOCKS[0], canaries=canaries)
+    (row,) = store.journal(NOW)
+    assert not keeper.sent and (row.state, row.outcome) == (State.DONE, LOCKED_BEFORE)
+    after = store.snapshot().accounts["k0001"]
+    assert after.locked_by_others and not store.locked_last(LOCKS[0].subject.key, row.id + 1)
+    assert [notice.kind for notice in result.notices] == [NoticeKind.LOCKED_IN_KEEPER]
+    assert not canaries or Kind.DEACTIVATE_USER not in store.open_kinds(NOW)
+
+
+@pytest.mark.parametrize("why", ["marked as ours", "a lock without a clear answer", "just unlocked by us"])
+def test_a_lock_that_may_be_ours_is_sent_once_more(store: Store, why: str) -> None:
+    keeper, held = node(), PEOPLE
+    keeper.users["k0001"] = replace(keeper.users["k0001"], active=False)
+    if why == "marked as ours":
+        held = snapshot([account(ADA, locked_by_us=True)])
+    elif why == "just unlocked by us":
+        (number,) = store.write_ahead(
+            store.begin_run("cycle", NOW, by="root", reason=""), [op(Kind.REACTIVATE_USER, ADA)], {}, NOW
+        )
+        store.mark_sent(number, NOW, op(Kind.REACTIVATE_USER, ADA))
+        store.record(number, State.DONE, NOW, "done")
+    else:
+        held = replace(PEOPLE, own_locks=frozenset({ADA.id}))
+    applied(store, keeper, LOCKS[0], held=held)
+    assert keeper.sent == [("active=False", "k0001")]
+    assert store.snapshot().accounts["k0001"].locked_by_us
 
 
 @pytest.mark.parametrize("what", ["unlocking", "removal"])

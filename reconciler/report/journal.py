@@ -6,6 +6,7 @@ from reconciler.history import Entry
 from reconciler.plan import SCHEDULE, Kind
 from reconciler.promise import not_here
 from reconciler.report.terminal import clean, names, spoken, stamp
+from reconciler.rows import LOCKED_BEFORE
 
 _DONE = {
     Kind.DEACTIVATE_USER: "locked",
@@ -69,7 +70,8 @@ def entry_text(found: dict[str, Any], *, name: bool) -> str:
     """The document as one sentence, with or without the name of its subject."""
     done = _DONE[Kind(found["kind"])]
     who = f"{clean(found['subject']['name'], 80)} " if name else ""
-    what = done if found["result"] == "done" and not not_here(found["error"]) else f"to be {done}"
+    nothing_done = not_here(found["error"]) or found["outcome"] == LOCKED_BEFORE
+    what = done if found["result"] == "done" and not nothing_done else f"to be {done}"
     words = [f"{spoken(found['at'])}  {who}{what}: {clean(found['reason'])}"]
     if found["cause"] == "drift":
         words.append("drift in Keeper")

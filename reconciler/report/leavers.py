@@ -23,7 +23,7 @@ from reconciler.plan import Cause, Kind, Subject
 from reconciler.policy import Mode, OutOfScope, Policy
 from reconciler.promise import REMOVED, WITHDRAWN, WITHDRAWN_OR_DELETED
 from reconciler.report.terminal import clean, spoken, stamp, styled, wrapped
-from reconciler.rows import GONE, INVITED, VANISHED, JournalRow, Request
+from reconciler.rows import GONE, INVITED, LOCKED_BEFORE, VANISHED, JournalRow, Request
 from reconciler.store import State, Store
 
 MOST = 100_000
@@ -63,8 +63,9 @@ def document(store: Store, policy: Policy, since: datetime, now: datetime) -> di
     """The departures since a time as one JSON document: who is still active first, then the newest."""
     snapshot, former = store.snapshot(), store.former()
     locks = store.history(Wanted(kind=Kind.DEACTIVATE_USER, since=since), MOST)
-    # In the order of sending: what became of an earlier lock may be known later.
-    departures = _departures(sorted(locks.entries, key=lambda entry: entry.row.id, reverse=True))
+    # In the order of sending: what became of an earlier lock may be known later. What was not sent is no attempt.
+    sent = [entry for entry in locks.entries if entry.row.outcome != LOCKED_BEFORE]
+    departures = _departures(sorted(sent, key=lambda entry: entry.row.id, reverse=True))
     held = _held(store)
     failing = standing.from_json(store.meta(standing.KEY)).failing is not None
     done = [entries for entries in departures if _verified(entries[0])]

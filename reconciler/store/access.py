@@ -7,20 +7,22 @@ import functools
 import json
 import sqlite3
 from collections.abc import Iterable
+from datetime import datetime
 
 from reconciler.births import LINKED
+from reconciler.migrations import LAST_CHANGE
 from reconciler.model import RefusedBirth, RefusedTeam
 from reconciler.plan import Kind, Operation, Rule
 from reconciler.promise import NOT_HERE
-from reconciler.rows import State, journal_row, time_of
+from reconciler.rows import LOCKED_BEFORE, State, journal_row, time_of, time_text
 from reconciler.store.base import OpenFile, former_operations, meta, rows
 
 AGREED = "agreed_births"
 """Under which the state file keeps the journal ids of refused creations that a person has let be repeated."""
 _KINDS = "('create_user', 'deactivate_user', 'reactivate_user')"
-# A lock that a list denied may still take effect; a lock that was answered with 404 is no lock.
+# A lock that a list denied may still take effect; a lock that was answered with 404, or not sent, is no lock.
 _UNCLEAR = "kind = 'deactivate_user' AND (state IN ('sent', 'unknown') OR (state = 'failed' AND outcome = 'settled'))"
-_COUNTS = f"((state = 'done' AND error <> '{NOT_HERE}') OR ({_UNCLEAR}))"
+_COUNTS = f"((state = 'done' AND error <> '{NOT_HERE}' AND outcome <> '{LOCKED_BEFORE}') OR ({_UNCLEAR}))"
 NEWEST_ACCESS = f"""
     SELECT max(id) FROM operations WHERE id > :former AND subject_type = 'user' AND kind IN {_KINDS} AND {_COUNTS}
     GROUP BY subject_key
@@ -51,6 +53,17 @@ class Access(OpenFile):
             """
             found = connection.execute(sql, values).fetchone()
             return found is not None and found[0] == "deactivate_user"
+
+    def let_in_since(self, since: datetime) -> frozenset[str]:
+        """The keys of whoever we have let in again, or may have, since then."""
+        with self._reading() as connection:
+            sql = f"""
+                SELECT DISTINCT subject_key FROM operations
+                WHERE (kind = 'reactivate_user' OR (kind = 'create_user' AND rule = '{Rule.RETURNED.value}'))
+                AND state IN ('sent', 'unknown', 'done') AND {LAST_CHANGE} >= ? AND id > ?
+            """
+            values = (time_text(since), former_operations(connection))
+            return frozenset(key for (key,) in connection.execute(sql, values))
 
     def in_trouble(self) -> frozenset[str]:
         """The keys of whoever's operations have failed, or have no known outcome, since the last that was done."""

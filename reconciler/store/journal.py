@@ -17,6 +17,7 @@ from reconciler.rows import (
     GONE,
     INVITED,
     LEAVERS,
+    LOCKED_BEFORE,
     PARTIAL,
     PERSON,
     UNCONFIRMED,
@@ -479,7 +480,7 @@ class Journal(Snapshots):
         """By ISO day (UTC) and kind, how many operations Keeper has carried out since then."""
         sql = f"""
             SELECT substr({LAST_CHANGE}, 1, 10), kind, count(*) FROM operations
-            WHERE state = 'done' AND {LAST_CHANGE} >= ? GROUP BY 1, 2
+            WHERE state = 'done' AND outcome <> '{LOCKED_BEFORE}' AND {LAST_CHANGE} >= ? GROUP BY 1, 2
         """
         with self._reading() as connection:
             return {(day, kind): number for day, kind, number in connection.execute(sql, (time_text(since),))}

@@ -6,7 +6,7 @@ from typing import Any
 
 from reconciler.migrations import LAST_CHANGE
 from reconciler.plan import Kind
-from reconciler.rows import JournalRow, Request, journal_row, json_text, request_of, time_text
+from reconciler.rows import LOCKED_BEFORE, JournalRow, Request, journal_row, json_text, request_of, time_text
 from reconciler.store.base import OpenFile, rows
 
 
@@ -128,6 +128,7 @@ class Requests(OpenFile):
         places = ", ".join("?" * len(kinds))
         sql = f"""
             SELECT * FROM operations WHERE {LAST_CHANGE} >= ? AND state = 'done' AND kind IN ({places})
+            AND outcome <> '{LOCKED_BEFORE}'
             ORDER BY {LAST_CHANGE}, id
         """
         with self._reading() as connection:

@@ -1,8 +1,13 @@
 """A lock that an administrator has set stays until a person asks for its end, through the real command line."""
 
+import json
+from collections.abc import Callable
+
 import pytest
 
-from tests.flows.hidden import hide
+from reconciler.simulator.faults import Action, status
+from reconciler.simulator.service import Request, Response
+from tests.flows.hidden import Answered, hide
 from tests.stage import World
 
 
@@ -154,3 +159,119 @@ def test_explain_says_how_a_leaver_whom_somebody_else_locked_gets_access(world: 
         joins(world, group, people[0])
     world.run(*command[1:])
     assert world.keeper.account(account).active
+
+
+def by_words(out: str) -> str:
+    return " ".join(out.split())
+
+
+def requests_about(world: World, account: str) -> list[str]:
+    return [one.method for one in world.back.requests if one.target.endswith(f"/Users/{account}")]
+
+
+def goes(world: World, way: str, group: str, person: str) -> None:
+    if way == "suspended":
+        world.jumpcloud.suspend(person)
+    else:
+        leaves(world, group, person)
+
+
+def returns(world: World, way: str, group: str, person: str) -> None:
+    if way == "suspended":
+        world.jumpcloud.activate(person)
+    else:
+        joins(world, group, person)
+
+
+def one_of_six(world: World) -> tuple[str, str, str]:
+    """A group, somebody in it, and their account."""
+    group = world.group("Engineering")
+    people = [world.person(f"p{number}", group) for number in range(6)]
+    world.run("apply")
+    accounts = [world.keeper.account(f"p{number}@example.com").id for number in range(6)]
+    for account in accounts:
+        world.keeper.accept_invitation(account)
+    return group, people[0], accounts[0]
+
+
+@pytest.mark.parametrize("opened", [False, True], ids=["canary", "open"])
+@pytest.mark.parametrize("way", ["suspended", "left"])
+def test_a_lock_that_an_administrator_set_since_the_last_list_stays_theirs(
+    world: World, way: str, opened: bool
+) -> None:
+    group, person, account = one_of_six(world)
+    if opened:
+        leaves(world, group, world.jumpcloud.find_user("p5@example.com"))
+        world.run("apply")
+    world.keeper.lock(account)
+    goes(world, way, group, person)
+    world.back.requests.clear()
+    out = by_words(world.run("apply").stdout)
+    assert requests_about(world, account) == ["GET"]
+    assert "somebody else had locked the account before" in out
+    entry = json.loads(world.run("history", "p0@example.com", "--kind", "deactivate_user", "--json").stdout)
+    assert [(one["result"], one["outcome"]) for one in entry["operations"]] == [("done", "locked_before")]
+    told = by_words(world.run("history", "p0@example.com", "--kind", "deactivate_user").stdout)
+    assert "p0@example.com to be locked: " in told and "somebody else had locked the account before" in told
+    told = by_words(world.run("leavers").stdout)
+    assert "1 locked by somebody else" in told and "p0@example.com: locked by somebody else, not by us" in told
+    assert "p0@example.com" not in told.partition("1 locked by somebody else")[0]
+    assert "locked in Keeper by somebody else" in by_words(world.run("explain", "p0@example.com").stdout)
+    returns(world, way, group, person)
+    out = by_words(world.run("apply").stdout)
+    assert "locked in Keeper by somebody else" in out and "reconciler resync p0@example.com --unlock" in out
+    assert not world.keeper.account(account).active
+    world.run("apply", "--resync")
+    assert not world.keeper.account(account).active
+    world.run("resync", "p0@example.com", "--unlock")
+    assert world.keeper.account(account).active
+
+
+@pytest.mark.parametrize("way", ["suspended", "left"])
+def test_a_lock_of_ours_costs_one_look_before_it_and_ends_with_the_return(world: World, way: str) -> None:
+    group, person, account = one_of_six(world)
+    leaves(world, group, world.jumpcloud.find_user("p5@example.com"))
+    world.run("apply")
+    goes(world, way, group, person)
+    world.back.requests.clear()
+    world.run("apply")
+    assert requests_about(world, account) == ["GET", "PATCH", "GET"]
+    returns(world, way, group, person)
+    world.run("apply")
+    assert world.keeper.account(account).active
+
+
+def test_a_canary_of_the_locks_looks_once_before_it(world: World) -> None:
+    group, person, account = one_of_six(world)
+    leaves(world, group, person)
+    world.back.requests.clear()
+    world.run("apply")
+    assert requests_about(world, account) == ["GET", "PATCH", "GET"]
+
+
+@pytest.mark.parametrize("how", ["refused", "hidden", "absent"])
+def test_an_account_that_cannot_be_looked_at_is_locked_all_the_same(world: World, how: str) -> None:
+    group, person, account = one_of_six(world)
+    leaves(world, group, person)
+
+    def without_active(handle: Callable[[Request], Response], request: Request) -> Response:
+        shown = json.loads(handle(request).body)
+        return Response.of_json(200, {name: value for name, value in shown.items() if name != "active"})
+
+    answers: dict[str, Action] = {"refused": status(500), "absent": status(404), "hidden": Answered(without_active)}
+    world.back.faults.add(answers[how], method="GET", target=f"/Users/{account}", times=4 if how == "refused" else 1)
+    world.run("apply", expect=None)
+    assert not world.keeper.account(account).active
+
+
+def test_a_lock_that_was_not_needed_fills_no_limit(world: World) -> None:
+    world.safety |= {"max_deactivations": "2", "always_allow": "0"}
+    world.write_settings()
+    group, person, account = one_of_six(world)
+    world.keeper.lock(account)
+    leaves(world, group, person)
+    world.run("apply")
+    for name in ("p1", "p2"):
+        leaves(world, group, world.jumpcloud.find_user(f"{name}@example.com"))
+    world.run("apply")
+    assert not any(world.keeper.account(f"{name}@example.com").active for name in ("p1", "p2"))
