@@ -141,6 +141,7 @@ class View:
     keeper_addresses: dict[str, set[str]] = field(default_factory=dict)
     """By account, the addresses under which Keeper's list of users showed it in this cycle."""
     answered: set[str] = field(default_factory=set)  # accounts that a reply about one subject showed
+    locked_read: set[str] = field(default_factory=set)  # accounts that the last read of them alone showed as locked
     met: dict[str, Account] = field(default_factory=dict)  # accounts as a creation of this cycle met them
     addresses_shown: dict[str, set[str]] = field(default_factory=dict)
     """The addresses under which JumpCloud showed people in this cycle."""
@@ -727,6 +728,11 @@ class Observer:
         elif "/scim/" in asked.path and "/Users" in asked.path and shown.status in (200, 201):
             with suppress(ValueError, TypeError, KeyError):
                 self.view.answered.add(str(json.loads(shown.body)["id"]))
+        if asked.method == "GET" and "/scim/" in asked.path and "/Users/" in asked.path:
+            self.view.locked_read.discard(asked.path.rpartition("/")[2])
+            with suppress(ValueError, TypeError, KeyError, AttributeError):
+                if json.loads(shown.body)["active"] is False and shown.status == 200:
+                    self.view.locked_read.add(asked.path.rpartition("/")[2])
         if "/Users" in asked.path and shown.status in (200, 201) and b'"groups"' in shown.body:
             with suppress(ValueError, TypeError, KeyError, AttributeError):
                 found = json.loads(shown.body)
@@ -873,12 +879,26 @@ class Observer:
             self.ledger.unseen[subject] = self.tick, {**unseen, **{name: _of(made, name) for name in named}}
             sent.answered = named if answer.body else set()
         if found["kind"] == "deactivate_user" and answer.status < 300 and not effects:
-            # Somebody else was faster: what we asked for is so, and nobody can tell the two locks apart.
+            # Somebody else was faster: what we asked for is so, and nobody can tell the two locks apart, unless they
+            # were shown to us.
+            if target in self.view.locked_read and not self._perhaps_ours(target, row):
+                self.violated("b", f"{what} is on top of somebody else's lock, which the read before it showed")
             self.excuse(6)
             self.ledger.locks.add(target)
         if found["kind"] == "deactivate_user" and answer.status in (404, 410):
             # Whether a lock of ours had withdrawn the invitation is not known: the new account counts as its undoing.
             self._changed_access({target, str(found["jumpcloud_id"])}, gave=False)
+
+    def _perhaps_ours(self, account: str, row: int) -> bool:
+        """Whether a lock of this account may be ours, before the one in this row of the journal."""
+        owner = self.ledger.owner.get(account, "")
+        before = (one for number, one in self.ledger.sent.items() if number != row and one.subject == account)
+        return (
+            account in self.ledger.locks
+            or any(one.kind == "deactivate_user" for one in before)
+            or bool(self.ledger.marked - self.ledger.sent.keys())
+            or self._recently({account, owner}, gave=True)
+        )
 
     def who(self, account: Account) -> set[str]:
         """Everybody whose account this is, as far as anything says so."""

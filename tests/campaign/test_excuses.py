@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from reconciler import apply
 from reconciler.cycle import Order
 from reconciler.simulator.keeper_records import Account
 from reconciler.simulator.service import Request, Response
@@ -99,18 +100,48 @@ def test_whose_lock_it_is_when_two_lock_at_once_nobody_can_tell(world: World, mo
     assert world.observer.excused[6]
 
 
+def test_a_lock_that_was_there_when_we_looked_is_somebody_elses(world: World) -> None:
+    ada, account = joined(world, "ada")
+    cycle(world)
+    suspend(world, ada)
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    cycle(world)
+    activate(world, ada)
+    cycle(world)
+    assert world.keeper.account(account).locked
+    assert not world.observer.excused[6] and not world.observer.violations
+
+
+def test_a_lock_on_top_of_one_that_was_shown_is_no_excuse(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    ada, account = joined(world, "ada")
+    cycle(world)
+    suspend(world, ada)
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    monkeypatch.setattr(apply._Run, "_tells_locks", lambda *_: False)
+    monkeypatch.setattr(apply.Canaries, "_goes_alone", lambda *_: True)
+    cycle(world)
+    assert [one.letter for one in world.observer.violations] == ["b"]
+    world.observer.violations.clear()
+
+
 def test_a_lock_that_is_found_after_a_request_without_a_clear_answer_counts_as_ours(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada, account = joined(world, "ada")
     cycle(world)
     suspend(world, ada)
-    world.keeper.lock(account)
-    world.admin_changed(account)
     handle = world.keeper.handle
-    monkeypatch.setattr(
-        world.keeper, "handle", lambda asked: Response(503, {}, b"") if asked.method == "PATCH" else handle(asked)
-    )
+
+    def locks_and_fails(asked: Request) -> Response:
+        if asked.method != "PATCH":
+            return handle(asked)
+        world.keeper.lock(account)
+        world.admin_changed(account)
+        return Response(503, {}, b"")
+
+    monkeypatch.setattr(world.keeper, "handle", locks_and_fails)
     cycle(world)
     monkeypatch.undo()
     activate(world, ada)
