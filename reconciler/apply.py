@@ -192,9 +192,12 @@ class _Run:
         self.mark = mark
         locks = [(number, op) for number, op in operations if op.kind is Kind.DEACTIVATE_USER and number not in agreed]
         seen = journal.seen_locked() if locks else frozenset()
-        # A read may still show the lock that we have just undone.
+        # A read may still show the lock that we have just undone, and one that takes too long must not keep a lock from
+        # being sent again and again.
         let_in = journal.let_in_since(clock() - PATIENCE) if locks else frozenset()
-        self.locks_may_be_ours = snapshot.own_locks | let_in
+        expired = journal.put_off_since(clock() - LATELY, scim.Expired.name) if locks else frozenset()
+        self.locked_unseen = snapshot.own_locks | let_in | expired
+        """The keys of people whose lock is sent whatever a look would show."""
         self.may_delete = frozenset(number for number, op in locks if op.subject.keeper_id not in seen)
         """The locks after which an account may be gone, without anybody having agreed to that."""
         self.inventory = snapshot.inventory
@@ -757,8 +760,9 @@ class _Run:
         self._record(number, result, accounts=[account, *left])
 
     def _tells_locks(self, op: Operation) -> bool:
-        """Whether a lock that Keeper shows right before ours is somebody else's: none of ours may be on the account."""
-        if op.kind is not Kind.DEACTIVATE_USER or op.subject.key in self.locks_may_be_ours:
+        """Whether the account is looked at before its lock: one that shows then is somebody else's, since none of ours
+        may be on it."""
+        if op.kind is not Kind.DEACTIVATE_USER or op.subject.key in self.locked_unseen:
             return False
         account = self._account(op)
         return account is not None and not account.locked_by_us

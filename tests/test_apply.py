@@ -12,7 +12,7 @@ from reconciler import keeper as scim
 from reconciler.addresses import alike_key
 from reconciler.apply import Applied, apply
 from reconciler.confirm import Confirmation, Finding
-from reconciler.model import KeeperUser, Snapshot
+from reconciler.model import Account, KeeperUser, Snapshot
 from reconciler.pace import Clock
 from reconciler.plan import Change, Kind, NoticeKind, Operation
 from reconciler.rows import LOCKED_BEFORE, State
@@ -401,21 +401,30 @@ def test_whom_somebody_else_has_locked_is_not_locked_once_more(store: Store, can
     assert not canaries or Kind.DEACTIVATE_USER not in store.open_kinds(NOW)
 
 
-@pytest.mark.parametrize("why", ["marked as ours", "a lock without a clear answer", "just unlocked by us"])
-def test_a_lock_that_may_be_ours_is_sent_once_more(store: Store, why: str) -> None:
-    keeper, held = node(), PEOPLE
+@pytest.mark.parametrize("held", [account(ADA, locked_by_us=True), None], ids=["marked", "without a clear answer"])
+def test_a_lock_that_may_be_ours_is_sent_once_more(store: Store, held: Account | None) -> None:
+    keeper = node()
     keeper.users["k0001"] = replace(keeper.users["k0001"], active=False)
-    if why == "marked as ours":
-        held = snapshot([account(ADA, locked_by_us=True)])
-    elif why == "just unlocked by us":
-        (number,) = store.write_ahead(
-            store.begin_run("cycle", NOW, by="root", reason=""), [op(Kind.REACTIVATE_USER, ADA)], {}, NOW
-        )
-        store.mark_sent(number, NOW, op(Kind.REACTIVATE_USER, ADA))
-        store.record(number, State.DONE, NOW, "done")
-    else:
-        held = replace(PEOPLE, own_locks=frozenset({ADA.id}))
-    applied(store, keeper, LOCKS[0], held=held)
+    asked = replace(PEOPLE, own_locks=frozenset({ADA.id}))
+    applied(store, keeper, LOCKS[0], held=snapshot([held]) if held else asked)
+    assert keeper.sent == [("active=False", "k0001")]
+    assert store.snapshot().accounts["k0001"].locked_by_us
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "outcome"),
+    [(Kind.REACTIVATE_USER, State.DONE, "done"), (Kind.DEACTIVATE_USER, State.PUT_OFF, "expired")],
+    ids=["the look may be behind", "the look took too long"],
+)
+def test_a_lock_is_sent_where_a_look_before_it_would_do_harm(
+    store: Store, kind: Kind, state: State, outcome: str
+) -> None:
+    keeper, before = node(), op(kind, ADA)
+    keeper.users["k0001"] = replace(keeper.users["k0001"], active=False)
+    (number,) = store.write_ahead(store.begin_run("cycle", NOW, by="root", reason=""), [before], {}, NOW)
+    store.mark_sent(number, NOW, before)
+    store.record(number, state, NOW, outcome)
+    applied(store, keeper, LOCKS[0])
     assert keeper.sent == [("active=False", "k0001")]
     assert store.snapshot().accounts["k0001"].locked_by_us
 

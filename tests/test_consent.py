@@ -10,7 +10,7 @@ import pytest
 from reconciler.consent import RELEASE_LASTS, agree, drop_what_is_not_due, given, prolong, prolong_cut_off, window
 from reconciler.plan import Effect, Kind, Operation, Plan, Rule, Scope
 from reconciler.policy import Limit, Limits, TeamPolicy
-from reconciler.rows import State
+from reconciler.rows import LOCKED_BEFORE, State
 from reconciler.safety import Allowance, Consent, Release, judge
 from reconciler.store import Store
 from tests.operations import op, ref, team_op
@@ -70,6 +70,13 @@ def test_what_may_have_arrived_fills_the_window(store: Store, state: State) -> N
 def test_what_did_not_arrive_does_not_fill_the_window(store: Store, state: State) -> None:
     was(store, state, LOCK)
     assert window(store, NOW - DAY, DAY) == []
+
+
+def test_a_lock_that_was_not_needed_fills_neither_window_nor_announcement(store: Store) -> None:
+    number = store.add_request("allow", {"deactivations": 3}, by="root", at=AGO, reason="", until=NOW + DAY)
+    was(store, State.DONE, LOCK, f"allow:{number}", LOCKED_BEFORE)
+    assert window(store, NOW - DAY, DAY) == []
+    assert consent(store).allowances == (Allowance(f"allow:{number}", 3, NOW + DAY),)
 
 
 def test_what_nobody_can_tell_the_outcome_of_fills_the_window(store: Store) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from reconciler import apply
+from reconciler.canary import Canaries
 from reconciler.cycle import Order
 from reconciler.simulator.keeper_records import Account
 from reconciler.simulator.service import Request, Response
@@ -120,7 +121,7 @@ def test_a_lock_on_top_of_one_that_was_shown_is_no_excuse(world: World, monkeypa
     world.keeper.lock(account)
     world.admin_changed(account)
     monkeypatch.setattr(apply._Run, "_tells_locks", lambda *_: False)
-    monkeypatch.setattr(apply.Canaries, "_goes_alone", lambda *_: True)
+    monkeypatch.setattr(Canaries, "_goes_alone", lambda *_: True)
     cycle(world)
     assert [one.letter for one in world.observer.violations] == ["b"]
     world.observer.violations.clear()
