@@ -247,7 +247,9 @@ def test_protection_prevents_all_but_undoing_our_own_lock() -> None:
     withdrawn = account(user(1), gone=True, active=False, locked_by_us=True)
     back = user(1, direct=True)
     assert only(decide(directory([back]), snapshot([withdrawn]), policy)).kind is Kind.CREATE_USER
-    assert kinds(decide(directory([back]), snapshot([replace(withdrawn, locked_by_us=False)]), policy)) == []
+    elsewhere = replace(withdrawn, locked_by_us=False, left_at=NOW)
+    assert kinds(decide(directory([back]), snapshot([elsewhere]), policy)) == []
+    assert kinds(decide(directory([back]), snapshot([withdrawn], let_in=frozenset({back.id})), policy)) == []
 
 
 def test_protection_sticks_to_the_person_while_listed() -> None:
