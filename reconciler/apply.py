@@ -35,7 +35,7 @@ from reconciler.model import (
     normal,
 )
 from reconciler.plan import PHASES, Change, Kind, Notice, NoticeKind, Operation, Rule, TeamRef
-from reconciler.promise import joined, left_node_words
+from reconciler.promise import WAS_LOCKED, joined, left_node_words
 from reconciler.rows import GONE, INVITED, LOCKED_BEFORE, UNASKED, UNCONFIRMED, VANISHED, State
 from reconciler.safety import MOST_VANISHED
 from reconciler.settle import PATIENCE
@@ -769,11 +769,10 @@ class _Run:
 
     def _locked_before(self, number: int, op: Operation) -> bool:
         """Record that no lock is needed. It is not ours, so that the person's return does not undo it."""
-        words = "somebody else had locked the account before, so no lock was sent"
         account = self._account(op)
         accounts = [] if account is None else [locked_before(account)]
-        self._record(number, Result(op, State.DONE, LOCKED_BEFORE, words), accounts=accounts)
-        self.applied.notices.append(Notice(NoticeKind.LOCKED_IN_KEEPER, op.subject, f"{words} ({op.reason})"))
+        self._record(number, Result(op, State.DONE, LOCKED_BEFORE, WAS_LOCKED), accounts=accounts)
+        self.applied.notices.append(Notice(NoticeKind.LOCKED_IN_KEEPER, op.subject, f"{WAS_LOCKED} ({op.reason})"))
         return False
 
     def _vanished(self, number: int, op: Operation) -> bool:

@@ -32,6 +32,10 @@ ACTIVE_THEN = "active when last read"
 """The words for somebody who was active when cycles did not fail yet."""
 UNVERIFIED = "not verifiable"
 """The mark of such a lock in the report of a run."""
+WAS_LOCKED = "somebody else had locked the account before, so no lock was sent"
+"""The words for a lock that was not needed."""
+NOT_NEEDED = "not needed"
+"""The mark of such a lock in the report of a run."""
 
 _SHUT = frozenset({"Locked", "Disabled"})
 """Statuses with which Keeper's inventory says that somebody can't log in."""

@@ -12,7 +12,7 @@ from reconciler.counting import agreeing, count
 from reconciler.diff_quarantine import unread_words
 from reconciler.model import DISPLAY_NAME, EXTERNAL_ID, FAMILY_NAME, GIVEN_NAME, GROUP_NAMES, GROUPS, USER_NAME, USERS
 from reconciler.plan import Cause, Change, Held, Kind, Notice, NoticeKind, Operation, Plan, Rule, Subject
-from reconciler.promise import UNVERIFIED, failing, failing_words, not_here
+from reconciler.promise import NOT_NEEDED, UNVERIFIED, WAS_LOCKED, failing, failing_words, not_here
 from reconciler.report.terminal import clean
 
 PEOPLE = {
@@ -93,8 +93,9 @@ STATES = {
     "unknown": "without a known outcome",
     "put_off": "put off",
     UNVERIFIED: UNVERIFIED,
+    NOT_NEEDED: NOT_NEEDED,
 }
-"""What became of an operation that is not known to be done."""
+"""What became of an operation that is not known to be done, or was not sent since it was not needed."""
 
 MARKS = {
     "goes": "to be sent",
@@ -105,6 +106,7 @@ MARKS = {
     "unknown": "outcome unknown",
     "put_off": "put off",
     UNVERIFIED: UNVERIFIED,
+    NOT_NEEDED: NOT_NEEDED,
 }
 """How far one operation has come, before and after a run."""
 
@@ -328,12 +330,13 @@ def _verdict(plan: Plan, *, past: bool) -> Verdict:
 def result_verdict(states: Collection[str]) -> Verdict:
     """What a run comes to whose operations that were sent ended in these states."""
     counted = list(states)
-    done, unsure = counted.count("done"), counted.count(UNVERIFIED)
-    if done == len(counted):
-        return Verdict(Tone.GOING, f"Done: {count(done, 'operation')}.")
-    if done + unsure == len(counted):
-        known = f"Done: {count(done, 'operation')}. " if done else ""
-        return Verdict(Tone.PART, f"{known}Not verifiable: {count(unsure, 'operation')}.")
+    done = counted.count("done")
+    kinds = {"done": done, UNVERIFIED: counted.count(UNVERIFIED), NOT_NEEDED: counted.count(NOT_NEEDED)}
+    if sum(kinds.values()) == len(counted):
+        told = " ".join(
+            f"{kind.capitalize()}: {count(number, 'operation')}." for kind, number in kinds.items() if number
+        )
+        return Verdict(Tone.PART if kinds[UNVERIFIED] else Tone.GOING, told)
     rest = ", ".join(f"{counted.count(state)} {word}" for state, word in STATES.items() if state in counted)
     if not done:
         return Verdict(Tone.FAILED, f"None of it is known to be done: {rest}.")
@@ -341,8 +344,11 @@ def result_verdict(states: Collection[str]) -> Verdict:
 
 
 def state_told(state: str, error: str) -> str:
-    """The state of an operation as a report tells it: nobody can say of a lock that met no account that it is done."""
-    return UNVERIFIED if state == "done" and not_here(error) else state
+    """The state of an operation as a report tells it: nobody can say of a lock that met no account that it is done, and
+    one that was not needed was not sent."""
+    if state != "done":
+        return state
+    return UNVERIFIED if not_here(error) else NOT_NEEDED if error == WAS_LOCKED else state
 
 
 def run_verdict(plan: Plan, results: Mapping[int, tuple[str, str]]) -> Verdict:
