@@ -182,6 +182,24 @@ def named_before(world: World, draw: random.Random) -> str:
     return _cycle(world, Weather(0, edits={"JumpCloud GET /api/systemusers?": behind}))
 
 
+def transfers(world: World, draw: random.Random) -> str:
+    """An administrator locks somebody, to transfer the vault, just before they leave; and they come back."""
+    found = _one(world, draw)
+    if found is None:
+        return ""
+    account, person = found
+    world.keeper.lock(account.id)
+    world.jumpcloud.suspend(person)
+    world.admin_changed(account.id)
+    world.say(f"{account.email} is locked in Keeper, and suspended:")
+    world.say(_cycle(world))
+    world.jumpcloud.activate(person)
+    world.admin_changed()
+    world.say(f"{account.email} is active again:")
+    return _cycle(world)
+
+
 STEPS: dict[Step, int] = {
-    amnesty: 1, mistaken: 1, reconsiders: 1, both_lie: 2, written_ahead: 1, replaces: 2, hurried: 2, named_before: 2
+    amnesty: 1, mistaken: 1, reconsiders: 1, both_lie: 2, written_ahead: 1, replaces: 2, hurried: 2, named_before: 2,
+    transfers: 2,
 }  # fmt: skip

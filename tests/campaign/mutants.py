@@ -248,6 +248,11 @@ def believe_a_stored_future_time() -> AbstractContextManager[Any]:
     return patch.object(store.Store, "correct_times", lambda *_: {})
 
 
+def lock_without_a_look() -> AbstractContextManager[Any]:
+    """A lock is sent on top of one that somebody else has set, and taken for ours."""
+    return patch.object(apply._Run, "_tells_locks", lambda *_: False)
+
+
 def count_what_undoes_in_the_limits() -> AbstractContextManager[Any]:
     """Undoing our own lock counts like any other unlocking."""
     return patch.object(safety, "undoes", lambda *_: False)
@@ -334,5 +339,6 @@ FURTHER: tuple[Mutant, ...] = (
     overlook_what_nobody_asked_for,
     take_no_subject_in_hand,
     believe_a_listed_address,
+    lock_without_a_look,
 )
 BY_NAME = {mutant.__name__: mutant for mutant in (*ASKED_FOR, *FURTHER)}
