@@ -96,7 +96,8 @@ def takes_no_more_requests(lock: int) -> None:
 
 
 def _free(path: Path) -> int:
-    found = os.statvfs(path.parent)
+    # The folder of a state file that is to be made need not be there yet.
+    found = os.statvfs(next(folder for folder in path.absolute().parents if folder.exists()))
     return found.f_bavail * found.f_frsize
 
 
