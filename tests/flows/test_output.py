@@ -141,7 +141,7 @@ def test_a_terminal_in_latin_1_gets_what_it_can_encode(filled: World) -> None:
     assert r"Zoë \u0141ukasz \u65e5\u672c" in done.stdout
 
 
-@pytest.mark.parametrize("encoding", ["gb18030", "gbk", "euc_jp", "shift_jis", "big5", "euc_kr"])
+@pytest.mark.parametrize("encoding", ["gb18030", "shift_jis", "euc_kr"])
 def test_a_terminal_of_several_bytes_a_character_gets_text(filled: World, encoding: str) -> None:
     done = redirected(filled, "", "plan", encoding=encoding, PYTHONIOENCODING=encoding)
     assert done.stdout.startswith("The plan: create 1 person")
