@@ -95,7 +95,7 @@ def undoing(
         ours = known is not None or (attribute == EXTERNAL_ID and have == person)
         if ours and normal(have) != normal(was) and (attribute, normal(have)) not in planned:
             changes.append(Change(attribute, have, was))
-    if known is not None and known.was_locked and made.active:
+    if known is not None and known.was_locked and made.active and (ACTIVE, "true") not in planned:
         changes.append(Change(ACTIVE, "true", "false"))
     memberships = known.memberships if known else {}
     kept = {team_id for team_id, one in memberships.items() if one.shown or one.ours} | wanted

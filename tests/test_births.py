@@ -539,6 +539,13 @@ def test_a_name_that_the_plan_gives_to_the_owner_of_the_account_is_not_taken_bac
     assert other is not None and "displayName" in {change.attribute for change in other.changes}
 
 
+def test_whom_the_plan_lets_in_again_is_not_locked_with_the_undoing_of_a_link() -> None:
+    held = account(EVE, active=False, locked_by_us=True)
+    made = linked(held, active=True)
+    locks = [undoing(JOINS, made, held, asked=asked) for asked in ([], [Change("active", "false", "true")])]
+    assert [one is not None and any(c.attribute == "active" for c in one.changes) for one in locks] == [True, False]
+
+
 def test_a_team_that_waits_unseen_is_taken_back_and_what_cannot_be_read_is_left() -> None:
     held = stranger()
     made = linked(held, teams=frozenset(), unreadable=("displayName",), attributes={**linked(held).attributes})
