@@ -102,7 +102,7 @@ _MORE = {
     AlertKind.ADDRESS_CHANGE: "reconciler plan` or, where it was sent, `reconciler history",
     AlertKind.WAITING: "reconciler teams",
 }
-"""What shows those that the text only counts, where it is not `reconciler plan`."""
+"""The command that shows those whom the text only counts, where it is not `reconciler plan`."""
 
 
 def text(alert: Alert, tenant: str) -> str:

@@ -216,6 +216,7 @@ class _Run:
         self.listed_teams = snapshot.teams
         self.refused_births = snapshot.refused_births
         self.narrowed: dict[int, tuple[Operation, int]] = {}
+        """By the journal id of an undo: all of it, and the row of what its last attempt left out."""
         self.odd = frozenset(one.keeper_id for one in snapshot.odd)
         self.account_of = {a.jumpcloud_id: k for k, a in snapshot.accounts.items() if a.jumpcloud_id}
         teams = by_group(snapshot.teams.values())
@@ -591,15 +592,15 @@ class _Run:
     def _narrow(self, number: int, op: Operation, rest: Operation) -> None:
         """Record that only the rest of an operation is sent once more. Other names and teams are asked for by the next
         plan; the former ones it knows only by what is still to be undone: all that the last attempt left out."""
-        left, part = None, 0
-        if op.rule is Rule.UNDONE:
-            whole, part = self.narrowed.get(number, (op, 0))
-            changes = tuple(change for change in whole.changes if change not in rest.changes)
-            left = replace(whole, changes=changes, remove=tuple(t for t in whole.remove if t not in rest.remove))
+        if op.rule is not Rule.UNDONE:
+            self.journal.mark_narrowed(number, self.clock(), rest)
+            return
+        whole, part = self.narrowed.get(number, (op, 0))
+        changes = tuple(change for change in whole.changes if change not in rest.changes)
+        left = replace(whole, changes=changes, remove=tuple(team for team in whole.remove if team not in rest.remove))
         part = self.journal.mark_narrowed(number, self.clock(), rest, left, part)
-        if left is not None:
-            self.narrowed[number] = whole, part
-            self.applied.results[part] = Result(left, State.PUT_OFF, births.UNDO_DUE, births.UNDO_WORDS)
+        self.narrowed[number] = whole, part
+        self.applied.results[part] = Result(left, State.PUT_OFF, births.UNDO_DUE, births.UNDO_WORDS)
 
     def _unseen(self, op: Operation) -> set[TeamRef]:
         """Of what is to be taken away, what Keeper has never shown."""

@@ -114,7 +114,7 @@ _R = TypeVar("_R", KeeperUser, KeeperTeam)
 
 @dataclass(frozen=True, slots=True)
 class _Kind(Generic[_R]):
-    """What differs between users and teams. `hints` say why Keeper may refuse what is sent, by its name in SCIM."""
+    """The differences between users and teams. `hints` say why Keeper may refuse what is sent, by its name in SCIM."""
 
     path: str
     word: str

@@ -38,7 +38,7 @@ class KeeperError(Exception):
 
     @property
     def fact(self) -> str:
-        """What was not done and why, without the advice, for the words of another error or notice."""
+        """The failure and its cause, without the advice, for the words of another error or notice."""
         missed = "may or may not have been" if self.uncertain else "was not"
         answer = f" (HTTP {self.status}" if self.status else ""
         if answer:

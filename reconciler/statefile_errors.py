@@ -74,7 +74,7 @@ class NoRoom(Unusable):
 
 
 class NoCopy(StateError):
-    """What is to be restored is no copy of the state file."""
+    """The file that is to be restored is no copy of the state file."""
 
     way_on = "Nothing was changed. Name a copy of the state file: one a day is kept beside it."
 

@@ -377,7 +377,7 @@ def test_a_lock_that_could_not_be_read_back_is_unknown(store: Store) -> None:
 
 
 def test_a_lock_that_could_not_be_read_back_is_told_with_one_advice(store: Store) -> None:
-    """What would help the read is not to be done: Keeper is asked again."""
+    """The advice for the read is not to be followed: Keeper is asked again."""
     keeper = node()
     keeper.errors["read k0001"] = [scim.Refused("Ada", "read", status=400) for _ in ("before", "after")]
     done = applied(store, keeper, LOCKS[0])

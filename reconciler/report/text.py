@@ -75,7 +75,7 @@ def _alike(plan: Plan, results: Mapping[int, tuple[str, str]], mine: Sequence[in
 
 
 def _about(op: Operation, error: str) -> str:
-    """What an error says of its subject, without the subject."""
+    """The words of an error without the subject that they begin with."""
     return error.removeprefix(f"{op.subject.name} ")
 
 

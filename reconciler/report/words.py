@@ -95,7 +95,7 @@ STATES = {
     UNVERIFIED: UNVERIFIED,
     NOT_NEEDED: NOT_NEEDED,
 }
-"""What became of an operation that is not known to be done, or was not sent since it was not needed."""
+"""The end of an operation that is not known to be done, or was not sent since it was not needed."""
 
 MARKS = {
     "goes": "to be sent",
@@ -447,7 +447,7 @@ def why(held: Held) -> str:
 
 
 def meanings(plan: Plan) -> list[str]:
-    """What the holds of a plan mean; where one holds the whole plan, nothing is said of those that hold a part."""
+    """Say what the holds of a plan mean; where one holds the whole plan, nothing is said of those that hold a part."""
     found = dict.fromkeys(HOLDS[held.limit][0] for held in plan.held if held.limit in HOLDS)
     return [words for words in found if words != _PART or len(found) == 1]
 

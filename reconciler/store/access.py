@@ -135,7 +135,7 @@ def _refused(connection: sqlite3.Connection, number: int) -> tuple[str, str, str
 
 
 def _open_undo(connection: sqlite3.Connection, keeper_id: str, number: int) -> Operation | None:
-    """What is not done yet of the operation that undoes a refused creation (its journal id) on this account or team.
+    """The rest that is still to be done of undoing a refused creation (its journal id) on this account or team.
 
     Keeper may have refused the whole, and taken a part: the newest run that tried has a row for each part.
     """

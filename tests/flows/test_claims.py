@@ -206,7 +206,7 @@ def test_who_was_deleted_in_jumpcloud_gets_their_account_back_by_adopt(world: Wo
 
 
 def test_status_tells_that_the_disk_of_the_state_file_is_full(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What fails for want of room cannot be recorded: "Last run: nothing to do" was all that it said."""
+    """A failure for want of room cannot be recorded: "Last run: nothing to do" was all that it said."""
     office(world)
     settings = load(world.folder / "config.toml")
 

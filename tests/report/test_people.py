@@ -159,7 +159,7 @@ def test_what_became_of_who_was_locked(store: Store, values: dict[str, Any], sta
 
 
 def test_a_lock_that_was_put_off_is_not_in_grace(store: Store) -> None:
-    """Of a suspended person whose lock Keeper had put off it was said that they were in grace."""
+    """A suspended person whose lock Keeper had put off was said to be in grace."""
     store.save(snapshot([account(user(1), **GONE_SINCE)]), Snapshot())
     lock(store, 1, State.PUT_OFF)
     newest = store.history(Wanted(kind=Kind.DEACTIVATE_USER), 1).entries[0].row
