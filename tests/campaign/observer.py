@@ -201,6 +201,7 @@ class Ledger:
     """By account: the entries that protected its owner by a page of JumpCloud that is behind."""
     unseen: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)  # names that no answer showed
     overtaken: dict[str, set[str]] = field(default_factory=dict)  # those that somebody else changed before they showed
+    replaced: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)  # names before ours that no list showed
     own_locks: set[str] = field(default_factory=set)  # accounts that are locked by us
     forgotten_locks: set[str] = field(default_factory=set)  # those of them of which the state file can't know
     readdressed: dict[str, int] = field(default_factory=dict)  # accounts that somebody else made, moved or readdressed
@@ -375,9 +376,12 @@ class Observer:
             ledger.rejected |= {was.name, was.id}
 
     def _overtake(self, subject: str, now: Account | Team | None) -> None:
-        """Names that are not what Keeper made of our wish any more, before it showed that."""
+        """Names that are not what Keeper made of our wish any more, before it showed that; or that are as they were
+        before our wish, which then looks like Keeper's own form of it, before a list showed what an answer did."""
         _, unseen = self.ledger.unseen.get(subject, (0, {}))
+        _, former = self.ledger.replaced.get(subject, (0, {}))
         changed = {name for name, value in unseen.items() if now is not None and _of(now, name) != value}
+        changed |= {name for name, value in former.items() if value and now is not None and _of(now, name) == value}
         self.ledger.overtaken.setdefault(subject, set()).update(changed)
 
     def _account_meddled(self, was: Account | Team | None, now: Account) -> None:
@@ -630,6 +634,8 @@ class Observer:
         if whole:
             unseen = self.ledger.unseen.items()
             self.ledger.unseen = {one: (at, wish) for one, (at, wish) in unseen if at > self.since or self._waits(one)}
+            replaced = self.ledger.replaced.items()
+            self.ledger.replaced = {one: (at, names) for one, (at, names) in replaced if at > self.since}
         if linked:
             self._link()
             if not self.view.partial:
@@ -877,6 +883,8 @@ class Observer:
             self.ledger.overtaken.get(subject, set()).difference_update(named)
             _, unseen = self.ledger.unseen.pop(subject, (0, {}))
             self.ledger.unseen[subject] = self.tick, {**unseen, **{name: _of(made, name) for name in named}}
+            former = {name: _of(change.before, name) for change in effects if change.before for name in named}
+            self.ledger.replaced[subject] = self.tick, former
             sent.answered = named if answer.body else set()
         if found["kind"] == "deactivate_user" and answer.status < 300 and not effects:
             # Somebody else was faster: what we asked for is so, and nobody can tell the two locks apart, unless they

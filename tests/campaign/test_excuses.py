@@ -221,6 +221,16 @@ def test_a_name_that_is_changed_by_hand_before_it_showed_is_what_keeper_made_of_
     assert world.observer.excused[8]
 
 
+def test_a_name_that_is_changed_by_hand_twice_to_the_same_is_what_keeper_makes_of_it(world: World) -> None:
+    _, account = joined(world, "ada")
+    for _ in range(2):
+        cycle(world, resync=True)
+        world.keeper.rename_user(account, given_name="Boss")
+        world.admin_changed(account)
+    ending(world, random.Random(1))
+    assert world.observer.excused[8] and not world.observer.violations
+
+
 def test_an_account_without_the_id_and_the_address_of_its_owner_is_nobodys_once_the_file_is_lost(world: World) -> None:
     world.keeper.set_dialect(ignored_attributes=frozenset({"externalId"}))
     _, account = joined(world, "ada")
