@@ -3,7 +3,7 @@
 What an operation means for the snapshot once it has arrived is said in `snapshot` only.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -73,8 +73,7 @@ def settle(
     within `PATIENCE` stays unknown.
     """
     unknown = list(unknown)
-    asked = frozenset(op.subject.keeper_id for _, op, _ in unknown)
-    work = _Settlement(_with_own_locks(snapshot), former, now, asked)
+    work = _Settlement(_with_own_locks(snapshot), former, now, [op for _, op, _ in unknown])
     outcomes: dict[int, Settled] = {}
     # Of several creations of one subject, the one whose names show is the one that arrived.
     for number, op, at in sorted(unknown, key=lambda row: not work.made(row[1])):
@@ -123,9 +122,11 @@ def _with_own_locks(snapshot: Snapshot) -> Snapshot:
 
 
 class _Settlement:
-    def __init__(self, snapshot: Snapshot, former: Snapshot, now: datetime, asked: frozenset[str]) -> None:
+    def __init__(self, snapshot: Snapshot, former: Snapshot, now: datetime, unknown: Sequence[Operation]) -> None:
         self.now = now
-        self.asked = asked  # the accounts that changed by another request of unknown outcome, perhaps
+        self.asked: dict[str, list[Operation]] = {}  # by Keeper id: what may have changed by a request without an answer
+        for op in unknown:
+            self.asked.setdefault(op.subject.keeper_id, []).append(op)
         self.before = snapshot
         self.former = former
         self.refused_births = dict(snapshot.refused_births)
@@ -329,7 +330,10 @@ class _Settlement:
             # A run beside this one has listed the link before it was settled: of what was there nothing is known but
             # whose account it is.
             known = replace(known, shown={**known.shown, EXTERNAL_ID: known.jumpcloud_id if known.managed else ""})
-        undo = undoing(sent, as_shown(other), known and own(known, self.former.refused_births))
+        mine = self.asked.get(other.keeper_id, ())
+        theirs = frozenset(filter(None, (self._sent_as(team) for one in mine for team in one.add)))
+        asked = [change for one in mine for change in one.changes]
+        undo = undoing(sent, as_shown(other), known and own(known, self.former.refused_births), theirs, asked)
         self.refused_births = {**with_refused(self.refused_births, op, other.keeper_id, undo, at)}
         undone = True if undo is None else None
         words = refused_words(wanted_address(op), other.email, managed=other.managed, undone=undone)

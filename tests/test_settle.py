@@ -183,6 +183,19 @@ def test_a_creation_that_met_somebody_elses_account_was_linked_to_it() -> None:
     assert after.accounts == held.accounts and after.refused_births[ADA.id].undo == outcome.undo
 
 
+def test_what_was_asked_for_the_owner_of_a_linked_account_is_not_undone_with_the_link() -> None:
+    """Their own unlock had no answer either: the account is open by that, or by the link."""
+    former = snapshot([account(EVE, active=False, locked_by_us=True)])
+    held = snapshot([account(EVE, shown={**account(EVE).shown, "externalId": ADA.id})])
+    creation, unlock = op(Kind.CREATE_USER, ADA), op(Kind.REACTIVATE_USER, EVE)
+    unlock = replace(unlock, subject=replace(unlock.subject, keeper_id="k0002"))
+    outcomes, _ = settle([(7, creation, SENT), (8, unlock, SENT)], held, former, NOW)
+    undo = outcomes[7].undo
+    assert undo is not None and [change.attribute for change in undo.changes] == ["externalId"]
+    alone, _ = settled(creation, held, former)
+    assert alone.undo is not None and [c.attribute for c in alone.undo.changes] == ["externalId", "active"]
+
+
 @pytest.mark.parametrize("standing", [Standing.MANAGED, Standing.UNMANAGED])
 def test_a_link_that_a_run_beside_has_listed_first_is_undone_all_the_same(standing: Standing) -> None:
     shown = {**account(ADA).shown, "userName": EVE.email}
