@@ -36,7 +36,7 @@ from reconciler.model import (
 )
 from reconciler.plan import PHASES, Change, Kind, Notice, NoticeKind, Operation, Rule, TeamRef
 from reconciler.promise import WAS_LOCKED, joined, left_node_words
-from reconciler.rows import GONE, INVITED, LOCKED_BEFORE, UNASKED, UNCONFIRMED, VANISHED, State
+from reconciler.rows import DISAGREES, GONE, INVITED, LOCKED_BEFORE, UNASKED, UNCONFIRMED, VANISHED, State
 from reconciler.safety import MOST_VANISHED
 from reconciler.settle import PATIENCE
 from reconciler.snapshot import after_team, after_user, gone, locked_before, superseded
@@ -55,8 +55,7 @@ MOST_FORBIDDEN = 3
 """Subjects of one kind in a row that Keeper forbids; then the kind rests."""
 TIME = "time"
 OVERTAKEN = "overtaken"
-DISAGREES = "keeper_disagrees"
-"""The outcome of what a read-back did not show."""
+"""The outcome of what somebody else changed, or asked for again, before it was done."""
 NO_FAULT = frozenset({TIME, OVERTAKEN, scim.Expired.name, births.UNDO_DUE})
 """Outcomes of what was put off although nothing went wrong: the next cycle, which follows at once, decides anew."""
 LOCKED = "locked"

@@ -8,7 +8,7 @@ from typing import Any
 from reconciler.addresses import alike_key
 from reconciler.model import Snapshot, Takeover
 from reconciler.plan import Effect, Kind, Operation, Plan, Rule, Subject
-from reconciler.rows import GONE, LOCKED_BEFORE, VANISHED
+from reconciler.rows import GONE, LOCKED_BEFORE, SETTLED, VANISHED
 from reconciler.safety import Allowance, Consent, Past, Release, Vanished
 from reconciler.store import JournalRow, Request, State, Store
 from reconciler.undoing import undoing
@@ -125,7 +125,7 @@ def _sent(store: Store, since: datetime, kind: Kind | None = None) -> list[tuple
     found = []
     for row in sorted(store.journal(since, kind), key=lambda row: row.id):
         # Of a settled change that is put off nobody can tell whether it arrived.
-        perhaps = row.operation.kind is Kind.UPDATE_USER and (row.state, row.outcome) == (State.PUT_OFF, "settled")
+        perhaps = row.operation.kind is Kind.UPDATE_USER and (row.state, row.outcome) == (State.PUT_OFF, SETTLED)
         # What was sent before and settled only now was done when it was sent.
         if perhaps or _may_be_done(row) or row.id in in_hand:
             found.append((row.sent_at or row.planned_at, row))

@@ -35,9 +35,19 @@ from reconciler.plan import SCHEDULE, Effect, Kind, Notice, NoticeKind, Operatio
 from reconciler.policy import FirstRun, Mode
 from reconciler.reading import Read, Reader, Services, Stopped, as_resync, listing
 from reconciler.report.document import SavedPlan, to_json
-from reconciler.rows import GONE, INVITED, LEAVERS, PERSON, VANISHED
+from reconciler.rows import DENIED, DISAGREES, GONE, INVITED, LEAVERS, PERSON, VANISHED
 from reconciler.safety import HOLDS_ALL, Judged, judge, new_teams, only, paused, place
-from reconciler.settle import NEVER, REPEATED, TOO_EARLY, Settled, as_answered, as_repeated, denied_once, settle
+from reconciler.settle import (
+    NEVER,
+    REPEATED,
+    TOO_EARLY,
+    Settled,
+    as_answered,
+    as_repeated,
+    denied_once,
+    outcome_name,
+    settle,
+)
 from reconciler.snapshot import observed
 from reconciler.store import Binding, State, StateError, Store
 
@@ -834,7 +844,7 @@ def _note_unknown(store: Store, read: Read, now: datetime) -> None:
         if row.state is State.PLANNED:
             store.record(row.id, State.PUT_OFF, now, "put_off", "the run was cut off before it was sent")
         elif row.id in outcomes and denied_once(outcomes[row.id], row.outcome):
-            store.record(row.id, State.UNKNOWN, now, "settled", _LOOKED_ONCE)
+            store.record(row.id, State.UNKNOWN, now, outcome_name(NEVER, State.UNKNOWN, row.outcome), _LOOKED_ONCE)
         elif row.id in outcomes and outcomes[row.id] == TOO_EARLY:
             if row.state is State.SENT:
                 store.record(row.id, State.UNKNOWN, now, "unanswered", TOO_EARLY.words)
@@ -844,8 +854,8 @@ def _note_unknown(store: Store, read: Read, now: datetime) -> None:
             state = outcomes[row.id].state
             if state is State.FAILED and row.state is State.SENT and row.operation.kind is Kind.QUEUE_TEAM:
                 state = State.PUT_OFF  # our end broke off, not the subject's fault: no pause follows
-            store.record(row.id, state, now, "settled", outcomes[row.id].words)
-            if row.outcome == executor.DISAGREES and state is State.DONE:
+            store.record(row.id, state, now, outcome_name(outcomes[row.id], state, row.outcome), outcomes[row.id].words)
+            if row.outcome in (DISAGREES, DENIED) and state is State.DONE:
                 store.open_kind(row.operation.kind, now)
 
 
@@ -952,7 +962,8 @@ def _record_settled(
             applied.notices.append(Notice(NoticeKind.GONE, unknown[number].subject, words))
         if outcome == TOO_EARLY:
             continue
-        outcome = as_answered(outcome, applied.results[number].outcome)
+        recorded = applied.results[number].outcome
+        outcome = as_answered(outcome, recorded)
         if outcome.linked:
             part = store.record_refused(number, now, outcome.words, outcome.linked, outcome.undo, sent=False)
             _tell_refused(applied, number, part, outcome)
@@ -960,8 +971,8 @@ def _record_settled(
         state, words = outcome.state, outcome.words
         if outcome == NEVER:
             state, words = State.UNKNOWN, _LOOKED_ONCE
-        store.record(number, state, now, "settled", words)
-        if applied.results[number].outcome == executor.DISAGREES and state is State.DONE:
+        store.record(number, state, now, outcome_name(outcome, state, recorded), words)
+        if recorded == DISAGREES and state is State.DONE:
             store.open_kind(unknown[number].kind, now)
-        name = executor.OVERTAKEN if outcome == REPEATED else applied.results[number].outcome
+        name = executor.OVERTAKEN if outcome == REPEATED else recorded
         applied.results[number] = replace(applied.results[number], state=state, outcome=name, error=words)

@@ -30,7 +30,7 @@ from reconciler.model import (
 from reconciler.pairs import tied_to_another
 from reconciler.plan import Change, Kind, Operation, TeamRef
 from reconciler.promise import NOT_HERE
-from reconciler.rows import UNASKED, JournalRow, State
+from reconciler.rows import DENIED, DISAGREES, SETTLED, UNASKED, JournalRow, State
 from reconciler.snapshot import after_team, after_user, gone, superseded
 from reconciler.waiting import told_by_inventory
 
@@ -93,7 +93,17 @@ def settle(
 
 def denied_once(outcome: Settled, recorded: str) -> bool:
     """Whether a first list denies it, by what is `recorded` of it: that list may be behind, and another is asked."""
-    return outcome == NEVER and recorded != "settled"
+    return outcome == NEVER and recorded not in (SETTLED, DENIED)
+
+
+def outcome_name(outcome: Settled, state: State, recorded: str) -> str:
+    """The name of an outcome in the journal. What stays unknown keeps what its answer told of Keeper; no more than a
+    list that denies it is remembered as such."""
+    if state is not State.UNKNOWN:
+        return SETTLED
+    if outcome == NEVER:
+        return DENIED if recorded in (DISAGREES, DENIED) else SETTLED
+    return recorded or "unanswered"
 
 
 def as_answered(outcome: Settled, recorded: str) -> Settled:
@@ -124,7 +134,9 @@ def _with_own_locks(snapshot: Snapshot) -> Snapshot:
 class _Settlement:
     def __init__(self, snapshot: Snapshot, former: Snapshot, now: datetime, unknown: Sequence[Operation]) -> None:
         self.now = now
-        self.asked: dict[str, list[Operation]] = {}  # by Keeper id: what may have changed by a request without an answer
+        self.asked: dict[
+            str, list[Operation]
+        ] = {}  # by Keeper id: what may have changed by a request without an answer
         for op in unknown:
             self.asked.setdefault(op.subject.keeper_id, []).append(op)
         self.before = snapshot

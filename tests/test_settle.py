@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from reconciler.births import refused_words
 from reconciler.model import Inventory, InventoryTeam, KeeperUser, Snapshot, Standing
 from reconciler.plan import Change, Kind, Operation
-from reconciler.rows import State
-from reconciler.settle import Settled, settle
+from reconciler.rows import DENIED, DISAGREES, SETTLED, UNASKED, State
+from reconciler.settle import NEVER, Settled, as_answered, denied_once, outcome_name, settle
 from reconciler.snapshot import after_user, observed
 from tests.operations import op, ref, shown, shown_team, team_op
 from tests.world import MEMBER, NOW, account, group, listing, snapshot, team, user
@@ -428,3 +428,20 @@ def test_settling_what_never_arrived_leaves_the_snapshot_as_it_was(
     outcome, after = settled(replace(one, changes=(Change("displayName", "", "other"), *one.changes)), held)
     if one.kind is Kind.UPDATE_USER:
         assert outcome.state is State.FAILED and after == held
+
+
+# -- what the journal remembers ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("answered", ["unanswered", DISAGREES, UNASKED])
+def test_a_record_that_cannot_be_read_leaves_what_the_answer_told(answered: str) -> None:
+    unreadable = Settled(State.UNKNOWN, "cannot be read")
+    assert outcome_name(unreadable, State.UNKNOWN, answered) == answered
+    assert as_answered(NEVER, UNASKED).state is State.PUT_OFF, "nobody says that it did not arrive"
+    assert outcome_name(as_answered(NEVER, answered), State.FAILED, answered) == SETTLED
+
+
+@pytest.mark.parametrize(("answered", "name"), [("unanswered", SETTLED), (DISAGREES, DENIED)])
+def test_one_list_that_denies_it_is_remembered_beside_what_the_answer_told(answered: str, name: str) -> None:
+    assert denied_once(NEVER, answered) and not denied_once(NEVER, name)
+    assert outcome_name(NEVER, State.UNKNOWN, answered) == outcome_name(NEVER, State.UNKNOWN, name) == name

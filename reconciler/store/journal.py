@@ -20,6 +20,7 @@ from reconciler.rows import (
     LOCKED_BEFORE,
     PARTIAL,
     PERSON,
+    SETTLED,
     UNCONFIRMED,
     VANISHED,
     JournalRow,
@@ -471,7 +472,7 @@ class Journal(Snapshots):
         if not found:
             return
         # Whether it was undone since, or never took effect, nothing can show.
-        unverified = {"outcome": "settled", "error": NOT_HERE}
+        unverified = {"outcome": SETTLED, "error": NOT_HERE}
         with self._tx():
             for number, open_ in found:
                 self._update("operations", number, unverified if open_ else {"outcome": "done", "error": ""})
