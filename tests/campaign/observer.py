@@ -399,6 +399,13 @@ class Observer:
         if not now.locked:
             ledger.own_locks.discard(now.id)
             ledger.forgotten_locks.discard(now.id)
+            self._opened(now.id)
+
+    def _opened(self, account: str) -> None:
+        """Whoever lets somebody in again leaves nothing of the lock that a link may have undone."""
+        for links in (self.ledger.aliased, self.ledger.relinked):
+            if account in links:
+                links[account] = replace(links[account], locked=False)
 
     def _holds(self, effect: tuple[str, ...], now: Account | Team | None) -> bool:
         """Whether what a person let through is so still."""
@@ -888,6 +895,9 @@ class Observer:
             former = {name: _of(change.before, name) for change in effects if change.before for name in named}
             self.ledger.replaced[subject] = self.tick, former
             sent.answered = named if answer.body else set()
+        opens = found["kind"] == "reactivate_user" and (answer.status < 300 or effects)
+        if opens and not any(isinstance(one.before, Account) and one.before.locked for one in effects):
+            self._opened(target)
         if found["kind"] == "deactivate_user" and answer.status < 300 and not effects:
             # Somebody else was faster: what we asked for is so, and nobody can tell the two locks apart, unless they
             # were shown to us.
@@ -971,6 +981,7 @@ class Observer:
             self._count("max_reactivations", who | {before.id}, ("reactivate_user",), free=free)
             self._changed_access(who | {before.id}, gave=True)
             self.view.unlocked.add(before.id)
+            self._opened(before.id)
             self._given(before, who, "was unlocked")
             self.ledger.own_locks.discard(before.id)
             self.ledger.forgotten_locks.discard(before.id)
