@@ -897,7 +897,9 @@ class Observer:
             sent.answered = named if answer.body else set()
         opens = found["kind"] == "reactivate_user" and (answer.status < 300 or effects)
         if opens and not any(isinstance(one.before, Account) and one.before.locked for one in effects):
+            # Somebody else, or a link, unlocked them a moment before we did: whoever sends it can't know that.
             self._opened(target)
+            self._changed_access({target, str(found["jumpcloud_id"])}, gave=True)
         if found["kind"] == "deactivate_user" and answer.status < 300 and not effects:
             # Somebody else was faster: what we asked for is so, and nobody can tell the two locks apart, unless they
             # were shown to us.
@@ -964,9 +966,6 @@ class Observer:
             self._changed_access(who | {before.id}, gave=False)
         if after is None:
             return
-        if after.active and before.active and self.asked.method == "PATCH" and b'"active"' in self.asked.body:
-            # Somebody else unlocked them a moment before we did: whoever sends it can't know that.
-            self._changed_access(who | {before.id}, gave=True)
         if after.active and not before.active:
             if (
                 before.id not in self.ledger.locks
