@@ -30,6 +30,7 @@ from reconciler.model import (
     KeeperTeam,
     KeeperUser,
     Snapshot,
+    Standing,
     Team,
     by_group,
     normal,
@@ -39,7 +40,7 @@ from reconciler.promise import WAS_LOCKED, joined, left_node_words
 from reconciler.rows import DISAGREES, GONE, INVITED, LOCKED_BEFORE, UNASKED, UNCONFIRMED, VANISHED, State
 from reconciler.safety import MOST_VANISHED
 from reconciler.settle import PATIENCE
-from reconciler.snapshot import after_team, after_user, gone, locked_before, superseded
+from reconciler.snapshot import after_team, after_user, given_up, gone, locked_before, superseded
 from reconciler.tasks import together
 
 if TYPE_CHECKING:
@@ -218,6 +219,7 @@ class _Run:
         """By the journal id of an undo: all of it, and the row of what its last attempt left out."""
         self.odd = frozenset(one.keeper_id for one in snapshot.odd)
         self.account_of = {a.jumpcloud_id: k for k, a in snapshot.accounts.items() if a.jumpcloud_id}
+        self.given_up = {k for k, a in snapshot.accounts.items() if a.standing is Standing.DISOWNED}
         teams = by_group(snapshot.teams.values())
         self.team_of = {group: team.keeper_id for group, team in teams.items() if not team.gone}
         self.canaries = Canaries(journal, clock)
@@ -719,7 +721,8 @@ class _Run:
         theirs = frozenset(filter(None, (self._team_id(team) for one in mine for team in one.add)))
         other, managed = made.attributes.get(USER_NAME, "") or made.id, known is not None and known.managed
         asked = births.wanted_address(op)
-        known = known and births.own(known, self.refused_births)
+        # Another creation of this run may have been linked to it before this one.
+        known = known and births.own(known, self.journal.refused_births())
         undo = births.undoing(sent, made, known, theirs, [change for one in mine for change in one.changes])
         return lambda undone: births.refused_words(asked, other, managed=managed, undone=undone), undo
 
@@ -757,6 +760,9 @@ class _Run:
         former = self.account_of.get(account.jumpcloud_id) if account.jumpcloud_id else None
         other = self.journal.account(former) if former and former != account.keeper_id else None
         left = [superseded(other, self.clock())] if other is not None else []
+        if other is not None and other.standing is Standing.DISOWNED and former not in self.given_up:
+            # A person gave them up while their creation was on its way.
+            account = given_up(account)
         self._record(number, result, accounts=[account, *left])
 
     def _tells_locks(self, op: Operation) -> bool:

@@ -6,7 +6,8 @@ from datetime import datetime
 from reconciler import addresses, births
 from reconciler.counting import agreeing, count
 from reconciler.diff_teams import listed
-from reconciler.model import EXTERNAL_ID, Account, Snapshot, Standing, Takeover, normal, typed
+from reconciler.model import Account, Snapshot, Standing, Takeover, normal, typed
+from reconciler.snapshot import given_up
 from reconciler.store import Store
 
 FOLLOWS = "\nSee what follows: reconciler plan"
@@ -127,15 +128,7 @@ def disown(store: Store, now: datetime, by: str, reason: str, email: str) -> str
         other = f" {alike[0]} is managed, {addresses.DIFFERENCE}." if alike else ""
         raise NothingDecided(f"{email} is nobody whom we manage in Keeper; nothing was changed.{other}")
     closed = {account.keeper_id for account in found if account.gone and account.left_at is not None}
-    accounts = {
-        account.keeper_id: replace(
-            account,
-            standing=Standing.DISOWNED,
-            takeover=Takeover.NONE,
-            asked={k: v for k, v in account.asked.items() if k == EXTERNAL_ID},
-        )
-        for account in found
-    }
+    accounts = {account.keeper_id: given_up(account) for account in found}
     kept = {keeper_id: one for keeper_id, one in {**before.accounts, **accounts}.items() if keeper_id not in closed}
     decided = replace(before, accounts=kept)
     arguments: dict[str, object] = {"accounts": sorted(accounts), "email": email, "closed": sorted(closed)}

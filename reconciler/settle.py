@@ -31,7 +31,7 @@ from reconciler.pairs import tied_to_another
 from reconciler.plan import Change, Kind, Operation, TeamRef
 from reconciler.promise import NOT_HERE
 from reconciler.rows import DENIED, DISAGREES, SETTLED, UNASKED, JournalRow, State
-from reconciler.snapshot import after_team, after_user, gone, superseded
+from reconciler.snapshot import after_team, after_user, given_up, gone, superseded
 from reconciler.waiting import told_by_inventory
 
 
@@ -157,6 +157,11 @@ class _Settlement:
         return any(wanted.items() <= one.shown.items() for one in self._by_id.get(op.subject.jumpcloud_id, ()))
 
     @cached_property
+    def _given_up(self) -> set[str]:
+        """The people whom a person gave up, perhaps while their creation was on its way."""
+        return {one.jumpcloud_id for one in self.before.accounts.values() if one.standing is Standing.DISOWNED}
+
+    @cached_property
     def _by_id(self) -> dict[str, list[Account | Team]]:
         """The accounts and teams by the JumpCloud id that Keeper shows on them."""
         found: dict[str, list[Account | Team]] = {}
@@ -225,6 +230,8 @@ class _Settlement:
             after = after_user(former, done, teams, reply, at)
             if op.kind is Kind.CREATE_USER and not account.active:
                 after = replace(after, locked_by_us=account.locked_by_us or after.jumpcloud_id in self.before.own_locks)
+            if op.kind is Kind.CREATE_USER and after.jumpcloud_id in self._given_up:
+                after = given_up(after)
             # A user who was created shows what else they are a member of.
             memberships = {**account.memberships, **after.memberships}
             kept = {t: m for t, m in memberships.items() if t not in {teams[team.key] for team in removed}}

@@ -277,6 +277,12 @@ def superseded(account: Account, now: datetime) -> Account:
     )
 
 
+def given_up(account: Account) -> Account:
+    """Return the account of somebody whom a person has given up: `disown`. It is remembered which id it was given."""
+    asked = {k: v for k, v in account.asked.items() if k == EXTERNAL_ID}
+    return replace(account, standing=Standing.DISOWNED, takeover=Takeover.NONE, asked=asked)
+
+
 def after_team(team: Team | None, op: Operation, reply: KeeperTeam | None, now: datetime) -> Team:
     """The team after Keeper took the operation; raises ValueError for a queued team without a reply."""
     if op.kind is Kind.QUEUE_TEAM:

@@ -12,7 +12,8 @@ from reconciler import keeper as scim
 from reconciler.addresses import alike_key
 from reconciler.apply import Applied, apply
 from reconciler.confirm import Confirmation, Finding
-from reconciler.model import Account, KeeperUser, Snapshot
+from reconciler.decisions import disown
+from reconciler.model import Account, KeeperUser, Snapshot, Standing
 from reconciler.pace import Clock
 from reconciler.plan import Change, Kind, NoticeKind, Operation
 from reconciler.rows import LOCKED_BEFORE, State
@@ -128,6 +129,20 @@ def test_what_was_done_is_in_the_journal_and_in_the_snapshot(store: Store) -> No
     assert states(store) == [State.DONE]
     after = store.snapshot().accounts["k0001"]
     assert not after.active and after.locked_by_us
+
+
+def test_who_is_given_up_while_keeper_creates_them_is_given_up_with_their_new_account(store: Store) -> None:
+    class Slow(Keeper):
+        async def create_user(self, attributes: Mapping[str, str], teams: Collection[str]) -> KeeperUser:
+            disown(store, NOW, "root", "", ADA.email)
+            return await super().create_user(attributes, teams)
+
+    held = snapshot([account(ADA, keeper_id="k0099", gone=True, active=False, missed_at=NOW)])
+    creation = op(Kind.CREATE_USER, ADA, changes=(Change("userName", "", ADA.email), Change("externalId", "", ADA.id)))
+    keeper = Slow()
+    keeper.shows[ADA.email] = shown(account(ADA))
+    assert applied(store, keeper, creation, held=held).done == 1
+    assert store.snapshot().accounts["k0001"].standing is Standing.DISOWNED
 
 
 def test_one_refusal_stops_nobody_else_and_leaves_the_snapshot(store: Store) -> None:

@@ -162,6 +162,14 @@ def test_a_creation_is_found_by_our_id_else_by_the_address() -> None:
         assert outcome.state is State.DONE and made.managed and made.jumpcloud_id == ADA.id
 
 
+def test_who_was_given_up_while_their_creation_was_on_its_way_is_given_up_with_their_new_account() -> None:
+    gone = account(ADA, keeper_id="k0099", gone=True, active=False, standing=Standing.DISOWNED)
+    born = account(ADA, standing=Standing.UNMANAGED, jumpcloud_id="", asked={}, settled={})
+    outcome, after = settled(op(Kind.CREATE_USER, ADA), snapshot([gone, born]), snapshot([gone]))
+    assert outcome.state is State.DONE
+    assert (after.accounts["k0001"].standing, after.accounts["k0001"].jumpcloud_id) == (Standing.DISOWNED, ADA.id)
+
+
 def test_an_account_that_is_somebody_elses_is_not_what_we_created() -> None:
     for held in (
         snapshot([account(EVE, shown={**account(EVE).shown, "userName": ADA.email})]),

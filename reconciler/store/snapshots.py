@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from reconciler import keeper_quarantine
 from reconciler.inventory import from_json, to_json
 from reconciler.merge import merged
-from reconciler.model import Account, Failure, Inventory, Snapshot, Team, Unclear
+from reconciler.model import Account, Failure, Inventory, RefusedBirth, Snapshot, Team, Unclear
 from reconciler.rows import (
     ACCOUNT_COLUMNS,
     State,
@@ -211,6 +211,12 @@ class Snapshots(OpenFile):
         """One account as it is now."""
         with self._reading():
             return self._accounts([keeper_id]).get(keeper_id)
+
+    def refused_births(self) -> Mapping[str, RefusedBirth]:
+        """The creations that Keeper linked to an account which is not new, as `Snapshot` has them, those of this run
+        too."""
+        with self._reading() as connection:
+            return refused_births(connection, former_operations(connection))
 
     def team(self, keeper_id: str) -> Team | None:
         """One team as it is now."""

@@ -201,9 +201,7 @@ class Ledger:
     """By account: the entries that protected its owner by a page of JumpCloud that is behind."""
     unseen: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)  # names that no answer showed
     overtaken: dict[str, set[str]] = field(default_factory=dict)  # those that somebody else changed before they showed
-    replaced: dict[str, tuple[int, dict[str, str]]] = field(
-        default_factory=dict
-    )  # as they were before ours
+    replaced: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)  # as they were before ours
     own_locks: set[str] = field(default_factory=set)  # accounts that are locked by us
     forgotten_locks: set[str] = field(default_factory=set)  # those of them of which the state file can't know
     readdressed: dict[str, int] = field(default_factory=dict)  # accounts that somebody else made, moved or readdressed
