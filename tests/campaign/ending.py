@@ -215,7 +215,8 @@ class _Equality:
         # Beside a conflict about the person, whoever came later under their address is not theirs.
         age = ledger.known if "conflict" in self.told(person) else {}
         address = self.truth.address(person)
-        found.sort(key=lambda a: (a.id not in ledger.created, age.get(a.id, 0), address not in a.addresses))
+        # Of two that bear their id, the one that is open is theirs.
+        found.sort(key=lambda a: (a.id not in ledger.created, a.locked, age.get(a.id, 0), address not in a.addresses))
         return found[0] if found else None
 
     def _is_the_other(self, account: Account, person: str) -> bool:
