@@ -518,21 +518,16 @@ class _Diff(TeamRules):
     def _spare(self, subject: Subject, first: int, account: Account) -> None:
         """Drop what would be done to a protected person, but for undoing our own lock."""
         planned, self.operations[first:] = self.operations[first:], []
+        withdrawn = account.jumpcloud_id in self.before.locked_out
         for op in planned:
             if op.kind is Kind.REACTIVATE_USER and account.locked_by_us:
                 lock = tuple(change for change in op.changes if change.attribute == "active")
                 self.operations.append(replace(op, changes=lock, add=(), remove=()))
-            elif op.kind is Kind.CREATE_USER and op.rule is Rule.RETURNED and self._withdrawn(account):
-                self.operations.append(op)
+            elif op.kind is Kind.CREATE_USER and op.rule is Rule.RETURNED and withdrawn:
+                self.operations.append(op)  # our lock has withdrawn their invitation
             else:
                 words = f"protected (policy.protect): {_SPARED[op.kind]}, although {op.reason}"
                 self.notice(NoticeKind.PROTECTED, subject, words)
-
-    def _withdrawn(self, account: Account) -> bool:
-        """Whether a lock of ours has withdrawn the invitation. Whoever left while their account was elsewhere counts as
-        locked, too."""
-        before = self.before.accounts.get(account.keeper_id)
-        return before is not None and before.locked_by_us and account.jumpcloud_id not in self.before.let_in
 
     def _out_of_scope(self, account: Account, user: User | None, subject: Subject) -> None:
         if account.gone or not account.active:

@@ -531,7 +531,7 @@ class Snapshot:
     team that is not new. `own_locks` are the keys of people on whose account a lock that is found is
     ours: our last lock had no clear answer, or a creation without an answer may have met an account that we locked.
     `let_in` are the keys of people whose account is gone and whom we have let in last: a lock that it shows once it is
-    back is not ours.
+    back is not ours. `locked_out` are those of people whose account is gone and whom we have locked last.
     """
 
     accounts: Mapping[str, Account] = field(default_factory=dict)
@@ -551,6 +551,7 @@ class Snapshot:
     refused_teams: Mapping[str, RefusedTeam] = field(default_factory=dict)
     own_locks: frozenset[str] = frozenset()
     let_in: frozenset[str] = frozenset()
+    locked_out: frozenset[str] = frozenset()
 
     @property
     def groups_with_teams(self) -> dict[str, frozenset[str]]:

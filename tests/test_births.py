@@ -26,7 +26,7 @@ from reconciler.model import (
 )
 from reconciler.person import in_snapshot
 from reconciler.plan import Change, Kind, NoticeKind, Operation, Rule
-from reconciler.rows import State
+from reconciler.rows import GONE, State
 from reconciler.settle import NEVER, PATIENCE, TOO_EARLY, settle
 from reconciler.snapshot import observed, superseded
 from reconciler.store import Store
@@ -486,6 +486,17 @@ def test_who_comes_back_by_a_creation_that_meets_the_locked_account_is_unlocked_
     assert done.unfinished is ours, "the next cycle, which unlocks, follows at once"
     kinds = {o.kind for o in decide(directory([ADA]), store.snapshot()).plan.operations}
     assert (Kind.REACTIVATE_USER in kinds) is ours
+
+
+def test_who_is_gone_was_let_in_or_locked_last_by_what_the_journal_says(store: Store) -> None:
+    """Whoever left while elsewhere counts as locked, and nothing was sent for them."""
+    held = snapshot([account(ADA, gone=True, active=False, locked_by_us=True)])
+    store.save(held, store.snapshot())
+    assert not (store.snapshot().let_in or store.snapshot().locked_out)
+    recorded(store, Kind.DEACTIVATE_USER, State.DONE, GONE)
+    assert (store.snapshot().let_in, store.snapshot().locked_out) == (set(), {ADA.id})
+    recorded(store, Kind.CREATE_USER, State.DONE)
+    assert (store.snapshot().let_in, store.snapshot().locked_out) == ({ADA.id}, set())
 
 
 def test_a_404_is_no_lock_of_ours(store: Store) -> None:

@@ -246,10 +246,11 @@ def test_protection_prevents_all_but_undoing_our_own_lock() -> None:
     assert [c.attribute for c in operation.changes] == ["active"] and operation.add == ()
     withdrawn = account(user(1), gone=True, active=False, locked_by_us=True)
     back = user(1, direct=True)
-    assert only(decide(directory([back]), snapshot([withdrawn]), policy)).kind is Kind.CREATE_USER
+    ours = snapshot([withdrawn], locked_out=frozenset({back.id}))
+    assert only(decide(directory([back]), ours, policy)).kind is Kind.CREATE_USER
     elsewhere = replace(withdrawn, locked_by_us=False, left_at=NOW)
     assert kinds(decide(directory([back]), snapshot([elsewhere]), policy)) == []
-    assert kinds(decide(directory([back]), snapshot([withdrawn], let_in=frozenset({back.id})), policy)) == []
+    assert kinds(decide(directory([back]), snapshot([withdrawn]), policy)) == []
 
 
 def test_protection_sticks_to_the_person_while_listed() -> None:

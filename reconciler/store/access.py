@@ -165,10 +165,21 @@ def let_in(connection: sqlite3.Connection, former: int) -> frozenset[str]:
 
     A creation with another outcome than "done" may have met an account that we had locked.
     """
+    return _gone_after(connection, former, "IN ('create_user done', 'reactivate_user done')")
+
+
+def locked_out(connection: sqlite3.Connection, former: int) -> frozenset[str]:
+    """The keys of people without an account whom we have locked last (see `Snapshot.locked_out`)."""
+    return _gone_after(connection, former, "LIKE 'deactivate_user %'")
+
+
+def _gone_after(connection: sqlite3.Connection, former: int, last: str) -> frozenset[str]:
+    """The keys of people whose account is gone and counts as locked by us, by the kind and outcome of the last change
+    of their access."""
     sql = f"""
         SELECT jumpcloud_id FROM users WHERE gone = 1 AND locked_by_us = 1 AND (
             SELECT kind || ' ' || outcome FROM operations
             WHERE subject_key = users.jumpcloud_id AND id > :former AND kind IN {_KINDS} AND {_COUNTS}
-            ORDER BY id DESC LIMIT 1) IN ('create_user done', 'reactivate_user done')
+            ORDER BY id DESC LIMIT 1) {last}
     """
     return frozenset(key for (key,) in connection.execute(sql, {"former": former}))
