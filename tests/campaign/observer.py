@@ -201,6 +201,7 @@ class Ledger:
     """By account: the entries that protected its owner by a page of JumpCloud that is behind."""
     unseen: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)  # names that no answer showed
     overtaken: dict[str, set[str]] = field(default_factory=dict)  # those that somebody else changed before they showed
+    linked_names: dict[str, set[tuple[str, str]]] = field(default_factory=dict)  # what a link by an alias has given
     replaced: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)  # as they were before ours
     own_locks: set[str] = field(default_factory=set)  # accounts that are locked by us
     forgotten_locks: set[str] = field(default_factory=set)  # those of them of which the state file can't know
@@ -1015,6 +1016,8 @@ class Observer:
                 self.view.met.setdefault(before.id, before)
                 return False
             ledger.aliased.setdefault(before.id, before)
+            names = {(name, _of(after, name)) for name in NAMES if _of(after, name) != _of(before, name)}
+            ledger.linked_names.setdefault(before.id, set()).update(names)
             if before.id in ledger.forgotten_links:
                 ledger.relinked.setdefault(before.id, before)
             for met in (ledger.aliased, ledger.relinked) if before.locked else ():
@@ -1044,7 +1047,9 @@ class Observer:
         back = all(new in (old, first) for old, new, first in steps) and not strange and not (had - has) & should
         # A second creation may have been linked to it, and given it other teams.
         left = {team for team in has - _memberships(was) if self._group_of(team) not in theirs}
-        if back and not left and all(new == first for _, new, first in steps):
+        linked = {(name, _of(after, name)) for name in NAMES if _of(after, name) != _of(was, name)}
+        left_over = left or linked & ledger.linked_names[before.id]
+        if back and not left_over and all(new == first for _, new, first in steps):
             if ledger.relinked.pop(before.id, None) is not None:
                 self.excuse(9)
             else:
@@ -1055,10 +1060,11 @@ class Observer:
         """No account keeps the id of somebody whose creation met it by an alias."""
         for was in self.ledger.aliased.values():
             now = self.keeper.accounts().get(was.id)
-            agreed = now is not None and any(one in self.ledger.consented for one in now.addresses)
-            # It was adopted for its owner meanwhile.
-            agreed = agreed or (now is not None and self.truth.address(now.external_id or "") == now.email.casefold())
-            if now is not None and now.external_id not in (None, "", was.external_id) and not agreed:
+            if now is None or now.external_id in (None, "", was.external_id):
+                continue
+            # It was adopted for its owner meanwhile, who may have another address by now.
+            owner_had = self.truth.addresses.get(now.external_id, ())
+            if not ({*now.addresses} & self.ledger.consented or now.email.casefold() in owner_had):
                 if now.id in self.ledger.forgotten_links or now.node != self.rules.node:
                     self.excuse(9)
                     continue
