@@ -286,7 +286,8 @@ class _Equality:
         if account.locked and self.spared.returned:
             return
         if account.locked:
-            somebody_else = account.id not in ledger.own_locks
+            bearers = [a for a in self.accounts.values() if a.locked and a.external_id == person] or [account]
+            somebody_else = any(a.id not in ledger.own_locks for a in bearers)
             if not conflict and not ("locked_in_keeper" in told and somebody_else):
                 self.wrong(f"{who} is in scope and locked", person, account.id)
             elif account.id in ledger.forgotten_locks:
