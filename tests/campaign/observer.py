@@ -487,13 +487,15 @@ class Observer:
 
     def _link(self) -> None:
         """The cycle has linked to their owners the accounts that Keeper listed, a resync of one person that person's
-        only; an account that it could give to nobody stays free. A list of JumpCloud that is behind may have lacked
-        whoever has the address of one."""
+        only; an account that it could give to nobody stays free, as does a protected one. A list of JumpCloud that is
+        behind may have lacked whoever has the address of one."""
         for account in self.keeper.accounts().values():
             listed = self.ledger.known.get(account.id, self.tick) <= self.view.listed
             concerned = not self.view.partial or self._is_person(account)
             shown = not self.scope_behind() or account.external_id == self.ledger.owner.get(account.id)
-            if listed and concerned and shown and account.id in self.ledger.ours and account.id in self.ledger.owner:
+            free = self._protected(account) and account.id not in self.ledger.created
+            theirs = account.id in self.ledger.ours and account.id in self.ledger.owner
+            if listed and concerned and shown and theirs and not free:
                 self.ledger.linked.add(account.id)
 
     def forgot(self) -> None:
