@@ -54,6 +54,7 @@ REPEATED = Settled(State.PUT_OFF, "a later request of its kind was sent; nothing
 _TAKEN = Settled(State.PUT_OFF, "Keeper took it, with an effect that nobody asked for, and does not show it now")
 _IN_PART = Settled(State.DONE, "found in Keeper in part; the rest is asked for again")
 _UNSEEN = Settled(State.PUT_OFF, "Keeper shows nothing of it, whether it arrived or not; it is asked for again")
+_GONE = Settled(State.PUT_OFF, "the account is not in this node any more; nothing tells whether it arrived")
 _UNREADABLE = Settled(State.UNKNOWN, "Keeper's record cannot be read in full and tells nothing of it")
 _QUEUED_PERHAPS = Settled(State.UNKNOWN, "not shown; it may be queued")
 TOO_EARLY = Settled(State.UNKNOWN, "not shown yet; it may still take effect: Keeper is asked again after two minutes")
@@ -185,6 +186,8 @@ class _Settlement:
                 self._own(account, op)
             return _ARRIVED
         if account.gone:
+            if op.kind is Kind.UPDATE_USER:
+                return _GONE
             if op.kind is not Kind.DEACTIVATE_USER:
                 return NEVER
             # A 404 is no evidence of a lock.

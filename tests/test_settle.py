@@ -60,6 +60,8 @@ def test_a_leaver_who_is_gone_is_done_and_whatever_else_was_asked_for_them_is_no
     assert outcome.state is State.DONE and "not in this Keeper node" in outcome.words
     assert not after.accounts["k0001"].locked_by_us, "a 404 is no evidence of a lock"
     assert settled(op(Kind.REACTIVATE_USER, ADA), held)[0].state is State.FAILED
+    update, _ = settled(op(Kind.UPDATE_USER, ADA, remove=(ref(ENG),)), held)
+    assert update.state is State.PUT_OFF and "nothing tells" in update.words, "it may have arrived, and counts so"
 
 
 def test_an_update_has_arrived_when_all_of_it_is_shown() -> None:
