@@ -57,7 +57,8 @@ def adopt(
         account.keeper_id: replace(
             account,
             standing=Standing.UNMANAGED if account.standing is Standing.DISOWNED else account.standing,
-            takeover=Takeover.NONE if account.gone else takeover,
+            # A person who names an account agrees to more than one who means all of them: that stands.
+            takeover=Takeover.NONE if account.gone else takeover if email else account.takeover or takeover,
             active=account.active or (account.gone and not account.others_lock),
         )
         for account in found

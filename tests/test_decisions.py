@@ -55,6 +55,11 @@ def test_ghosts_are_the_unmanaged_accounts_that_are_there(store: Store) -> None:
     assert {key for key, one in after.items() if one.takeover is Takeover.AS_GHOST} == {"k0002"}
 
 
+def test_an_account_that_was_named_stays_so_when_all_ghosts_are_adopted(store: Store) -> None:
+    named = replace(STRANGER, takeover=Takeover.BY_ADDRESS)
+    assert adopt(store, snapshot([named])).accounts["k0002"].takeover is Takeover.BY_ADDRESS
+
+
 def test_a_team_is_adopted_by_a_name_that_only_one_unmanaged_team_has(store: Store) -> None:
     free = team(ENG, standing=Standing.UNMANAGED, jumpcloud_id="")
     assert adopt(store, snapshot([], [free]), team=ENG.name).teams["t0009"].takeover
