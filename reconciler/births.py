@@ -169,21 +169,36 @@ def _odd(snapshot: Snapshot, birth: RefusedBirth) -> OddRecord | None:
 
 def due(undo: Operation, account: Account, theirs: Set[str] = frozenset()) -> Operation | None:
     """The part of an undo that is still to be done, None where nothing of it is. `theirs` are the Keeper ids of teams
-    that the account's owner is to have, whoever was given them first."""
+    that the account's owner is to have, whoever was given them first. What we have asked for the owner since, or both
+    sides agreed on, is not the link's any more."""
     if account.gone:
         return None
     changes = tuple(change for change in undo.changes if _stands(change, account))
+    if lock := opened(undo, account):
+        # Whoever is back in scope is not locked again for a lock of ours.
+        let_in = account.locked_by_us and account.left_at is None
+        changes += (lock,) if account.active and not let_in else ()
     shown = {team_id for team_id, one in account.memberships.items() if one.shown}
-    taken = (team for team in undo.remove if team.keeper_id not in theirs)
+    ours = {team_id for team_id, one in account.memberships.items() if one.ours}
+    taken = (team for team in undo.remove if team.keeper_id not in theirs | ours)
     remove = tuple(team for team in taken if changes or team.keeper_id in shown)
     return replace(undo, changes=changes, remove=remove) if changes or remove else None
 
 
+def opened(undo: Operation, account: Account) -> Change | None:
+    """The lock that is to be set again on an account which a link has opened: as long as anything else that the link
+    has changed, and that is to be undone too, still stands."""
+    others = [change for change in undo.changes if change.attribute != ACTIVE]
+    if others and not any(_stands(change, account) for change in others):
+        return None
+    return next((change for change in undo.changes if change.attribute == ACTIVE), None)
+
+
 def _stands(change: Change, account: Account) -> bool:
-    """Whether the account still shows what the link has changed."""
-    if change.attribute == ACTIVE:
-        return account.active
-    return normal(account.shown.get(change.attribute, "")) == normal(change.before)
+    """Whether the account still shows the name or id that the link has left there, and nobody has asked for it since."""
+    have = normal(account.shown.get(change.attribute, ""))
+    asked = have and have == normal(account.asked.get(change.attribute, ""))
+    return change.attribute != ACTIVE and have == normal(change.before) and not asked
 
 
 def stands(birth: RefusedBirth, account: Account | None) -> bool:
@@ -191,10 +206,16 @@ def stands(birth: RefusedBirth, account: Account | None) -> bool:
     return birth.undo is not None and (account is None or due(birth.undo, account) is not None)
 
 
+def unlocked(births: Mapping[str, RefusedBirth], account: Account) -> bool:
+    """Whether a link has opened this account, and that is still to be undone."""
+    undos = (one.undo for one in births.values() if one.keeper_id == account.keeper_id and one.undo is not None)
+    return any(opened(undo, account) for undo in undos)
+
+
 def own(account: Account, births: Mapping[str, RefusedBirth]) -> Account:
     """The account with the attributes that it has again once the link of a creation, which still stands, is undone."""
     undos = (one.undo for one in births.values() if one.keeper_id == account.keeper_id and one.undo is not None)
-    changes = (one for undo in undos for one in undo.changes if one.attribute != ACTIVE and _stands(one, account))
+    changes = (one for undo in undos for one in undo.changes if _stands(one, account))
     mine = {one.attribute: one.after for one in changes}
     return replace(account, shown={**account.shown, **mine}) if mine else account
 

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from reconciler import addresses
 from reconciler.addresses import alike_key
-from reconciler.births import due, ids_on, linked_to, own_id, refused_words
+from reconciler.births import due, ids_on, linked_to, own_id, refused_words, unlocked
 from reconciler.counting import count
 from reconciler.keeper_quarantine import blocked_users
 from reconciler.match_teams import match_teams, wanted_team_attributes
@@ -71,7 +71,7 @@ def match(directory: Directory, snapshot: Snapshot, policy: Policy, now: datetim
     result = Match(dict(snapshot.accounts), dict(snapshot.teams))
     _Users(result, directory, snapshot, policy, now).pair()
     match_teams(result, directory, snapshot, policy)
-    _remember(result, directory, policy, now)
+    _remember(result, directory, snapshot, policy, now)
     return result
 
 
@@ -413,7 +413,7 @@ class _Users:
         return "" if tied_to_another(account, owner) else owner
 
 
-def _remember(result: Match, directory: Directory, policy: Policy, now: datetime) -> None:
+def _remember(result: Match, directory: Directory, snapshot: Snapshot, policy: Policy, now: datetime) -> None:
     user_of = {keeper_id: user_id for user_id, keeper_id in result.account_of.items()}
     pilot_misnamed = misnamed(policy, directory)
     for keeper_id, account in result.accounts.items():
@@ -429,6 +429,8 @@ def _remember(result: Match, directory: Directory, policy: Policy, now: datetime
         in_scope = user is not None and user.in_scope
         # Of somebody whose state or binding is not known, nothing says that they have left, or come back.
         undecided = user is not None and (user.unsure or (belongs and not in_scope))
+        # Until the link that has opened an account is undone, the lock that was on it is known as ours.
+        is_open = in_scope and account.active and not unlocked(snapshot.refused_births, account)
         # Nobody was locked since they came back: an account that is not in this node may be open elsewhere.
         leaves_again = account.gone and account.left_at is None and not belongs
         learnt = replace(
@@ -437,7 +439,7 @@ def _remember(result: Match, directory: Directory, policy: Policy, now: datetime
             protected_as=protected_as,
             takeover=Takeover.NONE,
             pilot=remembered(policy, directory, user, account, misnamed=pilot_misnamed),
-            locked_by_us=(account.locked_by_us and not (in_scope and account.active) and not leaves_again)
+            locked_by_us=(account.locked_by_us and not is_open and not leaves_again)
             # Who left, went out of this node and is back is created anew like anybody whom we had locked.
             or (account.gone and account.left_at is not None and belongs and not account.others_lock),
             review_lock=account.review_lock and not in_scope,

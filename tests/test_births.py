@@ -399,7 +399,7 @@ SENT = NOW - PATIENCE
 def test_a_row_that_an_earlier_list_had_is_no_birth_and_its_link_is_planned_to_be_undone() -> None:
     for held in (stranger(), account(EVE), stranger(shown={**stranger().shown, "externalId": EVE.id})):
         former = snapshot([held], [team(ENG)])
-        now = replace(held, shown=linked(held).attributes, memberships={**held.memberships, T9: MEMBER})
+        now = replace(held, shown=linked(held).attributes, memberships={T9: replace(MEMBER, ours=False)})
         found, after = settle([(7, JOINS, SENT)], snapshot([now], [team(ENG)]), former, NOW)
         assert (found[7].state, found[7].linked) == (State.FAILED, held.keeper_id)
         made = decide(directory([ADA, EVE]), after)
@@ -545,6 +545,34 @@ def test_a_team_that_the_owner_of_the_account_is_to_have_is_not_taken_back() -> 
     assert any(o.remove for o in decide(directory([ADA, EVE], [ENG]), still).plan.operations)
     for unclear in (replace(EVE, status=Status.UNKNOWN), replace(EVE, teams_unknown=True), replace(EVE, unsure=True)):
         assert not any(o.remove for o in decide(directory([ADA, unclear], [ENG]), still).plan.operations)
+
+
+def test_what_the_owner_of_the_account_has_got_since_is_not_taken_back_later() -> None:
+    """Another operation has done the rest, so that the undo was never sent."""
+    held = account(EVE, memberships={})
+    still, births = standing(held)
+    groups, teams = [ENG], [team(ENG)]
+    for wanted in (user(2, 9), replace(user(2, 9), display_name=still.shown["displayName"])):
+        shown = {**held.shown, "displayName": wanted.display_name}
+        read = snapshot([replace(held, shown=shown, memberships={T9: replace(MEMBER, ours=False)})], teams)
+        known = decide(directory([ADA, wanted], groups), replace(read, refused_births=births)).snapshot
+        left = decide(directory([ADA, replace(wanted, status=Status.SUSPENDED)], groups), known).plan
+        assert [o.kind for o in left.operations if o.subject.key == EVE.id] == [Kind.DEACTIVATE_USER]
+
+
+@pytest.mark.parametrize("ours", [True, False])
+@pytest.mark.parametrize("names", [True, False])
+def test_whoever_is_back_before_an_undo_is_sent_is_not_locked_again_by_it(ours: bool, names: bool) -> None:
+    """Only a lock that somebody else had set is set again."""
+    held = account(EVE, active=False, locked_by_us=ours, left_at=NOW)
+    made = linked(held, active=True) if names else replace(linked(held, active=True), attributes=held.shown)
+    births = {ADA.id: RefusedBirth(ADA.email, held.keeper_id, undo=undoing(JOINS, made, held))}
+    known = snapshot([replace(held, active=True, shown=made.attributes)], [team(ENG)], refused_births=births)
+    for _ in range(2):
+        made_plan = decide(directory([ADA, EVE], [ENG]), known)
+        locks = [o for o in made_plan.plan.operations if any(c.attribute == "active" for c in o.changes)]
+        assert bool(locks) is not ours
+        known = made_plan.snapshot
 
 
 def test_a_name_that_the_plan_gives_to_the_owner_of_the_account_is_not_taken_back() -> None:
