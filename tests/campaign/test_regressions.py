@@ -163,6 +163,23 @@ def test_a_protected_person_whose_invitation_our_lock_withdrew_waits_until_keepe
     assert world.keeper.account("ada@example.com").external_id == ada
 
 
+def test_a_protected_person_who_left_while_their_account_was_gone_is_not_created_anew(world: World) -> None:
+    ada, bob = person(world, "ada"), person(world, "bob")
+    account = world.keeper.add_user("ada@example.com")
+    world.admin_changed(account)
+    cycle(world)
+    world.rules.policy["protect"] = ["ada@example.com"]
+    world.keeper.delete_user(account)
+    world.admin_changed(account)
+    for change in (suspend, activate):
+        cycle(world, resync=True)
+        change(world, ada, bob)
+    for _ in range(3):
+        cycle(world, resync=True)
+    assert {one.email: one.active for one in world.keeper.accounts().values()} == {"bob@example.com": True}
+    assert not world.observer.violations
+
+
 def suspended(world: World) -> tuple[str, str]:
     """A person who was just suspended, and their account, which any list that is behind shows as active."""
     ada = person(world, "ada")
