@@ -245,8 +245,11 @@ class _Equality:
         # An account that is gone protects whoever had it as one that is there does.
         entries = (once for one, once in ledger.shielded.items() if ledger.owner.get(one) == person)
         if self.world.rules.protected & {address}.union(*entries) or any(self._protected(one) for one in mine):
-            # Whose invitation our lock had withdrawn is created anew, as soon as Keeper can be listed.
-            returns = account is None and self.spared.newcomers and person in ledger.locked_once
+            # Whose invitation our lock had withdrawn is created anew, as soon as Keeper can be listed; so is whose
+            # protected account the state file does not know as theirs.
+            known = any(ledger.owner.get(one) == person for one in ledger.created)
+            anew = person in ledger.locked_once or not (known or address in self.world.rules.protected)
+            returns = account is None and self.spared.newcomers and anew
             if not told and not returns and (account is None or account.locked):
                 self.wrong(f"{who} is protected, and nothing says so", person)
             return

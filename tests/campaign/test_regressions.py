@@ -140,6 +140,36 @@ def test_who_was_locked_as_an_invitation_and_is_back_within_the_window_does_not_
     assert created == {f"{name}@example.com" for name in [*(f"p{n}" for n in range(9)), "late0", "late1"]}
 
 
+def _without_keepers_list(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the end of a history break Keeper's list of users, and let whoever is suspended be active again."""
+
+    def refuses(world: World, _draw: random.Random) -> Trouble:
+        world.keeper.refuse("Users", 500)
+        return Trouble("Keeper's list of users", lambda: world.keeper.refuse("Users", None), Spared(newcomers=True))
+
+    monkeypatch.setattr(organisation, "suspended", lambda *_: "nobody is suspended")
+    monkeypatch.setattr(troubles, "trouble", refuses)
+    campaign_ending.one_thing_broken(world, random.Random(1))
+
+
+def test_who_had_a_protected_account_that_the_state_file_never_knew_waits_until_keeper_is_listed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joined(world, "bob")
+    ada = person(world, "ada")
+    account = world.keeper.add_user("ada@example.com", external_id=ada)
+    world.keeper.move_user_to_other_node(account, NODES[1])
+    world.jumpcloud.suspend(ada)
+    world.jumpcloud.update_user(ada, email="eve@example.com")
+    world.admin_changed(account)
+    world.rules.policy["protect"] = ["ada@example.com"]
+    cycle(world)
+    _without_keepers_list(world, monkeypatch)
+    assert not world.observer.violations
+    cycle(world, resync=True)
+    assert world.keeper.account("eve@example.com").external_id == ada
+
+
 def test_a_protected_person_whose_invitation_our_lock_withdrew_waits_until_keeper_is_listed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,13 +180,7 @@ def test_a_protected_person_whose_invitation_our_lock_withdrew_waits_until_keepe
     world.rules.policy["protect"] = ["ada@example.com"]
     cycle(world)
 
-    def refuses(world: World, _draw: random.Random) -> Trouble:
-        world.keeper.refuse("Users", 500)
-        return Trouble("Keeper's list of users", lambda: world.keeper.refuse("Users", None), Spared(newcomers=True))
-
-    monkeypatch.setattr(organisation, "suspended", lambda *_: "nobody is suspended")  # ada is active again
-    monkeypatch.setattr(troubles, "trouble", refuses)
-    campaign_ending.one_thing_broken(world, random.Random(1))
+    _without_keepers_list(world, monkeypatch)  # ada is active again
     assert "ada@example.com" not in {account.email for account in world.keeper.accounts().values()}
     assert not world.observer.violations
     cycle(world, resync=True)
