@@ -296,7 +296,7 @@ async def run(
             # In one step: had we closed the journal before and died, whose lock was ours would be forgotten; had we
             # died in between, nobody would know what a linked account was before.
             with store.together():
-                store.save(learnt, read.before, read.mark)
+                store.save(learnt, read.before, read.mark, read.outcomes)
                 if not order.partial and read.snapshot.inventory != read.before.inventory:
                     store.keep_inventory(read.snapshot.inventory)
                 if not (order.partial or judged.plan.scope.unread):
@@ -929,7 +929,7 @@ async def _settle_now(
     outcomes, snapshot = settle(rows, observed(before, listed, now, again=True), before, now)
     outcomes |= {row.id: as_repeated(outcomes[row.id], row) for row in rows_open}
     with store.together():
-        store.save(snapshot, before, mark)
+        store.save(snapshot, before, mark, outcomes)
         for number in vanished & unknown.keys():
             # From here on it is a lock without a clear answer.
             store.record(number, State.UNKNOWN, now, "unanswered", TOO_EARLY.words)

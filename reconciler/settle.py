@@ -349,8 +349,8 @@ class _Settlement:
         sent = replace(op, add=tuple(replace(team, keeper_id=self._sent_as(team) or "") for team in op.add))
         known = self.former.accounts.get(other.keeper_id)
         if known is not None and known.shown.get(EXTERNAL_ID) == op.subject.jumpcloud_id:
-            # A run beside this one has listed the link before it was settled: of what was there nothing is known but
-            # whose account it is.
+            # An earlier creation was linked to it, and given up before that showed: of what was there nothing is known
+            # but whose account it is.
             known = replace(known, shown={**known.shown, EXTERNAL_ID: known.jumpcloud_id if known.managed else ""})
         mine = self.asked.get(other.keeper_id, ())
         theirs = frozenset(filter(None, (self._sent_as(team) for one in mine for team in one.add)))

@@ -207,7 +207,7 @@ def test_what_was_asked_for_the_owner_of_a_linked_account_is_not_undone_with_the
 
 
 @pytest.mark.parametrize("standing", [Standing.MANAGED, Standing.UNMANAGED])
-def test_a_link_that_a_run_beside_has_listed_first_is_undone_all_the_same(standing: Standing) -> None:
+def test_a_link_that_was_listed_before_it_is_settled_is_undone_all_the_same(standing: Standing) -> None:
     shown = {**account(ADA).shown, "userName": EVE.email}
     linked = account(EVE, shown=shown, standing=standing, jumpcloud_id=EVE.id if standing is Standing.MANAGED else "")
     outcome, _ = settled(op(Kind.CREATE_USER, ADA), snapshot([linked]), snapshot([linked]))

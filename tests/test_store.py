@@ -106,6 +106,22 @@ def test_saving_adds_changes_and_removes_accounts_memberships_and_teams(store: S
     assert store.snapshot() == after
 
 
+def test_what_a_creation_under_way_may_have_been_linked_to_stays_as_it_was_until_that_is_settled(store: Store) -> None:
+    before = Snapshot(accounts(ADA), {"t-eng": ENG})
+    store.save(before, Snapshot())
+    asked = [operation(Kind.CREATE_USER, "j-new"), operation(Kind.QUEUE_TEAM, "g-new")]
+    numbers = journalled(store, *asked)
+    for number, op in zip(numbers, asked, strict=True):
+        store.mark_sent(number, NOW, op, None, "")
+    ada = replace(ADA, shown={**ADA.shown, "externalId": "j-new"}, memberships={})
+    eng = replace(ENG, shown={**ENG.shown, "externalId": "g-new"})
+    linked = Snapshot(accounts(ada, BOB), {"t-eng": eng})
+    store.save(linked, before)
+    assert (store.snapshot().accounts, store.snapshot().teams) == (accounts(ADA, BOB), {"t-eng": ENG})
+    store.save(linked, before, settled=numbers)
+    assert (store.snapshot().accounts, store.snapshot().teams) == (linked.accounts, linked.teams)
+
+
 def test_an_account_that_comes_back_has_none_of_its_former_memberships(store: Store) -> None:
     store.save(Snapshot(accounts(ADA)), Snapshot())
     store.save(Snapshot(), Snapshot(accounts(ADA)))

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from reconciler import keeper_quarantine
 from reconciler.inventory import from_json, to_json
 from reconciler.merge import merged
-from reconciler.model import Account, Failure, Inventory, RefusedBirth, Snapshot, Team, Unclear
+from reconciler.model import EXTERNAL_ID, Account, Failure, Inventory, RefusedBirth, Snapshot, Team, Unclear
 from reconciler.rows import (
     ACCOUNT_COLUMNS,
     State,
@@ -174,20 +174,25 @@ class Snapshots(OpenFile):
             else:
                 self._set_meta("inventory", to_json(inventory))
 
-    def save(self, snapshot: Snapshot, before: Snapshot, mark: int | None = None) -> None:
+    def save(
+        self, snapshot: Snapshot, before: Snapshot, mark: int | None = None, settled: Collection[int] = frozenset()
+    ) -> None:
         """Write what differs between the two; `before` is what the file held, as `snapshot` gave it or `save` got it.
 
         `mark` is that of `hands` when `before` was read. What a cycle beside this one has written since stays, field by
         field. What is unsettled, the `failures`, the refused births (of teams too) and our own locks come from the
-        journal and are not written, nor is the inventory.
+        journal and are not written, nor is the inventory. An account or team that has got the id of somebody whose
+        creation is open stays as it was, but for creations that are `settled` (journal ids) with this: whether Keeper
+        linked that is for its own run to find out, by what was there before.
         """
 
         def touched(keeper_id: str) -> bool:
             return mark is not None and self.hands.changed_since(mark, keeper_id)
 
         with self._tx():
-            accounts = _differing(snapshot.accounts, before.accounts)
-            teams = _differing(snapshot.teams, before.teams)
+            open_births = self._open_births(settled)
+            accounts = _differing(snapshot.accounts, before.accounts, open_births)
+            teams = _differing(snapshot.teams, before.teams, open_births)
             lost_accounts = before.accounts.keys() - snapshot.accounts.keys()
             lost_teams = before.teams.keys() - snapshot.teams.keys()
             there = self._accounts([*(row.keeper_id for row in accounts), *lost_accounts])
@@ -207,6 +212,15 @@ class Snapshots(OpenFile):
                 self._set_meta("odd", keeper_quarantine.to_json(snapshot.odd))
             if snapshot.read_at != before.read_at and snapshot.read_at is not None:
                 self._set_meta("read_at", time_text(snapshot.read_at))
+
+    def _open_births(self, settled: Collection[int]) -> frozenset[str]:
+        """The ids of people and groups whose creation was sent and has no known outcome, but for those `settled`."""
+        sql = """
+            SELECT id, jumpcloud_id FROM operations
+            WHERE kind IN ('create_user', 'queue_team') AND state IN ('sent', 'unknown') AND id > ?
+        """
+        found = self._connection.execute(sql, (former_operations(self._connection),))
+        return frozenset(key for number, key in found if number not in settled)
 
     def account(self, keeper_id: str) -> Account | None:
         """One account as it is now."""
@@ -297,9 +311,14 @@ class Snapshots(OpenFile):
         self._connection.executemany("DELETE FROM teams WHERE keeper_id = ?", [(i,) for i in keeper_ids])
 
 
-def _differing(rows: Mapping[str, R], before: Mapping[str, R]) -> list[R]:
+def _differing(rows: Mapping[str, R], before: Mapping[str, R], open_births: Set[str]) -> list[R]:
     # Identity first: what nobody touched is the same object, and there may be 100,000 of them.
-    return [row for key, row in rows.items() if (old := before.get(key)) is not row and old != row]
+    found = ((row, old) for key, row in rows.items() if (old := before.get(key)) is not row and old != row)
+    return [row for row, old in found if _id_on(row) == _id_on(old) or _id_on(row) not in open_births]
+
+
+def _id_on(row: Account | Team | None) -> str:
+    return row.shown.get(EXTERNAL_ID, "") if row is not None else ""
 
 
 def _merged(
