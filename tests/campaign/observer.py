@@ -254,7 +254,7 @@ class Observer:
         """By account, when it became active, locked, withdrawn (an invitation) or gone."""
         self.shown_locked: dict[str, bool] = {}
         """By account, whether it was locked in the list of the last cycle that came to its end."""
-        self.perhaps_locked: set[str] = set()  # those that were locked in a list since
+        self.perhaps_locked: set[str] = set()  # those that were locked in the list of a later one
         self.shown_teams: dict[str, set[str]] = {}  # by account, the teams that a reply of Keeper has ever shown
         self.former: dict[str, set[str]] = {}  # by account that is gone, the addresses that it had then
         self.left: dict[str, Account | Team] = {}
@@ -631,7 +631,8 @@ class Observer:
         self._shield_behind()
         if listed and self.view.locked_shown:
             self.shown_locked |= self.view.locked_shown
-            self.perhaps_locked = {k for k, locked in self.view.locked_shown.items() if locked}
+            # Of an account that this list lacks, the list before is the newest, be its cycle broken off.
+            self.perhaps_locked -= {k for k, locked in self.view.locked_shown.items() if not locked}
         self.ledger.locks -= self.view.unlocked
         self.ledger.reviewed |= not self.view.partial and self.rules.safety.get("first_run") == "apply"
         decisions: list[Agreement | Allowance] = [*self.ledger.agreements, *self.ledger.allowances]

@@ -750,3 +750,19 @@ def test_no_group_gets_a_team_that_an_old_copy_of_the_state_file_does_not_know_a
     (design,) = (team for team in world.keeper.teams().values() if team.name == "Design")
     assert design.external_id == owner
     assert teams_of(world, "bob") == {"Sales"}
+
+
+def test_who_was_locked_in_the_list_of_a_cycle_that_broke_off_was_locked_when_keeper_showed_them_last(
+    world: World,
+) -> None:
+    _, account = joined(world, "ada")
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    person(world, "bob")
+    cycle(world, {f"POST {SCIM}/Users": "death_before"}, resync=True)
+    world.keeper.unlock(account)
+    world.admin_changed(account)
+    world.keeper.delete_user(account)
+    world.admin_changed(account)
+    cycle(world)
+    assert ending(world, random.Random(1))
