@@ -405,6 +405,10 @@ class _Run:
             return f"{gone}; the next cycle holds more of these locks for a release"
         if op.subject.type == "user" and op.kind is not Kind.CREATE_USER and not op.subject.keeper_id:
             return "waits until the user is created"
+        taken = {change.before for change in op.changes if change.attribute == EXTERNAL_ID} - {""}
+        if taken and not taken.isdisjoint(self.journal.open_births()):
+            # The id alone shows that link, with the names and the teams that are to be taken back.
+            return "Keeper may have linked a creation to this user or team that it has not answered; that is told first"
         missing = [team.name for team in op.add if self._team_id(team) is None]
         if missing and op.kind is Kind.UPDATE_USER and not (op.changes or op.remove) and len(missing) == len(op.add):
             return f"waits for the team {missing[0]}, which is not queued yet"

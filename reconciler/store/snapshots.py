@@ -190,7 +190,7 @@ class Snapshots(OpenFile):
             return mark is not None and self.hands.changed_since(mark, keeper_id)
 
         with self._tx():
-            open_births = self._open_births(settled)
+            open_births = self.open_births(settled)
             accounts = _differing(snapshot.accounts, before.accounts, open_births)
             teams = _differing(snapshot.teams, before.teams, open_births)
             lost_accounts = before.accounts.keys() - snapshot.accounts.keys()
@@ -213,14 +213,15 @@ class Snapshots(OpenFile):
             if snapshot.read_at != before.read_at and snapshot.read_at is not None:
                 self._set_meta("read_at", time_text(snapshot.read_at))
 
-    def _open_births(self, settled: Collection[int]) -> frozenset[str]:
+    def open_births(self, settled: Collection[int] = frozenset()) -> frozenset[str]:
         """The ids of people and groups whose creation was sent and has no known outcome, but for those `settled`."""
         sql = """
             SELECT id, jumpcloud_id FROM operations
             WHERE kind IN ('create_user', 'queue_team') AND state IN ('sent', 'unknown') AND id > ?
         """
-        found = self._connection.execute(sql, (former_operations(self._connection),))
-        return frozenset(key for number, key in found if number not in settled)
+        with self._reading() as connection:
+            found = connection.execute(sql, (former_operations(connection),))
+            return frozenset(key for number, key in found if number not in settled)
 
     def account(self, keeper_id: str) -> Account | None:
         """One account as it is now."""

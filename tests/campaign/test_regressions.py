@@ -766,3 +766,28 @@ def test_who_was_locked_in_the_list_of_a_cycle_that_broke_off_was_locked_when_ke
     world.admin_changed(account)
     cycle(world)
     assert ending(world, random.Random(1))
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_link_without_an_answer_is_undone_though_the_owner_of_the_account_is_resynced_first(
+    world: World, beside: bool
+) -> None:
+    sales = group(world, "Sales")
+    _, ada = joined(world, "ada")
+    world.keeper.set_dialect(links_aliases=True)
+    for address in ("nils@example.com", "ada@example.com"):
+        world.keeper.change_email(ada, address, keep_alias=True)
+    person(world, "nils", sales)
+    about_ada = Order(resync=True, person="ada@example.com", by="root")
+    if beside:
+        weather = Weather(1, script={f"Keeper POST {SCIM}/Users#1": "late_timeout"})
+        world.time.elapsed += 600
+        world.say(world.cycle(Order(by="root"), weather, [(after, about_ada) for after in range(2, 30, 2)]))
+    else:
+        cycle(world, {f"POST {SCIM}/Users#1": "death_after"})
+        cycle(world, person="ada@example.com", resync=True)
+    for _ in range(2):
+        cycle(world)
+    account = world.keeper.account("ada@example.com")
+    assert (account.given_name, account.teams, account.pending_teams) == ("ada", (), ())
+    assert not world.observer.violations
