@@ -530,8 +530,9 @@ class Snapshot:
     linked to an account that is not new; `refused_teams`, by the id of the group, the queueings that it answered with a
     team that is not new. `own_locks` are the keys of people on whose account a lock that is found is
     ours: our last lock had no clear answer, or a creation without an answer may have met an account that we locked.
-    `let_in` are the keys of people whose account is gone and whom we have let in last: a lock that it shows once it is
-    back is not ours. `locked_out` are those of people whose account is gone and whom we have locked last.
+    `let_in` are the keys of people whose account is gone and whom we have let in last, or never locked: a lock that it
+    shows once it is back is not ours. `locked_out` are those of people whose account is gone and whom we have locked
+    last.
     """
 
     accounts: Mapping[str, Account] = field(default_factory=dict)

@@ -490,9 +490,11 @@ def test_who_comes_back_by_a_creation_that_meets_the_locked_account_is_unlocked_
 
 def test_who_is_gone_was_let_in_or_locked_last_by_what_the_journal_says(store: Store) -> None:
     """Whoever left while elsewhere counts as locked, and nothing was sent for them."""
-    held = snapshot([account(ADA, gone=True, active=False, locked_by_us=True)])
-    store.save(held, store.snapshot())
+    adopted_as_locked = account(ADA, gone=True, active=False, locked_by_us=True, asked={})
+    store.save(snapshot([adopted_as_locked]), store.snapshot())
     assert not (store.snapshot().let_in or store.snapshot().locked_out)
+    store.put(accounts=[replace(adopted_as_locked, asked=account(ADA).asked)])
+    assert (store.snapshot().let_in, store.snapshot().locked_out) == ({ADA.id}, set())
     recorded(store, Kind.DEACTIVATE_USER, State.DONE, GONE)
     assert (store.snapshot().let_in, store.snapshot().locked_out) == (set(), {ADA.id})
     recorded(store, Kind.CREATE_USER, State.DONE)

@@ -161,11 +161,11 @@ def own_locks(connection: sqlite3.Connection, former: int) -> frozenset[str]:
 
 
 def let_in(connection: sqlite3.Connection, former: int) -> frozenset[str]:
-    """The keys of people without an account whom we have let in last (see `Snapshot.let_in`).
+    """The keys of people without an account whom we have let in last, or never locked (see `Snapshot.let_in`).
 
     A creation with another outcome than "done" may have met an account that we had locked.
     """
-    return _gone_after(connection, former, "IN ('create_user done', 'reactivate_user done')")
+    return _gone_after(connection, former, "IN ('create_user done', 'reactivate_user done', 'none')")
 
 
 def locked_out(connection: sqlite3.Connection, former: int) -> frozenset[str]:
@@ -175,11 +175,12 @@ def locked_out(connection: sqlite3.Connection, former: int) -> frozenset[str]:
 
 def _gone_after(connection: sqlite3.Connection, former: int, last: str) -> frozenset[str]:
     """The keys of people whose account is gone and counts as locked by us, by the kind and outcome of the last change
-    of their access."""
+    of their access. It was "none" where they were in scope and open under us: a lock that was taken for ours when the
+    account was adopted is in no journal either, but nothing was asked for them then."""
     sql = f"""
-        SELECT jumpcloud_id FROM users WHERE gone = 1 AND locked_by_us = 1 AND (
+        SELECT jumpcloud_id FROM users WHERE gone = 1 AND locked_by_us = 1 AND coalesce((
             SELECT kind || ' ' || outcome FROM operations
             WHERE subject_key = users.jumpcloud_id AND id > :former AND kind IN {_KINDS} AND {_COUNTS}
-            ORDER BY id DESC LIMIT 1) {last}
+            ORDER BY id DESC LIMIT 1), CASE WHEN asked = '{{}}' THEN '' ELSE 'none' END) {last}
     """
     return frozenset(key for (key,) in connection.execute(sql, {"former": former}))

@@ -791,3 +791,22 @@ def test_a_link_without_an_answer_is_undone_though_the_owner_of_the_account_is_r
     account = world.keeper.account("ada@example.com")
     assert (account.given_name, account.teams, account.pending_teams) == ("ada", (), ())
     assert not world.observer.violations
+
+
+def test_a_lock_on_whom_we_never_locked_and_who_left_while_elsewhere_is_not_undone(world: World) -> None:
+    ada = person(world, "ada")
+    account = world.keeper.add_user("ada@example.com")
+    world.admin_changed(account)
+    cycle(world)
+    world.keeper.move_user_to_other_node(account, NODES[1])
+    world.admin_changed(account)
+    for change in (suspend, activate):
+        cycle(world, resync=True)
+        change(world, ada)
+    cycle(world)
+    world.keeper.move_user_to_other_node(account, NODES[0])
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    assert world.keeper.account("ada@example.com").locked
+    assert not world.observer.violations
