@@ -96,7 +96,7 @@ class Confirmation:
     shared with such a team yet, so that joining it gives no access. `given` are the ids of the people whom the plan
     creates, gives a new address or puts into a team, in the order of applying. `unlinked` says, by JumpCloud id, why
     somebody is not tied to the account that the plan has for them. `ghosts` are the addresses of the accounts to be
-    locked that are nobody's in JumpCloud.
+    locked that are nobody's in JumpCloud, `owners` the JumpCloud ids of those who have another account.
     """
 
     jumpcloud: JumpCloud
@@ -106,6 +106,7 @@ class Confirmation:
     given: Sequence[str] = ()
     unlinked: Mapping[str, str] = field(default_factory=dict)
     ghosts: Sequence[str] = ()
+    owners: Collection[str] = ()
     clock: Clock = CLOCK
     _searched: dict[str, tuple[Stamp, User | None]] = field(default_factory=dict)
     _searching: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -175,8 +176,9 @@ class Confirmation:
     async def _ghost(self, address: str) -> Finding:
         """Whether an account that a person took over as nobody's is nobody's still.
 
-        Only the whole list of users proves that, and to read it may take longer than evidence lasts. So it is read once
-        for all of them, and a search bears it out right before each lock.
+        Only the whole list of users proves that, as long as it has everybody who is in scope, and to read it may take
+        longer than evidence lasts. So it is read once for all of them, and right before each lock a search bears it
+        out.
         """
         listed = await self._listed(address)
         stamp, people = await self._stamped(_people_at(address, self.jumpcloud, by_search=True))
@@ -189,7 +191,7 @@ class Confirmation:
         async with self._listing:
             if self._in_use is None:
                 try:
-                    self._in_use = await self.jumpcloud.in_use({*self.ghosts, address})
+                    self._in_use = await self.jumpcloud.in_use({*self.ghosts, address}, self.owners)
                 except JumpCloudError as error:
                     self._in_use = error
         if isinstance(self._in_use, JumpCloudError):

@@ -585,6 +585,8 @@ class _Line:
         # A quiet cycle has nothing to confirm.
         queued = consent.queued(self.store, self.time.certainly(length), length) if plan.operations else []
         lately = new_teams(plan, queued, read.snapshot.teams, teams)
+        ghosts = [op.subject.name for op in plan.operations if op.sent and locks_ghost(op)]
+        held = self.store.snapshot().accounts.values() if ghosts else ()
         return Confirmation(
             self.services.jumpcloud,
             read.directory.groups,
@@ -592,7 +594,8 @@ class _Line:
             lately,
             [op.subject.jumpcloud_id for op in plan.operations if op.sent and _gives(op, lately)],
             unlinked,
-            [op.subject.name for op in plan.operations if op.sent and locks_ghost(op)],
+            ghosts,
+            {account.jumpcloud_id for account in held if account.managed and not account.gone},
             self.services.keeper.clock,
         )
 

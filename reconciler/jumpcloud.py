@@ -701,18 +701,30 @@ class JumpCloud:
             raise UnexpectedReply(f"JumpCloud answered with another group than {group_id}")
         return group
 
-    async def in_use(self, emails: Collection[str]) -> frozenset[str]:
-        """Those of these addresses that some user has, or one alike: by the whole list."""
-        wanted = set(map(addresses.alike_key, emails))
+    async def in_use(self, emails: Collection[str], owners: Collection[str] = ()) -> frozenset[str]:
+        """Those of these addresses that some user has, or one alike: by the whole list.
+
+        Raises IncompleteRead also where somebody is bound to the application whose record is missing, since any of the
+        addresses may be theirs; `owners` are those (JumpCloud ids) who are known to have another.
+        """
+        wanted, listed = set(map(addresses.alike_key, emails)), set[str]()
 
         def key(row: UserRow) -> str | None:
+            listed.add(row.id)
             found = addresses.alike_key(row.email or "")
             return found if found in wanted else None
 
         every = await whole(self._page_of_users, key, "users")
         if every.short:
             raise IncompleteRead("JumpCloud's list of users has fewer rows than it says")
-        held = set(every.values.values())
+        _, application = await self._application()
+        bound = await self._users_in_scope(application, None)
+        lacking = sorted(bound.values.keys() - listed - {*owners})
+        alone = await together(map(self._unlisted, lacking[:ALONE]))
+        if number := alone.count(_HIDDEN) + len(lacking[ALONE:]):
+            words = f"{count(number, 'user', 'is')} bound to the application"
+            raise IncompleteRead(f"{words}, and JumpCloud shows no record that has the address")
+        held = {*every.values.values(), *(addresses.alike_key(known[0].email) for known in alone if known is not None)}
         return frozenset(email for email in emails if addresses.alike_key(email) in held)
 
     async def _by_address(self, email: str, *, by_search: bool = False) -> _Known | None:

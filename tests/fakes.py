@@ -9,7 +9,7 @@ from reconciler import jumpcloud, keeper
 from reconciler.confirm import Confirmation, Finding
 from reconciler.evidence_age import Stamp
 from reconciler.http import Clock
-from reconciler.jumpcloud import GroupScope, JumpCloudError, Paths, Person
+from reconciler.jumpcloud import GroupScope, IncompleteRead, JumpCloudError, Paths, Person
 from reconciler.model import USER_NAME, Group, KeeperTeam, KeeperUser, User
 from reconciler.plan import Operation
 
@@ -135,8 +135,10 @@ class JumpCloud(jumpcloud.JumpCloud):
             raise JumpCloudError("no answer", "Nothing to do.")
         return self.people.get(user_id)
 
-    async def in_use(self, emails: Collection[str]) -> frozenset[str]:
+    async def in_use(self, emails: Collection[str], owners: Collection[str] = ()) -> frozenset[str]:
         self.asked.append(f"list for {len(emails)}")
+        if any(one.belongs and not one.email and one.id not in owners for one in self.people.values()):
+            raise IncompleteRead("a record is missing")
         return self.listed & frozenset(emails)
 
     async def person(

@@ -88,6 +88,13 @@ def test_a_ghost_is_locked_when_nobody_in_scope_has_the_address() -> None:
     assert sent(confirmed(JumpCloud(), ghost)) == sent(confirmed(JumpCloud([user(1)]), ghost)) == [ghost]
 
 
+def test_no_ghost_is_locked_while_somebody_in_scope_without_a_record_may_have_the_address() -> None:
+    ghost = op(Kind.DEACTIVATE_USER, ADA, subject=replace(lock(Rule.LEFT).subject, jumpcloud_id=""))
+    hidden = replace(user(2, 9), email="", status=Status.UNKNOWN)
+    assert finding(JumpCloud([hidden], [ENG]), ghost).doubt is not None
+    assert finding(JumpCloud([hidden], [ENG]), ghost, owners={hidden.id}).doubt is None
+
+
 def test_a_ghost_whose_address_several_people_have_is_locked_once_all_of_them_have_left() -> None:
     ghost = op(Kind.DEACTIVATE_USER, ADA, subject=replace(lock(Rule.LEFT).subject, jumpcloud_id=""))
     left, other = user(1), replace(user(2, 9), email=ADA.email)
@@ -108,9 +115,9 @@ def test_the_list_that_proves_that_accounts_are_nobodys_is_read_once_for_all_of_
     now = [0.0]
 
     class Long(JumpCloud):
-        async def in_use(self, emails: Collection[str]) -> frozenset[str]:
+        async def in_use(self, emails: Collection[str], owners: Collection[str] = ()) -> frozenset[str]:
             now[0] += 600
-            return await super().in_use(emails)
+            return await super().in_use(emails, owners)
 
     clock = Clock(boottime=lambda: now[0], wall=lambda: now[0])
     service = Long()

@@ -1015,6 +1015,19 @@ def test_the_addresses_in_use_by_the_whole_list() -> None:
             ask(server, lambda client: client.in_use(asked))
 
 
+def test_an_address_is_nobodys_only_while_everybody_in_scope_has_a_record() -> None:
+    simulator, application = small(3)
+    one, other, _ = sorted(simulator.in_scope(application))
+    simulator.hide_user(one)
+    simulator.delete_user(other)
+    with served(simulator) as server:
+        with pytest.raises(
+            jc.IncompleteRead, match="1 user is bound to the application, and JumpCloud shows no record"
+        ):
+            ask(server, lambda client: client.in_use(["nobody@example.com"]))
+        assert ask(server, lambda client: client.in_use(["nobody@example.com"], {one})) == frozenset()
+
+
 @pytest.mark.parametrize("fault", [None, status(400), status(404)])
 def test_an_address_is_found_however_it_is_written(fault: Any) -> None:
     simulator, _ = small(3, 300)
