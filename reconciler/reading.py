@@ -176,9 +176,11 @@ class Reader:
 
     async def one(self, address: str, person: Person | None) -> Read:
         """One person by point reads, as JumpCloud has shown them; Keeper is listed as a whole only where the snapshot
-        does not know them. Raises NobodyThere."""
+        does not know them, or a creation of theirs has no known outcome: it may have been linked to any account.
+        Raises NobodyThere."""
         user, seen = person.user if person else None, self.before
-        if in_snapshot(seen, address, user).there.accounts:
+        known = in_snapshot(seen, address, user)
+        if known.there.accounts and not self._creates(known.key):
             held = await in_keeper(self.services.keeper, self.before, address, user, self.now)
         else:
             listed = await listing(self.services.keeper, self.before, None)
@@ -192,6 +194,11 @@ class Reader:
                 f"{address} is neither a user in JumpCloud nor in this Keeper node; nothing was changed. {other}"
             )
         return await self.around(person, held)
+
+    def _creates(self, key: str) -> bool:
+        """Whether a creation of the person with this key was sent, and nothing tells what became of it."""
+        sent = (row.operation for row in self.unknown if row.state is not State.PLANNED)
+        return any(op.kind is Kind.CREATE_USER and op.subject.key == key for op in sent)
 
     async def around(self, person: Person | None, held: InKeeper) -> Read:
         """Both sides, as far as they bear on one person."""

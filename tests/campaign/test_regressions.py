@@ -810,3 +810,22 @@ def test_a_lock_on_whom_we_never_locked_and_who_left_while_elsewhere_is_not_undo
     cycle(world, resync=True)
     assert world.keeper.account("ada@example.com").locked
     assert not world.observer.violations
+
+
+def test_no_read_of_one_account_tells_that_a_creation_never_arrived(world: World) -> None:
+    sales = group(world, "Sales")
+    _, ada = joined(world, "ada")
+    nils, account = joined(world, "nils", sales)
+    world.keeper.set_dialect(links_aliases=True)
+    world.keeper.delete_user(account)
+    for address in ("nils@example.com", "ada@example.com"):
+        world.keeper.change_email(ada, address, keep_alias=True)
+    world.admin_changed(ada, account)
+    cycle(world, {f"POST {SCIM}/Users#1": "death_after"}, resync=True)
+    assert world.keeper.account("ada@example.com").external_id == nils
+    suspend(world, nils)
+    for _ in range(2):
+        cycle(world, resync=True, person="nils@example.com")
+    cycle(world)
+    assert not teams_of(world, "ada")
+    assert not world.observer.violations
