@@ -426,8 +426,11 @@ class _Equality:
             t for t in self.teams.values() if t.external_id != group and (t.name == name or t.external_id in theirs)
         ]
         # A team that somebody renamed in Keeper is that of its group still, whatever that is called by now.
-        touched = self.world.observer.ledger.touched
-        namesakes += [t for t in self.teams.values() if t.id in touched and t.external_id in groups]
+        ledger = self.world.observer.ledger
+        namesakes += [t for t in self.teams.values() if t.id in ledger.touched and t.external_id in groups]
+        # One without an id may have been adopted by its name for another group, whose id need not have arrived.
+        free = [t for t in self.teams.values() if theirs and not t.external_id]
+        namesakes += [t for t in free if name in ledger.renamed.get(t.id, ())]
         twins = [g for g, other in self.truth.groups.items() if g != group and other == name]
         if not found:
             excused = (told & {"conflict", "failing"} and (namesakes or twins)) or (

@@ -208,6 +208,7 @@ class Ledger:
     readdressed: dict[str, int] = field(default_factory=dict)  # accounts that somebody else made, moved or readdressed
     by_hand: set[tuple[str, str]] = field(default_factory=set)  # memberships by account and team: not known as ours
     rejected: set[str] = field(default_factory=set)  # teams that somebody else deleted: names, ids
+    renamed: dict[str, set[str]] = field(default_factory=dict)  # by team: names that it had until somebody renamed it
     withdrawn: set[tuple[str, str]] = field(default_factory=set)  # by account and group or team: by somebody else
     taken_back: set[tuple[str, str]] = field(default_factory=set)  # those that waited unseen, and that we took away
 
@@ -375,6 +376,8 @@ class Observer:
             self._account_meddled(was, now)
         if isinstance(was, Team) and now is None:
             ledger.rejected |= {was.name, was.id}
+        if isinstance(was, Team) and isinstance(now, Team) and was.name != now.name:
+            ledger.renamed.setdefault(subject, set()).add(was.name)
 
     def _overtake(self, subject: str, now: Account | Team | None) -> None:
         """Names that are not what Keeper made of our wish any more, before it showed that; or that are as they were

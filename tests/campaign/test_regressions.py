@@ -829,3 +829,14 @@ def test_no_read_of_one_account_tells_that_a_creation_never_arrived(world: World
     cycle(world)
     assert not teams_of(world, "ada")
     assert not world.observer.violations
+def test_a_team_that_was_adopted_by_its_name_is_its_groups_though_the_id_never_arrived(world: World) -> None:
+    former = group(world, "IT")
+    team = world.keeper.add_team("IT")
+    world.admin_changed(team)
+    cycle(world, {f"PATCH {SCIM}/Groups": "death_before"})
+    world.jumpcloud.unbind_group(world.application, former)
+    group(world, "IT")
+    world.keeper.rename_team(team, "Sales")
+    world.admin_changed(team)
+    assert ending(world, random.Random(1))
+    assert [one.name for one in world.keeper.teams().values()] == ["Sales"]
