@@ -186,7 +186,8 @@ class Ledger:
     """By person and account: when a request of ours changed their access last, and whether it gave it."""
     locked_once: set[str] = field(default_factory=set)  # people and accounts that a request of ours has ever locked
     touched: dict[str, int] = field(default_factory=dict)  # users and teams: the tick at which somebody else did
-    taken: list[tuple[datetime, str, str]] = field(default_factory=list)  # time, limit, person: without consent
+    taken: list[tuple[datetime, str, str, int]] = field(default_factory=list)
+    """What was done without consent: time, limit, person, and its row in the journal."""
     queued: dict[str, tuple[datetime, int]] = field(default_factory=dict)  # groups, teams: when it was queued, tick
     tied: dict[str, str] = field(default_factory=dict)  # by team: the group that the reconciler last gave it to
     agreements: list[Agreement] = field(default_factory=list)
@@ -234,6 +235,7 @@ class Observer:
         self.list_lied: list[int] = []
         self.asked = Request("GET", "/", {}, b"")
         self.kind = ""  # of the operation in hand
+        self.row = 0  # its row in the journal
         self.listings: list[int] = []  # the ticks at which Keeper's users were listed
         self.forgotten = 0
         self.forgotten_at = BEGINNING
@@ -815,6 +817,8 @@ class Observer:
             row = store.journal_row(number) if sent.closed is None else None
             if row is not None and row["state"] not in ("sent", "unknown"):
                 sent.closed = self.tick
+                if row["state"] == "failed" and sent.undone:
+                    self._uncount(number)
                 if row["state"] != "done" and self._invisible(sent):
                     # That it arrived can't be known: what shows of it once it is approved is thought of as by hand.
                     accounts = [change.after for change in sent.effects if isinstance(change.after, Account)]
@@ -868,7 +872,7 @@ class Observer:
         if found is None or row is None:
             self.violated("h", f"{what} is in no journal")
             return
-        self.kind = str(found["kind"])
+        self.kind, self.row = str(found["kind"]), row
         if found["state"] != "sent":
             self.violated("h", f"{what} was sent while the journal says {found['state']}")
         target = asked.path.rpartition("/")[2]
@@ -1392,11 +1396,18 @@ class Observer:
                 return
         # A person is counted once, whatever account they have by now.
         who = min(keys & self.truth.ever.keys() or keys)
-        ledger.taken.append((self.now(), limit, who))
-        counted = self._within((at, one) for at, name, one in ledger.taken if name == limit)
+        ledger.taken.append((self.now(), limit, who, self.row))
+        counted = self._within((at, one) for at, name, one, _ in ledger.taken if name == limit)
         allowed = self.rules.allowed(limit, self.view.people, DEFAULTS[limit])
         if len(counted) > allowed:
             self.violated("d", f"{len(counted)} people within the window, {limit} is {allowed}")
+
+    def _uncount(self, row: int) -> None:
+        """What somebody undid before it showed may count for no limit: it looks as if it had never arrived."""
+        left = [one for one in self.ledger.taken if one[3] != row]
+        if left != self.ledger.taken:
+            self.excuse(12)
+        self.ledger.taken = left
 
     def held(self, limit: str, keys: set[str]) -> None:
         """An operation on this subject is held by a limit."""

@@ -345,6 +345,25 @@ def test_what_a_person_released_and_somebody_undid_is_let_through_still(world: W
     assert world.observer.excused[12]
 
 
+def test_a_lock_that_somebody_undid_before_it_showed_counts_for_no_limit(world: World) -> None:
+    (ada, account), (bob, other) = joined(world, "ada"), joined(world, "bob")
+    world.rules.safety = {"max_deactivations": 1}
+    suspend(world, ada)
+
+    def undone() -> None:
+        world.keeper.unlock(account)
+        world.admin_changed(account)
+
+    world.cycle(Order(), Weather(1, script={f"Keeper GET {SCIM}/Users/{account}#2": ""}, then=undone))
+    activate(world, ada)
+    cycle(world, resync=True)
+    cycle(world, resync=True)
+    suspend(world, bob)
+    cycle(world)
+    assert world.keeper.account(other).locked and not world.keeper.account(account).locked
+    assert world.observer.excused[12]
+
+
 def test_a_path_that_is_behind_creates_somebody_and_the_next_cycle_undoes_it(world: World) -> None:
     person(world, "ada")
     cycle(world)
