@@ -195,7 +195,7 @@ def opened(undo: Operation, account: Account) -> Change | None:
 
 
 def _stands(change: Change, account: Account) -> bool:
-    """Whether the account still shows the name or id that the link has left there, and nobody has asked for it since."""
+    """Whether the account still shows the name or id that the link has left, and nobody has asked for it since."""
     have = normal(account.shown.get(change.attribute, ""))
     asked = have and have == normal(account.asked.get(change.attribute, ""))
     return change.attribute != ACTIVE and have == normal(change.before) and not asked
