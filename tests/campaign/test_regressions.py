@@ -829,6 +829,8 @@ def test_no_read_of_one_account_tells_that_a_creation_never_arrived(world: World
     cycle(world)
     assert not teams_of(world, "ada")
     assert not world.observer.violations
+
+
 def test_a_team_that_was_adopted_by_its_name_is_its_groups_though_the_id_never_arrived(world: World) -> None:
     former = group(world, "IT")
     team = world.keeper.add_team("IT")
