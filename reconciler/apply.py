@@ -217,7 +217,7 @@ class _Run:
         self.refused_births = snapshot.refused_births
         self.narrowed: dict[int, tuple[Operation, int]] = {}
         """By the journal id of an undo: all of it, and the row of what its last attempt left out."""
-        self.odd = frozenset(one.keeper_id for one in snapshot.odd)
+        self.odd = {one.keeper_id: one for one in snapshot.odd}
         self.account_of = {a.jumpcloud_id: k for k, a in snapshot.accounts.items() if a.jumpcloud_id}
         self.given_up = {k for k, a in snapshot.accounts.items() if a.standing is Standing.DISOWNED}
         teams = by_group(snapshot.teams.values())
@@ -727,7 +727,8 @@ class _Run:
         asked = births.wanted_address(op)
         # Another creation of this run may have been linked to it before this one.
         known = known and births.own(known, self.journal.refused_births())
-        undo = births.undoing(sent, made, known, theirs, [change for one in mine for change in one.changes])
+        changes = [change for one in mine for change in one.changes]
+        undo = births.undoing(sent, made, known, theirs, changes, self.odd.get(made.id))
         return lambda undone: births.refused_words(asked, other, managed=managed, undone=undone), undo
 
     async def _not_born(self, number: int, op: Operation, made: KeeperUser | KeeperTeam) -> None:

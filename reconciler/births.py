@@ -74,6 +74,7 @@ def undoing(
     known: Account | None,
     wanted: Set[str] = frozenset(),
     asked: Iterable[Change] = (),
+    odd: OddRecord | None = None,
 ) -> Operation | None:
     """The operation that gives an account back what the last list showed; None where nothing is to be undone.
 
@@ -81,13 +82,14 @@ def undoing(
     has shown only the id and the teams of the request are taken back. A link does not lock anybody: the lock that a
     list showed is set again, and no other change of access is undone. `wanted` are the Keeper ids of teams that the
     plan gives to the account's owner: a membership may wait for approval, unseen, and is left. `asked` is what the plan
-    changes on the account: that may be there before the answer to the creation is.
+    changes on the account: that may be there before the answer to the creation is. `odd` is what the last list showed
+    of an account whose record could not be read: it may have had the teams, which are left.
     """
     person = op.subject.jumpcloud_id
     # The client sends the address where there is no display name.
     sent = {change.attribute for change in op.changes} | {DISPLAY_NAME}
     sent -= {USER_NAME, *made.unreadable}
-    before = known.shown if known else {}
+    before = known.shown if known else {EXTERNAL_ID: odd.external_id} if odd else {}
     planned = {(change.attribute, normal(change.after)) for change in asked}
     changes = []
     for attribute in (one for one in USER_ATTRIBUTES if one in sent):
@@ -99,7 +101,8 @@ def undoing(
         changes.append(Change(ACTIVE, "true", "false"))
     memberships = known.memberships if known else {}
     kept = {team_id for team_id, one in memberships.items() if one.shown or one.ours} | wanted
-    teams = [team for team in op.add if team.keeper_id and team.keeper_id not in kept]
+    add = () if known is None and odd is not None else op.add
+    teams = [team for team in add if team.keeper_id and team.keeper_id not in kept]
     # A membership that waits for approval may not show; where the account took the rest, it took that too.
     remove = tuple(team for team in teams if changes or team.keeper_id in (made.teams or ()))
     if not (changes or remove):

@@ -355,7 +355,9 @@ class _Settlement:
         mine = self.asked.get(other.keeper_id, ())
         theirs = frozenset(filter(None, (self._sent_as(team) for one in mine for team in one.add)))
         asked = [change for one in mine for change in one.changes]
-        undo = undoing(sent, as_shown(other), known and own(known, self.former.refused_births), theirs, asked)
+        known = known and own(known, self.former.refused_births)
+        odd = next((one for one in self.former.odd if one.keeper_id == other.keeper_id), None)
+        undo = undoing(sent, as_shown(other), known, theirs, asked, odd)
         self.refused_births = {**with_refused(self.refused_births, op, other.keeper_id, undo, at)}
         undone = True if undo is None else None
         words = refused_words(wanted_address(op), other.email, managed=other.managed, undone=undone)

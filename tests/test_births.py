@@ -18,6 +18,7 @@ from reconciler.model import (
     KeeperUser,
     Listing,
     Membership,
+    OddRecord,
     RefusedBirth,
     Snapshot,
     Standing,
@@ -494,11 +495,11 @@ def test_who_is_gone_was_let_in_or_locked_last_by_what_the_journal_says(store: S
     store.save(snapshot([adopted_as_locked]), store.snapshot())
     assert not (store.snapshot().let_in or store.snapshot().locked_out)
     store.put(accounts=[replace(adopted_as_locked, asked=account(ADA).asked)])
-    assert (store.snapshot().let_in, store.snapshot().locked_out) == ({ADA.id}, set())
+    assert ADA.id in store.snapshot().let_in and not store.snapshot().locked_out
     recorded(store, Kind.DEACTIVATE_USER, State.DONE, GONE)
-    assert (store.snapshot().let_in, store.snapshot().locked_out) == (set(), {ADA.id})
+    assert not store.snapshot().let_in and ADA.id in store.snapshot().locked_out
     recorded(store, Kind.CREATE_USER, State.DONE)
-    assert (store.snapshot().let_in, store.snapshot().locked_out) == ({ADA.id}, set())
+    assert ADA.id in store.snapshot().let_in and not store.snapshot().locked_out
 
 
 def test_a_404_is_no_lock_of_ours(store: Store) -> None:
@@ -601,6 +602,16 @@ def test_a_team_that_waits_unseen_is_taken_back_and_what_cannot_be_read_is_left(
     undo = undoing(JOINS, made, held)
     assert undo is not None and undo.remove == (ref(ENG),)
     assert "displayName" not in {change.attribute for change in undo.changes}
+
+
+def test_of_an_account_whose_record_could_not_be_read_a_link_takes_no_team() -> None:
+    """It may be somebody's who is to be in that team."""
+    made = linked(account(EVE))
+    odd = OddRecord("user", EVE.email, made.id, EVE.id, ("active",))
+    undo = undoing(JOINS, made, None, odd=odd)
+    assert undo is not None and undo.changes == (Change("externalId", ADA.id, EVE.id),) and not undo.remove
+    unlisted = undoing(JOINS, made, None)
+    assert unlisted is not None and unlisted.changes[0].after == "" and unlisted.remove == (ref(ENG),)
 
 
 def test_people_by_point_reads_see_the_account_that_answered() -> None:
