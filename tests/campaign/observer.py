@@ -558,7 +558,8 @@ class Observer:
             ledger.seen,
             ledger.births,
         )
-        return deepcopy((ledger.agreements, ledger.disowned, ledger.allowances, ledger.unseen, *known))
+        names = ledger.unseen, ledger.replaced
+        return deepcopy((ledger.agreements, ledger.disowned, ledger.allowances, *names, *known))
 
     def remembers(self, copy: tuple[Any, ...], *, by_command: bool = False) -> None:
         """The state file is that copy: whom it manages it goes on managing, whose lock was ours by then is ours.
@@ -566,7 +567,7 @@ class Observer:
         `by_command`: it was put there with `restore`, after which a plan is a first one, and what waits unseen is
         given once more."""
         ledger = self.ledger
-        ledger.agreements, ledger.disowned, ledger.allowances, unseen, *known = deepcopy(copy)
+        ledger.agreements, ledger.disowned, ledger.allowances, unseen, replaced, *known = deepcopy(copy)
         ledger.reviewed, created, ledger.asked, owner, linked, locks, taken_back, ledger.seen, ledger.births = known
         if by_command:
             ledger.reviewed = False
@@ -580,8 +581,9 @@ class Observer:
         ledger.locks |= locks
         # What Keeper had not shown by then, it shows now, and as somebody else may have changed it since.
         ledger.unseen = {**unseen, **ledger.unseen}
+        ledger.replaced = {**replaced, **ledger.replaced}
         now: dict[str, Account | Team] = {**self.keeper.accounts(), **self.keeper.teams()}
-        for subject in unseen:
+        for subject in {**unseen, **replaced}:
             self._overtake(subject, now.get(subject))
 
     def agreed(self, effects: Iterable[Sequence[str]]) -> None:

@@ -231,6 +231,21 @@ def test_a_name_that_is_changed_by_hand_twice_to_the_same_is_what_keeper_makes_o
     assert world.observer.excused[8] and not world.observer.violations
 
 
+def test_a_copy_of_the_state_file_does_not_know_a_list_that_showed_a_name_since(world: World) -> None:
+    _, account = joined(world, "ada")
+    for _ in range(2):
+        world.keeper.rename_user(account, given_name="Boss")
+        world.admin_changed(account)
+        if world.copies:
+            campaign_decisions.put_back(world, *world.copies[0], by_command=False)
+        else:
+            cycle(world, resync=True)
+            campaign_decisions.copied(world, random.Random(1))
+            cycle(world, resync=True)
+    ending(world, random.Random(1))
+    assert world.observer.excused[8] and not world.observer.violations
+
+
 def test_an_account_without_the_id_and_the_address_of_its_owner_is_nobodys_once_the_file_is_lost(world: World) -> None:
     world.keeper.set_dialect(ignored_attributes=frozenset({"externalId"}))
     _, account = joined(world, "ada")
