@@ -378,10 +378,12 @@ class _Settlement:
             made = after_team(None, op, KeeperTeam(team.keeper_id, team.shown), team.queued_at or asked_at)
             self.teams[team.keeper_id] = replace(made, seen=team.seen)
             return _ARRIVED
-        if op.kind is Kind.DELETE_TEAM:
-            return _ARRIVED if team is None or team.gone else NEVER
-        if team is None or any(team.shown.get(change.attribute) != change.after for change in op.changes):
-            return NEVER
+        if op.kind is Kind.DELETE_TEAM and (team is None or team.gone):
+            return _ARRIVED
+        deletes = op.kind is Kind.DELETE_TEAM
+        if team is None or deletes or any(team.shown.get(change.attribute) != change.after for change in op.changes):
+            # One that never showed may wait in the Pending Queue, as it was or as it was asked for; or be gone.
+            return NEVER if team is None or team.seen else _UNSEEN
         self.teams[team.keeper_id] = after_team(team, op, KeeperTeam(team.keeper_id, team.shown), at)
         return _ARRIVED
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.births import refused_words
-from reconciler.model import Inventory, InventoryTeam, KeeperUser, Snapshot, Standing
+from reconciler.model import Group, Inventory, InventoryTeam, KeeperUser, Snapshot, Standing
 from reconciler.plan import Change, Kind, Operation
 from reconciler.rows import DENIED, DISAGREES, SETTLED, UNASKED, State
 from reconciler.settle import NEVER, Settled, as_answered, denied_once, outcome_name, settle
@@ -372,6 +372,12 @@ def test_a_deletion_has_arrived_when_the_team_is_gone() -> None:
     assert settled(deletion, snapshot([]))[0].state is State.DONE
     assert settled(deletion, snapshot([], [team(ENG, gone=True)]))[0].state is State.DONE
     assert settled(deletion, snapshot([], [team(ENG)]))[0].state is State.FAILED
+
+
+@pytest.mark.parametrize(("kind", "wanted"), [(Kind.DELETE_TEAM, ENG), (Kind.RENAME_TEAM, group(9, "New"))])
+def test_nobody_says_what_became_of_a_change_of_a_team_that_never_showed(kind: Kind, wanted: Group) -> None:
+    outcome, _ = settled(team_op(kind, wanted), snapshot([], [team(ENG, seen=False)]))
+    assert outcome.state is State.PUT_OFF and "whether it arrived or not" in outcome.words
 
 
 # -- laws -----------------------------------------------------------------------------------------------------------

@@ -1488,7 +1488,8 @@ class Observer:
                 if row["outcome"] == "linked_to_another" and all(change.before for change in sent.effects):
                     self.excuse(4)  # it met an account that was there, and that is what became of it
                     continue
-                if sent.kind == "rename_team" and row["outcome"] == "settled" and sent.hidden:
+                told = (row["state"], row["outcome"])
+                if sent.kind == "rename_team" and told == ("put_off", "settled") and sent.hidden:
                     continue
                 words = f"{row['state']} ({row['outcome']}: {row['error']})"
                 self.violated("h", f"{sent.kind} of {name} took effect, and the journal says {words}")

@@ -842,3 +842,20 @@ def test_a_team_that_was_adopted_by_its_name_is_its_groups_though_the_id_never_a
     world.admin_changed(team)
     assert ending(world, random.Random(1))
     assert [one.name for one in world.keeper.teams().values()] == ["Sales"]
+
+
+def test_the_deletion_of_a_team_that_never_showed_is_asked_for_again_without_an_answer(world: World) -> None:
+    world.keeper.set_dialect(shows_queued_teams=False)
+    world.rules.policy["grace"] = "0s"
+    world.rules.teams = {"out_of_scope": "delete"}
+    person(world, "ada")
+    sales = group(world, "Sales")
+    cycle(world)
+    world.jumpcloud.unbind_group(world.application, sales)
+    world.admin_changed()
+    assert "delete_team" in cycle(world)
+    campaign_decisions.consent_to_held(world)
+    cycle(world, {f"DELETE {SCIM}/Groups": "late_timeout"})
+    cycle(world)
+    assert not world.keeper.teams()
+    assert ending(world, random.Random(1))
