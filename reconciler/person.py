@@ -27,6 +27,12 @@ class InKeeper:
         """The same part of the snapshot without accounts that are mere memories."""
         return replace(self.snapshot, accounts={k: a for k, a in self.snapshot.accounts.items() if not a.bygone})
 
+    @property
+    def has_account(self) -> bool:
+        """Whether an account of theirs is there, as far as the snapshot knows."""
+        accounts = self.snapshot.accounts.values()
+        return any(self.key in (a.jumpcloud_id, a.keeper_id) and not a.gone for a in accounts)
+
 
 async def in_jumpcloud(jumpcloud: JumpCloud, snapshot: Snapshot, address: str) -> Person | None:
     """The user with this address; else the one whose Keeper user has it, or had it before that was gone: under the

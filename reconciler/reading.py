@@ -176,13 +176,14 @@ class Reader:
 
     async def one(self, address: str, person: Person | None) -> Read:
         """One person by point reads, as JumpCloud has shown them; Keeper is listed as a whole only where the snapshot
-        does not know them, or a creation of theirs has no known outcome: it may have been linked to any account.
-        Raises NobodyThere."""
+        knows no account of theirs that is there, so that they may be created or given another, or where a creation of
+        theirs has no known outcome: it may have been linked to any account. Raises NobodyThere."""
         user, seen = person.user if person else None, self.before
-        known = in_snapshot(seen, address, user)
-        if known.there.accounts and not self._creates(known.key):
+        held = in_snapshot(seen, address, user)
+        by_points = held.has_account and not self._creates(held.key)
+        if by_points:
             held = await in_keeper(self.services.keeper, self.before, address, user, self.now)
-        else:
+        if not (by_points and held.has_account):
             listed = await listing(self.services.keeper, self.before, None)
             seen = observed(self.before, listed, self.now, again=True)
             held = in_snapshot(seen, address, user)

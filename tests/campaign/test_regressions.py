@@ -859,3 +859,19 @@ def test_the_deletion_of_a_team_that_never_showed_is_asked_for_again_without_an_
     cycle(world)
     assert not world.keeper.teams()
     assert ending(world, random.Random(1))
+
+
+def test_a_resync_of_one_person_creates_nobody_before_keeper_is_listed(world: World) -> None:
+    """Else it would undo the lock of an account that somebody has made in place of the withdrawn invitation."""
+    world.keeper.set_dialect(link_unlocks=True)
+    person(world, "bob")
+    ada = person(world, "ada")
+    cycle(world)
+    suspend(world, ada)
+    cycle(world)
+    activate(world, ada)
+    account = world.keeper.add_user("ada@example.com", external_id=ada, locked=True)
+    world.admin_changed(account)
+    cycle(world, person="ada@example.com")
+    assert world.keeper.account(account).locked
+    assert not world.observer.violations
