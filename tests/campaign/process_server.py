@@ -28,6 +28,7 @@ class StormyServer(Server):
     def __init__(self, service: Service, seam: Seam, life: Callable[[], int], failed: Callable[[str], object]) -> None:
         super().__init__(service)
         self._seam = seam
+        seam.silence = 30.0  # it is the client that gives up, and it may ask again at the very moment
         self._life = life
         self._failed = failed
 

@@ -135,6 +135,7 @@ class Seam(httpx.AsyncBaseTransport):
         self._weather = weather
         self._shown: dict[str, list[Response]] = {}
         self.sent = 0
+        self.silence = 60.0  # seconds until a request without an answer is over for the client
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         target = request.url.raw_path.decode("ascii")
@@ -237,7 +238,7 @@ class Seam(httpx.AsyncBaseTransport):
         if fault == "cut":
             raise httpx.ReadError("reset")
         if fault == "timeout":
-            await asyncio.sleep(60)
+            await asyncio.sleep(self.silence)
             raise httpx.ReadTimeout("silence")
         if fault == "throttled":
             if self.name == "Keeper" and draw.random() < 0.5:
