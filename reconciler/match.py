@@ -321,12 +321,23 @@ class _Users:
                 self._adopt(user, account)
 
     def _check_new_addresses(self) -> None:
-        """Stop what would be given to somebody whose new address in JumpCloud is another Keeper user's."""
+        """Stop what would be given to somebody whose new address is another Keeper user's, or whose account has the
+        address of another JumpCloud user."""
         for user_id, keeper_id in self.result.account_of.items():
             user, account = self.directory.users[user_id], self.result.accounts[keeper_id]
-            if not (user.in_scope and user.email) or user_id in self.result.conflicts:
+            if not user.in_scope or user_id in self.result.conflicts or addresses.same(account.email, user.email):
                 continue
-            if addresses.same(account.email, user.email):
+            others = self.belonging.get(alike_key(account.email), set()) - {user_id}
+            if others and USER_NAME not in account.asked:
+                # Whoever had left was adopted by the id alone, which Keeper may have linked to the account.
+                self.result.conflicts[user_id] = (
+                    f"the Keeper user {account.email} carries this person's JumpCloud id, but has the address of the "
+                    f"JumpCloud user {min(others)}, whose vault that may be: it is not unlocked, and given nothing. "
+                    "If it is this person's, give it their address in Keeper's Admin Console. Else take this person "
+                    f"out of the application in JumpCloud, and then: reconciler adopt {typed(account.email)}"
+                )
+                continue
+            if not user.email:
                 continue
             alike = self.by_address.get(alike_key(user.email), ())
             if any(other.keeper_id != keeper_id and not other.gone for other in alike):

@@ -209,6 +209,23 @@ def test_a_new_address_that_is_anothers_stops_additions_but_not_the_rest() -> No
     assert operation.add == () and [c.attribute for c in operation.changes] == ["name.givenName"]
 
 
+def test_who_was_adopted_by_the_id_alone_gets_no_account_under_the_address_of_somebody_else() -> None:
+    """Keeper had linked Hana's creation to Cleo's account, and the state file that knew it was lost; both had left."""
+    cleo, hana = user(1), user(2)
+    left = snapshot([unmanaged(1, external=hana.id)], reviewed=False, fresh=frozenset({"k0001"}))
+    locked = decide(directory([cleo, hana]), left)
+    assert only(locked).kind is Kind.DEACTIVATE_USER and only(locked).subject.jumpcloud_id == hana.id
+    held = locked.snapshot.accounts["k0001"]
+    for email in (hana.email, ""):
+        back = directory([replace(cleo, direct=True), replace(hana, direct=True, email=email)])
+        both = decide(back, snapshot([replace(held, active=False, locked_by_us=True)]))
+        assert kinds(both) == [] and notices(both) == [NoticeKind.CONFLICT, NoticeKind.CONFLICT]
+    alone = decide(
+        directory([cleo, replace(hana, direct=True)]), snapshot([replace(held, active=False, locked_by_us=True)])
+    )
+    assert Kind.REACTIVATE_USER in kinds(alone)
+
+
 def test_the_first_plan_adopts_leavers_and_takes_their_locks_for_ours() -> None:
     left, locked = user(1), user(2)
     found = [unmanaged(1, external=jc(1)), unmanaged(2, external=jc(2), active=False)]

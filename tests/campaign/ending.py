@@ -225,12 +225,14 @@ class _Equality:
         return any(one.kind.value == "conflict" and one.subject.jumpcloud_id != person for one in told)
 
     def _rivals(self, person: str) -> bool:
-        """Whether the person's address is somebody else's too, in JumpCloud or in Keeper, or they have two accounts."""
+        """Whether the person's address is somebody else's too, in JumpCloud or in Keeper, or that of the account which
+        bears their id, or they have two accounts."""
         address = self.truth.address(person)
         met = self.world.observer.ledger.met
         own = [a for a in self.accounts.values() if a.external_id == person and met.get(a.id, person) == person]
         others = [a for a in self.world.keeper.accounts().values() if address in a.addresses and a not in own]
-        same = [one for one in self.truth.scope_since if one != person and self.truth.address(one) == address]
+        theirs = {address, *(a.email.casefold() for a in own)}
+        same = [one for one in self.truth.scope_since if one != person and self.truth.address(one) in theirs]
         return bool(others or same or len(own) > 1)
 
     def _in_scope(self, person: str) -> None:
