@@ -630,12 +630,22 @@ class Observer:
             if entries and self.scope_behind():
                 self.ledger.shielded_behind.setdefault(account.id, set()).update(entries)
 
+    def _locks_behind(self) -> None:
+        """Whom a page that is behind shows as a leaver, before the first plan is through, was locked by us."""
+        if not (self.first and self.scope_behind()):
+            return
+        for account in self.keeper.accounts().values():
+            owner = self.ledger.owner.get(account.id, "")
+            if account.locked and account.id in self.ledger.ours and owner in self.truth.left_scope:
+                self.ledger.locks.add(account.id)
+
     def cycle_completed(self, *, listed: bool, whole: bool, linked: bool, applied: bool) -> None:
         """The cycle came to its end: whom it unlocked, and whom it saw active and in scope, is not locked by us.
 
         `listed`: it goes by what Keeper's list of users showed it.
         """
         self._shield_behind()
+        self._locks_behind()
         if listed and self.view.locked_shown:
             self.shown_locked |= self.view.locked_shown
             # Of an account that this list lacks, the list before is the newest, be its cycle broken off.
