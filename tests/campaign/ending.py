@@ -224,6 +224,12 @@ class _Equality:
         told = self.notices.get(account.id, ())
         return any(one.kind.value == "conflict" and one.subject.jumpcloud_id != person for one in told)
 
+    def _has_another(self, person: str, account: Account) -> bool:
+        """Whether the state file knows another account as theirs, without their id, than the one that bears it."""
+        ledger = self.world.observer.ledger
+        linked = (one for one in self.accounts.values() if one.id in ledger.linked and one.id != account.id)
+        return any(ledger.owner.get(one.id) == person for one in linked)
+
     def _rivals(self, person: str) -> bool:
         """Whether the person's address is somebody else's too, in JumpCloud or in Keeper, or that of the account which
         bears their id, or they have two accounts."""
@@ -233,7 +239,7 @@ class _Equality:
         others = [a for a in self.world.keeper.accounts().values() if address in a.addresses and a not in own]
         theirs = {address, *(a.email.casefold() for a in own)}
         same = [one for one in self.truth.scope_since if one != person and self.truth.address(one) in theirs]
-        return bool(others or same or len(own) > 1)
+        return bool(others or same or len(own) > 1 or any(self._has_another(person, one) for one in own))
 
     def _in_scope(self, person: str) -> None:
         account, address = self._account_of(person), self.truth.address(person)
@@ -280,7 +286,7 @@ class _Equality:
                 self.wrong(f"{who} is in scope and has no account", person)
             return
         conflict = "conflict" in told and self._rivals(person)
-        if conflict and account.external_id != person:
+        if conflict and (account.external_id != person or self._has_another(person, account)):
             return
         if self.spared.newcomers and (account.id not in ledger.created or address in ledger.consented):
             return  # to be adopted, which takes a list of Keeper
@@ -411,8 +417,9 @@ class _Equality:
         if unknown and rivals and "conflict" in self.told(account.id):
             self.excuse(11)
             return
-        # It was in another node while its owner was given another one.
+        # It was in another node while its owner was given another one, or was made while they had another.
         others = {one for one in ledger.newborn if one != account.id and ledger.owner.get(one) in people}
+        others |= {one for one in people if self._has_another(one, account)}
         if others and account.id in ledger.readdressed and self.told(account.id) & {"ghost", "conflict"}:
             self.excuse(11)
             return

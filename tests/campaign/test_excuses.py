@@ -589,3 +589,22 @@ def test_who_comes_into_scope_once_an_account_was_listed_with_their_address_is_i
     assert world.keeper.account(account).external_id == zoe
     assert world.observer.excused[4] and not world.observer.violations
     ending(world, random.Random(1))
+
+
+def test_an_account_that_somebody_made_with_the_id_of_a_person_who_has_another_is_told(world: World) -> None:
+    """Their own is locked by somebody else, and so never got the id (seed 21102112 of denser histories)."""
+    person(world, "bob")
+    cycle(world)
+    ada, own = person(world, "ada"), world.keeper.add_user("ada@example.com")
+    world.keeper.accept_invitation(own)
+    world.keeper.lock(own)
+    world.admin_changed(own)
+    cycle(world, resync=True)
+    world.jumpcloud.update_user(ada, email="zoe@example.com")
+    other = world.keeper.add_user("zoe@example.com", external_id=ada)
+    world.keeper.accept_invitation(other)
+    world.admin_changed(other)
+    cycle(world, resync=True)
+    suspend(world, ada)
+    ending(world, random.Random(1))
+    assert world.observer.excused[11] and not world.observer.violations
