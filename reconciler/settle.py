@@ -135,9 +135,8 @@ def _with_own_locks(snapshot: Snapshot) -> Snapshot:
 class _Settlement:
     def __init__(self, snapshot: Snapshot, former: Snapshot, now: datetime, unknown: Sequence[Operation]) -> None:
         self.now = now
-        self.asked: dict[
-            str, list[Operation]
-        ] = {}  # by Keeper id: what may have changed by a request without an answer
+        # By Keeper id: what a request without an answer may have changed.
+        self.asked: dict[str, list[Operation]] = {}
         for op in unknown:
             self.asked.setdefault(op.subject.keeper_id, []).append(op)
         self.before = snapshot
