@@ -291,13 +291,15 @@ class _Users:
         # A leaver who was locked before the state file knew the account: we may have forgotten our own lock, and on
         # return it has to end. A lock that came later is somebody else's.
         forgotten = account.keeper_id in self.snapshot.fresh and not account.active and has_left(user)
+        # The address that both sides have ties the two, or a person who named it; an id alone does not.
+        tied = addresses.same(account.email, user.email) or account.takeover is Takeover.BY_ADDRESS
         self.result.accounts[account.keeper_id] = replace(
             account,
             standing=Standing.MANAGED,
             jumpcloud_id=user.id,
             former_external_id=account.former_external_id or (external if external != user.id else ""),
             asked={},
-            settled={},
+            settled={USER_NAME: account.email} if tied else {},
             takeover=Takeover.NONE,
             locked_by_us=account.locked_by_us or forgotten,
             left_at=self.now if has_left(user) else None,
@@ -328,7 +330,7 @@ class _Users:
             if not user.in_scope or user_id in self.result.conflicts or addresses.same(account.email, user.email):
                 continue
             others = self.belonging.get(alike_key(account.email), set()) - {user_id}
-            if others and USER_NAME not in account.asked:
+            if others and USER_NAME not in {**account.asked, **account.settled}:
                 # Whoever had left was adopted by the id alone, which Keeper may have linked to the account.
                 self.result.conflicts[user_id] = (
                     f"the Keeper user {account.email} carries this person's JumpCloud id, but has the address of the "

@@ -226,6 +226,15 @@ def test_who_was_adopted_by_the_id_alone_gets_no_account_under_the_address_of_so
     assert Kind.REACTIVATE_USER in kinds(alone)
 
 
+def test_who_was_adopted_by_the_address_keeps_the_account_when_somebody_else_gets_that() -> None:
+    """It is locked by somebody else, and so was asked for nothing."""
+    ada, eve = user(1, direct=True), user(2)
+    adopted = decide(directory([ada]), snapshot([unmanaged(1, active=False)])).snapshot.accounts["k0001"]
+    swapped = directory([replace(ada, email="new@example.com"), replace(eve, direct=True, email=ada.email)])
+    words = [n.message for n in decide(swapped, snapshot([adopted])).plan.notices if n.subject.jumpcloud_id == ada.id]
+    assert words and not any("carries this person's JumpCloud id" in one for one in words)
+
+
 def test_the_first_plan_adopts_leavers_and_takes_their_locks_for_ours() -> None:
     left, locked = user(1), user(2)
     found = [unmanaged(1, external=jc(1)), unmanaged(2, external=jc(2), active=False)]
