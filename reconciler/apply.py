@@ -406,9 +406,11 @@ class _Run:
         if op.subject.type == "user" and op.kind is not Kind.CREATE_USER and not op.subject.keeper_id:
             return "waits until the user is created"
         taken = {change.before for change in op.changes if change.attribute == EXTERNAL_ID} - {""}
-        if taken and not taken.isdisjoint(self.journal.open_births()):
-            # The id alone shows that link, with the names and the teams that are to be taken back.
-            return "Keeper may have linked a creation to this user or team that it has not answered; that is told first"
+        if taken and not taken.isdisjoint(self.journal.open_births() | self._linked_meanwhile()):
+            # The id alone shows that link, with the names, the teams and the lock that are to be given back.
+            return (
+                "Keeper has linked, or may have linked, a creation to this user or team meanwhile; that is undone first"
+            )
         missing = [team.name for team in op.add if self._team_id(team) is None]
         if missing and op.kind is Kind.UPDATE_USER and not (op.changes or op.remove) and len(missing) == len(op.add):
             return f"waits for the team {missing[0]}, which is not queued yet"
@@ -757,6 +759,11 @@ class _Run:
         told = words(undo is None or (result is not None and result.state is State.DONE and part not in self.narrowed))
         self.applied.results[number] = Result(op, State.FAILED, births.LINKED, told)
         self.applied.notices.append(Notice(NoticeKind.CONFLICT, op.subject, told))
+
+    def _linked_meanwhile(self) -> set[str]:
+        """The ids of those whose creation was linked to another account since the plan was made, and not undone yet."""
+        births = self.journal.refused_births()
+        return {one for one, birth in births.items() if birth.undo is not None and one not in self.refused_births}
 
     def _account(self, op: Operation) -> Account | None:
         return self.journal.account(op.subject.keeper_id) if op.subject.keeper_id else None

@@ -400,6 +400,9 @@ class _Diff(TeamRules):
                     undo = births.beside(undo, op)
             if undo is not None:
                 self.pilots.add(undo.subject.key)
+                if not account.locked_by_us and any(one.attribute == births.ACTIVE for one in undo.changes):
+                    # It sets the lock of somebody else again, and with one of ours that would pass for ours.
+                    self.operations = [op for op in self.operations if not _locks(op, account)]
                 self.operations.append(undo)
         changed = {op.subject.keeper_id for op in self.operations if op.subject.type == "team"}
         for group_id, refused in sorted(self.before.refused_teams.items()):
@@ -741,6 +744,10 @@ def _ordered(teams: Iterable[TeamRef]) -> tuple[TeamRef, ...]:
 
 def _full_name(user: User) -> str:
     return f"{user.given_name} {user.family_name}".strip()
+
+
+def _locks(op: Operation, account: Account) -> bool:
+    return op.kind is Kind.DEACTIVATE_USER and op.subject.keeper_id == account.keeper_id
 
 
 def _lock(subject: Subject, cause: Cause, rule: Rule, reason: str) -> Operation:

@@ -233,7 +233,7 @@ def linked_while_in_hand(store: Store, keeper: Keeper, held: Account) -> Applied
 
     class InHand(Sure):
         async def of(self, op: Operation) -> Finding:
-            store.hands._locks[held.keeper_id] = asyncio.Lock()
+            store.hands._locks[held.jumpcloud_id or held.keeper_id] = asyncio.Lock()
             return await super().of(op)
 
     done = applied(store, keeper, snapshot([held], [team(ENG)]), JOINS, confirmation=InHand())
@@ -246,6 +246,16 @@ def test_an_account_that_another_run_has_in_hand_is_given_back_by_the_next_cycle
     done = linked_while_in_hand(store, node(held), held)
     assert outcomes(store)[1] == (Kind.UPDATE_USER, State.PUT_OFF, UNDO_DUE) and done.unfinished
     assert store.snapshot().refused_births[ADA.id].undo is not None
+
+
+def test_a_plan_that_does_not_know_of_a_link_takes_no_id_from_the_account(store: Store) -> None:
+    """A resync of the owner, planned while the creation was on its way, would hide what is to be undone with the id."""
+    held = account(EVE, active=False)
+    linked_while_in_hand(store, node(held), held)
+    keeper = node(held)
+    own = op(Kind.UPDATE_USER, EVE, changes=(Change("externalId", ADA.id, EVE.id),))
+    applied(store, keeper, snapshot([held], [team(ENG)]), own)
+    assert outcomes(store)[-1] == (Kind.UPDATE_USER, State.PUT_OFF, "put_off") and not keeper.sent
 
 
 def test_a_team_that_the_plan_gives_to_the_owner_is_not_taken_back(store: Store) -> None:
@@ -298,6 +308,17 @@ def test_an_account_that_has_the_address_by_now_is_adopted_and_nothing_is_undone
     held = stranger(shown={**stranger().shown, "userName": ADA.email})
     made = decide(directory([ADA]), snapshot([held], refused_births={ADA.id: RefusedBirth(ADA.email, held.keeper_id)}))
     assert [subject.name for subject in made.plan.adopts] == [ADA.email]
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_lock_that_a_link_has_undone_stays_its_owners_when_the_person_leaves(ours: bool) -> None:
+    held = account(EVE, active=False, locked_by_us=ours)
+    still, births = standing(held)
+    births = {ADA.id: replace(births[ADA.id], undo=undoing(JOINS, linked(held, active=True), held))}
+    left = snapshot([replace(still, active=True)], [team(ENG)], refused_births=births)
+    leaver = replace(EVE, status=Status.SUSPENDED)
+    kinds = [o.kind for o in decide(directory([ADA, leaver]), left).plan.operations if o.subject.key == EVE.id]
+    assert set(kinds) == {Kind.UPDATE_USER, *([Kind.DEACTIVATE_USER] if ours else [])}
 
 
 def test_an_owner_whose_account_is_put_right_anyway_is_sent_one_request() -> None:
