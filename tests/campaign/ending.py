@@ -321,11 +321,11 @@ class _Equality:
         return True
 
     def _linked_by_a_page_that_is_behind(self, person: str) -> bool:
-        """Whether an account under a former address of theirs, to which such a page linked them, is locked."""
-        former = self.truth.addresses[person]
-        return any(a.locked and former & {*a.addresses} for a in self.accounts.values()) and (
-            self.world.observer.excuse(7)
-        )
+        """Whether an account under a former address of theirs, to which such a page linked them, is locked, or left
+        this node so."""
+        former, observer = self.truth.addresses[person], self.world.observer
+        locked = any(a.locked and former & {*a.addresses} for a in self.accounts.values())
+        return (locked or observer.left_locked_once_of(person)) and observer.excuse(7)
 
     def _elsewhere(self) -> list[Account]:
         return [a for a in self.world.keeper.accounts().values() if a.node != NODES[0]]

@@ -22,7 +22,7 @@ x  nothing ends in an error that was not foreseen, nothing hangs, no two request
 import json
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from contextvars import ContextVar
 from copy import deepcopy
@@ -237,6 +237,7 @@ class Observer:
         self.kind = ""  # of the operation in hand
         self.row = 0  # its row in the journal
         self.listings: list[int] = []  # the ticks at which Keeper's users were listed
+        self.first_asked = 0  # the tick at which the first answer of either service came
         self.forgotten = 0
         self.forgotten_at = BEGINNING
         self.let_through = False  # a first plan, by the settings of the cycle before
@@ -354,12 +355,21 @@ class Observer:
 
     def left_locked_of(self, person: str) -> bool:
         """Whether an account of theirs, or with their address, left this node under somebody else's lock."""
-        accounts, address = self.keeper.accounts(), self.truth.address(person)
         theirs = {one for one, owner in self.ledger.owner.items() if owner == person}
-        addresses = {**self.former, **{account.id: account.addresses for account in accounts.values()}}
-        theirs |= {one for one, known in addresses.items() if address and address in known}
-        here = {account.id for account in accounts.values() if account.node == self.rules.node}
-        return any(map(self.left_locked, theirs - here))
+        return self._left_locked(theirs | self._bearing({self.truth.address(person)}))
+
+    def left_locked_once_of(self, person: str) -> bool:
+        """Whether an account with an address that they ever had left this node under somebody else's lock."""
+        return self._left_locked(self._bearing(self.truth.addresses[person]))
+
+    def _bearing(self, addresses: Set[str]) -> set[str]:
+        """The accounts, there or not, that have one of these addresses."""
+        there = {account.id: account.addresses for account in self.keeper.accounts().values()}
+        return {one for one, known in {**self.former, **there}.items() if (addresses - {""}) & {*known}}
+
+    def _left_locked(self, accounts: Set[str]) -> bool:
+        here = {account.id for account in self.keeper.accounts().values() if account.node == self.rules.node}
+        return any(map(self.left_locked, accounts - here))
 
     def _meddled(self, subject: str, was: Account | Team | None, now: Account | Team | None) -> None:
         ledger = self.ledger
@@ -497,11 +507,18 @@ class Observer:
         for account in self.keeper.accounts().values():
             listed = self.ledger.known.get(account.id, self.tick) <= self.view.listed
             concerned = not self.view.partial or self._is_person(account)
-            shown = not self.scope_behind() or account.external_id == self.ledger.owner.get(account.id)
+            owner = self.ledger.owner.get(account.id, "")
+            shown = not self.scope_behind() or account.external_id == owner or self._as_ever(owner)
             free = self._protected(account) and account.id not in self.ledger.created
             theirs = account.id in self.ledger.ours and account.id in self.ledger.owner
             if listed and concerned and shown and theirs and not free:
                 self.ledger.linked.add(account.id)
+
+    def _as_ever(self, person: str) -> bool:
+        """Whether the person is in scope, and has their address, since before JumpCloud was first asked: whatever is
+        behind shows that."""
+        named, _ = self.truth.address_since.get(person, (self.tick, ""))
+        return self.truth.throughout(person, self.first_asked) and named <= self.first_asked
 
     def forgot(self) -> None:
         """The state file was lost, restored, or bound anew: counting starts anew, nothing before is in the journal."""
@@ -753,6 +770,7 @@ class Observer:
 
     def answered(self, asked: Request, shown: Response) -> None:
         """What the reconciler was shown, whatever Keeper had answered."""
+        self.first_asked = self.first_asked or self.tick
         if asked.method == "GET" and asked.path.endswith("/Users") and shown.status == 200:
             with suppress(ValueError, TypeError, KeyError):
                 rows = json.loads(shown.body)["Resources"]
