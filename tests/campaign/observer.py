@@ -187,7 +187,7 @@ class Ledger:
     locked_once: set[str] = field(default_factory=set)  # people and accounts that a request of ours has ever locked
     touched: dict[str, int] = field(default_factory=dict)  # users and teams: the tick at which somebody else did
     taken: list[tuple[datetime, str, str, int]] = field(default_factory=list)
-    """What was done without consent: time, limit, person, and its row in the journal."""
+    """Each thing that was done without consent: time, limit, person, and its row in the journal."""
     queued: dict[str, tuple[datetime, int]] = field(default_factory=dict)  # groups, teams: when it was queued, tick
     tied: dict[str, str] = field(default_factory=dict)  # by team: the group that the reconciler last gave it to
     agreements: list[Agreement] = field(default_factory=list)
@@ -648,7 +648,7 @@ class Observer:
                 self.ledger.shielded_behind.setdefault(account.id, set()).update(entries)
 
     def _locks_behind(self) -> None:
-        """Whom a page that is behind shows as a leaver, before the first plan is through, was locked by us."""
+        """The lock of somebody whom a page that is behind shows as a leaver is ours before the first plan."""
         if not (self.first and self.scope_behind()):
             return
         for account in self.keeper.accounts().values():
@@ -1433,7 +1433,7 @@ class Observer:
             self.violated("d", f"{len(counted)} people within the window, {limit} is {allowed}")
 
     def _uncount(self, row: int) -> None:
-        """What somebody undid before it showed may count for no limit: it looks as if it had never arrived."""
+        """A change that somebody undid before it showed may count for no limit: it looks as if it had never arrived."""
         left = [one for one in self.ledger.taken if one[3] != row]
         if left != self.ledger.taken:
             self.excuse(12)
