@@ -52,6 +52,7 @@ NEVER = Settled(State.FAILED, "Keeper shows that it did not arrive")
 """What one list alone says, which may be behind. Of a queued team no list says so, only the inventory."""
 REPEATED = Settled(State.PUT_OFF, "a later request of its kind was sent; nothing tells whether this one arrived")
 _TAKEN = Settled(State.PUT_OFF, "Keeper took it, with an effect that nobody asked for, and does not show it now")
+_TAKEN_UNSEEN = Settled(State.FAILED, "Keeper took it and does not show it: it had no effect, or somebody undid it")
 _IN_PART = Settled(State.DONE, "found in Keeper in part; the rest is asked for again")
 _UNSEEN = Settled(State.PUT_OFF, "Keeper shows nothing of it, whether it arrived or not; it is asked for again")
 _GONE = Settled(State.PUT_OFF, "the account is not in this node any more; nothing tells whether it arrived")
@@ -109,8 +110,10 @@ def outcome_name(outcome: Settled, state: State, recorded: str) -> str:
 
 def as_answered(outcome: Settled, recorded: str) -> Settled:
     """The outcome, by what was `recorded` when the answer came: what was read back did arrive, though no list shows
-    it any more."""
-    return _TAKEN if outcome == NEVER and recorded == UNASKED else outcome
+    it any more; and what Keeper took may have been undone before anything showed it."""
+    if outcome != NEVER:
+        return outcome
+    return {UNASKED: _TAKEN, DENIED: _TAKEN_UNSEEN}.get(recorded, outcome)
 
 
 def as_repeated(outcome: Settled, row: JournalRow) -> Settled:

@@ -461,3 +461,9 @@ def test_a_record_that_cannot_be_read_leaves_what_the_answer_told(answered: str)
 def test_one_list_that_denies_it_is_remembered_beside_what_the_answer_told(answered: str, name: str) -> None:
     assert denied_once(NEVER, answered) and not denied_once(NEVER, name)
     assert outcome_name(NEVER, State.UNKNOWN, answered) == outcome_name(NEVER, State.UNKNOWN, name) == name
+
+
+def test_what_keeper_took_and_no_list_shows_may_have_been_undone_by_somebody() -> None:
+    assert as_answered(NEVER, DISAGREES) == as_answered(NEVER, SETTLED) == NEVER
+    given_up = as_answered(NEVER, DENIED)
+    assert given_up.state is State.FAILED and "somebody undid it" in given_up.words
