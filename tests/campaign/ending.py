@@ -129,7 +129,8 @@ def _judge(world: World, plan: Plan) -> None:
         shown = lambda team: _shown(world, team)  # noqa: E731
         world.observer.journal_tells_the_truth(rows, shown)
         for row in unfinished:
-            team = [t for t in world.keeper.teams().values() if t.external_id == row.operation.subject.jumpcloud_id]
+            here = (t for t in world.keeper.teams().values() if t.node == NODES[0])
+            team = [t for t in here if t.external_id == row.operation.subject.jumpcloud_id]
             if row.operation.kind.value == "queue_team" and not any(_shown(world, t.id) for t in team):
                 continue
             kind, name = row.operation.kind.value, row.operation.subject.name
