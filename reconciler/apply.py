@@ -405,6 +405,8 @@ class _Run:
             return f"{gone}; the next cycle holds more of these locks for a release"
         if op.subject.type == "user" and op.kind is not Kind.CREATE_USER and not op.subject.keeper_id:
             return "waits until the user is created"
+        if op.subject.keeper_id and not self._on_record(op):
+            return "another run has sent the creation of this user or team; what became of that is told first"
         taken = {change.before for change in op.changes if change.attribute == EXTERNAL_ID} - {""}
         if taken and not taken.isdisjoint(self.journal.open_births() | self._linked_meanwhile()):
             # The id alone shows that link, with the names, the teams and the lock that are to be given back.
@@ -764,6 +766,11 @@ class _Run:
         """The ids of those whose creation was linked to another account since the plan was made, and not undone yet."""
         births = self.journal.refused_births()
         return {one for one, birth in births.items() if birth.undo is not None and one not in self.refused_births}
+
+    def _on_record(self, op: Operation) -> bool:
+        """Whether the state file has the account or team. It has none that may be of a creation without an outcome."""
+        there = self.journal.account if op.subject.type == "user" else self.journal.team
+        return there(op.subject.keeper_id) is not None
 
     def _account(self, op: Operation) -> Account | None:
         return self.journal.account(op.subject.keeper_id) if op.subject.keeper_id else None

@@ -145,6 +145,16 @@ def test_who_is_given_up_while_keeper_creates_them_is_given_up_with_their_new_ac
     assert store.snapshot().accounts["k0001"].standing is Standing.DISOWNED
 
 
+def test_whose_account_a_list_shows_while_another_run_creates_them_waits_for_what_that_tells(store: Store) -> None:
+    creation = op(Kind.CREATE_USER, ADA, changes=(Change("userName", "", ADA.email), Change("externalId", "", ADA.id)))
+    [sent] = store.write_ahead(store.begin_run("cycle", NOW, by="root", reason=""), [creation], {}, NOW)
+    store.mark_sent(sent, NOW, creation)
+    named = Change("displayName", "User", "New")
+    update, lock = op(Kind.UPDATE_USER, ADA, changes=(named,)), op(Kind.DEACTIVATE_USER, ADA)
+    assert applied(store, node(), update, lock).done == 0
+    assert states(store)[1:] == [State.PUT_OFF, State.PUT_OFF]
+
+
 def test_one_refusal_stops_nobody_else_and_leaves_the_snapshot(store: Store) -> None:
     keeper = node()
     keeper.errors["k0001"] = [refused()]
