@@ -321,7 +321,7 @@ class _Run:
                 # Evidence would only grow old while Keeper asks everybody to wait.
                 await self.client.calm()
                 finding = await self.confirmation.of(op)
-                if reason := self._reason_to_wait(number, op):
+                if reason := self._reason_to_wait(number, op) or self._untold(op):
                     self._record(number, Result(op, State.PUT_OFF, "put_off", reason))
                 elif outcome := self._overtaken(concerned) or self._too_late_for(op):
                     # The subject was held, but nobody holds an address; and the machine may have slept meanwhile.
@@ -405,14 +405,6 @@ class _Run:
             return f"{gone}; the next cycle holds more of these locks for a release"
         if op.subject.type == "user" and op.kind is not Kind.CREATE_USER and not op.subject.keeper_id:
             return "waits until the user is created"
-        if op.subject.keeper_id and not self._on_record(op):
-            return "another run has sent the creation of this user or team; what became of that is told first"
-        taken = {change.before for change in op.changes if change.attribute == EXTERNAL_ID} - {""}
-        if taken and not taken.isdisjoint(self.journal.open_births() | self._linked_meanwhile()):
-            # The id alone shows that link, with the names, the teams and the lock that are to be given back.
-            return (
-                "Keeper has linked, or may have linked, a creation to this user or team meanwhile; that is undone first"
-            )
         missing = [team.name for team in op.add if self._team_id(team) is None]
         if missing and op.kind is Kind.UPDATE_USER and not (op.changes or op.remove) and len(missing) == len(op.add):
             return f"waits for the team {missing[0]}, which is not queued yet"
@@ -762,10 +754,22 @@ class _Run:
         self.applied.results[number] = Result(op, State.FAILED, births.LINKED, told)
         self.applied.notices.append(Notice(NoticeKind.CONFLICT, op.subject, told))
 
+    def _untold(self, op: Operation) -> str:
+        """Why what became of a creation that another run has sent has to be told first; "" if it need not."""
+        if op.subject.keeper_id and not self._on_record(op):
+            return "another run has sent the creation of this user or team; what became of that is told first"
+        taken = {change.before for change in op.changes if change.attribute == EXTERNAL_ID} - {""}
+        if taken and not taken.isdisjoint(self.journal.open_births() | self._linked_meanwhile()):
+            # The id alone shows that link, with the names, the teams and the lock that are to be given back.
+            return (
+                "Keeper has linked, or may have linked, a creation to this user or team meanwhile; that is undone first"
+            )
+        return ""
+
     def _linked_meanwhile(self) -> set[str]:
         """The ids of those whose creation was linked to another account since the plan was made, and not undone yet."""
-        births = self.journal.refused_births()
-        return {one for one, birth in births.items() if birth.undo is not None and one not in self.refused_births}
+        refused = self.journal.refused_births()
+        return {one for one, birth in refused.items() if birth.undo is not None and one not in self.refused_births}
 
     def _on_record(self, op: Operation) -> bool:
         """Whether the state file has the account or team. It has none that may be of a creation without an outcome."""
