@@ -209,16 +209,19 @@ def stands(birth: RefusedBirth, account: Account | None) -> bool:
     return birth.undo is not None and (account is None or due(birth.undo, account) is not None)
 
 
+def _undos(births: Mapping[str, RefusedBirth], account: Account) -> list[Operation]:
+    """The operations that undo the creations which Keeper linked to this account."""
+    return [one.undo for one in births.values() if one.keeper_id == account.keeper_id and one.undo is not None]
+
+
 def unlocked(births: Mapping[str, RefusedBirth], account: Account) -> bool:
     """Whether a link has opened this account, and that is still to be undone."""
-    undos = (one.undo for one in births.values() if one.keeper_id == account.keeper_id and one.undo is not None)
-    return any(opened(undo, account) for undo in undos)
+    return any(opened(undo, account) for undo in _undos(births, account))
 
 
 def own(account: Account, births: Mapping[str, RefusedBirth]) -> Account:
     """The account with the attributes that it has again once the link of a creation, which still stands, is undone."""
-    undos = (one.undo for one in births.values() if one.keeper_id == account.keeper_id and one.undo is not None)
-    changes = (one for undo in undos for one in undo.changes if _stands(one, account))
+    changes = (one for undo in _undos(births, account) for one in undo.changes if _stands(one, account))
     mine = {one.attribute: one.after for one in changes}
     return replace(account, shown={**account.shown, **mine}) if mine else account
 

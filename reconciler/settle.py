@@ -21,6 +21,7 @@ from reconciler.model import (
     KeeperTeam,
     KeeperUser,
     Membership,
+    OddRecord,
     RefusedTeam,
     Snapshot,
     Standing,
@@ -342,9 +343,13 @@ class _Settlement:
         """Whether a list had the account before it carried this person's id."""
         known = self.former.accounts.get(account.keeper_id)
         if known is None:
-            odd = (one for one in self.former.odd if one.keeper_id == account.keeper_id)
-            return any(one.external_id != key for one in odd)
+            odd = self._odd(account)
+            return odd is not None and odd.external_id != key
         return known.shown.get(EXTERNAL_ID) != key
+
+    def _odd(self, account: Account) -> OddRecord | None:
+        """The record of the account, if the former list showed it and it could not be read in full."""
+        return next((one for one in self.former.odd if one.keeper_id == account.keeper_id), None)
 
     def _refused(self, op: Operation, other: Account, at: datetime) -> Settled:
         """A creation that Keeper linked to an account that is not new."""
@@ -358,8 +363,7 @@ class _Settlement:
         theirs = frozenset(filter(None, (self._sent_as(team) for one in mine for team in one.add)))
         asked = [change for one in mine for change in one.changes]
         known = known and own(known, self.former.refused_births)
-        odd = next((one for one in self.former.odd if one.keeper_id == other.keeper_id), None)
-        undo = undoing(sent, as_shown(other), known, theirs, asked, odd)
+        undo = undoing(sent, as_shown(other), known, theirs, asked, self._odd(other))
         self.refused_births = {**with_refused(self.refused_births, op, other.keeper_id, undo, at)}
         undone = True if undo is None else None
         words = refused_words(wanted_address(op), other.email, managed=other.managed, undone=undone)
@@ -380,12 +384,12 @@ class _Settlement:
             made = after_team(None, op, KeeperTeam(team.keeper_id, team.shown), team.queued_at or asked_at)
             self.teams[team.keeper_id] = replace(made, seen=team.seen)
             return _ARRIVED
-        if op.kind is Kind.DELETE_TEAM and (team is None or team.gone):
-            return _ARRIVED
-        deletes = op.kind is Kind.DELETE_TEAM
-        if team is None or deletes or any(team.shown.get(change.attribute) != change.after for change in op.changes):
-            # One that never showed may wait in the Pending Queue, as it was or as it was asked for; or be gone.
-            return NEVER if team is None or team.seen else _UNSEEN
+        # One that never showed may wait in the Pending Queue, as it was or as it was asked for; or be gone.
+        denied = NEVER if team is None or team.seen else _UNSEEN
+        if op.kind is Kind.DELETE_TEAM:
+            return _ARRIVED if team is None or team.gone else denied
+        if team is None or any(team.shown.get(change.attribute) != change.after for change in op.changes):
+            return denied
         self.teams[team.keeper_id] = after_team(team, op, KeeperTeam(team.keeper_id, team.shown), at)
         return _ARRIVED
 
