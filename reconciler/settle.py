@@ -251,9 +251,19 @@ class _Settlement:
             # What Keeper refused together was sent in parts: the changes without the teams, or each team by itself.
             if {*shows} & {*news} or (not op.changes and (added or removed)):
                 return _IN_PART
-            if waited and not op.changes:
+            if not op.changes and (waited or (op.add and self._replaced(op, account))):
                 return _UNSEEN
         return NEVER
+
+    def _replaced(self, op: Operation, account: Account) -> bool:
+        """Whether a membership that nobody asked to remove is gone since the last list. Keeper may have replaced all
+        memberships by those that it was to add, and shows none that waits for the approval of its team."""
+        known = self.former.accounts.get(account.keeper_id)
+        if known is None:
+            return False
+        asked = {self._sent_as(team) for team in op.remove}
+        then, now = ({t for t, one in row.memberships.items() if one.shown} for row in (known, account))
+        return any(team in self.teams and not self.teams[team].gone for team in then - now - asked)
 
     def _quarantined(self, op: Operation, account: Account | None) -> bool:
         """Whether the record that would show the operation cannot be read."""

@@ -106,6 +106,21 @@ def test_that_a_waiting_member_is_not_shown_proves_nothing_of_the_removal() -> N
     assert outcome.state is State.DONE and after.accounts["k0001"].memberships == {}
 
 
+def test_an_addition_that_does_not_show_may_have_replaced_the_team_that_is_missing() -> None:
+    adds = op(Kind.UPDATE_USER, ADA, add=(ref(SALES),))
+    teams = [team(ENG), team(SALES)]
+    former = snapshot([account(ADA, memberships={T9: MEMBER})], teams)
+    lost = snapshot([account(ADA, memberships={T9: replace(MEMBER, shown=False)})], teams)
+    outcome, after = settled(adds, lost, former)
+    assert outcome.state is State.PUT_OFF and "whether it arrived or not" in outcome.words and after == lost
+    assert settled(adds, former, former)[0].state is State.FAILED, "no team is missing"
+    assert settled(adds, lost, lost)[0].state is State.FAILED, "it was missing before"
+    moves = op(Kind.UPDATE_USER, ADA, add=(ref(SALES),), remove=(ref(ENG),))
+    assert settled(moves, lost, former)[0].state is State.DONE, "its removal was asked for"
+    deleted = snapshot([*lost.accounts.values()], [team(ENG, gone=True), team(SALES)])
+    assert settled(adds, deleted, former)[0].state is State.FAILED, "its team was deleted"
+
+
 def test_a_waiting_member_of_whose_removal_nothing_is_known_is_not_counted_on() -> None:
     """Their group may come back, and they would wait for an approval of what is not there any more."""
     waits = account(ADA, memberships={T9: replace(MEMBER, seen=False, shown=False, asked_at=SENT)})
