@@ -663,10 +663,14 @@ class Observer:
         """
         self._shield_behind()
         self._locks_behind()
-        if listed and self.view.locked_shown:
-            self.shown_locked |= self.view.locked_shown
+        if listed:
+            # A cycle of some people keeps nothing of what its list shows of others.
+            there, locks = self.keeper.accounts(), self.view.locked_shown
+            if self.view.partial:
+                locks = {k: locked for k, locked in locks.items() if k in there and self._is_person(there[k])}
+            self.shown_locked |= locks
             # Of an account that this list lacks, the list before is the newest, be its cycle broken off.
-            self.perhaps_locked -= {k for k, locked in self.view.locked_shown.items() if not locked}
+            self.perhaps_locked -= {k for k, locked in locks.items() if not locked}
         self.ledger.locks -= self.view.unlocked
         self.ledger.reviewed |= not self.view.partial and self.rules.safety.get("first_run") == "apply"
         decisions: list[Agreement | Allowance] = [*self.ledger.agreements, *self.ledger.allowances]

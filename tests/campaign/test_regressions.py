@@ -768,6 +768,22 @@ def test_who_was_locked_in_the_list_of_a_cycle_that_broke_off_was_locked_when_ke
     assert ending(world, random.Random(1))
 
 
+def test_who_was_unlocked_in_the_list_of_a_resync_of_somebody_else_was_locked_when_a_cycle_saw_them_last(
+    world: World,
+) -> None:
+    _, account = joined(world, "ada")
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    world.keeper.unlock(account)
+    world.admin_changed(account)
+    person(world, "bob")
+    cycle(world, person="bob@example.com", resync=True)
+    world.keeper.move_user_to_other_node(account, NODES[1])
+    world.admin_changed(account)
+    assert ending(world, random.Random(1))
+
+
 @pytest.mark.parametrize("beside", [False, True])
 def test_a_link_without_an_answer_is_undone_though_the_owner_of_the_account_is_resynced_first(
     world: World, beside: bool
