@@ -33,6 +33,7 @@ from reconciler.model import (
     Standing,
     Team,
     by_group,
+    is_jumpcloud_id,
     normal,
 )
 from reconciler.plan import PHASES, Change, Kind, Notice, NoticeKind, Operation, Rule, TeamRef
@@ -429,6 +430,8 @@ class _Run:
             looked, shown = await self._look(sent, None, needed=False)
             if tells_locks and shown is not None and not shown.active:
                 return self._locked_before(number, op)
+            if tells_locks and shown is not None and self._given_since(number, op, shown):
+                return False
             # What others changed in Keeper since the snapshot must not pass for an effect of this request.
             canary, before = canary and looked, shown if canary else None
         try:
@@ -803,6 +806,17 @@ class _Run:
         self._record(number, Result(op, State.DONE, LOCKED_BEFORE, WAS_LOCKED), accounts=accounts)
         self.applied.notices.append(Notice(NoticeKind.LOCKED_IN_KEEPER, op.subject, f"{WAS_LOCKED} ({op.reason})"))
         return False
+
+    def _given_since(self, number: int, op: Operation, shown: KeeperUser) -> bool:
+        """Whether the account carries another JumpCloud id than the last list showed; then it may be somebody else's by
+        now, and is not locked before the next plan has seen that."""
+        account, now = self._account(op), shown.attributes.get(EXTERNAL_ID, "")
+        if account is None or now in (account.jumpcloud_id, account.shown.get(EXTERNAL_ID)) or not is_jumpcloud_id(now):
+            return False
+        words = f"its JumpCloud id in Keeper is {now} since the last list; the next cycle decides anew"
+        seen = replace(account, shown={**account.shown, **shown.attributes})
+        self._record(number, Result(op, State.PUT_OFF, OVERTAKEN, words), accounts=[seen])
+        return True
 
     def _vanished(self, number: int, op: Operation) -> bool:
         """Record that an account is gone after Keeper took its lock.

@@ -28,9 +28,11 @@ from reconciler.model import (
     Standing,
     Status,
     User,
+    is_jumpcloud_id,
     normal,
     typed,
 )
+from reconciler.pairs import shown_as
 from reconciler.pilot import KEPT_LOCKED, entries_for, in_pilot, may_be_unread, misnamed, names_nobody, unmatched
 from reconciler.plan import (
     Cause,
@@ -499,6 +501,8 @@ class _Diff(TeamRules):
 
     def _account(self, account: Account, user: User | None) -> None:
         subject = self.subject(account, user)
+        if self._given_since(account, user, subject):
+            return
         protected = protection(self.policy, user, account)
         first_operation, first_upcoming = len(self.operations), len(self.upcoming)
         if user is not None and user.in_scope and may_be_locked(self.before, account):
@@ -517,6 +521,45 @@ class _Diff(TeamRules):
         if protected:
             del self.upcoming[first_upcoming:]
             self._spare(subject, first_operation, account)
+
+    def _given_since(self, account: Account, user: User | None, subject: Subject) -> bool:
+        """Whether the account is somebody else's by now, as far as Keeper shows, or may be; tell so. An old copy of the
+        state file, or another program that writes ids, must not lock whoever it was given to."""
+        own = self._as_their_own.get(account.keeper_id, account)
+        other, shown = shown_as(own, self.directory.users), own.shown.get(EXTERNAL_ID, "")
+        email = typed(account.email)
+        if account.gone:
+            return False
+        if other is not None:
+            whose = user.email or user.id if user is not None else account.jumpcloud_id
+            todo = f"If it is theirs: reconciler adopt {email}; else give it another address in Keeper's Admin Console"
+            if user is not None and user.belongs:
+                todo = (
+                    f"If it is that of {whose}, give it their address in Keeper's Admin Console; else take {whose} out "
+                    f"of the application in JumpCloud, and then: reconciler adopt {email}"
+                )
+            self.notice(
+                NoticeKind.CONFLICT,
+                subject,
+                f"managed for the JumpCloud user {whose}, but it carries the JumpCloud id and the address of another "
+                f"one, {other.id}, who has not left: it is not locked, and nothing is changed about it. {todo}",
+            )
+            return True
+        unread = self.focus is not None and shown not in self.directory.users and is_jumpcloud_id(shown)
+        left = user is None or has_left(user)
+        if not (left and unread and account.active and shown not in ("", account.jumpcloud_id)):
+            return False
+        self.notice(
+            NoticeKind.UNCONFIRMED,
+            subject,
+            f"has left, but their Keeper user carries another JumpCloud id by now ({shown}): not locked before a whole "
+            "cycle has read whose that is",
+        )
+        return True
+
+    @cached_property
+    def _as_their_own(self) -> dict[str, Account]:
+        return births.linked_to(self.before)
 
     def _spare(self, subject: Subject, first: int, account: Account) -> None:
         """Drop what would be done to a protected person, but for undoing our own lock."""

@@ -4,7 +4,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from reconciler.model import EXTERNAL_ID, Account, Team, is_jumpcloud_id
+from reconciler import addresses
+from reconciler.model import EXTERNAL_ID, Account, Team, User, is_jumpcloud_id
 
 Row = TypeVar("Row", Account, Team)
 
@@ -39,6 +40,14 @@ def tied_to_another(account: Account, user_id: str) -> bool:
     if is_jumpcloud_id(external):
         owners.add(external)
     return bool(owners - {user_id, ""})
+
+
+def shown_as(account: Account, users: Mapping[str, User]) -> User | None:
+    """The other person who has not left, and whose id and address the account shows: somebody has given it to them, or
+    we had, before an old copy of the state file was restored. None where that is its own person's, or nobody's."""
+    shown = account.shown.get(EXTERNAL_ID, "")
+    user = users.get(shown) if shown != account.jumpcloud_id else None
+    return user if user and user.belongs and addresses.same(user.email, account.email) else None
 
 
 def retied(before: Mapping[str, Row], after: Mapping[str, Row]) -> dict[str, Row]:

@@ -1,6 +1,7 @@
 """Ownership of accounts and teams, as far as matching decides it."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -186,6 +187,43 @@ def test_a_leaver_is_not_adopted_under_the_address_of_somebody_who_belongs(addre
     assert told, "whoever is to decide is told"
     later = decide(directory([left, namesake]), replace(made.snapshot, reviewed=True, fresh=frozenset()))
     assert later.plan.operations == () and conflicts(later).keys() == told.keys()
+
+
+@pytest.mark.parametrize("status", [None, SUSPENDED, Status.ACTIVE])
+@pytest.mark.parametrize("heirs", [Status.ACTIVE, Status.STAGED])
+def test_an_account_that_shows_the_id_and_address_of_somebody_who_belongs_is_not_locked_for_its_former_owner(
+    status: Status | None, heirs: Status
+) -> None:
+    """An old copy of the state file knows the former owner, or another program has written the id."""
+    former, heir = user(1, email="ada.alt@example.com"), user(2, direct=True, email="ada@example.com", status=heirs)
+    shown = {**account(former).shown, "userName": heir.email, "externalId": heir.id}
+    held = snapshot([account(former, shown=shown, left_at=NOW - timedelta(days=9))])
+    people = [heir] if status is None else [heir, replace(former, status=status)]
+    made = decide(directory(people), held)
+    assert made.plan.operations == ()
+    (told,) = (n.message for n in made.plan.notices if n.subject.jumpcloud_id == former.id)
+    assert "not locked" in told and heir.id in told and "reconciler adopt ada@example.com" in told
+    gone = decide(directory([replace(one, status=SUSPENDED) for one in people]), held)
+    assert [op.kind for op in gone.plan.operations] == [Kind.DEACTIVATE_USER], "nobody else belongs to it"
+    elsewhere = decide(directory([replace(heir, email="ada.new@example.com"), *people[1:]]), held)
+    assert Kind.DEACTIVATE_USER in {op.kind for op in elsewhere.plan.operations}, "an id alone may be a leftover"
+
+
+def test_nothing_of_an_account_is_changed_for_the_one_of_two_owners_whom_keeper_does_not_show() -> None:
+    former, heir = user(1, direct=True, email="ada.alt@example.com"), user(2, direct=True, email="ada@example.com")
+    shown = {**account(former).shown, "userName": heir.email, "externalId": heir.id}
+    for active in (True, False):
+        made = decide(directory([former, heir]), snapshot([account(former, shown=shown, active=active)]))
+        told = {n.subject.jumpcloud_id: n.message for n in made.plan.notices}
+        assert made.plan.operations == () and "give it their address" in told[former.id]
+
+
+def test_a_cycle_of_some_people_locks_no_account_that_shows_the_id_of_somebody_whom_it_has_not_read() -> None:
+    left, heir = user(1, status=SUSPENDED), user(2, direct=True)
+    held = snapshot([account(left, shown={**account(left).shown, "externalId": heir.id})])
+    made = decide(directory([left]), held, focus=frozenset({left.id}))
+    assert made.plan.operations == () and "not locked before a whole cycle" in made.plan.notices[0].message
+    assert decide(directory([left]), held).plan.operations, "a whole cycle has read that nobody has the id"
 
 
 def test_a_leaver_is_adopted_by_the_id_whatever_their_address() -> None:

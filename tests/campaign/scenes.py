@@ -1,9 +1,12 @@
 """Short histories in words: people, groups, and cycles in which single requests go wrong."""
 
+import random
 from typing import Any
 
 from reconciler.cycle import Order
 from reconciler.plan import Plan
+from reconciler.simulator.keeper_records import Account
+from tests.campaign import decisions
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
 
@@ -68,3 +71,22 @@ def activate(world: World, *people: str) -> None:
     for one in people:
         world.jumpcloud.activate(one)
     world.admin_changed()
+
+
+class _Chosen(random.Random):
+    """Chance that chooses this account."""
+
+    def __init__(self, account: Account) -> None:
+        super().__init__()
+        self._account = account
+
+    def random(self) -> float:
+        return 0.9
+
+    def choice(self, _seq: Any) -> Any:
+        return self._account
+
+
+def adopt(world: World, email: str) -> None:
+    """As the campaign's own step does it."""
+    assert "will be taken over" in decisions.adopts(world, _Chosen(world.keeper.account(email)))

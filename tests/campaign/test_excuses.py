@@ -3,20 +3,18 @@
 import random
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from reconciler import apply
 from reconciler.canary import Canaries
 from reconciler.cycle import Order
-from reconciler.simulator.keeper_records import Account
 from reconciler.simulator.service import Request, Response
 from tests.campaign import decisions as campaign_decisions
 from tests.campaign import meddling
 from tests.campaign.ending import ending
 from tests.campaign.rules import NODES
-from tests.campaign.scenes import SCIM, activate, cycle, group, joined, person, suspend, teams_of
+from tests.campaign.scenes import SCIM, activate, adopt, cycle, group, joined, person, suspend, teams_of
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
 
@@ -255,25 +253,6 @@ def test_an_account_without_the_id_and_the_address_of_its_owner_is_nobodys_once_
     cycle(world)
     assert {one.email for one in world.keeper.accounts().values()} == {"ada@example.com", "eva@example.com"}
     assert world.observer.excused[9]
-
-
-class _Chosen(random.Random):
-    """Chance that chooses this account."""
-
-    def __init__(self, account: Account) -> None:
-        super().__init__()
-        self._account = account
-
-    def random(self) -> float:
-        return 0.9
-
-    def choice(self, _seq: Any) -> Any:
-        return self._account
-
-
-def adopt(world: World, email: str) -> None:
-    """As the campaign's own step does it."""
-    assert "will be taken over" in campaign_decisions.adopts(world, _Chosen(world.keeper.account(email)))
 
 
 def test_what_a_person_adopts_is_not_taken_over_once_it_is_in_doubt(world: World) -> None:

@@ -15,7 +15,7 @@ from tests.campaign import organisation, troubles
 from tests.campaign.decisions import put_back
 from tests.campaign.ending import ending
 from tests.campaign.rules import NODES
-from tests.campaign.scenes import SCIM, activate, cycle, group, joined, person, suspend, teams_of
+from tests.campaign.scenes import SCIM, activate, adopt, cycle, group, joined, person, suspend, teams_of
 from tests.campaign.seams import Weather
 from tests.campaign.world import Spared, Trouble, World
 
@@ -891,3 +891,35 @@ def test_a_resync_of_one_person_creates_nobody_before_keeper_is_listed(world: Wo
     cycle(world, person="ada@example.com")
     assert world.keeper.account(account).locked
     assert not world.observer.violations
+
+
+@pytest.mark.parametrize("by_command", [False, True])
+@pytest.mark.parametrize("lane", [False, True])
+@pytest.mark.parametrize("deleted", [False, True])
+def test_an_old_copy_of_the_state_file_does_not_lock_whoever_the_account_was_given_to_since(
+    world: World, by_command: bool, lane: bool, deleted: bool
+) -> None:
+    sales = group(world, "Sales")
+    person(world, "bob", sales)
+    former, account = joined(world, "ada", sales)
+    copy = world.path.read_bytes(), world.observer.remembered()
+    if deleted:
+        world.jumpcloud.delete_user(former)
+    else:
+        suspend(world, former)
+        world.jumpcloud.update_user(former, email="ada.alt@example.com")
+    world.admin_changed()
+    cycle(world)
+    heir = person(world, "ada", sales)
+    cycle(world)
+    adopt(world, "ada@example.com")
+    cycle(world)
+    cycle(world)
+    assert world.keeper.account("ada@example.com").external_id == heir
+    put_back(world, *copy, by_command=by_command)
+    if lane:
+        world.time.elapsed += 60
+        world.say(world.lane(Weather(1)))
+    cycle(world)
+    cycle(world, resync=True)
+    assert not world.keeper.accounts()[account].locked
