@@ -245,9 +245,10 @@ def ids_on(account: Account, linked: Mapping[str, Account]) -> tuple[str, str]:
 
 
 def owners(snapshot: Snapshot) -> set[str]:
-    """List the ids of whoever has an account by the snapshot, or by what Keeper shows; "" may be one of them."""
+    """List the ids of whoever has, or had, an account by the snapshot, or by what Keeper shows; "" may be one of
+    them."""
     there, linked = [account for account in snapshot.accounts.values() if not account.bygone], linked_to(snapshot)
-    return {owner for account in there for owner in (account.jumpcloud_id, *ids_on(account, linked))}
+    return {owner for one in there for owner in (one.jumpcloud_id, one.found_for, *ids_on(one, linked))}
 
 
 def still_linked(undo: Operation, shown: KeeperUser | KeeperTeam | None) -> bool:

@@ -27,7 +27,19 @@ from reconciler.foresight import foresee
 from reconciler.jumpcloud import JumpCloudError, Person, PersonAmbiguous
 from reconciler.keeper import BadToken, KeeperError, Progress
 from reconciler.match import protection
-from reconciler.model import EXTERNAL_ID, GROUP_NAMES, GROUPS, USERS, Application, Group, Listing, Snapshot, User
+from reconciler.model import (
+    EXTERNAL_ID,
+    GROUP_NAMES,
+    GROUPS,
+    USERS,
+    Account,
+    Application,
+    Group,
+    Listing,
+    Snapshot,
+    Standing,
+    User,
+)
 from reconciler.pairs import retied, without_teams
 from reconciler.person import in_jumpcloud, in_keeper, in_snapshot
 from reconciler.pilot import left_outside
@@ -48,7 +60,7 @@ from reconciler.settle import (
     outcome_name,
     settle,
 )
-from reconciler.snapshot import observed
+from reconciler.snapshot import found_for, observed
 from reconciler.store import Binding, State, StateError, Store
 
 LANE_HOLD = "lane_hold"
@@ -654,6 +666,7 @@ class _Line:
             found = [k for k in read.snapshot.fresh if k in learnt.accounts and learnt.accounts[k].locked_by_us]
             locked = {k: replace(seen.accounts[k], locked_by_us=True) for k in found}
             seen = replace(seen, accounts={**seen.accounts, **locked})
+            seen = replace(seen, accounts={**seen.accounts, **_remembered(seen, learnt)})
             # But whoever something is sent for all the same, since a person let that through, is linked.
             concerned = {op.subject.keeper_id for op in plan.operations if op.sent}
             learnt = replace(
@@ -815,6 +828,15 @@ def _since_when(seen: Snapshot, learnt: Snapshot) -> Snapshot:
         for k, t in seen.teams.items()
     }
     return replace(seen, accounts=accounts, teams=teams)
+
+
+def _remembered(seen: Snapshot, learnt: Snapshot) -> dict[str, Account]:
+    """The accounts of people in scope that a first plan finds and nobody has reviewed, with whose they are: whoever is
+    deleted in JumpCloud before that would be told from nobody. Likewise their places in teams with a group's id."""
+    tied = {k for k, team in learnt.teams.items() if team.managed and team.shown.get(EXTERNAL_ID) == team.jumpcloud_id}
+    adopted = {k: a for k, a in learnt.accounts.items() if a.managed and k in seen.accounts}
+    pairs = {k: (seen.accounts[k], account) for k, account in adopted.items()}
+    return {k: found_for(now, then, tied) for k, (now, then) in pairs.items() if now.standing is Standing.UNMANAGED}
 
 
 def _takes_over(before: Snapshot, learnt: Snapshot) -> bool:

@@ -83,25 +83,31 @@ def has_left(user: User) -> bool:
 
 def _returned(directory: Directory, snapshot: Snapshot, policy: Policy, now: datetime) -> Snapshot:
     """Manage accounts again that show once more and whose owners have left meanwhile: each was ours until its owner
-    got another one, which is gone, and would stay open. A person agrees to the lock where it has somebody's address."""
-    back = [a for _, a in sorted(snapshot.accounts.items()) if a.owned_once and not (a.gone or a.takeover)]
-    held = {a.jumpcloud_id: a for a in snapshot.accounts.values() if a.managed and a.gone} if back else {}
+    got another one, which is gone, and would stay open. A person agrees to the lock where it has somebody's address.
+    So with the accounts of those who have left since a first plan that nobody has reviewed found them in scope."""
+    accounts = [account for _, account in sorted(snapshot.accounts.items())]
+    back = [a for a in accounts if (a.owned_once or a.found_for) and not (a.managed or a.gone or a.takeover)]
+    known = {a.jumpcloud_id: a for a in accounts if a.standing is not Standing.UNMANAGED and back}
+    belonging = {alike_key(user.email) for user in directory.users.values() if user.belongs and back}
     again: dict[str, Account] = {}
     for account in back:
-        owner = account.owned_once
-        user = directory.users.get(owner)
+        owner, claimed = account.owned_once or account.found_for, alike_key(account.email) in belonging
+        user, other = directory.users.get(owner), known.get(owner)
         left = (user is None or has_left(user)) and not protection(policy, user, account)
-        if not left or owner not in held or tied_to_another(account, owner):
+        found = account.found_for == owner and not claimed
+        free = (other.managed and other.gone) if other is not None else found
+        if not (left and free) or tied_to_another(account, owner):
             continue
-        other, address = held.pop(owner), alike_key(account.email)
-        again[other.keeper_id] = superseded(other, now)
-        again[account.keeper_id] = replace(
+        if other is not None:
+            again[other.keeper_id] = superseded(other, now)
+        known[owner] = again[account.keeper_id] = replace(
             account,
             standing=Standing.MANAGED,
             jumpcloud_id=owner,
-            left_at=other.left_at or now,
-            pilot=other.pilot,
-            review_lock=any(one.belongs and alike_key(one.email) == address for one in directory.users.values()),
+            left_at=(other and other.left_at) or now,
+            pilot=other.pilot if other is not None else account.pilot,
+            review_lock=other is None or claimed,
+            found_for="",
         )
     return replace(snapshot, accounts={**snapshot.accounts, **again}) if again else snapshot
 
@@ -304,6 +310,7 @@ class _Users:
             locked_by_us=account.locked_by_us or forgotten,
             left_at=self.now if has_left(user) else None,
             review_lock=has_left(user),
+            found_for="",
         )
         former = self.known.get(user.id)
         if former is not None:
@@ -406,6 +413,7 @@ class _Users:
             takeover=Takeover.NONE,
             left_at=account.left_at or (lost.left_at if lost else None) or self.now,
             review_lock=True,
+            found_for="",
         )
 
     def _left_under(self, account: Account) -> str:

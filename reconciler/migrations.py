@@ -217,6 +217,11 @@ def _locks_of_others(db: "Database") -> None:
     db.table("users").add_column("others_lock", int, not_null_default=0)
 
 
+def _found_for(db: "Database") -> None:
+    """An account that a first plan found, and that nobody has reviewed, knows for whom."""
+    db.table("users").add_column("found_for", str, not_null_default="")
+
+
 def _create(
     db: "Database",
     name: str,
@@ -239,13 +244,14 @@ STEPS: tuple[Callable[["Database"], None], ...] = (
     _durations,
     _missed,
     _locks_of_others,
+    _found_for,
 )
 """The steps in order; the version of a file is how many of them it has taken."""
 
 TABLES = {
     "meta": "key value",
     "users": "keeper_id standing active jumpcloud_id shown asked settled gone locked_by_us left_at protected_as "
-    "pilot_entries former_external_id takeover review_lock missed_at others_lock",
+    "pilot_entries former_external_id takeover review_lock missed_at others_lock found_for",
     "teams": "keeper_id standing jumpcloud_id shown asked settled queued_at seen gone takeover left_at missed_at",
     "memberships": "user team ours seen shown asked_at found",
     "runs": "id kind started_at started_by reason finished_at result plan_id held counts document error",

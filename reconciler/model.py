@@ -314,7 +314,8 @@ class Account:
     entries of `policy.only` that named the user when last in scope (see `pilot.entries_for`). `former_external_id`:
     what to restore on `disown`. `takeover`: what a person asked for with `adopt`. `review_lock`: adopted while out of
     scope, so the lock needs a person's consent. `others_lock`, of one that is gone: somebody else had locked it when
-    Keeper showed it last.
+    Keeper showed it last. `found_for`, of one that nobody manages: the JumpCloud id of the person in scope for whom a
+    first plan found it that nobody has reviewed.
     """
 
     keeper_id: str
@@ -335,6 +336,7 @@ class Account:
     takeover: Takeover = Takeover.NONE
     review_lock: bool = False
     others_lock: bool = False
+    found_for: str = ""
 
     def waits(self, team_id: str) -> bool:
         """Whether a membership of theirs has never been shown since it was asked for: it may wait, unseen, for

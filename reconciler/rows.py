@@ -17,7 +17,7 @@ Row = sqlite3.Row
 
 ACCOUNT_COLUMNS = (
     "keeper_id, standing, active, jumpcloud_id, shown, asked, settled, gone, locked_by_us, left_at, protected_as, "
-    "pilot_entries, former_external_id, takeover, review_lock, missed_at, others_lock"
+    "pilot_entries, former_external_id, takeover, review_lock, missed_at, others_lock, found_for"
 )
 """The columns of `users`, in the order in which `accounts_of` takes them."""
 _BATCH = 2000
@@ -185,6 +185,7 @@ def account_row(account: Account) -> dict[str, Any]:
         "takeover": int(account.takeover),
         "review_lock": int(account.review_lock),
         "others_lock": int(account.others_lock),
+        "found_for": account.found_for,
     }
 
 
@@ -248,6 +249,7 @@ def accounts_of(users: Iterable[tuple[Any, ...]], memberships: Iterable[tuple[An
                 Takeover(row[13]),
                 row[14] == 1,
                 row[16] == 1,
+                row[17],
             )
     return accounts
 

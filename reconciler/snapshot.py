@@ -274,7 +274,16 @@ def superseded(account: Account, now: datetime) -> Account:
         takeover=Takeover.NONE,
         review_lock=False,
         others_lock=False,
+        found_for="",
     )
+
+
+def found_for(account: Account, adopted: Account, teams: Collection[str]) -> Account:
+    """Return the account as long as nobody manages it, with whose it is, as if it were `adopted`; its places in these
+    teams too."""
+    places = {t: m for t, m in adopted.memberships.items() if t in teams and t in account.memberships}
+    memberships = {**account.memberships, **places}
+    return replace(account, found_for=adopted.jumpcloud_id, pilot=adopted.pilot, memberships=memberships)
 
 
 def given_up(account: Account) -> Account:

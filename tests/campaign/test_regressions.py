@@ -923,3 +923,42 @@ def test_an_old_copy_of_the_state_file_does_not_lock_whoever_the_account_was_giv
     cycle(world)
     cycle(world, resync=True)
     assert not world.keeper.accounts()[account].locked
+
+
+@pytest.mark.parametrize("observe", [False, True])
+@pytest.mark.parametrize("deleted", [False, True])
+def test_who_leaves_between_an_unreviewed_first_plan_with_nothing_to_send_and_the_next_is_locked_by_the_review(
+    world: World, observe: bool, deleted: bool
+) -> None:
+    sales = group(world, "Sales")
+    person(world, "bob", sales)
+    ada, account = joined(world, "ada", sales)
+    campaign_decisions.lost(world, random.Random(1))
+    world.rules.policy["mode"] = "observe" if observe else "enforce"
+    world.time.elapsed += 600
+    for _ in range(2):
+        world.say(world.cycle(Order(by="schedule"), Weather(1)))
+    if deleted:
+        world.jumpcloud.delete_user(ada)
+    else:
+        world.jumpcloud.remove_member(sales, ada)
+    world.admin_changed()
+    world.rules.policy["mode"] = "enforce"
+    world.time.elapsed += 600
+    world.say(world.cycle(Order(by="schedule"), Weather(1)))
+    assert world.keeper.account(account).active, "a person has not looked at the plan"
+    cycle(world)
+    assert world.keeper.account(account).locked
+    assert ending(world, random.Random(1))
+
+
+def test_who_leaves_a_group_before_the_first_plan_is_reviewed_loses_its_team_by_the_review(world: World) -> None:
+    sales, legal = group(world, "Sales"), group(world, "Legal")
+    ada, _ = joined(world, "ada", sales, legal)
+    campaign_decisions.lost(world, random.Random(1))
+    world.time.elapsed += 600
+    world.say(world.cycle(Order(by="schedule"), Weather(1)))
+    world.jumpcloud.remove_member(sales, ada)
+    world.admin_changed()
+    cycle(world)
+    assert teams_of(world, "ada") == {"Legal"}
