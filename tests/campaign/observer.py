@@ -1234,7 +1234,12 @@ class Observer:
             account = self.keeper.accounts().get(account_id)
             if account is None or account.node != self.rules.node:
                 continue
-            scope = self.truth.throughout(person, self.since)
+            # Nobody is unlocked as long as their new address is that of somebody else's account.
+            contested = any(
+                one.node == self.rules.node and one.id != account_id and self.truth.address(person) in one.addresses
+                for one in self.keeper.accounts().values()
+            )
+            scope = self.truth.throughout(person, self.since) and not contested
             out = self.truth.out_throughout(person, self.since) and not self.truth.stays(person)
             if (scope and account.locked and account.id in self.ledger.own_locks) or (out and account.active):
                 found.append(account.email)

@@ -375,15 +375,23 @@ def test_a_path_that_is_behind_creates_somebody_and_the_next_cycle_undoes_it(wor
     assert world.observer.excused[13]
 
 
-def test_where_all_of_jumpcloud_is_behind_somebody_is_wronged_for_two_cycles_at_most(world: World) -> None:
+@pytest.mark.parametrize("contested", [False, True])
+def test_where_all_of_jumpcloud_is_behind_somebody_is_wronged_for_two_cycles_at_most(
+    world: World, contested: bool
+) -> None:
+    """Longer only whose new address is that of somebody else's account by then."""
     person(world, "bob")
     ada, _ = joined(world, "ada")
     for seed in range(30):
         suspend(world, ada)
         for _ in range(3):
             cycle(world)
+        world.jumpcloud.update_user(ada, email="ada@example.com")
         activate(world, ada)
         cycle(world)
+        if contested:
+            world.jumpcloud.update_user(ada, email="bob@example.com")
+            world.admin_changed()
         world.say(world.cycle(Order(by="root"), Weather(seed, liars="both")))
         campaign_decisions.repaired(world)
         if world.observer.excused[14]:
