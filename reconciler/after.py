@@ -35,15 +35,24 @@ READY_FOR = 3
 class After:
     """What follows the runs on one state file. A daemon keeps one for its life, a command makes one.
 
-    `standing` is how it stood after the last run.
+    `standing` is how it stood after the last run. `lane`: whoever makes partial runs does not wait for what follows
+    them, which `aclose` breaks off: the next suspended person must not wait for a webhook that never answers.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, lane: bool = False) -> None:
         self.store = store
         self.standing = standing.from_json(store.meta(standing.KEY))
         self._unsaved: dict[str, dict[Key, datetime]] = {}
         self._measured = metrics.Measured()
         self._following = asyncio.Lock()
+        self._lane = lane
+        self._behind: set[asyncio.Task[object]] = set()
+
+    async def aclose(self) -> None:
+        """Break off what nobody waits for."""
+        for task in self._behind:
+            task.cancel()
+        await asyncio.gather(*self._behind, return_exceptions=True)
 
     async def follow(
         self,
@@ -65,13 +74,22 @@ class After:
             if not isinstance(error, NobodyThere | Stopped):
                 seconds = monotonic() - began
                 failed = self.failed(settings, order, words_of(error), clock(), seconds, traffic)
-                await _unless(stopping, self._one_by_one(failed))
+                await self._follow_up(order, stopping, failed)
             raise
         seconds = monotonic() - began
         ran = self.ran(settings, order, outcome, clock(), seconds, traffic)
-        notices = await _unless(stopping, self._one_by_one(ran))
+        notices = await self._follow_up(order, stopping, ran)
         outcome.plan = replace(outcome.plan, notices=(*outcome.plan.notices, *(notices or ())))
         return outcome
+
+    async def _follow_up(self, order: Order, stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+        """The result of what follows a run; None where it was broken off, or nobody waits for it."""
+        if not (self._lane and order.partial):
+            return await _unless(stopping, self._one_by_one(work))
+        task: asyncio.Task[object] = asyncio.create_task(_unless(stopping, self._one_by_one(work)))
+        self._behind.add(task)
+        task.add_done_callback(self._behind.discard)
+        return None
 
     async def _one_by_one(self, work: Coroutine[Any, Any, T]) -> T:
         """Follow one run at a time: a partial cycle may end while a whole one is followed."""

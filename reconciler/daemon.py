@@ -79,7 +79,7 @@ class Daemon:
         self._failures = Failures()
         self._cycle_over = time.monotonic()
         self._silent = False
-        self._after = After(store)
+        self._after = After(store, lane=True)
         self._scheduler = AsyncIOScheduler(
             timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         )
@@ -127,6 +127,7 @@ class Daemon:
                     task.cancel()
                 ended = await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
+            await self._after.aclose()
             await self._server.aclose()
             await self._clients.aclose()
         for error in ended:

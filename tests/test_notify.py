@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,7 +23,7 @@ from reconciler.apply import Result
 from reconciler.config import Settings, load
 from reconciler.cycle import Order, Outcome
 from reconciler.health import Told, serving
-from reconciler.plan import Kind, Notice, NoticeKind, Plan, Scope, Subject
+from reconciler.plan import Held, Kind, Notice, NoticeKind, Plan, Scope, Subject
 from reconciler.policy import Policy
 from reconciler.reading import NobodyThere, Stopped
 from reconciler.settings_fields import Listen
@@ -314,3 +315,36 @@ def test_the_server_tells_how_it_stands(tmp_path: Path) -> None:
     assert asyncio.run(ready()).startswith(b"HTTP/1.1 200 ")
     assert not after.ready(using, NOW + timedelta(minutes=15))
     assert b'reconciler_cycles_total{result="nothing",tenant=""} 1.0' in after.metrics(NOW)
+
+
+@pytest.mark.parametrize("lane", [True, False])
+def test_the_next_suspended_person_does_not_wait_for_whoever_is_told_of_the_last(tmp_path: Path, lane: bool) -> None:
+    held = outcome("held")
+    held.plan = replace(held.plan, held=(Held("max_deactivations", (), 3, 9, "9 people would be locked"),))
+
+    async def work() -> Outcome:
+        return held
+
+    async def play(store: Store) -> None:
+        called, calls = asyncio.Event(), AsyncExitStack()
+
+        async def never_answers(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            calls.callback(writer.close)
+            called.set()
+
+        silent = await asyncio.start_server(never_answers, "127.0.0.1", 0)
+        port = silent.sockets[0].getsockname()[1]
+        using = settings(tmp_path, webhook=secret(tmp_path, "hook", f"http://127.0.0.1:{port}/"))
+        after, stopping = After(store, lane=lane), asyncio.Event()
+        orders = (Order(), Order(leavers=frozenset({"u1"})), Order(leavers=frozenset({"u2"})))
+        runs = [asyncio.create_task(after.follow(using, one, lambda: NOW, work, (), stopping)) for one in orders]
+        await called.wait()
+        assert [run.done() for run in runs] == [False, lane, lane]
+        await after.aclose()
+        stopping.set()
+        assert await asyncio.gather(*runs) == [held] * 3
+        silent.close()
+        await calls.aclose()
+
+    with Store.open(tmp_path / "state.db", write=True) as store:
+        asyncio.run(asyncio.wait_for(play(store), 60))
