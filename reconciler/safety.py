@@ -26,6 +26,8 @@ SMALLEST_TEAM = 5
 """Members from which on `max_team_loss` counts."""
 
 _TAKING = frozenset({Kind.DEACTIVATE_USER, Kind.DELETE_TEAM})
+_Over = tuple[str, int, int, str]
+"""A limit that a plan is over: its name, how many are allowed, how many it would be, and words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +280,11 @@ class _Judge:
             for limit, allowed, planned, reason in reasons:
                 self._hold(limit, held, allowed, planned, reason)
             self._hold_unlocks(unlocks, [op for op in held if self._counted_unlock(op)])
+            # A release says what it lets through, and by which limits that waited.
+            creations, grants = self._over_in_giving(held)
+            for over, of_them in ((creations, self._counted_creation), (grants, self._granted)):
+                for limit, allowed, planned, reason in over:
+                    self._hold(limit, [op for op in held if of_them(op)], allowed, planned, reason)
         else:
             passing = self._giving_limits(open_ops, unlocks)
         return self._result([*released, *passing], waiting, resting)
@@ -428,9 +435,9 @@ class _Judge:
     def _counted(self, what: Callable[[Operation], bool]) -> set[str]:
         return {p.operation.subject.key for p in self.past if p.counts and what(p.operation)}
 
-    def _taking_limits(self, operations: Sequence[Operation]) -> list[tuple[str, int, int, str]]:
+    def _taking_limits(self, operations: Sequence[Operation]) -> list[_Over]:
         """The limits on taking away that this plan is over."""
-        over: list[tuple[str, int, int, str]] = []
+        over: list[_Over] = []
         leaving = {op.subject.key for op in operations if self._counted_lock(op)} - set(self.covered)
         emptied = not self.plan.scope.users and self.plan.focus is None
         if self.people and emptied and any(_takes(op) for op in operations):
@@ -459,9 +466,7 @@ class _Judge:
         bound = "always" if allowed == self.always else "at most"
         return f"allowed are {allowed} ({limit}{f', but {bound} {allowed}' if allowed != share else ''})"
 
-    def _over(
-        self, name: str, limit: Limit, used: set[str], planned: set[str], words: str
-    ) -> list[tuple[str, int, int, str]]:
+    def _over(self, name: str, limit: Limit, used: set[str], planned: set[str], words: str) -> list[_Over]:
         allowed = self._allowed(limit, self.people)
         self.uses.append(LimitUse(name, allowed, len(used), len(planned - used)))
         total = len(used | planned)
@@ -476,7 +481,7 @@ class _Judge:
         told = self._allowed_words(limit, self.people)
         return [(name, allowed, len(planned), f"{who} {words}{base}{earlier}; {told}")]
 
-    def _team_losses(self, operations: Sequence[Operation]) -> list[tuple[str, int, int, str]]:
+    def _team_losses(self, operations: Sequence[Operation]) -> list[_Over]:
         planned: dict[str, set[str]] = defaultdict(set)
         used: dict[str, set[str]] = defaultdict(set)
         names: dict[str, str] = {}
@@ -559,7 +564,7 @@ class _Judge:
         known = self.snapshot.teams.get(team.keeper_id)
         return self.team_policy.is_role(team.name) or (known is not None and self.team_policy.is_role(known.name))
 
-    def _unlock_limit(self, operations: Sequence[Operation]) -> list[tuple[str, int, int, str]]:
+    def _unlock_limit(self, operations: Sequence[Operation]) -> list[_Over]:
         """Return the limit on unlocks if this plan is over it."""
         if self.first:
             return []
@@ -567,25 +572,18 @@ class _Judge:
         used = self._changed(Kind.REACTIVATE_USER)
         return self._over("max_reactivations", self.limits.max_reactivations, used, unlocked, "would be unlocked")
 
-    def _hold_unlocks(self, over: list[tuple[str, int, int, str]], held: list[Operation]) -> None:
+    def _hold_unlocks(self, over: list[_Over], held: list[Operation]) -> None:
         for limit, allowed, planned, reason in over:
             self._hold(limit, held, allowed, planned, reason)
 
-    def _giving_limits(self, operations: list[Operation], unlocks: list[tuple[str, int, int, str]]) -> list[Operation]:
+    def _giving_limits(self, operations: list[Operation], unlocks: list[_Over]) -> list[Operation]:
         """What may go: over a limit on giving, all of that kind of giving waits, and nothing else."""
         if self.first:
             return operations
         if unlocks:
             self._hold_unlocks(unlocks, [op for op in operations if self._counted_unlock(op)])
             operations = [op for op in operations if not self._counted_unlock(op)]
-        joining = {op.subject.key for op in operations if self._counted_creation(op)}
-        used = self._changed(Kind.CREATE_USER)
-        creations = self._over(
-            "max_creations", self.limits.max_creations, used, joining, "would be created (invitations and licences)"
-        )
-        gaining = {op.subject.key for op in operations if self._granted(op)}
-        used = self._counted(lambda op: bool(self._granted(op)))
-        grants = self._over("max_grants", self.limits.max_grants, used, gaining, "would be added to an existing team")
+        creations, grants = self._over_in_giving(operations)
         passing: list[Operation] = []
         held_creations: list[Operation] = []
         held_grants: list[Operation] = []
@@ -604,6 +602,20 @@ class _Judge:
         ):
             self._hold(limit, held, allowed, planned, reason)
         return passing
+
+    def _over_in_giving(self, operations: Sequence[Operation]) -> tuple[list[_Over], list[_Over]]:
+        """Return the limits on creations and on grants that this plan is over."""
+        if self.first:
+            return [], []
+        joining = {op.subject.key for op in operations if self._counted_creation(op)}
+        used = self._changed(Kind.CREATE_USER)
+        creations = self._over(
+            "max_creations", self.limits.max_creations, used, joining, "would be created (invitations and licences)"
+        )
+        gaining = {op.subject.key for op in operations if self._granted(op)}
+        used = self._counted(lambda op: bool(self._granted(op)))
+        grants = self._over("max_grants", self.limits.max_grants, used, gaining, "would be added to an existing team")
+        return creations, grants
 
 
 _WAITING = {

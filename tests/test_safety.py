@@ -95,6 +95,19 @@ def test_creations_over_the_limit_wait_alone() -> None:
     assert sent(result) == ["u1@example.com"] and result.plan.held[0].limit == "max_creations"
 
 
+def test_a_plan_that_is_held_as_a_whole_names_the_limits_on_giving_too_that_a_release_lifts() -> None:
+    people = [user(n, 9) for n in range(1, 101)]
+    present = [account(replace(p, groups=frozenset())) for p in people[:60]]
+    gone = [account(user(n)) for n in range(200, 204)]
+    made = decide(directory(people, [group(9)]), snapshot([*present, *gone], [team(group(9))]))
+    result = judged(made)
+    assert sent(result) == []
+    held = {one.limit: [result.plan.operations[n] for n in one.operations] for one in result.plan.held}
+    assert held.keys() == {"max_deactivations", "max_creations", "max_grants"}
+    assert {op.kind for op in held["max_creations"]} == {Kind.CREATE_USER} and len(held["max_creations"]) == 40
+    assert len(held["max_grants"]) == 60 and len(held["max_deactivations"]) == len(result.plan.operations) == 104
+
+
 def test_grants_over_the_limit_are_divided_off() -> None:
     people = [user(n, 9, given_name="Ada") for n in range(1, 31)]
     present = snapshot([account(user(n)) for n in range(1, 31)], [team(group(9))])
@@ -210,7 +223,7 @@ def test_a_new_account_that_undoes_our_own_lock_passes_a_hold_as_an_unlocking_do
     result = judged(withdrawn(20), locks)
     assert sent(result) == [f"u{n}@example.com" for n in sorted(range(1, 21), key=lambda n: f"u{n}@")]
     assert all(not op.add for op in result.plan.operations if op.sent)  # the team waits with everything else
-    assert {hold.limit for hold in result.plan.held} == {"max_deactivations"}
+    assert {hold.limit for hold in result.plan.held} == {"max_deactivations", "max_grants"}
     # Of an older lock, within the limit on creations only.
     assert sent(judged(withdrawn(4))) == ["u1@example.com", "u2@example.com", "u3@example.com", "u4@example.com"]
     assert sent(judged(withdrawn(5))) == []
