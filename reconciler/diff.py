@@ -600,12 +600,7 @@ class _Diff(TeamRules):
             until = self.grace_ends(account.left_at)
             # Who had left before we came was seen by a person in a reviewed plan; there is nothing to wait for.
             if self.in_grace(account.left_at) and not account.review_lock:
-                self.notice(
-                    NoticeKind.IN_GRACE,
-                    subject,
-                    f"left the scope at {account.left_at or self.now:%Y-%m-%d %H:%M} UTC; will be locked after "
-                    f"{until:%Y-%m-%d %H:%M} UTC unless they come back (policy.grace)",
-                )
+                self._tell_grace(account, user, subject, f"{until:%Y-%m-%d %H:%M} UTC")
                 self.upcoming.append(Upcoming(until, _lock(subject, Cause.JUMPCLOUD, rule, reason)))
                 return
         there = user.email if user is not None else account.asked.get(USER_NAME, "")
@@ -619,6 +614,20 @@ class _Diff(TeamRules):
                 self.notice(NoticeKind.DRIFT, subject, f"{reason}; not locked again (policy.drift)")
                 return
         self.operations.append(_lock(subject, cause, rule, reason))
+
+    def _tell_grace(self, account: Account, user: User | None, subject: Subject, until: str) -> None:
+        left = f"left the scope at {account.left_at or self.now:%Y-%m-%d %H:%M} UTC"
+        if protection(self.policy, user, account):
+            self.notice(NoticeKind.PROTECTED, subject, f"protected (policy.protect): not locked, although they {left}")
+        elif subject.key not in self.pilots:
+            words = f"{left}, and is outside the pilot (policy.only): not locked when grace ends either"
+            self.notice(NoticeKind.OUTSIDE_PILOT, subject, words)
+        elif self.policy.mode is Mode.OBSERVE:
+            words = f"{left}; would be locked after {until} unless they come back, but nothing is sent (policy.mode)"
+            self.notice(NoticeKind.IN_GRACE, subject, words)
+        else:
+            words = f"{left}; will be locked after {until} unless they come back (policy.grace)"
+            self.notice(NoticeKind.IN_GRACE, subject, words)
 
     @cached_property
     def _addresses(self) -> dict[str, set[str]]:

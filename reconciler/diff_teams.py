@@ -291,7 +291,8 @@ class TeamRules:
 
     def team_grace(self) -> None:
         """Tell of each team in grace how many people it will lose; call it when the rules about people are applied."""
-        losing = Counter(ref.keeper_id for later in self.upcoming for ref in later.operation.remove)
+        sent = (later.operation for later in self.upcoming if later.operation.subject.key in self.pilots)
+        losing = Counter(ref.keeper_id for op in sent for ref in op.remove)
         for team in self.teams_in_grace:
             number = losing[team.keeper_id]
             until = f"{self.team_stays_until(team):%Y-%m-%d %H:%M} UTC"

@@ -82,6 +82,20 @@ def test_who_left_the_scope_is_deactivated_after_the_grace() -> None:
     assert only(later).add == only(later).remove == ()
 
 
+def test_nobody_is_told_to_be_locked_when_grace_ends_who_will_not_be() -> None:
+    left, held = directory([user(1)]), snapshot([account(user(1))])
+    for policy, kind, words in (
+        (Policy(), NoticeKind.IN_GRACE, "will be locked after"),
+        (Policy(mode=Mode.OBSERVE), NoticeKind.IN_GRACE, "nothing is sent"),
+        (Policy(protect=frozenset({"u1@example.com"})), NoticeKind.PROTECTED, "not locked"),
+        (Policy(only=Pilot(users=frozenset({"u2@example.com"}))), NoticeKind.OUTSIDE_PILOT, "not locked"),
+    ):
+        made = decide(directory([user(1), user(2, direct=True)]), snapshot([*held.accounts.values()]), policy)
+        (told,) = (one for one in made.plan.notices if one.subject.name == "u1@example.com")
+        assert (told.kind, words in told.message) == (kind, True)
+        assert decide(left, held, policy).plan.operations == ()
+
+
 def test_out_of_scope_keep_never_covers_suspended_people() -> None:
     policy = Policy(out_of_scope=OutOfScope.KEEP, grace=timedelta(0))
     decision = decide(directory([user(1)]), snapshot([account(user(1))]), policy)

@@ -227,13 +227,13 @@ def _leaving(plan: Plan) -> str:
     said = []
     if people:
         said.append(
-            f"{count(people, 'person', 'has')} left the scope and {agreeing(people, 'is')} locked when their grace "
-            "ends (policy.grace)."
+            f"{count(people, 'person', 'has')} left the scope; {count(people, 'lock', 'is')} due when grace ends "
+            "(policy.grace)."
         )
     if teams:
         said.append(
-            f"{count(teams, 'team')} whose group left the scope {agreeing(teams, 'loses')} the members who are in "
-            "scope then, when grace ends (policy.grace)."
+            f"{count(teams, 'team', 'is')} due to be emptied when grace ends, for want of a group in scope "
+            "(policy.grace)."
         )
     return " ".join(said)
 
