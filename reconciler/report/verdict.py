@@ -107,8 +107,10 @@ def _decided_otherwise(settings: Settings, look: Look, plan: Plan) -> Verdict | 
         found = account or next(iter(look.snapshot.accounts.values()), None)
         # Of somebody who came back under a new JumpCloud user, the account is still managed for the former one.
         theirs = found and look.user and same(found.email, look.user.email)
-        if found and (theirs or not found.managed) and "reconciler adopt" in said[NoticeKind.CONFLICT]:
-            command = f"reconciler adopt {typed(found.email)}"
+        _, adopt, advised = said[NoticeKind.CONFLICT].partition("reconciler adopt ")
+        if found and (theirs or not found.managed) and adopt:
+            # The conflict names the right one: a creation that an alias led to this account is asked for once more.
+            command = adopt + advised.split(";")[0].split()[0]
             step = "If it is the same person, take the account over:"
         return Verdict("conflict", _conflict(look, said[NoticeKind.CONFLICT]), step, command)
     disowned = account is not None and account.standing is Standing.DISOWNED
