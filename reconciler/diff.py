@@ -273,7 +273,9 @@ class _Diff(TeamRules):
             elif account.managed and keeper_id not in paired:
                 self._pilot(None, account)
                 self._account(account, None)
-            elif not account.managed and not account.gone and alike_key(account.email) not in spoken_of:
+            elif account.managed or account.gone:
+                continue
+            elif alike_key(account.email) not in spoken_of or self._left_owner(account) is not None:
                 self._unmanaged(account)
 
     def _pilot(self, user: User | None, account: Account | None) -> None:
@@ -462,7 +464,9 @@ class _Diff(TeamRules):
             )
             return
         whose = "not in scope in JumpCloud"
-        if alike_key(account.email) in self._lost_addresses:
+        if (left := self._left_owner(account)) is not None:
+            whose = f"carries the JumpCloud id of {left.email or left.id}, who {_how_left(left)}, so it may be theirs"
+        elif alike_key(account.email) in self._lost_addresses:
             whose = "has the address of somebody who has left, and whose account is not in this node any more"
         self.notice(
             NoticeKind.GHOST,
@@ -470,6 +474,11 @@ class _Diff(TeamRules):
             f"in Keeper{state}, {whose}, not managed: never changed. "
             f"To have us manage them: reconciler adopt {typed(account.email)}",
         )
+
+    def _left_owner(self, account: Account) -> User | None:
+        """Whoever has left and whose id is on an account that nobody manages."""
+        owner = self.directory.users.get(self._as_their_own.get(account.keeper_id, account).shown.get(EXTERNAL_ID, ""))
+        return owner if owner is not None and has_left(owner) else None
 
     @cached_property
     def _lost_addresses(self) -> set[str]:
@@ -812,6 +821,10 @@ def _locked_before(account: Account) -> str:
         "vanished from this node: not created, since Keeper may link that account and unlock it. To let them in: "
         f"reconciler resync {typed(account.email)} --unlock"
     )
+
+
+def _how_left(user: User) -> str:
+    return "is suspended in JumpCloud" if user.status is Status.SUSPENDED else "is not bound to the Keeper application"
 
 
 def _unbound(teams: Iterable[TeamRef]) -> str:

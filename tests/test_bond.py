@@ -226,6 +226,22 @@ def test_a_cycle_of_some_people_locks_no_account_that_shows_the_id_of_somebody_w
     assert decide(directory([left]), held).plan.operations, "a whole cycle has read that nobody has the id"
 
 
+def test_a_leaver_whose_account_nobody_manages_is_named_with_it() -> None:
+    left, heir = user(1, email="new@example.com", status=SUSPENDED), user(2, direct=True, email="old@example.com")
+    ghost = unmanaged(9, "former@example.com", left.id)
+    for users, held in (
+        ([left], replace(first([ghost]), reviewed=True)),
+        ([left], first([ghost, unmanaged(8, "other@example.com", left.id)])),
+    ):
+        told = {n.subject.name: n.message for n in decide(directory(users), held).plan.notices}
+        assert left.id not in told and "new@example.com, who is suspended" in told["former@example.com"]
+    # The address of the account is that of somebody who is told something else.
+    mine = unmanaged(8, "heir@example.com", heir.id)
+    held = replace(first([unmanaged(9, "old@example.com", left.id), mine]), reviewed=True)
+    told = {n.subject.keeper_id: n.message for n in decide(directory([left, heir]), held).plan.notices}
+    assert "new@example.com" in told["k0009"]
+
+
 def test_a_leaver_is_adopted_by_the_id_whatever_their_address() -> None:
     left = user(1, email="new@example.com", status=SUSPENDED)
     made = decide(directory([left]), first([unmanaged(9, "old@example.com", left.id)]))
