@@ -311,9 +311,13 @@ class _Diff(TeamRules):
         elif wrong:
             self.notice(NoticeKind.OUTSIDE_PILOT, subject, f"{wrong}: correct the names in policy.only")
 
+    @staticmethod
+    def _named(user: User) -> str:
+        return user.email or user.display_name or _full_name(user) or user.id
+
     def _nobody(self, user: User) -> None:
         """A user in scope without an account that is ours."""
-        subject = Subject("user", user.email or user.display_name or _full_name(user) or user.id, user.id)
+        subject = Subject("user", self._named(user), user.id)
         if user.id in self.match.disowned:
             self.notice(
                 NoticeKind.UNMANAGED,
@@ -599,6 +603,14 @@ class _Diff(TeamRules):
                         f"reconciler adopt {typed(account.email)}; else give one of the two another address",
                     )
                     return
+                if self._without_address:
+                    self.notice(
+                        NoticeKind.CONFLICT,
+                        subject,
+                        f"{reason}, but it may be the Keeper user of {listed(self._without_address, 5)}, in scope "
+                        "without a usable address: not locked before they have one in JumpCloud",
+                    )
+                    return
         elif user.status is Status.SUSPENDED:
             rule, reason = Rule.SUSPENDED, "suspended in JumpCloud"
         else:
@@ -646,6 +658,12 @@ class _Diff(TeamRules):
             if user.belongs:
                 found.setdefault(alike_key(user.email), set()).add(user.id)
         return found
+
+    @cached_property
+    def _without_address(self) -> list[str]:
+        """The names of people who belong and have neither a usable address nor a Keeper user: any may be theirs."""
+        users = (user for user in self.directory.users.values() if user.belongs and not user.email)
+        return sorted(self._named(user) for user in users if user.id not in self.match.account_of)
 
     def _claimed(self, account: Account, user: User) -> str:
         """Why an account is neither given its person's new address, nor that offered as an alias: whoever else has it

@@ -265,6 +265,20 @@ def test_unmanaged_people_are_only_reported() -> None:
     assert kinds(decision) == [] and notices(decision) == [NoticeKind.GHOST]
 
 
+def test_a_ghost_that_was_taken_over_is_not_locked_while_somebody_in_scope_has_no_usable_address() -> None:
+    ghost = account(user(1), jumpcloud_id="", asked={}, settled={}, review_lock=True)
+    made = decide(directory([user(2, direct=True, email="", display_name="Eve")]), snapshot([ghost]))
+    assert made.plan.operations == ()
+    (told,) = (one for one in made.plan.notices if one.kind is NoticeKind.CONFLICT)
+    assert "Eve" in told.message and "not locked" in told.message
+    for people in ([user(2, direct=True)], [user(2, email="")]):
+        made = decide(directory(people), snapshot([ghost]))
+        assert Kind.DEACTIVATE_USER in {op.kind for op in made.plan.operations}
+    paired = [ghost, account(user(2))]
+    made = decide(directory([user(2, direct=True, email="")]), snapshot(paired))
+    assert [op.kind for op in made.plan.operations] == [Kind.DEACTIVATE_USER]
+
+
 def test_a_disowned_person_is_neither_matched_nor_created_and_gets_the_old_external_id_back() -> None:
     u = user(1, direct=True)
     given_up = account(u, standing=Standing.DISOWNED, former_external_id="okta-1")
