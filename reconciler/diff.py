@@ -448,8 +448,12 @@ class _Diff(TeamRules):
             return
         owner = self.directory.users.get(account.shown.get(EXTERNAL_ID, ""))
         if owner is not None and owner.belongs:
-            if owner.id in self.match.conflicts and owner.id not in self.match.account_of:
-                return  # the owner's conflict names this account
+            if owner.id not in self.match.account_of:
+                # Of anybody else the owner's own notice says what is not done.
+                if not owner.in_scope:
+                    words = f"left as it is: it carries the JumpCloud id of {self._named(owner)}, {_state_words(owner)}"
+                    self.notice(NoticeKind.STATE_UNKNOWN, subject, words)
+                return
             self.notice(
                 NoticeKind.CONFLICT,
                 subject,

@@ -242,6 +242,20 @@ def test_a_leaver_whose_account_nobody_manages_is_named_with_it() -> None:
     assert "new@example.com" in told["k0009"]
 
 
+@pytest.mark.parametrize("reviewed", [True, False])
+@pytest.mark.parametrize("status", [Status.STAGED, Status.UNKNOWN])
+def test_the_only_account_of_somebody_whose_state_is_not_known_is_not_said_to_be_a_second_one(
+    status: Status, reviewed: bool
+) -> None:
+    waits = user(1, direct=True, status=status)
+    made = decide(directory([waits]), replace(first([unmanaged(1, waits.email, waits.id)]), reviewed=reviewed))
+    assert made.plan.operations == () and conflicts(made) == {}
+    assert any("left as it is" in one.message for one in made.plan.notices)
+    both = [account(user(1), keeper_id="k1"), unmanaged(9, "second@example.com", waits.id)]
+    made = decide(directory([waits]), replace(snapshot(both), reviewed=reviewed))
+    assert "Delete the wrong one" in conflicts(made)["second@example.com"]
+
+
 def test_a_leaver_is_adopted_by_the_id_whatever_their_address() -> None:
     left = user(1, email="new@example.com", status=SUSPENDED)
     made = decide(directory([left]), first([unmanaged(9, "old@example.com", left.id)]))
