@@ -9,7 +9,7 @@ import asyncio
 import functools
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence, Set
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -329,7 +329,8 @@ class _Run:
                     self._record(number, Result(op, State.PUT_OFF, *outcome))
                 elif (sent := self._begun(number, op, finding)) is not None:
                     self.marks |= dict.fromkeys(concerned, self.journal.hands.changed(concerned))
-                    with last_moment(finding.stamp) if finding.stamp else nullcontext():
+                    # What rests on nothing that was read does not keep the others waiting either.
+                    with last_moment(finding.stamp or Stamp.now(self.client.clock)):
                         verdict = await self._sent(number, sent, canary)
         if self.progress:
             self.progress(len(self.applied.results), len(self.operations))

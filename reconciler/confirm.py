@@ -13,7 +13,7 @@ from typing import TypeVar
 from reconciler import addresses
 from reconciler.births import tying_address
 from reconciler.counting import agreeing
-from reconciler.evidence_age import Stamp, oldest, reading
+from reconciler.evidence_age import Stamp, oldest, others_wait, reading
 from reconciler.jumpcloud import JumpCloud, JumpCloudError, Paths, Person, PersonAmbiguous, bearable
 from reconciler.model import EXTERNAL_ID, Status, Team, User
 from reconciler.pace import Clock
@@ -145,16 +145,17 @@ class Confirmation:
             return NOTHING_TO_READ
         began = Stamp.now(self.clock)
         try:
-            match op.kind:
-                case Kind.CREATE_USER:
-                    return await self._creation(op)
-                case Kind.UPDATE_USER:
-                    return await self._update(op)
-                case Kind.REACTIVATE_USER:
-                    return await self._reactivation(op)
-                case Kind.DEACTIVATE_USER if locks_ghost(op):
-                    return await self._ghost(op.subject.name)
-            return Finding(*await self._stamped(self._doubt(op)))
+            with others_wait():
+                match op.kind:
+                    case Kind.CREATE_USER:
+                        return await self._creation(op)
+                    case Kind.UPDATE_USER:
+                        return await self._update(op)
+                    case Kind.REACTIVATE_USER:
+                        return await self._reactivation(op)
+                    case Kind.DEACTIVATE_USER if locks_ghost(op):
+                        return await self._ghost(op.subject.name)
+                return Finding(*await self._stamped(self._doubt(op)))
         except JumpCloudError as error:
             return Finding(began, Doubt(True, f"{_FAILED}: {error}"))
 
@@ -399,7 +400,8 @@ async def unconfirmed_locks(leavers: Iterable[Subject], jumpcloud: JumpCloud) ->
     stay.
     """
     leavers = tuple(leavers)
-    found = await together(_lock_in_doubt(subject, jumpcloud) for subject in leavers)
+    with others_wait():
+        found = await together(_lock_in_doubt(subject, jumpcloud) for subject in leavers)
     return tuple(
         Notice(
             NoticeKind.UNCONFIRMED,
@@ -427,12 +429,13 @@ async def unconfirmed_links(links: Collection[Subject], jumpcloud: JumpCloud) ->
     ids = [subject.jumpcloud_id for subject in links]
     searched: Mapping[str, User] = {}
     if len(ids) > FEW:
-        with suppress(JumpCloudError):
+        with suppress(JumpCloudError), others_wait():
             searched = await jumpcloud.users(ids) or {}
 
     async def doubt(subject: Subject) -> str:
         try:
-            user = searched.get(subject.jumpcloud_id) or await jumpcloud.user(subject.jumpcloud_id)
+            with others_wait():
+                user = searched.get(subject.jumpcloud_id) or await jumpcloud.user(subject.jumpcloud_id)
         except JumpCloudError as error:
             return f"{_FAILED}: {error}"
         return "" if user is not None and _has_address(user, subject.name) else _OTHER_ADDRESS

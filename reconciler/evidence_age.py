@@ -113,6 +113,25 @@ def oldest(stamps: list[Stamp], clock: Clock) -> Stamp | None:
     return max(stamps, key=lambda stamp: stamp.age(clock), default=None)
 
 
+_OTHERS_WAIT: ContextVar[bool] = ContextVar("others_wait", default=False)
+
+
+@contextmanager
+def others_wait() -> Iterator[None]:
+    """Read for others who wait for it: what was lost after more than `MAX_AGE` seconds is not tried again, for all that
+    is read inside. One record whose reads hang must not take everybody's time."""
+    token = _OTHERS_WAIT.set(True)
+    try:
+        yield
+    finally:
+        _OTHERS_WAIT.reset(token)
+
+
+def patience() -> float:
+    """Seconds after the first attempt within which one that was lost is tried again."""
+    return MAX_AGE if _OTHERS_WAIT.get() else math.inf
+
+
 _CONFIRMED: ContextVar[Stamp | None] = ContextVar("confirmed", default=None)
 
 

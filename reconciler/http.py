@@ -26,7 +26,7 @@ import httpx
 from loguru import logger
 
 from reconciler import evidence_age
-from reconciler.evidence_age import MAX_AGE, Stamp, last_moment
+from reconciler.evidence_age import MAX_AGE, Stamp, last_moment, patience
 from reconciler.http_clients import Clients, Loan
 from reconciler.http_clock import ServiceClock
 from reconciler.http_errors import (
@@ -238,7 +238,7 @@ class Http:
                 self._slow_down(outcome, began, wait)
             if (
                 not outcome.again
-                or (lost and not repeatable)
+                or (lost and (not repeatable or self._clock.monotonic() - first > patience()))
                 or attempts >= self._limits.attempts
                 or self._clock.monotonic() + wait - first > self._limits.total
             ):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+import httpx
 import pytest
 
 from reconciler.confirm import Confirmation
@@ -31,3 +32,24 @@ def test_evidence_is_as_old_as_the_attempt_that_brought_it(kind: Kind, waits: tu
             return found.stamp.age(time.clock)
 
     assert asyncio.run(run()) < MAX_AGE
+
+
+@pytest.mark.parametrize(("seconds", "attempts"), [(1.0, 7), (60.0, 2)])
+def test_a_record_that_hangs_is_not_read_again_and_again_while_others_wait(seconds: float, attempts: int) -> None:
+    """What was lost at once is: the connection may have been old."""
+    time, records = Time(), list[str]()
+
+    def hangs(request: httpx.Request) -> httpx.Response:
+        time.now += seconds
+        records.extend([request.url.path] if request.url.path.endswith(jc(1)) else [])
+        raise httpx.ReadTimeout("nothing", request=request)
+
+    op = Operation(Kind.DEACTIVATE_USER, Subject("user", "u", jc(1), "k1"), Cause.JUMPCLOUD, Rule.SUSPENDED, "because")
+
+    async def run() -> None:
+        async with client(Service(), time, transport=httpx.MockTransport(hangs)) as http:
+            found = await Confirmation(JumpCloud(http, jc(9)), (), {}, clock=time.clock).of(op)
+            assert found.doubt is not None and "the confirming read failed" in found.doubt.words
+
+    asyncio.run(run())
+    assert len(records) == attempts
