@@ -6,6 +6,7 @@ told again every four hours, what waits for approval once a week. What a receive
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -94,6 +95,7 @@ _UNDECIDED = frozenset({NoticeKind.STATE_UNKNOWN})
 """Notices about people of whom JumpCloud does not say that they should have access now."""
 _DONE = "done:"
 """Begins the keys of what was done; the id in the journal follows."""
+_NUMBER = re.compile(r"\d+")
 NAMED = 5
 """Leavers or members who are named in one sentence; the rest is a number."""
 
@@ -467,11 +469,19 @@ def _of_plan(now: Situation, plan: Plan) -> Iterator[Fact]:
     for held in plan.held if now.decides else ():
         way = _WAYS.get(held.limit, f"reconciler release {plan.id}")
         text = f"{held.reason}. {count(len(held.operations), 'operation', 'waits')}; if it is right: {way}"
-        yield Fact(AlertKind.HELD, held.limit, held.limit, text, now.at)
+        key = _of_size(held.limit, held.planned)
+        yield Fact(AlertKind.HELD, key, held.limit, text, now.at)
     for notice in plan.notices:
         if notice.kind is NoticeKind.WILL_BE_HELD:
-            yield Fact(AlertKind.WILL_BE_HELD, notice.subject.name, notice.subject.name, notice.message, now.at)
+            limit = notice.subject.name
+            key = _of_size(limit, int(next(iter(_NUMBER.findall(notice.message)), "0")))
+            yield Fact(AlertKind.WILL_BE_HELD, key, limit, notice.message, now.at)
         yield from _of_notice(now, notice)
+
+
+def _of_size(limit: str, number: int) -> str:
+    """The key of what a limit holds: a hold that doubles is news, and one person more is none."""
+    return f"{limit} {number.bit_length()}"
 
 
 def _of_notice(now: Situation, notice: Notice) -> Iterator[Fact]:

@@ -32,8 +32,8 @@ def foresee(
 ) -> Judged:
     """Add a notice for each limit that would hold the whole plan if everybody in grace were due.
 
-    The arguments are those of `judge`. A limit that holds the plan already has no notice, nor has a first plan that
-    waits for a person.
+    The arguments are those of `judge`. A limit that holds the plan already has one if more will be due then than it
+    holds now; a first plan that waits for a person has none.
     """
     plan = judged.plan
     holding = {held.limit for held in plan.held}
@@ -68,7 +68,7 @@ class _Windows:
         self.teams = teams
         self.consent = consent
         self.sizes = sizes(snapshot)
-        self.counts = HOLDS_ALL - _NO_LIMIT - {held.limit for held in plan.held}
+        self.held = {held.limit: held.planned for held in plan.held}
         self.found: dict[str, tuple[datetime, Held]] = {}
         self.judged = 0
 
@@ -107,8 +107,8 @@ class _Windows:
             replace(self.consent, allowances=allowances),
             self.sizes,
         ).plan
-        known = {limit: held.planned for limit, (_, held) in self.found.items()}
-        over = (held for held in then.held if held.limit in self.counts)
+        known = self.held | {limit: held.planned for limit, (_, held) in self.found.items()}
+        over = (held for held in then.held if held.limit in HOLDS_ALL - _NO_LIMIT)
         return {held.limit: (at, held) for held in over if held.planned > known.get(held.limit, -1)}
 
     def _within(self, begins: datetime, at: datetime) -> list[Operation]:

@@ -93,11 +93,28 @@ def test_a_second_limit_is_told_beside_the_first_and_its_end_without_a_word() ->
     both = (*HELD, Held("max_removals", (0,), 3, 9, "9 people would lose a team"))
     told = taken(tell(after(plan=plan(lock(1), held=HELD))), NOW)
     alert = only(tell(after(plan=plan(lock(1), held=both)), told))
-    assert [fact.key for fact in alert.facts] == ["max_deactivations", "max_removals"]
+    assert [fact.name for fact in alert.facts] == ["max_deactivations", "max_removals"]
     told |= taken([alert], NOW)
     now = after(plan=plan(lock(1), held=HELD))
     assert tell(now, told) == []
-    assert ended(facts(now), told, now) == [("held", "max_removals")]
+    assert ended(facts(now), told, now) == [("held", alert.facts[1].key)]
+
+
+def test_a_hold_or_an_early_alarm_that_doubles_is_told_at_once() -> None:
+    def held(number: int) -> Situation:
+        return after(plan=plan(lock(1), held=(replace(HELD[0], planned=number),)))
+
+    def foreseen(number: int) -> Situation:
+        words = f"{number} people would be locked of 900"
+        return after(
+            plan=plan(notices=(Notice(NoticeKind.WILL_BE_HELD, Subject("limit", "max_deactivations"), words),))
+        )
+
+    for situation in (held, foreseen):
+        told = taken(tell(situation(4)), NOW)
+        assert tell(situation(5), told) == []
+        assert only(tell(situation(63), told)).facts[0].name == "max_deactivations"
+        assert all(key[0] == only(tell(situation(4))).kind for key in ended(facts(situation(63)), told, situation(63)))
 
 
 @pytest.mark.parametrize(

@@ -164,12 +164,17 @@ def test_a_lock_that_undoes_an_unlock_counts_once_that_is_out_of_the_window() ->
     assert alarms(told(replace(late, upcoming=(*today, *later)), (unlocked,)))
 
 
-def test_a_limit_that_holds_already_and_a_first_plan_are_no_alarm() -> None:
+@pytest.mark.parametrize(("leavers", "alarm"), [(9, False), (40, True)])
+def test_a_limit_that_holds_already_is_an_alarm_where_it_will_hold_more_and_a_first_plan_is_none(
+    leavers: int, alarm: bool
+) -> None:
     gone = [user(n, direct=True, status=Status.SUSPENDED) for n in range(1, 11)]
-    people: list[User] = [*gone, *(user(n) for n in range(11, 51)), *(user(n, direct=True) for n in range(51, 101))]
+    left = [user(n) for n in range(11, 11 + leavers)]
+    people: list[User] = [*gone, *left, *(user(n, direct=True) for n in range(11 + leavers, 101))]
     held = snapshot([account(p) for p in people])
     judged = told(decide(directory(people), held))
-    assert [hold.limit for hold in judged.plan.held] == ["max_deactivations"] and not alarms(judged)
+    assert [hold.limit for hold in judged.plan.held] == ["max_deactivations"]
+    assert ["40 people would be locked" in words for words in alarms(judged).values()] == ([True] if alarm else [])
     first = told(decide(directory(people), replace(held, reviewed=False)))
     assert [hold.limit for hold in first.plan.held] == ["first_run"] and not alarms(first)
 
