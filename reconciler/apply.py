@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING
 from reconciler import births, log, team_births
 from reconciler import keeper as scim
 from reconciler.addresses import alike_key
-from reconciler.canary import LOOK_AGAIN, Canaries, Disagreement, Unasked, denied, disagreement, suspicious
+from reconciler.canary import (
+    LOOK_AGAIN,
+    Canaries,
+    Disagreement,
+    Unasked,
+    denied,
+    disagreement,
+    suspicious,
+    takes_agreed,
+)
 from reconciler.confirm import Confirmation, Finding, put_off_words
 from reconciler.counting import agreeing, count
 from reconciler.evidence_age import GLANCE, Stamp, last_moment
@@ -64,6 +73,8 @@ LOCKED = "locked"
 """The outcome of a creation that Keeper answered with the person's own account, which we had locked: the next cycle,
 which follows at once, unlocks it."""
 _DONE = {Kind.CREATE_USER: "created", Kind.DEACTIVATE_USER: "locked", Kind.REACTIVATE_USER: "unlocked"}
+_LOOK = "look at this user or team in the Admin Console; the next cycle tries one again"
+_LOOK_AT_ANSWERS = "look in the Admin Console at what Keeper answered with, which the conflicts name"
 _TAKING = frozenset({Kind.DEACTIVATE_USER, Kind.DELETE_TEAM})
 
 
@@ -231,6 +242,9 @@ class _Run:
         self.broken: Exception | None = None
 
     async def all(self) -> None:
+        for kind, why in self.canaries.stopped.items():
+            if waits := [op for _, op in self.operations if op.kind is kind and not takes_agreed(op)]:
+                self._tell_stopped(waits[0], why, _LOOK_AT_ANSWERS)
         for kinds in PHASES:
             due = [(number, op) for number, op in self.operations if op.kind in kinds]
             # An id that is written later would hide whom a creation without an answer was linked to, and a name that is
@@ -299,11 +313,8 @@ class _Run:
         if why := self.canaries.doubt(op.kind):
             self._tell_stopped(op, why)
 
-    def _tell_stopped(self, op: Operation, words: str) -> None:
-        message = (
-            f"{words}. No further {op.kind.value} is sent until this is understood: look at this user or team in "
-            "the Admin Console; the next cycle tries one again"
-        )
+    def _tell_stopped(self, op: Operation, words: str, advice: str = _LOOK) -> None:
+        message = f"{words}. No further {op.kind.value} is sent until this is understood: {advice}"
         self.applied.notices.append(Notice(NoticeKind.KEEPER_DISAGREES, op.subject, message))
         self.applied.stopped_kinds[op.kind] = message
 
@@ -385,6 +396,8 @@ class _Run:
             self._refused(number, op, error)
         except _NotBorn as error:
             await self._not_born(number, op, error.made)
+            if why := self.canaries.linked(op.kind):
+                self._tell_stopped(op, why, _LOOK_AT_ANSWERS)
         except Disagreement as error:
             # What was read back may be older than the change: a list of the node decides.
             outcome = UNASKED if isinstance(error, Unasked) else DISAGREES
@@ -400,7 +413,7 @@ class _Run:
             return self.why_stopped or "the run has failed"
         if why := self.stopping():
             return why
-        if op.kind in self.canaries.stopped:
+        if op.kind in self.canaries.stopped and not takes_agreed(op):
             return f"no further {op.kind.value} is sent this time: {self.canaries.stopped[op.kind]}"
         if number in self.may_delete and self.vanished >= MOST_VANISHED:
             gone = "accounts were gone from Keeper after their lock"
@@ -479,6 +492,8 @@ class _Run:
             self._keep(number, Result(op, State.UNKNOWN, DISAGREES, str(wrong)), account)
             return wrong
         self._keep(number, Result(op, State.DONE, outcome, words), account)
+        if op.kind is Kind.CREATE_USER and not takes_agreed(op):
+            self.journal.forget_links([op.kind])
         return canary and looked and self.canaries.can_tell(sent, before, remove)
 
     async def _read_back(
@@ -888,6 +903,7 @@ class _Run:
         # The row of a team that is gone stays: should it show again, whoever leaves the group is taken out of both.
         self.team_of[team.jumpcloud_id] = team.keeper_id
         self._record(number, Result(op, State.DONE, "done"), teams=[team])
+        self.journal.forget_links([op.kind])
         # A team without members could lose none: the next one tells.
         return op.kind is Kind.QUEUE_TEAM or bool(before is not None and before.members)
 

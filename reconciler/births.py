@@ -113,7 +113,7 @@ def undoing(
         Subject("user", name, known.jumpcloud_id if known and known.managed else "", made.id),
         Cause.JUMPCLOUD,
         Rule.UNDONE,
-        f"Keeper linked the creation of {wanted_address(op)} to this account: undone",
+        f"Keeper answered the creation of {wanted_address(op)} with this account: undone",
         tuple(changes),
         remove=remove,
     )
@@ -125,8 +125,16 @@ def refused_words(address: str, other: str, *, managed: bool, undone: bool | Non
     `other` is the address of the account that Keeper answered with; `managed`: that is another JumpCloud user's.
     `undone`: whether the account has again what it had, None where that is being done.
     """
-    whose = "another JumpCloud user's account" if managed else "an account that is not new"
-    alias = "" if addresses.same(address, other) else f": {address} may be an alias of it"
+    same = addresses.same(address, other)
+    alias = "" if same else f": {address} may be an alias of it"
+    if managed:
+        whose = "another JumpCloud user's account"
+    elif same:
+        whose = "an account that is not new"
+    else:
+        # Nothing tells whether an account that no list has shown is new, or of another node.
+        whose = "an account under another address"
+        alias += ", or Keeper has made it under that address and invited it"
     first = (
         f"Remove that alias in the Admin Console, or give one of the two another address; then: reconciler adopt "
         f"{typed(address)}"
@@ -135,16 +143,16 @@ def refused_words(address: str, other: str, *, managed: bool, undone: bool | Non
         f"{typed(address)}"
     )
     return (
-        f"Keeper linked the creation of {address} to {other}, {whose}{alias}. {_UNDONE[undone]}, and {address} is not "
-        f"created again until a person decides. {first}"
+        f"Keeper answered the creation of {address} with {other}, {whose}{alias}. {_UNDONE[undone]}, and {address} is "
+        f"not created again until a person decides. {first}"
     )
 
 
 _UNDONE = {
-    True: "The link is undone, nothing was given",
-    False: "The link is not undone yet (that account may still have the id, names and teams of the request), which is "
-    "tried again",
-    None: "The link is to be undone at once",
+    True: "Whatever id and teams the request gave it are taken back",
+    False: "What the request changed there is not undone yet (that account may still have its id, names and teams), "
+    "which is tried again",
+    None: "What the request changed there is to be undone at once",
 }
 
 

@@ -15,7 +15,7 @@ from reconciler.births import wanted_address
 from reconciler.counting import count
 from reconciler.match import same
 from reconciler.model import USER_NAME, Account, KeeperUser
-from reconciler.plan import Kind, Operation
+from reconciler.plan import Kind, Operation, Rule
 
 if TYPE_CHECKING:
     from reconciler.store import Store
@@ -40,9 +40,10 @@ class Canaries:
     """The open kinds of one run. The state file remembers them; the lane and a whole cycle share them."""
 
     def __init__(self, journal: "Store", clock: Callable[[], datetime]) -> None:
-        self.stopped: dict[Kind, str] = {}
-        """The kinds of which nothing more is sent, with the reason."""
         self._journal = journal
+        # Keeper may have made an account each time, with an invitation that nothing takes back.
+        self.stopped = {kind: _linked(kind) for kind, keys in journal.links().items() if len(keys) >= FAILURES}
+        """The kinds of which nothing more is sent, with the reason."""
         self._clock = clock
         self._under_way = journal.hands.canaries
         self._failures: Counter[Kind] = Counter()
@@ -86,6 +87,14 @@ class Canaries:
         self.stopped[kind] = str(verdict)
         return True
 
+    def linked(self, kind: Kind) -> str:
+        """Stop a kind once Keeper has answered with something else than was to be made so often in a row; returns why,
+        if it is so now."""
+        if kind in self.stopped or len(self._journal.links().get(kind, ())) < FAILURES:
+            return ""
+        self.stopped[kind] = _linked(kind)
+        return self.stopped[kind]
+
     def doubt(self, kind: Kind) -> str:
         """Send a kind back to its canary, once a run: an answer shows an effect that nobody asked for.
 
@@ -105,7 +114,9 @@ class Canaries:
 
     def can_tell(self, op: Operation, before: KeeperUser | None, removed: Sequence[str]) -> bool:
         """Whether the canary could have shown that an addition replaces, which is what its kind may have been sent back
-        for: of somebody without other teams, none can be lost."""
+        for: of somebody without other teams, none can be lost. An account that a person agreed to is not new."""
+        if takes_agreed(op):
+            return False
         if op.kind not in (Kind.UPDATE_USER, Kind.REACTIVATE_USER) or op.kind not in self._journal.suspected_kinds():
             return True
         return bool(op.add) and before is not None and bool((before.teams or frozenset()) - set(removed))
@@ -113,6 +124,19 @@ class Canaries:
     def clear(self, kind: Kind) -> None:
         """Note an answer that could have shown an effect that nobody asked for, and did not."""
         self._suspicions[kind] = 0
+
+
+def takes_agreed(op: Operation) -> bool:
+    """Whether a creation is to take the account that a person agreed to, whatever its address and its teams."""
+    return op.kind is Kind.CREATE_USER and op.rule is Rule.ADOPTED
+
+
+def _linked(kind: Kind) -> str:
+    subject, what = ("person", "account") if kind is Kind.CREATE_USER else ("group", "team")
+    return (
+        f"Keeper answered {kind.value} for {count(FAILURES, subject)} in a row with another {what} than was asked for; "
+        "a resync lets one be tried again (reconciler resync)"
+    )
 
 
 def denied(op: Operation, shown: KeeperUser, removed: Sequence[str]) -> str:
@@ -137,6 +161,8 @@ def disagreement(
     name = op.subject.name
     if shown is None:
         return Disagreement(f"Keeper took {op.kind.value} for {name}, but does not show the user")
+    if takes_agreed(op):
+        return None
     if op.kind is Kind.CREATE_USER:
         other = not same(USER_NAME, shown.attributes.get(USER_NAME, ""), wanted_address(op))
         return Disagreement(f"Keeper created {name} under another address") if other else None

@@ -313,6 +313,8 @@ async def run(
                     store.keep_inventory(read.snapshot.inventory)
                 if not (order.partial or judged.plan.scope.unread):
                     store.note_whole_read(time.now)
+                if order.resync and read.kind == "resync":
+                    store.forget_links(tuple(Kind))
                 _note_unknown(store, read, time.now)
                 _found_again(store, read.before, read.snapshot)
                 if read.kind == "resync" and not order.partial:

@@ -383,3 +383,19 @@ def test_a_team_that_does_not_show_yet_passes(store: Store) -> None:
     assert outcomes(applied(store, keeper, team_op(Kind.QUEUE_TEAM, group(20)), held=snapshot([]))) == ["done"]
     assert store.open_kinds(NOW) == {Kind.QUEUE_TEAM}
     assert all(row.state is State.DONE for row in store.journal(NOW))
+
+
+def test_answers_with_other_teams_than_were_queued_stop_their_kind_until_a_resync(store: Store) -> None:
+    held = snapshot([], [team(ENG)])
+    keeper = Keeper([], [shown_team(ENG)])
+    queued = [team_op(Kind.QUEUE_TEAM, group(number)) for number in range(20, 24)]
+    # The second is as it was asked for, and the count begins anew.
+    keeper.shows = {one.subject.name: shown_team(ENG) for one in queued}
+    keeper.shows[queued[1].subject.name] = shown_team(group(21))
+    done = applied(store, keeper, *queued[:3], held=held)
+    assert outcomes(done) == ["linked_to_another", "done", "linked_to_another"] and not done.stopped_kinds
+    for expected in (["linked_to_another", "put_off"], ["put_off", "put_off"]):
+        done = applied(store, keeper, *queued[2:], held=held)
+        assert sorted(outcomes(done)) == expected and "reconciler resync" in done.stopped_kinds[Kind.QUEUE_TEAM]
+    store.forget_links([Kind.QUEUE_TEAM])
+    assert outcomes(applied(store, keeper, queued[3], held=held)) == ["linked_to_another"]

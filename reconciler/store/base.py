@@ -3,7 +3,7 @@
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from itertools import chain
@@ -181,12 +181,35 @@ class OpenFile:
         with self._tx() as connection:
             self._keep_open_kinds({**_open_kinds(connection), kind: at})
             self._keep_suspected_kinds(_suspected_kinds(connection) - {kind})
+        self.forget_links([kind])
 
     def close_kind(self, kind: Kind) -> None:
         """Have this kind begin with a canary again, since Keeper has shown an effect that nobody asked for."""
         with self._tx() as connection:
             self._keep_open_kinds({one: at for one, at in _open_kinds(connection).items() if one is not kind})
             self._keep_suspected_kinds(_suspected_kinds(connection) | {kind})
+
+    def links(self) -> Mapping[Kind, frozenset[str]]:
+        """By kind, the keys of the subjects for which Keeper has answered with something else than was to be made: in a
+        row, since the last resync."""
+        with self._reading() as connection:
+            return _links(connection)
+
+    def _add_link(self, kind: Kind, key: str) -> None:
+        """Note such an answer; the kind begins with a canary again."""
+        self.close_kind(kind)
+        with self._tx() as connection:
+            found = _links(connection)
+            self._keep_links({**found, kind: found.get(kind, frozenset()) | {key}})
+
+    def forget_links(self, kinds: Collection[Kind]) -> None:
+        """Count such answers anew: Keeper has made what was asked for, or a resync has listed it."""
+        if not self.links().keys().isdisjoint(kinds):
+            with self._tx() as connection:
+                self._keep_links({kind: keys for kind, keys in _links(connection).items() if kind not in kinds})
+
+    def _keep_links(self, links: Mapping[Kind, Collection[str]]) -> None:
+        self._set_meta("links", json_text({kind.value: sorted(keys) for kind, keys in links.items()}))
 
     def suspected_kinds(self) -> frozenset[Kind]:
         """The kinds that were closed, and whose canary has not passed since."""
@@ -243,6 +266,10 @@ def _open_kinds(connection: sqlite3.Connection) -> dict[Kind, datetime]:
 
 def _suspected_kinds(connection: sqlite3.Connection) -> frozenset[Kind]:
     return frozenset(map(Kind, json.loads(meta(connection, "suspected_kinds") or "[]")))
+
+
+def _links(connection: sqlite3.Connection) -> dict[Kind, frozenset[str]]:
+    return {Kind(kind): frozenset(keys) for kind, keys in json.loads(meta(connection, "links") or "{}").items()}
 
 
 def former_operations(connection: sqlite3.Connection) -> int:

@@ -357,6 +357,9 @@ class Journal(Snapshots):
         with self._tx():
             row = {"state": State.FAILED.value, "finished_at": time_text(at), "outcome": LINKED, "error": words}
             self._update("operations", operation_id, row | {"keeper_id": keeper_id})
+            sql = "SELECT kind, subject_key FROM operations WHERE id = ?"
+            kind, key = self._connection.execute(sql, (operation_id,)).fetchone()
+            self._add_link(Kind(kind), key)
             if undo is None:
                 return 0
             if sent:

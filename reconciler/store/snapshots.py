@@ -91,7 +91,8 @@ class Snapshots(OpenFile):
                 connection.execute(f"DELETE FROM {table}")
             connection.execute(
                 "DELETE FROM meta WHERE key IN "
-                "('canaries', 'suspected_kinds', 'reviewed', 'teams_open', 'read_at', 'inventory', 'unclear', 'odd')"
+                "('canaries', 'suspected_kinds', 'links', 'reviewed', 'teams_open', 'read_at', 'inventory', 'unclear', "
+                "'odd')"
             )
             for former, state in ((State.PLANNED, State.PUT_OFF), (State.SENT, State.UNKNOWN)):
                 connection.execute(

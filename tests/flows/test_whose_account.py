@@ -227,7 +227,7 @@ def test_an_account_that_keeper_did_not_show_for_one_cycle_is_no_birth(world: Wo
     assert "tied to another JumpCloud id" in " ".join(world.run("apply").stdout.split())
     hide(world, account)
     out = world.run("apply", "--resync", expect=None).stdout
-    assert "linked the creation of zoe@example.com to zoe@example.com" in " ".join(out.split())
+    assert "answered the creation of zoe@example.com with zoe@example.com" in " ".join(out.split())
     before = len(world.keeper.changes)
     world.run("apply", expect=None)
     assert len(world.keeper.changes) == before, "not created again while it is hidden"
@@ -408,7 +408,7 @@ def test_resync_by_a_former_address_meets_nobody_who_has_the_new_one(world: Worl
     for _ in range(2):
         world.run("apply", "--resync", expect=None)
     out = " ".join(world.run("resync", "olga@example.com", expect=None).stdout.split())
-    assert "linked the creation" not in out and "belongs to the Keeper user of the JumpCloud user vito" in out
+    assert "answered the creation" not in out and "belongs to the Keeper user of the JumpCloud user vito" in out
     assert world.keeper.account(before.id) == before
 
 
