@@ -24,6 +24,7 @@ from reconciler.canary import (
     Unasked,
     denied,
     disagreement,
+    known_teams,
     suspicious,
     takes_agreed,
 )
@@ -301,9 +302,9 @@ class _Run:
                 for _ in range(MOST_VANISHED):  # whoever waits finds that it has to wait for a person
                     self.locks.release()
 
-    def _weigh(self, op: Operation, reply: KeeperUser | None, removed: Sequence[str]) -> None:
+    def _weigh(self, op: Operation, reply: KeeperUser | None, removed: Sequence[str], expected: Set[str]) -> None:
         """Look for an effect that nobody asked for in the answer, where the user was not read before and after."""
-        suspicion = suspicious(op, self._account(op), reply, removed)
+        suspicion = suspicious(op, self._account(op), reply, removed, expected)
         if suspicion is False:
             self.canaries.clear(op.kind)
         elif suspicion:
@@ -464,20 +465,21 @@ class _Run:
             return False
         ids = self._team_ids(sent)
         remove = [ids[team.key] for team in sent.remove]
+        expected = {ids[team.key] for team in sent.add} | known_teams(self._met(sent, reply))
         if not canary:
-            self._weigh(sent, reply, remove)
+            self._weigh(sent, reply, remove, expected)
         contrary = reply is not None and bool(denied(sent, reply, remove))
         wrong: Disagreement | None = None
         looked = False
         needed = contrary or op.kind is Kind.DEACTIVATE_USER or _unanswered(sent, reply)
         if canary or needed:
-            looked, shown, wrong = await self._read_back(sent, reply, before, remove, needed=needed)
+            looked, shown, wrong = await self._read_back(sent, reply, before, remove, expected, needed=needed)
             if looked and shown is None and op.kind is Kind.DEACTIVATE_USER:
                 return self._vanished(number, op)
             if wrong is not None and op.kind is not Kind.CREATE_USER:
                 raise wrong
             if canary and not looked:
-                self._weigh(sent, reply, remove)
+                self._weigh(sent, reply, remove, expected)
             elif canary and shown is not None:
                 self._tell_ignored(sent, shown)
                 self._tell_not_shown(sent, shown)
@@ -489,7 +491,8 @@ class _Run:
             account = after_user(self._account(op), sent, ids, reply, self.clock())
         if wrong is not None:
             # It has an id, and is the person's whenever it shows.
-            self._keep(number, Result(op, State.UNKNOWN, DISAGREES, str(wrong)), account)
+            disagrees = UNASKED if isinstance(wrong, Unasked) else DISAGREES
+            self._keep(number, Result(op, State.UNKNOWN, disagrees, str(wrong)), account)
             return wrong
         self._keep(number, Result(op, State.DONE, outcome, words), account)
         if op.kind is Kind.CREATE_USER and not takes_agreed(op):
@@ -502,6 +505,7 @@ class _Run:
         reply: KeeperUser | None,
         before: KeeperUser | None,
         removed: Sequence[str],
+        expected: Set[str],
         *,
         needed: bool,
     ) -> tuple[bool, KeeperUser | None, Disagreement | None]:
@@ -509,7 +513,7 @@ class _Run:
         pauses = iter(LOOK_AGAIN)
         while True:
             looked, shown = await self._look(op, reply, needed=needed)
-            wrong = disagreement(op, shown, before, removed) if looked else None
+            wrong = disagreement(op, shown, before, removed, expected) if looked else None
             gone = shown is None and op.kind is Kind.DEACTIVATE_USER
             pause = next(pauses, None)
             if wrong is None or gone or pause is None or isinstance(wrong, Unasked):
@@ -794,6 +798,12 @@ class _Run:
         """Whether the state file has the account or team. It has none that may be of a creation without an outcome."""
         there = self.journal.account if op.subject.type == "user" else self.journal.team
         return there(op.subject.keeper_id) is not None
+
+    def _met(self, op: Operation, reply: KeeperUser | None) -> Account | None:
+        """The account as it was before the request; of a creation, the one that answered it, if that was there."""
+        if op.kind is Kind.CREATE_USER:
+            return self._before(reply.id)[0] if reply is not None else None
+        return self._account(op)
 
     def _account(self, op: Operation) -> Account | None:
         return self.journal.account(op.subject.keeper_id) if op.subject.keeper_id else None

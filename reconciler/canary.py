@@ -6,7 +6,7 @@ until an answer shows an effect that nobody asked for.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -154,29 +154,42 @@ def denied(op: Operation, shown: KeeperUser, removed: Sequence[str]) -> str:
 
 
 def disagreement(
-    op: Operation, shown: KeeperUser | None, before: KeeperUser | None, removed: Sequence[str]
+    op: Operation,
+    shown: KeeperUser | None,
+    before: KeeperUser | None,
+    removed: Sequence[str],
+    expected: Set[str],
 ) -> Disagreement | None:
     """Compare what was read back with what was asked for: only what the kind of operation must change, and what nobody
-    asked for."""
+    asked for. `expected` are the teams that may show by now, see `unasked`."""
     name = op.subject.name
     if shown is None:
         return Disagreement(f"Keeper took {op.kind.value} for {name}, but does not show the user")
     if takes_agreed(op):
         return None
     if op.kind is Kind.CREATE_USER:
-        other = not same(USER_NAME, shown.attributes.get(USER_NAME, ""), wanted_address(op))
-        return Disagreement(f"Keeper created {name} under another address") if other else None
+        if not same(USER_NAME, shown.attributes.get(USER_NAME, ""), wanted_address(op)):
+            return Disagreement(f"Keeper created {name} under another address")
+        words = unasked(op, None, "", frozenset(), expected, shown)
+        return Unasked(words) if words else None
     if contrary := denied(op, shown, removed):
         return Disagreement(contrary)
     if before is None:
         return None
-    kept = (before.teams or frozenset()) - set(removed)
-    words = unasked(op, before.active, before.attributes.get(USER_NAME, ""), kept, shown)
+    # Nothing can be compared with teams that could not be read before.
+    teams = before.teams if before.teams is not None else shown.teams or frozenset()
+    words = unasked(op, before.active, before.attributes.get(USER_NAME, ""), teams - set(removed), expected, shown)
     return Unasked(words) if words else None
 
 
-def unasked(op: Operation, active: bool | None, address: str, teams: frozenset[str], shown: KeeperUser) -> str:
-    """Describe an effect that nobody asked for, against what was there before; "" where there is none."""
+def unasked(
+    op: Operation, active: bool | None, address: str, teams: frozenset[str], expected: Set[str], shown: KeeperUser
+) -> str:
+    """Describe an effect that nobody asked for, against what was there before; "" where there is none.
+
+    `teams` are those that the user had and keeps, `expected` those that may show besides: asked for now, or known of
+    this user before, since one that waited for approval may show by now.
+    """
     name = op.subject.name
     if op.kind is Kind.UPDATE_USER and shown.active is not None and active is (not shown.active):
         return f"an update of {name} {'unlocked' if shown.active else 'locked'} the user"
@@ -184,20 +197,29 @@ def unasked(op: Operation, active: bool | None, address: str, teams: frozenset[s
     now = shown.attributes.get(USER_NAME, "")
     if now and address and not asked and not same(USER_NAME, now, address):
         return f"{op.kind.value} changed the address of {name}"
-    lost = teams - shown.teams if shown.teams is not None else frozenset()
-    if lost and op.kind is not Kind.DEACTIVATE_USER:
+    if shown.teams is None or op.kind is Kind.DEACTIVATE_USER:
+        return ""
+    if lost := teams - shown.teams:
         return f"{op.kind.value} took {name} out of {count(len(lost), 'other team')}"
+    if gained := shown.teams - teams - expected:
+        return f"{op.kind.value} put {name} into {count(len(gained), 'team')} that nobody asked for"
     return ""
 
 
-def suspicious(op: Operation, account: Account | None, reply: KeeperUser | None, removed: Sequence[str]) -> bool | None:
+def suspicious(
+    op: Operation, account: Account | None, reply: KeeperUser | None, removed: Sequence[str], expected: Set[str]
+) -> bool | None:
     """Whether an answer shows an effect that nobody asked for, as far as the snapshot knows what was there before; None
-    where it shows no team that the user had."""
-    if account is None or reply is None or op.kind is Kind.CREATE_USER:
+    where it shows no team that the user had. `expected` as for `unasked`."""
+    if reply is None or takes_agreed(op):
+        return None
+    if op.kind is Kind.CREATE_USER:
+        return bool(unasked(op, None, "", frozenset(), expected, reply)) if reply.teams else None
+    if account is None:
         return None
     # An answer without any team may just not show them.
     teams = _teams_shown(account) - set(removed) if reply.teams else frozenset()
-    if unasked(op, account.active, account.email, teams, reply):
+    if unasked(op, account.active, account.email, teams, expected, reply):
         return True
     return False if teams else None
 
@@ -206,7 +228,13 @@ def seen_later(op: Operation, before: Account, now: Account, removed: Collection
     """Whether a list of Keeper shows an effect that nobody asked for on a user whom the operation has changed since the
     list before. Somebody else may have done it as well: the next canary tells."""
     shown = KeeperUser(now.keeper_id, now.shown, now.active, _teams_shown(now))
-    return bool(unasked(op, before.active, before.email, _teams_shown(before) - set(removed), shown))
+    teams, expected = _teams_shown(before) - set(removed), known_teams(before) | {team.keeper_id for team in op.add}
+    return bool(unasked(op, before.active, before.email, teams, expected, shown))
+
+
+def known_teams(account: Account | None) -> frozenset[str]:
+    """The teams that may be the user's as far as the snapshot knows, whether they show or wait."""
+    return frozenset(account.memberships if account is not None else ())
 
 
 def _teams_shown(account: Account) -> frozenset[str]:

@@ -225,6 +225,73 @@ def test_canaries_that_can_not_be_read_do_not_let_an_unasked_effect_go_on(store:
     assert "answer after answer" in done.notices[-1].message
 
 
+def given(operation: Operation) -> tuple[Snapshot, list[Operation]]:
+    """People for each of whom such an operation is due, and the operations; nobody is in a team yet."""
+    locked = operation.kind is Kind.REACTIVATE_USER
+    people = [account(one, active=not locked, locked_by_us=locked) for one in PEOPLE]
+    held = snapshot([] if operation.kind is Kind.CREATE_USER else people, [team(ENG), team(OPS)])
+    return held, [replace(op(operation.kind, one), add=operation.add) for one in PEOPLE]
+
+
+JOIN, CREATION, UNLOCKING = (
+    op(Kind.UPDATE_USER, PEOPLE[0], add=(ref(OPS),)),
+    op(Kind.CREATE_USER, PEOPLE[0], add=(ref(OPS),)),
+    op(Kind.REACTIVATE_USER, PEOPLE[0]),
+)
+
+
+class Giving(Changing):
+    """A node that also puts people into a team that nobody asked for."""
+
+    def __init__(self, held: Snapshot) -> None:
+        super().__init__(held)
+        self.users = {key: replace(one, teams=frozenset()) for key, one in self.users.items()}
+        self.gives = frozenset({team(ENG).keeper_id})
+        self.after = self.more
+
+    def more(self, one: KeeperUser) -> KeeperUser:
+        return replace(one, teams=(one.teams or frozenset()) | self.gives)
+
+    async def create_user(self, *more: object, **named: object) -> KeeperUser:
+        made = self.more(await super().create_user(*more, **named))  # type: ignore[arg-type]
+        self.users[made.id] = made
+        return made
+
+
+@pytest.mark.parametrize("operation", [JOIN, CREATION, UNLOCKING], ids=lambda one: one.kind.value)
+@pytest.mark.parametrize("is_open", [False, True], ids=["first ever", "open"])
+def test_a_team_that_nobody_asked_for_stops_its_kind(store: Store, operation: Operation, is_open: bool) -> None:
+    held, operations = given(operation)
+    if is_open:
+        store.open_kind(operation.kind, NOW)
+    done = applied(store, Giving(held), *operations, held=held)
+    # Of a kind that is open, the first answer shows it, and the next one goes alone.
+    assert outcomes(done) == [*["done"] * is_open, "unasked_effect", *["put_off"] * (7 - is_open)]
+    assert f"put {PEOPLE[is_open].email} into 1 team that nobody asked for" in done.stopped_kinds[operation.kind]
+    assert operation.kind not in store.open_kinds(NOW)
+
+
+@pytest.mark.parametrize("is_open", [False, True], ids=["first ever", "open"])
+def test_a_team_that_waited_and_shows_now_stops_nothing(store: Store, is_open: bool) -> None:
+    waits = {team(ENG).keeper_id: replace(MEMBER, seen=False, shown=False)}
+    held = snapshot([account(one, memberships=waits) for one in PEOPLE], [team(ENG), team(OPS)])
+    if is_open:
+        store.open_kind(Kind.UPDATE_USER, NOW)
+    done = applied(store, Giving(held), *given(JOIN)[1], held=held)
+    assert outcomes(done) == ["done"] * 8 and Kind.UPDATE_USER in store.open_kinds(NOW)
+
+
+def test_a_team_that_an_administrator_gave_meanwhile_stops_nothing(store: Store) -> None:
+    held, operations = given(JOIN)
+    keeper = Giving(held)
+    keeper.after = None
+    first = account(PEOPLE[0]).keeper_id
+    keeper.users[first] = keeper.more(keeper.users[first])
+    store.open_kind(Kind.UPDATE_USER, NOW)
+    done = applied(store, keeper, *operations, held=held)
+    assert outcomes(done) == ["done"] * 8 and not done.stopped_kinds
+
+
 @pytest.mark.parametrize("kind", [Kind.UPDATE_USER, Kind.REACTIVATE_USER])
 def test_somebody_without_other_teams_does_not_open_a_kind_that_was_sent_back(store: Store, kind: Kind) -> None:
     state = {"active": False, "locked_by_us": True} if kind is Kind.REACTIVATE_USER else {}

@@ -48,6 +48,12 @@ def deletes(keeper: Keeper, user: str, _: list[str]) -> None:
     keeper.delete_user(user)
 
 
+def gives(keeper: Keeper, user: str, added: list[str]) -> None:
+    for team in keeper.teams() if added else ():
+        keeper.add_member(user, team)
+        keeper.approve_all()
+
+
 @dataclass(frozen=True)
 class Empties:
     """Takes every member out of a team that is renamed, as if the change named no members to keep."""
@@ -107,6 +113,24 @@ def test_additions_that_replace_are_not_repeated_by_each_resync(world: World, re
     world.run("apply")
     world.run("apply")
     assert world.differences() == []
+
+
+@pytest.mark.parametrize("reply", ["body", "none"])
+def test_additions_that_give_another_team_too_are_not_repeated_by_a_resync(world: World, reply: str) -> None:
+    ids = at_work(world)
+    world.keeper.set_dialect(patch_reply=reply)
+    world.back.faults.add(Also(world.keeper, gives), method="PATCH", target="/Users/")
+    joins_extra(world, ids)
+    out = " ".join(world.run("apply", expect=5).stdout.split())
+    assert "into 1 team that nobody asked for" in out and "No further update_user is sent" in out
+    for number in (2, 3):
+        out = " ".join(world.run("resync", expect=5).stdout.split())
+        assert "into 1 team that nobody asked for" in out and "given by hand" not in out
+        assert sum(len(one.teams) == 3 for one in world.keeper.accounts().values()) == number
+    world.back.faults.clear()
+    world.run("apply", expect=None)
+    world.run("resync")
+    assert all(len(one.teams) >= 2 for one in world.keeper.accounts().values())
 
 
 def test_an_update_that_locks_stops_the_updates(world: World) -> None:
