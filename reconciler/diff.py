@@ -817,7 +817,7 @@ class _Diff(TeamRules):
                 self.notice(
                     NoticeKind.GIVEN_BY_HAND,
                     subject,
-                    f"is in the team {name} in Keeper, but not in the group in JumpCloud: given by hand, left alone",
+                    f"is in the team {name} in Keeper, but not in the group in JumpCloud: given in Keeper, left alone",
                 )
 
 

@@ -117,7 +117,7 @@ NOT_PLAIN = {
     "waiting": "asked for, approval not visible",
     "missing": "shown once, not any more",
     "found": "in the team before it was taken over",
-    "by_hand": "given by hand in Keeper",
+    "by_hand": "given in Keeper",
 }
 """What is to be said of a membership that is not simply one, by its state."""
 

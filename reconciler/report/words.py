@@ -40,7 +40,7 @@ NOTICES = {
     NoticeKind.QUARANTINED: "Not readable in JumpCloud or Keeper",
     NoticeKind.HOOK_FAILED: "Hooks that failed",
     NoticeKind.LOCKED_IN_KEEPER: "Drift: locked in Keeper by somebody else",
-    NoticeKind.GIVEN_BY_HAND: "Drift: given by hand in Keeper",
+    NoticeKind.GIVEN_BY_HAND: "Drift: given in Keeper",
     NoticeKind.DRIFT: "Drift: changed in Keeper behind our back",
     NoticeKind.WAITING_FOR_APPROVAL: "Waiting for approval in Keeper",
     NoticeKind.ADDRESS_CHANGE: "Changed addresses",

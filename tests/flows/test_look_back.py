@@ -225,7 +225,7 @@ def test_teams_with_their_members_and_what_waits(world: World) -> None:
         ("p3@example.com", "member"),
     }
     text = world.run("teams").stdout
-    assert "given by hand in Keeper: p0@example.com" in text
+    assert "given in Keeper: p0@example.com" in text
     assert "3 listed by Keeper, approval not visible" in flat(text)
     assert "3 listed by Keeper, approval not visible" in flat(world.run("status").stdout)
     assert "By hand only (0)" in text
