@@ -95,8 +95,10 @@ class Confirmation:
     `queued_lately` are the teams that were queued within the window of the limits, as `place` names them: nothing is
     shared with such a team yet, so that joining it gives no access. `given` are the ids of the people whom the plan
     creates, gives a new address or puts into a team, in the order of applying. `unlinked` says, by JumpCloud id, why
-    somebody is not tied to the account that the plan has for them. `ghosts` are the addresses of the accounts to be
-    locked that are nobody's in JumpCloud, `owners` the JumpCloud ids of those who have another account.
+    somebody is not tied to the account that the plan has for them. `at_once` operations are confirmed, as many as
+    JumpCloud is asked requests: where it is slow, evidence would grow old while others are read in between. `ghosts`
+    are the addresses of the accounts to be locked that are nobody's in JumpCloud, `owners` the JumpCloud ids of those
+    who have another account.
     """
 
     jumpcloud: JumpCloud
@@ -108,14 +110,17 @@ class Confirmation:
     ghosts: Sequence[str] = ()
     owners: Collection[str] = ()
     clock: Clock = CLOCK
+    at_once: int = 4
     _searched: dict[str, tuple[Stamp, User | None]] = field(default_factory=dict)
     _searching: asyncio.Lock = field(default_factory=asyncio.Lock)
     _refused: bool = False
     _in_use: frozenset[str] | JumpCloudError | None = None
     _listing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _places: dict[str, int] = field(init=False)
+    _readers: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
+        self._readers = asyncio.Semaphore(self.at_once)
         self._places = {user_id: place for place, user_id in enumerate(self.given)}
 
     def concerns(self, op: Operation) -> bool:
@@ -143,6 +148,10 @@ class Confirmation:
             return Finding(None, Doubt(True, words))
         if not self.concerns(op):
             return NOTHING_TO_READ
+        async with self._readers:
+            return await self._found(op)
+
+    async def _found(self, op: Operation) -> Finding:
         began = Stamp.now(self.clock)
         try:
             with others_wait():

@@ -300,6 +300,27 @@ def test_a_slow_record_does_not_make_the_evidence_old(kind: Kind) -> None:
     assert found.doubt is None or (not found.doubt.whole and found.doubt.add == change.add)
 
 
+def test_no_more_people_are_read_at_once_than_jumpcloud_is_asked_requests() -> None:
+    """Where each read is slow, the first would be old before the last of so many is done."""
+    people, reading = [user(n, direct=True) for n in range(8)], [0, 0]
+
+    class Counting(JumpCloud):
+        async def user(self, user_id: str, /) -> User | None:
+            reading[0] += 1
+            reading[1] = max(reading)
+            await asyncio.sleep(0)
+            reading[0] -= 1
+            return await super().user(user_id)
+
+    confirmation = Confirmation(Counting(people), (), {}, at_once=3)
+
+    async def all_of() -> list[Finding]:
+        return await asyncio.gather(*(confirmation.of(op(Kind.CREATE_USER, one)) for one in people))
+
+    assert [one.doubt for one in asyncio.run(all_of())] == [None] * 8
+    assert reading == [0, 3]
+
+
 def test_an_unlocking_does_not_wait_for_the_persons_groups() -> None:
     service = JumpCloud([ADA])
     service.fails.add("groups")
