@@ -3,6 +3,7 @@
 A person who left the scope is in the pilot if one of its entries named them when they were last in scope, and stands in
 the settings still. So a leaver of the pilot is locked, and another pilot later is not about those of the first. With
 the name of a group its id is kept: a group that is renamed after its member left is the same entry under a new name.
+Whom the settings name by an address is meant under their next one too, until somebody else has it.
 Nor does a pilot keep our own lock of one of its people who is back in scope outside of it. While the settings name a
 pilot that may be another one than was meant, that goes for the people of any pilot. For whoever was never in it nothing
 is sent: whom our own lock keeps out then is told with the way out, as long as it lasts.
@@ -44,9 +45,20 @@ def remembered(
         ids = {entry.removeprefix("id:") for entry in account.pilot} & directory.groups.keys()
         return account.pilot | {f"group:{directory.groups[group].name}" for group in ids}
     now = entries_for(policy, directory, user)
+    now = now or _former_address(policy, directory, account)
     if _unclear(directory, user) or _locked(account):
         return account.pilot | now
     return now | _of_no_group_here(account.pilot, directory, user) if misnamed else now
+
+
+def _former_address(policy: Policy, directory: Directory, account: Account | None) -> frozenset[str]:
+    """The entries of the pilot that name a person by an address which nobody has now."""
+    if policy.only is None or account is None:
+        return frozenset()
+    named = {entry.removeprefix("user:") for entry in account.pilot if entry.startswith("user:")} & policy.only.users
+    if named:
+        named -= {alike_key(user.email) for user in directory.users.values()}
+    return frozenset(f"user:{address}" for address in named)
 
 
 def _of_no_group_here(entries: frozenset[str], directory: Directory, user: User) -> frozenset[str]:
@@ -65,6 +77,8 @@ def in_pilot(
     """Whether operations on this person are sent: everybody without a pilot, else whoever is in it now, or was when
     last in scope. `misnamed`: see there."""
     if policy.only is None or entries_for(policy, directory, user):
+        return True
+    if user is not None and user.bound and _former_address(policy, directory, account):
         return True
     if user is not None and user.belongs and not (_unclear(directory, user) or _locked(account)):
         return False

@@ -569,6 +569,25 @@ def test_a_leaver_stays_in_the_pilot_whose_group_is_renamed_later() -> None:
     assert locks(gone, read, SALES) == {u.email: False}
 
 
+def test_who_is_in_the_pilot_by_an_address_is_so_under_the_next_one_until_somebody_else_has_it() -> None:
+    policy = Policy(only=Pilot(users=frozenset({"u1@example.com", "u3@example.com"})), grace=timedelta())
+    before, other = user(1, direct=True), user(3, direct=True)
+    held = decide(directory([before, other]), snapshot([account(before), account(other)]), policy).snapshot
+    renamed = replace(before, email="new@example.com", given_name="Ada")
+    shown = {**held.accounts["k0001"].shown, "userName": "new@example.com"}
+    held = replace(held, accounts={**held.accounts, "k0001": replace(held.accounts["k0001"], shown=shown)})
+    made = decide(directory([renamed, other]), held, policy)
+    assert [op.sent for op in made.plan.operations] == [True], "their new name"
+    left = decide(directory([replace(renamed, status=Status.SUSPENDED), other]), made.snapshot, policy)
+    assert [(op.kind, op.sent) for op in left.plan.operations] == [(Kind.DEACTIVATE_USER, True)]
+    heir = user(4, direct=True, email="u1@example.com")
+    taken = decide(directory([renamed, other, heir]), held, policy)
+    assert {op.subject.name: op.sent for op in taken.plan.operations} == {
+        "new@example.com": False,
+        "u1@example.com": True,
+    }
+
+
 def test_a_pilot_lists_people_by_address_also_once_they_have_left() -> None:
     u = user(1)
     ada = Policy(only=Pilot(users=frozenset({u.email})), grace=timedelta(0))
