@@ -35,7 +35,7 @@ from reconciler.report.words import in_line, warnings
 from reconciler.rows import Request
 from reconciler.secrets import SecretError
 from reconciler.settings_fields import Listen
-from reconciler.store import InUse, NoRoom, StateError, Store
+from reconciler.store import InUse, NoRoom, Replaced, StateError, Store
 
 LANE = 60.0
 """Seconds between two looks for suspended people who are still active in Keeper."""
@@ -97,7 +97,8 @@ class Daemon:
         self._answers: list[tuple[Request, Answer]] = []
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT. Raises SecretError where a secret can't be had at the start."""
+        """Serve until SIGTERM or SIGINT. Raises SecretError where a secret can't be had at the start, and `Replaced`
+        once the state file is not in its place any more."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
@@ -114,7 +115,8 @@ class Daemon:
             self._note_settings()
             systemd.notify(READY="1")
             try:
-                await asyncio.wait({*workers, asyncio.create_task(self.stopping.wait())}, return_when="FIRST_COMPLETED")
+                stop = asyncio.create_task(self.stopping.wait())
+                await asyncio.wait({*self._tasks, stop}, return_when="FIRST_COMPLETED")
                 systemd.notify(STOPPING="1", STATUS="finishing the requests that are on their way")
                 with suppress(StateError):
                     self.store.take_no_more_requests()
@@ -211,18 +213,23 @@ class Daemon:
 
     async def _pulse(self) -> None:
         """Feed the watchdog, find orders, notice a clock that was put forward or back: all that shows that the loop
-        lives."""
+        lives. Raises `Replaced`, which ends the daemon."""
         watched = systemd.watchdog_seconds() is not None
         version, wall, steady = -1, time.time(), time.monotonic()
         while True:
             if watched:
                 systemd.notify(WATCHDOG="1")
-            with suppress(StateError):
+            try:
+                self.store.make_sure_of_place()
                 found = self.store.data_version()
                 if found != version:
                     version = found
                     self._wake.set()
                     self._hurry.set()
+            except Replaced:
+                raise
+            except StateError:
+                pass  # the workers tell it
             passed, now = time.monotonic() - steady, time.time()
             if abs(now - wall - passed) > JUMP:
                 logger.info("the clock was put by {:.0f} s, or the machine slept: a cycle is due", now - wall - passed)
@@ -305,6 +312,8 @@ class Daemon:
             self._lane_failed = ""
         except Stopped:
             return
+        except Replaced:
+            raise
         except Exception as error:
             _, words = _words(error)
             if words != self._lane_failed:
@@ -333,6 +342,8 @@ class Daemon:
             outcome = await orders.run(cycle.Order(resync=resync, by=SCHEDULE), where)
         except Stopped:
             return True
+        except Replaced:
+            raise
         except Exception as error:
             with orders.lines_of_run(where.begun):
                 self._failed(error)
@@ -406,6 +417,8 @@ class Daemon:
             with suppress(StateError):
                 self.store.put_back(request.id)
             return
+        except Replaced:
+            raise
         except Exception as error:
             code, words = _words(error)
             with orders.lines_of_run(begun):
@@ -596,7 +609,7 @@ def _share(settings: Settings) -> float:
 
 
 def serve(settings: Settings, clock: Callable[[], datetime]) -> None:
-    """Run the daemon in this process. Raises StateError, SecretError where it can't start."""
+    """Run the daemon in this process. Raises StateError, SecretError where it can't start, and `Replaced`."""
     log.to_stderr(settings, service=True)
     with _opened(settings) as store:
         logger.info("started as process {} with {}", os.getpid(), settings.file)

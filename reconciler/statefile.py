@@ -5,6 +5,7 @@ it is in WAL mode, so that readers are served at any time. A reader therefore ne
 would belong to the reader and could lock the writer out.
 """
 
+import ctypes
 import fcntl
 import os
 import sqlite3
@@ -24,6 +25,7 @@ from reconciler.statefile_errors import (
     Newer,
     NoCopy,
     NoRoom,
+    Replaced,
     StateError,
     Unusable,
     translated,
@@ -71,8 +73,9 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         return in_memory
 
 
-def open_for_writing(path: Path, *, takes_requests: bool) -> tuple[sqlite3.Connection, int]:
-    """A connection for the one writer and the descriptor that holds its lock; the file is made or migrated if need be.
+def open_for_writing(path: Path, *, takes_requests: bool) -> tuple[sqlite3.Connection, int, os.stat_result]:
+    """A connection for the one writer, the descriptor that holds its lock, and the identity of the file, which is made
+    or migrated if need be.
 
     `takes_requests` tells other processes that the writer is a daemon. Raises `StateError`.
     """
@@ -83,7 +86,7 @@ def open_for_writing(path: Path, *, takes_requests: bool) -> tuple[sqlite3.Conne
             if not _is_there(path):
                 _make(path)
             _let_the_group_read(path, _lock_path(path))
-            return _open_checked(path), lock
+            return _open_checked(path), lock, path.stat()
         except BaseException:
             unlock(lock)
             raise
@@ -153,6 +156,48 @@ def open_beside(path: Path) -> sqlite3.Connection:
             connection.close()
             raise
         return connection
+
+
+def replaced(path: Path, connection: sqlite3.Connection, lock: int, opened: os.stat_result) -> Replaced | None:
+    """Check that the open file and its lock are still in their places; else keep a copy of the file and return the
+    error. The copy is missing where it can't be made."""
+    with translated(path):
+        lost = not _is_at(path, opened)
+        if not lost and _is_at(_lock_path(path), os.fstat(lock)):
+            return None
+    if not lost:
+        problem = f"its lock, {_lock_path(path).name}, was deleted or replaced while this process had the file open"
+        return Replaced(path, problem, str(path))
+    suffix, kept = _replaced_suffix(), ""
+    with suppress(StateError), translated(path):
+        keep_copy(connection, path, suffix)
+        kept = f"{path}.{suffix}"
+    return Replaced(path, "it was deleted, moved or replaced while this process had it open", kept)
+
+
+def _is_at(path: Path, opened: os.stat_result) -> bool:
+    """Whether the path leads to this open file; raises OSError."""
+    try:
+        return os.path.samestat(path.stat(), opened)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def close_writer(path: Path, connection: sqlite3.Connection, lock: int, opened: os.stat_result) -> None:
+    """Put the writer's connection to rest and give its lock back.
+
+    Where neither the file nor the lock is in its place, another writer may be at work there. SQLite would delete the
+    WAL of that one by its name, so the connection is left open until the process ends.
+    """
+    ours = True
+    with suppress(OSError):
+        ours = _is_at(path, opened) or _is_at(_lock_path(path), os.fstat(lock))
+    if ours:
+        put_to_rest(connection)
+    else:
+        # One reference more keeps the interpreter from closing it at its own end.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+    unlock(lock)
 
 
 def put_to_rest(connection: sqlite3.Connection) -> None:
@@ -318,7 +363,7 @@ def restore(path: Path, copy: Path) -> Path | None:
                 (found,) = source.execute("PRAGMA quick_check(1)").fetchone()
                 if found != "ok":
                     raise Damaged(copy, f"it is damaged: {found}")
-                former = path.with_name(f"{path.name}.replaced-{datetime.now(UTC):%Y-%m-%dT%H%M%S}")
+                former = path.with_name(f"{path.name}.{_replaced_suffix()}")
                 _make_sure_of_room_for_a_copy(source, path)
                 with _in_place(path) as fresh:
                     _copy(source, fresh)
@@ -335,6 +380,11 @@ def restore(path: Path, copy: Path) -> Path | None:
         finally:
             unlock(lock)
     return former if former.exists() else None
+
+
+def _replaced_suffix() -> str:
+    """The end of the name under which a file is kept that was replaced."""
+    return f"replaced-{datetime.now(UTC):%Y-%m-%dT%H%M%S}"
 
 
 def _forget_what_is_stale(restored: Path) -> None:

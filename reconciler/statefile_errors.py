@@ -79,6 +79,23 @@ class NoCopy(StateError):
     way_on = "Nothing was changed. Name a copy of the state file: one a day is kept beside it."
 
 
+class Replaced(StateError):
+    """The file or its lock was deleted, moved or replaced while this process, the one writer, had it open.
+
+    `kept` names the file that has what this process recorded, "" where there is none.
+    """
+
+    def __init__(self, path: Path, problem: str, kept: str) -> None:
+        super().__init__(path, problem)
+        record = f"What it had recorded is kept in {kept}" if kept else "What it had recorded could not be kept"
+        back = f" To go back to what was recorded, stop the service, then: reconciler restore {kept}."
+        self.way_on = (
+            f"This process sends nothing more to Keeper and ends. {record}. The next run goes on with the file that is "
+            "there by then; without one it begins with a resync that a person reviews."
+            f"{back if kept not in ('', str(path)) else ''}"
+        )
+
+
 class WrongBinding(StateError):
     """The file belongs to another organisation, application or Keeper node."""
 

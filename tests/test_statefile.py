@@ -8,7 +8,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ import sqlite_utils  # noqa: F401  imported here, since an ordinary user may not
 from reconciler import statefile
 from reconciler.model import Account, Membership, Snapshot, Standing, Team
 from reconciler.statefile_errors import NoCopy
-from reconciler.store import Damaged, Foreign, InUse, Newer, StateError, Store, Unusable
+from reconciler.store import Damaged, Foreign, InUse, Newer, Replaced, StateError, Store, Unusable
 from tests.ordinary import as_ordinary_user
 
 ROOT = Path(__file__).parents[1]
@@ -461,3 +461,100 @@ def test_a_copy_that_fails_leaves_no_draft(filled: Path, monkeypatch: pytest.Mon
     with contextlib.closing(sqlite3.connect(filled)) as connection, pytest.raises(OSError, match="No space"):
         statefile.keep_copy(connection, filled, "copy")
     assert names(filled.parent) == there
+
+
+# -- the file or the lock of a writer taken away ---------------------------------------------------------------------
+
+
+def emptied(path: Path) -> None:
+    for entry in path.parent.iterdir():
+        entry.unlink()
+
+
+def without_database(path: Path) -> None:
+    for end in ("", "-wal", "-shm"):
+        path.with_name(path.name + end).unlink()
+
+
+def moved_over(path: Path) -> None:
+    other = path.with_name("other")
+    with Store.open(other, write=True):
+        pass
+    other.rename(path)
+
+
+def without_lock(path: Path) -> None:
+    path.with_name(f"{path.name}.lock").unlink()
+
+
+def moved_away(path: Path) -> None:
+    path.parent.rename(path.parent.with_name("elsewhere"))
+
+
+@pytest.mark.parametrize("take_away", [emptied, without_database, moved_over, without_lock, moved_away])
+def test_a_writer_whose_file_is_taken_away_writes_no_more_and_keeps_what_it_has(
+    tmp_path: Path, take_away: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "state" / "reconciler.db"
+    store = Store.open(path, write=True)
+    store.save(HELD, Snapshot())
+    take_away(path)
+    for _ in range(2):
+        with pytest.raises(Replaced) as caught:
+            store.set_meta("anything", "1")
+    store.close()
+    text = str(caught.value)
+    assert str(path) in text and "sends nothing more to Keeper" in text
+    kept = list(path.parent.glob("*.replaced-*"))
+    if take_away is without_lock:
+        assert "its lock, reconciler.db.lock, was deleted" in text and not kept
+        kept = [path]
+    if take_away is moved_away:
+        assert "could not be kept" in text and not kept
+        kept = [tmp_path / "elsewhere" / "reconciler.db"]
+    with Store.open(kept[0], write=False) as former:
+        assert set(former.snapshot().accounts) == {"k-ada"}
+    # Whatever is in its place is whole.
+    with Store.open(path, write=True) as new:
+        assert set(new.snapshot().accounts) == ({"k-ada"} if take_away is without_lock else set())
+
+
+def test_what_a_writer_kept_whose_file_was_deleted_can_be_restored(filled: Path) -> None:
+    with Store.open(filled, write=True) as store:
+        emptied(filled)
+        with pytest.raises(Replaced) as caught:
+            store.make_sure_of_place()
+    [kept] = filled.parent.glob("*.replaced-*")
+    assert f"reconciler restore {kept}" in str(caught.value)
+    Store.restore(filled, kept)
+    with Store.open(filled, write=False) as store:
+        assert set(store.snapshot().accounts) == {"k-ada"}
+
+
+def test_a_writer_whose_file_is_taken_away_leaves_that_of_the_next_one_alone(tmp_path: Path) -> None:
+    """Closing a SQLite database deletes its WAL by the name."""
+    script = """
+import sys
+from pathlib import Path
+from reconciler.store import Store
+
+path = Path(sys.argv[1])
+store = Store.open(path, write=True)
+store.set_meta("former", "1")
+for entry in path.parent.iterdir():
+    entry.unlink()
+print("taken away", flush=True)
+sys.stdin.read()
+store.close()
+"""
+    path = tmp_path / "reconciler.db"
+    former = subprocess.Popen(
+        [sys.executable, "-c", script, path], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert former.stdout is not None and former.stdout.readline()
+    with Store.open(path, write=True) as store:
+        store.set_meta("next", "1")
+        former.communicate(timeout=60)
+        assert former.returncode == 0
+        with Store.open(path, write=False) as reader:
+            assert (reader.meta("next"), reader.meta("former")) == ("1", None)

@@ -6,7 +6,17 @@ method raises `StateError` where the file can't be read or written.
 """
 
 from reconciler.rows import JournalRow, Request, Run, State
-from reconciler.statefile_errors import Damaged, Foreign, InUse, Newer, NoRoom, StateError, Unusable, WrongBinding
+from reconciler.statefile_errors import (
+    Damaged,
+    Foreign,
+    InUse,
+    Newer,
+    NoRoom,
+    Replaced,
+    StateError,
+    Unusable,
+    WrongBinding,
+)
 from reconciler.store.access import Access
 from reconciler.store.journal import Journal
 from reconciler.store.requests import Requests
@@ -21,6 +31,7 @@ __all__ = [
     "JournalRow",
     "Newer",
     "NoRoom",
+    "Replaced",
     "Request",
     "Run",
     "State",

@@ -15,7 +15,7 @@ from reconciler import statefile
 from reconciler.hands import Hands
 from reconciler.plan import Kind
 from reconciler.rows import json_text, time_text
-from reconciler.statefile_errors import Damaged, StateError, translated
+from reconciler.statefile_errors import Damaged, Replaced, StateError, translated
 
 LIVE = "live_runs"
 """Under which the state file keeps the ids of the runs that its writer has begun and not ended."""
@@ -26,10 +26,21 @@ CANARY_LASTS = timedelta(days=7)
 class OpenFile:
     """An open state file. Every method raises `StateError` where the file can't be read or written."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, lock: int | None, *, beside: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        lock: int | None,
+        opened: os.stat_result | None = None,
+        *,
+        beside: bool = False,
+    ) -> None:
         self.path = path
         self._connection = connection
         self._lock = lock
+        self._opened = opened
+        """The identity of the writer's file."""
+        self._replaced: Replaced | None = None
         self._beside = beside
         self.hands = Hands()
         self._live: set[int] = set()
@@ -82,6 +93,13 @@ class OpenFile:
             (version,) = self._connection.execute("PRAGMA data_version").fetchone()
             return int(version)
 
+    def make_sure_of_place(self) -> None:
+        """Raise `Replaced` where the file that this writer has open, or its lock, is not in its place any more."""
+        if self._replaced is None and self._lock is not None and self._opened is not None:
+            self._replaced = statefile.replaced(self.path, self._connection, self._lock, self._opened)
+        if self._replaced is not None:
+            raise self._replaced
+
     @property
     def writable(self) -> bool:
         """Whether this is the one writer."""
@@ -98,9 +116,10 @@ class OpenFile:
         if self._lock is None and not self._beside:
             self._connection.close()
             return
-        statefile.put_to_rest(self._connection)
-        if self._lock is not None:
-            statefile.unlock(self._lock)
+        if self._lock is None or self._opened is None:
+            statefile.put_to_rest(self._connection)
+        else:
+            statefile.close_writer(self.path, self._connection, self._lock, self._opened)
             self._lock = None
 
     def __enter__(self) -> Self:
@@ -126,6 +145,8 @@ class OpenFile:
         if connection.in_transaction:
             yield connection
             return
+        # Each request that changes something is recorded before it is sent, so this guards them all.
+        self.make_sure_of_place()
         with translated(self.path):
             connection.execute("BEGIN IMMEDIATE")
             try:

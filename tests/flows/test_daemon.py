@@ -253,6 +253,63 @@ def test_a_full_disk_fails_the_cycle_before_anything_is_sent(world: World) -> No
         subprocess.run(["umount", str(small)], check=True)
 
 
+@pytest.mark.parametrize("left", ["nothing", "the lock", "a copy"])
+def test_it_ends_and_sends_nothing_more_once_its_state_file_is_taken_away(
+    world: World, service: Service, left: str
+) -> None:
+    _, people = fill(world)
+    world.run("apply")
+    accept(world)
+    state = world.state().path
+    copy = world.folder / "copy"
+    copy.write_bytes(state.read_bytes())
+    world.schedule = {"interval": '"1d"', "resync": '"7d"'}
+    world.safety.clear()
+    world.write_settings()
+    service.start()
+    until(lambda: "nothing to do" in service.said())
+    if left == "a copy":
+        copy.chmod(0o600)
+        copy.rename(state)
+    else:
+        for path in state.parent.iterdir():
+            if left == "nothing" or not path.name.endswith(".lock"):
+                path.unlink()
+    before = world.writes()
+    if left == "nothing":
+        assert "Paused" in world.run("pause", "--reason", "a vault is being moved").stdout
+    world.jumpcloud.suspend(people[0])
+    assert service.process is not None
+    assert service.process.wait(30) == 1, "systemd starts it again"
+    said = " ".join(service.said().split())
+    assert "was deleted, moved or replaced while this process had it open" in said
+    [kept] = state.parent.glob("*.replaced-*")
+    assert f"reconciler restore {kept}" in said
+    assert world.writes() == before
+    told = " ".join(world.run("status").stdout.split())
+    assert ("a vault is being moved" in told) is (left == "nothing")
+    world.run("restore", str(kept))
+    assert json.loads(world.run("history", "--json").stdout)["operations"]
+
+
+def test_a_command_whose_state_file_is_taken_away_sends_nothing_more(world: World) -> None:
+    fill(world)
+    world.run("apply")
+    late = [world.person(f"late{n}", world.group("Late")) for n in range(3)]
+    state = world.state().path
+
+    def take_away(_: object) -> None:
+        for path in state.parent.glob("reconciler.db*"):
+            path.unlink()
+
+    world.keeper.on_change = take_away
+    before = world.writes()
+    said = " ".join(world.run("apply", expect=6).stderr.split())
+    assert "was deleted, moved or replaced while this process had it open" in said and "sends nothing more" in said
+    # The first operation of a kind goes alone.
+    assert world.writes() == before + 1 < before + len(late)
+
+
 def test_a_copy_of_the_state_file_is_gone_back_to_by_a_reviewed_resync(world: World) -> None:
     _, people = fill(world)
     world.run("apply")
