@@ -15,7 +15,7 @@ from reconciler.births import tying_address
 from reconciler.counting import agreeing
 from reconciler.evidence_age import Stamp, oldest, others_wait, reading
 from reconciler.jumpcloud import JumpCloud, JumpCloudError, Paths, Person, PersonAmbiguous, bearable
-from reconciler.model import EXTERNAL_ID, Status, Team, User
+from reconciler.model import EXTERNAL_ID, Status, Team, User, typed_for
 from reconciler.pace import Clock
 from reconciler.pairs import tied_to
 from reconciler.plan import Kind, Notice, NoticeKind, Operation, Rule, Subject, TeamRef
@@ -402,11 +402,13 @@ async def _people_at(address: str, jumpcloud: JumpCloud, *, by_search: bool = Fa
     return [person for person in found if person is not None]
 
 
-async def unconfirmed_locks(leavers: Iterable[Subject], jumpcloud: JumpCloud) -> tuple[Notice, ...]:
+async def unconfirmed_locks(
+    leavers: Iterable[Subject], users: Mapping[str, User], jumpcloud: JumpCloud
+) -> tuple[Notice, ...]:
     """Confirm that users really left before a first plan records their existing lock as ours.
 
     Returns a notice for each user for whom that is in doubt: an administrator may have locked them, and their lock must
-    stay.
+    stay. `users` are those of JumpCloud, by their ids.
     """
     leavers = tuple(leavers)
     with others_wait():
@@ -416,7 +418,7 @@ async def unconfirmed_locks(leavers: Iterable[Subject], jumpcloud: JumpCloud) ->
             NoticeKind.UNCONFIRMED,
             subject,
             f"locked in Keeper, and {words}; the lock counts as somebody else's. To undo it: "
-            f"reconciler resync {subject.name} --unlock",
+            f"reconciler resync {typed_for(users.get(subject.jumpcloud_id), subject.name)} --unlock",
         )
         for subject, words in zip(leavers, found, strict=True)
         if words

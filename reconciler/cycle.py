@@ -619,7 +619,7 @@ class _Line:
         known = {**read.before.accounts, **read.snapshot.accounts}
         fresh = [a for k, a in learnt.accounts.items() if a.locked_by_us and not (known[k].locked_by_us or a.gone)]
         leavers = [Subject("user", a.email, a.jumpcloud_id, a.keeper_id) for a in fresh]
-        doubts = await unconfirmed_locks(leavers, self.services.jumpcloud)
+        doubts = await unconfirmed_locks(leavers, read.directory.users, self.services.jumpcloud)
         if not doubts:
             return judged, learnt
         others = {

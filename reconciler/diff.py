@@ -31,6 +31,7 @@ from reconciler.model import (
     is_jumpcloud_id,
     normal,
     typed,
+    typed_for,
 )
 from reconciler.pairs import shown_as
 from reconciler.pilot import KEPT_LOCKED, entries_for, in_pilot, may_be_unread, misnamed, names_nobody, unmatched
@@ -117,6 +118,7 @@ def diff(
     work.pilot_entries()
     work.quarantine()
     work.undo_links()
+    work.unlock_asked()
     due = [op for op in work.operations if op.kind is Kind.DEACTIVATE_USER or op.subject.key not in uncertain]
     for op in work.operations:
         if op.subject.key in uncertain and op.kind in (Kind.CREATE_USER, Kind.REACTIVATE_USER):
@@ -176,7 +178,8 @@ class _Diff(TeamRules):
         # Neither lock nor unlock waits: what failed was perhaps something else, and the leaver can still log in, or
         # somebody who belongs can't.
         until = self.now if op.kind in _ACCESS else failure.last_at + pause_after(failure.count)
-        how = "reconciler resync " + op.subject.name if op.subject.type == "user" else "the next cycle after that"
+        resync = f"reconciler resync {self._typed(op.subject)}"
+        how = resync if op.subject.type == "user" else "the next cycle after that"
         self.notice(
             NoticeKind.FAILING,
             op.subject,
@@ -362,7 +365,7 @@ class _Diff(TeamRules):
             return
         locked = self._locked_and_gone.get(alike_key(user.email)) or self._locked_and_gone.get(user.id)
         if locked is not None and user.id not in self.unlock and self.policy.reactivate is not Reactivate.ANY:
-            self.notice(NoticeKind.LOCKED_IN_KEEPER, subject, _locked_before(locked))
+            self._tell_locked_before(locked, subject)
             return
         birth = births.refused(self.before, user.id, user.email)
         if birth is not None and not birth.agreed:
@@ -690,7 +693,7 @@ class _Diff(TeamRules):
         elif not user.in_scope:
             self._tell_state(user, subject, "not created anew")
         elif account.others_lock and not (asked or self.policy.reactivate is Reactivate.ANY):
-            self.notice(NoticeKind.LOCKED_IN_KEEPER, subject, _locked_before(account))
+            self._tell_locked_before(account, subject)
         elif account.others_lock:
             reason = "locked by somebody else before they vanished from Keeper, and to be let in"
             self._create(user, Rule.UNLOCK_ASKED if asked else Rule.RETURNED, Cause.JUMPCLOUD, reason)
@@ -713,8 +716,48 @@ class _Diff(TeamRules):
                 NoticeKind.LOCKED_IN_KEEPER,
                 subject,
                 "in scope, but locked in Keeper by somebody else (perhaps to transfer the vault): left alone. "
-                f"To unlock: reconciler resync {typed(account.email)} --unlock",
+                f"To unlock: reconciler resync {self._typed(subject)} --unlock",
             )
+
+    def _tell_locked_before(self, account: Account, subject: Subject) -> None:
+        self.notice(
+            NoticeKind.LOCKED_IN_KEEPER,
+            subject,
+            f"in scope, but {account.email} was locked in Keeper by somebody else (perhaps to transfer the vault), "
+            "then vanished from this node: not created, since Keeper may link that account and unlock it. To let them "
+            f"in: reconciler resync {self._typed(subject)} --unlock",
+        )
+
+    def _typed(self, subject: Subject) -> str:
+        return typed_for(self.directory.users.get(subject.jumpcloud_id), subject.name)
+
+    def unlock_asked(self) -> None:
+        """Tell why nobody is unlocked where a person asked for it."""
+        let_in = {op.subject.key for op in self.operations if op.kind in _LETS_IN}
+        for key in sorted(self.unlock - let_in):
+            user = self.directory.users.get(key)
+            account = self.match.accounts.get(self.match.account_of.get(key, key))
+            address = user.email if user is not None else account.email if account is not None else ""
+            subject = Subject("user", address or key, user.id if user else "", account.keeper_id if account else "")
+            self.notice(NoticeKind.NOT_UNLOCKED, subject, self._why_not_unlocked(user, account, address))
+
+    def _why_not_unlocked(self, user: User | None, account: Account | None, address: str) -> str:
+        if account is not None and account.active and not account.gone:
+            return "their Keeper user is not locked"
+        for other in self.match.accounts.values():
+            owner = self.directory.users.get(other.jumpcloud_id)
+            locked = other.managed and other.was_locked and addresses.same(other.email, address)
+            if locked and owner is not None and owner is not user:
+                return (
+                    f"the locked Keeper user {other.email} is not theirs, but that of the JumpCloud user "
+                    f"{owner.email or owner.id}. To unlock that one: "
+                    f"reconciler resync {typed_for(owner, other.email)} --unlock"
+                )
+        if user is None or not user.in_scope:
+            return (
+                "they are not known to be in scope: in JumpCloud, bind them to the application and activate them first"
+            )
+        return "another notice about this person tells why"
 
     def _update(self, account: Account, user: User, subject: Subject, *, access: bool, asked: bool = False) -> None:
         conflict = user.id in self.match.conflicts
@@ -835,14 +878,6 @@ def _locks(op: Operation, account: Account) -> bool:
 
 def _lock(subject: Subject, cause: Cause, rule: Rule, reason: str) -> Operation:
     return Operation(Kind.DEACTIVATE_USER, subject, cause, rule, reason, (Change("active", "true", "false"),))
-
-
-def _locked_before(account: Account) -> str:
-    return (
-        f"in scope, but {account.email} was locked in Keeper by somebody else (perhaps to transfer the vault), then "
-        "vanished from this node: not created, since Keeper may link that account and unlock it. To let them in: "
-        f"reconciler resync {typed(account.email)} --unlock"
-    )
 
 
 def _how_left(user: User) -> str:

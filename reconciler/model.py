@@ -65,6 +65,12 @@ def typed(address: str) -> str:
     return address if _TYPED.fullmatch(address) else "EMAIL"
 
 
+def typed_for(user: "User | None", otherwise: str) -> str:
+    """The address by which `resync EMAIL` finds this person, as an argument. It is JumpCloud's where there is one:
+    Keeper's may be somebody else's in JumpCloud by now."""
+    return typed(user.email if user is not None and user.email else otherwise)
+
+
 class Status(StrEnum):
     """A JumpCloud user's state, as far as access depends on it."""
 

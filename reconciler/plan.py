@@ -72,6 +72,7 @@ class NoticeKind(StrEnum):
 
     UNMANAGED = "unmanaged"
     CONFLICT = "conflict"
+    NOT_UNLOCKED = "not_unlocked"
     LOCKED_IN_KEEPER = "locked_in_keeper"
     UNCONFIRMED = "unconfirmed"
     WAITING_FOR_APPROVAL = "waiting_for_approval"

@@ -78,8 +78,8 @@ def test_whoever_was_listed_and_has_no_record_is_locked_where_their_applications
 
 def test_a_lock_is_taken_for_ours_whichever_way_somebody_left() -> None:
     for left in ([], [user(1)], [replace(ADA, status=Status.SUSPENDED)]):
-        assert not asyncio.run(unconfirmed_locks([lock(Rule.LEFT).subject], JumpCloud(left)))
-    assert asyncio.run(unconfirmed_locks([lock(Rule.LEFT).subject], JumpCloud([ADA])))
+        assert not asyncio.run(unconfirmed_locks([lock(Rule.LEFT).subject], {}, JumpCloud(left)))
+    assert asyncio.run(unconfirmed_locks([lock(Rule.LEFT).subject], {}, JumpCloud([ADA])))
 
 
 def test_a_ghost_is_locked_when_nobody_in_scope_has_the_address() -> None:

@@ -668,7 +668,7 @@ def test_who_was_locked_by_somebody_else_before_they_vanished_is_not_created(hel
     made = returned(held)
     assert kinds(made) == []
     [notice] = made.plan.notices
-    assert notice.kind is NoticeKind.LOCKED_IN_KEEPER and f"resync {held.email} --unlock" in notice.message
+    assert notice.kind is NoticeKind.LOCKED_IN_KEEPER and "resync u1@example.com --unlock" in notice.message
     again = decide(directory([user(1, direct=True)]), made.snapshot)
     assert (kinds(again), again.plan.notices) == ([], made.plan.notices)
     wanted = ({"policy": Policy(reactivate=Reactivate.ANY)}, {"unlock": {jc(1)}, "focus": frozenset({jc(1)})})

@@ -14,7 +14,7 @@ from reconciler.config import Settings
 from reconciler.counting import count
 from reconciler.cycle import Look
 from reconciler.keeper_quarantine import may_be_locked
-from reconciler.model import Account, Standing, Status, User, typed
+from reconciler.model import Account, Standing, Status, User, typed, typed_for
 from reconciler.pairs import tied_to_another
 from reconciler.plan import DRIFT_NOTICES, Cause, NoticeKind, Plan
 from reconciler.policy import Mode
@@ -60,7 +60,7 @@ def verdict(store: Store, settings: Settings, look: Look, email: str, held: Mapp
             "For the whole answer, ask both services:",
             f"reconciler explain {typed(email)}",
         )
-    found = _decided_otherwise(settings, look, look.plan) or _waits(settings, look.plan, held)
+    found = _decided_otherwise(settings, look, look.plan) or _waits(settings, look, look.plan, held)
     if found is None and "keeper" in look.unread:
         return Verdict(
             "unread",
@@ -101,7 +101,7 @@ def _decided_otherwise(settings: Settings, look: Look, plan: Plan) -> Verdict | 
     said = {notice.kind: notice.message for notice in plan.notices}
     account = own(look)
     address = typed(account.email if account else look.user.email if look.user else "")
-    resync = f"reconciler resync {address}"
+    resync = f"reconciler resync {typed_for(look.user, account.email if account else '')}"
     if NoticeKind.CONFLICT in said:
         step, command = "Correct the addresses in JumpCloud or in Keeper's Admin Console.", ""
         found = account or next(iter(look.snapshot.accounts.values()), None)
@@ -170,12 +170,12 @@ def _conflict(look: Look, words: str) -> str:
     return f"In conflict: {words}."
 
 
-def _waits(settings: Settings, plan: Plan, held: Mapping[str, Any] | None) -> Verdict | None:
+def _waits(settings: Settings, look: Look, plan: Plan, held: Mapping[str, Any] | None) -> Verdict | None:
     """What would be done and is not sent by itself, or is due."""
     if not plan.operations:
         return None
     first = plan.operations[0]
-    resync = f"reconciler resync {typed(first.subject.name)}"
+    resync = f"reconciler resync {typed_for(look.user, first.subject.name)}"
     if settings.policy().mode is Mode.OBSERVE:
         return Verdict(
             "observed",

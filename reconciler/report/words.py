@@ -30,6 +30,7 @@ VERBS = {**PEOPLE, **TEAMS}
 
 NOTICES = {
     NoticeKind.WILL_BE_HELD: "Will be held when grace ends",
+    NoticeKind.NOT_UNLOCKED: "Not unlocked, though a person asked for it",
     NoticeKind.KEEPER_DISAGREES: "Keeper did not do what was asked",
     NoticeKind.UNCONFIRMED: "Put off: not confirmed by a second look",
     NoticeKind.CONFLICT: "Conflicts",

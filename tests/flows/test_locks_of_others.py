@@ -8,6 +8,8 @@ import pytest
 from reconciler.simulator.faults import Action, status
 from reconciler.simulator.service import Request, Response
 from tests.flows.hidden import Answered, hide
+from tests.inside import accept
+from tests.inside import account as account_of
 from tests.stage import World
 
 
@@ -275,3 +277,54 @@ def test_a_lock_that_was_not_needed_fills_no_limit(world: World) -> None:
         leaves(world, group, world.jumpcloud.find_user(f"{name}@example.com"))
     world.run("apply")
     assert not any(world.keeper.account(f"{name}@example.com").active for name in ("p1", "p2"))
+
+
+def test_the_way_to_unlock_names_the_person_whatever_address_keeper_shows(world: World) -> None:
+    """The Keeper address of the one is by now the JumpCloud address of another."""
+    group = world.group("Engineering")
+    for number in range(4):
+        world.person(f"p{number}", group)
+    anna = world.person("anna", group)
+    world.run("apply")
+    accept(world)
+    world.jumpcloud.update_user(anna, email="anna.new@example.com")
+    rehired = world.person("anna", group)
+    world.keeper.lock("anna@example.com")
+    out = " ".join(world.run("resync").stdout.split())
+    command = "reconciler resync anna.new@example.com --unlock"
+    assert f"To unlock: {command}" in out
+    assert command in " ".join(world.run("explain", "anna.new@example.com").stdout.split())
+    out = " ".join(world.run("resync", "anna@example.com", "--unlock", expect=None).stdout.split())
+    assert "the locked Keeper user anna@example.com is not theirs" in out and command in out
+    assert not account_of(world, anna).active
+    world.run("resync", "anna.new@example.com", "--unlock")
+    assert account_of(world, anna).active
+    assert not [one for one in world.keeper.accounts().values() if one.external_id == rehired]
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("active", "their Keeper user is not locked"),
+        ("suspended", "they are not known to be in scope"),
+        ("never in scope", "they are not known to be in scope"),
+        ("given up", "another notice about this person tells why"),
+    ],
+)
+def test_resync_says_why_it_unlocked_nobody(world: World, how: str, why: str) -> None:
+    group = world.group("Engineering")
+    for number in range(4):
+        world.person(f"p{number}", group)
+    anna = world.person("anna", group) if how != "never in scope" else world.person("anna")
+    world.run("apply")
+    accept(world)
+    if how == "suspended":
+        world.jumpcloud.suspend(anna)
+        world.run("apply")
+    if how == "given up":
+        world.run("disown", "anna@example.com")
+        world.run("resync")
+        world.keeper.lock("anna@example.com")
+        world.run("resync")
+    out = " ".join(world.run("resync", "anna@example.com", "--unlock").stdout.split())
+    assert f"anna@example.com: {why}" in out, out
