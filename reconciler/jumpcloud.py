@@ -293,8 +293,8 @@ class JumpCloud:
 
         A group without a usable name, and all groups where their names can't be had, are unclear. Where the
         application's list can't be had, so are the groups of `teams` that are not in `through`. `teams` leads from the
-        ids of groups that have a team of ours to the names of that team. Such a group that is missing from the scope
-        is looked up where another group in scope has one of these names: it is gone if its record is.
+        ids of groups to the names of their teams. Such a group that is missing from the scope is looked up where
+        another group in scope has one of these names: it is gone if its record is.
         """
         _, application = await self._application()
         bound, problem = await _attempted(self._bound_groups(application))

@@ -52,9 +52,9 @@ def match_teams(result: Match, directory: Directory, snapshot: Snapshot, policy:
     # What the review of the first plan lacked is looked at once there is something to look at.
     late = policy.teams.adopt == "first-run" and snapshot.reviewed and snapshot.teams_open
     claimed: dict[str, str] = {}
-    for team in linked.values():
-        if team.jumpcloud_id in directory.unclear_groups:
-            claimed[normal(team.name)] = team.jumpcloud_id
+    for team, owner in [(t, t.jumpcloud_id) for t in linked.values()] + [(t, _owner(t)) for t in free]:
+        if owner in directory.unclear_groups:
+            claimed[normal(team.name)] = owner
     for group in (directory.groups[group_id] for group_id in sorted(directory.groups)):
         if not policy.teams.manages(group.name):
             continue

@@ -177,9 +177,9 @@ class Directory:
     `users` holds everybody bound to the application, and whoever else was asked for and exists. An id that was
     asked for and is not in it belongs to nobody in this organisation (any more). `groups` are those in scope that have
     a name. Of `unclear_groups` (ids) it is not known what they are called, or whether they are in scope: their teams
-    stay as they are. `gone_groups` are ids of groups with a team of ours that are not in
-    scope, whose record JumpCloud answers with 404 or 410, and which no path names. `quarantined` says what could not be
-    read.
+    stay as they are. `gone_groups` are ids of groups of teams (see `Snapshot.groups_with_teams`)
+    that are not in scope, whose record JumpCloud answers with 404 or 410, and which no path names. `quarantined` says
+    what could not be read.
     """
 
     organization: str
@@ -564,11 +564,13 @@ class Snapshot:
 
     @property
     def groups_with_teams(self) -> dict[str, frozenset[str]]:
-        """The names of our teams, by the id of the JumpCloud group, and by another one that the team bears."""
+        """The names of teams, by the id of the JumpCloud group that a team of ours has, and by the one that any team
+        bears in Keeper."""
         names: dict[str, frozenset[str]] = {}
         for team in self.teams.values():
-            if team.managed and not team.gone and team.jumpcloud_id:
+            if not team.gone:
                 mine = {team.name, team.asked.get(DISPLAY_NAME, "")} - {""}
-                for owner in {team.jumpcloud_id, *filter(is_jumpcloud_id, [team.shown.get(EXTERNAL_ID, "")])}:
+                managed_for = {team.jumpcloud_id} - {""} if team.managed else set()
+                for owner in {*managed_for, *filter(is_jumpcloud_id, [team.shown.get(EXTERNAL_ID, "")])}:
                     names[owner] = names.get(owner, frozenset()) | mine
         return names

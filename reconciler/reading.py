@@ -19,7 +19,7 @@ from reconciler.evidence_age import GLANCE
 from reconciler.fallback import notice as fallback_notice
 from reconciler.http import Counters
 from reconciler.inventory import InventoryError
-from reconciler.jumpcloud import GroupScope, JumpCloud, JumpCloudError, Person, bearable
+from reconciler.jumpcloud import GroupScope, JumpCloud, JumpCloudError, Person, Scope, bearable
 from reconciler.keeper import BadToken, Keeper, KeeperError, Progress
 from reconciler.keeper_quarantine import blocked_groups, blocked_users
 from reconciler.model import (
@@ -154,6 +154,7 @@ class Reader:
         shown = listed.result() if listed is not None else None
         if isinstance(shown, Listing):
             snapshot = observed(snapshot, shown, self.now)
+            scope = await self._with_groups_of(scope, snapshot)
         directory = await jumpcloud.read_directory(scope, owners(snapshot), self.progress, _likely(snapshot))
         if isinstance(shown, KeeperError):
             # Of what became of former operations only Keeper's own records tell.
@@ -164,6 +165,15 @@ class Reader:
         outcomes, snapshot = _settled(self.unknown, snapshot, self.before, self.now)
         kind = "resync" if resync else "cycle"
         return Read(directory, self.before, snapshot, kind, None, self.unknown, outcomes, notices, mark=self.mark)
+
+    async def _with_groups_of(self, scope: Scope, snapshot: Snapshot) -> Scope:
+        """The scope, with the end of groups looked up whose teams only this list of Keeper has shown, as all are once
+        the state file is lost."""
+        teams = snapshot.groups_with_teams
+        if teams.keys() <= self.before.groups_with_teams.keys() | scope.groups.groups.keys():
+            return scope
+        through = frozenset[str]().union(*(ways.groups for ways in scope.users.values()))
+        return replace(scope, groups=await self.services.jumpcloud.group_scope(through, teams))
 
     async def _listed(self, may_fall_back: bool) -> Listing | KeeperError:
         """Keeper as a whole, or why it could not be listed. A refused token ends the cycle: it refuses locks too."""

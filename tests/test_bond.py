@@ -368,6 +368,15 @@ def test_after_a_lost_state_file_the_name_gives_no_team_whose_id_is_another_grou
     assert decide(directory([], [NEW]), snapshot([], [named])).snapshot.teams["t0009"].jumpcloud_id == NEW.id
 
 
+def test_a_namesake_of_a_team_whose_group_cant_be_read_is_not_queued() -> None:
+    held = team(OLD, standing=Standing.UNMANAGED, jumpcloud_id="", asked={}, settled={}, queued_at=None)
+    assert OLD.id in first([], [held]).groups_with_teams
+    unread = replace(directory([user(1, 5)], [NEW]), unclear_groups=frozenset({OLD.id}))
+    made = decide(unread, first([], [held]))
+    assert not [op for op in made.plan.operations if op.kind is Kind.QUEUE_TEAM]
+    assert f"that of the JumpCloud group {OLD.id}, which can't be read now" in conflicts(made)["Sales"]
+
+
 def test_several_teams_of_groups_that_are_gone_wait_for_a_person() -> None:
     other = group(8, "Sales")
     made = decide(directory([], [NEW], gone=[OLD, other]), snapshot([], [team(OLD), team(other)]))

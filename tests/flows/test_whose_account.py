@@ -176,6 +176,38 @@ def test_a_group_of_the_same_name_gets_no_team_while_the_old_group_is_there(worl
     assert world.keeper.teams()[team.id].external_id == new
 
 
+@pytest.mark.parametrize("deleted", [True, False])
+def test_without_the_state_file_a_group_that_was_made_again_gets_its_team_once_the_old_one_is_gone(
+    world: World, deleted: bool
+) -> None:
+    fill(world)
+    old = world.group("Sales")
+    seller = world.person("seller", old)
+    world.run("apply")
+    accept(world)
+    world.keeper.approve_all()
+    world.run("resync")
+    [team] = [team for team in world.keeper.teams().values() if team.name == "Sales"]
+    if deleted:
+        world.jumpcloud.delete_group(old)
+    else:
+        world.jumpcloud.unbind_group(world.application, old)
+    new = world.group("Sales")
+    world.jumpcloud.add_member(new, seller)
+    world.person("newcomer", new)
+    lost_state(world)
+    out = world.run("apply").stdout
+    newcomer = world.keeper.account("newcomer@example.com").id
+    assert [one.id for one in world.keeper.teams().values() if one.name == "Sales"] == [team.id]
+    if deleted:
+        assert world.keeper.teams()[team.id].external_id == new
+        assert newcomer in {*world.keeper.members(team.id), *world.keeper.pending_members(team.id)}
+    else:
+        assert "not in scope and not known to be deleted" in " ".join(out.split())
+        assert world.keeper.teams()[team.id].external_id == old
+        assert newcomer not in {*world.keeper.members(team.id), *world.keeper.pending_members(team.id)}
+
+
 @pytest.mark.parametrize("whose", ["nobody's", "another group's"])
 def test_a_team_that_answers_the_queueing_of_another_gets_nobody(world: World, whose: str) -> None:
     fill(world)
