@@ -5,12 +5,12 @@ it is in WAL mode, so that readers are served at any time. A reader therefore ne
 would belong to the reader and could lock the writer out.
 """
 
-import ctypes
 import fcntl
 import os
 import sqlite3
 import stat
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -195,8 +195,8 @@ def close_writer(path: Path, connection: sqlite3.Connection, lock: int, opened: 
     if ours:
         put_to_rest(connection)
     else:
-        # One reference more keeps the interpreter from closing it at its own end.
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+        # A thread that never ends has it, so that the interpreter does not close it at its own end either.
+        threading.Thread(target=lambda _: threading.Event().wait(), args=[connection], daemon=True).start()
     unlock(lock)
 
 
