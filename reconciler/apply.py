@@ -359,7 +359,7 @@ class _Run:
         """The outcome, and words for it, of an operation for which this run has no time left."""
         gives = op.kind not in _TAKING and (op.kind is not Kind.UPDATE_USER or not op.remove)
         if gives and self.began.age(self.client.clock) > TIME_BOX:
-            return TIME, "the run has lasted long enough; the next one follows at once and goes on"
+            return TIME, "the run has lasted long enough; the next one goes on"
         return None
 
     def _begun(self, number: int, op: Operation, finding: Finding) -> Operation | None:
