@@ -565,9 +565,10 @@ class _Diff(TeamRules):
                 f"one, {other.id}, who has not left: it is not locked, and nothing is changed about it. {todo}",
             )
             return True
+        # A Keeper that never took our id shows a former one for good, which says nothing.
+        changed = own.settled.get(EXTERNAL_ID) == account.jumpcloud_id != shown
         unread = self.focus is not None and shown not in self.directory.users and is_jumpcloud_id(shown)
-        left = user is None or has_left(user)
-        if not (left and unread and account.active and shown not in ("", account.jumpcloud_id)):
+        if not (unread and changed and account.active and (user is None or has_left(user))):
             return False
         self.notice(
             NoticeKind.UNCONFIRMED,

@@ -224,6 +224,10 @@ def test_a_cycle_of_some_people_locks_no_account_that_shows_the_id_of_somebody_w
     made = decide(directory([left]), held, focus=frozenset({left.id}))
     assert made.plan.operations == () and "not locked before a whole cycle" in made.plan.notices[0].message
     assert decide(directory([left]), held).plan.operations, "a whole cycle has read that nobody has the id"
+    ignored = {**account(left).settled, "externalId": heir.id}
+    held = snapshot([account(left, shown={**account(left).shown, "externalId": heir.id}, settled=ignored)])
+    made = decide(directory([left]), held, focus=frozenset({left.id}))
+    assert made.plan.operations, "Keeper has never shown ours"
 
 
 def test_a_leaver_whose_account_nobody_manages_is_named_with_it() -> None:
