@@ -337,7 +337,7 @@ class _Users:
             if not user.in_scope or user_id in self.result.conflicts or addresses.same(account.email, user.email):
                 continue
             others = self.belonging.get(alike_key(account.email), set()) - {user_id}
-            if others and USER_NAME not in {**account.asked, **account.settled}:
+            if others and not account.gone and USER_NAME not in {**account.asked, **account.settled}:
                 # Whoever had left was adopted by the id alone, which Keeper may have linked to the account.
                 self.result.conflicts[user_id] = (
                     f"the Keeper user {account.email} carries this person's JumpCloud id, but has the address of the "

@@ -238,6 +238,9 @@ def test_who_was_adopted_by_the_id_alone_gets_no_account_under_the_address_of_so
         directory([cleo, replace(hana, direct=True)]), snapshot([replace(held, active=False, locked_by_us=True)])
     )
     assert Kind.REACTIVATE_USER in kinds(alone)
+    gone = snapshot([replace(held, active=False, locked_by_us=True, gone=True)])
+    anew = decide(directory([replace(cleo, direct=True), replace(hana, direct=True)]), gone)
+    assert kinds(anew) == [Kind.CREATE_USER, Kind.CREATE_USER], "with the account went what was in doubt"
 
 
 def test_who_was_adopted_by_the_address_keeps_the_account_when_somebody_else_gets_that() -> None:

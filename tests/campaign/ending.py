@@ -395,6 +395,11 @@ class _Equality:
             if not twins and not by_hand:
                 self.wrong(f"{account.email} is in {self.truth.groups[group]} still", person, account.id, group)
 
+    def _may_be_served(self, person: str) -> bool:
+        """Whether somebody has an address, or an account."""
+        who = self.world.observer.who
+        return bool(self.truth.address(person)) or any(person in who(one) for one in self.accounts.values())
+
     def _has_team(self, group: str) -> bool:
         return any(t.external_id == group for t in self.teams.values())
 
@@ -415,6 +420,8 @@ class _Equality:
         address = account.email.casefold()
         unknown = address in ledger.consented and not people & self.truth.people.keys()
         rivals = any(self.truth.address(one) == address and self.truth.stays(one) for one in self.truth.people)
+        # Or it may be that of somebody without an address.
+        rivals = rivals or any(self.truth.stays(one) and not self._may_be_served(one) for one in self.truth.people)
         if unknown and rivals and "conflict" in self.told(account.id):
             self.excuse(11)
             return

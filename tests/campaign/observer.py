@@ -160,6 +160,8 @@ class Ledger:
     """What the observer remembers."""
 
     owner: dict[str, str] = field(default_factory=dict)  # by account: the JumpCloud id of the person
+    found_for: dict[str, str] = field(default_factory=dict)
+    """By account, for whom in scope a plan found it that nobody had reviewed."""
     ours: set[str] = field(default_factory=set)  # accounts that may be managed
     seen: set[str] = field(default_factory=set)
     """Accounts of which a cycle was shown their first address since the state file was made."""
@@ -685,6 +687,8 @@ class Observer:
             self.ledger.unseen = {one: (at, wish) for one, (at, wish) in unseen if at > self.since or self._waits(one)}
             replaced = self.ledger.replaced.items()
             self.ledger.replaced = {one: (at, names) for one, (at, names) in replaced if at > self.since}
+        if listed and not (linked or self.view.partial):
+            self._find()
         if linked:
             self._link()
             if not self.view.partial:
@@ -704,6 +708,14 @@ class Observer:
                 owner = self.ledger.owner.get(account.id, "")
                 if account.active and self.truth.throughout(owner, self.since):
                     self.ledger.locks.discard(account.id)
+
+    def _find(self) -> None:
+        """A plan that nobody has reviewed says whose accounts it would take over by their addresses."""
+        for account in self.keeper.accounts().values():
+            listed = self.ledger.known.get(account.id, self.tick) <= self.view.listed
+            found = [one for one in self._addressed(account) if self.truth.throughout(one, self.since)]
+            if listed and len(found) == 1:
+                self.ledger.found_for[account.id] = found[0]
 
     def _waits(self, subject: str) -> bool:
         """Whether this is a team in a queue that Keeper does not show."""
@@ -999,6 +1011,10 @@ class Observer:
                 new = self.ledger.readdressed.get(before.id, 0) > self.since and before.external_id != person
                 if self._agreed_though_hidden(before, person):
                     continue
+                if self.ledger.found_for.get(before.id, person) != person and not self.truth.throughout(
+                    person, self.since
+                ):
+                    continue  # it is that of whoever had the address before the cycle began
                 if self.truth.throughout(person, self.evidence_since) and not new:
                     self._stale_or("a", before.id, person, f"{name} was locked, though in scope all the time")
             # A lock that may be ours, and that somebody undid by hand, is restored.

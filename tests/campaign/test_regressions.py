@@ -962,3 +962,27 @@ def test_who_leaves_a_group_before_the_first_plan_is_reviewed_loses_its_team_by_
     world.admin_changed()
     cycle(world)
     assert teams_of(world, "ada") == {"Legal"}
+
+
+def test_the_account_of_whoever_left_before_the_first_plan_was_reviewed_is_not_that_of_who_comes_back_anew(
+    world: World,
+) -> None:
+    person(world, "bob")
+    former = person(world, "ada")
+    account = world.keeper.add_user("ada@example.com")
+    world.admin_changed(account)
+    world.time.elapsed += 600
+    world.say(world.cycle(Order(by="schedule"), Weather(1)))
+    world.jumpcloud.delete_user(former)
+    world.admin_changed()
+
+    def looks(plan: Plan) -> bool:
+        person(world, "ada")
+        world.time.elapsed += 120
+        world.observer.agreed(plan.effects)
+        return True
+
+    world.time.elapsed += 600
+    world.say(world.cycle(Order(by="root", reviewed=looks), Weather(1)))
+    assert world.keeper.account(account).locked
+    assert ending(world, random.Random(1))
