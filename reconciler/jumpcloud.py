@@ -180,7 +180,7 @@ class JumpCloud:
         """The organisation's id and the application, read anew. Raises ApplicationNotFound, -Ambiguous, -Inactive.
 
         `bound` are the ids of both as they are on record: the application with this id is known by it where its label
-        can't be read, and so is its organisation.
+        can't be read, and so is its organisation where the application does not name it.
 
         Asks the list for named fields only: the record of a single application holds the SAML signing key.
         """
@@ -236,12 +236,10 @@ class JumpCloud:
             raise UnexpectedReply(f"JumpCloud's reply about the application {row.id} is not as documented, at {odd[0]}")
         if row.active is False:
             raise ApplicationInactive(application)
-        if "organization" in row.unreadable:
-            return known, application
-        return row.organization or await self._organization(), application
+        return row.organization or known or await self._organization(), application
 
     async def _organization(self) -> str:
-        """The organisation of the credentials, for applications that do not name theirs.
+        """The organisation of the credentials, for applications that do not name theirs and are not on record.
 
         The list may hold all organisations of the administrator, whichever one the request names.
         """

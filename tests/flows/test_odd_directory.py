@@ -231,6 +231,23 @@ def test_the_organisation_that_the_settings_name_is_believed_where_the_applicati
     assert f"organisation {home}," in world.run("check").stdout
 
 
+def of_two(handle: Callable[[Request], Response], request: Request) -> Response:
+    return rewrite_rows(handle(request), lambda rows: [*rows, *({"_id": "f" * 24} for _ in rows)], 2)
+
+
+@pytest.mark.parametrize("fault", [status(403), Answered(of_two)], ids=["refused", "of two organisations"])
+def test_the_list_of_organisations_is_not_needed_once_the_application_is_on_record(world: World, fault: Any) -> None:
+    world.jumpcloud.assumptions = replace(world.jumpcloud.assumptions, application_organization=False)
+    people, _ = fill(world)
+    world.front.faults.add(fault, target="/api/organizations")
+    world.jumpcloud.delete_user(people[0])
+    world.jumpcloud.delete_user(people[1])
+    world.run("resync", "p0@example.com")
+    assert "p0@example.com" not in active(world)
+    world.run("apply")
+    assert active(world) == {f"p{number}@example.com" for number in range(2, 8)}
+
+
 @pytest.mark.parametrize("odd", [{"state": "PENDING", "suspended": True}, {"state": "SUSPENDED", "suspended": "maybe"}])
 def test_a_suspended_person_is_not_said_to_keep_access_for_another_odd_field(world: World, odd: dict[str, Any]) -> None:
     people, _ = fill(world)
