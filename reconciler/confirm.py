@@ -334,14 +334,16 @@ class Confirmation:
     async def _teams_in_doubt(self, op: Operation) -> Doubt | None:
         granted = self._granted(op)
         user_id = op.subject.jumpcloud_id
+        held_for = {team: {team.jumpcloud_id, tied_to(self.teams[team.keeper_id])} for team in op.remove}
         async with siblings() as group:
-            groups = group.create_task(self.jumpcloud.groups_of(user_id, proven=bool(op.remove)))
+            left = frozenset[str]().union(*held_for.values())
+            groups = group.create_task(self.jumpcloud.groups_of(user_id, absent=left))
             path = group.create_task(self._paths(user_id)) if op.remove else None
         member_of, (paths, failed) = groups.result(), path.result() if path is not None else (_NO_PATHS, "")
         # A list of paths may be cut, so a missing path tells something of a group that left the scope only: whoever is
         # a member of a group in scope stays in its team. A team that a namesake takes over is its former group's.
         kept = {group for group in member_of if group in self.groups or group in paths.groups or paths.unclear}
-        still = tuple(t for t in op.remove if kept & {t.jumpcloud_id, tied_to(self.teams[t.keeper_id])})
+        still = tuple(team for team in op.remove if kept & held_for[team])
         absent = tuple(team for team in granted if team.jumpcloud_id not in member_of)
         words = []
         if failed:

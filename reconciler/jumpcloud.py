@@ -378,14 +378,12 @@ class JumpCloud:
 
     async def _bound_groups(self, application: Application) -> Whole[str]:
         path = f"/api/v2/applications/{application.id}/usergroups"
-        return await self._group_ids(path, "groups in scope")
 
-    async def _group_ids(self, path: str, what: str) -> Whole[str]:
         async def page(skip: int) -> Page[GraphRow]:
-            return await self._lists.v2(path, GraphRow, {}, skip, what, "user_group")
+            return await self._lists.v2(path, GraphRow, {}, skip, "groups in scope", "user_group")
 
         # The paths of these rows are not read.
-        return await whole(page, lambda row: row.id, what, unusable=None)
+        return await whole(page, lambda row: row.id, "groups in scope", unusable=None)
 
     async def _named(self, ids: Collection[str]) -> Whole[Group]:
         """These groups, as far as they are listed. The list takes no filter by id, so it is read whole, unless its
@@ -912,8 +910,18 @@ class JumpCloud:
         _, application = await self._application()
         path = f"/api/v2/users/{checked_id(user_id)}/applications"
 
+        unreadable = f"JumpCloud lists an application of user {user_id} that can't be read"
+
         async def page(skip: int) -> Page[GraphRow]:
-            return await self._lists.v2(path, GraphRow, {}, skip, "applications of a user", "application")
+            return await self._lists.v2(path, GraphRow, {}, skip, "applications of a user")
+
+        def keep(row: GraphRow) -> Ways | None:
+            """What leads to others than this application is not read, and proves nothing about it."""
+            if row.id != application.id:
+                return None
+            if row.type != "application":
+                raise UnexpectedReply(unreadable)
+            return row.ways
 
         try:
             first = await page(0)
@@ -921,32 +929,36 @@ class JumpCloud:
             if error.status in _GONE:
                 return None
             raise
-        ways = next((row.ways for row in first.rows if row.id == application.id), None)
+        ways = next(filter(None, map(keep, first.rows)), None)
         if ways is None:
-            # What leads to other applications is not read.
-            found = await whole(
-                page,
-                lambda row: row.ways if row.id == application.id else None,
-                "applications of a user",
-                merge=lambda old, new: old | new,
-                first=first,
-            )
+            what = "applications of a user"
+            found = await whole(page, keep, what, merge=lambda old, new: old | new, first=first)
             ways = found.values.get(application.id)
             if ways is None and found.odd:
-                raise UnexpectedReply(f"JumpCloud lists an application of user {user_id} that can't be read")
+                raise UnexpectedReply(unreadable)
             if ways is None and found.short:
                 raise IncompleteRead(f"JumpCloud's list of applications of user {user_id} has fewer rows than it says")
         return _paths(ways)
 
-    async def groups_of(self, user_id: str, /, *, proven: bool = False) -> frozenset[str]:
-        """The ids of all groups that the user is a member of. Raises JumpCloudError where a row can't be read, and
-        where the list has fewer rows than it says if their absence is to be `proven`."""
-        found = await self._group_ids(f"/api/v2/users/{checked_id(user_id)}/memberof", "groups of a user")
-        if found.odd:
+    async def groups_of(self, user_id: str, /, *, absent: Collection[str] = ()) -> frozenset[str]:
+        """The ids of all groups that the user is a member of.
+
+        Raises JumpCloudError where a row has no usable id. The absence of the groups in `absent` is proven: raises too
+        where the list has fewer rows than it says, and where a row about one of them has another type than a group.
+        """
+        path = f"/api/v2/users/{checked_id(user_id)}/memberof"
+
+        async def page(skip: int) -> Page[GraphRow]:
+            return await self._lists.v2(path, GraphRow, {}, skip, "groups of a user")
+
+        # The paths of these rows are not read.
+        found = await whole(page, lambda row: row.type, "groups of a user", unusable=None)
+        groups = frozenset(group_id for group_id, type in found.values.items() if type == "user_group")
+        if found.odd or not found.values.keys().isdisjoint({*absent} - groups):
             raise UnexpectedReply(f"JumpCloud lists a group of user {user_id} that can't be read")
-        if found.short and proven:
+        if found.short and absent:
             raise IncompleteRead(f"JumpCloud's list of groups of user {user_id} has fewer rows than it says")
-        return frozenset(found.values)
+        return groups
 
 
 _UNBOUND = Paths(bound=False, direct=False, groups=frozenset())

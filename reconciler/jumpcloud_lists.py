@@ -180,7 +180,8 @@ class Lists:
     ) -> Page[R]:
         """One page of a V2 list. The total is in a header that live replies carry and the API description lacks.
 
-        A deleted object may leave a null, or a shorter page, behind. Rows of another type than `kind` are odd.
+        A deleted object may leave a null, or a shorter page, behind. Rows of another type than `kind` are odd; without
+        a `kind`, the reader looks at the type.
         """
         reply = await self.send("GET", path, {**params, "limit": PAGE, "skip": skip})
         total = reply.headers.get("x-total-count", "").strip()

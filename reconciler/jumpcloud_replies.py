@@ -305,12 +305,13 @@ class _Path(_Reply):
 
 
 class GraphRow(Row):
-    """An object of the graph, with the paths that lead to it from the object asked about."""
+    """An object of the graph, with the paths that lead to it from the object asked about. Its type is empty where that
+    can't be read."""
 
-    type: str
+    type: str = ""
     paths: list[Any] | None = None
 
-    LENIENT: ClassVar[frozenset[str]] = frozenset({"paths"})
+    LENIENT: ClassVar[frozenset[str]] = frozenset({"type", "paths"})
 
     @property
     def unusable(self) -> bool:

@@ -170,9 +170,9 @@ class JumpCloud(jumpcloud.JumpCloud):
         known = self._read(user_id)
         return Paths(known.bound, known.direct, known.groups) if known else NOBODY
 
-    async def groups_of(self, user_id: str, /, *, proven: bool = False) -> frozenset[str]:
+    async def groups_of(self, user_id: str, /, *, absent: Collection[str] = ()) -> frozenset[str]:
         self._read(user_id)
-        if "groups" in self.fails or (proven and "proof" in self.fails):
+        if "groups" in self.fails or (absent and "proof" in self.fails):
             raise JumpCloudError("no answer", "Nothing to do.")
         return self.member_of.get(user_id, frozenset())
 

@@ -278,9 +278,9 @@ class _Slow(JumpCloud):
         answered(Stamp.now(self.clock))
         return await super().user(user_id)
 
-    async def groups_of(self, user_id: str, /, *, proven: bool = False) -> frozenset[str]:
+    async def groups_of(self, user_id: str, /, *, absent: Collection[str] = ()) -> frozenset[str]:
         answered(Stamp.now(self.clock))
-        return await super().groups_of(user_id, proven=proven)
+        return await super().groups_of(user_id, absent=absent)
 
 
 @pytest.mark.parametrize("kind", [Kind.UPDATE_USER, Kind.REACTIVATE_USER])
