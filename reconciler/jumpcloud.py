@@ -17,7 +17,7 @@ from reconciler.counting import count
 from reconciler.evidence_age import GLANCE
 from reconciler.http import Http
 from reconciler.jumpcloud_access import ServiceAccount, key_headers, login_headers
-from reconciler.jumpcloud_lists import PAGE, Lists, Page, Progress, Whole, envelope, whole
+from reconciler.jumpcloud_lists import PAGE, Lists, Page, Progress, Whole, check_odd, envelope, whole
 from reconciler.jumpcloud_replies import (
     ApplicationAmbiguous,
     ApplicationInactive,
@@ -474,7 +474,7 @@ class JumpCloud:
     ) -> tuple[dict[str, _Known], str]:
         """The cheaper way, by requests: the rest of the whole list, or searches for just these ids. Where the list
         can't be had, searches; then it says why, unless the searches can be relied on."""
-        first, problem = await _attempted(self._page_of_users(0))
+        first, problem = await _attempted(self._first_page_of_users(wanted))
         found = {row.id: _known(row) for row in first.rows if row.id in wanted} if first else {}
         if first and scope.users and not first.length:
             problem = f"it is empty, and {count(len(scope.users), 'user', 'is')} in scope"
@@ -516,6 +516,12 @@ class JumpCloud:
         again, _ = await _attempted(self._search(lacking, min(found), None, patient=True)) if found else (None, "")
         return found | (again or {}), "" if again is not None else problem
 
+    async def _first_page_of_users(self, wanted: Collection[str]) -> Page[UserRow]:
+        """The first page, which may have everybody who is wanted: raises where too many of them can't be read."""
+        page = await self._page_of_users(0)
+        check_odd(sum(row.unusable for row in page.rows if row.id in wanted), page.length, "users")
+        return page
+
     async def _page_of_users(self, skip: int, *, patient: bool = True) -> Page[UserRow]:
         return await self._lists.v1("/api/systemusers", UserRow, _USERS, skip, "users", patient=patient)
 
@@ -545,14 +551,17 @@ class JumpCloud:
         one is repeated after a failure: mostly another way tells the same.
 
         That ids may be joined by "or" is described for other fields only; so an answer is believed only if it adds up,
-        names nobody else and has the `witness`, a user of whom it is known that there is one (empty: without).
+        names nobody else and has the `witness`, a user of whom it is known that there is one (empty: without). Raises
+        where the states of too many can't be read.
         """
         ids = sorted(wanted)
         size = PAGE - 1 if witness else PAGE
         chunks = [[*ids[start : start + size], *filter(None, [witness])] for start in range(0, len(ids), size)]
         found: dict[str, _Known] = {}
+        odd = 0
 
         async def one(chunk: list[str]) -> None:
+            nonlocal odd
             if not self._search_works:
                 return
             rows = await self._every_match(_by_ids(chunk), len(chunk), patient=patient)
@@ -560,11 +569,13 @@ class JumpCloud:
             if rows is None or not seen <= set(chunk) or (witness and witness not in seen):
                 self._search_works = False
                 return
+            odd += sum(row.unusable for row in rows)
             found.update({row.id: _known(row) for row in rows if row.id in wanted})
             if progress:
                 progress("users", len(found), len(ids))
 
         await together(map(one, chunks))
+        check_odd(odd, len(found), "users found")
         return found if self._search_works else None
 
     async def _every_match(
@@ -768,7 +779,7 @@ class JumpCloud:
         search of the ids in `active` would, or where it lacks somebody in `witness` (people who were suspended when
         last read) who still is. Then the ids in `active` are searched for, or else looked for in the whole list.
         Where it finds nobody, and nobody bears witness, a hundred of them are searched for each time. Where neither the
-        list nor a search can be had, `RECORDS` of them are read one by one each time.
+        list nor a search can be had, or tells the state of some, `RECORDS` of them are read one by one each time.
         """
         pages = max(1, -(-len(active) // PAGE))
         wanted = frozenset(filter(is_jumpcloud_id, active))
@@ -777,20 +788,26 @@ class JumpCloud:
             return found or await self._some_suspended(sorted(wanted))
         users, _ = await _attempted(self._search(wanted, "", None))
         if users or not wanted:
-            return _suspended(users or {})
+            return await self._suspended_of(users or {})
         # A list that fails is waited for only where nobody's own record can be had either.
         first, _ = await _attempted(self._page_of_users(0, patient=False))
         listed, _ = await _attempted(self._listed(wanted, None, first)) if first else (None, "")
         own = None if listed else await self._some_records(sorted(wanted))
         if own is not None:
             return own
-        return _suspended((listed or await self._listed(wanted, None, None)).values)
+        return await self._suspended_of((listed or await self._listed(wanted, None, None)).values)
 
     async def _some_suspended(self, user_ids: Sequence[str]) -> frozenset[str]:
         """The suspended ones among the next hundred of these users, as far as a search finds them."""
         chunk = self._next(user_ids, PAGE)
         users, _ = await _attempted(self._search(chunk, "", None)) if chunk else (None, "")
-        return _suspended(users or {})
+        return await self._suspended_of(users or {})
+
+    async def _suspended_of(self, users: Mapping[str, _Known]) -> frozenset[str]:
+        """The suspended ones of these users; those whose state can't be read are looked up by turns."""
+        untold = sorted(user_id for user_id, (user, _) in users.items() if user.status is Status.UNKNOWN)
+        own = await self._some_records(untold) if untold else None
+        return _suspended(users) | (own or frozenset())
 
     async def _some_records(self, user_ids: Sequence[str]) -> frozenset[str] | None:
         """The suspended ones among the next of these users by their own records; None where the first can't be read."""
@@ -803,7 +820,9 @@ class JumpCloud:
         return frozenset(row.id for row in rows if row.status is Status.SUSPENDED)
 
     def _next(self, user_ids: Sequence[str], most: int) -> Sequence[str]:
-        """The next of these users whose turn it is to be looked up."""
+        """The next of these users whose turn it is to be looked up: all where there are no more."""
+        if len(user_ids) <= most:
+            return user_ids
         start = self._next_looked_up if self._next_looked_up < len(user_ids) else 0
         self._next_looked_up = start + most
         return user_ids[start : start + most]

@@ -115,9 +115,7 @@ class _Reading(Generic[V]):
 
     def check(self, what: str) -> None:
         """Raise IncompleteRead where too many rows can't be read."""
-        odd = len(self.odd) + len(self.unusable)
-        if odd > max(ODD_ROWS, ODD_SHARE * self.size):
-            raise IncompleteRead(f"{odd} of {self.size} rows in JumpCloud's list of {what} can't be read")
+        check_odd(len(self.odd) + len(self.unusable), self.size, what)
 
 
 class Lists:
@@ -224,6 +222,12 @@ def _announced(total: object) -> int | None:
     """The total as far as it can be one. Another says no more than a missing one: it proves no end of a list."""
     rows = announced(total)
     return None if rows is None or rows > MAX_ROWS else rows
+
+
+def check_odd(odd: int, size: int, what: str) -> None:
+    """Raise IncompleteRead where so many of the rows can't be read that the list is none."""
+    if odd > max(ODD_ROWS, ODD_SHARE * size):
+        raise IncompleteRead(f"{odd} of {size} rows in JumpCloud's list of {what} can't be read")
 
 
 async def whole(

@@ -197,19 +197,20 @@ class UserRow(Row):
 
     @property
     def unreadable(self) -> frozenset[str]:
-        """The fields whose value is not as documented, a state that nobody knows among them.
+        """The fields whose value is not as documented: also a state that nobody knows, or none at all.
 
         Where one of the two fields about access says suspended, the other decides nothing, and is not told.
         """
         if self.status is Status.SUSPENDED:
             return self._unreadable - {"state", "suspended"}
-        known = not self._word or self._word in _STATES
-        return self._unreadable if known else self._unreadable | {"state"}
+        untold = self.status is Status.UNKNOWN and self._unreadable.isdisjoint(("state", "suspended"))
+        return self._unreadable | {"state"} if untold else self._unreadable
 
     @property
     def unusable(self) -> bool:
-        """Whether the state can't be read; a state of an unknown name can."""
-        return not self._unreadable.isdisjoint(("state", "suspended"))
+        """Whether the state can't be read, or there is none; a state of an unknown name can."""
+        unreadable = not self._unreadable.isdisjoint(("state", "suspended"))
+        return unreadable or not (self._word or self.suspended is not None)
 
     @property
     def status(self) -> Status:
@@ -222,9 +223,7 @@ class UserRow(Row):
             return Status.SUSPENDED
         if self.unusable:
             return Status.UNKNOWN
-        if not self._word:
-            return Status.UNKNOWN if self.suspended is None else Status.ACTIVE
-        return _STATES.get(self._word, Status.UNKNOWN)
+        return _STATES.get(self._word, Status.UNKNOWN) if self._word else Status.ACTIVE
 
     @property
     def _word(self) -> str:

@@ -14,6 +14,10 @@ from tests.test_jumpcloud import Edit, ask, requests, served, small
 FILTERED = r"/api/systemusers\?.*filter"
 
 
+def stateless(rows: list[Any]) -> list[Any]:
+    return [{key: value for key, value in row.items() if key not in ("state", "suspended")} for row in rows]
+
+
 def with_suspended(inside: int = 250, outside: int = 0) -> tuple[Simulator, list[str], set[str]]:
     """An organisation in which three of those in scope are suspended, each as one of the fields says it."""
     simulator, application = small(inside, outside)
@@ -127,10 +131,6 @@ def test_a_filter_that_finds_nobody_is_not_believed_without_a_witness(others: in
 
 def test_a_filter_that_shows_no_states_gives_way_to_a_search() -> None:
     simulator, active, suspended = with_suspended()
-
-    def stateless(rows: list[Any]) -> list[Any]:
-        return [{key: value for key, value in row.items() if key not in ("state", "suspended")} for row in rows]
-
     with served(simulator) as server:
         server.faults.add(Edit(stateless), target=FILTERED)
         assert ask(server, lambda client: client.suspended(active, frozenset())) == suspended
@@ -187,6 +187,24 @@ def test_where_neither_the_list_nor_the_search_can_be_had_own_records_are_read_b
         server.faults.add(refusal, target="/api/systemusers/")
         with pytest.raises(JumpCloudError):
             ask(server, lambda client: client.suspended(active, frozenset()))
+
+
+@pytest.mark.parametrize(("people", "finds"), [(8, True), (8, False), (250, True)])
+def test_where_neither_the_search_nor_the_list_tells_states_own_records_do(people: int, finds: bool) -> None:
+    simulator, application = small(people)
+    active = sorted(simulator.in_scope(application))
+    simulator.suspend(active[-1])
+
+    async def looks(client: JumpCloud) -> set[str]:
+        looks = -(-people // jumpcloud.RECORDS)
+        return {one for _ in range(looks) for one in await client.suspended(active, frozenset())}
+
+    with served(simulator) as server:
+        server.faults.add(Edit(stateless), target=r"/api/systemusers\?|/api/search/")
+        if not finds:
+            server.faults.add(Rewrite(keep=0, total=0), target=FILTERED)
+        assert ask(server, looks) == {active[-1]}
+        assert len(requests(server, "/api/systemusers/")) == people
 
 
 def test_the_states_of_many_by_one_search_as_far_as_it_finds_them() -> None:

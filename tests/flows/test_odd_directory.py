@@ -48,6 +48,7 @@ def down(route: str, status: int) -> Callable[[World, str, str], None]:
 ODD: dict[str, tuple[Callable[[World, str, str], None], set[tuple[str, str]]]] = {
     "a number for the first name": (spoil(firstname=5), {("user", "p0@example.com")}),
     "a list for the state": (spoil(state=[]), {("user", "p0@example.com")}),
+    "no state at all": (spoil(state=None, suspended=None), {("user", "p0@example.com")}),
     "no id in the list": (spoil(_id=None), {("list", "users"), ("user", "p0@example.com")}),
     "paths that are none": (spoil_node(paths=7), {("user", "p0@example.com")}),
     "a group without a name": (
@@ -104,6 +105,21 @@ def test_rows_of_the_scope_that_cannot_be_used_hold_nothing_and_lock_nobody_out(
     world.run("apply")
     assert active(world) == {f"p{number}@example.com" for number in range(11)} | {"joiner@example.com"}
     assert world.differences() == []
+
+
+def test_lists_that_tell_nobodys_state_are_lists_that_cannot_be_read(world: World) -> None:
+    people, _ = fill(world, 14)
+    world.jumpcloud.suspend(people[0])
+
+    def stateless(handle: Callable[[Request], Response], request: Request) -> Response:
+        return rewrite_rows(handle(request), lambda rows: [row | {"state": None, "suspended": None} for row in rows])
+
+    world.front.faults.add(Answered(stateless), target=r"/api/systemusers\?|/api/search/")
+    writes = world.writes()
+    assert "NOT READ: JumpCloud's list of users" in " ".join(world.run("apply", expect=5).stdout.split())
+    assert world.writes() == writes
+    assert [one["subject"]["name"] for one in notices(world)] == ["users"]
+    assert not notices(world, "state_unknown")
 
 
 def test_a_deleted_group_that_the_graph_still_names_stops_nobody(world: World) -> None:
