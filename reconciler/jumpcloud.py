@@ -17,7 +17,7 @@ from reconciler.counting import count
 from reconciler.evidence_age import GLANCE
 from reconciler.http import Http
 from reconciler.jumpcloud_access import ServiceAccount, key_headers, login_headers
-from reconciler.jumpcloud_lists import PAGE, Lists, Page, Progress, Whole, check_odd, envelope, whole
+from reconciler.jumpcloud_lists import APPLICATIONS, PAGE, Lists, Page, Progress, Whole, check_odd, envelope, whole
 from reconciler.jumpcloud_replies import (
     ApplicationAmbiguous,
     ApplicationInactive,
@@ -221,7 +221,7 @@ class JumpCloud:
         fields = {"fields": ApplicationRow.FIELDS, **params}
 
         async def page(skip: int) -> Page[ApplicationRow]:
-            return await self._lists.v1("/api/applications", ApplicationRow, fields, skip, "applications")
+            return await self._lists.v1(APPLICATIONS, ApplicationRow, fields, skip, "applications")
 
         first = await page(0)
         if here := {row.id: row for row in first.rows if row.id == wanted}:

@@ -25,6 +25,7 @@ from reconciler.jumpcloud_replies import (
 from reconciler.model import announced
 from reconciler.tasks import together
 
+APPLICATIONS = "/api/applications"
 PAGE = 100
 """Rows asked for in a page: more are refused by the V2 lists, and were by some of V1."""
 READS = 3
@@ -147,9 +148,22 @@ class Lists:
             return reply
         words = own_words(reply)
         problem = f"JumpCloud answered {method} {path} with HTTP {reply.status}{f' ({words})' if words else ''}"
-        if reply.status in (401, 403):
-            raise Unauthorized(problem, _CREDENTIALS if reply.status == 401 else _ROLE, reply.status)
+        if reply.status == 403 or (reply.status == 401 and await self._accepted(path)):
+            raise Unauthorized(problem, _ROLE, 403)
+        if reply.status == 401:
+            raise Unauthorized(problem, _CREDENTIALS, 401)
         raise UnexpectedReply(problem, "Check jumpcloud.base_url and jumpcloud.organization.", reply.status)
+
+    async def _accepted(self, refused: str) -> bool:
+        """Whether the credentials are accepted though one path is `refused`: whether the applications, which every
+        cycle reads first, can be read with them."""
+        if refused == APPLICATIONS:
+            return False
+        try:
+            reply = await self._once("GET", APPLICATIONS, {"fields": "_id", "limit": 1, "skip": 0}, None, patient=False)
+        except Unavailable:
+            return False
+        return reply.status == 200
 
     async def _once(self, method: str, path: str, params: Mapping[str, str | int], body: Any, patient: bool) -> Reply:
         """One answer; a 401 counts only once another token, where tokens are used, did not help."""

@@ -48,7 +48,10 @@ class Unavailable(JumpCloudError):
 
 
 class Unauthorized(JumpCloudError):
-    """The credentials are not accepted (`status` 401), or do not permit this (403)."""
+    """The credentials are not accepted (`status` 401), or do not permit this (403).
+
+    A reply 401 counts as 403 where another read with the same credentials succeeds.
+    """
 
     def __init__(self, problem: str, advice: str, status: int) -> None:
         self.status = status

@@ -1295,6 +1295,26 @@ def test_a_wrong_key_is_told_without_the_key() -> None:
     assert "Nothing was changed in Keeper" in str(caught.value)
 
 
+def test_a_401_is_about_the_credentials_unless_another_read_succeeds_with_them() -> None:
+    simulator, application = small(2)
+    one = min(simulator.in_scope(application))
+
+    async def work(client: jc.JumpCloud) -> None:
+        await client.application()
+        route = server.faults.add(status(401), target=f"/api/v2/users/{one}")
+        with pytest.raises(jc.Unauthorized, match="role") as caught:
+            await client.groups_of(one)
+        assert jc.bearable(caught.value)
+        server.faults.remove(route)
+        simulator.revoke_api_key(API_KEY)
+        with pytest.raises(jc.Unauthorized, match=r"jumpcloud\.api_key") as caught:
+            await client.groups_of(one)
+        assert not jc.bearable(caught.value)
+
+    with served(simulator) as server:
+        ask(server, work)
+
+
 def test_a_role_that_does_not_suffice() -> None:
     simulator, _ = made()
     simulator.deny(API_KEY)

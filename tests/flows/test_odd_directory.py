@@ -247,6 +247,22 @@ def test_the_organisation_that_the_settings_name_is_believed_where_the_applicati
     assert f"organisation {home}," in world.run("check").stdout
 
 
+@pytest.mark.parametrize("route", ["/api/search/", r"/api/v2/usergroups\?"])
+def test_a_refusal_of_one_route_stops_only_what_needs_it(world: World, route: str) -> None:
+    """The key is accepted: other routes answer."""
+    people, groups = fill(world, 12)
+    accept(world)
+    world.safety["max_creations"] = "100"
+    world.write_settings()
+    world.front.faults.add(status(401), target=route)
+    world.jumpcloud.delete_user(people[0])
+    for number in range(12):
+        world.person(f"j{number}", groups[0])
+    world.run("apply", expect=5 if "groups" in route else 0)
+    joiners = {f"j{number}@example.com" for number in range(12)}
+    assert active(world) == {f"p{number}@example.com" for number in range(1, 12)} | joiners
+
+
 def of_two(handle: Callable[[Request], Response], request: Request) -> Response:
     return rewrite_rows(handle(request), lambda rows: [*rows, *({"_id": "f" * 24} for _ in rows)], 2)
 
