@@ -5,9 +5,10 @@ Where the single read disagrees or fails, that part is put off and reported; eve
 """
 
 import asyncio
-from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypeVar
 
 from reconciler import addresses
@@ -88,6 +89,26 @@ def _both(one: Doubt | None, other: Doubt | None) -> Doubt | None:
 
 
 @dataclass(slots=True)
+class _Once:
+    """A list that is read once for all operations, as it may take longer than evidence lasts."""
+
+    _read: frozenset[str] | JumpCloudError | None = None
+    _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def by(self, read: Callable[[], Awaitable[frozenset[str]]]) -> frozenset[str]:
+        """What the list has. Raises JumpCloudError."""
+        async with self._reading:
+            if self._read is None:
+                try:
+                    self._read = await read()
+                except JumpCloudError as error:
+                    self._read = error
+        if isinstance(self._read, JumpCloudError):
+            raise self._read
+        return self._read
+
+
+@dataclass(slots=True)
 class Confirmation:
     """Confirms the operations of one plan.
 
@@ -114,8 +135,8 @@ class Confirmation:
     _searched: dict[str, tuple[Stamp, User | None]] = field(default_factory=dict)
     _searching: asyncio.Lock = field(default_factory=asyncio.Lock)
     _refused: bool = False
-    _in_use: frozenset[str] | JumpCloudError | None = None
-    _listing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _in_use: _Once = field(default_factory=_Once)
+    _bound: _Once = field(default_factory=_Once)
     _places: dict[str, int] = field(init=False)
     _readers: asyncio.Semaphore = field(init=False)
 
@@ -148,6 +169,12 @@ class Confirmation:
             return Finding(None, Doubt(True, words))
         if not self.concerns(op):
             return NOTHING_TO_READ
+        # A long list is read before a place is taken: the others go on meanwhile. That it can't be had is found below.
+        with suppress(JumpCloudError), others_wait():
+            if locks_ghost(op):
+                await self._addresses_in_use(op.subject.name)
+            elif op.kind is Kind.DEACTIVATE_USER and op.rule is Rule.DELETED:
+                await self._bound.by(self.jumpcloud.users_in_scope)
         async with self._readers:
             return await self._found(op)
 
@@ -164,6 +191,8 @@ class Confirmation:
                         return await self._reactivation(op)
                     case Kind.DEACTIVATE_USER if locks_ghost(op):
                         return await self._ghost(op.subject.name)
+                    case Kind.DEACTIVATE_USER:
+                        return await self._leaver(op)
                 return Finding(*await self._stamped(self._doubt(op)))
         except JumpCloudError as error:
             return Finding(began, Doubt(True, f"{_FAILED}: {error}"))
@@ -190,28 +219,24 @@ class Confirmation:
         longer than evidence lasts. So it is read once for all of them, and right before each lock a search bears it
         out.
         """
-        listed = await self._listed(address)
+        listed = address in await self._addresses_in_use(address)
         stamp, people = await self._stamped(_people_at(address, self.jumpcloud, by_search=True))
         if any(person.user.belongs for person in people):
             return Finding(stamp, Doubt(True, _IN_USE))
         words = "somebody has this address in JumpCloud's list, and no search finds them"
         return Finding(stamp, Doubt(True, words) if listed and not people else None)
 
-    async def _listed(self, address: str) -> bool:
-        async with self._listing:
-            if self._in_use is None:
-                try:
-                    self._in_use = await self.jumpcloud.in_use({*self.ghosts, address}, self.owners)
-                except JumpCloudError as error:
-                    self._in_use = error
-        if isinstance(self._in_use, JumpCloudError):
-            raise self._in_use
-        return address in self._in_use
+    async def _addresses_in_use(self, address: str) -> frozenset[str]:
+        return await self._in_use.by(partial(self.jumpcloud.in_use, {*self.ghosts, address}, self.owners))
+
+    async def _leaver(self, op: Operation) -> Finding:
+        """The application's list, of all who are deleted at once, and right before each lock the person's own reads."""
+        deleted = op.rule is Rule.DELETED
+        listed = deleted and op.subject.jumpcloud_id in await self._bound.by(self.jumpcloud.users_in_scope)
+        stamp, words = await self._stamped(why_not_lock(op.subject, op.rule, self.jumpcloud, listed=listed))
+        return Finding(stamp, Doubt(True, words) if words else None)
 
     async def _doubt(self, op: Operation) -> Doubt | None:
-        if op.kind is Kind.DEACTIVATE_USER:
-            words = await why_not_lock(op.subject, op.rule, self.jumpcloud)
-            return Doubt(True, words) if words else None
         if left := self._left(op):
             there = left in await self.jumpcloud.groups_in_scope()
             words = "missing from the groups in scope, but there when they are read again"
@@ -367,9 +392,9 @@ class Confirmation:
             return _NO_PATHS, f"{_FAILED}: {error}"
 
 
-async def why_not_lock(subject: Subject, rule: Rule | None, jumpcloud: JumpCloud) -> str:
+async def why_not_lock(subject: Subject, rule: Rule | None, jumpcloud: JumpCloud, *, listed: bool = False) -> str:
     """Why a single read does not bear out that this user has to be locked; "" where it does. Without a `rule`, any way
-    to leave will do. Raises JumpCloudError."""
+    to leave will do. `listed`: the application's own list has them. Raises JumpCloudError."""
     if not subject.jumpcloud_id:
         # Taken over by a person as somebody whom JumpCloud does not know.
         there = any(person.user.belongs for person in await _people_at(subject.name, jumpcloud))
@@ -386,6 +411,8 @@ async def why_not_lock(subject: Subject, rule: Rule | None, jumpcloud: JumpCloud
     paths = await jumpcloud.application_paths(subject.jumpcloud_id)
     if paths.bound:
         return "missing from the list, but bound to the application when read alone"
+    if status is None and listed:
+        return "without a record, but in the application's list when that is read again"
     if status is None:
         # The same cycle was shown a record. Whoever was deleted since is missing from the next one.
         contradicted = rule is Rule.LEFT and paths.gone

@@ -363,6 +363,11 @@ class JumpCloud:
             raise IncompleteRead("JumpCloud's list of groups in scope has fewer rows than it says")
         return frozenset(bound.values)
 
+    async def users_in_scope(self) -> frozenset[str]:
+        """The ids of everybody in the application's own list. Who is not in it may be in a row that can't be read."""
+        _, application = await self._application()
+        return frozenset((await self._users_in_scope(application, None)).values)
+
     async def _users_in_scope(self, application: Application, progress: Progress | None) -> Whole[Ways]:
         """Direct and indirect bindings come in one list, each with its paths: no request per group."""
         path = f"/api/v2/applications/{application.id}/users"
@@ -410,9 +415,9 @@ class JumpCloud:
         the first of them whom it lacks are asked for alone; so are as many of them as there are null rows, which nobody
         can tell from those of deleted users.
 
-        Whoever the application lists and the users' list lacks is read alone: deleted, and left out, only if neither
-        the record nor the own list of applications is there; else their state is unknown. Where the attributes can't
-        be had at all, the state of everybody is unknown whom no search finds.
+        Whoever the application lists and the users' list lacks is read alone; their state is unknown where there is no
+        own record. They may be deleted: then the application lists them no more once it is up to date. Where the
+        attributes can't be had at all, the state of everybody is unknown whom no search finds.
         """
         wanted = frozenset(scope.users).union(user_id for user_id in also if is_jumpcloud_id(user_id))
         records = [*scope.quarantined, *scope.groups.quarantined]
@@ -424,9 +429,8 @@ class JumpCloud:
             unknown = lacking
         elif hidden := sorted(lacking.intersection(scope.users)):
             alone = await together(map(self._unlisted, hidden[:ALONE]))
-            found |= {known[0].id: known for known in alone if known is not None and known is not _HIDDEN}
-            deleted = {user_id for user_id, known in zip(hidden, alone, strict=False) if known is None}
-            unknown = frozenset(hidden) - found.keys() - deleted
+            found |= {known[0].id: known for known in alone if known is not None}
+            unknown = frozenset(hidden) - found.keys()
             records += [quarantine.hidden(user_id) for user_id in sorted(unknown)]
         missing = [one for one in likely if one in found and one not in scope.users]
         missing = [one for one in missing if found[one][0].status is Status.ACTIVE]
@@ -457,17 +461,9 @@ class JumpCloud:
         }
 
     async def _unlisted(self, user_id: str) -> _Known | None:
-        """Somebody whom the application lists and the users' list lacks: the own record; None for somebody deleted,
-        `_HIDDEN` where neither can be said."""
-        try:
-            known = await self._user(user_id)
-            if known is not None:
-                return known
-            # An own list that merely lacks the application contradicts the application's list.
-            return None if (await self.application_paths(user_id)).gone else _HIDDEN
-        except JumpCloudError as error:
-            _unless_refused(error)
-            return _HIDDEN
+        """Somebody whom the application lists and the users' list lacks: the own record, as far as there is one."""
+        known, _ = await _attempted(self._user(user_id))
+        return known
 
     async def _attributes(
         self, wanted: frozenset[str], scope: Scope, records: list[Quarantined], progress: Progress | None
@@ -631,10 +627,10 @@ class JumpCloud:
         return await self._person(User(id, "", Status.UNKNOWN), paths, [quarantine.hidden(id)])
 
     async def _paths_without_record(self, user_id: str) -> Paths:
-        """How somebody is bound who has no record: where there is an own list of applications, and it lacks this one,
-        by the application's list."""
+        """How somebody is bound who has no record: by the own list of applications, or by the application's list: the
+        administrator's role may not see the person."""
         paths = await self.application_paths(user_id)
-        if paths.bound or paths.gone:
+        if paths.bound:
             return paths
         _, application = await self._application()
         return _paths((await self._users_in_scope(application, None)).values.get(user_id))
@@ -728,7 +724,7 @@ class JumpCloud:
         bound = await self._users_in_scope(application, None)
         lacking = sorted(bound.values.keys() - listed - {*owners})
         alone = await together(map(self._unlisted, lacking[:ALONE]))
-        if number := alone.count(_HIDDEN) + len(lacking[ALONE:]):
+        if number := alone.count(None) + len(lacking[ALONE:]):
             words = f"{count(number, 'user', 'is')} bound to the application"
             raise IncompleteRead(f"{words}, and JumpCloud shows no record that has the address")
         held = {*every.values.values(), *(addresses.alike_key(known[0].email) for known in alone if known is not None)}
@@ -981,7 +977,6 @@ class JumpCloud:
 
 
 _UNBOUND = Paths(bound=False, direct=False, groups=frozenset())
-_HIDDEN: _Known = (User("", "", Status.UNKNOWN), frozenset())
 
 
 async def _attempted(work: Awaitable[T]) -> tuple[T | None, str]:

@@ -39,7 +39,10 @@ def scope(users: Mapping[str, Ways], unsure: Collection[str]) -> list[Quarantine
 
 def hidden(user_id: str) -> Quarantined:
     """A user whom the application lists, without a record."""
-    words = "JumpCloud's application lists them, but shows no record of them: the administrator's role may not see it"
+    words = (
+        "JumpCloud's application lists them, but shows no record of them (the administrator's role may not see it, or "
+        "they were just deleted)"
+    )
     return Quarantined("user", user_id, HIDDEN, words)
 
 

@@ -176,6 +176,10 @@ class JumpCloud(jumpcloud.JumpCloud):
             raise JumpCloudError("no answer", "Nothing to do.")
         return self.member_of.get(user_id, frozenset())
 
+    async def users_in_scope(self) -> frozenset[str]:
+        self._read("scope")
+        return frozenset(one.id for one in self.people.values() if one.bound)
+
     async def groups_in_scope(self) -> frozenset[str]:
         return frozenset(self.groups)
 

@@ -13,7 +13,7 @@ from reconciler.model import EXTERNAL_ID, USER_NAME, Status, User
 from reconciler.pace import Clock
 from reconciler.plan import Change, Kind, NoticeKind, Operation, Plan, Rule, Scope, Subject, TeamRef
 from reconciler.safety import Judged
-from tests.fakes import JumpCloud
+from tests.fakes import NOBODY, JumpCloud
 from tests.operations import op, ref, team_op
 from tests.world import NOW, SOURCE, group, jc, team, user
 
@@ -34,8 +34,8 @@ def finding(jumpcloud: JumpCloud, operation: Operation, **more: object) -> Findi
     return asyncio.run(made.of(operation))
 
 
-def lock(rule: Rule) -> Operation:
-    return op(Kind.DEACTIVATE_USER, ADA, rule=rule)
+def lock(rule: Rule, of: User = ADA) -> Operation:
+    return op(Kind.DEACTIVATE_USER, of, rule=rule)
 
 
 def sent(plan: Plan) -> list[Operation]:
@@ -74,6 +74,29 @@ def test_whoever_was_listed_and_has_no_record_is_locked_where_their_applications
 
     assert sent(confirmed(Hidden([user(1)]), lock(Rule.LEFT)))
     assert not sent(confirmed(Hidden([ADA]), lock(Rule.LEFT)))
+
+
+class Unseen(JumpCloud):
+    """An organisation of which the administrator's role sees no record and no list of anybody's applications."""
+
+    async def user(self, _: str, /) -> User | None:
+        return None
+
+    async def application_paths(self, _: str, /) -> Paths:
+        return NOBODY
+
+
+def test_nobody_is_locked_as_deleted_while_the_application_lists_them() -> None:
+    """The list is read once for all of them, and a failure of it puts all of them off."""
+    left, people = user(5), [user(number, 9) for number in range(1, 5)]
+    service = Unseen([*people, left])
+    locks = [lock(Rule.DELETED, one) for one in (left, *people)]
+    plan = confirmed(service, *locks)
+    assert [one.subject.jumpcloud_id for one in sent(plan)] == [left.id]
+    assert {one.subject.jumpcloud_id for one in plan.notices} == {one.id for one in people}
+    assert service.asked.count("scope") == 1
+    service.fails.add("scope")
+    assert not sent(confirmed(service, *locks)) and service.asked.count("scope") == 2
 
 
 def test_a_lock_is_taken_for_ours_whichever_way_somebody_left() -> None:

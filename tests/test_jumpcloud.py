@@ -1182,6 +1182,8 @@ def test_deleted_is_who_has_no_record_and_is_not_bound(code: int) -> None:
         hidden = ask(server, lambda client: client.person(id=one))
         assert hidden is not None and hidden.user.bound and hidden.user.status is Status.UNKNOWN
         server.faults.add(status(code), target=f"users/{one}/applications")
+        assert ask(server, lambda client: client.person(id=one)) == hidden
+        server.faults.add(Rewrite(drop=[one]), target=USERS_IN_SCOPE)
         assert ask(server, lambda client: client.person(id=one)) is None
 
 

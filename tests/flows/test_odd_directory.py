@@ -154,6 +154,54 @@ def test_somebody_hidden_whose_own_list_is_empty_is_not_taken_for_deleted(world:
     assert ("user", "p0@example.com") in {(one["subject"]["type"], one["subject"]["name"]) for one in notices(world)}
 
 
+@pytest.mark.parametrize("code", [404, 410])
+def test_somebody_of_whom_only_the_application_knows_is_not_taken_for_deleted(world: World, code: int) -> None:
+    people, _ = fill(world)
+    world.jumpcloud.hide_user(people[0])
+    world.front.faults.add(status(code), target=f"/api/v2/users/{people[0]}/")
+    writes = world.writes()
+    for command in (["apply"], ["resync", "p0@example.com"], ["apply", "--resync"]):
+        world.run(*command)
+        assert world.writes() == writes
+    assert ("user", "p0@example.com") in {(one["subject"]["type"], one["subject"]["name"]) for one in notices(world)}
+    # One reading of the application's list that lacks them is no proof either.
+    readings: list[str] = []
+
+    def lacks(handle: Callable[[Request], Response], request: Request) -> Response:
+        readings.extend(start for start in request.query["skip"] if start == "0")
+        lacking = rewrite_rows(handle(request), lambda rows: [row for row in rows if row["id"] != people[0]], 7)
+        return lacking if len(readings) == 1 else handle(request)
+
+    world.front.faults.add(Answered(lacks), target=r"/api/v2/applications/[^/]+/users\?")
+    assert "in the application's list when that is read again" in " ".join(world.run("apply", expect=5).stdout.split())
+    assert world.writes() == writes
+
+
+@pytest.mark.parametrize("command", [["apply"], ["resync", "p0@example.com"]], ids=["apply", "resync"])
+def test_somebody_deleted_is_locked_once_the_application_lists_them_no_more(world: World, command: list[str]) -> None:
+    people, _ = fill(world)
+    accept(world)
+    world.jumpcloud.assumptions = replace(world.jumpcloud.assumptions, graph_lag=1e9)
+    world.jumpcloud.delete_user(people[0])
+    world.run(*command)
+    assert "p0@example.com" in active(world)
+    world.jumpcloud.settle_graph()
+    assert "deleted in JumpCloud" in world.run(*command).stdout
+    assert "p0@example.com" not in active(world)
+
+
+def test_a_first_plan_calls_nobody_out_of_scope_whom_the_application_lists(world: World) -> None:
+    group = world.group("Engineering")
+    for number in range(4):
+        one = world.person(f"p{number}", group)
+        world.keeper.add_user(f"p{number}@example.com", external_id=one)
+    world.jumpcloud.hide_user(one)
+    world.front.faults.add(status(404), target=f"/api/v2/users/{one}/")
+    told = " ".join(world.run("plan").stdout.split())
+    assert "not in scope" not in told and "reconciler adopt" not in told
+    assert "JumpCloud's application lists them" in told
+
+
 def test_somebody_hidden_for_a_day_waits_for_a_person(world: World) -> None:
     people, _ = fill(world)
     world.jumpcloud.hide_user(people[0])
