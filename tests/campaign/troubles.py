@@ -36,9 +36,12 @@ def odd_record(world: World, draw: random.Random) -> Trouble | None:
             ("suspended", "perhaps"),
             ("displayname", ["x"]),
             ("state", "ODD"),
+            ("state", None),
         )
     )
     world.jumpcloud.oddities.spoil(person, **{field: value})
+    if value is None:
+        world.jumpcloud.oddities.spoil(person, suspended=None)
     return _about(world, person, f"{field} is {value!r} in the record", lambda: world.jumpcloud.oddities.heal(person))
 
 
@@ -52,13 +55,17 @@ def odd_paths(world: World, draw: random.Random) -> Trouble | None:
 
 
 def hidden_record(world: World, draw: random.Random) -> Trouble | None:
-    """A user's record is missing, though the graph binds the user."""
+    """A user's record is missing, though the graph binds the user; in half of the cases their own lists are too."""
     person = _person(world, draw)
     if not person:
         return None
     world.jumpcloud.hide_user(person)
+    own_lists = f"/api/v2/users/{person}/.*"
+    if draw.random() < 0.5:
+        world.jumpcloud.oddities.take_down(own_lists, 404)
 
     def show() -> None:
+        world.jumpcloud.oddities.put_up(own_lists)
         if person in world.jumpcloud.organization().users:
             world.jumpcloud.show_user(person)
 
