@@ -30,7 +30,7 @@ from reconciler.canary import (
 )
 from reconciler.confirm import Confirmation, Finding, put_off_words
 from reconciler.counting import agreeing, count
-from reconciler.evidence_age import GLANCE, Stamp, last_moment
+from reconciler.evidence_age import GLANCE, Stamp, changing, last_moment
 from reconciler.match import same
 from reconciler.model import (
     DISPLAY_NAME,
@@ -239,7 +239,8 @@ class _Run:
         self.workers = asyncio.Semaphore(in_flight)
         # That an account is gone shows only after its lock: more under way at once would be more than may be gone.
         self.locks = asyncio.Semaphore(max(0, MOST_VANISHED - vanished))
-        self.begun: set[int] = set()
+        self.begun: dict[int, list[Stamp]] = {}
+        """By the journal id of what is on record as sent, the attempts that may have reached Keeper."""
         self.broken: Exception | None = None
 
     async def all(self) -> None:
@@ -342,7 +343,8 @@ class _Run:
                 elif (sent := self._begun(number, op, finding)) is not None:
                     self.marks |= dict.fromkeys(concerned, self.journal.hands.changed(concerned))
                     # What rests on nothing that was read does not keep the others waiting either.
-                    with last_moment(finding.stamp or Stamp.now(self.client.clock)):
+                    moment = last_moment(finding.stamp or Stamp.now(self.client.clock))
+                    with moment, changing() as self.begun[number]:
                         verdict = await self._sent(number, sent, canary)
         if self.progress:
             self.progress(len(self.applied.results), len(self.operations))
@@ -381,7 +383,7 @@ class _Run:
         except Exception as error:
             self.broken = self.broken or error
             return None
-        self.begun.add(number)
+        self.begun[number] = []
         if rest is not None:
             self.applied.results[part] = Result(rest, State.PUT_OFF, UNCONFIRMED, words)
         return sent
@@ -768,7 +770,7 @@ class _Run:
                 ids = (undo.subject.jumpcloud_id, undo.subject.keeper_id)
                 self.marks |= dict.fromkeys(ids, hands.changed(ids))
                 # It rests on nothing in JumpCloud: no evidence grows old.
-                with last_moment(Stamp.now(self.client.clock)):
+                with last_moment(Stamp.now(self.client.clock)), changing() as self.begun[part]:
                     await self._sent(part, undo, canary=False)
             elif undo is not None:
                 self._tell(part, Result(undo, State.PUT_OFF, births.UNDO_DUE, births.UNDO_WORDS))
@@ -1005,6 +1007,8 @@ class _Run:
         teams: Sequence[Team] = (),
         drop_teams: Sequence[str] = (),
     ) -> None:
+        # Before its first request an operation was looked at, or had to wait: then it was not sent after all.
+        nothing_done = result.state in (State.PUT_OFF, State.FAILED) or result.outcome == LOCKED_BEFORE
         try:
             self.journal.record(
                 number,
@@ -1012,6 +1016,7 @@ class _Run:
                 self.clock(),
                 result.outcome,
                 result.error,
+                sent=bool(self.begun.get(number)) or not nothing_done,
                 accounts=accounts,
                 teams=teams,
                 drop_teams=drop_teams,

@@ -132,6 +132,27 @@ def patience() -> float:
     return MAX_AGE if _OTHERS_WAIT.get() else math.inf
 
 
+_ATTEMPTS: ContextVar[list[Stamp] | None] = ContextVar("attempts", default=None)
+
+
+@contextmanager
+def changing() -> Iterator[list[Stamp]]:
+    """Collect the attempts of changes that may have reached a service, for all that is sent inside: when each began."""
+    attempts: list[Stamp] = []
+    token = _ATTEMPTS.set(attempts)
+    try:
+        yield attempts
+    finally:
+        _ATTEMPTS.reset(token)
+
+
+def attempted(began: Stamp) -> None:
+    """Note an attempt of a change that may have reached its service."""
+    attempts = _ATTEMPTS.get()
+    if attempts is not None:
+        attempts.append(began)
+
+
 _CONFIRMED: ContextVar[Stamp | None] = ContextVar("confirmed", default=None)
 
 

@@ -263,6 +263,8 @@ class Http:
                 outcome = await self._send(loan, wanted)
         finally:
             self._pace.done()
+        if wanted.changes and not (isinstance(outcome, Failure) and outcome.error is Unreachable):
+            evidence_age.attempted(stamp)
         if isinstance(outcome, Reply):
             outcome = judge(outcome, self._clock.wall()) or outcome
         if isinstance(outcome, Reply):
@@ -399,7 +401,7 @@ class Http:
         problem = f"its confirmation is older than {MAX_AGE:g} s, or would be when it is sent"
         if failed is not None:
             problem = f"{failed.problem}, and {problem}"
-        advice = "Nothing was changed. The next cycle confirms it anew and sends it."
+        advice = "Nothing was changed. The next cycle confirms it anew; if that lasts, look at why replies are so slow."
         return TooLate(wanted.call, problem, advice, attempts=attempts, status=failed.status if failed else None)
 
     def _tls_of_this_process(self) -> ssl.SSLContext:

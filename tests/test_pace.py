@@ -1,6 +1,7 @@
 """The order in which requests start, and requests that may not start any more."""
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler import evidence_age, pace
-from reconciler.evidence_age import MAX_AGE, Stamp, beating, last_moment, time_left
+from reconciler.evidence_age import MAX_AGE, Stamp, beating, changing, last_moment, time_left
 from reconciler.http import Clock, HttpError, Limits, Pace, Throttled, TooLate, Unanswered, Unreachable
 from reconciler.keeper import Expired, Keeper
 from reconciler.pace import URGENT_PLACES, NoTurn, urgent
@@ -446,6 +447,35 @@ def test_keeper_does_not_know_what_became_of_a_change_that_may_have_arrived_befo
     with pytest.raises(Exception, match="may or may not have been locked") as caught:
         asyncio.run(run())
     assert getattr(caught.value, "uncertain", False)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "late", "reached"),
+    [
+        (answer(200), 0, True),
+        (answer(200), 31, False),
+        (answer(503), 29, True),
+        (answer(429), 29, True),
+        (httpx.ReadTimeout("late"), 29, True),
+        (httpx.ConnectError("refused"), 29, False),
+    ],
+    ids=["answered", "too late", "refused", "throttled", "no answer", "no connection"],
+)
+def test_only_a_change_that_may_have_reached_the_service_is_an_attempt(
+    trouble: httpx.Response | Exception, late: float, reached: bool
+) -> None:
+    machine = Machine()
+
+    async def run() -> bool:
+        async with client(Service(answer(200), trouble), machine) as http:
+            with last_moment(Stamp.now(machine.clock)), changing() as attempts:
+                await http.request("GET", "/Users", repeatable=True)
+                machine.now += late
+                with contextlib.suppress(HttpError):
+                    await http.request("PATCH", "/Users/123", json={}, repeatable=False)
+        return bool(attempts)
+
+    assert asyncio.run(run()) is reached
 
 
 def test_urgent_requests_have_places_of_their_own_when_all_others_hang() -> None:

@@ -161,17 +161,19 @@ def _minutes(first: datetime | None, last: datetime | None) -> float | None:
 def _entry(account: Account | None, tried: list[Entry], since: datetime | None) -> dict[str, Any]:
     last = tried[0] if tried else None
     subject = last.row.operation.subject if last else None
+    sent = [entry.row.sent_at for entry in tried if entry.row.sent_at]
+    sent_at = sent[0] if sent else None
     return {
         "email": account.email if account and account.email else subject.name if subject else "",
         "jumpcloud_id": (subject.jumpcloud_id if subject else account.jumpcloud_id if account else "") or None,
         "keeper_id": subject.keeper_id if subject else account.keeper_id if account else None,
         "reason": last.row.operation.reason if last else None,
         "first_seen_at": stamp(since),
-        "sent_at": stamp(last.row.sent_at) if last else None,
+        "sent_at": stamp(sent_at),
         "confirmed_at": None,
-        "minutes_to_send": _minutes(since, last.row.sent_at) if last else None,
+        "minutes_to_send": _minutes(since, sent_at),
         "minutes_to_confirm": None,
-        "attempts": len(tried),
+        "attempts": len(sent),
         "decided_by": (last.decided_by if last else "") or None,
         "left_before": False,
         "access": None,

@@ -335,14 +335,18 @@ class Journal(Snapshots):
         outcome: str,
         error: str = "",
         *,
+        sent: bool = True,
         accounts: Iterable[Account] = (),
         teams: Iterable[Team] = (),
         drop_teams: Iterable[str] = (),
     ) -> None:
-        """Record what became of an operation, together with its effect on the snapshot (as for `put`)."""
+        """Record what became of an operation, together with its effect on the snapshot (as for `put`).
+
+        `sent`: False where it is certain that no request of it has begun; then it is not on record as sent any more.
+        """
         with self._tx():
             row = {"state": state.value, "finished_at": time_text(at), "outcome": outcome, "error": error}
-            self._update("operations", operation_id, row)
+            self._update("operations", operation_id, row if sent else row | {"sent_at": None})
             self._put(accounts, teams, (), drop_teams)
 
     def record_refused(
