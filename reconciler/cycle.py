@@ -4,7 +4,7 @@ A dry run is the same line without its last two steps: it takes no lock and writ
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -153,12 +153,7 @@ class Outcome:
 
         Where nobody did otherwise, since Keeper keeps throttling for instance, another cycle would not either.
         """
-        return self.unfinished and (
-            self.late
-            or any(
-                result.state is State.DONE or result.outcome == executor.OVERTAKEN for result in self.results.values()
-            )
-        )
+        return self.unfinished and (self.late or _got_on(self.results.values()))
 
     @property
     def good(self) -> bool:
@@ -746,7 +741,7 @@ class _Line:
         outcome = Outcome(
             run_id,
             final,
-            _result(settings, final, applied, read.fallback),
+            _result(settings, final, applied, read.fallback, late=late),
             {number: applied.results[journal_id] for number, journal_id in planned.items()},
             frozenset(filter(tells, not_due)),
             applied.stopped,
@@ -779,7 +774,12 @@ class _Line:
         return f"all writes were paused by {pause.by}" if pause else ""
 
 
-def _result(settings: Settings, plan: Plan, applied: executor.Applied, fallback: str) -> str:
+def _got_on(results: Iterable[executor.Result]) -> bool:
+    """Whether somebody got on in a run: something was done, or another run was faster."""
+    return any(result.state is State.DONE or result.outcome == executor.OVERTAKEN for result in results)
+
+
+def _result(settings: Settings, plan: Plan, applied: executor.Applied, fallback: str, *, late: bool) -> str:
     if settings.policy().mode is Mode.OBSERVE:
         return "observed"
     missed = [r for r in applied.results.values() if r.state is not State.DONE and r.outcome not in executor.NO_FAULT]
@@ -794,6 +794,8 @@ def _result(settings: Settings, plan: Plan, applied: executor.Applied, fallback:
         return "partial"
     if fallback:
         return "partial" if applied.results else "failed"
+    if applied.results and not (late or _got_on(applied.results.values())):
+        return "partial"
     return "done" if applied.results else "nothing"
 
 

@@ -280,7 +280,7 @@ def _index(settings: "Settings", store: "Store", entries: Sequence[Entry], run: 
         title="Runs",
         tenant=clean(settings.tenant),
         at=at,
-        result=words.RESULTS.get(run.result, "cut off"),
+        result=words.came_to(run.result, run.counts) if run.result else "cut off",
         newest=newest,
         waiting=_waiting(settings, store, at),
         queue_age=settings.teams.queue_age,

@@ -22,7 +22,7 @@ from reconciler.promise import ACTIVE_THEN, UNPAUSED
 from reconciler.report import teams
 from reconciler.report.leavers import UNREAD
 from reconciler.report.terminal import clean, names, spoken, stamp, styled, wrapped
-from reconciler.report.words import RESULTS, VERBS
+from reconciler.report.words import VERBS, came_to
 from reconciler.rows import PARTIAL, Request, Run, State, time_of
 from reconciler.store import Store
 
@@ -396,8 +396,7 @@ def _stale(found: dict[str, Any]) -> str:
 
 
 def _came_to(run: dict[str, Any]) -> str:
-    result = str(run["result"])
-    return RESULTS.get(result, result)
+    return came_to(str(run["result"]), run["counts"])
 
 
 def _waiting(entry: dict[str, Any]) -> str:

@@ -122,6 +122,14 @@ RESULTS = {
 }
 """What a run came to."""
 
+
+def came_to(result: str, counts: Mapping[str, int]) -> str:
+    """Say what a run came to, by its result and the number of its operations by state."""
+    if result in ("done", "partial") and counts and not counts.get("done"):
+        return "nothing done yet"
+    return RESULTS.get(result, result)
+
+
 LIMITS = {
     "max_deactivations": "People locked",
     "max_removals": "People who lose a team",

@@ -1,14 +1,17 @@
 """The claims of the first lines are true, through the real command line."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from reconciler import statefile
 from reconciler.config import load
+from reconciler.confirm import Confirmation, Finding
+from reconciler.plan import Operation
 from reconciler.report import status
 from reconciler.store import Store
-from tests.inside import Inside, accept
+from tests.inside import Inside, accept, account, fill
 from tests.stage import World
 
 
@@ -89,8 +92,7 @@ def test_a_leaver_whose_account_somebody_made_again_is_not_said_to_have_lost_acc
     group = world.group("Engineering")
     people = [world.person(f"p{number}", group) for number in range(6)]
     world.run("apply")
-    for account in world.keeper.accounts().values():
-        world.keeper.accept_invitation(account.id)
+    accept(world)
     world.jumpcloud.suspend(people[0])
     world.run("apply")
     assert "1 person lost access" in world.run("leavers").stdout
@@ -217,3 +219,30 @@ def test_status_tells_that_the_disk_of_the_state_file_is_full(world: World, monk
     assert "NO ROOM" not in said()
     monkeypatch.setattr(statefile, "_free", lambda _: 3 * 2**20)
     assert "NO ROOM: 3 MiB are free on the disk of the state file, 16 MiB are needed. Nothing can be sent." in said()
+
+
+def test_what_was_never_sent_is_nowhere_said_to_be_sent(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A confirmation is too old each time when the lock would be sent, as where JumpCloud answers slowly."""
+    _groups, people = fill(world)
+    world.run("apply")
+    accept(world)
+    world.jumpcloud.delete_user(people[0])
+    world.jumpcloud.settle_graph()
+    inside, confirmed = Inside(world), Confirmation.of
+
+    async def slowly(self: Confirmation, op: Operation) -> Finding:
+        found = await confirmed(self, op)
+        assert found.stamp is not None
+        return replace(found, stamp=replace(found.stamp, boot=found.stamp.boot - 31))
+
+    monkeypatch.setattr(Confirmation, "of", slowly)
+    assert [inside.run().result for _ in range(2)] == ["partial", "partial"]
+    assert account(world, people[0]).active
+    said, told = (" ".join(world.run(command).stdout.split()) for command in ("leavers", "status"))
+    assert "p0@example.com: NOT YET: still active" in said and "put off" in said
+    assert "sent 20" not in said and "attempts" not in said
+    assert "Last run: nothing done yet" in told and "cycle: nothing done yet, 1 put off" in told
+    assert json.loads(world.run("history", "p0@example.com", "--json").stdout)["operations"][0]["sent_at"] is None
+    monkeypatch.undo()
+    assert inside.run().result == "done" and not account(world, people[0]).active
+    assert "sent 20" in " ".join(world.run("leavers").stdout.split())
