@@ -31,6 +31,7 @@ def parse(printed: bytes, read_at: datetime) -> Inventory:
     """
     teams: dict[str, InventoryTeam] = {}
     users: dict[str, str] = {}
+    ids: dict[str, str] = {}
     documents = list(_documents(printed))
     rows = [row for document in documents for row in _rows(document)]
     if not documents:
@@ -40,12 +41,14 @@ def parse(printed: bytes, read_at: datetime) -> Inventory:
             team = _team(row)
             teams[team.id] = team
         elif "email" in row:
-            status = row.get("status")
-            users[alike_key(_text(row, "email"))] = status if isinstance(status, str) else ""
+            status = row["status"] if isinstance(row.get("status"), str) else ""
+            users[alike_key(_text(row, "email"))] = status
+            if isinstance(number := row.get("user_id"), int | str):
+                ids[str(number)] = status
         else:
             raise InventoryError("a row is neither a team (team_uid) nor a user (email)")
     invited = frozenset(address for address, status in users.items() if status == "Invited")
-    return Inventory(read_at, teams, invited, users)
+    return Inventory(read_at, teams, invited, users, ids)
 
 
 def to_json(inventory: Inventory) -> str:
@@ -55,6 +58,7 @@ def to_json(inventory: Inventory) -> str:
             "read_at": inventory.read_at.isoformat(),
             "invited": sorted(inventory.invited),
             "users": dict(inventory.users),
+            "ids": dict(inventory.ids),
             "teams": [
                 [team.id, team.name, team.node, team.queued, _listed(team.pending), _listed(team.members)]
                 for team in inventory.teams.values()
@@ -75,8 +79,8 @@ def from_json(text: str) -> Inventory:
     read_at = datetime.fromisoformat(found["read_at"])
     if read_at.tzinfo is None:
         raise ValueError("a time without its zone")
-    users = {str(address): str(status) for address, status in found.get("users", {}).items()}
-    return Inventory(read_at, {team.id: team for team in teams}, frozenset(found["invited"]), users)
+    users, ids = ({str(key): str(status) for key, status in found.get(one, {}).items()} for one in ("users", "ids"))
+    return Inventory(read_at, {team.id: team for team in teams}, frozenset(found["invited"]), users, ids)
 
 
 def _listed(addresses: Iterable[str] | None) -> list[str] | None:

@@ -459,12 +459,14 @@ class InventoryTeam:
 class Inventory:
     """What Keeper Commander told of the whole enterprise, and SCIM does not: which teams and memberships wait for
     approval, and the addresses (`alike_key`) of people who have not accepted their invitation. `users` has the status
-    of everybody by address, in Commander's words: Active, Invited, Locked, Disabled."""
+    of everybody by address, in Commander's words: Active, Invited, Locked, Disabled; `ids` has it by Commander's user
+    id, which is assumed to be the id of SCIM."""
 
     read_at: datetime
     teams: Mapping[str, InventoryTeam] = field(default_factory=dict)
     invited: frozenset[str] = frozenset()
     users: Mapping[str, str] = field(default_factory=dict)
+    ids: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

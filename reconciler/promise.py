@@ -159,7 +159,7 @@ def whereabouts(snapshot: Snapshot, account: Account, *, again: bool = False) ->
             "not managed"
         )
     inventory = snapshot.inventory
-    status = inventory.users.get(alike_key(account.email), "") if inventory and _fresh(inventory, account) else ""
+    status = _status(inventory, account) if inventory and _fresh(inventory, account) else ""
     where = f"; Keeper's inventory shows them as {status.lower()} outside this node" if status else ""
     return f"not verifiable: not in this node{where}"
 
@@ -167,16 +167,21 @@ def whereabouts(snapshot: Snapshot, account: Account, *, again: bool = False) ->
 def _answered(snapshot: Snapshot, account: Account) -> bool:
     """Whether the inventory tells that access ended: it shows a lock, or the account nowhere in the enterprise.
 
-    An inventory that lacks somebody active of ours was taken with too few rights: what it lacks proves nothing.
+    Only an id that it lacks proves that: the account may have another address by now. An inventory that lacks the id of
+    somebody active of ours has other ids, or was taken with too few rights: what it lacks proves nothing.
     """
     inventory = snapshot.inventory
     if inventory is None or not _fresh(inventory, account):
         return False
-    status = inventory.users.get(alike_key(account.email))
-    if status is not None:
+    if status := _status(inventory, account):
         return status in _SHUT
-    ours: Collection[str] = [alike_key(a.email) for a in snapshot.accounts.values() if a.managed and a.active]
-    return bool(ours) and all(address in inventory.users for address in ours)
+    ours = [a.keeper_id for a in snapshot.accounts.values() if a.managed and a.active]
+    return bool(ours) and account.keeper_id not in inventory.ids and inventory.ids.keys() >= {*ours}
+
+
+def _status(inventory: Inventory, account: Account) -> str:
+    """The status that an inventory shows of an account: by its id, else by its address; "" where it shows none."""
+    return inventory.ids.get(account.keeper_id) or inventory.users.get(alike_key(account.email), "")
 
 
 def _fresh(inventory: Inventory, account: Account) -> bool:

@@ -462,7 +462,8 @@ def test_a_leaver_who_is_not_in_this_node_is_told_of_until_an_inventory_or_a_per
     assert f"reconciler disown {ADA.email}" in fact.text
 
     def told_by(read_at: datetime = NOW, **users: str) -> list[str]:
-        inventory = Inventory(read_at, users={f"{who}@example.com": status for who, status in users.items()})
+        ids = {account(user(int(who[1:]))).keeper_id: status for who, status in users.items()}
+        inventory = Inventory(read_at, users={f"{who}@example.com": s for who, s in users.items()}, ids=ids)
         return [fact.text for alert in tell(after(replace(held, inventory=inventory))) for fact in alert.facts]
 
     [text] = told_by(u1="Active", u2="Active")

@@ -50,6 +50,7 @@ def test_rows_of_commander_are_read() -> None:
         },
         frozenset({"ada@x"}),
         {"ada@x": "Invited", "b@x": "Active"},
+        {"1": "Invited", "2": "Active"},
     )
     assert from_json(to_json(found)) == found
     assert parse(json.dumps({"teams": TEAMS, "users": USERS}).encode(), NOW) == found

@@ -99,7 +99,7 @@ def test_leavers_are_those_who_are_active_or_went_without_a_known_lock() -> None
     ("users", "open_still"),
     [
         ({}, True),
-        ({"u5@example.com": "Active"}, False),
+        ({"u5@example.com": "Active"}, True),
         ({"u3@example.com": "Locked"}, False),
         ({"u3@example.com": "Disabled"}, False),
         ({"u3@example.com": "Active", "u5@example.com": "Active"}, True),
@@ -107,9 +107,8 @@ def test_leavers_are_those_who_are_active_or_went_without_a_known_lock() -> None
         ({"u9@example.com": "Active"}, True),
     ],
 )
-def test_an_inventory_answers_by_a_lock_or_by_lacking_the_account_where_it_is_whole(
-    users: dict[str, str], open_still: bool
-) -> None:
+def test_an_inventory_answers_by_a_lock_and_not_by_lacking_an_address(users: dict[str, str], open_still: bool) -> None:
+    """The account may have another address by now."""
     moved = account(user(3), active=False, gone=True, left_at=NOW - HOUR)
 
     def held(read_at: object = NOW) -> Snapshot:
@@ -118,6 +117,25 @@ def test_an_inventory_answers_by_a_lock_or_by_lacking_the_account_where_it_is_wh
     assert bool(leavers(held())) is open_still
     assert leavers(held(NOW - 2 * HOUR)) == [moved], "it is older than the departure"
     assert whereabouts(held(), moved).startswith("not verifiable: not in this node")
+
+
+@pytest.mark.parametrize(
+    ("ids", "open_still"),
+    [
+        ({"k0005": "Active"}, False),
+        ({"k0003": "Locked", "k0005": "Active"}, False),
+        ({"k0003": "Active", "k0005": "Active"}, True),
+        ({"k0003": "", "k0005": "Active"}, True),
+        ({"k0009": "Active"}, True),
+        ({}, True),
+    ],
+)
+def test_an_inventory_answers_by_the_id_whatever_the_address_is_by_now(ids: dict[str, str], open_still: bool) -> None:
+    moved = account(user(3), active=False, gone=True, left_at=NOW - HOUR)
+    users = {f"new{number}@example.com": status for number, status in enumerate(ids.values())}
+    held = snapshot([moved, account(user(5))], inventory=Inventory(NOW, users=users, ids=ids))
+    assert bool(leavers(held)) is open_still
+    assert ("active outside this node" in whereabouts(held, moved)) is (ids.get("k0003") == "Active")
 
 
 def test_without_anybody_active_no_inventory_shows_that_it_is_whole() -> None:

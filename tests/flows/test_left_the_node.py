@@ -1,5 +1,6 @@
 """An account that is not in this node any more is no evidence of a lock, whatever happened before."""
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -166,3 +167,24 @@ def test_the_creation_that_failed_while_an_account_was_elsewhere_delays_no_unloc
     world.run("apply")
     assert world.keeper.account(account).active
     assert "FAILING" not in world.run("status").stdout
+
+
+def test_no_inventory_closes_the_question_about_an_account_that_has_another_address(
+    moved: tuple[World, str, str],
+) -> None:
+    world, _, account = moved
+    world.keeper.change_email(account, "eve.adams@example.com")
+    shown = world.folder / "inventory.json"
+    shown.write_text(json.dumps(world.keeper.inventory()))
+    settings = world.folder / "config.toml"
+    command = f'[keeper]\ninventory_command = ["/bin/cat", "{shown}"]\n'
+    settings.write_text(settings.read_text().replace("[keeper]\n", command))
+    for more in ([], ["--resync"]):
+        world.run("apply", *more, expect=None)
+        said = " ".join(world.run("leavers").stdout.split())
+        assert "eve@example.com: NOT VERIFIABLE" in said and "shows them as active outside this node" in said
+        assert "not verifiable" in " ".join(world.run("status").stdout.split())
+    world.keeper.delete_user(account)
+    shown.write_text(json.dumps(world.keeper.inventory()))
+    world.run("apply", "--resync")
+    assert "answered by the inventory" in " ".join(world.run("leavers").stdout.split())
