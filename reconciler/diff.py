@@ -126,7 +126,7 @@ def diff(
     if not from_list:
         due = [part for op in due if (part := fallback.from_snapshot(op)) is not None]
     operations = [work.judged(op) for op in due if work.concerns(op.subject.key)]
-    notices = {notice for notice in work.notices if work.concerns(notice.subject.key)}
+    notices = {notice for notice in work.notices if work.tells(notice)}
     in_scope = [user for user in directory.users.values() if user.in_scope]
     plan = Plan(
         kind=kind,
@@ -206,6 +206,29 @@ class _Diff(TeamRules):
     def concerns(self, key: str) -> bool:
         """Whether the diff is about this subject."""
         return self.focus is None or key in self.focus
+
+    def tells(self, notice: Notice) -> bool:
+        """Whether the plan has this notice: it is about a subject of the diff, or about what keeps their teams as they
+        are."""
+        if self.concerns(notice.subject.key):
+            return True
+        theirs = notice.subject.key in self._their_groups
+        if notice.kind is NoticeKind.QUARANTINED:
+            unclear = not self._their_groups.isdisjoint(self.directory.unclear_groups)
+            return theirs or (notice.subject.type == "list" and unclear)
+        return notice.kind is NoticeKind.CONFLICT and theirs and notice.subject.key not in self.addable
+
+    @cached_property
+    def _their_groups(self) -> frozenset[str]:
+        """The ids of the groups that the people of a focused diff are in, or have the teams of, as far as they are in
+        scope."""
+        found: set[str] = set()
+        for key in self.focus or ():
+            user, account = self.directory.users.get(key), self.match.accounts.get(self.match.account_of.get(key, ""))
+            if user is not None and user.in_scope and self.policy.teams.manage:
+                teams = (self.match.teams.get(team_id) for team_id in (account.memberships if account else ()))
+                found |= user.groups | {team.jumpcloud_id for team in teams if team is not None and team.jumpcloud_id}
+        return frozenset(found)
 
     def learnt(self) -> Snapshot:
         """The snapshot to record; a focused diff learns of its people only."""

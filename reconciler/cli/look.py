@@ -58,14 +58,15 @@ def check(config: Path | None, offline: bool) -> None:
         directory = await both.jumpcloud.read_directory(scope, (), None)
         report(f"JumpCloud: organisation {organization}, application {application.label} ({application.id}).")
         report(f"In scope: {_in_scope(directory)}.")
-        if not any(user.bound for user in directory.users.values()):
+        lists = [one for one in directory.quarantined if one.type == "list"]
+        nobody = not any(user.bound for user in directory.users.values())
+        if nobody and not lists:
             report("Nobody is bound to the application: in JumpCloud, bind groups to it (its User Groups tab).")
         await both.keeper.probe()
         report(f"Keeper: {both.scim_url} answers and takes the token.")
-        if directory.unread:
-            for one in directory.quarantined:
-                if one.id in directory.unread:
-                    say(f"JumpCloud's list of {one.id}: {clean(one.problem, 1000)}.")
+        for one in lists:
+            say(f"JumpCloud's list of {one.id}: {clean(one.problem, 1000)}. {_missing(one.field)}")
+        if directory.unread or (nobody and lists):
             raise Exit(FAILED)
         for problem in await nowhere(settings.policy(), directory, both.jumpcloud, both.keeper):
             report(f"Look again at {clean(problem, 300)}.")
@@ -75,6 +76,13 @@ def check(config: Path | None, offline: bool) -> None:
 
     with failing_as("The check has failed."):
         with_services(settings, look)
+
+
+def _missing(field: str) -> str:
+    """What a list tells that could not be read, as a whole or in part (`field`), and what to do."""
+    if field == "list":
+        return "What it would show is not known."
+    return "Whoever they are about may be missing. Check again; if it lasts, ask JumpCloud support."
 
 
 def _in_scope(directory: "Directory") -> str:

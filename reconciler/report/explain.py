@@ -120,7 +120,10 @@ def _next(plan: Plan, upcoming: Iterable[Upcoming], held: Mapping[str, Any] | No
             for one in upcoming
         ],
         "held": holds(plan, held),
-        "notices": [{"kind": notice.kind.value, "message": notice.message} for notice in plan.notices],
+        "notices": [
+            {"kind": notice.kind.value, "subject": notice.subject.name, "message": notice.message}
+            for notice in plan.notices
+        ],
     }
 
 
@@ -211,7 +214,8 @@ def _next_text(found: dict[str, Any]) -> Iterator[str]:
     for hold in due["held"]:
         yield f"held: {clean(hold['reason'], 400)} [{clean(hold['limit'], 40)}]"
     for notice in due["notices"]:
-        yield f"{notice['kind'].replace('_', ' ')}: {clean(notice['message'], 600)}"
+        about = f"{clean(notice['subject'], 60)}: " if notice["kind"] in ("quarantined", "conflict") else ""
+        yield f"{notice['kind'].replace('_', ' ')}: {about}{clean(notice['message'], 600)}"
 
 
 def _history_text(found: dict[str, Any]) -> Iterator[str]:

@@ -98,7 +98,7 @@ def _near(email: str, known: Iterable[str]) -> list[str]:
 
 
 def _decided_otherwise(settings: Settings, look: Look, plan: Plan) -> Verdict | None:
-    said = {notice.kind: notice.message for notice in plan.notices}
+    said = {notice.kind: notice.message for notice in plan.notices if notice.subject.type == "user"}
     account = own(look)
     address = typed(account.email if account else look.user.email if look.user else "")
     resync = f"reconciler resync {typed_for(look.user, account.email if account else '')}"
@@ -133,8 +133,10 @@ def _decided_otherwise(settings: Settings, look: Look, plan: Plan) -> Verdict | 
             f"Left alone: {words}.",
             f"If that is wrong, take them out of policy.protect in {settings.file}.",
         )
+    if NoticeKind.QUARANTINED in said:
+        why, step = _advice(said[NoticeKind.QUARANTINED])
+        return Verdict("quarantined", f"{why[:1].upper()}{why[1:]}.", step)
     kinds: tuple[tuple[NoticeKind, str, str], ...] = (
-        (NoticeKind.QUARANTINED, "Look at the record in JumpCloud, and at what the administrator's role may read.", ""),
         (NoticeKind.STATE_UNKNOWN, "In JumpCloud: Users, the person, Activate.", ""),
         (NoticeKind.NO_ADDRESS, "In JumpCloud: enter an e-mail address.", ""),
         (
@@ -159,6 +161,28 @@ def _decided_otherwise(settings: Settings, look: Look, plan: Plan) -> Verdict | 
     for kind, step, command in kinds:
         if kind in said:
             return Verdict(kind.value, f"{said[kind][:1].upper()}{said[kind][1:]}.", step, command)
+    return None
+
+
+def _advice(message: str) -> tuple[str, str]:
+    """Divide a message into what is so and its last sentence, which says what to do."""
+    why, _, step = message.rpartition(". ")
+    return (why, f"{step}.") if why else (message, "Look at both in JumpCloud and in Keeper's Admin Console.")
+
+
+def _teams_in_doubt(plan: Plan) -> Verdict | None:
+    """A group of theirs, or a list, for which their teams stay as they are."""
+    for notice in plan.notices:
+        if notice.subject.type not in ("team", "list"):
+            continue
+        what = "The group" if notice.subject.type == "team" else "JumpCloud's list of"
+        why, step = _advice(notice.message)
+        if notice.kind is NoticeKind.QUARANTINED:
+            return Verdict(
+                "quarantined", f"Nothing that could be read is due. {what} {notice.subject.name}: {why}.", step
+            )
+        if notice.kind is NoticeKind.CONFLICT:
+            return Verdict("conflict", f"Nothing else is due. {what} {notice.subject.name}: {why}.", step)
     return None
 
 
@@ -245,6 +269,8 @@ def _as_it_is(settings: Settings, look: Look, plan: Plan) -> Verdict:
         if user is None and account is not None and not account.gone:
             command = f"reconciler adopt {typed(account.email)}"
         return Verdict("out_of_scope", why, step, command)
+    if (doubt := _teams_in_doubt(plan)) is not None:
+        return doubt
     changed = next((n.message for n in plan.notices if n.kind is NoticeKind.ADDRESS_CHANGE), "")
     if changed and account:
         command = f"enterprise-user --add-alias {typed(user.email)} {typed(account.email)}"

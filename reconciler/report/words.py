@@ -299,6 +299,8 @@ def in_line(plan: Plan) -> str:
     if not others:
         alone = scope == "1 person in scope" or scope == "1 team in scope"
         return f"{scope} {'is' if alone else 'are'} in line" if scope else "nothing that could be read is due"
+    if plan.focus is not None and any(notice.kind is NoticeKind.QUARANTINED for notice in plan.notices):
+        return f"{f'{scope}; ' if scope else ''}nothing that could be read is due"
     types = [kind for kind, _, _ in others]
     parts = [count(types.count(kind), noun) for kind, noun in (("user", "person"), ("team", "team")) if kind in types]
     rest = len(types) - types.count("user") - types.count("team")

@@ -7,6 +7,7 @@ import pytest
 
 from reconciler.simulator.faults import status
 from tests.flows.test_look_back import EVIL, fill, flat
+from tests.inside import accept, account
 from tests.stage import API_KEY, World
 
 
@@ -34,8 +35,7 @@ def verdict(found: dict[str, Any]) -> tuple[str, str | None]:
 def people(world: World) -> list[str]:
     ids = fill(world)
     world.run("apply")
-    for account in world.keeper.accounts().values():
-        world.keeper.accept_invitation(account.id)
+    accept(world)
     world.keeper.approve_all()
     world.run("resync")
     return ids
@@ -316,3 +316,12 @@ def test_hostile_names_are_harmless(world: World) -> None:
     assert found["jumpcloud"]["display_name"] == EVIL
     assert found["keeper"][0]["teams"][0]["name"] == f"{EVIL} Team"
     assert "team \\x1b[31mEvil\\u202e Team" in page(world, "eve@example.com")
+
+
+def test_a_record_of_keepers_that_cannot_be_read_is_looked_at_in_keeper(world: World, people: list[str]) -> None:
+    world.keeper.show_oddly(account(world, people[0]).id, {"groups": "none"})
+    world.run("apply", "--resync", expect=None)
+    found = explain(world, "p0@example.com")
+    assert found["verdict"]["because"].startswith("Keeper's record cannot be read (groups): it counts as it was")
+    step = "Look at the user in the Admin Console (Admin > Users); if it stays so, ask Keeper support."
+    assert found["remedy"]["step"] == step

@@ -2,12 +2,15 @@
 command line."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from reconciler.simulator.faults import status
+from reconciler.simulator.faults import rewrite_rows, status
+from reconciler.simulator.service import Request, Response
+from tests.flows.hidden import Answered
 from tests.flows.test_telling import beats, filled, notifying
 from tests.inside import accept, account, fill
 from tests.receiver import Receiver
@@ -296,3 +299,57 @@ def test_check_says_what_to_do_where_nobody_is_bound(world: World) -> None:
     said = world.run("check").stdout
     assert "In scope: 0 people, 1 group.\n" in said
     assert "Nobody is bound" not in said, "somebody is, and suspended"
+
+
+def test_check_does_not_say_that_nobody_is_bound_where_rows_could_not_be_read(world: World) -> None:
+    people = 8
+    fill(world, people)
+
+    def odd(handle: Callable[[Request], Response], request: Request) -> Response:
+        return rewrite_rows(handle(request), lambda rows: [{**row, "type": "person"} for row in rows])
+
+    world.front.faults.add(Answered(odd), target=r"/api/v2/applications/[0-9a-f]+/users")
+    done = world.run("check", expect=1)
+    assert "Nobody is bound" not in done.stdout
+    words = f"JumpCloud's list of users in scope: {people} rows have no usable id, or another type than belongs there."
+    assert f"{words} Whoever they are about may be missing." in flat(done.stderr)
+
+
+@pytest.mark.parametrize("way", ["no names", "no groups", "no name"])
+def test_who_is_not_read_in_full_is_not_certified(world: World, way: str) -> None:
+    groups, people = fill(world)
+    other = world.group("Support")
+    world.jumpcloud.add_member(other, people[0])
+    world.jumpcloud.settle_graph()
+    world.run("apply")
+    if way == "no name":
+        world.jumpcloud.oddities.spoil(groups[1], name=7)
+    else:
+        refuse(world, GROUP_NAMES if way == "no names" else rf"/applications/[0-9a-f]+{GROUPS}")
+    if way == "no groups":
+        # Whether the group is still in scope, which had nobody else, only the refused list tells.
+        world.jumpcloud.remove_member(other, people[0])
+    else:
+        world.jumpcloud.add_member(groups[1], people[0])
+    world.jumpcloud.settle_graph()
+    for command in ("resync", "explain"):
+        said = flat(world.run(command, "p0@example.com", expect=None).stdout)
+        assert "othing that could be read is due" in said and "in line" not in said.lower(), said
+        assert "stay as they are" in said and ("Correct the record" if way == "no name" else "reads again") in said
+    if way == "no name":
+        assert "The group Sales: the group has no usable name" in said
+        assert "In line: both sides agree" in flat(world.run("explain", "p2@example.com").stdout)
+
+
+def test_who_lacks_a_team_that_is_in_conflict_is_not_certified(world: World) -> None:
+    _, people = fill(world)
+    world.run("apply")
+    accept(world)
+    world.keeper.add_team("Support")
+    world.run("apply", "--resync")
+    world.jumpcloud.add_member(world.group("Support"), people[0])
+    world.jumpcloud.settle_graph()
+    world.run("apply", expect=None)
+    said = flat(world.run("explain", "p0@example.com").stdout)
+    assert "Nothing else is due. The group Support: a Keeper team that is not ours has this name" in said
+    assert "In line: both sides agree" in flat(world.run("explain", "p1@example.com").stdout)
