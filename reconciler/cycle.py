@@ -22,7 +22,9 @@ from reconciler.confirm import Confirmation, locks_ghost, preview, unconfirmed_l
 from reconciler.consent import first_held
 from reconciler.diff import Decision, diff
 from reconciler.diff_quarantine import unread_words
+from reconciler.diff_teams import listed
 from reconciler.evidence_age import Stamp, beating
+from reconciler.fallback import not_made
 from reconciler.foresight import foresee
 from reconciler.jumpcloud import JumpCloudError, Person, PersonAmbiguous
 from reconciler.keeper import BadToken, KeeperError, Progress
@@ -144,6 +146,8 @@ class Outcome:
     def lack(self) -> str:
         """Why something that is due may be missing in the plan, "" where everything was read."""
         unread = self.plan.scope.unread
+        if names := not_made(self.plan.notices):
+            return f"not made: {listed(names, 5)}. {self.fallback}"
         return self.fallback or (f"{unread_words(unread)} could not be read" if unread else "")
 
     @property

@@ -124,6 +124,7 @@ def diff(
         if op.subject.key in uncertain and op.kind in (Kind.CREATE_USER, Kind.REACTIVATE_USER):
             work.notice(NoticeKind.UNCONFIRMED, op.subject, _OPEN_OUTCOME)
     if not from_list:
+        work.notices += filter(None, map(fallback.waits, due))
         due = [part for op in due if (part := fallback.from_snapshot(op)) is not None]
     operations = [work.judged(op) for op in due if work.concerns(op.subject.key)]
     notices = {notice for notice in work.notices if work.tells(notice)}

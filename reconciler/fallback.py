@@ -3,6 +3,7 @@
 Nobody is created or adopted, no team is queued, and whoever has an operation without a known outcome is locked at most.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from reconciler.model import Directory, Snapshot, by_group
@@ -40,11 +41,30 @@ def from_snapshot(op: Operation) -> Operation | None:
     return replace(op, add=queued) if op.changes or queued or op.remove else None
 
 
+def waits(op: Operation) -> Notice | None:
+    """The notice of what is not made in such a cycle, None for an operation that makes nothing."""
+    if op.kind not in _CREATES:
+        return None
+    return Notice(NoticeKind.QUARANTINED, op.subject, _NOT_CREATED if op.kind is Kind.CREATE_USER else _NOT_QUEUED)
+
+
+def not_made(notices: Iterable[Notice]) -> list[str]:
+    """The names of the people and teams that are not made in such a cycle, by its notices."""
+    return [one.subject.name for one in notices if one.message in (_NOT_CREATED, _NOT_QUEUED)]
+
+
+_NOT_CREATED = (
+    "in scope, and not created: Keeper could not be listed, so an account of theirs may be there. They are created "
+    "once it can be"
+)
+_NOT_QUEUED = "not queued: Keeper could not be listed, so a team of this name may be there. It is queued once it can be"
+
+
 def notice(why: str) -> Notice:
-    """The notice of such a cycle; `why` says which list could not be had."""
+    """The notice of such a cycle; `why` says which list could not be had, and what to do."""
     words = (
-        f"{why.rstrip('. ')}. This cycle goes on from what was last read of Keeper: nobody was created or adopted, no "
-        "team was queued, and nothing but locks was sent for subjects whose last operation has no known outcome. "
-        "The next cycle lists Keeper again"
+        "nobody was created or adopted, no team was queued, and nothing but locks was sent for subjects whose last "
+        f"operation has no known outcome: the cycle went on from what was last read of Keeper, and the next one "
+        f"lists Keeper again. {why.rstrip('. ')}"
     )
     return Notice(NoticeKind.QUARANTINED, Subject("list", "Keeper's lists of users and teams"), words)

@@ -20,8 +20,9 @@ from reconciler.history import Entry, Wanted
 from reconciler.model import Account, Snapshot, typed
 from reconciler.pilot import left_outside
 from reconciler.plan import Cause, Kind, Subject
-from reconciler.policy import Mode, OutOfScope, Policy
+from reconciler.policy import Drift, Mode, OutOfScope, Policy
 from reconciler.promise import REMOVED, WITHDRAWN, WITHDRAWN_OR_DELETED
+from reconciler.report.last_cycle import passed_over
 from reconciler.report.terminal import clean, spoken, stamp, styled, wrapped
 from reconciler.rows import GONE, INVITED, LOCKED_BEFORE, VANISHED, JournalRow, Request
 from reconciler.store import State, Store
@@ -34,6 +35,7 @@ ANOTHER = "another_account"
 """The state of a leaver whose address opens an account that is not the one we locked."""
 FORMER = "former"
 """The state of a lock of before the state file was bound anew, of which the node of today tells nothing."""
+_DUE = "due with the next cycle"
 COLUMNS = (
     "email",
     "state",
@@ -83,7 +85,10 @@ def document(store: Store, policy: Policy, since: datetime, now: datetime) -> di
             found.append(_not_verifiable(account, tried, snapshot, again=account.keeper_id in back))
         else:
             access = promise.access_words(snapshot, account, failing=failing)
-            found.append(_not_yet(account, tried, snapshot, policy, held, now) | {"access": access})
+            entry = _not_yet(account, tried, snapshot, policy, held, now)
+            if entry["because"] == _DUE:
+                entry |= _passed_over(store, account, policy)
+            found.append(entry | {"access": access})
     closed = {
         one: request for request in store.decisions("disown", since) for one in request.arguments.get("closed", ())
     }
@@ -326,10 +331,13 @@ def _why_not_yet(
     failure = snapshot.failures.get(key)
     if account.protected_as:
         return "protected (policy.protect)"
+    if account.locked_by_us and policy.drift is Drift.REPORT:
+        return "unlocked in Keeper by somebody else, and not locked again (policy.drift)"
     if failure:
         return f"failed {times(failure.count)}, tried again with the next cycle: {failure.error}"
     if key in snapshot.own_locks:
-        return "the last lock had no clear answer from Keeper, which is asked again"
+        error = f": {tried[0].row.error}" if tried and tried[0].row.state is State.UNKNOWN else ""
+        return f"the last lock had no clear answer from Keeper, which is asked again{error}"
     if left_outside(policy, account):
         return "outside the pilot (policy.only)"
     if policy.out_of_scope is OutOfScope.KEEP:
@@ -340,7 +348,20 @@ def _why_not_yet(
     assert account.left_at is not None
     if now < account.left_at + policy.grace and not account.review_lock:
         return f"in grace until {spoken(stamp(account.left_at + policy.grace))}, unless suspended or deleted"
-    return "due with the next cycle"
+    return _DUE
+
+
+def _passed_over(store: Store, account: Account, policy: Policy) -> dict[str, Any]:
+    """Why a lock that is due may not follow with the next cycle, as the newest one tells; empty where it tells nothing
+    of that."""
+    assert account.left_at is not None
+    due_since = account.left_at if account.review_lock else account.left_at + policy.grace
+    passed = passed_over(store, Kind.DEACTIVATE_USER, due_since)
+    if passed is None:
+        return {}
+    why = f": {passed.why}" if passed.why else ""
+    command = f"reconciler explain {typed(account.email)}"
+    return {"because": f"not locked by the newest cycle, on {spoken(stamp(passed.at))}{why}", "command": command}
 
 
 def _held(store: Store) -> dict[str, tuple[str, str]]:

@@ -120,7 +120,7 @@ def _notices(plan: Plan) -> Iterator[str]:
         for one in every[:MOST]:
             names = _names((subject.name for subject in one.subjects), len(one.subjects))
             who = names if len(one.subjects) == 1 else f"{one.number} ({names})"
-            yield f"  - {who}: {_text(clean(one.message, 600))}"
+            yield f"  - {who}: {_text(clean(one.message, 1000))}"
         if len(every) > MOST:
             yield f"  - … and {len(every) - MOST} more ({_ALL})"
     yield ""

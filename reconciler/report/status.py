@@ -86,7 +86,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
         "users": {
             "managed": len(managed),
             "active": sum(account.active for account in managed),
-            "locked_by_us": sum(account.locked_by_us for account in managed),
+            "locked_by_us": sum(account.locked_by_us and not account.active for account in managed),
             "locked_by_others": sum(not (account.active or account.locked_by_us) for account in managed),
             "unmanaged": len(accounts) - len(managed),
             "leaving": len(leaving),

@@ -174,7 +174,7 @@ def _notices(heading: str, notices: Sequence[Notice], width: int, colour: bool) 
     lines = ["", *_styled(wrapped(f"{heading} ({len(notices)})", width), colour)]
     every = words.told(notices)
     for one in every[:MOST]:
-        lines += wrapped(f"{_who(one)}: {clean(one.message, 600)}", width, "  ")
+        lines += wrapped(f"{_who(one)}: {clean(one.message, 1000)}", width, "  ")
     return lines + _more(len(every), width, "  ")
 
 

@@ -7,6 +7,7 @@ import difflib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from reconciler.addresses import alike_key, same
@@ -16,10 +17,11 @@ from reconciler.cycle import Look
 from reconciler.keeper_quarantine import may_be_locked
 from reconciler.model import Account, Standing, Status, User, typed, typed_for
 from reconciler.pairs import tied_to_another
-from reconciler.plan import DRIFT_NOTICES, Cause, NoticeKind, Plan
+from reconciler.plan import DRIFT_NOTICES, Cause, Kind, NoticeKind, Operation, Plan, Rule
 from reconciler.policy import Mode
 from reconciler.promise import invited_again, leavers, whereabouts
 from reconciler.report.document import held_effects
+from reconciler.report.last_cycle import last_attempt, passed_over
 from reconciler.report.terminal import names, spoken, stamp
 from reconciler.store import Store
 from reconciler.waiting import waiting
@@ -60,7 +62,7 @@ def verdict(store: Store, settings: Settings, look: Look, email: str, held: Mapp
             "For the whole answer, ask both services:",
             f"reconciler explain {typed(email)}",
         )
-    found = _decided_otherwise(settings, look, look.plan) or _waits(settings, look, look.plan, held)
+    found = _decided_otherwise(settings, look, look.plan) or _waits(store, settings, look, look.plan, held)
     if found is None and "keeper" in look.unread:
         return Verdict(
             "unread",
@@ -194,7 +196,7 @@ def _conflict(look: Look, words: str) -> str:
     return f"In conflict: {words}."
 
 
-def _waits(settings: Settings, look: Look, plan: Plan, held: Mapping[str, Any] | None) -> Verdict | None:
+def _waits(store: Store, settings: Settings, look: Look, plan: Plan, held: Mapping[str, Any] | None) -> Verdict | None:
     """What would be done and is not sent by itself, or is due."""
     if not plan.operations:
         return None
@@ -207,6 +209,15 @@ def _waits(settings: Settings, look: Look, plan: Plan, held: Mapping[str, Any] |
             f'Set policy.mode to "enforce" in {settings.file}.',
         )
     waits = holds(plan, held)
+    if not waits and (tried := last_attempt(store, first.kind, first.subject.key)) is not None:
+        last = "put off when it was last due" if tried.put_off else "not known to be done since it was sent"
+        why = f"Due ({first.reason}), but {last}, on {spoken(stamp(tried.at))}"
+        why += f": {tried.why.rstrip('. ')}." if tried.why else "."
+        return Verdict("due", why, "Each cycle tries it again. To have it tried now:", resync)
+    if not waits and (passed := passed_over(store, first.kind, _due_since(settings, look, first))) is not None:
+        why = f"Due ({first.reason}), but the newest cycle, on {spoken(stamp(passed.at))}, did not do it"
+        why += f": {passed.why.rstrip('. ')}." if passed.why else "."
+        return Verdict("due", why, "The first cycle that can do it does. To have it tried now:", resync)
     if not waits:
         # Keeper was asked just now; a cycle goes by what a resync has seen, perhaps not since the drift.
         when = "the next resync at the latest" if first.cause is Cause.DRIFT else "the next cycle"
@@ -224,6 +235,14 @@ def _waits(settings: Settings, look: Look, plan: Plan, held: Mapping[str, Any] |
         return Verdict("held", why, "For everybody: reconciler resume. For this person alone:", resync)
     release = f"reconciler release {hold['plan']}" if hold["plan"] else "reconciler release"
     return Verdict("held", why, f"For the whole plan: {release}. For this person alone:", resync)
+
+
+def _due_since(settings: Settings, look: Look, op: Operation) -> datetime | None:
+    """Since when a lock is due, None where no cycle has seen that, and for whatever else is due."""
+    account = own(look)
+    if op.kind is not Kind.DEACTIVATE_USER or op.cause is Cause.DRIFT or account is None or account.left_at is None:
+        return None
+    return account.left_at + (settings.policy().grace if op.rule is Rule.LEFT else timedelta(0))
 
 
 def _is_anothers_lock(look: Look, account: Account) -> bool:
@@ -256,6 +275,12 @@ def _as_it_is(settings: Settings, look: Look, plan: Plan) -> Verdict:
             why = f"{what}, and the Keeper user with their address is active, and not managed by us."
             step = "If that user is theirs, have it managed, so that it is locked:"
             return Verdict("not_managed", why, step, f"reconciler adopt {typed(account.email)}")
+        drifted = next((n.message for n in plan.notices if n.kind is NoticeKind.DRIFT), "")
+        if account is not None and account.active and drifted:
+            step = (
+                f"To have them locked, lock them in Keeper's Admin Console, or change policy.drift in {settings.file}."
+            )
+            return Verdict("drift", f"{what}, and still active in Keeper: {drifted}.", step)
         if account is None or account.gone:
             why = f"{what}, and without an account in this Keeper node."
         else:

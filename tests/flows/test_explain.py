@@ -325,3 +325,44 @@ def test_a_record_of_keepers_that_cannot_be_read_is_looked_at_in_keeper(world: W
     assert found["verdict"]["because"].startswith("Keeper's record cannot be read (groups): it counts as it was")
     step = "Look at the user in the Admin Console (Admin > Users); if it stays so, ask Keeper support."
     assert found["remedy"]["step"] == step
+
+
+def test_what_cycles_that_fail_do_not_do_is_not_promised_for_the_next_one(world: World, people: list[str]) -> None:
+    world.front.faults.add(status(500), target="/api/v2/applications/[0-9a-f]+/users")
+    world.jumpcloud.suspend(people[0])
+    world.run("apply", expect=1)
+    found = explain(world, "p0@example.com")
+    assert verdict(found) == ("due", "reconciler resync p0@example.com")
+    words = found["verdict"]["because"]
+    assert (
+        words.startswith("Due (suspended in JumpCloud), but the newest cycle, on 20") and "did not do it: Jump" in words
+    )
+    world.front.faults.clear()
+    world.run("apply")
+    assert explain(world, "p0@example.com")["verdict"]["kind"] == "out_of_scope"
+
+
+def test_what_keeper_did_not_do_is_not_promised_for_the_next_cycle(world: World, people: list[str]) -> None:
+    world.keeper.refuse(account(world, people[0]).id, 503)
+    world.jumpcloud.suspend(people[0])
+    world.run("apply", expect=5)
+    words = explain(world, "p0@example.com")["verdict"]["because"]
+    assert "Due (suspended in JumpCloud), but not known to be done since it was sent, on 20" in words
+
+
+def test_a_newcomer_is_named_while_keeper_cannot_be_listed(world: World, people: list[str]) -> None:
+    assert people
+    world.keeper.refuse("Groups", 403)
+    world.person("joiner", world.group("Support"))
+    said = flat(world.run("apply", expect=1).stdout)
+    assert "1 person and 1 team and 1 finding are not in line" in said
+    assert "Support: not queued: Keeper could not be listed" in said
+    assert "joiner@example.com: in scope, and not created: Keeper could not be listed" in said
+    assert "that the licence includes automated provisioning" in said, "the advice is not cut off"
+    assert "joiner@example.com: in scope, and not created" in flat(world.run("plan").stdout)
+    assert "failed, by root: not made: joiner@example.com, Support." in flat(world.run("status").stdout)
+    words = explain(world, "joiner@example.com")["verdict"]["because"]
+    assert words.startswith("Due (joined the scope through ") and "Keeper's list of teams was not read" in words
+    world.keeper.refuse("Groups", None)
+    world.run("apply")
+    assert explain(world, "joiner@example.com")["verdict"]["kind"] in ("in_line", "waiting")

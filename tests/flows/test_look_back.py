@@ -7,6 +7,7 @@ from typing import Any
 
 from reconciler.simulator.faults import status
 from reconciler.store import Store
+from tests.inside import accept, account
 from tests.stage import API_KEY, World
 
 EVIL = "\x1b[31mEvil\u202e"
@@ -205,8 +206,7 @@ def test_teams_with_their_members_and_what_waits(world: World) -> None:
         ("p0@example.com", "waiting"),
         ("p2@example.com", "waiting"),
     ]
-    for account in world.keeper.accounts().values():
-        world.keeper.accept_invitation(account.id)
+    accept(world)
     world.keeper.approve_all()
     accounts = {a.external_id: a for a in world.keeper.accounts().values()}
     team_of = {t.name: t.id for t in world.keeper.teams().values()}
@@ -349,3 +349,35 @@ def test_a_leaver_whose_lock_fails_and_the_csv(world: World) -> None:
     assert row["because"].startswith("failed once, tried again")
     assert row["attempts"] == "1"
     assert row["command"] == "reconciler resync =cmd@example.com"
+
+
+def test_leavers_promise_nothing_for_the_next_cycle_that_the_last_ones_did_not_do(world: World) -> None:
+    people = fill(world)
+    world.run("apply")
+    world.jumpcloud.oddities.take_down("/api/(search/)?systemusers", 403)
+    world.jumpcloud.delete_user(people[1])
+    world.jumpcloud.settle_graph()
+    for _ in range(2):
+        world.run("apply", expect=5)
+    said = flat(world.run("leavers").stdout)
+    assert "due with the next cycle" not in said
+    assert "not locked by the newest cycle, on 20" in said and "JumpCloud's list of users could not be read" in said
+    assert "reconciler explain p1@example.com" in said
+
+
+def test_who_was_unlocked_and_stays_so_by_the_settings_is_active_and_not_due(world: World) -> None:
+    people = fill(world)
+    world.run("apply")
+    accept(world)
+    world.jumpcloud.suspend(people[0])
+    world.run("apply")
+    world.keeper.unlock(account(world, people[0]).id)
+    world.policy["drift"] = '"report"'
+    world.write_settings()
+    world.run("apply", "--resync")
+    assert "0 locked by us, 1 leaving" in world.run("status").stdout
+    said = flat(world.run("leavers").stdout)
+    assert "unlocked in Keeper by somebody else, and not locked again (policy.drift)" in said
+    assert "due with the next cycle" not in said
+    page = flat(world.run("explain", "p0@example.com").stdout)
+    assert "still active in Keeper: unlocked in Keeper by somebody else" in page and "change policy.drift in" in page

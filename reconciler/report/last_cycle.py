@@ -1,0 +1,52 @@
+"""The newest cycle as evidence of what the next one may not do, however due it is."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from reconciler import standing
+from reconciler.apply import OVERTAKEN, TIME
+from reconciler.plan import Kind
+from reconciler.rows import PARTIAL, State
+from reconciler.store import Store
+
+RUNS = 50
+"""Runs among which the newest cycle is looked for."""
+_CREATES = frozenset({Kind.CREATE_USER, Kind.QUEUE_TEAM})
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A cycle, or an attempt of one, that did not do what is due: when it began, and why, "" where that is not on
+    record. `put_off`: nothing was sent."""
+
+    at: datetime
+    why: str
+    put_off: bool = True
+
+
+def passed_over(store: Store, kind: Kind, due_since: datetime | None) -> Passed | None:
+    """Return the newest cycle, where it has failed, or has not done what is due.
+
+    It cannot do what needs a list that was refused: nobody is created without Keeper's. `due_since`: since when the
+    operation is due, None where no cycle may have seen that yet. What a cycle held may have been let through since.
+    """
+    live = store.live_runs()
+    newest = next((run for run in store.runs(RUNS) if run.kind not in PARTIAL and run.id not in live), None)
+    if newest is None:
+        return None
+    failing, read_at = standing.from_json(store.meta(standing.KEY)).failing, store.last_whole_read()
+    read = read_at is not None and read_at >= newest.started_at
+    failed = failing is not None and not (failing.resync and read)
+    unlisted = failing is not None and read and kind in _CREATES
+    missed = due_since is not None and newest.started_at > due_since and not newest.held
+    if not (failed or unlisted or missed):
+        return None
+    return Passed(newest.started_at, newest.error or (failing.words if failing else ""))
+
+
+def last_attempt(store: Store, kind: Kind, key: str) -> Passed | None:
+    """Return the newest attempt on a subject, where that was of this kind and brought nothing that is known."""
+    row = next(iter(store.journal_of(key, 1)), None)
+    if row is None or row.operation.kind is not kind or row.state not in (State.UNKNOWN, State.PUT_OFF):
+        return None
+    return None if row.outcome in (TIME, OVERTAKEN) else Passed(row.at, row.error, row.state is State.PUT_OFF)
