@@ -48,7 +48,18 @@ from reconciler.model import (
 )
 from reconciler.plan import PHASES, Change, Kind, Notice, NoticeKind, Operation, Rule, TeamRef
 from reconciler.promise import WAS_LOCKED, joined, left_node_words
-from reconciler.rows import DISAGREES, GONE, INVITED, LOCKED_BEFORE, UNASKED, UNCONFIRMED, VANISHED, State
+from reconciler.rows import (
+    DISAGREES,
+    GONE,
+    INVITED,
+    LOCKED_BEFORE,
+    OVERTAKEN,
+    TIME,
+    UNASKED,
+    UNCONFIRMED,
+    VANISHED,
+    State,
+)
 from reconciler.safety import MOST_VANISHED
 from reconciler.settle import PATIENCE
 from reconciler.snapshot import after_team, after_user, given_up, gone, locked_before, superseded
@@ -65,9 +76,6 @@ READ_BACK = 30.0
 """Seconds, retries included, for a look that is needed: others may wait for it, and a list of the node tells too."""
 MOST_FORBIDDEN = 3
 """Subjects of one kind in a row that Keeper forbids; then the kind rests."""
-TIME = "time"
-OVERTAKEN = "overtaken"
-"""The outcome of what somebody else changed, or asked for again, before it was done."""
 NO_FAULT = frozenset({TIME, OVERTAKEN, scim.Expired.name, births.UNDO_DUE})
 """Outcomes of what was put off although nothing went wrong: the next cycle, which follows at once, decides anew."""
 LOCKED = "locked"

@@ -49,7 +49,7 @@ from reconciler.plan import SCHEDULE, Effect, Kind, Notice, NoticeKind, Operatio
 from reconciler.policy import FirstRun, Mode
 from reconciler.reading import Read, Reader, Services, Stopped, as_resync, listing
 from reconciler.report.document import SavedPlan, to_json
-from reconciler.rows import DENIED, DISAGREES, GONE, INVITED, LEAVERS, PERSON, VANISHED
+from reconciler.rows import DENIED, DISAGREES, GONE, INVITED, LEAVERS, OVERTAKEN, PERSON, VANISHED
 from reconciler.safety import HOLDS_ALL, Judged, judge, new_teams, only, paused, place
 from reconciler.settle import (
     NEVER,
@@ -780,7 +780,7 @@ class _Line:
 
 def _got_on(results: Iterable[executor.Result]) -> bool:
     """Whether somebody got on in a run: something was done, or another run was faster."""
-    return any(result.state is State.DONE or result.outcome == executor.OVERTAKEN for result in results)
+    return any(result.state is State.DONE or result.outcome == OVERTAKEN for result in results)
 
 
 def _result(settings: Settings, plan: Plan, applied: executor.Applied, fallback: str, *, late: bool) -> str:
@@ -1008,5 +1008,5 @@ def _record_settled(
         store.record(number, state, now, outcome_name(outcome, state, recorded), words)
         if recorded == DISAGREES and state is State.DONE:
             store.open_kind(unknown[number].kind, now)
-        name = executor.OVERTAKEN if outcome == REPEATED else recorded
+        name = OVERTAKEN if outcome == REPEATED else recorded
         applied.results[number] = replace(applied.results[number], state=state, outcome=name, error=words)

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from reconciler import standing
-from reconciler.apply import OVERTAKEN, TIME
 from reconciler.plan import Kind
-from reconciler.rows import PARTIAL, State
+from reconciler.rows import OVERTAKEN, PARTIAL, TIME, State
 from reconciler.store import Store
 
 RUNS = 50

@@ -32,6 +32,9 @@ def judge(world: World, store: Store, plan: Plan) -> None:
     if found["users"]["active"] != active:
         words = f"status says that {found['users']['active']} managed people are active, and {active} are"
         world.observer.violated("t", words)
+    locked, told = len(managed) - active, found["users"]["locked_by_us"] + found["users"]["locked_by_others"]
+    if told != locked:
+        world.observer.violated("t", f"status says that {told} managed people are locked, and {locked} are")
     done, age = store.done_since(now - HISTORY, TOLD_WHEN_DONE), settings.teams.queue_age
     last = Situation(now, store.snapshot(), settings.policy(), age, plan, done=done, passed=store.open_kinds(now))
     _judge_alerts(world, facts(last), done, here)
