@@ -33,7 +33,7 @@ Mutant = Callable[[], AbstractContextManager[Any]]
 def skip_the_confirming_read() -> AbstractContextManager[Any]:
     """What a list lacks is taken away without asking for the one person."""
 
-    async def believe(*_: Any) -> str:
+    async def believe(*_: Any, **__: Any) -> str:
         return ""
 
     async def no_doubt(*_: Any) -> None:
