@@ -167,7 +167,7 @@ def put_off_what_is_on_the_wire() -> AbstractContextManager[Any]:
     original = apply._Run.put_off_the_rest
 
     def everything(self: Any) -> None:
-        self.begun = set()
+        self.begun = {}
         original(self)
 
     return patch.object(apply._Run, "put_off_the_rest", everything)
