@@ -96,7 +96,7 @@ class _Once:
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def by(self, read: Callable[[], Awaitable[frozenset[str]]]) -> frozenset[str]:
-        """What the list has. Raises JumpCloudError."""
+        """The ids or addresses in the list. Raises JumpCloudError."""
         async with self._reading:
             if self._read is None:
                 try:

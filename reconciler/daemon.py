@@ -44,7 +44,7 @@ LANE_SHARE = 10
 PULSE = 0.5
 """Seconds between two looks for orders, and between two words to the watchdog."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-"""What the times of resyncs are counted from, so that reading the settings again moves none. No clock is before it."""
+"""The origin of the times of resyncs: reading the settings again moves none. No clock is before it."""
 LONGEST_PAUSE = timedelta(minutes=15)
 """How long at most nothing is tried after a cycle that failed."""
 STOP_PATIENCE = 60.0

@@ -931,7 +931,7 @@ class JumpCloud:
             return await self._lists.v2(path, GraphRow, {}, skip, "applications of a user")
 
         def keep(row: GraphRow) -> Ways | None:
-            """What leads to others than this application is not read, and proves nothing about it."""
+            """The ways to this application; those to others prove nothing about it."""
             if row.id != application.id:
                 return None
             if row.type != "application":

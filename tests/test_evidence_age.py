@@ -36,7 +36,7 @@ def test_evidence_is_as_old_as_the_attempt_that_brought_it(kind: Kind, waits: tu
 
 @pytest.mark.parametrize(("seconds", "attempts"), [(1.0, 7), (60.0, 2)])
 def test_a_record_that_hangs_is_not_read_again_and_again_while_others_wait(seconds: float, attempts: int) -> None:
-    """What was lost at once is: the connection may have been old."""
+    """A read that was lost at once is tried again: the connection may have been old."""
     time, records = Time(), list[str]()
 
     def hangs(request: httpx.Request) -> httpx.Response:

@@ -79,7 +79,7 @@ def check(config: Path | None, offline: bool) -> None:
 
 
 def _missing(field: str) -> str:
-    """What a list tells that could not be read, as a whole or in part (`field`), and what to do."""
+    """Say what may be missing from a list that could not be read, as a whole or in part (`field`), and what to do."""
     if field == "list":
         return "What it would show is not known."
     return "Whoever they are about may be missing. Check again; if it lasts, ask JumpCloud support."
