@@ -84,9 +84,10 @@ class After:
 
     async def _follow_up(self, order: Order, stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
         """The result of what follows a run; None where it was broken off, or nobody waits for it."""
+        following = _unless(stopping, self._one_by_one(work))
         if not (self._lane and order.partial):
-            return await _unless(stopping, self._one_by_one(work))
-        task: asyncio.Task[object] = asyncio.create_task(_unless(stopping, self._one_by_one(work)))
+            return await following
+        task: asyncio.Task[object] = asyncio.create_task(following)
         self._behind.add(task)
         task.add_done_callback(self._behind.discard)
         return None

@@ -7,10 +7,10 @@ two clocks say.
 import asyncio
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from reconciler.pace import Clock
 
@@ -84,28 +84,39 @@ def beating(clock: Clock) -> Iterator[Heart]:
         heart.stop()
 
 
-_READ: ContextVar[list[Stamp] | None] = ContextVar("read", default=None)
+V = TypeVar("V")
 
 
 @contextmanager
-def reading() -> Iterator[list[Stamp]]:
+def _inside(variable: ContextVar[Any], value: V) -> Iterator[V]:
+    """Give the variable this value inside, in tasks that are created there too."""
+    token = variable.set(value)
+    try:
+        yield value
+    finally:
+        variable.reset(token)
+
+
+def _note(variable: ContextVar[list[Stamp] | None], began: Stamp) -> None:
+    stamps = variable.get()
+    if stamps is not None:
+        stamps.append(began)
+
+
+_READ: ContextVar[list[Stamp] | None] = ContextVar("read", default=None)
+
+
+def reading() -> AbstractContextManager[list[Stamp]]:
     """Collect the moments at which the attempts began that brought an answer, for all that is read inside.
 
     What an attempt tells is no older than its beginning, however long others before it were refused or made to wait.
     """
-    stamps: list[Stamp] = []
-    token = _READ.set(stamps)
-    try:
-        yield stamps
-    finally:
-        _READ.reset(token)
+    return _inside(_READ, [])
 
 
 def answered(began: Stamp) -> None:
     """Note an attempt that brought an answer."""
-    stamps = _READ.get()
-    if stamps is not None:
-        stamps.append(began)
+    _note(_READ, began)
 
 
 def oldest(stamps: list[Stamp], clock: Clock) -> Stamp | None:
@@ -116,15 +127,10 @@ def oldest(stamps: list[Stamp], clock: Clock) -> Stamp | None:
 _OTHERS_WAIT: ContextVar[bool] = ContextVar("others_wait", default=False)
 
 
-@contextmanager
-def others_wait() -> Iterator[None]:
+def others_wait() -> AbstractContextManager[bool]:
     """Read for others who wait for it: what was lost after more than `MAX_AGE` seconds is not tried again, for all that
     is read inside. One record whose reads hang must not take everybody's time."""
-    token = _OTHERS_WAIT.set(True)
-    try:
-        yield
-    finally:
-        _OTHERS_WAIT.reset(token)
+    return _inside(_OTHERS_WAIT, True)
 
 
 def patience() -> float:
@@ -135,39 +141,26 @@ def patience() -> float:
 _ATTEMPTS: ContextVar[list[Stamp] | None] = ContextVar("attempts", default=None)
 
 
-@contextmanager
-def changing() -> Iterator[list[Stamp]]:
+def changing() -> AbstractContextManager[list[Stamp]]:
     """Collect the attempts of changes that may have reached a service, for all that is sent inside: when each began."""
-    attempts: list[Stamp] = []
-    token = _ATTEMPTS.set(attempts)
-    try:
-        yield attempts
-    finally:
-        _ATTEMPTS.reset(token)
+    return _inside(_ATTEMPTS, [])
 
 
 def attempted(began: Stamp) -> None:
     """Note an attempt of a change that may have reached its service."""
-    attempts = _ATTEMPTS.get()
-    if attempts is not None:
-        attempts.append(began)
+    _note(_ATTEMPTS, began)
 
 
 _CONFIRMED: ContextVar[Stamp | None] = ContextVar("confirmed", default=None)
 
 
-@contextmanager
-def last_moment(confirmed: Stamp) -> Iterator[None]:
+def last_moment(confirmed: Stamp) -> AbstractContextManager[Stamp]:
     """Begin no attempt of a change more than `MAX_AGE` seconds after `confirmed`: for all that is sent inside.
 
     It holds for retries too, and in tasks that are created inside; requests that only read go on. Of two that are
     nested, the inner one holds.
     """
-    token = _CONFIRMED.set(confirmed)
-    try:
-        yield
-    finally:
-        _CONFIRMED.reset(token)
+    return _inside(_CONFIRMED, confirmed)
 
 
 def time_left(clock: Clock) -> float:

@@ -44,8 +44,7 @@ def remembered(
     if user is None or not user.belongs:
         ids = {entry.removeprefix("id:") for entry in account.pilot} & directory.groups.keys()
         return account.pilot | {f"group:{directory.groups[group].name}" for group in ids}
-    now = entries_for(policy, directory, user)
-    now = now or _former_address(policy, directory, account)
+    now = entries_for(policy, directory, user) or _former_address(policy, directory, account)
     if _unclear(directory, user) or _locked(account):
         return account.pilot | now
     return now | _of_no_group_here(account.pilot, directory, user) if misnamed else now

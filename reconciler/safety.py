@@ -277,14 +277,12 @@ class _Judge:
                 )
                 passing += gone
                 held += kept
-            for limit, allowed, planned, reason in reasons:
-                self._hold(limit, held, allowed, planned, reason)
-            self._hold_unlocks(unlocks, [op for op in held if self._counted_unlock(op)])
+            self._hold_by(reasons, held)
+            self._hold_by(unlocks, [op for op in held if self._counted_unlock(op)])
             # A release says what it lets through, and by which limits that waited.
             creations, grants = self._over_in_giving(held)
-            for over, of_them in ((creations, self._counted_creation), (grants, self._granted)):
-                for limit, allowed, planned, reason in over:
-                    self._hold(limit, [op for op in held if of_them(op)], allowed, planned, reason)
+            self._hold_by(creations, [op for op in held if self._counted_creation(op)])
+            self._hold_by(grants, [op for op in held if self._granted(op)])
         else:
             passing = self._giving_limits(open_ops, unlocks)
         return self._result([*released, *passing], waiting, resting)
@@ -572,7 +570,7 @@ class _Judge:
         used = self._changed(Kind.REACTIVATE_USER)
         return self._over("max_reactivations", self.limits.max_reactivations, used, unlocked, "would be unlocked")
 
-    def _hold_unlocks(self, over: list[_Over], held: list[Operation]) -> None:
+    def _hold_by(self, over: list[_Over], held: list[Operation]) -> None:
         for limit, allowed, planned, reason in over:
             self._hold(limit, held, allowed, planned, reason)
 
@@ -581,7 +579,7 @@ class _Judge:
         if self.first:
             return operations
         if unlocks:
-            self._hold_unlocks(unlocks, [op for op in operations if self._counted_unlock(op)])
+            self._hold_by(unlocks, [op for op in operations if self._counted_unlock(op)])
             operations = [op for op in operations if not self._counted_unlock(op)]
         creations, grants = self._over_in_giving(operations)
         passing: list[Operation] = []
@@ -596,11 +594,8 @@ class _Judge:
                 passing.append(main)
             if part is not None:
                 held_grants.append(part)
-        for (limit, allowed, planned, reason), held in (
-            *((c, held_creations) for c in creations),
-            *((g, held_grants) for g in grants),
-        ):
-            self._hold(limit, held, allowed, planned, reason)
+        self._hold_by(creations, held_creations)
+        self._hold_by(grants, held_grants)
         return passing
 
     def _over_in_giving(self, operations: Sequence[Operation]) -> tuple[list[_Over], list[_Over]]:
