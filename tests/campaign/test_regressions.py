@@ -986,3 +986,14 @@ def test_the_account_of_whoever_left_before_the_first_plan_was_reviewed_is_not_t
     world.say(world.cycle(Order(by="root", reviewed=looks), Weather(1)))
     assert world.keeper.account(account).locked
     assert ending(world, random.Random(1))
+
+
+def test_a_team_that_was_asked_for_twice_and_found_is_known_from_then_on(world: World) -> None:
+    person(world, "ada", group(world, "Sales"))
+    group(world, "IT")
+    cycle(world, {f"POST {SCIM}/Groups#1": "cut"})
+    cycle(world)
+    assert campaign_decisions.consent_to_held(world)
+    cycle(world, {f"POST {SCIM}/Groups": "late_cut"})
+    with world.open() as store:
+        assert sorted(team.name for team in store.snapshot().teams.values() if team.managed) == ["IT", "Sales"]
