@@ -6,7 +6,6 @@ told again every four hours, what waits for approval once a week. What a receive
 """
 
 import hashlib
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -95,7 +94,6 @@ _UNDECIDED = frozenset({NoticeKind.STATE_UNKNOWN})
 """Notices about people of whom JumpCloud does not say that they should have access now."""
 _DONE = "done:"
 """Begins the keys of what was done; the id in the journal follows."""
-_NUMBER = re.compile(r"\d+")
 NAMED = 5
 """Leavers or members who are named in one sentence; the rest is a number."""
 
@@ -474,8 +472,7 @@ def _of_plan(now: Situation, plan: Plan) -> Iterator[Fact]:
     for notice in plan.notices:
         if notice.kind is NoticeKind.WILL_BE_HELD:
             limit = notice.subject.name
-            key = _of_size(limit, int(next(iter(_NUMBER.findall(notice.message)), "0")))
-            yield Fact(AlertKind.WILL_BE_HELD, key, limit, notice.message, now.at)
+            yield Fact(AlertKind.WILL_BE_HELD, _of_size(limit, notice.size), limit, notice.message, now.at)
         yield from _of_notice(now, notice)
 
 

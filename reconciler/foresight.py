@@ -41,7 +41,7 @@ def foresee(
         return judged
     found = _Windows(plan, upcoming, replace(snapshot, reviewed=True), past, limits, teams, consent).worst()
     notices = tuple(
-        Notice(NoticeKind.WILL_BE_HELD, Subject("limit", limit), _words(plan, held, at))
+        Notice(NoticeKind.WILL_BE_HELD, Subject("limit", limit), _words(plan, held, at), held.planned)
         for limit, (at, held) in found.items()
     )
     return replace(judged, plan=replace(plan, notices=(*plan.notices, *notices))) if notices else judged

@@ -237,11 +237,13 @@ class Upcoming:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something that an administrator should know, with what to do about it in the message."""
+    """Something that an administrator should know, with what to do about it in the message. Of an early alarm, `size`
+    is how many will be held."""
 
     kind: NoticeKind
     subject: Subject
     message: str
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,9 +106,8 @@ def test_a_hold_or_an_early_alarm_that_doubles_is_told_at_once() -> None:
 
     def foreseen(number: int) -> Situation:
         words = f"{number} people would be locked of 900"
-        return after(
-            plan=plan(notices=(Notice(NoticeKind.WILL_BE_HELD, Subject("limit", "max_deactivations"), words),))
-        )
+        alarm = Notice(NoticeKind.WILL_BE_HELD, Subject("limit", "max_deactivations"), words, number)
+        return after(plan=plan(notices=(alarm,)))
 
     for situation in (held, foreseen):
         told = taken(tell(situation(4)), NOW)

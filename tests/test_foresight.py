@@ -35,6 +35,7 @@ def test_a_limit_that_will_hold_when_grace_ends_is_told_at_once() -> None:
     judged = told(leaving(40))
     assert judged.plan.held == () and not judged.plan.operations
     assert list(alarms(judged)) == ["max_deactivations"]
+    assert [notice.size for notice in judged.plan.notices if notice.kind is NoticeKind.WILL_BE_HELD] == [40]
     message = alarms(judged)["max_deactivations"]
     assert "40 people would be locked of 100 active; allowed are 3 (2%, but always 3)" in message
     assert "which ends at 2026-11-24 12:30 UTC" in message

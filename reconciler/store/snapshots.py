@@ -183,8 +183,8 @@ class Snapshots(OpenFile):
         `mark` is that of `hands` when `before` was read. What a cycle beside this one has written since stays, field by
         field. What is unsettled, the `failures`, the refused births (of teams too) and our own locks come from the
         journal and are not written, nor is the inventory. An account or team that has got the id of somebody whose
-        creation is open, and is not theirs yet, stays as it was, but for creations that are `settled` (journal ids) with
-        this: whether Keeper linked that is for its own run to find out, by what was there before.
+        creation is open, and is not theirs yet, stays as it was. So not those of creations that are `settled` (journal
+        ids) with this: whether Keeper linked that is for its own run to find out, by what was there before.
         """
 
         def touched(keeper_id: str) -> bool:
