@@ -451,7 +451,8 @@ class _Equality:
         twins = [g for g, other in self.truth.groups.items() if g != group and other == name]
         if not found:
             excused = (told & {"conflict", "failing"} and (namesakes or twins)) or (
-                told & {"waiting_for_approval"} and (group in self.held or group in self.world.observer.ledger.touched)
+                told & {"waiting_for_approval"}
+                and (group in self.held or group in ledger.touched or group in ledger.perhaps_deleted)
             )
             # Keeper says of an id that it never showed, and that was rejected there, that there is no such team.
             known = {name, *(notice.subject.keeper_id for notice in self.notices.get(group, ()))}

@@ -211,6 +211,7 @@ class Ledger:
     readdressed: dict[str, int] = field(default_factory=dict)  # accounts that somebody else made, moved or readdressed
     by_hand: set[tuple[str, str]] = field(default_factory=set)  # memberships by account and team: not known as ours
     rejected: set[str] = field(default_factory=set)  # teams that somebody else deleted: names, ids
+    perhaps_deleted: set[str] = field(default_factory=set)  # groups: we may have deleted their team, and cannot know
     renamed: dict[str, set[str]] = field(default_factory=dict)  # by team: names that it had until somebody renamed it
     withdrawn: set[tuple[str, str]] = field(default_factory=set)  # by account and group or team: by somebody else
     taken_back: set[tuple[str, str]] = field(default_factory=set)  # those that waited unseen, and that we took away
@@ -1511,6 +1512,13 @@ class Observer:
         ]
         return bool(later) and not any(sent.tick < tick < min(later) for tick in self.listings)
 
+    def _never_listed(self, sent: Sent) -> bool:
+        """Whether no list can have shown the team that this request has deleted."""
+        queued = (one.tick for one in self.ledger.sent.values() if sent.subject in {c.subject for c in one.effects})
+        waited = all(isinstance(one.before, Team) and not one.before.approved for one in sent.effects)
+        shown = any(min(queued, default=0) < tick < sent.tick for tick in self.listings)
+        return waited and not (shown and self.keeper.dialect.shows_queued_teams)
+
     def journal_tells_the_truth(self, rows: dict[int, dict[str, Any]], queued_shown: Callable[[str], bool]) -> None:
         """Every request that changed Keeper is in the journal with its true outcome."""
         for number in self.ledger.marked - self.ledger.sent.keys():
@@ -1543,6 +1551,10 @@ class Observer:
                     continue
                 told = (row["state"], row["outcome"])
                 if sent.kind == "rename_team" and told == ("put_off", "settled") and sent.hidden:
+                    continue
+                if sent.kind == "delete_team" and told == ("put_off", "settled") and self._never_listed(sent):
+                    self.excuse(2)  # it was in the queue, and its group was back before that could be asked for again
+                    self.ledger.perhaps_deleted.add(row["jumpcloud_id"])
                     continue
                 words = f"{row['state']} ({row['outcome']}: {row['error']})"
                 self.violated("h", f"{sent.kind} of {name} took effect, and the journal says {words}")

@@ -55,6 +55,25 @@ def test_what_waits_unseen_and_had_no_answer_is_not_known_to_have_arrived(world:
     assert world.observer.excused[2]
 
 
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_team_that_never_showed_may_be_deleted_when_its_group_is_back(world: World, shown: bool) -> None:
+    world.keeper.set_dialect(shows_queued_teams=shown, gets_hidden_teams=False)
+    world.rules.policy["grace"] = "0s"
+    world.rules.teams = {"out_of_scope": "delete"}
+    person(world, "ada")
+    sales = group(world, "Sales")
+    cycle(world)
+    world.jumpcloud.unbind_group(world.application, sales)
+    world.admin_changed()
+    cycle(world)
+    campaign_decisions.consent_to_held(world)
+    cycle(world, {f"DELETE {SCIM}/Groups": "late_timeout"})
+    world.jumpcloud.bind_group(world.application, sales)
+    world.admin_changed()
+    ending(world, random.Random(1))
+    assert world.observer.excused[2] and not world.observer.violations
+
+
 def test_what_two_lists_in_a_row_deny_did_not_arrive(world: World) -> None:
     ada, _ = joined(world, "ada")
     for _ in range(5):
