@@ -83,26 +83,29 @@ def undoing(
     list showed is set again, and no other change of access is undone. `wanted` are the Keeper ids of teams that the
     plan gives to the account's owner: a membership may wait for approval, unseen, and is left. `asked` is what the plan
     changes on the account: that may be there before the answer to the creation is. `odd` is what the last list showed
-    of an account whose record could not be read: it may have had the teams, which are left.
+    of an account whose record could not be read in full: what it did not show is left as it is.
     """
     person = op.subject.jumpcloud_id
     # The client sends the address where there is no display name.
     sent = {change.attribute for change in op.changes} | {DISPLAY_NAME}
     sent -= {USER_NAME, *made.unreadable}
-    before = known.shown if known else {EXTERNAL_ID: odd.external_id} if odd else {}
+    before = known.shown if known else {EXTERNAL_ID: odd.external_id, **odd.shown} if odd else {}
     planned = {(change.attribute, normal(change.after)) for change in asked}
     changes = []
     for attribute in (one for one in USER_ATTRIBUTES if one in sent):
         have, was = made.attributes.get(attribute, ""), before.get(attribute, "")
-        ours = known is not None or (attribute == EXTERNAL_ID and have == person)
+        ours = known is not None or attribute in before or (attribute == EXTERNAL_ID and have == person)
         if ours and normal(have) != normal(was) and (attribute, normal(have)) not in planned:
             changes.append(Change(attribute, have, was))
-    if known is not None and known.was_locked and made.active and (ACTIVE, "true") not in planned:
+    was_locked = known.was_locked if known else odd is not None and odd.active is False
+    if was_locked and made.active and (ACTIVE, "true") not in planned:
         changes.append(Change(ACTIVE, "true", "false"))
     memberships = known.memberships if known else {}
     kept = {team_id for team_id, one in memberships.items() if one.shown or one.ours} | wanted
-    add = () if known is None and odd is not None else op.add
-    teams = [team for team in add if team.keeper_id and team.keeper_id not in kept]
+    if known is None and odd is not None:
+        # Of one whose teams were not shown, each may have been there.
+        kept |= {team.keeper_id for team in op.add} if odd.teams is None else {*odd.teams}
+    teams = [team for team in op.add if team.keeper_id and team.keeper_id not in kept]
     # A membership that waits for approval may not show; where the account took the rest, it took that too.
     remove = tuple(team for team in teams if changes or team.keeper_id in (made.teams or ()))
     if not (changes or remove):

@@ -6,7 +6,8 @@ its name and its externalId: nobody is created, adopted or linked there.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from typing import Any
 
 from reconciler.addresses import alike_key
 from reconciler.model import (
@@ -39,7 +40,7 @@ def odd_records(listing: Listing) -> tuple[OddRecord, ...]:
     """Collect the records that a listing could not read in full."""
     found = [
         *listing.unread,
-        *(_record("user", one, USER_NAME) for one in listing.users.values() if one.unreadable),
+        *(_user(one) for one in listing.users.values() if one.unreadable),
         *(_record("team", one, DISPLAY_NAME) for one in listing.teams.values() if one.unreadable),
     ]
     return tuple(sorted(found, key=lambda one: (one.type, one.keeper_id, one.name)))
@@ -48,6 +49,12 @@ def odd_records(listing: Listing) -> tuple[OddRecord, ...]:
 def _record(type: str, one: KeeperUser | KeeperTeam, name: str) -> OddRecord:
     attributes = one.attributes
     return OddRecord(type, attributes.get(name, ""), one.id, attributes.get(EXTERNAL_ID, ""), one.unreadable)
+
+
+def _user(one: KeeperUser) -> OddRecord:
+    shown = {name: value for name, value in one.attributes.items() if name not in one.unreadable}
+    teams = None if one.teams is None else tuple(sorted(one.teams))
+    return replace(_record("user", one, USER_NAME), shown=shown, active=one.active, teams=teams)
 
 
 def blocked_users(directory: Directory, snapshot: Snapshot) -> dict[str, str]:
@@ -140,4 +147,9 @@ def to_json(odd: Iterable[OddRecord]) -> str:
 
 def from_json(text: str) -> tuple[OddRecord, ...]:
     """The records from the state file."""
-    return tuple(OddRecord(**{**one, "fields": tuple(one["fields"])}) for one in json.loads(text))
+    return tuple(_from_json(one) for one in json.loads(text))
+
+
+def _from_json(one: dict[str, Any]) -> OddRecord:
+    teams = one.get("teams")
+    return OddRecord(**{**one, "fields": tuple(one["fields"]), "teams": None if teams is None else tuple(teams)})

@@ -240,7 +240,8 @@ class OddRecord:
 
     `type` is "user" or "team". `name` (the address of a user), `keeper_id` and `external_id` are empty where they are
     not readable. `fields` are the unreadable ones as SCIM spells them; empty where the record itself was not answered,
-    for the reason in `problem`.
+    for the reason in `problem`. `shown`, `active` and `teams` are the rest of a user as it was read, None where they
+    were not.
     """
 
     type: str
@@ -249,6 +250,9 @@ class OddRecord:
     external_id: str = ""
     fields: tuple[str, ...] = ()
     problem: str = ""
+    shown: Mapping[str, str] = field(default_factory=dict)
+    active: bool | None = None
+    teams: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -635,6 +635,20 @@ def test_of_an_account_whose_record_could_not_be_read_a_link_takes_no_team() -> 
     assert unlisted is not None and unlisted.changes[0].after == "" and unlisted.remove == (ref(ENG),)
 
 
+def test_what_could_be_read_of_an_odd_record_is_given_back_after_a_link() -> None:
+    made = linked(account(EVE), active=True)
+    shown = {"userName": EVE.email, "externalId": EVE.id, "displayName": "Eve", "name.familyName": ""}
+    undo = undoing(JOINS, made, None, odd=OddRecord("user", EVE.email, made.id, EVE.id, ("name.givenName",), "", shown))
+    assert undo is not None and not undo.remove
+    assert {change.attribute for change in undo.changes} == {"externalId", "displayName", "name.familyName"}
+    locked = OddRecord("user", EVE.email, made.id, EVE.id, ("name",), active=False, teams=())
+    undo = undoing(JOINS, made, None, odd=locked)
+    assert undo is not None and undo.remove == (ref(ENG),)
+    assert Change("active", "true", "false") in undo.changes
+    undo = undoing(JOINS, made, None, odd=replace(locked, teams=(T9,)))
+    assert undo is not None and not undo.remove
+
+
 def test_people_by_point_reads_see_the_account_that_answered() -> None:
     births = {ADA.id: RefusedBirth(ADA.email, "k0005")}
     held = in_snapshot(snapshot([stranger(), account(EVE)], refused_births=births), ADA.email, ADA)

@@ -997,3 +997,18 @@ def test_a_team_that_was_asked_for_twice_and_found_is_known_from_then_on(world: 
     cycle(world, {f"POST {SCIM}/Groups": "late_cut"})
     with world.open() as store:
         assert sorted(team.name for team in store.snapshot().teams.values() if team.managed) == ["IT", "Sales"]
+
+
+def test_teams_that_a_link_gave_to_an_odd_record_are_taken_back(world: World) -> None:
+    world.keeper.set_dialect(links_aliases=True)
+    sales = group(world, "Sales")
+    _, account = joined(world, "ada")
+    campaign_decisions.lost(world, random.Random(1))
+    world.keeper.show_oddly(account, {"active": "perhaps"}, ())
+    world.keeper.change_email(account, "bob@example.com")
+    world.keeper.change_email(account, "ada@example.com")
+    world.admin_changed(account)
+    person(world, "bob", sales)
+    cycle(world, resync=True)
+    found = world.keeper.account(account)
+    assert (found.display_name, found.teams, found.pending_teams) == ("ada Test", (), ())
