@@ -34,6 +34,9 @@ attempt_began: contextvars.ContextVar[datetime | None] = contextvars.ContextVar(
 """When the current task began to send its request."""
 
 
+_NO_ANSWER = Response(0)
+
+
 class Died(SystemExit):
     """The process ends here, whatever it was about to do."""
 
@@ -107,8 +110,9 @@ class Seam(httpx.AsyncBaseTransport):
 
     `deliver` hands a request to the service, with whatever must be looked at afterwards. `interrupt` is what Ctrl-C
     does, `kill` what the end of the process does to the state file at once,
-    `answered` gets what the client is shown. `clock` is the service's: each reply is dated when it leaves. `for_one`
-    tells whether the request is of a cycle about one person. `overlaps` gets what two requests change at once.
+    `answered` gets what the client is shown, status 0 for no answer. `clock` is the service's: each reply is dated when
+    it leaves. `for_one` tells whether the request is of a cycle about one person. `overlaps` gets what two requests
+    change at once.
     """
 
     def __init__(
@@ -154,6 +158,9 @@ class Seam(httpx.AsyncBaseTransport):
             await asyncio.sleep(draw.uniform(0.005, 0.4))
             fault = self._fault(weather, draw, asked, name)
             response = await self._answer(fault, draw, asked)
+        except (httpx.TransportError, asyncio.CancelledError):
+            self._answered(asked, _NO_ANSWER)
+            raise
         finally:
             self._under_way.discard(subject)
         for beginning, edit in weather.edits.items():

@@ -618,3 +618,20 @@ def test_an_account_that_somebody_made_with_the_id_of_a_person_who_has_another_i
     suspend(world, ada)
     ending(world, random.Random(1))
     assert world.observer.excused[11] and not world.observer.violations
+
+
+def test_a_lock_whose_look_had_no_answer_counts_as_ours_though_another_look_beside_it_showed_it(world: World) -> None:
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    world.keeper.lock(account)
+    world.admin_changed(account)
+
+    def looked() -> None:
+        read = Request("GET", f"{SCIM}/Users/{account}", {}, b"")
+        world.observer.answered(read, Response.of_json(200, {"active": False}))
+
+    weather = Weather(1, script={f"Keeper GET {SCIM}/Users/{account}": "timeout"})
+    weather.then = looked
+    world.time.elapsed += 600
+    world.cycle(Order(by="root"), weather)
+    assert world.observer.excused[6] and not world.observer.violations
