@@ -78,7 +78,9 @@ def prolong(store: Store, decisions: Collection[str], now: datetime) -> None:
 def prolong_cut_off(store: Store, now: datetime) -> None:
     """Do the same for a cycle that was cut off before it came to that: four hours from what it sent last."""
     for request in store.open_requests(now - RELEASE_LASTS, "release"):
-        rows = (row for row in store.journal_after(request) if row.decision == f"release:{request.id}")
+        rows = [row for row in store.journal_after(request) if row.decision == f"release:{request.id}"]
+        # What undoes a refused creation is no part of what was let through.
+        rows = [row for row in rows if row.operation.rule is not Rule.UNDONE]
         sent = [row.sent_at for row in rows if row.sent_at and row.state in (State.SENT, State.DONE)]
         if sent and request.until is not None and max(sent) + RELEASE_LASTS > request.until:
             store.prolong(request.id, max(sent) + RELEASE_LASTS)

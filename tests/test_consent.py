@@ -225,16 +225,30 @@ def test_a_release_of_which_a_cycle_has_sent_a_part_outlasts_that_cycle(store: S
     assert store.decisions("release", AGO)[0].until == late + RELEASE_LASTS
 
 
+def older(store: Store, *operations: Operation) -> str:
+    """A release that ends a minute after `AGO`."""
+    begun = AGO - RELEASE_LASTS + timedelta(minutes=1)
+    agree(store, "plan", effects_of(operations), by="root", at=begun, reason="")
+    store.begin_durations(begun, None)
+    return f"release:{store.open_requests(begun, 'release')[-1].id}"
+
+
 @pytest.mark.parametrize("state", [State.SENT, State.DONE])
 def test_a_release_of_which_a_cycle_that_was_cut_off_has_sent_a_part_goes_on(store: Store, state: State) -> None:
-    number = release(store, LOCK, OTHER)
-    store.begin_durations(AGO - RELEASE_LASTS + timedelta(minutes=1), None)
+    number = older(store, LOCK, OTHER)
     was(store, state, LOCK, number)
     prolong_cut_off(store, NOW)
     assert store.decisions("release", AGO - DAY)[0].until == AGO + RELEASE_LASTS
-    was(store, State.PUT_OFF, OTHER, number)
+    was(store, State.PUT_OFF, OTHER, number, at=NOW)
     prolong_cut_off(store, NOW)
     assert store.decisions("release", AGO - DAY)[0].until == AGO + RELEASE_LASTS
+
+
+def test_what_undoes_a_refused_creation_prolongs_no_release(store: Store) -> None:
+    number = older(store, LOCK, OTHER)
+    was(store, State.DONE, replace(OTHER, kind=Kind.UPDATE_USER, rule=Rule.UNDONE), number)
+    prolong_cut_off(store, NOW)
+    assert store.decisions("release", AGO - DAY)[0].until == AGO + timedelta(minutes=1)
 
 
 def test_what_a_crash_left_undone_is_still_released_but_for_a_team_that_may_be_queued(store: Store) -> None:
