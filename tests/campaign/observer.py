@@ -400,7 +400,9 @@ class Observer:
         _, unseen = self.ledger.unseen.get(subject, (0, {}))
         _, former = self.ledger.replaced.get(subject, (0, {}))
         changed = {name for name, value in unseen.items() if now is not None and _of(now, name) != value}
-        changed |= {name for name, value in former.items() if value and now is not None and _of(now, name) == value}
+        # Keeper shows the address in the place of an empty display name.
+        former = {name: value for name, value in former.items() if value or name == "display_name"}
+        changed |= {name for name, value in former.items() if now is not None and _of(now, name) == value}
         self.ledger.overtaken.setdefault(subject, set()).update(changed)
 
     def _account_meddled(self, was: Account | Team | None, now: Account) -> None:

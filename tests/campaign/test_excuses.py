@@ -238,11 +238,16 @@ def test_a_name_that_is_changed_by_hand_before_it_showed_is_what_keeper_made_of_
     assert world.observer.excused[8]
 
 
-def test_a_name_that_is_changed_by_hand_twice_to_the_same_is_what_keeper_makes_of_it(world: World) -> None:
-    _, account = joined(world, "ada")
+@pytest.mark.parametrize("name", [{"given_name": "Boss"}, {"display_name": ""}])
+def test_a_name_that_is_changed_by_hand_twice_to_the_same_is_what_keeper_makes_of_it(
+    world: World, name: dict[str, str]
+) -> None:
+    ada, account = joined(world, "ada")
+    world.jumpcloud.update_user(ada, displayname="Ada")
+    world.admin_changed()
     for _ in range(2):
         cycle(world, resync=True)
-        world.keeper.rename_user(account, given_name="Boss")
+        world.keeper.rename_user(account, **name)
         world.admin_changed(account)
     ending(world, random.Random(1))
     assert world.observer.excused[8] and not world.observer.violations
