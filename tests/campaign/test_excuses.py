@@ -627,6 +627,7 @@ def test_an_account_that_somebody_made_with_the_id_of_a_person_who_has_another_i
 
 def test_a_lock_whose_look_had_no_answer_counts_as_ours_though_another_look_beside_it_showed_it(world: World) -> None:
     ada, account = joined(world, "ada")
+    cycle(world)
     suspend(world, ada)
     world.keeper.lock(account)
     world.admin_changed(account)
