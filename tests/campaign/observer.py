@@ -895,6 +895,14 @@ class Observer:
                     self.excuse(7)
                 ledger.owner.setdefault(one, concerned[one])
 
+    def left_behind(self, store: CampaignStore) -> None:
+        """A process that has died before it sent anything had linked whom the file ties to their accounts."""
+        if store.value("reviewed") == "1":
+            tied = store.tied().items()
+            self.ledger.linked |= {
+                one for one, person in tied if self.ledger.owner.get(one) == person
+            } & self.ledger.ours
+
     def taken_over(self, store: CampaignStore) -> None:
         """A cycle to which a list that is behind showed somebody in scope has linked them, though it sent nothing."""
         if not self.scope_behind():

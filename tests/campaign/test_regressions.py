@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from typing import NoReturn
 
 import pytest
 
@@ -16,7 +17,7 @@ from tests.campaign.decisions import put_back
 from tests.campaign.ending import ending
 from tests.campaign.rules import NODES
 from tests.campaign.scenes import SCIM, activate, adopt, cycle, group, joined, person, suspend, teams_of
-from tests.campaign.seams import Weather
+from tests.campaign.seams import CampaignStore, Died, Weather
 from tests.campaign.world import Spared, Trouble, World
 
 
@@ -1012,3 +1013,27 @@ def test_teams_that_a_link_gave_to_an_odd_record_are_taken_back(world: World) ->
     cycle(world, resync=True)
     found = world.keeper.account(account)
     assert (found.display_name, found.teams, found.pending_teams) == ("ada Test", (), ())
+
+
+def test_whose_account_it_is_stays_on_record_when_the_process_dies_before_it_sends_anything(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person(world, "kim")
+    bela = person(world, "bela")
+    account = world.keeper.add_user("bela@example.com")
+    world.admin_changed(account)
+    world.cycle(Order(by="schedule"), Weather(1))
+    monkeypatch.setattr(random.Random, "random", lambda _: 0.1)
+    assert "--ghosts" in campaign_decisions.adopts(world, random.Random(1))
+    monkeypatch.undo()
+
+    def dies(*_: object) -> NoReturn:
+        raise Died("nothing is marked as sent")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CampaignStore, "mark_sent", dies)
+        assert cycle(world).startswith("died")
+    world.keeper.change_email(account, "kim@example.com", keep_alias=False)
+    world.admin_changed(account)
+    ending(world, random.Random(1))
+    assert world.keeper.account(account).external_id == bela

@@ -255,6 +255,11 @@ class World:
         self.observer.marked([found])
         self.observer.linked(self.store)
 
+    def _left_behind(self) -> None:
+        """The process has died: what it had written is in the file, though nothing was marked as sent since."""
+        with suppress(StateError), CampaignStore.open(self.path, write=False) as store:
+            self.observer.left_behind(store)
+
     def close(self) -> None:
         if self.store is not None:
             self.store.close()
@@ -401,6 +406,7 @@ class World:
             text = work()
         except Died as death:
             self.kill()
+            self._left_behind()
             text = f"died ({death})"
         except asyncio.CancelledError:
             text = "interrupted"
