@@ -8,7 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from reconciler.births import wanted_address
@@ -24,6 +24,9 @@ LOOK_AGAIN = (1.0, 5.0, 15.0)
 """Seconds after which a read-back that disagrees is repeated: Keeper may show a change later than it answers."""
 FAILURES = 2
 """So many subjects in a row for which Keeper disagrees stop their kind."""
+LINKS_REST = timedelta(hours=1)
+"""How long a kind rests after so many answers with something else than was to be made. Each may bring an invitation,
+and something to undo; so at most one an hour, and newcomers wait no longer."""
 SUSPICIONS = 3
 """So many answers in a row with an effect that nobody asked for stop their kind, though its canary has passed."""
 
@@ -42,7 +45,11 @@ class Canaries:
     def __init__(self, journal: "Store", clock: Callable[[], datetime]) -> None:
         self._journal = journal
         # Keeper may have made an account each time, with an invitation that nothing takes back.
-        self.stopped = {kind: _linked(kind) for kind, keys in journal.links().items() if len(keys) >= FAILURES}
+        self.stopped = {
+            kind: _linked(kind)
+            for kind, found in journal.links().items()
+            if len(found) >= FAILURES and clock() - max(found.values()) < LINKS_REST
+        }
         """The kinds of which nothing more is sent, with the reason."""
         self._clock = clock
         self._under_way = journal.hands.canaries
@@ -135,7 +142,7 @@ def _linked(kind: Kind) -> str:
     subject, what = ("person", "account") if kind is Kind.CREATE_USER else ("group", "team")
     return (
         f"Keeper answered {kind.value} for {count(FAILURES, subject)} in a row with another {what} than was asked for; "
-        "a resync lets one be tried again (reconciler resync)"
+        "one is tried again an hour later, or by a resync (reconciler resync)"
     )
 
 

@@ -4,14 +4,14 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from reconciler import keeper as scim
 from reconciler.apply import Applied, apply
-from reconciler.canary import LOOK_AGAIN
+from reconciler.canary import LINKS_REST, LOOK_AGAIN
 from reconciler.consent import vanished
 from reconciler.http import Clock
 from reconciler.model import Inventory, KeeperUser, Snapshot
@@ -82,10 +82,11 @@ def applied(
     *operations: Operation,
     held: Snapshot = HELD,
     agreed: bool = False,
+    now: datetime = NOW,
 ) -> Applied:
     store.save(held, store.snapshot())
-    run = store.begin_run("cycle", NOW, by="root", reason="")
-    ids = store.write_ahead(run, operations, {}, NOW)
+    run = store.begin_run("cycle", now, by="root", reason="")
+    ids = store.write_ahead(run, operations, {}, now)
 
     async def go() -> Applied:
         return await apply(
@@ -93,16 +94,16 @@ def applied(
             held,
             keeper,
             store,
-            clock=lambda: NOW,
+            clock=lambda: now,
             in_flight=1,
             confirmation=Sure(),
             mark=store.hands.mark(),
             agreed=frozenset(ids) if agreed else frozenset(),
-            vanished=vanished(store, NOW).number,
+            vanished=vanished(store, now).number,
         )
 
     done = asyncio.run(go())
-    store.finish_run(run, NOW, "done")
+    store.finish_run(run, now, "done")
     return done
 
 
@@ -452,7 +453,7 @@ def test_a_team_that_does_not_show_yet_passes(store: Store) -> None:
     assert all(row.state is State.DONE for row in store.journal(NOW))
 
 
-def test_answers_with_other_teams_than_were_queued_stop_their_kind_until_a_resync(store: Store) -> None:
+def test_answers_with_other_teams_than_were_queued_stop_their_kind_for_an_hour_or_until_a_resync(store: Store) -> None:
     held = snapshot([], [team(ENG)])
     keeper = Keeper([], [shown_team(ENG)])
     queued = [team_op(Kind.QUEUE_TEAM, group(number)) for number in range(20, 24)]
@@ -464,5 +465,8 @@ def test_answers_with_other_teams_than_were_queued_stop_their_kind_until_a_resyn
     for expected in (["linked_to_another", "put_off"], ["put_off", "put_off"]):
         done = applied(store, keeper, *queued[2:], held=held)
         assert sorted(outcomes(done)) == expected and "reconciler resync" in done.stopped_kinds[Kind.QUEUE_TEAM]
+    later = NOW + LINKS_REST
+    assert outcomes(applied(store, keeper, *queued[2:], held=held, now=later)) == ["linked_to_another", "put_off"]
+    assert outcomes(applied(store, keeper, queued[3], held=held, now=later)) == ["put_off"]
     store.forget_links([Kind.QUEUE_TEAM])
-    assert outcomes(applied(store, keeper, queued[3], held=held)) == ["linked_to_another"]
+    assert outcomes(applied(store, keeper, queued[3], held=held, now=later)) == ["linked_to_another"]

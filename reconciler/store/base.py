@@ -210,18 +210,18 @@ class OpenFile:
             self._keep_open_kinds({one: at for one, at in _open_kinds(connection).items() if one is not kind})
             self._keep_suspected_kinds(_suspected_kinds(connection) | {kind})
 
-    def links(self) -> Mapping[Kind, frozenset[str]]:
-        """By kind, the keys of the subjects for which Keeper has answered with something else than was to be made: in a
-        row, since the last resync."""
+    def links(self) -> Mapping[Kind, Mapping[str, datetime]]:
+        """By kind, the keys of the subjects for which Keeper has answered with something else than was to be made, and
+        when: in a row, since the last resync."""
         with self._reading() as connection:
             return _links(connection)
 
-    def _add_link(self, kind: Kind, key: str) -> None:
+    def _add_link(self, kind: Kind, key: str, at: datetime) -> None:
         """Note such an answer; the kind begins with a canary again."""
         self.close_kind(kind)
         with self._tx() as connection:
             found = _links(connection)
-            self._keep_links({**found, kind: found.get(kind, frozenset()) | {key}})
+            self._keep_links({**found, kind: {**found.get(kind, {}), key: at}})
 
     def forget_links(self, kinds: Collection[Kind]) -> None:
         """Count such answers anew: Keeper has made what was asked for, or a resync has listed it."""
@@ -229,8 +229,9 @@ class OpenFile:
             with self._tx() as connection:
                 self._keep_links({kind: keys for kind, keys in _links(connection).items() if kind not in kinds})
 
-    def _keep_links(self, links: Mapping[Kind, Collection[str]]) -> None:
-        self._set_meta("links", json_text({kind.value: sorted(keys) for kind, keys in links.items()}))
+    def _keep_links(self, links: Mapping[Kind, Mapping[str, datetime]]) -> None:
+        kept = {kind.value: {key: time_text(at) for key, at in found.items()} for kind, found in links.items()}
+        self._set_meta("links", json_text(kept))
 
     def suspected_kinds(self) -> frozenset[Kind]:
         """The kinds that were closed, and whose canary has not passed since."""
@@ -289,8 +290,14 @@ def _suspected_kinds(connection: sqlite3.Connection) -> frozenset[Kind]:
     return frozenset(map(Kind, json.loads(meta(connection, "suspected_kinds") or "[]")))
 
 
-def _links(connection: sqlite3.Connection) -> dict[Kind, frozenset[str]]:
-    return {Kind(kind): frozenset(keys) for kind, keys in json.loads(meta(connection, "links") or "{}").items()}
+def _links(connection: sqlite3.Connection) -> dict[Kind, dict[str, datetime]]:
+    """By kind, the answers and their times. Former versions kept no times: such answers count no more."""
+    found = json.loads(meta(connection, "links") or "{}")
+    return {
+        Kind(kind): {key: datetime.fromisoformat(at) for key, at in keys.items()}
+        for kind, keys in found.items()
+        if isinstance(keys, dict)
+    }
 
 
 def former_operations(connection: sqlite3.Connection) -> int:

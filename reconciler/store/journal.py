@@ -363,7 +363,7 @@ class Journal(Snapshots):
             self._update("operations", operation_id, row | {"keeper_id": keeper_id})
             sql = "SELECT kind, subject_key FROM operations WHERE id = ?"
             kind, key = self._connection.execute(sql, (operation_id,)).fetchone()
-            self._add_link(Kind(kind), key)
+            self._add_link(Kind(kind), key, at)
             if undo is None:
                 return 0
             if sent:

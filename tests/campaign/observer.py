@@ -825,10 +825,18 @@ class Observer:
         seen = frozenset(self.ledger.seen)
         for row in rows:
             self.ledger.marked.add(row["id"])
+            self._prolong(row)
             if row["kind"] == "create_user":
                 self.ledger.births[str(row["jumpcloud_id"])] = Birth(
                     row["id"], str(row["subject_name"]).casefold(), self.view.listed, seen
                 )
+
+    def _prolong(self, row: Mapping[str, Any]) -> None:
+        """A release of which something may have been sent has four more hours for the rest."""
+        keys = {row["jumpcloud_id"], row["keeper_id"]}
+        for one in self.ledger.agreements:
+            if str(row["decision"]).startswith("release:") and self._counts(one):
+                one.until = None if any(effect[1] in keys for effect in one.effects) else one.until
 
     def _found(self, rows: Iterable[dict[str, Any]]) -> None:
         """Whoever was to be locked or created when the process died, or was not answered, before that was sent, and is

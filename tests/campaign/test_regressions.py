@@ -1037,3 +1037,20 @@ def test_whose_account_it_is_stays_on_record_when_the_process_dies_before_it_sen
     world.admin_changed(account)
     ending(world, random.Random(1))
     assert world.keeper.account(account).external_id == bela
+
+
+def test_a_release_of_which_something_may_have_been_sent_has_four_more_hours(world: World) -> None:
+    world.rules.safety = {"max_deactivations": 0, "always_allow": 0}
+    world.rules.policy["grace"] = "0s"
+    leavers = [person(world, name) for name in ("ada", "bob")]
+    cycle(world)
+    suspend(world, *leavers)
+    cycle(world)
+    campaign_decisions.consent_to_held(world)
+    cycle(world, {"": "unreachable"})
+    world.time.elapsed += 3 * 3600
+    assert cycle(world, {f"PATCH {SCIM}/Users": "death_before"}).startswith("died")
+    world.time.elapsed += 2 * 3600
+    cycle(world)
+    assert not any(account.active for account in world.keeper.accounts().values())
+    assert not world.observer.violations
