@@ -963,7 +963,7 @@ async def _settle_now(
     outcomes, snapshot = settle(rows, observed(before, listed, now, again=True), before, now)
     outcomes |= {row.id: as_repeated(outcomes[row.id], row) for row in rows_open}
     with store.together():
-        store.save(snapshot, before, mark, outcomes)
+        store.save(snapshot, before, mark, {*outcomes, *_older_births(store, unknown, outcomes)})
         for number in vanished & unknown.keys():
             # From here on it is a lock without a clear answer.
             store.record(number, State.UNKNOWN, now, "unanswered", TOO_EARLY.words)
@@ -971,6 +971,15 @@ async def _settle_now(
         _take_back(applied, {unknown[number].subject for number in vanished & unknown.keys()})
         _record_settled(store, applied, unknown, outcomes, listed, now)
         _found_again(store, before, snapshot)
+
+
+def _older_births(store: Store, unknown: Mapping[int, Operation], outcomes: Mapping[int, Settled]) -> set[int]:
+    """The journal ids of earlier requests for what is found to be made by now; those stay without an answer."""
+    births = {Kind.CREATE_USER, Kind.QUEUE_TEAM}
+    found = (op for n, op in unknown.items() if outcomes[n].state is State.DONE and op.kind in births)
+    keys = {op.subject.key for op in found}
+    rows = store.unfinished() if keys else []
+    return {row.id for row in rows if row.operation.kind in births and row.operation.subject.key in keys}
 
 
 def _take_back(applied: executor.Applied, subjects: Collection[Subject]) -> None:

@@ -183,8 +183,8 @@ class Snapshots(OpenFile):
         `mark` is that of `hands` when `before` was read. What a cycle beside this one has written since stays, field by
         field. What is unsettled, the `failures`, the refused births (of teams too) and our own locks come from the
         journal and are not written, nor is the inventory. An account or team that has got the id of somebody whose
-        creation is open, and is not theirs yet, stays as it was. So not those of creations that are `settled` (journal
-        ids) with this: whether Keeper linked that is for its own run to find out, by what was there before.
+        creation is open stays as it was, but for creations that are `settled` (journal ids) with this: whether Keeper
+        linked that is for its own run to find out, by what was there before.
         """
 
         def touched(keeper_id: str) -> bool:
@@ -316,15 +316,11 @@ class Snapshots(OpenFile):
 def _differing(rows: Mapping[str, R], before: Mapping[str, R], open_births: Set[str]) -> list[R]:
     # Identity first: what nobody touched is the same object, and there may be 100,000 of them.
     found = ((row, old) for key, row in rows.items() if (old := before.get(key)) is not row and old != row)
-    return [row for row, old in found if _id_on(row) in (_id_on(old), _bound_to(row)) or _id_on(row) not in open_births]
+    return [row for row, old in found if _id_on(row) == _id_on(old) or _id_on(row) not in open_births]
 
 
 def _id_on(row: Account | Team | None) -> str:
     return row.shown.get(EXTERNAL_ID, "") if row is not None else ""
-
-
-def _bound_to(row: Account | Team) -> str | None:
-    return row.jumpcloud_id if row.managed else None
 
 
 def _merged(
