@@ -420,8 +420,8 @@ class _Equality:
         address = account.email.casefold()
         unknown = address in ledger.consented and not people & self.truth.people.keys()
         rivals = any(self.truth.address(one) == address and self.truth.stays(one) for one in self.truth.people)
-        # Or it may be that of somebody without an address.
-        rivals = rivals or any(self.truth.stays(one) and not self._may_be_served(one) for one in self.truth.people)
+        # Or it may be that of somebody without an address, if no cycle has tied an account to them.
+        rivals = rivals or any(self.truth.stays(one) and not self.truth.address(one) for one in self.truth.people)
         if unknown and rivals and "conflict" in self.told(account.id):
             self.excuse(11)
             return
