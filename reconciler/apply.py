@@ -469,6 +469,8 @@ class _Run:
                 words = f"without {_named(sent.changes, done.changes)}: {refusal}"
             elif not _same_teams(done, sent):
                 words = f"not all teams were changed: {refusal}"
+                if op.rule is not Rule.UNDONE:
+                    self.journal.mark_narrowed(number, self.clock(), done)
             sent = done
         if op.rule is Rule.UNDONE:
             self._undone(number, sent, reply, words, outcome)

@@ -8,14 +8,13 @@ from typing import Any
 from reconciler.addresses import alike_key
 from reconciler.model import Snapshot, Takeover
 from reconciler.plan import Effect, Kind, Operation, Plan, Rule, Subject
-from reconciler.rows import GONE, LOCKED_BEFORE, SETTLED, VANISHED
+from reconciler.rows import GONE, LOCKED_BEFORE, MAY_BE_DONE, SETTLED, VANISHED
 from reconciler.safety import Allowance, Consent, Past, Release, Vanished
 from reconciler.store import JournalRow, Request, State, Store
 from reconciler.undoing import undoing
 
 RELEASE_LASTS = timedelta(hours=4)
 _EVER = datetime.min.replace(tzinfo=UTC)
-_MAY_BE_DONE = frozenset({State.SENT, State.DONE, State.UNKNOWN})
 
 
 def first_held(plan: Plan) -> bool:
@@ -26,7 +25,7 @@ def first_held(plan: Plan) -> bool:
 def first_plan_released(store: Store, effects: Collection[Effect], now: datetime) -> bool:
     """Whether an open release that is about some of these effects let a first plan through as a whole."""
     for request in store.open_requests(now, "release"):
-        run = None if _effects_of(request).isdisjoint(effects) else store.held_run(str(request.arguments["plan"]))
+        run = None if request.effects.isdisjoint(effects) else store.held_run(str(request.arguments["plan"]))
         if run is not None and "first_run" in store.held_by(run):
             return True
     return False
@@ -39,7 +38,7 @@ def agree(store: Store, plan_id: str, effects: Collection[Effect], *, by: str, a
 
 def agree_once(store: Store, plan_id: str, effects: Collection[Effect], *, by: str, at: datetime, reason: str) -> None:
     """The same within a run, whose time is known, and without what an open release is about already."""
-    agreed = {effect for one in store.open_requests(at, "release") for effect in _effects_of(one)}
+    agreed = {effect for one in store.open_requests(at, "release") for effect in one.effects}
     if news := frozenset(effects) - agreed:
         arguments, until = _agreement(plan_id, news), at + RELEASE_LASTS
         store.add_request("release", arguments, by=by, at=at, reason=reason, until=until, lasts=RELEASE_LASTS)
@@ -56,7 +55,7 @@ def drop_what_is_not_due(store: Store, due: frozenset[Effect], tells: Callable[[
     """
     open_keys = store.open_keys()
     for request in store.open_requests(now, "release"):
-        effects, used = _effects_of(request), _used(store, request)
+        effects, used = request.effects, store.used_up(request)
         # Nor is anything planned for somebody whose last change has no known outcome yet.
         undecided = {effect for effect in effects if effect[1] in open_keys or not tells(effect)}
         kept = effects & (due | used | undecided)
@@ -102,7 +101,7 @@ def window(store: Store, since: datetime, length: timedelta, certain: datetime |
     sent = _sent(store, since - length)
     # By what is on record of each, not by its time: a release that is sent in parts lasts longer than it first did.
     decisions = {row.decision for at, row in sent if at >= since}
-    releases = {decision: _effects_of(one) for decision in decisions if (one := _release(store, decision)) is not None}
+    releases = {decision: one.effects for decision in decisions if (one := _release(store, decision)) is not None}
     past = []
     undid = undoing([(at, row.operation, row.state is State.DONE) for at, row in sent], length)
     for (at, row), (undoes, gave) in zip(sent, undid, strict=True):
@@ -138,7 +137,7 @@ def given(store: Store, past: list[Past], person: str, now: datetime, since: dat
     """What still counts of what persons let through. `person` is the address of a `resync EMAIL`, "" for all other
     cycles. `since` is when the window began."""
     releases = [
-        Release(f"release:{request.id}", _effects_of(request) - _used(store, request))
+        Release(f"release:{request.id}", request.effects - store.used_up(request))
         for request in store.open_requests(now, "release")
     ]
     allowances = tuple(allowance(store, request) for request in store.open_requests(now, "allow"))
@@ -204,18 +203,4 @@ def allowance(store: Store, request: Request) -> Allowance:
 
 def _may_be_done(row: JournalRow) -> bool:
     """Whether Keeper may have carried an operation out. A lock that was not needed was never sent."""
-    return row.state in _MAY_BE_DONE and row.outcome != LOCKED_BEFORE
-
-
-def _effects_of(release: Request) -> frozenset[Effect]:
-    return frozenset(tuple(effect) for effect in release.arguments["effects"])
-
-
-def _used(store: Store, release: Request) -> frozenset[Effect]:
-    """What of a release was used up by now. A team that may be queued is; what a crash left undone is not."""
-    return frozenset(
-        effect
-        for row in store.journal_after(release)
-        if row.state is State.DONE or (row.operation.kind is Kind.QUEUE_TEAM and row.state in _MAY_BE_DONE)
-        for effect in row.operation.effects()
-    )
+    return row.state in MAY_BE_DONE and row.outcome != LOCKED_BEFORE

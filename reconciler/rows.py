@@ -11,7 +11,7 @@ from itertools import chain, islice
 from typing import Any
 
 from reconciler.model import Account, Membership, Standing, Takeover, Team
-from reconciler.plan import Cause, Change, Kind, Operation, Rule, Subject, TeamRef
+from reconciler.plan import Cause, Change, Effect, Kind, Operation, Rule, Subject, TeamRef
 
 Row = sqlite3.Row
 
@@ -63,6 +63,10 @@ class State(StrEnum):
     FAILED = "failed"
     UNKNOWN = "unknown"
     PUT_OFF = "put_off"
+
+
+MAY_BE_DONE = frozenset({State.SENT, State.DONE, State.UNKNOWN})
+"""The states of what Keeper may have carried out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,11 @@ class Request:
     closed_at: datetime | None
     result: str
     lasts: timedelta | None = None
+
+    @property
+    def effects(self) -> frozenset[Effect]:
+        """What a release lets through."""
+        return frozenset(tuple(effect) for effect in self.arguments["effects"])
 
 
 def json_text(value: Any) -> str:

@@ -483,12 +483,12 @@ class _Judge:
         planned: dict[str, set[str]] = defaultdict(set)
         used: dict[str, set[str]] = defaultdict(set)
         names: dict[str, str] = {}
-        for op in operations:
+        for op in filter(_loses, operations):
             for team in op.remove:
                 planned[team.key].add(op.subject.key)
                 names[team.key] = team.name
         for entry in self.past:
-            for team in entry.operation.remove if entry.counts else ():
+            for team in entry.operation.remove if entry.counts and _loses(entry.operation) else ():
                 used[team.key].add(entry.operation.subject.key)
         over = []
         for key in sorted(planned, key=lambda key: (names[key], key)):

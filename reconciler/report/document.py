@@ -1,6 +1,7 @@
 """The plan document: what `plan --format json` prints and `plan --save` keeps."""
 
 import json
+from collections.abc import Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -268,6 +269,23 @@ def _content(path: Path) -> bytes:
     if len(content) > MAX_BYTES:
         raise SavedPlanError(f"{path} is too large for a saved plan; nothing was applied. {_ANEW}")
     return content
+
+
+def still_held(document: str, free: Set[Effect], *, paused: bool) -> str:
+    """The recorded plan document without the holds that have ended: a pause, unless it is `paused` still; and of other
+    limits, each operation that does nothing but what is `free`. The very text where none has ended."""
+    content = json.loads(document)
+    holds = content.get("held", [])
+    numbers = {n for hold in holds if hold["limit"] != "paused" for n in hold["operations"]} if free else set()
+    read = {n: _ReadOperation.model_validate(content["operations"][n]).operation() for n in numbers}
+    ended = {n for n, op in read.items() if op.effects() <= free}
+    left = [
+        hold if hold["limit"] == "paused" else {**hold, "operations": [n for n in hold["operations"] if n not in ended]}
+        for hold in holds
+        if paused or hold["limit"] != "paused"
+    ]
+    left = [hold for hold in left if hold["operations"]]
+    return document if left == holds else json.dumps({**content, "held": left}, ensure_ascii=False)
 
 
 def held_effects(document: str | None) -> frozenset[Effect]:

@@ -11,13 +11,15 @@ from reconciler.births import LINKED, UNDO_DUE, UNDO_WORDS
 from reconciler.history import RUN_COLUMNS, Found, Wanted, find
 from reconciler.migrations import LAST_CHANGE
 from reconciler.model import Account, Team
-from reconciler.plan import Kind, Operation
+from reconciler.plan import Effect, Kind, Operation
 from reconciler.promise import NOT_HERE, NOT_HERE_PREFIX
+from reconciler.report.document import still_held
 from reconciler.rows import (
     GONE,
     INVITED,
     LEAVERS,
     LOCKED_BEFORE,
+    MAY_BE_DONE,
     PARTIAL,
     PERSON,
     SETTLED,
@@ -30,6 +32,7 @@ from reconciler.rows import (
     journal_row,
     json_text,
     operation_row,
+    request_of,
     run_of,
     teams_text,
     time_of,
@@ -207,19 +210,27 @@ class Journal(Snapshots):
         return run, since
 
     def held_document(self, run: Run) -> str | None:
-        """The plan document (JSON) of a run that held something, with the holds that are left: a pause that a person
-        has ended since holds nothing, and nothing but a pause holds a plan that a person has released since."""
+        """The plan document (JSON) of a run that held something, with what is still held: a pause that a person has
+        ended since holds nothing, and nothing but a pause holds what a person has released, or what was done, since."""
         document = self.document(run.id)
+        if document is None:
+            return None
         with self._reading() as connection:
-            asked = connection.execute("SELECT kind, arguments FROM requests WHERE state = 'open'").fetchall()
-        paused = any(kind == "pause" for kind, _ in asked)
-        released = any(kind == "release" and json.loads(text).get("plan") == run.plan_id for kind, text in asked)
-        if document is None or (paused and not released):
-            return document
-        plan = json.loads(document)
-        holds = plan.get("held", [])
-        left = [hold for hold in holds if (paused if hold["limit"] == "paused" else not released)]
-        return document if left == holds else json_text({**plan, "held": left})
+            asked = [request_of(row) for row in rows(connection, "SELECT * FROM requests WHERE state = 'open'")]
+        free = {effect for one in asked if one.kind == "release" for effect in one.effects - self.used_up(one)}
+        done = (row.operation for row in self.journal(run.started_at) if row.state is State.DONE)
+        free |= {effect for op in done for effect in op.effects()}
+        return still_held(document, free, paused=any(one.kind == "pause" for one in asked))
+
+    def used_up(self, release: Request) -> frozenset[Effect]:
+        """The effects of a release that were carried out. A team that may be queued counts; what a crash left undone
+        does not."""
+        return frozenset(
+            effect
+            for row in self.journal_after(release)
+            if row.state is State.DONE or (row.operation.kind is Kind.QUEUE_TEAM and row.state in MAY_BE_DONE)
+            for effect in row.operation.effects()
+        )
 
     def held_by(self, run: Run) -> set[str]:
         """The limits that held parts of the run's plan, by the document that was kept with it."""
