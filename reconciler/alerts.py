@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from reconciler import addresses
 from reconciler.counting import count
 from reconciler.model import USER_NAME, Account, Snapshot, typed
 from reconciler.pilot import KEPT_LOCKED, kept_locked, left_outside
@@ -393,28 +394,32 @@ def _protected(now: Situation) -> Iterator[Fact]:
             yield Fact(AlertKind.PROTECTED, account.keeper_id, account.email, text, account.left_at)
 
 
-def _locked_by_us(row: JournalRow) -> str:
+def _locked_by_us(_: Situation, row: JournalRow) -> str:
     op = row.operation
     if not_here(row.error):
         return ""  # nothing was locked: that alert is about leavers who are not verifiably locked
     return f"{op.reason} ({row.error})" if row.error else op.reason
 
 
-def _unlocked(row: JournalRow) -> str:
+def _unlocked(_: Situation, row: JournalRow) -> str:
     return row.operation.reason
 
 
-def _lost_team(row: JournalRow) -> str:
+def _lost_team(_: Situation, row: JournalRow) -> str:
     op = row.operation
     return f"lost {_named([team.name for team in op.remove])}: {op.reason}" if op.remove else ""
 
 
-def _new_address(row: JournalRow) -> str:
-    changes = [change for change in row.operation.changes if change.attribute == USER_NAME]
-    return f"changed in Keeper from {changes[0].before} to {changes[0].after}" if changes else ""
+def _new_address(now: Situation, row: JournalRow) -> str:
+    change = next((change for change in row.operation.changes if change.attribute == USER_NAME), None)
+    account = now.snapshot.accounts.get(row.operation.subject.keeper_id)
+    # Keeper may have taken the request and left the address as it was.
+    if change is None or (account is not None and not addresses.same(account.email, change.after)):
+        return ""
+    return f"changed in Keeper from {change.before} to {change.after}"
 
 
-_OF_DONE: tuple[tuple[AlertKind, frozenset[Kind], Callable[[JournalRow], str]], ...] = (
+_OF_DONE: tuple[tuple[AlertKind, frozenset[Kind], Callable[[Situation, JournalRow], str]], ...] = (
     (AlertKind.DEACTIVATED, frozenset({Kind.DEACTIVATE_USER}), _locked_by_us),
     (AlertKind.UNLOCKED, frozenset({Kind.REACTIVATE_USER}), _unlocked),
     (AlertKind.LOST_TEAM, frozenset({Kind.UPDATE_USER, Kind.REACTIVATE_USER}), _lost_team),
@@ -428,7 +433,7 @@ TOLD_WHEN_DONE = frozenset(kind for _, kinds, _ in _OF_DONE for kind in kinds)
 def _done(now: Situation) -> Iterator[Fact]:
     for row in now.done:
         for alert, kinds, say in _OF_DONE:
-            if row.operation.kind in kinds and (text := say(row)):
+            if row.operation.kind in kinds and (text := say(now, row)):
                 yield Fact(alert, f"{_DONE}{row.id}", row.operation.subject.name, text, row.at)
 
 

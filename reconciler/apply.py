@@ -8,8 +8,8 @@ on one subject first.
 import asyncio
 import functools
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence, Set
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -31,6 +31,7 @@ from reconciler.canary import (
 from reconciler.confirm import Confirmation, Finding, put_off_words
 from reconciler.counting import agreeing, count
 from reconciler.evidence_age import GLANCE, Stamp, changing, last_moment
+from reconciler.hands import Vanishing
 from reconciler.match import same
 from reconciler.model import (
     DISPLAY_NAME,
@@ -150,25 +151,26 @@ async def apply(
     operations in flight have ended.
     """
     began = read_at or Stamp.now(client.clock)
-    run = _Run(
-        operations,
-        snapshot,
-        client,
-        journal,
-        clock,
-        in_flight,
-        confirmation,
-        mark,
-        agreed,
-        vanished,
-        progress,
-        stopping,
-        began,
-    )
-    try:
-        await run.all()
-    finally:
-        run.put_off_the_rest()
+    with journal.hands.vanishing(vanished, MOST_VANISHED) as vanishing:
+        run = _Run(
+            operations,
+            snapshot,
+            client,
+            journal,
+            clock,
+            in_flight,
+            confirmation,
+            mark,
+            agreed,
+            vanishing,
+            progress,
+            stopping,
+            began,
+        )
+        try:
+            await run.all()
+        finally:
+            run.put_off_the_rest()
     return run.applied
 
 
@@ -192,7 +194,7 @@ class _Run:
         confirmation: Confirmation,
         mark: int,
         agreed: Set[int],
-        vanished: int,
+        vanishing: Vanishing,
         progress: Callable[[int, int], None] | None,
         stopping: Callable[[], str],
         began: Stamp,
@@ -222,7 +224,7 @@ class _Run:
         self.may_delete = frozenset(number for number, op in locks if op.subject.keeper_id not in seen)
         """The locks after which an account may be gone, without anybody having agreed to that."""
         self.inventory = snapshot.inventory
-        self.vanished = vanished
+        self.vanishing = vanishing
         self.probing = asyncio.Lock()
         self.probed = self.all_forbidden = False
         self.why_stopped = ""
@@ -245,8 +247,6 @@ class _Run:
         self.team_of = {group: team.keeper_id for group, team in teams.items() if not team.gone}
         self.canaries = Canaries(journal, clock)
         self.workers = asyncio.Semaphore(in_flight)
-        # That an account is gone shows only after its lock: more under way at once would be more than may be gone.
-        self.locks = asyncio.Semaphore(max(0, MOST_VANISHED - vanished))
         self.begun: dict[int, list[Stamp]] = {}
         """By the journal id of what is on record as sent, the attempts that may have reached Keeper."""
         self.broken: Exception | None = None
@@ -267,19 +267,22 @@ class _Run:
     async def _in_turn(self, number: int, op: Operation) -> None:
         """Carry an operation out once a worker, its subject and its kind are free; a canary goes alone in its kind.
 
-        All three are taken together or not at all. Another run may hold the subject until it has its turn in the kind,
-        so whoever waited for one and kept the other would make both runs wait for ever.
+        All are taken together or not at all, as is the place of a lock after which an account may be gone. Another run
+        may hold the subject until it has its turn in the kind, so whoever waited for one and kept the other would make
+        both runs wait for ever.
         """
         hands = self.journal.hands
-        async with self._place_of(number):
-            while True:
-                async with self.workers:
-                    if hands.free(op.subject.key) and self.canaries.free(op.kind):
-                        with self.canaries.turn(op.kind) as canary:
-                            await self._taken(number, op, canary=canary)
-                        return
-                await hands.until_free(op.subject.key)
-                await self.canaries.until_free(op.kind)
+        few = self.vanishing if number in self.may_delete else None
+        while True:
+            async with self.workers:
+                if hands.free(op.subject.key) and self.canaries.free(op.kind) and (few is None or few.free):
+                    with self.canaries.turn(op.kind) as canary, few.place() if few else nullcontext():
+                        await self._taken(number, op, canary=canary)
+                    return
+            await hands.until_free(op.subject.key)
+            await self.canaries.until_free(op.kind)
+            if few is not None:
+                await few.until_free()
 
     async def _taken(self, number: int, op: Operation, *, canary: bool) -> None:
         try:
@@ -293,23 +296,6 @@ class _Run:
         except Exception as error:
             # Raised at the end: nothing more is begun, and requests under way end by themselves.
             self.broken = self.broken or error
-
-    @asynccontextmanager
-    async def _place_of(self, number: int) -> AsyncIterator[None]:
-        """Wait until a lock may begin: those under way and those after which an account was gone are few together."""
-        if number not in self.may_delete or self.vanished >= MOST_VANISHED:
-            yield
-            return
-        await self.locks.acquire()
-        try:
-            yield
-        finally:
-            result = self.applied.results.get(number)
-            if result is None or result.outcome != GONE:
-                self.locks.release()
-            elif self.vanished >= MOST_VANISHED:
-                for _ in range(MOST_VANISHED):  # whoever waits finds that it has to wait for a person
-                    self.locks.release()
 
     def _weigh(self, op: Operation, reply: KeeperUser | None, removed: Sequence[str], expected: Set[str]) -> None:
         """Look for an effect that nobody asked for in the answer, where the user was not read before and after."""
@@ -426,7 +412,7 @@ class _Run:
             return why
         if op.kind in self.canaries.stopped and not takes_agreed(op):
             return f"no further {op.kind.value} is sent this time: {self.canaries.stopped[op.kind]}"
-        if number in self.may_delete and self.vanished >= MOST_VANISHED:
+        if number in self.may_delete and self.vanishing.over:
             gone = "accounts were gone from Keeper after their lock"
             return f"{gone}; the next cycle holds more of these locks for a release"
         if op.subject.type == "user" and op.kind is not Kind.CREATE_USER and not op.subject.keeper_id:
@@ -871,7 +857,7 @@ class _Run:
             self._tell_stopped(op, self.canaries.stopped[op.kind])
             self.journal.close_kind(op.kind)
         elif member is None:
-            self.vanished += 1
+            self.vanishing.gone += 1
         outcome = {True: VANISHED, False: INVITED, None: GONE}[member]
         result = Result(op, State.DONE, outcome, left_node_words(member))
         self._record(number, result, accounts=[gone(account)] if account is not None else [])

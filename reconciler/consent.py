@@ -31,9 +31,10 @@ def first_plan_released(store: Store, effects: Collection[Effect], now: datetime
     return False
 
 
-def agree(store: Store, plan_id: str, effects: Collection[Effect], *, by: str, at: datetime, reason: str) -> None:
-    """Put on record that a person lets these effects of a plan through, for four hours from the next run on."""
-    store.add_request("release", _agreement(plan_id, effects), by=by, at=at, reason=reason, lasts=RELEASE_LASTS)
+def agree(store: Store, plan_id: str, effects: Collection[Effect], *, by: str, at: datetime, reason: str) -> str:
+    """Put on record that a person lets these effects of a plan through, for four hours from the next run on; returns
+    the id of the release."""
+    return store.add_request("release", _agreement(plan_id, effects), by=by, at=at, reason=reason, lasts=RELEASE_LASTS)
 
 
 def agree_once(store: Store, plan_id: str, effects: Collection[Effect], *, by: str, at: datetime, reason: str) -> None:

@@ -312,7 +312,7 @@ async def run(
                     store.keep_inventory(read.snapshot.inventory)
                 if not (order.partial or judged.plan.scope.unread):
                     store.note_whole_read(time.now)
-                if order.resync and read.kind == "resync":
+                if order.resync and read.kind == "resync" and not order.partial:
                     store.forget_links(tuple(Kind))
                 _note_unknown(store, read, time.now)
                 _found_again(store, read.before, read.snapshot)
@@ -345,6 +345,9 @@ async def leavers(settings: Settings, services: Services, store: Store, now: dat
         # Whom no cycle may lock need not be read each time.
         spared = (a for a in store.active_accounts(found) if left_outside(policy, a) or protection(policy, None, a))
         found -= {account.jumpcloud_id for account in spared}
+        # Nor whose lock was sent and whose record does not tell what became of it: the whole cycles go on with it.
+        untold = store.hidden_locks() if found else frozenset()
+        found -= {account.jumpcloud_id for account in store.active_accounts(found) if account.keeper_id in untold}
         if not found:
             _end_hold(store, time.now)
             return None

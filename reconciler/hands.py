@@ -5,11 +5,48 @@ confirming read until the outcome is recorded. Whoever planned before the subjec
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 
 _held: ContextVar[frozenset[str]] = ContextVar("held", default=frozenset())
+
+
+class Vanishing:
+    """The accounts that were `gone` after their lock, and the locks under way after which one more may be: that shows
+    only after the lock, so both are few together."""
+
+    def __init__(self, gone: int, most: int) -> None:
+        self.gone = gone
+        self._most = most
+        self._under_way = 0
+        self._left = asyncio.Event()
+
+    @property
+    def over(self) -> bool:
+        """Whether so many are gone that a person has to agree to any more."""
+        return self.gone >= self._most
+
+    @property
+    def free(self) -> bool:
+        """Whether one more lock may go now, or finds that it has to wait for a person."""
+        return self.over or self.gone + self._under_way < self._most
+
+    async def until_free(self) -> None:
+        """Wait until one more may go. Whoever waits must not hold a subject, a canary or a worker."""
+        while not self.free:
+            self._left.clear()
+            await self._left.wait()
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Count a lock as under way."""
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            self._left.set()
 
 
 class Hands:
@@ -24,10 +61,23 @@ class Hands:
         """By kind of operations, the canary that is under way: the event is its end."""
         self.deciding = asyncio.Lock()
         """Held from the judgement of a plan until its operations are in the journal, so that limits count both."""
+        self._vanishing = Vanishing(0, 0)
+        self._counting = 0
         self._beside = 0
         self._nobody_beside = asyncio.Event()
         self._nobody_beside.set()
         self._alone = asyncio.Lock()
+
+    @contextmanager
+    def vanishing(self, gone: int, most: int) -> Iterator[Vanishing]:
+        """Share the count of vanished accounts with all runs that are under way; the first begins it with `gone`."""
+        if not self._counting:
+            self._vanishing = Vanishing(gone, most)
+        self._counting += 1
+        try:
+            yield self._vanishing
+        finally:
+            self._counting -= 1
 
     @asynccontextmanager
     async def beside(self) -> AsyncIterator[None]:

@@ -98,8 +98,13 @@ def may_be(one: OddRecord, key: str, address: str) -> bool:
 
 def hides_lock(snapshot: Snapshot, keeper_id: str) -> bool:
     """Whether the record of this user does not tell if the user is locked."""
-    mine = (one for one in snapshot.odd if one.type == "user" and one.keeper_id == keeper_id)
-    return any(not one.fields or "active" in one.fields for one in mine)
+    return keeper_id in with_hidden_locks(snapshot.odd)
+
+
+def with_hidden_locks(odd: Iterable[OddRecord]) -> frozenset[str]:
+    """The Keeper ids of users whose record does not tell if they are locked."""
+    users = (one for one in odd if one.type == "user")
+    return frozenset(one.keeper_id for one in users if not one.fields or "active" in one.fields)
 
 
 def may_be_locked(snapshot: Snapshot, account: Account) -> bool:

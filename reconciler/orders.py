@@ -183,18 +183,26 @@ def as_order(ask: Ask, reviewed: "Callable[[Plan], bool] | None" = None) -> "Ord
 async def carry_out(ask: Ask, where: Setting) -> Answer:
     """Carry out an order. Raises what a cycle raises."""
     from reconciler.clocks import corrected
+    from reconciler.reading import Stopped
 
     now = corrected(where.store, where.clock)
     if ask.kind in DECISIONS:
         return decide(ask, where.store, now())
     if refused := refusal(where.settings):
         return refused
+    release = ""
     if agreed := ask.arguments.get("agreed"):
         from reconciler.consent import agree
 
         effects = {tuple(effect) for effect in agreed["effects"]}
-        agree(where.store, agreed["plan"], effects, by=ask.by, at=now(), reason=agreed["reason"])
-    outcomes, problem = await run_to_the_end(as_order(ask, where.reviewed), where)
+        release = agree(where.store, agreed["plan"], effects, by=ask.by, at=now(), reason=agreed["reason"])
+    try:
+        outcomes, problem = await run_to_the_end(as_order(ask, where.reviewed), where)
+    except Stopped:
+        # The order is put back, or said to have come to nothing: what it let through goes with it.
+        if release:
+            where.store.close_request(release, "withdrawn", now())
+        raise
     return answer(outcomes, problem, width=where.width, colour=where.colour)
 
 

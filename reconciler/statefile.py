@@ -390,8 +390,8 @@ def _replaced_suffix() -> str:
 def _forget_what_is_stale(restored: Path) -> None:
     """Forget what may not be so any more, since it is not known what was done after the copy was made.
 
-    The next plan is a first one. No order or release of then counts any more. Memberships that waited unseen may have
-    been taken away: they are given once more.
+    The next plan is a first one. No order, release or hold of then counts any more. Memberships that waited unseen
+    may have been taken away: they are given once more.
     """
     connection = _connect(restored, "rw")
     try:
@@ -399,6 +399,9 @@ def _forget_what_is_stale(restored: Path) -> None:
         connection.execute("DELETE FROM meta WHERE key IN ('reviewed', 'teams_open', 'read_at')")
         connection.execute(
             "UPDATE requests SET state = 'lapsed' WHERE state IN ('open', 'filed', 'taken') AND kind <> 'pause'"
+        )
+        connection.execute(
+            "INSERT OR REPLACE INTO meta (key, value) SELECT 'former_runs', coalesce(max(id), 0) || '' FROM runs"
         )
         connection.execute("UPDATE memberships SET asked_at = NULL WHERE ours AND NOT seen")
         connection.execute("COMMIT")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from reconciler import statefile
+from reconciler import keeper_quarantine, statefile
 from reconciler.births import LINKED, UNDO_DUE, UNDO_WORDS
 from reconciler.history import RUN_COLUMNS, Found, Wanted, find
 from reconciler.migrations import LAST_CHANGE
@@ -40,7 +40,7 @@ from reconciler.rows import (
 )
 from reconciler.statefile_errors import translated
 from reconciler.store.access import NEWEST_ACCESS
-from reconciler.store.base import LIVE, former_operations, rows
+from reconciler.store.base import LIVE, former_operations, meta, rows
 from reconciler.store.snapshots import Snapshots
 
 COPIES = 7
@@ -53,6 +53,9 @@ QUIET_RUNS = timedelta(days=7)
 """How long a run is remembered that did nothing: a year has 100,000 of them."""
 _NO_GOOD_READ = ("", "failed", "stopped")
 _GOOD_READ = f"result NOT IN {_NO_GOOD_READ}"
+# What was held under a former binding, or before a copy was put back, holds nothing any more.
+_FORMER_RUNS = "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'former_runs'"
+_MAY_HOLD = f"{_GOOD_READ} AND id > coalesce(({_FORMER_RUNS}), 0)"
 _WHOLE = f"kind NOT IN {PARTIAL}"
 _CONTENT = ("changes", "teams_add", "teams_remove")
 # A run with an error could not read everything: it ends no hold, since what was held may be due all the same.
@@ -100,9 +103,10 @@ class Journal(Snapshots):
         """Record how a run ended, with the number of operations held, and the plan document (JSON) if worth keeping.
 
         `kind` is what it turned out to be, `error` why it failed. Of runs with the same plan only the newest keeps the
-        document: a plan may be held for days. No more than `DOCUMENTS` are kept.
+        document: a plan may be held for days. No more than `DOCUMENTS` are kept, and what is held now.
         """
         self._live.discard(run_id)
+        waiting = self.held_run()
         with self._tx() as connection:
             if document is not None:
                 # What was held stays to be released as long as nothing came of it: only such a document replaces it.
@@ -111,9 +115,9 @@ class Journal(Snapshots):
                     "UPDATE runs SET document = NULL WHERE plan_id = ? AND (held = 0 OR ?)", (plan_id, waits)
                 )
                 connection.execute(
-                    "UPDATE runs SET document = NULL WHERE document IS NOT NULL AND id < "
-                    "(SELECT id FROM runs WHERE document IS NOT NULL ORDER BY id DESC LIMIT 1 OFFSET ?)",
-                    (DOCUMENTS - 2,),  # beside the one that is about to be written
+                    "UPDATE runs SET document = NULL WHERE document IS NOT NULL AND plan_id <> ?1 AND id < "
+                    "(SELECT id FROM runs WHERE document IS NOT NULL ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+                    (waiting.plan_id if waiting else "", DOCUMENTS - 2),  # beside the one that is about to be written
                 )
             row = {
                 "finished_at": time_text(at),
@@ -168,7 +172,7 @@ class Journal(Snapshots):
     def held_run(self, plan_id: str | None = None) -> Run | None:
         """The newest run over everybody that read both sides as a whole, if it held operations, else what the leaver
         lane has held since; or, while one of them did, the newest run that held this plan."""
-        sql = f"SELECT {RUN_COLUMNS} FROM runs WHERE {_GOOD_READ}"
+        sql = f"SELECT {RUN_COLUMNS} FROM runs WHERE {_MAY_HOLD}"
         with self._reading() as connection:
             newest = f"{sql} AND {_WHOLE} AND {_TELLS_OF_HOLDS} ORDER BY id DESC LIMIT 1"
             whole = next(map(run_of, rows(connection, newest)), None)
@@ -197,8 +201,8 @@ class Journal(Snapshots):
             run = replace(run, held=len({number for hold in holds for number in hold["operations"]}))
             if not run.held:
                 return None
-        free = f"SELECT max(id) FROM runs WHERE {_GOOD_READ} AND {_WHOLE} AND {_TELLS_OF_HOLDS} AND held = 0"
-        before = f"held > 0 AND kind <> '{PERSON}' AND id > coalesce(({free}), 0) AND id < ?"
+        free = f"SELECT max(id) FROM runs WHERE {_MAY_HOLD} AND {_WHOLE} AND {_TELLS_OF_HOLDS} AND held = 0"
+        before = f"held > 0 AND kind <> '{PERSON}' AND id > coalesce(({free}), ({_FORMER_RUNS}), 0) AND id < ?"
         sql = f"SELECT started_at FROM runs WHERE {before} ORDER BY id DESC"
         since = run.started_at
         with self._reading() as connection:
@@ -217,7 +221,9 @@ class Journal(Snapshots):
             return None
         with self._reading() as connection:
             asked = [request_of(row) for row in rows(connection, "SELECT * FROM requests WHERE state = 'open'")]
-        free = {effect for one in asked if one.kind == "release" for effect in one.effects - self.used_up(one)}
+        # What had run out before the run let nothing of it through.
+        given = (one for one in asked if one.kind == "release" and (one.until is None or one.until > run.started_at))
+        free = {effect for one in given for effect in one.effects - self.used_up(one)}
         done = (row.operation for row in self.journal(run.started_at) if row.state is State.DONE)
         free |= {effect for op in done for effect in op.effects()}
         return still_held(document, free, paused=any(one.kind == "pause" for one in asked))
@@ -416,6 +422,14 @@ class Journal(Snapshots):
         sql = "SELECT DISTINCT subject_key FROM operations WHERE state IN ('sent', 'unknown') AND id > ?"
         with self._reading() as connection:
             return frozenset(key for (key,) in connection.execute(sql, (former_operations(connection),)))
+
+    def hidden_locks(self) -> frozenset[str]:
+        """The Keeper ids of accounts whose last lock has no known outcome, and whose record does not tell it."""
+        with self._reading() as connection:
+            odd = keeper_quarantine.from_json(meta(connection, "odd") or "[]")
+        hidden = keeper_quarantine.with_hidden_locks(odd)
+        open_keys = self.open_keys() if hidden else frozenset()
+        return frozenset(k for k in hidden if (account := self.account(k)) and account.jumpcloud_id in open_keys)
 
     def put_off_since(self, since: datetime, outcome: str) -> frozenset[str]:
         """The keys of the subjects with an operation that was put off since then, with this outcome."""

@@ -84,7 +84,7 @@ class Snapshots(OpenFile):
         """Bind the file anew: the snapshot, the canaries and the review are forgotten, the history is kept.
 
         What was left unfinished towards the former node is closed, and what the journal knows of failures and
-        unsettled teams no longer counts. Open releases and announcements lapse.
+        unsettled teams no longer counts. Open releases and announcements lapse, and nothing is held any more.
         """
         with self._tx() as connection:
             for table in ("users", "teams", "memberships"):
@@ -106,6 +106,8 @@ class Snapshots(OpenFile):
             )
             (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM operations").fetchone()
             self._set_meta("former_operations", str(last))
+            ended = "SELECT coalesce(max(id), 0) FROM runs WHERE finished_at IS NOT NULL"
+            self._set_meta("former_runs", str(*connection.execute(ended).fetchone()))
             self._set_meta("binding", json_text(asdict(binding)))
 
     # The snapshot

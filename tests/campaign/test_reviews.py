@@ -1,12 +1,20 @@
 """Faults that reviews of the code have found, each as a short history."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from reconciler import consent, orders
+from reconciler.after import After
 from reconciler.alerts import HISTORY, TOLD_WHEN_DONE, AlertKind, Fact, Situation, facts
+from reconciler.cycle import Order
+from reconciler.orders import Ask, Setting
+from reconciler.reading import Stopped
 from reconciler.report import status
+from reconciler.report.document import held_effects
 from tests.campaign import decisions as campaign_decisions
+from tests.campaign.rules import NODES
 from tests.campaign.scenes import SCIM, cycle, group, joined, person, suspend, teams_of
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
@@ -147,3 +155,205 @@ def test_what_waits_once_more_beside_an_open_release_is_held(world: World) -> No
     cycle(world, resync=True)
     assert held(world) == ["teams.review"]
     assert shown(world)["held"]
+
+
+def test_the_plan_of_a_former_node_releases_nothing(world: World) -> None:
+    person(world, "ada")
+    person(world, "bob")
+    world.cycle(Order(by="root"), Weather(0))  # the first plan for the first node waits
+    assert world.plan is not None
+    former = world.plan.id
+    world.rules.node = NODES[1]
+    person(world, "cy")
+    world.cycle(Order(by="root", rebind=True, resync=True), Weather(0))
+    assert held(world) == ["first_run"] and world.plan and world.plan.id != former
+    with world.open() as store:
+        run = store.held_run(former)  # as `reconciler release FORMER` looks for it
+        if run is not None:
+            effects = held_effects(store.document(run.id))
+            consent.agree(store, former, effects, by="root", at=world.time.now(), reason="")
+    world.store = None
+    world.observer.agreed(world.plan.effects)
+    world.cycle(Order(by="root"), Weather(0))
+    assert not world.keeper.accounts()  # ada, bob and cy are in the second node, and the first plan counts as reviewed
+
+
+def test_a_hold_of_the_former_node_is_over_after_a_rebind_that_failed(world: World) -> None:
+    person(world, "ada")
+    person(world, "bob")
+    world.cycle(Order(by="root"), Weather(0))
+    world.rules.node = NODES[1]
+    users = "/api/v2/applications/[^/]+/users"
+    world.jumpcloud.oddities.take_down(users, 500)
+    cycle(world, rebind=True, resync=True)
+    world.jumpcloud.oddities.put_up(users)
+    assert shown(world)["held"] is None
+    campaign_decisions.consent_to_held(world)
+    person(world, "cy")
+    world.cycle(Order(by="root"), Weather(0))
+    assert not world.keeper.accounts()
+
+
+def test_no_more_than_three_accounts_vanish_beside_the_lane(world: World) -> None:
+    world.rules.safety = {"max_deactivations": "100%"}
+    people = [person(world, name) for name in "abcdefghij"]
+    cycle(world)
+    suspend(world, *people[:8])
+    world.cycle(Order(by="root"), Weather(3), [(0.0, None), (0.3, None), (0.6, None), (2, None)])
+    with world.open() as store:
+        rows = [row["outcome"] for row in store.journal_rows() if row["kind"] == "deactivate_user"]
+    world.store = None
+    assert rows.count("gone") <= 3
+
+
+def test_what_is_held_can_be_released_after_many_small_runs(world: World) -> None:
+    world.rules.safety = {"max_deactivations": 0, "always_allow": 0}
+    people = {name: person(world, name) for name in ("ada", "bob", "cy")}
+    cycle(world)
+    for name in people:
+        world.keeper.accept_invitation(f"{name}@example.com")
+    suspend(world, people["ada"])
+    assert "max_deactivations" in cycle(world)
+    for number in range(31):
+        world.jumpcloud.update_user(people["bob"], firstname=f"Bob{number}")
+        world.admin_changed()
+        cycle(world, person="bob@example.com", resync=True)
+    assert shown(world)["held"]["reasons"]
+    assert campaign_decisions.consent_to_held(world)
+    cycle(world)
+    assert not world.keeper.account("ada@example.com").active
+
+
+def test_a_resync_of_one_person_lifts_no_stop(world: World) -> None:
+    world.keeper.set_dialect(links_aliases=True)
+    world.rules.safety = {"max_creations": 50}
+    for name in ("ada", "bob", "cy", "dan", "eve", "fay"):
+        person(world, name)
+    cycle(world)
+    names = [f"n{number}" for number in range(12)]
+    for name in names:
+        account = world.keeper.add_user(f"{name}@example.com")
+        world.keeper.accept_invitation(account)
+        world.keeper.change_email(account, f"x{name}@example.com", keep_alias=True)
+        world.admin_changed(account)
+    cycle(world, resync=True)
+    for name in names:
+        person(world, name)
+
+    def linked() -> int:
+        with world.open() as store:
+            found = [row for row in store.journal_rows() if row["outcome"] == "linked_to_another"]
+        world.store = None
+        return len(found)
+
+    world.cycle(Order(by="root"), Weather(0))
+    world.cycle(Order(by="root"), Weather(0))
+    before = linked()
+    for _ in range(4):
+        world.cycle(Order(by="root", person="ada@example.com", resync=True), Weather(0))
+        world.cycle(Order(by="root"), Weather(0))
+    assert linked() == before
+
+
+def test_a_release_is_not_used_up_by_what_keeper_refused(world: World) -> None:
+    world.rules.teams = {"review": ["IT", "Sales"]}
+    it, sales = group(world, "IT"), group(world, "Sales")
+    ada = person(world, "ada")
+    cycle(world)
+    world.keeper.accept_invitation("ada@example.com")
+    world.keeper.approve_all()
+    account = world.keeper.account("ada@example.com").id
+    world.jumpcloud.add_member(it, ada)
+    world.jumpcloud.add_member(sales, ada)
+    world.admin_changed(account)
+    cycle(world)
+    campaign_decisions.consent_to_held(world)
+    patch = f"PATCH {SCIM}/Users/{account}"
+    cycle(world, {f"{patch}#1": "refused", f"{patch}#2": "refused", f"{patch}#3": ""})
+    cycle(world)
+    assert teams_of(world, "ada") == {"IT", "Sales"}
+
+
+def test_an_address_that_keeper_ignored_is_not_told_as_changed(world: World) -> None:
+    world.keeper.set_dialect(username_change="ignore")
+    world.rules.policy["address_change"] = "send"
+    ada = person(world, "ada")
+    person(world, "bob")
+    cycle(world)
+    world.jumpcloud.update_user(ada, email="zoe@example.com")
+    world.admin_changed()
+    cycle(world)
+    assert "zoe@example.com" not in [account.email for account in world.keeper.accounts().values()]
+    assert not told(world, AlertKind.ADDRESS_CHANGE)
+
+
+def test_a_lock_whose_outcome_cannot_be_read_is_not_sent_every_minute(world: World) -> None:
+    ada, account = joined(world, "ada")
+    person(world, "bob")
+    cycle(world, resync=True)
+    world.keeper.show_oddly(account, {}, ("active",))
+    suspend(world, ada)
+    for _ in range(10):
+        world.time.elapsed += 60
+        world.lane(Weather(0))
+    with world.open() as store:
+        rows = [row for row in store.journal_rows() if row["kind"] == "deactivate_user"]
+    world.store = None
+    assert len(rows) <= 5
+
+
+def test_a_release_that_lapsed_lets_nothing_through(world: World) -> None:
+    world.rules.safety = {"max_deactivations": 0, "always_allow": 0}
+    people = {name: person(world, name) for name in ("ada", "bob", "cy")}
+    cycle(world)
+    world.keeper.accept_invitation("ada@example.com")
+    suspend(world, people["ada"])
+    assert "max_deactivations" in cycle(world)
+    settings = world.rules.settings(world.folder)
+    store = world.open()
+    run = store.held_run()
+    assert run is not None
+    agreed = orders.agreement(run.plan_id, held_effects(store.document(run.id)), "")
+    number = orders.file(Ask("apply", {"agreed": agreed}, "root", "", settings.digest), store, world.time.now())
+
+    async def served() -> None:  # as the daemon does it, which is told to stop meanwhile
+        stopping = asyncio.Event()
+        stopping.set()
+        where = Setting(settings, world._both(), store, world.time.now, stopping, After(store), 100)
+        assert store.take(number)
+        try:
+            order = store.request(number)
+            assert order is not None
+            await orders.carry_out(orders.filed(order), where)
+        except Stopped:
+            store.put_back(number)
+
+    world._run(served())
+    world.time.elapsed += 600
+    orders.lapse(store, world.time.now())  # the daemon starts ten minutes later: "nothing was done"
+    order = store.request(number)
+    assert order is not None and order.state == "lapsed"
+    world.close()
+    world.restart()
+    world.cycle(Order(by="schedule"), Weather(0))
+    assert world.keeper.account("ada@example.com").active
+
+
+def test_a_release_that_ran_out_hides_no_hold(world: World) -> None:
+    world.rules.safety = {"max_deactivations": 0, "always_allow": 0}
+    people = {name: person(world, name) for name in ("ada", "bob", "cy")}
+    cycle(world)
+    world.keeper.accept_invitation("ada@example.com")
+    suspend(world, people["ada"])
+    with world.open() as store:
+        store.add_request("pause", {}, by="root", at=world.time.now(), reason="x")
+    world.store = None
+    cycle(world)
+    campaign_decisions.consent_to_held(world)
+    cycle(world)
+    world.time.elapsed += 5 * 3600  # the release has run out, unused
+    with world.open() as store:
+        store.resume("root", world.time.now(), "")
+    world.store = None
+    assert "max_deactivations" in cycle(world)
+    assert shown(world)["held"]  # None
