@@ -507,8 +507,9 @@ class Observer:
 
     def _link(self) -> None:
         """The cycle has linked to their owners the accounts that Keeper listed, a resync of one person that person's
-        only; an account that it could give to nobody stays free, as does a protected one. A list of JumpCloud that is
-        behind may have lacked whoever has the address of one."""
+        only; an account that it could give to nobody stays free, as does a protected one, or that of somebody who has
+        no own record. A list of JumpCloud that is behind may have lacked whoever has the address of one."""
+        hidden = self.truth.jumpcloud.organization().hidden
         for account in self.keeper.accounts().values():
             listed = self.ledger.known.get(account.id, self.tick) <= self.view.listed
             concerned = not self.view.partial or self._is_person(account)
@@ -516,7 +517,7 @@ class Observer:
             shown = not self.scope_behind() or account.external_id == owner or self._as_ever(owner)
             free = self._protected(account) and account.id not in self.ledger.created
             theirs = account.id in self.ledger.ours and account.id in self.ledger.owner
-            if listed and concerned and shown and theirs and not free:
+            if listed and concerned and shown and theirs and owner not in hidden and not free:
                 self.ledger.linked.add(account.id)
 
     def _as_ever(self, person: str) -> bool:
