@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import datetime, timedelta
 
 from reconciler import migrations, timekeeping
-from reconciler.rows import Request, request_of, time_text
+from reconciler.rows import Request, request_of, time_of, time_text
 from reconciler.store.base import OpenFile, rows
 
 IN_FUTURE = {("requests", "until"), ("meta", "next_cycle"), ("meta", timekeeping.KEY)}
@@ -62,7 +62,8 @@ class Times(OpenFile):
         return {table: number for table, number in counts.items() if number}
 
     def begin_durations(self, now: datetime, last: datetime | None) -> None:
-        """Let the decisions that last, and that no run has seen yet, last from now on.
+        """Let the decisions that last, and that no run has seen yet, last from the first run since, which may have
+        failed before it knew the time.
 
         They were made since the `last` run. Where the clock that they were dated with contradicts that, it was wrong.
         """
@@ -70,7 +71,9 @@ class Times(OpenFile):
             for request in _lasting(connection):
                 if request.until is None and request.lasts is not None:
                     at = min(now, request.at if last is None else max(request.at, last))
-                    row = {"at": time_text(at), "until": time_text(now + request.lasts)}
+                    first = "SELECT min(started_at) FROM runs WHERE started_at >= ?"
+                    began = time_of(*connection.execute(first, (time_text(at),)).fetchone()) or now
+                    row = {"at": time_text(at), "until": time_text(min(began, now) + request.lasts)}
                     self._update("requests", int(request.id), row)
 
 
