@@ -341,6 +341,23 @@ class Settings(_Section):
             return SYSTEM_STATE / tenant / STATE_NAME
         return file.parent / "state" / STATE_NAME
 
+    def own_file(self, path: Path) -> str:
+        """Which of the files that the reconciler needs this path is, in words; "" if it is none.
+
+        Whatever SQLite keeps beside the state file, its lock and its copies begin with its name.
+        """
+        state = os.path.realpath(self.state_path())
+        secrets = [file for secret in self.secrets().values() for file in secret.files]
+        for what, hit in (
+            ("the settings file", same_file(path, self.file)),
+            ("the state file", same_file(path, self.state_path())),
+            ("a file that belongs to the state file", os.path.realpath(path).startswith((f"{state}-", f"{state}."))),
+            ("a secret that the settings name", any(same_file(path, file) for file in secrets)),
+        ):
+            if hit:
+                return what
+        return ""
+
     def secrets(self) -> dict[str, Secret]:
         """Every reference to a secret that is in use, by its key."""
         found = {
@@ -431,7 +448,19 @@ def load(path: Path) -> Settings:
         # `from None`: the original holds the values, some of which may be secrets in the wrong place.
         raise SettingsError(_problems(path, lines, error.errors(include_url=False))) from None
     settings._file, settings._lines, settings._digest = path, lines, hashlib.sha256(text.encode()).hexdigest()
+    textfile = settings.metrics.textfile
+    if textfile is not None and (own := settings.own_file(textfile)):
+        words = f"found {textfile}, which is {own}"
+        raise SettingsError([settings._problem("metrics.textfile", words, hint="the metrics would replace it")])
     return settings
+
+
+def same_file(path: Path, other: Path) -> bool:
+    """Whether both names lead to one file, which need not be there, by links of either kind."""
+    try:
+        return os.path.realpath(path) == os.path.realpath(other) or os.path.samefile(path, other)
+    except OSError:
+        return False
 
 
 def known_keys(section: type[BaseModel] = Settings) -> Iterator[str]:

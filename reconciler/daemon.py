@@ -392,9 +392,12 @@ class Daemon:
     # -- orders -----------------------------------------------------------------------------------------------------
 
     def _orders(self, *, urgent: bool) -> list[Request]:
-        """The orders that wait for this worker: a `resync EMAIL` does not wait for an apply to end."""
+        """The orders that wait for this worker: a `resync EMAIL` does not wait for an apply to end. One whose answer
+        could not be recorded yet, on a full disk for instance, is not carried out once more."""
+        answered = {request.id for request, _ in self._answers}
         try:
-            return [request for request in self.store.orders() if self._is_urgent(request) is urgent]
+            waiting = [request for request in self.store.orders() if request.id not in answered]
+            return [request for request in waiting if self._is_urgent(request) is urgent]
         except StateError as error:
             self._failed(error)
             return []
@@ -424,7 +427,7 @@ class Daemon:
             with orders.lines_of_run(begun):
                 logger.error("{}", words)
             answer = Answer(code, error=words)
-        if ask.kind not in DECISIONS and answer.code not in (exits.FAILED, exits.USAGE):
+        if ask.kind not in DECISIONS and answer.code not in (exits.FAILED, exits.USAGE, exits.STATE):
             self._failures.again()
         self._answers.append((request, answer))
         self._answer()

@@ -18,6 +18,9 @@ from reconciler.simulator.keeper import Keeper
 from reconciler.simulator.sample import API_KEY, APPLICATION, organisation
 from reconciler.simulator.server import Server
 
+_ELSEWHERE = frozenset({"RECONCILER_CONFIG", "STATE_DIRECTORY", "CREDENTIALS_DIRECTORY"})
+"""Variables by which a command finds other settings, state or secrets than those of its folder: the real ones."""
+
 
 class _Wrong(Exception):
     """A step did not do what it says."""
@@ -47,7 +50,8 @@ class _Stage:
         click.secho(f"   $ reconciler {' '.join(arguments)}", fg="cyan")
         if not sys.stdout.writable():
             raise _Unread
-        environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "110", "PYTHONIOENCODING": "utf-8"}
+        environment = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
+        environment |= {"NO_COLOR": "1", "COLUMNS": "110", "PYTHONIOENCODING": "utf-8"}
         done = subprocess.run(
             [sys.executable, "-m", "reconciler", *arguments],
             cwd=self.folder,
@@ -82,12 +86,15 @@ class _Stage:
 
 def tell(users: int, groups: int, keep: Path | None) -> int:
     """Tell the story, as long as standard output takes it; returns 0, or 1 where a step did not do what it says.
-    Raises ClickException where the folder cannot be made."""
+    Raises ClickException where the folder cannot be made, or has something in it already."""
     try:
         folder = keep or Path(tempfile.mkdtemp(prefix="reconciler-demo-"))
         folder.mkdir(parents=True, exist_ok=True)
+        full = any(folder.iterdir())
     except OSError as error:
         raise click.ClickException(f"the folder {keep or tempfile.gettempdir()} can't be made: {error}") from None
+    if full:
+        raise click.UsageError(f"{folder} is not empty, and nothing in it was changed. Name a new folder with --keep.")
     jumpcloud, keeper = JumpCloud(), Keeper()
     jumpcloud.load(organisation(users, groups))
     started = time.monotonic()
@@ -118,7 +125,6 @@ def tell(users: int, groups: int, keep: Path | None) -> int:
 def _write_settings(folder: Path, console: str, scim: str, token: str) -> None:
     for name, secret in (("api-key", API_KEY), ("token", token)):
         path = folder / name
-        path.unlink(missing_ok=True)
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secret)
     (folder / "config.toml").write_text(

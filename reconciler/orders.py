@@ -161,6 +161,16 @@ def decide(ask: Ask, store: "Store", now: datetime) -> Answer:
     return Answer(exits.DONE, words)
 
 
+def decide_filed(store: "Store", now: datetime) -> None:
+    """Carry out the decisions that were filed with a daemon which has ended, the oldest first: what a person decides
+    after them counts."""
+    for request in store.orders():
+        if request.kind in DECISIONS:
+            store.put_back(request.id)
+            if store.take(request.id):
+                close(store, request, decide(filed(request), store, now), now)
+
+
 def as_order(ask: Ask, reviewed: "Callable[[Plan], bool] | None" = None) -> "Order":
     """What an order to apply or resync means for a cycle. Raises SavedPlanError."""
     from reconciler.cycle import Order

@@ -368,7 +368,7 @@ def restore(path: Path, copy: Path) -> Path | None:
                 with _in_place(path) as fresh:
                     _copy(source, fresh)
                     _forget_what_is_stale(fresh)
-                    _keep_whose_locks(fresh, path)
+                    _keep_of_the_former(fresh, path)
                     # Whatever SQLite left beside the damaged or old file belongs to it and not to the copy. It follows
                     # the file: should this be cut off, a file without its WAL would pass for a whole one.
                     for end in ("", *_SIDE_FILES):
@@ -409,9 +409,10 @@ def _forget_what_is_stale(restored: Path) -> None:
         connection.close()
 
 
-def _keep_whose_locks(restored: Path, former: Path) -> None:
+def _keep_of_the_former(restored: Path, former: Path) -> None:
     """Keep what the former file knew of the locks that were set or undone since the copy was made: whom we locked is
-    unlocked on return, and a lock of somebody else, perhaps to transfer the vault, is left alone.
+    unlocked on return, and a lock of somebody else, perhaps to transfer the vault, is left alone. Keep its pauses, too:
+    nothing is sent until a person resumes.
 
     A former file that is missing or damaged tells nothing; it may be the reason for restoring a copy.
     """
@@ -421,18 +422,28 @@ def _keep_whose_locks(restored: Path, former: Path) -> None:
         source = _connect(former, "ro")
         try:
             binding, known = _binding(source), source.execute(_LOCKS).fetchall()
+            pauses = source.execute(_PAUSES).fetchall()
         finally:
             source.close()
         connection = _connect(restored, "rw")
         try:
+            connection.execute("BEGIN IMMEDIATE")
             if _binding(connection) == binding:
-                connection.execute("BEGIN IMMEDIATE")
                 connection.executemany(_KEEP_LOCK, known)
-                connection.execute("COMMIT")
+            if not connection.execute(_PAUSES).fetchall():
+                connection.executemany(_KEEP_PAUSE, pauses)
+            connection.execute("COMMIT")
         finally:
             connection.close()
 
 
+_PAUSES = """
+    SELECT arguments, requested_by, at, reason FROM requests WHERE kind = 'pause' AND state = 'open'
+"""
+_KEEP_PAUSE = """
+    INSERT INTO requests (kind, state, result, arguments, requested_by, at, reason)
+    VALUES ('pause', 'open', '', ?, ?, ?, ?)
+"""
 _LOCKS = """
     SELECT keeper_id, jumpcloud_id, active, locked_by_us FROM users WHERE standing = 'managed' AND NOT gone
 """

@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from loguru import logger
@@ -615,3 +615,31 @@ def test_the_lane_does_not_wait_for_all_orders_about_one_person(world: World, mo
 
     asyncio.run(go())
     assert said == ["lane", "first", "lane", "second", "lane"]
+
+
+def test_an_order_that_cannot_be_taken_leaves_the_loop_alive(
+    world: World, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full: nothing of an order can be recorded."""
+    taken: list[str] = []
+
+    async def drive(one: d.Daemon) -> None:
+        await until(lambda: len(runs.orders) == 1)
+        take, close = one.store.take, one.store.close_request
+
+        def full(*_: object, **__: object) -> NoReturn:
+            raise NoRoom(one.store.path, "0 MiB are free")
+
+        def takes(number: str) -> bool:
+            taken.append(number)
+            return take(number) if len(taken) > 2000 else full()  # so that the test ends
+
+        monkeypatch.setattr(one.store, "take", takes)
+        monkeypatch.setattr(one.store, "close_request", lambda *a, **k: close(*a, **k) if len(taken) > 2000 else full())
+        orders.file(orders.Ask("apply", {}, "root", "", one.settings.digest), one.store, one._now())
+        one._wake.set()
+        for _ in range(20):
+            await asyncio.sleep(0.01)
+
+    worked(world, drive)
+    assert len(taken) < 100

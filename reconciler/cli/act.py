@@ -167,11 +167,15 @@ def restore(config: Path | None, copy: Path) -> None:
     """Go back to a copy of the state file, such as one of the daily ones beside it. The service has to be stopped."""
     from reconciler.store import Store
 
-    former = Store.restore(settings_of(config).state_path(), copy)
+    path = settings_of(config).state_path()
+    former = Store.restore(path, copy)
     kept = f" The former one is kept as {former}." if former else ""
+    with Store.open(path, write=False) as store:
+        pause = store.pause()
+    paused = f"\nThe pause of {pause.by} goes on ({pause.reason}): reconciler resume ends it." if pause else ""
     done(
-        f"Restored.{kept}\nWhat was done since then is found out by a resync, and its plan is a person's to review: "
-        "reconciler plan --resync"
+        f"Restored.{kept}{paused}\nWhat was done since then is found out by a resync, and its plan is a person's to "
+        "review: reconciler plan --resync"
     )
 
 
@@ -221,10 +225,11 @@ def _here(settings: "Settings", ask: "Ask", store: "Store", *, ask_person: bool)
     import signal
 
     from reconciler.after import After
-    from reconciler.orders import DECISIONS, Answer, Setting, carry_out, decide
+    from reconciler.orders import DECISIONS, Answer, Setting, carry_out, decide, decide_filed
     from reconciler.progress import shown
     from reconciler.reading import Services
 
+    decide_filed(store, now_of(store))
     if ask.kind in DECISIONS:
         return decide(ask, store, now_of(store))
 

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -132,6 +131,7 @@ def plan(
 ) -> None:
     """Show what the next cycle would do, with the limits. Changes nothing."""
     from reconciler import cycle
+    from reconciler.config import same_file
     from reconciler.progress import shown
     from reconciler.report import files, words
     from reconciler.report.document import to_json
@@ -147,7 +147,7 @@ def plan(
     output, save = _named(output), _named(save)
     for path in filter(None, (output, save)):
         _refuse_own(path, settings)
-    if output and save and _same_file(output, save):
+    if output and save and same_file(output, save):
         raise click.UsageError("--output and --save name the same file: the report would replace the saved plan.")
     with (
         failing_as("No plan was made."),
@@ -209,28 +209,9 @@ def _named(path: Path | None) -> Path | None:
 
 
 def _refuse_own(path: Path, settings: "Settings") -> None:
-    """End with 2 where a result would replace the settings, a secret that they name, or a file of the state.
-
-    What SQLite keeps beside the state file, its lock and its copies all begin with its name.
-    """
-    state = os.path.realpath(settings.state_path())
-    secrets = [file for secret in settings.secrets().values() for file in secret.files]
-    for what, hit in (
-        ("the settings file", _same_file(path, settings.file)),
-        ("the state file", _same_file(path, settings.state_path())),
-        ("a file that belongs to the state file", os.path.realpath(path).startswith((f"{state}-", f"{state}."))),
-        ("a secret that the settings name", any(_same_file(path, file) for file in secrets)),
-    ):
-        if hit:
-            raise click.ClickException(f"{path} is {what}: it was not replaced. Name another file for the result.")
-
-
-def _same_file(path: Path, other: Path) -> bool:
-    """Whether both names lead to one file, which need not be there, by links of either kind."""
-    try:
-        return os.path.realpath(path) == os.path.realpath(other) or os.path.samefile(path, other)
-    except OSError:
-        return False
+    """End with 2 where a result would replace the settings, a secret that they name, or a file of the state."""
+    if what := settings.own_file(path):
+        raise click.ClickException(f"{path} is {what}: it was not replaced. Name another file for the result.")
 
 
 def _write(path: Path, text: str) -> None:
