@@ -905,7 +905,9 @@ class Observer:
                 ledger.owner.setdefault(one, concerned[one])
 
     def left_behind(self, store: CampaignStore) -> None:
-        """A process that has died before it sent anything had linked whom the file ties to their accounts."""
+        """A process that has died before it sent anything had linked whom the file ties to their accounts, and taken
+        for its own what a page that is behind made so."""
+        self._locks_behind()
         if store.value("reviewed") == "1":
             tied = store.tied().items()
             self.ledger.linked |= {
@@ -1283,14 +1285,15 @@ class Observer:
         return found
 
     def _group_of(self, team: str) -> str:
-        """The group whose team this is: by its id, else by its name, which never was that of two."""
+        """The group whose team this is: by its id, else by its name, which never was that of two, nor given to the team
+        by hand."""
         found = self.keeper.teams().get(team) or self._gone_teams.get(team)
         if found is None:
             return ""
         if found.external_id in self.truth.groups:
             return found.external_id or ""
         named = [group for group, name in self.truth.groups.items() if name == found.name]
-        alone = len(named) == 1 and found.name not in self.truth.shared_names
+        alone = len(named) == 1 and found.name not in self.truth.shared_names and team not in self.ledger.renamed
         return named[0] if alone and found.external_id is None else ""
 
     @property
