@@ -84,7 +84,8 @@ def has_left(user: User) -> bool:
 def _returned(directory: Directory, snapshot: Snapshot, policy: Policy, now: datetime) -> Snapshot:
     """Manage accounts again that show once more and whose owners have left meanwhile: each was ours until its owner
     got another one, which is gone, and would stay open. A person agrees to the lock where it has somebody's address.
-    So with the accounts of those who have left since a first plan that nobody has reviewed found them in scope."""
+    So with the accounts of those who have left since a first plan that nobody has reviewed found them in scope: a
+    person agrees to each of these locks."""
     accounts = [account for _, account in sorted(snapshot.accounts.items())]
     back = [a for a in accounts if (a.owned_once or a.found_for) and not (a.managed or a.gone or a.takeover)]
     known = {a.jumpcloud_id: a for a in accounts if a.standing is not Standing.UNMANAGED and back}
@@ -106,7 +107,7 @@ def _returned(directory: Directory, snapshot: Snapshot, policy: Policy, now: dat
             jumpcloud_id=owner,
             left_at=(other and other.left_at) or now,
             pilot=other.pilot if other is not None else account.pilot,
-            review_lock=other is None or claimed,
+            review_lock=claimed or account.found_for == owner,
             found_for="",
         )
     return replace(snapshot, accounts={**snapshot.accounts, **again}) if again else snapshot
@@ -443,6 +444,9 @@ def _remember(result: Match, directory: Directory, snapshot: Snapshot, policy: P
         if not account.managed:
             owner = account.jumpcloud_id if account.standing is Standing.DISOWNED else ""
             learnt = replace(account, protected_as=protected_as, takeover=Takeover.NONE, jumpcloud_id=owner)
+            found = directory.users.get(account.found_for)
+            if found and found.in_scope and found.email and not addresses.same(found.email, account.email):
+                learnt = replace(learnt, found_for="")
             if learnt != account:
                 result.accounts[keeper_id] = learnt
             continue

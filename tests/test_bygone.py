@@ -138,3 +138,10 @@ def test_what_is_left_of_an_account_stands_as_it_was_last_shown(
     left = superseded(held, NOW)
     assert left.bygone and (left.active, left.locked_by_us) == (active, locked_by_us) and left.missed_at == NOW
     assert left.locked_by_others == held.locked_by_others and left.owned_once == ADA.id
+
+
+@pytest.mark.parametrize("held", [[], [OTHER]])
+def test_a_person_agrees_to_the_lock_of_an_account_that_an_unreviewed_plan_found(held: list[Account]) -> None:
+    found = account(ADA, keeper_id="k9", standing=Standing.UNMANAGED, jumpcloud_id="", found_for=ADA.id)
+    learnt = decide(directory([ZOE]), snapshot([found, *held, account(ZOE)])).snapshot.accounts
+    assert learnt["k9"].managed and learnt["k9"].review_lock

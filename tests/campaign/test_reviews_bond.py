@@ -1,0 +1,54 @@
+"""Faults of the bond between people and accounts that reviews have found, each as a short history."""
+
+import random
+
+from reconciler.cycle import Order
+from tests.campaign.ending import ending
+from tests.campaign.scenes import cycle, person, suspend
+from tests.campaign.seams import Weather
+from tests.campaign.world import World
+
+
+def unreviewed(world: World) -> None:
+    """A scheduled cycle, whose first plan nobody reviews."""
+    world.time.elapsed += 600
+    world.say(world.cycle(Order(resync=True, by="schedule"), Weather(1)))
+
+
+def test_an_account_that_a_first_plan_found_is_no_leavers_once_they_were_invited(world: World) -> None:
+    person(world, "bob")
+    ada = person(world, "ada")
+    old = world.keeper.add_user("ada@example.com")
+    world.admin_changed(old)
+    unreviewed(world)
+    # The account is a contractor's by now, who is not in JumpCloud.
+    world.keeper.change_email(old, "contractor@example.com", keep_alias=False)
+    world.admin_changed(old)
+    cycle(world)  # reviewed: ada is invited
+    assert world.keeper.account("ada@example.com").id != old
+    suspend(world, ada)
+    cycle(world)  # our lock withdraws the invitation
+    cycle(world, resync=True)
+    cycle(world)
+    assert not world.keeper.accounts()[old].locked
+
+
+def test_an_account_that_a_first_plan_found_is_no_leavers_once_another_was_found(world: World) -> None:
+    for name in ("x", "y", "z"):  # Of two accounts the lower id is looked at first.
+        world.admin_changed(world.keeper.add_user(f"{name}@example.com"))
+    person(world, "bob")
+    ada = person(world, "ada")
+    old = world.keeper.add_user("ada@example.com")
+    world.admin_changed(old)
+    unreviewed(world)
+    # The account is a contractor's by now, and ada has another one.
+    world.keeper.change_email(old, "contractor@example.com", keep_alias=False)
+    new = world.keeper.add_user("ada@example.com", external_id=ada)
+    world.admin_changed(old, new)
+    unreviewed(world)
+    unreviewed(world)
+    suspend(world, ada)
+    cycle(world, resync=True)
+    ending(world, random.Random(1))
+    assert not world.keeper.accounts()[old].locked
+    assert world.keeper.accounts()[new].locked
