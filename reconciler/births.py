@@ -277,6 +277,16 @@ def beside(undo: Operation, planned: Operation) -> Operation | None:
     return replace(undo, changes=changes, remove=remove) if changes or remove else None
 
 
+def not_done(undo: Operation, done: Operation) -> Operation | None:
+    """The part of an undo that is left after another one on the same account, which may have given back other values;
+    None where nothing is."""
+    given = {(change.attribute, normal(change.after)) for change in done.changes}
+    taken = {team.keeper_id for team in done.remove}
+    changes = tuple(change for change in undo.changes if (change.attribute, normal(change.after)) not in given)
+    remove = tuple(team for team in undo.remove if team.keeper_id not in taken)
+    return replace(undo, changes=changes, remove=remove) if changes or remove else None
+
+
 def undone(account: Account, undo: Operation, reply: KeeperUser | None) -> Account:
     """The account after Keeper took an undo: what was asked for by the reconciler stays as it was."""
     shown = {change.attribute: change.after for change in undo.changes if change.attribute != ACTIVE}

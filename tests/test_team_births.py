@@ -15,6 +15,7 @@ from reconciler.plan import Change, Kind, NoticeKind, Operation, Rule
 from reconciler.rows import State
 from reconciler.settle import settle
 from reconciler.store import Store
+from reconciler.team_births import undoing
 from tests.fakes import Keeper, Sure
 from tests.operations import op, ref, shown, team_op
 from tests.world import NOW, account, decide, directory, group, snapshot, team, user
@@ -202,6 +203,20 @@ def test_a_team_that_two_groups_were_refused_with_is_given_back_once() -> None:
 
 
 # -- a queueing without an answer -----------------------------------------------------------------------------------
+
+
+def test_the_undoing_of_one_link_hides_none_of_another_to_the_same_team(store: Store) -> None:
+    held = stranger()
+    was, parts = held, []
+    for queueing in (QUEUE, team_op(Kind.QUEUE_TEAM, SALES)):
+        [number] = store.write_ahead(store.begin_run("cycle", NOW, by="root", reason=""), [queueing], {}, NOW)
+        made = KeeperTeam(held.keeper_id, {"displayName": "VAULT", "externalId": queueing.subject.jumpcloud_id})
+        undo = undoing(queueing, made, was)
+        parts.append(store.record_refused(number, NOW, "", held.keeper_id, undo, sent=False))
+        was = replace(was, shown=made.attributes)
+    store.record(parts[1], State.DONE, NOW, "done", "")
+    left = store.snapshot().refused_teams[VAULT.id].undo
+    assert left is not None and left.changes == (Change("externalId", VAULT.id, ""),)
 
 
 def test_a_queueing_without_an_answer_that_met_a_team_of_an_earlier_list_is_refused() -> None:

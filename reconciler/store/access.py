@@ -3,13 +3,12 @@
 Every query reads what belongs to the present binding only: the operations after `:former`.
 """
 
-import functools
 import json
 import sqlite3
 from collections.abc import Iterable
 from datetime import datetime
 
-from reconciler.births import LINKED
+from reconciler.births import LINKED, beside, not_done
 from reconciler.migrations import LAST_CHANGE
 from reconciler.model import RefusedBirth, RefusedTeam
 from reconciler.plan import Kind, Operation, Rule
@@ -137,14 +136,21 @@ def _refused(connection: sqlite3.Connection, number: int) -> tuple[str, str, str
 def _open_undo(connection: sqlite3.Connection, keeper_id: str, number: int) -> Operation | None:
     """The rest that is still to be done of undoing a refused creation (its journal id) on this account or team.
 
-    Keeper may have refused the whole, and taken a part: the newest run that tried has a row for each part.
+    Keeper may have refused the whole, and taken a part: the newest run that tried has a row for each part. Another
+    creation may have been linked to it too: its undo, which has a reason of its own, counts as a part of this one
+    until it is done, and ends what it has given back by then.
     """
-    mine = "rule = ?1 AND keeper_id = ?2 AND id > ?3"
-    newest = f"SELECT run_id FROM operations WHERE {mine} ORDER BY id DESC LIMIT 1"
-    sql = f"SELECT * FROM operations WHERE {mine} AND run_id = ({newest}) ORDER BY id"
-    found = map(journal_row, rows(connection, sql, Rule.UNDONE.value, keeper_id, number))
-    left = [row.operation for row in found if row.state is not State.DONE]
-    return functools.reduce(Operation.joined, left) if left else None
+    sql = "SELECT * FROM operations WHERE rule = ? AND keeper_id = ? AND id > ? ORDER BY id"
+    found = [journal_row(row) for row in rows(connection, sql, Rule.UNDONE.value, keeper_id, number)]
+    newest = {row.operation.reason: row.run_id for row in found}
+    left: Operation | None = None
+    for row in found:
+        if row.state is State.DONE:
+            left = left and not_done(left, row.operation)
+        elif row.run_id == newest[row.operation.reason]:
+            part = beside(row.operation, left) if left else row.operation
+            left = left.joined(part) if left and part else left or part
+    return left
 
 
 def own_locks(connection: sqlite3.Connection, former: int) -> frozenset[str]:

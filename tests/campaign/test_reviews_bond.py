@@ -2,9 +2,11 @@
 
 import random
 
+import pytest
+
 from reconciler.cycle import Order
 from tests.campaign.ending import ending
-from tests.campaign.scenes import cycle, person, suspend
+from tests.campaign.scenes import SCIM, cycle, group, joined, person, suspend
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
 
@@ -52,3 +54,51 @@ def test_an_account_that_a_first_plan_found_is_no_leavers_once_another_was_found
     ending(world, random.Random(1))
     assert not world.keeper.accounts()[old].locked
     assert world.keeper.accounts()[new].locked
+
+
+@pytest.mark.parametrize("partial", [True, False])
+def test_each_of_two_links_to_one_account_is_undone(world: World, partial: bool) -> None:
+    world.rules.safety = {"max_creations": 50}
+    world.keeper.set_dialect(links_aliases=True)
+    sales, legal = group(world, "Sales"), group(world, "Legal")
+    joined(world, "bob", sales)
+    joined(world, "cleo", legal)
+    _, ada = joined(world, "ada")
+    for address in ("nils@example.com", "rita@example.com", "ada@example.com"):
+        world.keeper.change_email(ada, address, keep_alias=True)
+    world.admin_changed(ada)
+    cycle(world, resync=True)
+    person(world, "nils", sales)
+    cycle(world, {f"PATCH {SCIM}/Users/{ada}": "refused"})
+    person(world, "rita", legal)
+    if partial:
+        cycle(world, resync=True, person="rita@example.com")
+    else:
+        world.time.elapsed -= 480
+        cycle(world)
+    for _ in range(3):
+        cycle(world, resync=True)
+    account = world.keeper.account("ada@example.com")
+    assert (account.given_name, account.teams, account.pending_teams) == ("ada", (), ())
+
+
+@pytest.mark.parametrize("second", [True, False])
+def test_a_second_link_hides_no_lock_that_the_first_has_undone(world: World, second: bool) -> None:
+    world.rules.safety = {"max_creations": 50}
+    world.keeper.set_dialect(links_aliases=True, link_unlocks=True)
+    joined(world, "bob")
+    joined(world, "cleo")
+    _, ada = joined(world, "ada")
+    for address in ("nils@example.com", "rita@example.com", "ada@example.com"):
+        world.keeper.change_email(ada, address, keep_alias=True)
+    world.keeper.lock(ada)
+    world.admin_changed(ada)
+    cycle(world, resync=True)
+    person(world, "nils")
+    cycle(world, {f"PATCH {SCIM}/Users/{ada}": "refused"})
+    if second:
+        person(world, "rita")
+        cycle(world, resync=True, person="rita@example.com")
+    for _ in range(3):
+        cycle(world, resync=True)
+    assert world.keeper.accounts()[ada].locked
