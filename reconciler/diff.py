@@ -582,15 +582,19 @@ class _Diff(TeamRules):
                     f"If it is that of {whose}, give it their address in Keeper's Admin Console; else take {whose} out "
                     f"of the application in JumpCloud, and then: reconciler adopt {email}"
                 )
+            carries = f"the JumpCloud id and the address of another one, {other.id}, who has not left"
+            if not other.email:
+                carries = f"the JumpCloud id of another one, {other.id}, who has not left and has no known address"
+                todo = f"Whose it is shows once JumpCloud has a usable address of {other.id}"
             self.notice(
                 NoticeKind.CONFLICT,
                 subject,
-                f"managed for the JumpCloud user {whose}, but it carries the JumpCloud id and the address of another "
-                f"one, {other.id}, who has not left: it is not locked, and nothing is changed about it. {todo}",
+                f"managed for the JumpCloud user {whose}, but it carries {carries}: it is not locked, and nothing is "
+                f"changed about it. {todo}",
             )
             return True
         # A Keeper that never took our id shows a former one for good, which says nothing.
-        changed = own.settled.get(EXTERNAL_ID) == account.jumpcloud_id != shown
+        changed = shown not in (account.jumpcloud_id, own.settled.get(EXTERNAL_ID))
         unread = self.focus is not None and shown not in self.directory.users and is_jumpcloud_id(shown)
         if not (unread and changed and account.active and (user is None or has_left(user))):
             return False

@@ -44,10 +44,11 @@ def tied_to_another(account: Account, user_id: str) -> bool:
 
 def shown_as(account: Account, users: Mapping[str, User]) -> User | None:
     """The other person who has not left, and whose id and address the account shows: somebody has given it to them, or
-    we had, before an old copy of the state file was restored. None where that is its own person's, or nobody's."""
+    we had, before an old copy of the state file was restored. Whose address JumpCloud does not tell may have that of
+    the account. None where the id is its own person's, or nobody's."""
     shown = account.shown.get(EXTERNAL_ID, "")
     user = users.get(shown) if shown != account.jumpcloud_id else None
-    return user if user and user.belongs and addresses.same(user.email, account.email) else None
+    return user if user and user.belongs and (not user.email or addresses.same(user.email, account.email)) else None
 
 
 def retied(before: Mapping[str, Row], after: Mapping[str, Row]) -> dict[str, Row]:

@@ -5,8 +5,9 @@ import random
 import pytest
 
 from reconciler.cycle import Order
+from tests.campaign.decisions import put_back
 from tests.campaign.ending import ending
-from tests.campaign.scenes import SCIM, cycle, group, joined, person, suspend
+from tests.campaign.scenes import SCIM, adopt, cycle, group, joined, person, suspend
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
 
@@ -102,3 +103,56 @@ def test_a_second_link_hides_no_lock_that_the_first_has_undone(world: World, sec
     for _ in range(3):
         cycle(world, resync=True)
     assert world.keeper.accounts()[ada].locked
+
+
+def test_the_lane_locks_nobody_to_whom_an_account_was_given_since_an_old_copy(world: World) -> None:
+    person(world, "bob")
+    cycle(world)
+    account = world.keeper.add_user("ada@example.com")
+    world.admin_changed(account)
+    former = person(world, "ada")
+    cycle(world, {f"PATCH {SCIM}/Users": "refused"}, resync=True)
+    copy = world.path.read_bytes(), world.observer.remembered()
+    cycle(world)
+    suspend(world, former)
+    world.jumpcloud.update_user(former, email="ada.alt@example.com")
+    world.admin_changed()
+    cycle(world)
+    heir = person(world, "ada")
+    cycle(world)
+    adopt(world, "ada@example.com")
+    cycle(world)
+    cycle(world)
+    assert world.keeper.account("ada@example.com").external_id == heir
+    put_back(world, *copy, by_command=False)
+    world.time.elapsed += 60
+    world.say(world.lane(Weather(1)))
+    assert not world.keeper.accounts()[account].locked
+
+
+@pytest.mark.parametrize("by_command", [False, True])
+@pytest.mark.parametrize("unreadable", [True, False])
+def test_an_account_that_was_given_to_somebody_without_a_readable_address_is_not_locked(
+    world: World, unreadable: bool, by_command: bool
+) -> None:
+    sales = group(world, "Sales")
+    person(world, "bob", sales)
+    former, account = joined(world, "ada", sales)
+    copy = world.path.read_bytes(), world.observer.remembered()
+    suspend(world, former)
+    world.jumpcloud.update_user(former, email="ada.alt@example.com")
+    world.admin_changed()
+    cycle(world)
+    heir = person(world, "ada", sales)
+    cycle(world)
+    adopt(world, "ada@example.com")
+    cycle(world)
+    cycle(world)
+    assert world.keeper.account("ada@example.com").external_id == heir
+    if unreadable:
+        world.jumpcloud.oddities.spoil(heir, email=7)
+    put_back(world, *copy, by_command=by_command)
+    world.rules.safety = {"max_creations": 50}
+    cycle(world)
+    cycle(world, resync=True)
+    assert not world.keeper.accounts()[account].locked
