@@ -156,3 +156,24 @@ def test_an_account_that_was_given_to_somebody_without_a_readable_address_is_not
     cycle(world)
     cycle(world, resync=True)
     assert not world.keeper.accounts()[account].locked
+
+
+def test_a_resync_of_a_ghost_ties_it_to_nobody_whose_creation_was_linked_to_it(world: World) -> None:
+    world.keeper.set_dialect(links_aliases=True)
+    sales = group(world, "Sales")
+    joined(world, "bob", sales)
+    ghost = world.keeper.add_user("former@example.com")
+    for address in ("ada@example.com", "former@example.com"):
+        world.keeper.change_email(ghost, address, keep_alias=True)
+    world.admin_changed(ghost)
+    cycle(world, resync=True)
+    ada = person(world, "ada", sales)
+    cycle(world, {f"POST {SCIM}/Users#1": "death_after"})
+    adopt(world, "former@example.com")
+    cycle(world, person="former@example.com", resync=True)
+    cycle(world)
+    cycle(world, resync=True)
+    with world.open() as store:
+        row = store.snapshot().accounts[ghost]
+    world.store = None
+    assert row.jumpcloud_id != ada
