@@ -152,7 +152,7 @@ def _seen_user(account: Account, user: KeeperUser, teams: Collection[str], unsur
     lapsed = account.takeover is Takeover.BY_ADDRESS and not addresses.same(shown.get(USER_NAME, ""), account.email)
     return replace(
         account,
-        active=account.active if user.active is None else user.active,
+        active=not account.was_locked if user.active is None else user.active,
         shown=shown,
         takeover=Takeover.NONE if lapsed else account.takeover,
         settled=_settled(account, user),

@@ -5,8 +5,11 @@ import random
 import pytest
 
 from reconciler.cycle import Order
+from reconciler.report import leavers
+from tests.campaign import claims
 from tests.campaign.decisions import put_back
 from tests.campaign.ending import ending
+from tests.campaign.rules import NODES
 from tests.campaign.scenes import SCIM, adopt, cycle, group, joined, person, suspend
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
@@ -177,3 +180,43 @@ def test_a_resync_of_a_ghost_ties_it_to_nobody_whose_creation_was_linked_to_it(w
         row = store.snapshot().accounts[ghost]
     world.store = None
     assert row.jumpcloud_id != ada
+
+
+@pytest.mark.parametrize("odd", [True, False])
+def test_a_leaver_whose_account_is_back_with_an_unreadable_state_is_locked(world: World, odd: bool) -> None:
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    world.keeper.move_user_to_other_node(account, NODES[1])
+    suspend(world, ada)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    cycle(world, resync=True)
+    world.keeper.move_user_to_other_node(account, NODES[0])
+    world.admin_changed(account)
+    if odd:
+        world.keeper.show_oddly(account, {}, ("active",))
+    for _ in range(4):
+        cycle(world, resync=True)
+        world.say(world.lane(Weather(1)))
+    with world.open() as store:
+        told = leavers.document(store, world.rules.settings(world.folder).policy(), claims.ALWAYS, world.time.now())
+    world.store = None
+    assert not [one for one in told["leavers"] if one["state"] == "locked_by_others"]
+    assert not world.keeper.accounts()[account].active
+
+
+def test_an_account_that_is_back_with_an_unreadable_state_was_locked_by_nobody(world: World) -> None:
+    joined(world, "bob")
+    _, account = joined(world, "ada")
+    world.rules.safety = {"max_creations": 0, "always_allow": 0}
+    world.keeper.move_user_to_other_node(account, NODES[1])
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    cycle(world, resync=True)
+    world.keeper.move_user_to_other_node(account, NODES[0])
+    world.admin_changed(account)
+    world.keeper.show_oddly(account, {}, ("active",))
+    for _ in range(2):
+        cycle(world, resync=True)
+    assert world.plan is not None
+    assert not [n for n in world.plan.notices if n.kind.value == "locked_in_keeper"]
