@@ -59,6 +59,7 @@ from reconciler.settle import (
     as_answered,
     as_repeated,
     denied_once,
+    found_out,
     outcome_name,
     settle,
 )
@@ -307,7 +308,7 @@ async def run(
             # In one step: had we closed the journal before and died, whose lock was ours would be forgotten; had we
             # died in between, nobody would know what a linked account was before.
             with store.together():
-                store.save(learnt, read.before, read.mark, read.outcomes)
+                store.save(learnt, read.before, read.mark, found_out(read.outcomes))
                 if not order.partial and read.snapshot.inventory != read.before.inventory:
                     store.keep_inventory(read.snapshot.inventory)
                 if not (order.partial or judged.plan.scope.unread):
@@ -970,7 +971,7 @@ async def _settle_now(
     outcomes, snapshot = settle(rows, observed(before, listed, now, again=True), before, now)
     outcomes |= {row.id: as_repeated(outcomes[row.id], row) for row in rows_open}
     with store.together():
-        store.save(snapshot, before, mark, {*outcomes, *_older_births(store, unknown, outcomes)})
+        store.save(snapshot, before, mark, found_out(outcomes) | _older_births(store, unknown, outcomes))
         for number in vanished & unknown.keys():
             # From here on it is a lock without a clear answer.
             store.record(number, State.UNKNOWN, now, "unanswered", TOO_EARLY.words)

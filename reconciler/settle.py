@@ -3,7 +3,7 @@
 What an operation means for the snapshot once it has arrived is said in `snapshot` only.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -92,6 +92,11 @@ def settle(
         refused_teams=work.refused_teams,
     )
     return outcomes, settled
+
+
+def found_out(outcomes: Mapping[int, Settled]) -> set[int]:
+    """The journal ids of the operations whose outcome is known now, or was denied by one list."""
+    return {number for number, outcome in outcomes.items() if outcome.state is not State.UNKNOWN}
 
 
 def denied_once(outcome: Settled, recorded: str) -> bool:

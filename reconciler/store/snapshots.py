@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from reconciler import keeper_quarantine
 from reconciler.inventory import from_json, to_json
 from reconciler.merge import merged
-from reconciler.model import EXTERNAL_ID, Account, Failure, Inventory, RefusedBirth, Snapshot, Team, Unclear
+from reconciler.model import EXTERNAL_ID, Account, Failure, Inventory, OddRecord, RefusedBirth, Snapshot, Team, Unclear
 from reconciler.rows import (
     ACCOUNT_COLUMNS,
     State,
@@ -184,9 +184,9 @@ class Snapshots(OpenFile):
 
         `mark` is that of `hands` when `before` was read. What a cycle beside this one has written since stays, field by
         field. What is unsettled, the `failures`, the refused births (of teams too) and our own locks come from the
-        journal and are not written, nor is the inventory. An account or team that has got the id of somebody whose
-        creation is open stays as it was, but for creations that are `settled` (journal ids) with this: whether Keeper
-        linked that is for its own run to find out, by what was there before.
+        journal and are not written, nor is the inventory. An account, team or odd record that has got the id of
+        somebody whose creation is open stays as it was, but for creations that are `settled` (journal ids) with this:
+        whether Keeper linked that is still to be found out, by what was there before.
         """
 
         def touched(keeper_id: str) -> bool:
@@ -211,8 +211,8 @@ class Snapshots(OpenFile):
             if snapshot.unclear != before.unclear:
                 kept = {key: [time_text(one.since), one.name, one.words] for key, one in snapshot.unclear.items()}
                 self._set_meta("unclear", json_text(kept))
-            if snapshot.odd != before.odd:
-                self._set_meta("odd", keeper_quarantine.to_json(snapshot.odd))
+            if (odd := _odd(snapshot, before, open_births)) != before.odd:
+                self._set_meta("odd", keeper_quarantine.to_json(odd))
             if snapshot.read_at != before.read_at and snapshot.read_at is not None:
                 self._set_meta("read_at", time_text(snapshot.read_at))
 
@@ -319,6 +319,14 @@ def _differing(rows: Mapping[str, R], before: Mapping[str, R], open_births: Set[
     # Identity first: what nobody touched is the same object, and there may be 100,000 of them.
     found = ((row, old) for key, row in rows.items() if (old := before.get(key)) is not row and old != row)
     return [row for row, old in found if _id_on(row) == _id_on(old) or _id_on(row) not in open_births]
+
+
+def _odd(snapshot: Snapshot, before: Snapshot, open_births: Set[str]) -> tuple[OddRecord, ...]:
+    former = {(one.type, one.keeper_id): one for one in before.odd if one.keeper_id}
+    pairs = ((one, former.get((one.type, one.keeper_id), one)) for one in snapshot.odd)
+    return tuple(
+        old if one.external_id in open_births and one.external_id != old.external_id else one for one, old in pairs
+    )
 
 
 def _id_on(row: Account | Team | None) -> str:

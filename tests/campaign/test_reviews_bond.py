@@ -220,3 +220,25 @@ def test_an_account_that_is_back_with_an_unreadable_state_was_locked_by_nobody(w
         cycle(world, resync=True)
     assert world.plan is not None
     assert not [n for n in world.plan.notices if n.kind.value == "locked_in_keeper"]
+
+
+@pytest.mark.parametrize("field", ["active", "name"])
+def test_a_link_without_an_answer_to_an_odd_record_is_undone_once_that_can_be_read(world: World, field: str) -> None:
+    world.keeper.set_dialect(links_aliases=True)
+    sales = group(world, "Sales")
+    joined(world, "bob", sales)
+    ghost = world.keeper.add_user("ghost@example.com")
+    for address in ("nils@example.com", "ghost@example.com"):
+        world.keeper.change_email(ghost, address)
+    world.admin_changed(ghost)
+    world.keeper.show_oddly(ghost, {"active": "perhaps"} if field == "active" else {"name": 3}, ())
+    cycle(world, resync=True)
+    person(world, "nils", sales)
+    cycle(world, {f"POST {SCIM}/Users#1": "death_after"})
+    cycle(world)
+    cycle(world)
+    world.keeper.show_oddly(ghost)
+    cycle(world)
+    ending(world, random.Random(1))
+    found = world.keeper.account(ghost)
+    assert (found.external_id, found.teams, found.pending_teams) == (None, (), ())
