@@ -273,13 +273,17 @@ class _Settlement:
     def _quarantined(self, op: Operation, account: Account | None) -> bool:
         """Whether the record that would show the operation cannot be read."""
         if account is None:
-            alone = (one for one in self.before.odd if one.keeper_id not in self.accounts)
-            return op.kind is Kind.CREATE_USER and any(
-                may_be(one, op.subject.jumpcloud_id, op.subject.name) for one in alone
-            )
+            return op.kind is Kind.CREATE_USER and any(self._may_show(one, op) for one in self.before.odd)
         if op.kind in (Kind.DEACTIVATE_USER, Kind.REACTIVATE_USER):
             return hides_lock(self.before, account.keeper_id)
         return any(one.keeper_id == account.keeper_id for one in self.before.odd if one.type == "user")
+
+    def _may_show(self, one: OddRecord, op: Operation) -> bool:
+        """Whether a record that cannot be read in full may be of the account that a creation made, or was linked to."""
+        account = self.accounts.get(one.keeper_id)
+        if account is None:
+            return may_be(one, op.subject.jumpcloud_id, op.subject.name)
+        return EXTERNAL_ID in one.fields and self._took_names(replace(account, shown=one.shown), op)
 
     def _doubt(self, keeper_id: str, teams: Iterable[str]) -> None:
         """Nothing tells whether these memberships wait, unseen: they are ours, and not counted on."""

@@ -10,6 +10,7 @@ from reconciler.keeper_quarantine import lacks_row, odd_records
 from reconciler.model import (
     DISPLAY_NAME,
     EXTERNAL_ID,
+    USER_ATTRIBUTES,
     USER_NAME,
     Account,
     KeeperTeam,
@@ -61,7 +62,12 @@ def observed(snapshot: Snapshot, listing: Listing, now: datetime, *, again: bool
                 # Who left while elsewhere counts as locked, to be let in anew; nobody has locked the account for us.
                 if account.gone and account.jumpcloud_id in snapshot.let_in:
                     account = replace(account, locked_by_us=False)
-                accounts[keeper_id] = _seen_user(account, listing.users[keeper_id], there, unsure)
+                shown = listing.users[keeper_id]
+                if snapshot.unsettled_users and EXTERNAL_ID in shown.unreadable:
+                    # By its id nothing tells whether a creation without an answer was linked to it: its names and
+                    # teams, which a link would have changed, stay known as they were.
+                    shown = replace(shown, attributes={}, teams=None, unreadable=USER_ATTRIBUTES)
+                accounts[keeper_id] = _seen_user(account, shown, there, unsure)
         elif account.gone or keeper_id not in listing.absent:
             accounts[keeper_id] = account
         else:

@@ -242,3 +242,38 @@ def test_a_link_without_an_answer_to_an_odd_record_is_undone_once_that_can_be_re
     ending(world, random.Random(1))
     found = world.keeper.account(ghost)
     assert (found.external_id, found.teams, found.pending_teams) == (None, (), ())
+
+
+@pytest.mark.parametrize(("odd", "leaves"), [(0, False), (1, False), (3, True)])
+@pytest.mark.parametrize("managed", [True, False])
+def test_a_link_without_an_answer_is_undone_also_where_its_id_cannot_be_read(
+    world: World, odd: int, leaves: bool, managed: bool
+) -> None:
+    world.rules.safety = {"max_creations": 50}
+    world.keeper.set_dialect(links_aliases=True)
+    sales = group(world, "Sales")
+    joined(world, "bob", sales)
+    if managed:
+        _, ada = joined(world, "ada")
+    else:
+        ada = world.keeper.add_user("ada@example.com")
+    for address in ("nils@example.com", "ada@example.com"):
+        world.keeper.change_email(ada, address, keep_alias=True)
+    world.admin_changed(ada)
+    cycle(world, resync=True)
+    before = world.keeper.account(ada)
+    nils = person(world, "nils", sales)
+    cycle(world, {f"POST {SCIM}/Users#1": "death_after"})
+    if leaves:
+        suspend(world, nils)
+    for _ in range(odd):
+        world.keeper.show_oddly(ada, {"externalId": 5})
+        cycle(world)
+    world.keeper.show_oddly(ada)
+    cycle(world)
+    cycle(world)
+    cycle(world)
+    ending(world, random.Random(1))
+    account = world.keeper.account(ada)
+    assert (account.given_name or "", account.external_id) == (before.given_name or "", before.external_id)
+    assert (account.teams, account.pending_teams) == ((), ())
