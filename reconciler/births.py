@@ -89,7 +89,7 @@ def undoing(
     # The client sends the address where there is no display name.
     sent = {change.attribute for change in op.changes} | {DISPLAY_NAME}
     sent -= {USER_NAME, *made.unreadable}
-    before = known.shown if known else {EXTERNAL_ID: odd.external_id, **odd.shown} if odd else {}
+    before = known.shown if known else _read_of(odd) if odd else {}
     planned = {(change.attribute, normal(change.after)) for change in asked}
     changes = []
     for attribute in (one for one in USER_ATTRIBUTES if one in sent):
@@ -120,6 +120,12 @@ def undoing(
         tuple(changes),
         remove=remove,
     )
+
+
+def _read_of(odd: OddRecord) -> Mapping[str, str]:
+    """The attributes that could be read of a record."""
+    has_id = bool(odd.fields) and EXTERNAL_ID not in odd.fields
+    return {EXTERNAL_ID: odd.external_id, **odd.shown} if has_id else odd.shown
 
 
 def refused_words(address: str, other: str, *, managed: bool, undone: bool | None) -> str:

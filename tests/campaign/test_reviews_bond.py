@@ -6,6 +6,7 @@ import pytest
 
 from reconciler.cycle import Order
 from reconciler.report import leavers
+from reconciler.simulator.service import Request, Response
 from tests.campaign import claims
 from tests.campaign.decisions import put_back
 from tests.campaign.ending import ending
@@ -277,3 +278,24 @@ def test_a_link_without_an_answer_is_undone_also_where_its_id_cannot_be_read(
     account = world.keeper.account(ada)
     assert (account.given_name or "", account.external_id) == (before.given_name or "", before.external_id)
     assert (account.teams, account.pending_teams) == ((), ())
+
+
+def test_an_undo_leaves_an_id_that_the_list_could_not_show(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.keeper.set_dialect(links_aliases=True, link_updates=False)
+    joined(world, "bob")
+    other = world.keeper.add_user("ghost@example.com", external_id="hr-4711")
+    for address in ("nils@example.com", "ghost@example.com"):
+        world.keeper.change_email(other, address, keep_alias=True)
+    world.admin_changed(other)
+    world.keeper.show_oddly(other, {"externalId": 5})
+    person(world, "nils")
+    handle = world.keeper.handle
+
+    def healed(asked: Request) -> Response:
+        if asked.method == "POST":
+            world.keeper.show_oddly(other)
+        return handle(asked)
+
+    monkeypatch.setattr(world.keeper, "handle", healed)
+    cycle(world, resync=True)
+    assert world.keeper.accounts()[other].external_id == "hr-4711"
