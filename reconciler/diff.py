@@ -33,7 +33,7 @@ from reconciler.model import (
     typed,
     typed_for,
 )
-from reconciler.pairs import shown_as
+from reconciler.pairs import retied, shown_as
 from reconciler.pilot import KEPT_LOCKED, entries_for, in_pilot, may_be_unread, misnamed, names_nobody, unmatched
 from reconciler.plan import (
     Cause,
@@ -242,6 +242,9 @@ class _Diff(TeamRules):
         accounts = self.match.accounts.items()
         mine = {k: a for k, a in accounts if not self.focus.isdisjoint((a.jumpcloud_id, k, before.get(k, "")))}
         others = {k: a for k, a in self.before.accounts.items() if self.focus.isdisjoint((a.jumpcloud_id, k))}
+        # It has not read whom else a person may have meant with `adopt`: a whole read ends that.
+        asked = mine.keys() & self.before.accounts.keys() - retied(self.before.accounts, mine).keys()
+        mine |= {k: replace(mine[k], takeover=self.before.accounts[k].takeover) for k in asked}
         return replace(self.before, accounts={**others, **mine})
 
     def subject(self, account: Account, user: User | None = None) -> Subject:

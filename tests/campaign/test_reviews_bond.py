@@ -299,3 +299,26 @@ def test_an_undo_leaves_an_id_that_the_list_could_not_show(world: World, monkeyp
     monkeypatch.setattr(world.keeper, "handle", healed)
     cycle(world, resync=True)
     assert world.keeper.accounts()[other].external_id == "hr-4711"
+
+
+@pytest.mark.parametrize("between", ["lane", "resync", "nothing"])
+def test_a_partial_cycle_about_the_former_owner_leaves_whom_a_person_has_named(world: World, between: str) -> None:
+    world.rules.policy["grace"] = "24h"
+    person(world, "bob")
+    former, _ = joined(world, "ada")
+    world.jumpcloud.update_user(former, email="ada.alt@example.com")
+    world.jumpcloud.unbind_user(world.application, former)
+    world.admin_changed()
+    cycle(world)
+    heir = person(world, "ada")
+    cycle(world)
+    adopt(world, "ada@example.com")
+    if between == "lane":
+        suspend(world, former)
+        world.time.elapsed += 60
+        world.say(world.lane(Weather(1)))
+    if between == "resync":
+        cycle(world, resync=True, person="ada.alt@example.com")
+    cycle(world)
+    cycle(world)
+    assert world.keeper.account("ada@example.com").external_id == heir
