@@ -43,11 +43,7 @@ def agreed_to_deletions(store: Store, decision: str) -> bool:
     """Whether a person who decided so knew that locks may delete accounts: by a `resync EMAIL`, or by releasing locks
     that waited for that."""
     release = _release(store, decision)
-    return decision.startswith("person:") or (release is not None and _agrees_to_deletions(release))
-
-
-def _agrees_to_deletions(release: Request) -> bool:
-    return "vanished" in release.arguments.get("limits", ())
+    return decision.startswith("person:") or (release is not None and "vanished" in release.arguments.get("limits", ()))
 
 
 def agree_once(store: Store, plan_id: str, effects: Collection[Effect], *, by: str, at: datetime, reason: str) -> None:
@@ -151,7 +147,7 @@ def given(store: Store, past: list[Past], person: str, now: datetime, since: dat
     """What still counts of what persons let through. `person` is the address of a `resync EMAIL`, "" for all other
     cycles. `since` is when the window began."""
     releases = [
-        Release(f"release:{request.id}", request.effects - store.used_up(request), _agrees_to_deletions(request))
+        Release(f"release:{request.id}", request.effects - store.used_up(request))
         for request in store.open_requests(now, "release")
     ]
     allowances = tuple(allowance(store, request) for request in store.open_requests(now, "allow"))

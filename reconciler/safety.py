@@ -49,12 +49,10 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Effects that a person let through and that are not done yet, and the id under which that is on record.
-    `deletions`: the person knew that the locks among them may delete accounts."""
+    """Effects that a person let through and that are not done yet, and the id under which that is on record."""
 
     id: str
     effects: frozenset[Effect]
-    deletions: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,10 +234,7 @@ class _Judge:
         self.members = counted.members
         self.always = always_allowed(limits, counted.managed)
         self.first = not snapshot.reviewed
-        # Where a lock is both, the release that says more about it is the one that let it through.
-        self.releases = sorted(consent.releases, key=lambda release: not release.deletions)
-        self.released = frozenset(effect for release in self.releases for effect in release.effects)
-        self.deletions = frozenset(effect for one in self.releases if one.deletions for effect in one.effects)
+        self.released = frozenset(effect for release in consent.releases for effect in release.effects)
         queued = ((p.at, p.operation.subject) for p in past if p.operation.kind is Kind.QUEUE_TEAM and p.recent)
         known = ((at, subject) for at, subject in queued if at is not None)
         self.new_teams = new_teams(plan, known, snapshot.teams, teams)
@@ -324,7 +319,7 @@ class _Judge:
         return Judged(replace(self.plan, operations=operations, held=held, limits=tuple(self.uses)), decisions)
 
     def _decision(self, op: Operation) -> str:
-        for release in self.releases:
+        for release in self.consent.releases:
             if op.effects() & release.effects:
                 return release.id
         if op.kind is Kind.DEACTIVATE_USER and op.subject.key in self.covered:
@@ -342,7 +337,7 @@ class _Judge:
         released: list[Operation] = []
         rest: list[Operation] = []
         for op in operations:
-            mine, other = op.split(self.deletions if self.consent.vanished.may_delete(op) else self.released)
+            mine, other = op.split(self.released)
             released += [mine] if mine is not None else []
             rest += [other] if other is not None else []
         return released, rest
@@ -360,10 +355,6 @@ class _Judge:
         rest: list[Operation] = []
         waiting: dict[str, list[Operation]] = defaultdict(list)
         for op in operations:
-            may_delete = self.consent.vanished.may_delete(op) and not self.consent.person
-            if may_delete:
-                # Beside what else it waits for: whoever releases it knows both.
-                waiting["vanished"].append(op)
             if op.kind is Kind.DELETE_TEAM:
                 waiting["delete_team"].append(op)
             elif op.kind is Kind.QUEUE_TEAM and op.rule is Rule.UNSETTLED:
@@ -372,11 +363,13 @@ class _Judge:
                 waiting["adopted"].append(op)
             elif op.rule is Rule.HIDDEN:
                 waiting["hidden"].append(op)
+            elif self.consent.vanished.may_delete(op) and not self.consent.person:
+                waiting["vanished"].append(op)
             elif op.rule is Rule.GROUP_RENAMED and self._ends_review(op):
                 waiting["teams.review"].append(op)
             elif op.kind is Kind.RENAME_TEAM and op.subject.keeper_id in self.named_teams:
                 waiting["adopted_teams"].append(op)
-            elif not may_delete:
+            else:
                 main: Operation | None = op
                 named = [team for team in op.add if team.keeper_id in self.named_teams]
                 reviewed = [t for t in op.add if self._reviewed(t.keeper_id, t.name) and t not in named]
@@ -388,7 +381,7 @@ class _Judge:
             return [], [*rest, *(op for ops in waiting.values() for op in ops)]
         for limit, ops in waiting.items():
             self._hold(limit, ops, 0, len(ops), _WAITING[limit])
-        return _unique([op for ops in waiting.values() for op in ops]), rest
+        return [op for ops in waiting.values() for op in ops], rest
 
     def _reviewed(self, team_id: str, name: str) -> bool:
         """By the name of the group or of the team: who may rename a group must not get around `teams.review`."""
