@@ -174,9 +174,9 @@ class After:
 
     def measure(self, settings: Settings, snapshot: Snapshot | None = None) -> None:
         """Measure anew what the state file holds; a daemon does it once before its first run. Raises StateError."""
-        run = self.store.held_run()
+        found = self.store.held_now()
         snapshot = snapshot or self.store.snapshot()
-        held = run.held if run else 0
+        held = found[0].held if found else 0
         self._measured = metrics.measure(settings.tenant, snapshot, self.standing, settings.policy(), held)
 
     def _snapshot(self, settings: Settings) -> Snapshot | None:

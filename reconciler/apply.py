@@ -143,12 +143,12 @@ async def apply(
     gives an id to a team or an account that is there, or another name to a team, goes before what makes one.
 
     `confirmation` reads again what each rests on. `mark` is the moment at which the snapshot was read: whoever was
-    changed by another cycle since is put off. `agreed` are the locks to which a person has agreed, whatever they
-    delete; `vanished` is the number of accounts that were gone after their lock within the window (see
-    `safety.Vanished`). The time box begins at `read_at`, when what the plan was made from had been read, or else now.
-    One failed operation never stops the others, but for a refused token and a journal that can't be written: then
-    whatever was not begun is put off. `stopping` is asked before each operation, and says why no more is begun. Raises
-    what the journal raises, once all operations in flight have ended.
+    changed by another cycle since is put off. `agreed` are the operations to which a person has agreed, `vanished` is
+    the number of accounts that were gone after their lock within the window (see `safety.Vanished`). The time box
+    begins at `read_at`, when what the plan was made from had been read, or else now. One failed operation never stops
+    the others, but for a refused token and a journal that can't be written: then whatever was not begun is put off.
+    `stopping` is asked before each operation, and says why no more is begun. Raises what the journal raises, once all
+    operations in flight have ended.
     """
     began = read_at or Stamp.now(client.clock)
     with journal.hands.vanishing(vanished, MOST_VANISHED) as vanishing:

@@ -34,16 +34,7 @@ def first_plan_released(store: Store, effects: Collection[Effect], now: datetime
 def agree(store: Store, plan_id: str, effects: Collection[Effect], *, by: str, at: datetime, reason: str) -> str:
     """Put on record that a person lets these effects of a plan through, for four hours from the next run on; returns
     the id of the release."""
-    run = store.held_run(plan_id)
-    arguments = _agreement(plan_id, effects) | {"limits": sorted(store.held_by(run)) if run else []}
-    return store.add_request("release", arguments, by=by, at=at, reason=reason, lasts=RELEASE_LASTS)
-
-
-def agreed_to_deletions(store: Store, decision: str) -> bool:
-    """Whether a person who decided so knew that locks may delete accounts: by a `resync EMAIL`, or by releasing locks
-    that waited for that."""
-    release = _release(store, decision)
-    return decision.startswith("person:") or (release is not None and "vanished" in release.arguments.get("limits", ()))
+    return store.add_request("release", _agreement(plan_id, effects), by=by, at=at, reason=reason, lasts=RELEASE_LASTS)
 
 
 def agree_once(store: Store, plan_id: str, effects: Collection[Effect], *, by: str, at: datetime, reason: str) -> None:

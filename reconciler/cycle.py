@@ -717,7 +717,6 @@ class _Line:
     ) -> Outcome:
         settings, store, progress = self.settings, self.store, self.progress
         late = read_at.age(self.services.keeper.clock) > executor.TIME_BOX
-        to_deletions = {one for one in {*judged.decisions.values()} if consent.agreed_to_deletions(store, one)}
         applied = await executor.apply(
             [(journal_id, judged.plan.operations[number]) for number, journal_id in planned.items()],
             learnt,
@@ -727,7 +726,7 @@ class _Line:
             in_flight=settings.keeper.in_flight,
             confirmation=self.confirmation(judged.plan, read, unlinked),
             mark=read.mark,
-            agreed=frozenset(j for n, j in planned.items() if judged.decisions.get(n) in to_deletions),
+            agreed=frozenset(j for n, j in planned.items() if judged.decisions.get(n)),
             vanished=consent.vanished(store, self.time.window(settings.limits().window)).number if planned else 0,
             progress=(lambda done, total: progress("Keeper", done, total)) if progress else None,
             stopping=lambda: self._why_stop(stopping),

@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from datetime import time as time_of_day
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -23,7 +23,7 @@ from tzlocal import get_localzone
 from reconciler import cycle, exits, log, orders, promise, systemd, wiring
 from reconciler.after import After
 from reconciler.clocks import corrected
-from reconciler.config import Settings, SettingsError, load
+from reconciler.config import Settings, SettingsError, load, same_file
 from reconciler.counting import count
 from reconciler.diff_quarantine import unread_words
 from reconciler.health import INTERVALS, Told, serving, silent
@@ -157,7 +157,7 @@ class Daemon:
         try:
             self._after.measure(self.settings)
             port = await self._server.enter_async_context(serving(listen, told))
-        except (OSError, StateError) as error:
+        except (OSError, UnicodeError, StateError) as error:
             logger.error("Metrics can't be served at {}:{}: {}. All else goes on.", *listen, error)
             return
         self._listening = listen
@@ -190,17 +190,17 @@ class Daemon:
         jitter = schedule.jitter.total_seconds()
         every = schedule.interval.total_seconds()
         self._scheduler.add_job(
-            self._on_time, IntervalTrigger(seconds=every, jitter=jitter or None), ["cycle"], id="cycle"
+            self._on_time, IntervalTrigger(seconds=every, jitter=jitter or None, timezone=UTC), ["cycle"], id="cycle"
         )
         trigger: CronTrigger | IntervalTrigger
         if isinstance(schedule.resync, time_of_day):
             at = schedule.resync
-            trigger = CronTrigger(hour=at.hour, minute=at.minute, second=at.second, timezone=get_localzone())
+            trigger = CronTrigger(hour=at.hour, minute=at.minute, second=at.second, timezone=_local_zone())
         else:
             # Many instances that were started together must not all list Keeper at the same time.
             seconds = schedule.resync.total_seconds()
             begin = EPOCH + timedelta(seconds=seconds * _share(self.settings))
-            trigger = IntervalTrigger(seconds=seconds, start_date=begin)
+            trigger = IntervalTrigger(seconds=seconds, start_date=begin, timezone=UTC)
         self._scheduler.add_job(self._on_time, trigger, ["resync"], id="resync")
 
     async def _on_time(self, what: str) -> None:
@@ -483,7 +483,7 @@ class Daemon:
         try:
             settings = load(self.settings.file)
             services = await clients.enter_async_context(wiring.services(settings))
-            if settings.state_path().resolve() != self.store.path:
+            if not same_file(settings.state_path(), self.store.path):
                 problem = "state.path can't be changed while the service runs: restart it."
         except (SettingsError, SecretError, HttpError) as error:
             problem = str(error)
@@ -636,3 +636,14 @@ def _opened(settings: Settings) -> Store:
                 systemd.notify(STATUS=waits)
             said = waits
         time.sleep(LOOK_AGAIN)
+
+
+def _local_zone() -> tzinfo:
+    """The time zone of this machine. One that has no name, as tzset(3) allows, counts with its present offset."""
+    try:
+        return get_localzone()
+    except (ValueError, LookupError):
+        zone = datetime.now().astimezone().tzinfo
+        assert zone is not None
+        logger.warning("The time zone of this machine has no name: schedule.resync goes by {}, also in summer", zone)
+        return zone

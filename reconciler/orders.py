@@ -117,6 +117,7 @@ def lapse(store: "Store", now: datetime) -> None:
             continue
         if request.state == "taken":
             why = "the reconciler ended while it carried this out. The first cycle finds out what became of it"
+            _end_its_release(store, request, now)
         elif _age(request, now) > LASTS:
             why = (
                 f"nothing ran that could have taken it within {count(LASTS.seconds // 60, 'minute')}; nothing was done"
@@ -127,6 +128,16 @@ def lapse(store: "Store", now: datetime) -> None:
         words = f"{what} has lapsed: {why}. If it is still wanted, order it again."
         logger.warning("{}", words)
         close(store, request, Answer(exits.FAILED, error=words), now, "lapsed")
+
+
+def _end_its_release(store: "Store", request: "Request", now: datetime) -> None:
+    """End the release that was put on record with an order, unless something of it was begun."""
+    agreed = request.arguments.get("agreed") or {}
+    for one in store.open_requests(now, "release"):
+        same = one.arguments["plan"] == agreed.get("plan") and one.by == request.by and one.at >= request.at
+        begun = same and any(row.decision == f"release:{one.id}" and row.sent_at for row in store.journal_after(one))
+        if same and not begun:
+            store.close_request(one.id, "withdrawn", now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from reconciler.statefile_errors import (
     Newer,
     NoCopy,
     NoRoom,
+    Outdated,
     Replaced,
     StateError,
     Unusable,
@@ -151,7 +152,7 @@ def open_beside(path: Path) -> sqlite3.Connection:
         connection = _connect(path, "rw")
         try:
             if _version(connection, path) != len(migrations.STEPS):
-                raise Unusable(path, "it is of an older version; the next command that takes its lock migrates it")
+                raise Outdated(path, "the service that has it open is of a former version")
         except BaseException:
             connection.close()
             raise

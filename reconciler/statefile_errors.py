@@ -73,6 +73,12 @@ class NoRoom(Unusable):
     way_on = "What was recorded before is kept. Make room on its disk; a service then goes on by itself."
 
 
+class Outdated(StateError):
+    """The process that has the file open is of a former version, and takes no order of this one."""
+
+    way_on = "Nothing was ordered. Restart the service, so that it is of this version too, and order it again."
+
+
 class NoCopy(StateError):
     """The file that is to be restored is no copy of the state file."""
 
@@ -128,7 +134,9 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        kind = _BY_CODE.get(getattr(error, "sqlite_errorcode", -1) & 0xFF)
+        code = getattr(error, "sqlite_errorcode", -1)
+        # What lacks room beside the file, for what its readers and writers share, is told so.
+        kind = NoRoom if code == sqlite3.SQLITE_IOERR_SHMSIZE else _BY_CODE.get(code & 0xFF)
         told = hasattr(error, "sqlite_errorcode") and isinstance(
             error, sqlite3.OperationalError | sqlite3.IntegrityError
         )

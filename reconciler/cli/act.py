@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from reconciler.plan import Plan
     from reconciler.store import InUse, Store
 
+_SHORTEST, _LONGEST = timedelta(minutes=1), timedelta(days=7)
+"""The bounds of an announced lay-off: what is announced for longer is forgotten, and meets somebody else."""
 _LOOK_AGAIN = 0.2
 """Seconds between two looks at a request that is waited for."""
 
@@ -90,11 +93,15 @@ def release(config: Path | None, plan_id: str | None, wait: bool, reason: str) -
 
     def held(store: "Store") -> dict[str, object]:
         run = store.held_run(plan_id)
-        if run is None:
+        given = (one.arguments["plan"] for one in store.open_requests(now_of(store), "release"))
+        # What was let through and is not done yet may be let through once more.
+        again = run is not None and run.plan_id in given
+        effects = held_effects(store.document(run.id) if again else store.held_document(run)) if run else frozenset()
+        if run is None or not effects:
             which = f"No held plan {plan_id}" if plan_id else "No held plan"
             say(f"{which} is on record; nothing was released. `reconciler status` shows what is held.")
             raise Exit(USAGE)
-        return agreement(run.plan_id, held_effects(store.document(run.id)), words)
+        return agreement(run.plan_id, effects, words)
 
     _order(settings_of(config), "apply", {}, words, wait=wait, agreed=held)
 
@@ -108,6 +115,8 @@ def allow(config: Path | None, deactivations: int, lasting: str, reason: str) ->
     """Announce a lay-off: let so many people be locked whom the limit would hold."""
     settings = settings_of(config)
     lasts = duration("--for", lasting)
+    if not _SHORTEST <= lasts <= _LONGEST:
+        raise click.UsageError(f"--for {lasting}: from {_SHORTEST.seconds // 60}m to {_LONGEST.days}d is allowed.")
     with _deciding(settings) as store:
         arguments = {"deactivations": deactivations}
         store.add_request("allow", arguments, by=who(), at=now_of(store), reason=reason, lasts=lasts)

@@ -1,7 +1,6 @@
 """Faults that reviews of the code have found, each as a short history."""
 
 import asyncio
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ from reconciler.reading import Stopped
 from reconciler.report import status
 from reconciler.report.document import held_effects
 from tests.campaign import decisions as campaign_decisions
-from tests.campaign.observer import Allowance
 from tests.campaign.rules import NODES
 from tests.campaign.scenes import SCIM, cycle, group, joined, person, suspend, teams_of
 from tests.campaign.seams import Weather
@@ -378,34 +376,19 @@ def test_a_release_of_days_ago_lets_nothing_through(world: World) -> None:
     assert world.keeper.account("ada@example.com").active
 
 
-@pytest.mark.parametrize("by", ["allow", "release"])
-def test_an_announced_lay_off_is_no_consent_to_deletions(world: World, by: str) -> None:
-    names = "abcdefghij"
-    people = [person(world, name) for name in names]
+def test_the_metric_tells_of_no_hold_that_is_over(world: World) -> None:
+    world.rules.safety = {"max_deactivations": 0, "always_allow": 0}
+    sales = group(world, "Sales")
+    people = [person(world, name, sales) for name in ("ada", "bob", "cy")]
     cycle(world)
-    for name in names:
-        world.keeper.accept_invitation(f"{name}@example.com")
-    world.keeper.set_dialect(locks_delete=True)
-    if by == "allow":
-        with world.open() as store:
-            lasts = timedelta(hours=4)
-            store.add_request("allow", {"deactivations": 8}, "root", world.time.now(), "lay-off", lasts=lasts)
-        world.store = None
-        world.observer.ledger.allowances.append(Allowance(8))
-    suspend(world, *people[:8])
-    if by == "release":
-        assert "max_deactivations" in cycle(world)
-        campaign_decisions.consent_to_held(world)
-    world.cycle(Order(by="root"), Weather(0))
-    assert len(world.keeper.accounts()) >= 7
-
-
-def test_a_reviewed_first_plan_stops_after_three_accounts_that_are_gone(world: World) -> None:
-    world.keeper.set_dialect(locks_delete=True)
-    names = "abcdefghij"
-    people = [person(world, name) for name in names]
-    for name, one in zip(names, people, strict=True):
-        world.keeper.accept_invitation(world.keeper.add_user(f"{name}@example.com", external_id=one))
-    suspend(world, *people[:8])
-    cycle(world)
-    assert len(world.keeper.accounts()) >= 7
+    suspend(world, people[0])
+    world.keeper.refuse("Users", 503)
+    cycle(world, resync=True)
+    campaign_decisions.consent_to_held(world)
+    for _ in range(4):
+        cycle(world, resync=True)
+    with world.open() as store:
+        after = After(store)
+        after.measure(world.rules.settings(world.folder))
+        assert b'reconciler_held_operations{tenant=""} 0.0' in after.metrics(world.time.now())
+    world.store = None

@@ -1,16 +1,20 @@
 """What a review found by using the command line as an administrator does."""
 
 import os
+import signal
 import sqlite3
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 
-from reconciler import orders
+from reconciler import migrations, orders
 from reconciler.cli.base import utc_now
 from reconciler.store import Store
-from tests.inside import fill
+from tests.flows.service import Service, until
+from tests.flows.test_daemon_orders import Held, filed
+from tests.inside import accept, account, fill
 from tests.stage import World
 
 
@@ -83,3 +87,81 @@ def test_the_metrics_replace_nothing_that_we_need(world: World, target: str) -> 
     assert "metrics.textfile" in refused.stderr and "would replace it" in refused.stderr
     world.run("apply", expect=2)
     assert (world.folder / target).read_bytes() == before
+
+
+@pytest.mark.parametrize("odd", ['[metrics]\nlisten = "a..b:9464"', '[state]\npath = "loop"'])
+def test_odd_settings_do_not_end_the_service(world: World, odd: str) -> None:
+    world.schedule = {"interval": '"1d"', "resync": '"7d"'}
+    world.write_settings()
+    fill(world)
+    with Service(world) as service:
+        service.start()
+        until(lambda: "8 done" in service.said())
+        (world.folder / "loop").symlink_to("loop")
+        path = world.folder / "config.toml"
+        path.write_text(f"{path.read_text()}\n{odd}\n")
+        said = len(service.said())
+        service.send(signal.SIGHUP)
+        until(lambda: len(service.said()) > said)
+        path.write_text(path.read_text().removesuffix(f"\n{odd}\n"))
+        world.run("pause", "--reason", "to see that it goes on")
+        assert service.process is not None and service.process.poll() is None
+        service.end()
+
+
+def test_a_release_that_is_said_to_have_lapsed_lets_nothing_through(world: World) -> None:
+    world.safety = {"first_run": '"apply"', "max_deactivations": "0", "always_allow": "0"}
+    world.schedule = {"interval": '"1d"', "resync": '"7d"'}
+    world.write_settings()
+    _, people = fill(world)
+    world.run("apply")
+    accept(world)
+    groups = world.jumpcloud.groups_in_scope(world.application)
+    world.jumpcloud.remove_member(next(g for g, name in groups.items() if name == "Engineering"), people[0])
+    world.jumpcloud.settle_graph()
+    go = threading.Event()
+    with Service(world) as service:
+        service.start()
+        until(lambda: "1 held" in service.said())
+        slow = world.front.faults.add(Held(go))
+        world.run("release")
+        until(lambda: slow.fired)
+        until(lambda: filed(world) == ["taken"])
+        service.end(signal.SIGKILL)
+        go.set()
+        world.front.faults.clear()
+        service.start()
+        until(lambda: "1 done" in service.said() or service.said().count("1 held") == 2)
+        assert "has lapsed" in service.said() and account(world, people[0]).active
+        service.end()
+
+
+def test_an_allowance_has_a_length(world: World) -> None:
+    fill(world)
+    world.run("apply")
+    for length in ("0h", "400d"):
+        refused = world.run("allow", "--deactivations", "2", "--for", length, "--reason", "x", expect=2)
+        assert "from 1m to 7d is allowed" in refused.stderr
+
+
+def test_an_order_beside_a_service_of_the_former_version_says_to_restart_it(world: World) -> None:
+    fill(world)
+    world.run("apply")
+    path = world.folder / "state" / "reconciler.db"
+    with Store.open(path, write=True, takes_requests=True):
+        with sqlite3.connect(path) as connection:
+            connection.execute(f"PRAGMA user_version = {len(migrations.STEPS) - 1}")
+        assert "Restart the service" in world.run("pause", "--reason", "stop", expect=6).stderr
+
+
+@pytest.mark.parametrize("zone", ["CET-1CEST", "Europe/Nowhere"])
+def test_the_service_starts_in_any_time_zone(world: World, zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.schedule = {"interval": '"1d"', "resync": '"03:00"'}
+    world.write_settings()
+    fill(world)
+    monkeypatch.setenv("TZ", zone)
+    with Service(world) as service:
+        service.start()
+        until(lambda: "8 done" in service.said())
+        assert "has no name: schedule.resync goes by" in service.said()
+        service.end()
