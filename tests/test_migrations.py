@@ -126,7 +126,7 @@ def test_a_reader_reads_an_older_file_beside_its_writer(older: Path, monkeypatch
 
 
 def test_no_request_is_filed_in_an_older_file(outdated: Path) -> None:
-    with pytest.raises(StateError, match="older version"):
+    with pytest.raises(StateError, match="former version"):
         Store.beside(outdated)
 
 
