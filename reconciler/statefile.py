@@ -6,6 +6,7 @@ would belong to the reader and could lock the writer out.
 """
 
 import fcntl
+import glob
 import os
 import sqlite3
 import stat
@@ -468,7 +469,8 @@ def drop_copies(path: Path, keep: int, today: datetime) -> None:
     """Delete the daily copies of the state file but the newest. One of a day to come, which a wrong clock has made,
     counts as the oldest: else it would stay in the place of a true one."""
     newest = path.with_name(f"{path.name}.{copy_suffix(today)}")
-    for old in sorted(path.parent.glob(f"{path.name}.*.copy"), key=lambda copy: (copy <= newest, copy))[:-keep]:
+    daily = path.parent.glob(f"{glob.escape(path.name)}.[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9].copy")
+    for old in sorted(daily, key=lambda copy: (copy <= newest, copy))[:-keep]:
         old.unlink(missing_ok=True)
 
 

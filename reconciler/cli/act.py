@@ -113,10 +113,14 @@ def release(config: Path | None, plan_id: str | None, wait: bool, reason: str) -
 @click.option("--reason", required=True, help="Why; it is kept with what is done.")
 def allow(config: Path | None, deactivations: int, lasting: str, reason: str) -> None:
     """Announce a lay-off: let so many people be locked whom the limit would hold."""
+    from reconciler.orders import refusal
+
     settings = settings_of(config)
     lasts = duration("--for", lasting)
     if not _SHORTEST <= lasts <= _LONGEST:
         raise click.UsageError(f"--for {lasting}: from {_SHORTEST.seconds // 60}m to {_LONGEST.days}d is allowed.")
+    if (refused := refusal(settings)) is not None:
+        _end(refused)
     with _deciding(settings) as store:
         arguments = {"deactivations": deactivations}
         store.add_request("allow", arguments, by=who(), at=now_of(store), reason=reason, lasts=lasts)
@@ -131,7 +135,7 @@ def pause(config: Path | None, reason: str) -> None:
     settings = settings_of(config)
     with _deciding(settings) as store:
         store.add_request("pause", {}, by=who(), at=now_of(store), reason=reason)
-    done("Paused: nothing is sent to Keeper until: reconciler resume")
+    done("Paused: nothing but a resync EMAIL is sent to Keeper until: reconciler resume")
 
 
 @cli.command()
@@ -139,10 +143,14 @@ def pause(config: Path | None, reason: str) -> None:
 @reason_option
 def resume(config: Path | None, reason: str) -> None:
     """End a pause."""
+    from reconciler.policy import Mode
+
     settings = settings_of(config)
     with _deciding(settings) as store:
         ended = store.resume(who(), now_of(store), reason)
-    done("Resumed: the next cycle sends what is due." if ended else "There was no pause; nothing was changed.")
+    sends = settings.policy().mode is not Mode.OBSERVE
+    next_one = "the next cycle sends what is due" if sends else 'policy.mode is "observe", so nothing is sent'
+    done(f"Resumed: {next_one}." if ended else "There was no pause; nothing was changed.")
 
 
 @cli.command()

@@ -5,11 +5,12 @@ import signal
 import sqlite3
 import subprocess
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from reconciler import migrations, orders
+from reconciler import migrations, orders, statefile
 from reconciler.cli.base import utc_now
 from reconciler.store import Store
 from tests.flows.service import Service, until
@@ -165,3 +166,44 @@ def test_the_service_starts_in_any_time_zone(world: World, zone: str, monkeypatc
         until(lambda: "8 done" in service.said())
         assert "has no name: schedule.resync goes by" in service.said()
         service.end()
+
+
+def test_nothing_is_promised_in_observe_mode(world: World) -> None:
+    world.policy["mode"] = '"observe"'
+    world.write_settings()
+    fill(world)
+    world.run("pause", "--reason", "x")
+    assert "so nothing is sent" in world.run("resume").stdout
+    world.run("allow", "--deactivations", "2", "--reason", "x", expect=2)
+
+
+@pytest.mark.parametrize("name", ["state[1].db", "state.db"])
+def test_only_daily_copies_are_dropped(tmp_path: Path, name: str) -> None:
+    for day in range(1, 20):
+        (tmp_path / f"{name}.2026-11-{day:02}.copy").touch()
+    own = tmp_path / f"{name}.before-change.copy"
+    own.touch()
+    statefile.drop_copies(tmp_path / name, 7, datetime(2026, 11, 20, tzinfo=UTC))
+    assert own.exists() and len(list(tmp_path.iterdir())) == 8
+
+
+@pytest.mark.parametrize("met", ["failure", "pause"])
+def test_a_release_can_be_given_again(world: World, met: str) -> None:
+    world.safety = {"first_run": '"apply"', "max_deactivations": "0", "always_allow": "0"}
+    world.write_settings()
+    _, people = fill(world)
+    world.run("apply")
+    accept(world)
+    world.jumpcloud.suspend(people[0])
+    world.jumpcloud.settle_graph()
+    world.run("apply", expect=4)
+    if met == "pause":
+        world.run("pause", "--reason", "x")
+        world.run("release", expect=4)
+        world.run("resume")
+    else:
+        world.jumpcloud.oddities.take_down("/api/applications.*", 400)
+        world.run("release", expect=1)
+        world.jumpcloud.oddities.put_up("/api/applications.*")
+    world.run("release")
+    assert not account(world, people[0]).active
