@@ -137,7 +137,7 @@ class Request:
 
     @property
     def effects(self) -> frozenset[Effect]:
-        """What a release lets through."""
+        """The effects that a release lets through."""
         return frozenset(tuple(effect) for effect in self.arguments["effects"])
 
 

@@ -1,4 +1,4 @@
-"""What a review found by using the command line as an administrator does."""
+"""Faults that a review found by using the command line as an administrator does."""
 
 import os
 import signal
