@@ -451,12 +451,12 @@ class _Run:
             done, reply, arrived = await self._in_parts(number, sent, refusal)
             if not arrived:
                 outcome, words = "already", f"so already, as far as Keeper shows: {refusal}"
-            if done.changes != sent.changes:
-                words = f"without {_named(sent.changes, done.changes)}: {refusal}"
-            elif not _same_teams(done, sent):
-                words = f"not all teams were changed: {refusal}"
+            lacking = [f"without {_named(sent.changes, done.changes)}"] if done.changes != sent.changes else []
+            if not _same_teams(done, sent):
+                lacking.append("not all teams were changed")
                 if op.rule is not Rule.UNDONE:
                     self.journal.mark_narrowed(number, self.clock(), done)
+            words = f"{', and '.join(lacking)}: {refusal}" if lacking else words
             sent = done
         if op.rule is Rule.UNDONE:
             self._undone(number, sent, reply, words, outcome)

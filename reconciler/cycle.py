@@ -70,6 +70,8 @@ LANE_HOLD = "lane_hold"
 """Under which the state file keeps the id of the plan that the leaver lane held last."""
 HOLD_AGAIN = timedelta(minutes=15)
 """How long what the lane holds stays as it was judged: whoever could not be told of it is told then."""
+LOCK_AGAIN = timedelta(minutes=5)
+"""After so long the lane sends a lock once more of which Keeper's record tells nothing."""
 SETTLING = 30.0
 """Seconds in which the leaver lane asks what became of locks: people wait for its next look, and whole cycles ask."""
 _GIVING = frozenset({Kind.CREATE_USER.value, Kind.REACTIVATE_USER.value, "add"})
@@ -346,8 +348,8 @@ async def leavers(settings: Settings, services: Services, store: Store, now: dat
         # Whom no cycle may lock need not be read each time.
         spared = (a for a in store.active_accounts(found) if left_outside(policy, a) or protection(policy, None, a))
         found -= {account.jumpcloud_id for account in spared}
-        # Nor whose lock was sent and whose record does not tell what became of it: the whole cycles go on with it.
-        untold = store.hidden_locks() if found else frozenset()
+        # Nor whose lock was sent just now and whose record does not tell what became of it.
+        untold = store.hidden_locks(time.now - LOCK_AGAIN) if found else frozenset()
         found -= {account.jumpcloud_id for account in store.active_accounts(found) if account.keeper_id in untold}
         if not found:
             _end_hold(store, time.now)

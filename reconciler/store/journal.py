@@ -423,13 +423,17 @@ class Journal(Snapshots):
         with self._reading() as connection:
             return frozenset(key for (key,) in connection.execute(sql, (former_operations(connection),)))
 
-    def hidden_locks(self) -> frozenset[str]:
-        """The Keeper ids of accounts whose last lock has no known outcome, and whose record does not tell it."""
+    def hidden_locks(self, since: datetime) -> frozenset[str]:
+        """The Keeper ids of accounts whose lock was sent since then and has no known outcome, and whose record does not
+        tell it."""
         with self._reading() as connection:
             odd = keeper_quarantine.from_json(meta(connection, "odd") or "[]")
-        hidden = keeper_quarantine.with_hidden_locks(odd)
-        open_keys = self.open_keys() if hidden else frozenset()
-        return frozenset(k for k in hidden if (account := self.account(k)) and account.jumpcloud_id in open_keys)
+            hidden = keeper_quarantine.with_hidden_locks(odd)
+            sql = """
+                SELECT DISTINCT keeper_id FROM operations
+                WHERE kind = 'deactivate_user' AND state IN ('sent', 'unknown') AND sent_at >= ?
+            """
+            return hidden & {key for (key,) in connection.execute(sql, (time_text(since),))} if hidden else hidden
 
     def put_off_since(self, since: datetime, outcome: str) -> frozenset[str]:
         """The keys of the subjects with an operation that was put off since then, with this outcome."""

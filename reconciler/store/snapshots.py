@@ -106,8 +106,8 @@ class Snapshots(OpenFile):
             )
             (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM operations").fetchone()
             self._set_meta("former_operations", str(last))
-            ended = "SELECT coalesce(max(id), 0) FROM runs WHERE finished_at IS NOT NULL"
-            self._set_meta("former_runs", str(*connection.execute(ended).fetchone()))
+            holding = "SELECT coalesce(max(id), 0) FROM runs WHERE held > 0"
+            self._set_meta("former_runs", str(*connection.execute(holding).fetchone()))
             self._set_meta("binding", json_text(asdict(binding)))
 
     # The snapshot

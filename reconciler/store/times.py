@@ -71,7 +71,7 @@ class Times(OpenFile):
             for request in _lasting(connection):
                 if request.until is None and request.lasts is not None:
                     at = min(now, request.at if last is None else max(request.at, last))
-                    first = "SELECT min(started_at) FROM runs WHERE started_at >= ?"
+                    first = "SELECT min(started_at) FROM runs WHERE started_at > ?"
                     began = time_of(*connection.execute(first, (time_text(at),)).fetchone()) or now
                     row = {"at": time_text(at), "until": time_text(min(began, now) + request.lasts)}
                     self._update("requests", int(request.id), row)

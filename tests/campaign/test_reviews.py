@@ -8,6 +8,7 @@ import pytest
 from reconciler import consent, orders
 from reconciler.after import After
 from reconciler.alerts import HISTORY, TOLD_WHEN_DONE, AlertKind, Fact, Situation, facts
+from reconciler.clocks import corrected
 from reconciler.cycle import Order
 from reconciler.orders import Ask, Setting
 from reconciler.reading import Stopped
@@ -392,3 +393,90 @@ def test_the_metric_tells_of_no_hold_that_is_over(world: World) -> None:
         after.measure(world.rules.settings(world.folder))
         assert b'reconciler_held_operations{tenant=""} 0.0' in after.metrics(world.time.now())
     world.store = None
+
+
+@pytest.mark.parametrize("arrives", [False, True])
+def test_the_lane_sends_a_lost_lock_again_though_the_record_tells_nothing(world: World, arrives: bool) -> None:
+    ada, account = joined(world, "ada")
+    person(world, "bob")
+    cycle(world, resync=True)
+    world.keeper.show_oddly(account, {}, ("active",))
+    cycle(world, resync=True)
+    suspend(world, ada)
+    world.jumpcloud.oddities.take_down("/api/v2/applications/[^/]+/users", 500)
+    world.time.elapsed += 60
+    kind = "late_timeout" if arrives else "timeout"
+    world.lane(Weather(1, script={f"Keeper PATCH {SCIM}/Users/{account}": kind}))
+    for n in range(10):
+        world.time.elapsed += 60
+        world.lane(Weather(0))
+        if n % 5 == 0:
+            cycle(world)
+    assert world.keeper.accounts()[account].locked
+
+
+def test_the_lane_locks_whose_team_change_had_no_answer_though_the_record_tells_nothing(world: World) -> None:
+    sales, it = group(world, "Sales"), group(world, "IT")
+    ada, account = joined(world, "ada", sales)
+    person(world, "bob", it)
+    cycle(world, resync=True)
+    world.keeper.show_oddly(account, {}, ("active",))
+    world.jumpcloud.add_member(it, ada)
+    world.admin_changed(account)
+    cycle(world, {f"PATCH {SCIM}/Users/{account}": "timeout"}, resync=True)
+    suspend(world, ada)
+    world.jumpcloud.oddities.take_down("/api/v2/applications/[^/]+/users", 500)
+    for n in range(10):
+        world.time.elapsed += 60
+        world.lane(Weather(0))
+        if n % 5 == 0:
+            cycle(world)
+    assert world.keeper.accounts()[account].locked
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_release_counts_that_was_given_while_the_clock_was_behind(world: World, behind: bool) -> None:
+    world.rules.safety = {"max_deactivations": 0, "always_allow": 0}
+    people = {name: person(world, name) for name in ("ada", "bob", "cy")}
+    cycle(world)
+    world.keeper.accept_invitation("ada@example.com")
+    suspend(world, people["ada"])
+    assert "max_deactivations" in cycle(world)
+    world.time.elapsed += 6 * 3600  # the machine is off; when it is on again its clock has lost the date
+    if behind:
+        world.time.offset = -30 * 86400
+    with world.open() as store:
+        run = store.held_run()
+        assert run is not None
+        effects = held_effects(store.document(run.id))
+        consent.agree(store, run.plan_id, effects, by="root", at=corrected(store, world.time.now)(), reason="")
+        world.observer.agreed(effects)
+    world.store = None
+    world.cycle(Order(by="schedule"), Weather(0))
+    assert world.keeper.account("ada@example.com").locked
+
+
+def test_what_a_rebind_holds_is_held_though_a_look_at_one_person_came_between(world: World) -> None:
+    joined(world, "ada")
+    joined(world, "bob")
+    cycle(world, resync=True)
+    world.rules.node = NODES[1]
+    slow = Weather(0, script={"JumpCloud GET /api/applications": "slow"})
+    beside = [(0.05, Order(person="bob@example.com", resync=True, by="root"))]
+    world.cycle(Order(by="root", rebind=True, resync=True), slow, beside)
+    assert held(world) == ["first_run"]
+    assert shown(world)["held"]
+
+
+def test_a_refused_removal_beside_a_refused_name_is_no_lost_team(world: World) -> None:
+    sales, legal = group(world, "Sales"), group(world, "Legal")
+    ada, account = joined(world, "ada", sales)
+    cycle(world)
+    world.jumpcloud.add_member(legal, ada)
+    world.jumpcloud.remove_member(sales, ada)
+    world.jumpcloud.update_user(ada, firstname="Adele")
+    world.admin_changed(account)
+    patch = f"PATCH {SCIM}/Users/{account}"
+    cycle(world, {f"{patch}#{n}": "refused" for n in (1, 2, 3, 4)} | {f"{patch}#5": ""})
+    assert teams_of(world, "ada") == {"Sales", "Legal"}
+    assert not told(world, AlertKind.LOST_TEAM)
