@@ -220,7 +220,6 @@ class After:
                 failing=self.standing.failing,
                 merely_left=self.standing.merely_left,
                 hooks=self.standing.hooks,
-                lacks=self.standing.lacks,
             )
             known = self.standing.refused
             reports = await notify.tell(settings, self.store, situation, began, self._unsaved, known)

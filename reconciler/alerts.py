@@ -162,7 +162,6 @@ class Situation:
     `stopped_kinds` are those that Keeper does not carry out as expected, with the words for it; `passed` those whose
     canary has passed, `failing` the cycles that failed up to now. `merely_left`: see there; it is known while cycles
     fail as well. `hooks` are the programs that the settings name and that failed when last run, with what went wrong.
-    `lacks` are the keys of those for whom something due has failed in the last run that was about them.
     """
 
     at: datetime
@@ -180,7 +179,6 @@ class Situation:
     failing: Failing | None = None
     merely_left: Collection[str] = ()
     hooks: Mapping[str, str] = field(default_factory=dict)
-    lacks: Collection[str] = ()
 
 
 def facts(now: Situation) -> list[Fact]:
@@ -237,7 +235,7 @@ def _can_tell(key: Key, now: Situation) -> bool:
     if subject.startswith(_DONE):
         return True  # it fell out of the history
     match kind:
-        case AlertKind.PROTECTED | AlertKind.STUCK | AlertKind.WAITING | AlertKind.HOOK_FAILED | AlertKind.QUARANTINED:
+        case AlertKind.PROTECTED | AlertKind.WAITING | AlertKind.HOOK_FAILED | AlertKind.QUARANTINED:
             return True
         case AlertKind.FAILING:
             return whole and now.failing is None
@@ -368,10 +366,7 @@ def _stuck(now: Situation) -> Iterator[Fact]:
     """Whom it keeps failing for, as long as it is due: no licence is free, Keeper refuses a value."""
     names = {op.subject.key: op.subject.name for op in now.plan.operations} if now.plan else {}
     for key, failure in sorted(now.snapshot.failures.items()):
-        # A run about some people, or without all it should read, says nothing of the others.
-        unsaid = now.plan is None or not (now.whole and now.complete)
-        due_now = key in names or (unsaid and key in now.lacks)
-        if failure.count >= ATTEMPTS and due_now:
+        if failure.count >= ATTEMPTS and key in names:
             text = f"failed {failure.count} times in a row, last at {_time(failure.last_at)}: {failure.error}"
             yield Fact(AlertKind.STUCK, key, names.get(key, key), text, failure.last_at)
 

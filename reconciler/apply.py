@@ -455,7 +455,7 @@ class _Run:
             if not _same_teams(done, sent):
                 lacking.append("not all teams were changed")
                 if op.rule is not Rule.UNDONE:
-                    self.journal.mark_narrowed(number, self.clock(), done)
+                    self.journal.mark_narrowed(number, self.clock(), replace(done, add=self._known(done.add)))
             words = f"{', and '.join(lacking)}: {refusal}" if lacking else words
             sent = done
         if op.rule is Rule.UNDONE:

@@ -847,14 +847,11 @@ def _since_when(seen: Snapshot, learnt: Snapshot) -> Snapshot:
 
 def _remembered(seen: Snapshot, learnt: Snapshot) -> dict[str, Account]:
     """The accounts of people in scope that a first plan finds and nobody has reviewed, with whose they are: whoever is
-    deleted in JumpCloud before that would be told from nobody. Likewise their places in teams with a group's id. Those
-    that it found to be theirs no longer are among them, too."""
+    deleted in JumpCloud before that would be told from nobody. Likewise their places in teams with a group's id."""
     tied = {k for k, team in learnt.teams.items() if team.managed and team.shown.get(EXTERNAL_ID) == team.jumpcloud_id}
-    there = learnt.accounts.keys() & {k for k, a in seen.accounts.items() if a.standing is Standing.UNMANAGED}
-    pairs = {k: (seen.accounts[k], learnt.accounts[k]) for k in there}
-    found = {k: found_for(now, then, tied) for k, (now, then) in pairs.items() if then.managed}
-    others = {k: pair for k, pair in pairs.items() if k not in found and pair[0].found_for}
-    return found | {k: replace(now, found_for=then.found_for) for k, (now, then) in others.items()}
+    adopted = {k: a for k, a in learnt.accounts.items() if a.managed and k in seen.accounts}
+    pairs = {k: (seen.accounts[k], account) for k, account in adopted.items()}
+    return {k: found_for(now, then, tied) for k, (now, then) in pairs.items() if now.standing is Standing.UNMANAGED}
 
 
 def _takes_over(before: Snapshot, learnt: Snapshot) -> bool:

@@ -596,8 +596,9 @@ class _Diff(TeamRules):
                 f"changed about it. {todo}",
             )
             return True
-        # A Keeper that never took our id shows a former one for good, which says nothing.
-        changed = shown not in (account.jumpcloud_id, own.settled.get(EXTERNAL_ID))
+        # A Keeper that never took our id shows a former one for good, which says nothing; nor does the one that the
+        # account had when it was adopted.
+        changed = shown not in (account.jumpcloud_id, own.settled.get(EXTERNAL_ID), own.former_external_id)
         unread = self.focus is not None and shown not in self.directory.users and is_jumpcloud_id(shown)
         if not (unread and changed and account.active and (user is None or has_left(user))):
             return False

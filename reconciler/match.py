@@ -444,9 +444,6 @@ def _remember(result: Match, directory: Directory, snapshot: Snapshot, policy: P
         if not account.managed:
             owner = account.jumpcloud_id if account.standing is Standing.DISOWNED else ""
             learnt = replace(account, protected_as=protected_as, takeover=Takeover.NONE, jumpcloud_id=owner)
-            found = directory.users.get(account.found_for)
-            if found and found.in_scope and found.email and not addresses.same(found.email, account.email):
-                learnt = replace(learnt, found_for="")
             if learnt != account:
                 result.accounts[keeper_id] = learnt
             continue

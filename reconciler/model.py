@@ -325,7 +325,7 @@ class Account:
     what to restore on `disown`. `takeover`: what a person asked for with `adopt`. `review_lock`: adopted while out of
     scope, so the lock needs a person's consent. `others_lock`, of one that is gone: somebody else had locked it when
     Keeper showed it last. `found_for`, of one that nobody manages: the JumpCloud id of the person in scope for whom a
-    first plan found it that nobody has reviewed, until they are in scope under another address.
+    first plan found it that nobody has reviewed, as long as the account has the same address.
     """
 
     keeper_id: str

@@ -35,6 +35,10 @@ DECISIONS = frozenset({"adopt", "disown"})
 """The orders that ask neither service, and in which the settings have no say."""
 LASTS = timedelta(minutes=5)
 """How long an order waits for a daemon that has ended to be started again."""
+_OTHER_NODE = (
+    "Nothing was done: the state file was bound to another Keeper node after this was let through. Look at the plan "
+    "for the new node: reconciler status"
+)
 OBSERVING = 'Nothing was done: policy.mode is "observe". Set it to "enforce" to have anything sent.'
 
 
@@ -215,6 +219,9 @@ async def carry_out(ask: Ask, where: Setting) -> Answer:
     if agreed := ask.arguments.get("agreed"):
         from reconciler.consent import agree
 
+        if agreed.get("keeper") and agreed["keeper"] != _node(where.store):
+            return Answer(exits.FAILED, error=_OTHER_NODE)
+
         effects = {tuple(effect) for effect in agreed["effects"]}
         release = agree(where.store, agreed["plan"], effects, by=ask.by, at=now(), reason=agreed["reason"])
     try:
@@ -302,9 +309,15 @@ def lines_of_run(begun: Sequence[int]) -> Iterator[None]:
         yield
 
 
-def agreement(plan_id: str, effects: Collection["Effect"], reason: str) -> dict[str, Any]:
-    """What of a plan a person lets through together with an order, and why. It counts only once that is taken."""
-    return {"plan": plan_id, "effects": sorted(map(list, effects)), "reason": reason}
+def agreement(store: "Store", plan_id: str, effects: Collection["Effect"], reason: str) -> dict[str, Any]:
+    """What of a plan a person lets through together with an order, and why. It counts only once that is taken, and for
+    the Keeper node to which the state file is bound now."""
+    return {"plan": plan_id, "effects": sorted(map(list, effects)), "reason": reason, "keeper": _node(store)}
+
+
+def _node(store: "Store") -> str:
+    binding = store.binding()
+    return binding.keeper if binding else ""
 
 
 def refusal(settings: "Settings") -> Answer | None:

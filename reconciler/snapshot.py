@@ -65,8 +65,9 @@ def observed(snapshot: Snapshot, listing: Listing, now: datetime, *, again: bool
                 shown = listing.users[keeper_id]
                 if snapshot.unsettled_users and EXTERNAL_ID in shown.unreadable:
                     # By its id nothing tells whether a creation without an answer was linked to it: its names and
-                    # teams, which a link would have changed, stay known as they were.
-                    shown = replace(shown, attributes={}, teams=None, unreadable=USER_ATTRIBUTES)
+                    # teams, which a link would have changed, stay known as they were; a link leaves the address.
+                    hidden = tuple(name for name in USER_ATTRIBUTES if name != USER_NAME or name in shown.unreadable)
+                    shown = replace(shown, teams=None, unreadable=hidden)
                 accounts[keeper_id] = _seen_user(account, shown, there, unsure)
         elif account.gone or keeper_id not in listing.absent:
             accounts[keeper_id] = account
@@ -154,13 +155,16 @@ def _seen_user(account: Account, user: KeeperUser, teams: Collection[str], unsur
     if user.teams is not None:
         memberships = _seen_memberships(account, user.teams, teams, unsure)
     shown = _shown(account.shown, user)
-    # With `adopt` a person names an account by its address: under another one it may be meant for somebody else.
-    lapsed = account.takeover is Takeover.BY_ADDRESS and not addresses.same(shown.get(USER_NAME, ""), account.email)
+    # With `adopt` a person names an account by its address, and a first plan finds it so: under another one it may be
+    # somebody else's.
+    moved = not addresses.same(shown.get(USER_NAME, ""), account.email)
+    lapsed = account.takeover is Takeover.BY_ADDRESS and moved
     return replace(
         account,
         active=not account.was_locked if user.active is None else user.active,
         shown=shown,
         takeover=Takeover.NONE if lapsed else account.takeover,
+        found_for="" if moved else account.found_for,
         settled=_settled(account, user),
         memberships=memberships,
         locked_by_us=account.locked_by_us and not (account.others_lock or _lock_is_over(account, user)),

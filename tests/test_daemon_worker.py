@@ -418,7 +418,7 @@ def test_an_order_whose_cycle_failed_is_no_recovery(world: World, monkeypatch: p
 def test_what_is_agreed_to_counts_once_the_order_is_taken(world: World, runs: Runs) -> None:
     with opened(world) as store:
         one = a_daemon(world, store)
-        agreed = {"agreed": orders.agreement("plan", frozenset({("lock", "j-ada", "")}), "looked at")}
+        agreed = {"agreed": orders.agreement(store, "plan", frozenset({("lock", "j-ada", "")}), "looked at")}
         ask = orders.Ask("apply", agreed, "ada", "", one.settings.digest)
         request = asked(store, orders.file(ask, store, NOW))
         assert store.open_requests(datetime.now(UTC), "release") == []

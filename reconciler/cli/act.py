@@ -101,7 +101,7 @@ def release(config: Path | None, plan_id: str | None, wait: bool, reason: str) -
             which = f"No held plan {plan_id}" if plan_id else "No held plan"
             say(f"{which} is on record; nothing was released. `reconciler status` shows what is held.")
             raise Exit(USAGE)
-        return agreement(run.plan_id, effects, words)
+        return agreement(store, run.plan_id, effects, words)
 
     _order(settings_of(config), "apply", {}, words, wait=wait, agreed=held)
 
@@ -347,7 +347,7 @@ def _reviewed_beside(settings: "Settings", store: "Store", reason: str) -> dict[
     made = with_services(settings, lambda both: cycle.plan(settings, both, store, cycle.Order(), utc_now()))
     if not first_held(made) or not _review(made):
         return None
-    return agreement(made.id, made.agreed_effects, reason or "the first plan was reviewed")
+    return agreement(store, made.id, made.agreed_effects, reason or "the first plan was reviewed")
 
 
 def _followed(store: "Store", number: str) -> "Answer":

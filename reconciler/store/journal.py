@@ -221,8 +221,9 @@ class Journal(Snapshots):
             return None
         with self._reading() as connection:
             asked = [request_of(row) for row in rows(connection, "SELECT * FROM requests WHERE state = 'open'")]
-        # What had run out before the run let nothing of it through.
-        given = (one for one in asked if one.kind == "release" and (one.until is None or one.until > run.started_at))
+        # What had run out before the newest run lets nothing through any more.
+        newest = self.runs(1)[0].started_at
+        given = (one for one in asked if one.kind == "release" and (one.until is None or one.until > newest))
         free = {effect for one in given for effect in one.effects - self.used_up(one)}
         done = (row.operation for row in self.journal(run.started_at) if row.state is State.DONE)
         free |= {effect for op in done for effect in op.effects()}

@@ -314,7 +314,7 @@ def test_a_release_that_lapsed_lets_nothing_through(world: World) -> None:
     store = world.open()
     run = store.held_run()
     assert run is not None
-    agreed = orders.agreement(run.plan_id, held_effects(store.document(run.id)), "")
+    agreed = orders.agreement(store, run.plan_id, held_effects(store.document(run.id)), "")
     number = orders.file(Ask("apply", {"agreed": agreed}, "root", "", settings.digest), store, world.time.now())
 
     async def served() -> None:  # as the daemon does it, which is told to stop meanwhile
@@ -357,7 +357,7 @@ def test_a_release_that_ran_out_hides_no_hold(world: World) -> None:
         store.resume("root", world.time.now(), "")
     world.store = None
     assert "max_deactivations" in cycle(world)
-    assert shown(world)["held"]  # None
+    assert shown(world)["held"]
 
 
 def test_a_release_of_days_ago_lets_nothing_through(world: World) -> None:
@@ -480,3 +480,70 @@ def test_a_refused_removal_beside_a_refused_name_is_no_lost_team(world: World) -
     cycle(world, {f"{patch}#{n}": "refused" for n in (1, 2, 3, 4)} | {f"{patch}#5": ""})
     assert teams_of(world, "ada") == {"Sales", "Legal"}
     assert not told(world, AlertKind.LOST_TEAM)
+
+
+def test_a_release_that_ran_out_while_cycles_fail_hides_no_hold(world: World) -> None:
+    world.rules.safety = {"max_deactivations": 0, "always_allow": 0}
+    people = {name: person(world, name) for name in ("ada", "bob", "cy")}
+    cycle(world)
+    world.keeper.accept_invitation("ada@example.com")
+    suspend(world, people["ada"])
+    assert "max_deactivations" in cycle(world)
+    world.jumpcloud.oddities.take_down("/api/v2/applications/[^/]+/users", 500)
+    campaign_decisions.consent_to_held(world)
+    cycle(world)
+    world.time.elapsed += 5 * 3600
+    cycle(world)
+    assert shown(world)["held"]
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_team_that_was_queued_in_the_run_stays_new_after_a_partial_refusal(world: World, apart: bool) -> None:
+    world.rules.safety = {"max_creations": 50, "max_grants": 1, "always_allow": 0}
+    legal, it = group(world, "Legal"), group(world, "IT")
+    ada, account = joined(world, "ada", it)
+    bob, other = joined(world, "bob", it)
+    joined(world, "cy", legal)
+    cycle(world, resync=True)
+    world.time.elapsed += 30 * 3600  # what was queued then is not new any more
+    cycle(world, resync=True)
+    new, second = group(world, "New"), group(world, "Second")
+    world.jumpcloud.add_member(new, ada)
+    world.jumpcloud.add_member(second, ada)
+    world.admin_changed(account)
+    patch = f"PATCH {SCIM}/Users/{account}"
+    cycle(world, {f"{patch}#1": "refused", f"{patch}#2": "refused", f"{patch}#3": ""} if apart else {})
+    world.jumpcloud.add_member(legal, bob)
+    world.admin_changed(other)
+    cycle(world)
+    assert not held(world)
+
+
+def test_a_release_that_was_filed_before_a_rebind_releases_nothing(world: World) -> None:
+    person(world, "ada")
+    person(world, "bob")
+    world.cycle(Order(by="root"), Weather(0))
+    world.rules.node = NODES[1]
+    with world.open() as store:
+        run = store.held_run()
+        assert run is not None
+        agreed = orders.agreement(store, run.plan_id, held_effects(store.document(run.id)), "")
+        settings = world.rules.settings(world.folder)
+        number = orders.file(Ask("apply", {"agreed": agreed}, "root", "", settings.digest), store, world.time.now())
+    world.store = None
+    person(world, "cy")
+    world.cycle(Order(by="root", rebind=True, resync=True), Weather(0))
+    assert held(world) == ["first_run"]
+    store = world.open()
+
+    async def served() -> None:
+        where = Setting(settings, world._both(), store, world.time.now, asyncio.Event(), After(store), 100)
+        assert store.take(number)
+        order = store.request(number)
+        assert order is not None
+        await orders.carry_out(orders.filed(order), where)
+
+    world._run(served())
+    world.close()
+    world.restart()
+    assert not world.keeper.accounts()

@@ -322,3 +322,66 @@ def test_a_partial_cycle_about_the_former_owner_leaves_whom_a_person_has_named(w
     cycle(world)
     cycle(world)
     assert world.keeper.account("ada@example.com").external_id == heir
+
+
+@pytest.mark.parametrize("open_", [False, True])
+def test_an_odd_record_shows_its_address_while_a_creation_is_open(world: World, open_: bool) -> None:
+    world.rules.safety = {"max_creations": 50}
+    sales = group(world, "Sales")
+    joined(world, "bob", sales)
+    ghost = world.keeper.add_user("old@example.com")
+    world.admin_changed(ghost)
+    cycle(world, resync=True)
+    person(world, "nils")
+    cycle(world, {f"POST {SCIM}/Users#1": "death_before"} if open_ else {})
+    # The account is a contractor's by now, whose id cannot be read; the address is given to somebody new.
+    world.keeper.change_email(ghost, "contractor@example.com", keep_alias=False)
+    world.keeper.show_oddly(ghost, {"externalId": 5})
+    world.admin_changed(ghost)
+    person(world, "old", sales)
+    cycle(world, resync=True)
+    found = world.keeper.accounts()[ghost]
+    assert (found.external_id, found.teams, found.pending_teams) == (None, (), ())
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_the_lane_locks_whose_account_has_kept_the_id_of_their_former_user(world: World, taken: bool) -> None:
+    world.rules.policy["out_of_scope"] = "keep"
+    person(world, "bob")
+    old, account = joined(world, "ada")
+    world.jumpcloud.unbind_user(world.application, old)
+    world.admin_changed()
+    cycle(world)
+    new = person(world, "ada")  # made again in JumpCloud; the account is still open
+    cycle(world, resync=True)
+    adopt(world, "ada@example.com")
+    refused = {} if taken else {f"PATCH {SCIM}/Users/{account}": "refused"}
+    cycle(world, refused)
+    cycle(world, refused)
+    suspend(world, new)
+    world.jumpcloud.oddities.take_down("/api/v2/applications/[^/]+/users", 500)
+    for n in range(10):
+        world.time.elapsed += 60
+        world.lane(Weather(0))
+        if n % 5 == 0:
+            cycle(world)
+    assert world.keeper.accounts()[account].locked
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_the_account_that_a_first_plan_found_is_theirs_under_a_new_address(world: World, renamed: bool) -> None:
+    person(world, "bob")
+    ada = person(world, "ada")
+    old = world.keeper.add_user("ada@example.com")
+    world.admin_changed(old)
+    unreviewed(world)
+    if renamed:
+        world.jumpcloud.update_user(ada, email="ada.new@example.com")
+        world.admin_changed()
+        unreviewed(world)
+    suspend(world, ada)
+    unreviewed(world)
+    cycle(world)
+    cycle(world, resync=True)
+    ending(world, random.Random(1))
+    assert world.keeper.accounts()[old].locked
