@@ -73,6 +73,8 @@ TIME_BOX = 300.0
 """Seconds after which an apply begins nothing new that gives: what the plan was made from is too old by then."""
 LATELY = timedelta(hours=1)
 """How long what was put off for time comes first: the next cycle follows at once, unless the machine is stopped."""
+DOUBTED = timedelta(days=1)
+"""How long what was not confirmed comes last: the reads that would confirm it may take as long again."""
 READ_BACK = 30.0
 """Seconds, retries included, for a look that is needed: others may wait for it, and a list of the node tells too."""
 MOST_FORBIDDEN = 3
@@ -139,8 +141,9 @@ async def apply(
     stopping: Callable[[], str] = lambda: "",
     read_at: Stamp | None = None,
 ) -> Applied:
-    """Send the operations, each given with its journal id; leavers first, then teams, then everybody else. What
-    gives an id to a team or an account that is there, or another name to a team, goes before what makes one.
+    """Send the operations, each given with its journal id; leavers first, then teams, then everybody else, and last the
+    leavers whose lock was not confirmed lately. What gives an id to a team or an account that is there, or another name
+    to a team, goes before what makes one.
 
     `confirmation` reads again what each rests on. `mark` is the moment at which the snapshot was read: whoever was
     changed by another cycle since is put off. `agreed` are the operations to which a person has agreed, `vanished` is
@@ -201,7 +204,9 @@ class _Run:
     ) -> None:
         # What fails for the same few each time must not keep others waiting: they come last in their kind. First comes
         # what there was no time for: others that are due since then might use the time up again.
-        in_trouble, late = journal.in_trouble(), journal.put_off_since(clock() - LATELY, TIME)
+        self.doubted = journal.put_off_since(clock() - DOUBTED, UNCONFIRMED)
+        """The keys of people with an operation that was not confirmed lately."""
+        in_trouble, late = journal.in_trouble() | self.doubted, journal.put_off_since(clock() - LATELY, TIME)
 
         def place(one: tuple[int, Operation]) -> tuple[bool, bool]:
             return one[1].subject.key in in_trouble, one[1].subject.key not in late
@@ -255,14 +260,19 @@ class _Run:
         for kind, why in self.canaries.stopped.items():
             if waits := [op for _, op in self.operations if op.kind is kind and not takes_agreed(op)]:
                 self._tell_stopped(waits[0], why, _LOOK_AT_ANSWERS)
-        for kinds in PHASES:
-            due = [(number, op) for number, op in self.operations if op.kind in kinds]
+        # Reads that hang take the time of all who come after them, and locks are not bound to the time box.
+        sure = [(number, op) for number, op in self.operations if not self._is_doubted_lock(op)]
+        phases = [[(number, op) for number, op in sure if op.kind in kinds] for kinds in PHASES]
+        for due in (*phases, [(number, op) for number, op in self.operations if self._is_doubted_lock(op)]):
             # An id that is written later would hide whom a creation without an answer was linked to, and a name that is
             # free only later would be refused, or answered with the team that still has it.
             for first in (True, False):
                 await together(self._in_turn(number, op) for number, op in due if _goes_first(op) is first)
                 if self.broken is not None:
                     raise self.broken
+
+    def _is_doubted_lock(self, op: Operation) -> bool:
+        return op.kind is Kind.DEACTIVATE_USER and op.subject.key in self.doubted
 
     async def _in_turn(self, number: int, op: Operation) -> None:
         """Carry an operation out once a worker, its subject and its kind are free; a canary goes alone in its kind.
