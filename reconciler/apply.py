@@ -30,7 +30,7 @@ from reconciler.canary import (
 )
 from reconciler.confirm import Confirmation, Finding, put_off_words
 from reconciler.counting import agreeing, count
-from reconciler.evidence_age import GLANCE, Stamp, changing, last_moment
+from reconciler.evidence_age import GLANCE, MAX_AGE, Stamp, changing, last_moment
 from reconciler.hands import Vanishing
 from reconciler.match import same
 from reconciler.model import (
@@ -336,9 +336,7 @@ class _Run:
             elif outcome := self._overtaken(concerned) or self._too_late_for(op):
                 self._record(number, Result(op, State.PUT_OFF, *outcome))
             else:
-                # Evidence would only grow old while Keeper asks everybody to wait.
-                await self.client.calm()
-                finding = await self.confirmation.of(op)
+                finding = await self._confirmed(op)
                 if reason := self._reason_to_wait(number, op) or self._untold(op):
                     self._record(number, Result(op, State.PUT_OFF, "put_off", reason))
                 elif outcome := self._overtaken(concerned) or self._too_late_for(op):
@@ -353,6 +351,18 @@ class _Run:
         if self.progress:
             self.progress(len(self.applied.results), len(self.operations))
         return verdict
+
+    async def _confirmed(self, op: Operation) -> Finding:
+        """Read again what an operation rests on, once more where it has grown too old to be sent: another request may
+        have been asked to wait meanwhile, and then so does everybody."""
+        # Evidence would only grow old while Keeper asks everybody to wait.
+        await self.client.calm()
+        finding = await self.confirmation.of(op)
+        if finding.stamp is None or (finding.doubt is not None and finding.doubt.whole):
+            return finding
+        await self.client.calm()
+        fresh = finding.stamp.age(self.client.clock) <= MAX_AGE
+        return finding if fresh else await self.confirmation.of(op)
 
     def _overtaken(self, concerned: Collection[str]) -> tuple[str, str] | None:
         """The outcome, and words for it, of an operation about what another run has changed since the snapshot."""

@@ -3,7 +3,8 @@
 import pytest
 
 from reconciler.cycle import Order
-from tests.campaign.scenes import cycle, person
+from reconciler.simulator.service import Response
+from tests.campaign.scenes import SCIM, cycle, person, suspend
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
 
@@ -28,3 +29,67 @@ def test_leavers_whose_reads_hang_keep_nobody_else_waiting(world: World, number:
     for _ in range(6):
         world.say(world.cycle(Order(by="schedule"), Weather(1, script=script))[:100])
     assert active(world, "new")
+
+
+def six_people(world: World) -> dict[str, str]:
+    """Ada and Cy are deleted, Bob has left, Dan is back, and a new person joins."""
+    limits = ("max_deactivations", "max_creations", "max_reactivations", "always_allow")
+    world.rules.safety = dict.fromkeys(limits, 50)
+    people = {name: person(world, name) for name in ("ada", "bob", "cy", "dan", "eve")}
+    cycle(world)
+    for name in people:
+        world.keeper.accept_invitation(f"{name}@example.com")
+    world.admin_changed()
+    suspend(world, people["dan"])
+    cycle(world)
+    cycle(world, resync=True)
+    world.jumpcloud.activate(people["dan"])
+    for name in ("ada", "cy"):
+        world.jumpcloud.delete_user(people[name])
+    world.jumpcloud.unbind_user(world.application, people["bob"])
+    people["new"] = person(world, "new")
+    return people
+
+
+SERVED = {"bob": False, "cy": False, "dan": True, "new": True}
+
+
+@pytest.mark.parametrize("status", [503, 429])
+@pytest.mark.parametrize("seconds", ["", "25", "200"])
+def test_one_record_that_asks_to_wait_stops_nobody_else(world: World, status: int, seconds: str) -> None:
+    people = six_people(world)
+    reply = Response(status, {"retry-after": seconds} if seconds else {}, b"oops")
+    edits = {f"JumpCloud GET /api/systemusers/{people['ada']}": lambda _: reply}
+    for _ in range(6):
+        world.time.elapsed += 1800
+        world.say(world.cycle(Order(by="schedule"), Weather(1, edits=edits)))
+    assert {name: active(world, name) for name in SERVED} == SERVED
+
+
+def test_one_account_that_asks_to_wait_stops_nobody_else(world: World) -> None:
+    people = six_people(world)
+    world.jumpcloud.delete_user(people["eve"])
+    suspend(world, people["bob"])
+    his = f"{SCIM}/Users/{world.keeper.account('bob@example.com').id}"
+    for _ in range(6):
+        world.time.elapsed += 1800
+        world.say(world.cycle(Order(by="schedule"), Weather(1, script={f"Keeper PATCH {his}": "throttled_minute"})))
+    assert {name for name in ("ada", "cy", "dan", "eve", "new") if active(world, name)} == {"dan", "new"}
+
+
+@pytest.mark.parametrize("everybody", [False, True])
+@pytest.mark.parametrize("headers", [{}, {"retry-after": "25"}])
+def test_a_suspended_person_whose_record_asks_to_wait_is_locked(
+    world: World, headers: dict[str, str], everybody: bool
+) -> None:
+    people = [person(world, name) for name in ("ada", "bob", "cy", "dan")]
+    cycle(world)
+    cycle(world, resync=True)
+    suspend(world, people[0])
+    wait = lambda _: Response(503, headers, b"oops")  # noqa: E731
+    edits = {f"JumpCloud GET /api/systemusers/{one}": wait for one in people[: 4 if everybody else 1]}
+    for _ in range(6):
+        world.time.elapsed += 1800
+        world.say(world.lane(Weather(1, edits=edits)))
+        world.say(world.cycle(Order(by="schedule"), Weather(1, edits=edits)))
+    assert not active(world, "ada")
