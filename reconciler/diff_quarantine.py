@@ -3,7 +3,18 @@
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
-from reconciler.model import GROUP_NAMES, GROUPS, HIDDEN, USERS, Account, Directory, Quarantined, Unclear, by_group
+from reconciler.model import (
+    GROUP_NAMES,
+    GROUPS,
+    HIDDEN,
+    UNREAD,
+    USERS,
+    Account,
+    Directory,
+    Quarantined,
+    Unclear,
+    by_group,
+)
 from reconciler.pairs import Match
 from reconciler.plan import Notice, NoticeKind, Subject
 from reconciler.policy import TeamPolicy
@@ -24,6 +35,7 @@ _EFFECTS: Mapping[tuple[str, str], tuple[str, str]] = {
         "nothing about their access is changed. If that lasts for a day, their lock waits for a person",
         _ROLE,
     ),
+    ("user", UNREAD): ("nothing about their access is changed", _ROLE),
     ("team", "name"): ("its team and its members' places in it stay as they are", _CORRECT + ", or unbind the group"),
     ("list", "id"): ("whoever they are about may be missing; nobody loses anything without being read alone", _AGAIN),
     (GROUPS, "list"): (

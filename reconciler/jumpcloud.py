@@ -83,6 +83,10 @@ NEAR = 3
 ALONE = 20
 """How many records that a list lacks are read one by one."""
 
+HIDDEN_ALONE = 500
+"""How many records of people in scope that the list of users lacks are read one by one each time: nothing else tells
+who of them is suspended."""
+
 RECORDS = 50
 """How many records are read one by one at each look for suspended people, where nothing else can be had."""
 
@@ -172,7 +176,7 @@ class JumpCloud:
         self._known: tuple[str, Application] | None = None
         self._search_works = True
         self._no_witness: set[str] = set()
-        self._next_looked_up = 0
+        self._next_looked_up: dict[str, int] = {}
 
     # -- the application ----------------------------------------------------------------------------------------------
 
@@ -415,9 +419,10 @@ class JumpCloud:
         the first of them whom it lacks are asked for alone; so are as many of them as there are null rows, which nobody
         can tell from those of deleted users.
 
-        Whoever the application lists and the users' list lacks is read alone; their state is unknown where there is no
-        own record. They may be deleted: then the application lists them no more once it is up to date. Where the
-        attributes can't be had at all, the state of everybody is unknown whom no search finds.
+        Whoever the application lists and the users' list lacks is read alone, `HIDDEN_ALONE` of them by turns; their
+        state is unknown where there is no own record. They may be deleted: then the application lists them no more once
+        it is up to date. Where the attributes can't be had at all, the state of everybody is unknown whom no search
+        finds.
         """
         wanted = frozenset(scope.users).union(user_id for user_id in also if is_jumpcloud_id(user_id))
         records = [*scope.quarantined, *scope.groups.quarantined]
@@ -428,13 +433,15 @@ class JumpCloud:
             records.append(quarantine.unreadable_list(USERS, problem))
             unknown = lacking
         elif hidden := sorted(lacking.intersection(scope.users)):
-            alone = await together(map(self._unlisted, hidden[:ALONE]))
-            found |= {known[0].id: known for known in alone if known is not None}
+            asked = self._next("hidden", hidden, HIDDEN_ALONE)
+            answers = await together(_attempted(self._user(user_id)) for user_id in asked)
+            found |= {known[0].id: known for known, _ in answers if known is not None}
             unknown = frozenset(hidden) - found.keys()
-            records += [quarantine.hidden(user_id) for user_id in sorted(unknown)]
-        missing = [one for one in likely if one in found and one not in scope.users]
-        missing = [one for one in missing if found[one][0].status is Status.ACTIVE]
-        ways_alone = await self._ways_alone(missing[: ALONE if scope.odd else min(scope.dead, ALONE)])
+            missing = {user_id for user_id, answer in zip(asked, answers, strict=True) if answer == (None, "")}
+            records += [quarantine.hidden(user_id, missing=user_id in missing) for user_id in sorted(unknown)]
+        overlooked = [one for one in likely if one in found and one not in scope.users]
+        overlooked = [one for one in overlooked if found[one][0].status is Status.ACTIVE]
+        ways_alone = await self._ways_alone(overlooked[: ALONE if scope.odd else min(scope.dead, ALONE)])
         users = {}
         for user_id in sorted({*found, *unknown}):
             ways = scope.users.get(user_id) or ways_alone.get(user_id, _NOWHERE)
@@ -624,7 +631,7 @@ class JumpCloud:
         paths = await self._paths_without_record(id) if id is not None else _UNBOUND
         if id is None or not paths.bound:
             return None
-        return await self._person(User(id, "", Status.UNKNOWN), paths, [quarantine.hidden(id)])
+        return await self._person(User(id, "", Status.UNKNOWN), paths, [quarantine.hidden(id, missing=True)])
 
     async def _paths_without_record(self, user_id: str) -> Paths:
         """How somebody is bound who has no record: by the own list of applications, or by the application's list: the
@@ -795,7 +802,7 @@ class JumpCloud:
 
     async def _some_suspended(self, user_ids: Sequence[str]) -> frozenset[str]:
         """The suspended ones among the next hundred of these users, as far as a search finds them."""
-        chunk = self._next(user_ids, PAGE)
+        chunk = self._next("searched", user_ids, PAGE)
         users, _ = await _attempted(self._search(chunk, "", None)) if chunk else (None, "")
         return await self._suspended_of(users or {})
 
@@ -807,7 +814,7 @@ class JumpCloud:
 
     async def _some_records(self, user_ids: Sequence[str]) -> frozenset[str] | None:
         """The suspended ones among the next of these users by their own records; None where the first can't be read."""
-        chunk = self._next(user_ids, RECORDS)
+        chunk = self._next("read", user_ids, RECORDS)
         first, problem = await _attempted(self._record(chunk[0], patient=False))
         if problem:
             return None
@@ -815,12 +822,13 @@ class JumpCloud:
         rows = (row for row in (first, *(row for row, _ in rest)) if row is not None)
         return frozenset(row.id for row in rows if row.status is Status.SUSPENDED)
 
-    def _next(self, user_ids: Sequence[str], most: int) -> Sequence[str]:
-        """The next of these users whose turn it is to be looked up: all where there are no more."""
+    def _next(self, way: str, user_ids: Sequence[str], most: int) -> Sequence[str]:
+        """The next of these users whose turn it is to be looked up in this way: all where there are no more."""
         if len(user_ids) <= most:
             return user_ids
-        start = self._next_looked_up if self._next_looked_up < len(user_ids) else 0
-        self._next_looked_up = start + most
+        start = self._next_looked_up.get(way, 0)
+        start = start if start < len(user_ids) else 0
+        self._next_looked_up[way] = start + most
         return user_ids[start : start + most]
 
     async def _is_suspended_still(self, witness: Set[str], beside: Collection[str]) -> bool:

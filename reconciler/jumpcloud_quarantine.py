@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from reconciler.counting import count
 from reconciler.jumpcloud_replies import Ways
-from reconciler.model import HIDDEN, Quarantined
+from reconciler.model import HIDDEN, UNREAD, Quarantined
 
 _FIELDS = {
     "email": "the e-mail address",
@@ -37,8 +37,12 @@ def scope(users: Mapping[str, Ways], unsure: Collection[str]) -> list[Quarantine
     ]
 
 
-def hidden(user_id: str) -> Quarantined:
-    """A user whom the application lists, without a record."""
+def hidden(user_id: str, *, missing: bool) -> Quarantined:
+    """A user whom the application lists, and the list of users lacks. `missing`: there is no own record either; else it
+    could not be read, or was not asked for."""
+    if not missing:
+        words = "JumpCloud's list of users lacks them, and their own record was not read"
+        return Quarantined("user", user_id, UNREAD, words)
     words = (
         "JumpCloud's application lists them, but shows no record of them (the administrator's role may not see it, or "
         "they were just deleted)"

@@ -140,6 +140,8 @@ USERS, GROUP_NAMES, GROUPS = "users", "user groups", "groups in scope"
 """JumpCloud's lists that a cycle can do without, as the ids of a `Quarantined` of the type "list"."""
 HIDDEN = "record"
 """The field of a `Quarantined` for somebody whose record is missing though the application lists them."""
+UNREAD = "own record"
+"""The field of a `Quarantined` for somebody whom the list of users lacks and whose record was not read."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

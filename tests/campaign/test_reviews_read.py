@@ -1,9 +1,12 @@
 """Faults of reading that reviews have found, each as a short history."""
 
+import json
+
 import pytest
 
 from reconciler.cycle import Order
 from reconciler.simulator.service import Response
+from tests.campaign import decisions
 from tests.campaign.scenes import SCIM, cycle, person, suspend
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
@@ -93,3 +96,47 @@ def test_a_suspended_person_whose_record_asks_to_wait_is_locked(
         world.say(world.lane(Weather(1, edits=edits)))
         world.say(world.cycle(Order(by="schedule"), Weather(1, edits=edits)))
     assert not active(world, "ada")
+
+
+@pytest.mark.parametrize("number", [15, 25])
+def test_whoever_the_lists_hide_is_read_alone_however_many_they_are(world: World, number: int) -> None:
+    people = {person(world, f"p{n:02}"): f"p{n:02}" for n in range(30)}
+    cycle(world)
+    cycle(world, resync=True)
+    ids = sorted(people)
+    hidden = {*ids[: number - 1], ids[-1]}
+
+    def hide(reply: Response) -> Response:
+        found = json.loads(reply.body)
+        rows = [row for row in found["results"] if row["_id"] not in hidden]
+        return Response.of_json(200, found | {"results": rows, "totalCount": 30 - number}, reply.headers)
+
+    edits = {"JumpCloud GET /api/systemusers?": hide, "JumpCloud POST /api/search/systemusers": hide}
+    suspend(world, ids[-1])
+    for n in range(8):
+        world.time.elapsed += 6 * 3600
+        world.say(world.lane(Weather(1, edits=edits)))
+        world.say(world.cycle(Order(by="schedule", resync=n % 2 == 0), Weather(1, edits=edits)))
+        assert world.plan is not None
+        assert not any(op.reason.startswith("JumpCloud shows no record") for op in world.plan.operations)  # untrue
+        decisions.consent_to_held(world)
+    assert not active(world, people[ids[-1]])
+
+
+def test_a_record_that_cannot_be_read_is_not_called_missing(world: World) -> None:
+    people = [person(world, name) for name in ("ada", "bob", "cy", "dan")]
+    cycle(world)
+    cycle(world, resync=True)
+
+    def hide(reply: Response) -> Response:
+        found = json.loads(reply.body)
+        rows = [row for row in found["results"] if row["_id"] != people[0]]
+        return Response.of_json(200, found | {"results": rows, "totalCount": 3}, reply.headers)
+
+    world.jumpcloud.oddities.take_down(f"/api/systemusers/{people[0]}", 500)
+    edits = {"JumpCloud GET /api/systemusers?": hide, "JumpCloud POST /api/search/systemusers": hide}
+    for _ in range(6):
+        world.time.elapsed += 6 * 3600
+        world.say(world.cycle(Order(by="schedule"), Weather(1, edits=edits)))
+        assert world.plan is not None
+        assert not any(op.reason.startswith("JumpCloud shows no record") for op in world.plan.operations)
