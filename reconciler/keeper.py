@@ -92,6 +92,7 @@ DETAIL_LENGTH = 200
 """Characters of a service's own words that an error repeats."""
 
 _DIFFERING = "Keeper lists it more than once, and not the same each time"
+_PROBE = "/ServiceProviderConfig"
 _CORE = "urn:ietf:params:scim:schemas:core:2.0:"
 _PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 _SECRET = re.compile(r"[A-Za-z0-9_+/=-]{32,}")
@@ -181,7 +182,7 @@ class Keeper:
     async def probe(self) -> None:
         """See that token and node are good; changes nothing."""
         about = _About("The SCIM endpoint", "checked")
-        document = self._document(about, await self._send(about, "GET", "/ServiceProviderConfig"))
+        document = self._document(about, await self._send(about, "GET", _PROBE))
         if not isinstance(document, dict):
             raise UnexpectedReply(about.subject, about.done, problem="the reply is not a SCIM configuration")
 
@@ -367,14 +368,14 @@ class Keeper:
     async def _one_by_one(self, kind: _Kind[_R], ids: Collection[str]) -> tuple[dict[str, _R], dict[str, str]]:
         """The records with these ids that Keeper has, and why others could not be read.
 
-        A read that fails belongs to its record. Raises KeeperError where the token or the rate is refused, and where
-        more fail than `_few` of them.
+        A read that fails belongs to its record. Raises KeeperError where the token is refused, and where more fail than
+        `_few` of them.
         """
 
         async def one(id: str) -> _R | KeeperError | None:
             try:
                 return await self._get(kind, id)
-            except (BadToken, Throttled):
+            except BadToken:
                 raise
             except KeeperError as error:
                 return error
@@ -474,12 +475,22 @@ class Keeper:
         # 410 is as good as 404: the resource is not there (RFC 9110 section 15.5.11).
         depends = {404: about.missing, 410: about.missing, 409: about.taken}
         outcome = depends.get(reply.status) or _OUTCOMES.get(reply.status, Refused)
+        if outcome is BadToken and path != _PROBE and await self._accepts_token():
+            outcome = Forbidden
         advice = (_READ_REFUSED if method == "GET" else about.hint) if outcome is Refused else ""
         # A refusal is the answer to this attempt; one before it may have done what was asked.
         uncertain = reply.doubtful and method != "GET"
         raise outcome(
             about.subject, about.done, advice=advice, status=reply.status, detail=_detail(reply), uncertain=uncertain
         )
+
+    async def _accepts_token(self) -> bool:
+        """Whether Keeper accepts the token though it has refused a request with it."""
+        try:
+            await self.probe()
+        except KeeperError:
+            return False
+        return True
 
     def _document(self, about: _About, reply: http.Reply) -> Any:
         try:

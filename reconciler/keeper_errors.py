@@ -85,7 +85,7 @@ class SeatsExceeded(KeeperError):
 
 
 class BadToken(KeeperError):
-    """401: Keeper does not accept the token."""
+    """401, also for a harmless request: Keeper does not accept the token."""
 
     name = "bad_token"
     stops_apply = True
@@ -99,7 +99,8 @@ class BadToken(KeeperError):
 
 
 class Forbidden(KeeperError):
-    """403 that is not throttling: a refusal of this one subject, or of everything, which only another request tells."""
+    """403 that is not throttling: a refusal of this one subject, or of everything, which only another request tells.
+    401 too where the token is accepted otherwise."""
 
     name = "forbidden"
     problem = "Keeper forbids it, and not for the number of requests"

@@ -7,7 +7,7 @@ import pytest
 from reconciler.cycle import Order
 from reconciler.simulator.service import Response
 from tests.campaign import decisions
-from tests.campaign.scenes import SCIM, cycle, person, suspend
+from tests.campaign.scenes import SCIM, cycle, joined, person, suspend
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
 
@@ -140,3 +140,37 @@ def test_a_record_that_cannot_be_read_is_not_called_missing(world: World) -> Non
         world.say(world.cycle(Order(by="schedule"), Weather(1, edits=edits)))
         assert world.plan is not None
         assert not any(op.reason.startswith("JumpCloud shows no record") for op in world.plan.operations)
+
+
+@pytest.mark.parametrize("status", [403, 500, 401, 429])
+def test_one_record_that_keeper_refuses_stops_nobody_else(world: World, status: int) -> None:
+    _, account = joined(world, "ada")
+    person(world, "bob")
+    cycle(world)
+    cycle(world, resync=True)
+    world.keeper.refuse(account, status)
+
+    def less(reply: Response) -> Response:  # Keeper's list overlooks ada's account, so that it is read alone
+        found = json.loads(reply.body)
+        kept = [row for row in found["Resources"] if row["id"] != account]
+        kept = kept if found.get("startIndex", 1) == 1 else []
+        return Response.of_json(
+            200, found | {"Resources": kept, "totalResults": found["totalResults"] - 1}, reply.headers
+        )
+
+    weather = Weather(1, edits={f"Keeper GET {SCIM}/Users?": less})
+    person(world, "new")
+    for _ in range(3):
+        world.time.elapsed += 25 * 3600
+        world.say(world.cycle(Order(by="schedule"), weather))
+    assert active(world, "new")
+
+
+@pytest.mark.parametrize("status", [403, 401])
+def test_one_account_whose_changes_are_refused_stops_nobody_else(world: World, status: int) -> None:
+    six_people(world)
+    world.keeper.refuse(world.keeper.account("ada@example.com").id, status)
+    for _ in range(6):
+        world.time.elapsed += 1800
+        world.say(world.cycle(Order(by="schedule"), Weather(1)))
+    assert {name: active(world, name) for name in SERVED} == SERVED
