@@ -781,15 +781,19 @@ class JumpCloud:
         fields is assumed. The filter is not believed where it gives no clear answer, where it needs more pages than a
         search of the ids in `active` would, or where it lacks somebody in `witness` (people who were suspended when
         last read) who still is. Then the ids in `active` are searched for, or else looked for in the whole list.
-        Where it finds nobody, and nobody bears witness, a hundred of them are searched for each time. Where neither the
-        list nor a search can be had, or tells the state of some, `RECORDS` of them are read one by one each time.
+        Where it finds nobody, and nobody bears witness, a hundred of them are searched for each time, and where that
+        finds nobody either, the filter is not believed. Where neither the list nor a search can be had, or tells the
+        state of some, `RECORDS` of them are read one by one each time.
         """
         pages = max(1, -(-len(active) // PAGE))
         wanted = frozenset(filter(is_jumpcloud_id, active))
         found, _ = await _attempted(self._filtered_by_suspension(pages, wanted))
-        if found is not None and not await self._is_suspended_still(witness - found, sorted(found | wanted)[:BESIDE]):
-            return found or await self._some_suspended(sorted(wanted))
-        users, _ = await _attempted(self._search(wanted, "", None))
+        beside = sorted((found or frozenset()) | wanted)[:BESIDE]
+        believed = found is not None and not await self._is_suspended_still(witness - found, beside)
+        if believed and found:
+            return found
+        searched = self._next("searched", sorted(wanted), PAGE) if believed else wanted
+        users, _ = await _attempted(self._search(searched, "", None))
         if users or not wanted:
             return await self._suspended_of(users or {})
         # A list that fails is waited for only where nobody's own record can be had either.
@@ -799,12 +803,6 @@ class JumpCloud:
         if own is not None:
             return own
         return await self._suspended_of((listed or await self._listed(wanted, None, None)).values)
-
-    async def _some_suspended(self, user_ids: Sequence[str]) -> frozenset[str]:
-        """The suspended ones among the next hundred of these users, as far as a search finds them."""
-        chunk = self._next("searched", user_ids, PAGE)
-        users, _ = await _attempted(self._search(chunk, "", None)) if chunk else (None, "")
-        return await self._suspended_of(users or {})
 
     async def _suspended_of(self, users: Mapping[str, _Known]) -> frozenset[str]:
         """The suspended ones of these users; those whose state can't be read are looked up by turns."""

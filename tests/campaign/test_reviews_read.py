@@ -5,6 +5,7 @@ import json
 import pytest
 
 from reconciler.cycle import Order
+from reconciler.simulator.faults import rewrite_rows
 from reconciler.simulator.service import Response
 from tests.campaign import decisions
 from tests.campaign.scenes import SCIM, cycle, joined, person, suspend
@@ -174,3 +175,46 @@ def test_one_account_whose_changes_are_refused_stops_nobody_else(world: World, s
         world.time.elapsed += 1800
         world.say(world.cycle(Order(by="schedule"), Weather(1)))
     assert {name: active(world, name) for name in SERVED} == SERVED
+
+
+FILTERED = "JumpCloud GET /api/systemusers?fields=email+firstname+lastname+displayname+state+suspended&filter"
+
+
+@pytest.mark.parametrize("number", [9, 14])
+def test_the_lane_reads_records_where_the_lists_tell_no_states(world: World, number: int) -> None:
+    people = [person(world, f"p{n:02}") for n in range(number)]
+    cycle(world)
+    cycle(world, resync=True)
+
+    def stateless(reply: Response) -> Response:
+        return rewrite_rows(
+            reply, lambda rows: [{k: v for k, v in row.items() if k not in ("state", "suspended")} for row in rows]
+        )
+
+    nobody = lambda reply: rewrite_rows(reply, lambda _: [], total=0)  # noqa: E731
+    edits = {
+        "JumpCloud GET /api/systemusers?": stateless,
+        "JumpCloud POST /api/search/systemusers": stateless,
+        FILTERED: nobody,
+    }
+    suspend(world, people[3])
+    for _ in range(5):
+        world.time.elapsed += 600
+        world.say(world.lane(Weather(1, edits=edits)))
+        world.say(world.cycle(Order(by="schedule"), Weather(1, edits=edits)))
+    assert not active(world, "p03")
+
+
+def test_the_lane_reads_the_list_where_a_search_is_refused(world: World) -> None:
+    people = [person(world, f"p{n:02}") for n in range(6)]
+    cycle(world)
+    cycle(world, resync=True)
+    edits = {FILTERED: lambda reply: rewrite_rows(reply, lambda _: [], total=0)}
+    world.jumpcloud.oddities.take_down("/api/search/systemusers", 403)
+    world.jumpcloud.oddities.take_down("/api/v2/applications/[^/]+/users", 503)  # whole cycles fail
+    suspend(world, people[3])
+    for _ in range(5):
+        world.time.elapsed += 600
+        world.say(world.lane(Weather(1, edits=edits)))
+        world.say(world.cycle(Order(by="schedule"), Weather(1, edits=edits))[:100])
+    assert not active(world, "p03")
