@@ -90,6 +90,9 @@ who of them is suspended."""
 RECORDS = 50
 """How many records are read one by one at each look for suspended people, where nothing else can be had."""
 
+WITNESSES = 3
+"""How many groups that are there are read, to see that the record of a group can be read."""
+
 BESIDE = 10
 """How many people are searched for besides, to see that a search finds anybody."""
 
@@ -338,7 +341,7 @@ class JumpCloud:
         """Whoever bears the name of a group's team may be to take it over, which asks for the group's end.
 
         That a record is not there is believed where the list of all groups lacks the group too, and where the record
-        of a group that is there can be read.
+        of a group that is there can be read: of one of the first few, as a single one may be refused.
         """
         names = {normal(group.name).casefold() for group in groups.values()}
         asked = sorted(one for one in missing if is_jumpcloud_id(one) and _named_in(teams[one], names))[:ALONE]
@@ -351,8 +354,8 @@ class JumpCloud:
         if not gone:
             return gone
         listed, _ = await _attempted(self._named(gone))
-        there, _ = await _attempted(self._group(min(groups)))
-        if listed is None or listed.odd or there is None:
+        there = await together(_attempted(self._group(group_id)) for group_id in sorted(groups)[:WITNESSES])
+        if listed is None or listed.odd or all(group is None for group, _ in there):
             return frozenset()
         return gone - listed.values.keys()
 

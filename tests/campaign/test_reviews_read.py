@@ -8,7 +8,7 @@ from reconciler.cycle import Order
 from reconciler.simulator.faults import rewrite_rows
 from reconciler.simulator.service import Response
 from tests.campaign import decisions
-from tests.campaign.scenes import SCIM, cycle, joined, person, suspend
+from tests.campaign.scenes import SCIM, cycle, group, joined, person, suspend, teams_of
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
 
@@ -218,3 +218,22 @@ def test_the_lane_reads_the_list_where_a_search_is_refused(world: World) -> None
         world.say(world.lane(Weather(1, edits=edits)))
         world.say(world.cycle(Order(by="schedule"), Weather(1, edits=edits))[:100])
     assert not active(world, "p03")
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_group_whose_record_is_refused_keeps_no_other_from_its_team(world: World, refused: bool) -> None:
+    first = group(world, "Archive")
+    sales = group(world, "Sales")
+    ada, _ = joined(world, "ada", sales)
+    person(world, "bob", first)
+    cycle(world, resync=True)
+    world.jumpcloud.delete_group(sales)
+    again = group(world, "Sales")  # made again under the same name
+    world.jumpcloud.add_member(again, ada)
+    world.admin_changed()
+    if refused:
+        world.jumpcloud.oddities.take_down(f"/api/v2/usergroups/{min(first, again)}", 403)
+    for _ in range(5):
+        world.time.elapsed += 3600
+        world.say(world.cycle(Order(by="schedule", resync=True), Weather(1)))
+    assert teams_of(world, "ada") == {"Sales"}
