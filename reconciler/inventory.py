@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from reconciler.addresses import alike_key
-from reconciler.model import Inventory, InventoryTeam, normal
+from reconciler.model import Inventory, InventoryTeam, normal, trimmed
 
 # A line of a log may begin with a bracket, too: "[WARN] ...". What a line break follows is a document, whatever comes.
 _DOCUMENT = re.compile(r"^[ \t]*(?=\[[ \t]*(?:[\[{\]\"\r\n]|\Z)|\{[ \t]*(?:[\"}\r\n]|\Z))", re.MULTILINE)
@@ -41,10 +41,10 @@ def parse(printed: bytes, read_at: datetime) -> Inventory:
             team = _team(row)
             teams[team.id] = team
         elif "email" in row:
-            status = row["status"] if isinstance(row.get("status"), str) else ""
+            status = _optional(row, "status")
             users[alike_key(_text(row, "email"))] = status
             if isinstance(number := row.get("user_id"), int | str):
-                ids[str(number)] = status
+                ids[trimmed(str(number))] = status
         else:
             raise InventoryError("a row is neither a team (team_uid) nor a user (email)")
     invited = frozenset(address for address, status in users.items() if status == "Invited")
@@ -121,7 +121,7 @@ def _team(row: Mapping[str, Any]) -> InventoryTeam:
     return InventoryTeam(
         _text(row, "team_uid"),
         normal(_text(row, "name")),
-        row["node"] if isinstance(row.get("node"), str) else "",
+        _optional(row, "node"),
         row["restricts"].strip() == "Queued",
         _addresses(row, "queued_users"),
         _addresses(row, "users"),
@@ -129,10 +129,15 @@ def _team(row: Mapping[str, Any]) -> InventoryTeam:
 
 
 def _text(row: Mapping[str, Any], key: str) -> str:
-    value = row.get(key)
-    if not isinstance(value, str) or not value:
+    value = _optional(row, key)
+    if not value:
         raise InventoryError(f"a row has no {key}")
     return value
+
+
+def _optional(row: Mapping[str, Any], key: str) -> str:
+    value = row.get(key)
+    return trimmed(value) if isinstance(value, str) else ""
 
 
 def _addresses(row: Mapping[str, Any], key: str) -> frozenset[str] | None:
@@ -143,4 +148,4 @@ def _addresses(row: Mapping[str, Any], key: str) -> frozenset[str] | None:
         return frozenset()
     if not isinstance(value, list) or not all(isinstance(address, str) for address in value):
         raise InventoryError(f"{key} of a team is not a list of addresses")
-    return frozenset(map(alike_key, value))
+    return frozenset(alike_key(trimmed(address)) for address in value)

@@ -56,6 +56,15 @@ def test_rows_of_commander_are_read() -> None:
     assert parse(json.dumps({"teams": TEAMS, "users": USERS}).encode(), NOW) == found
 
 
+def test_a_text_that_utf_8_cannot_spell_is_kept_as_one_that_it_can() -> None:
+    team = TEAMS[0] | {"team_uid": "t\ud800", "name": "S\ud800", "node": "R\ud800", "queued_users": ["u\ud800@x"]}
+    user = {"user_id": "1\ud800", "email": "a\ud800@x", "status": "\ud800"}
+    found = parse(json.dumps({"teams": [team], "users": [user]}).encode(), NOW)
+    text = to_json(found)
+    assert text.encode().count("\ufffd".encode()) == 8
+    assert from_json(text) == found
+
+
 @pytest.mark.parametrize("line", ["[WARN] a new version is there", "[2026-11-29 10:00:00] start", "{0} of 2 done"])
 def test_a_line_of_a_log_is_no_document(line: str) -> None:
     printed = f"{line}\n{json.dumps(TEAMS)}\n{line}\n{json.dumps(USERS)}\n{line}".encode()

@@ -1,10 +1,14 @@
 """Faults of reading that reviews have found, each as a short history."""
 
 import json
+from dataclasses import replace
+from datetime import datetime
 
 import pytest
 
+from reconciler import inventory
 from reconciler.cycle import Order
+from reconciler.model import Inventory
 from reconciler.simulator.faults import rewrite_rows
 from reconciler.simulator.service import Response
 from tests.campaign import decisions
@@ -237,3 +241,17 @@ def test_a_group_whose_record_is_refused_keeps_no_other_from_its_team(world: Wor
         world.time.elapsed += 3600
         world.say(world.cycle(Order(by="schedule", resync=True), Weather(1)))
     assert teams_of(world, "ada") == {"Sales"}
+
+
+def test_an_odd_text_in_the_inventory_stops_no_cycle(world: World) -> None:
+    row = {"team_uid": "x" * 22, "name": "Sales", "restricts": "", "node": "Root \ud800", "users": []}
+
+    async def ask(now: datetime) -> Inventory:
+        return inventory.parse(json.dumps([row]).encode(), now)
+
+    person(world, "ada")
+    cycle(world)
+    world._services = replace(world._both(), inventory=ask)
+    person(world, "bob")
+    cycle(world, resync=True)
+    assert active(world, "bob")
