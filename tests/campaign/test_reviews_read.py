@@ -255,3 +255,36 @@ def test_an_odd_text_in_the_inventory_stops_no_cycle(world: World) -> None:
     person(world, "bob")
     cycle(world, resync=True)
     assert active(world, "bob")
+
+
+def without_empty(reply: Response) -> Response:
+    """As RFC 7643 section 2.5 has it: what is empty is left out."""
+
+    def strip(rows: list[dict[str, object]]) -> list[dict[str, object]]:
+        return [{k: v for k, v in row.items() if v or k not in ("groups", "members")} for row in rows]
+
+    if b'"Resources"' in reply.body:
+        return rewrite_rows(reply, strip)
+    if reply.body.startswith(b"{"):
+        return Response.of_json(reply.status, strip([json.loads(reply.body)])[0], reply.headers)
+    return reply
+
+
+@pytest.mark.parametrize("other", [True, False])
+def test_the_last_membership_of_a_node_is_missed_too(world: World, other: bool) -> None:
+    def go() -> None:
+        world.time.elapsed += 3600
+        world.say(world.cycle(Order(by="schedule", resync=True), Weather(1, edits={"Keeper": without_empty})))
+
+    sales = group(world, "Sales")
+    _, account = joined(world, "ada", sales)
+    if other:
+        person(world, "bob", sales)
+        cycle(world)
+    go()
+    [team] = world.keeper.teams()
+    world.keeper.remove_member(account, team)  # an administrator, by hand
+    world.admin_changed(account, team)
+    for _ in range(4):
+        go()
+    assert teams_of(world, "ada") == {"Sales"}
