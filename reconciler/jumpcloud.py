@@ -480,8 +480,10 @@ class JumpCloud:
     ) -> tuple[dict[str, _Known], str]:
         """The cheaper way, by requests: the rest of the whole list, or searches for just these ids. Where the list
         can't be had, searches; then it says why, unless the searches can be relied on."""
-        first, problem = await _attempted(self._first_page_of_users(wanted))
-        found = {row.id: _known(row) for row in first.rows if row.id in wanted} if first else {}
+        first, problem = await _attempted(self._page_of_users(0))
+        # Whether so few rows can't be read that the others can be relied on, the whole list or a search tells.
+        usable = [row for row in first.rows if row.id in wanted and not row.unusable] if first else []
+        found = {row.id: _known(row) for row in usable}
         if first and scope.users and not first.length:
             problem = f"it is empty, and {count(len(scope.users), 'user', 'is')} in scope"
         lacking = wanted - found.keys()
@@ -521,12 +523,6 @@ class JumpCloud:
             return found, problem if lacking else ""
         again, _ = await _attempted(self._search(lacking, min(found), None, patient=True)) if found else (None, "")
         return found | (again or {}), "" if again is not None else problem
-
-    async def _first_page_of_users(self, wanted: Collection[str]) -> Page[UserRow]:
-        """The first page, which may have everybody who is wanted: raises where too many of them can't be read."""
-        page = await self._page_of_users(0)
-        check_odd(sum(row.unusable for row in page.rows if row.id in wanted), page.length, "users")
-        return page
 
     async def _page_of_users(self, skip: int, *, patient: bool = True) -> Page[UserRow]:
         return await self._lists.v1("/api/systemusers", UserRow, _USERS, skip, "users", patient=patient)

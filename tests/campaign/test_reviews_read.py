@@ -288,3 +288,15 @@ def test_the_last_membership_of_a_node_is_missed_too(world: World, other: bool) 
     for _ in range(4):
         go()
     assert teams_of(world, "ada") == {"Sales"}
+
+
+def test_eleven_odd_records_on_the_first_page_are_no_unreadable_list(world: World) -> None:
+    people = [person(world, f"p{n:03}") for n in range(230)]  # 11 of them are less than 5 %
+    cycle(world)
+    world.jumpcloud.oddities.take_down("/api/search/systemusers", 403)
+    for one in sorted(people)[:11]:
+        world.jumpcloud.oddities.spoil(one, state=None, suspended=None)
+    person(world, "new")
+    world.time.elapsed += 600
+    world.say(world.cycle(Order(by="schedule"), Weather(1)))
+    assert active(world, "new")
