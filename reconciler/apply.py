@@ -78,7 +78,7 @@ DOUBTED = timedelta(days=1)
 READ_BACK = 30.0
 """Seconds, retries included, for a look that is needed: others may wait for it, and a list of the node tells too."""
 MOST_FORBIDDEN = 3
-"""Subjects of one kind in a row that Keeper forbids; then the kind rests."""
+"""Subjects of one kind in a row that Keeper forbids or redirects; then the kind rests."""
 NO_FAULT = frozenset({TIME, OVERTAKEN, scim.Expired.name, births.UNDO_DUE})
 """Outcomes of what was put off although nothing went wrong: the next cycle, which follows at once, decides anew."""
 LOCKED = "locked"
@@ -87,6 +87,8 @@ which follows at once, unlocks it."""
 _DONE = {Kind.CREATE_USER: "created", Kind.DEACTIVATE_USER: "locked", Kind.REACTIVATE_USER: "unlocked"}
 _LOOK = "look at this user or team in the Admin Console; the next cycle tries one again"
 _LOOK_AT_ANSWERS = "look in the Admin Console at what Keeper answered with, which the conflicts name"
+_PERHAPS_FOR_ALL = (scim.Forbidden, scim.UnknownNode, scim.Redirected)
+"""What Keeper may answer for one subject or for everything: a harmless read tells."""
 _TAKING = frozenset({Kind.DEACTIVATE_USER, Kind.DELETE_TEAM})
 
 
@@ -406,7 +408,7 @@ class _Run:
         try:
             return await self._send(number, op, canary)
         except scim.KeeperError as error:
-            if isinstance(error, scim.Forbidden | scim.UnknownNode):
+            if isinstance(error, _PERHAPS_FOR_ALL):
                 await self._forbidden(op, error)
                 if isinstance(error, scim.UnknownNode) and not self.all_forbidden:
                     error = _not_at_this_address(error)
@@ -972,20 +974,22 @@ class _Run:
         account = self.journal.account(keeper_id)
         return account is not None and account.managed
 
-    async def _forbidden(self, op: Operation, error: scim.Forbidden | scim.UnknownNode) -> None:
-        """Find out whether Keeper forbids or misses this subject only, or everything: then nothing more is sent."""
+    async def _forbidden(self, op: Operation, error: scim.KeeperError) -> None:
+        """Find out whether Keeper forbids, misses or redirects this subject only, or everything: then nothing more is
+        sent."""
         async with self.probing:  # whoever is refused meanwhile waits for the answer
             if not self.probed:
                 self.probed = True
                 try:
                     await self.client.probe()
                 except scim.KeeperError as refusal:
-                    if isinstance(refusal, scim.Forbidden | scim.UnknownNode):
+                    if isinstance(refusal, _PERHAPS_FOR_ALL):
                         self.all_forbidden = True
                         self._stop(error)
         self.forbidden[op.kind] += 1
         if self.forbidden[op.kind] >= MOST_FORBIDDEN:
-            words = f"Keeper forbids it for {MOST_FORBIDDEN} users or teams in a row"
+            does = "redirects" if isinstance(error, scim.Redirected) else "forbids"
+            words = f"Keeper {does} it for {MOST_FORBIDDEN} users or teams in a row"
             self.canaries.stopped.setdefault(op.kind, words)
 
     # -- what went wrong --------------------------------------------------------------------------------------------
@@ -1010,7 +1014,7 @@ class _Run:
         doubtful = error.uncertain or (isinstance(error, scim.NotFound) and op.kind is Kind.DEACTIVATE_USER)
         # Where the service as a whole refuses or is not there, nobody is at fault: no pause may follow for the person.
         nobodys = error.stops_apply or isinstance(error, scim.Unavailable | scim.Throttled | scim.Expired)
-        nobodys = nobodys or (isinstance(error, scim.Forbidden) and self.all_forbidden)
+        nobodys = nobodys or (isinstance(error, _PERHAPS_FOR_ALL) and self.all_forbidden)
         state = State.UNKNOWN if doubtful else State.PUT_OFF if nobodys else State.FAILED
         self._record(number, Result(op, state, error.name, str(error)))
 

@@ -23,6 +23,7 @@ from reconciler.keeper_errors import (
     IncompleteRead,
     KeeperError,
     NotFound,
+    Redirected,
     Refused,
     SeatsExceeded,
     TeamNameTaken,
@@ -48,6 +49,7 @@ __all__ = [
     "KeeperError",
     "NotFound",
     "Progress",
+    "Redirected",
     "Refused",
     "SeatsExceeded",
     "TeamNameTaken",
@@ -536,7 +538,9 @@ def _failure(about: _About, error: http.HttpError) -> KeeperError:
         outcome = Throttled
     elif isinstance(error, http.TooLate):
         outcome = Expired
-    elif isinstance(error, http.Redirected | http.BadReply):
+    elif isinstance(error, http.Redirected):
+        outcome = Redirected
+    elif isinstance(error, http.BadReply):
         outcome = UnexpectedReply
     elif uncertain:
         outcome = Unanswered

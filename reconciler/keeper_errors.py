@@ -185,6 +185,10 @@ class UnexpectedReply(KeeperError):
     advice = "Check keeper.scim_url, and whether a proxy answers in place of Keeper."
 
 
+class Redirected(UnexpectedReply):
+    """A redirect, of this one request or of everything, which only another request tells: nothing has taken effect."""
+
+
 class IncompleteRead(KeeperError):
     """A list that does not add up, or holds something that can't be read. Nothing is concluded from it."""
 

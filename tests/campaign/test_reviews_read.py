@@ -300,3 +300,20 @@ def test_eleven_odd_records_on_the_first_page_are_no_unreadable_list(world: Worl
     world.time.elapsed += 600
     world.say(world.cycle(Order(by="schedule"), Weather(1)))
     assert active(world, "new")
+
+
+@pytest.mark.parametrize("kind", ["unreachable", "redirected"])
+def test_a_keeper_that_redirects_everything_is_nobodys_failure(world: World, kind: str) -> None:
+    sales, ops = group(world, "Sales"), group(world, "Ops")
+    ada = person(world, "ada", sales)
+    person(world, "bob", ops)
+    cycle(world)
+    cycle(world, resync=True)
+    world.jumpcloud.add_member(ops, ada)
+    world.admin_changed()
+    for _ in range(36):  # three hours of maintenance
+        world.time.elapsed += 300
+        world.say(world.cycle(Order(by="schedule"), Weather(1, script={"Keeper": kind}))[:100])
+    world.time.elapsed += 300
+    world.say(world.cycle(Order(by="schedule"), Weather(1)))
+    assert teams_of(world, "ada") == {"Sales", "Ops"}
