@@ -88,7 +88,7 @@ _DONE = {Kind.CREATE_USER: "created", Kind.DEACTIVATE_USER: "locked", Kind.REACT
 _LOOK = "look at this user or team in the Admin Console; the next cycle tries one again"
 _LOOK_AT_ANSWERS = "look in the Admin Console at what Keeper answered with, which the conflicts name"
 _PERHAPS_FOR_ALL = (scim.Forbidden, scim.UnknownNode, scim.Redirected)
-"""What Keeper may answer for one subject or for everything: a harmless read tells."""
+"""The refusals that may be about one subject or about everything: a harmless read tells."""
 _TAKING = frozenset({Kind.DEACTIVATE_USER, Kind.DELETE_TEAM})
 
 

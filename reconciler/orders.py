@@ -310,8 +310,8 @@ def lines_of_run(begun: Sequence[int]) -> Iterator[None]:
 
 
 def agreement(store: "Store", plan_id: str, effects: Collection["Effect"], reason: str) -> dict[str, Any]:
-    """What of a plan a person lets through together with an order, and why. It counts only once that is taken, and for
-    the Keeper node to which the state file is bound now."""
+    """Describe the effects of a plan that a person lets through together with an order. They count only once that is
+    taken, and for the Keeper node to which the state file is bound now."""
     return {"plan": plan_id, "effects": sorted(map(list, effects)), "reason": reason, "keeper": _node(store)}
 
 
