@@ -242,6 +242,13 @@ class _Diff(TeamRules):
         accounts = self.match.accounts.items()
         mine = {k: a for k, a in accounts if not self.focus.isdisjoint((a.jumpcloud_id, k, before.get(k, "")))}
         others = {k: a for k, a in self.before.accounts.items() if self.focus.isdisjoint((a.jumpcloud_id, k))}
+        if not self.before.reviewed:
+            # That a leaver has the account which a plan found for them is for a whole plan to say, and a person to
+            # review: whoever gets its address meanwhile may be its owner.
+            there = self.before.accounts
+            found = {k: there[k] for k in mine.keys() & there.keys() if mine[k].review_lock and there[k].found_for}
+            mine = {k: a for k, a in mine.items() if k not in found}
+            others |= found
         # It has not read whom else a person may have meant with `adopt`: a whole read ends that.
         asked = mine.keys() & self.before.accounts.keys() - retied(self.before.accounts, mine).keys()
         mine |= {k: replace(mine[k], takeover=self.before.accounts[k].takeover) for k in asked}

@@ -385,3 +385,18 @@ def test_the_account_that_a_first_plan_found_is_theirs_under_a_new_address(world
     cycle(world, resync=True)
     ending(world, random.Random(1))
     assert world.keeper.accounts()[old].locked
+
+
+def test_a_look_at_one_person_before_the_review_ties_no_account_to_who_has_left(world: World) -> None:
+    person(world, "bob")
+    former = person(world, "ada")
+    account = world.keeper.add_user("ada@example.com")
+    world.admin_changed(account)
+    unreviewed(world)
+    world.jumpcloud.delete_user(former)
+    world.admin_changed()
+    cycle(world, person="ada@example.com", resync=True)
+    heir = person(world, "ada")
+    ending(world, random.Random(1))
+    found = world.keeper.accounts()[account]
+    assert (found.external_id, found.locked) == (heir, False)
