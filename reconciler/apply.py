@@ -30,7 +30,7 @@ from reconciler.canary import (
 )
 from reconciler.confirm import Confirmation, Finding, put_off_words
 from reconciler.counting import agreeing, count
-from reconciler.evidence_age import GLANCE, MAX_AGE, Stamp, changing, last_moment
+from reconciler.evidence_age import GLANCE, Stamp, changing, last_moment
 from reconciler.hands import Vanishing
 from reconciler.match import same
 from reconciler.model import (
@@ -73,8 +73,6 @@ TIME_BOX = 300.0
 """Seconds after which an apply begins nothing new that gives: what the plan was made from is too old by then."""
 LATELY = timedelta(hours=1)
 """How long what was put off for time comes first: the next cycle follows at once, unless the machine is stopped."""
-DOUBTED = timedelta(days=1)
-"""How long what was not confirmed comes last: the reads that would confirm it may take as long again."""
 READ_BACK = 30.0
 """Seconds, retries included, for a look that is needed: others may wait for it, and a list of the node tells too."""
 MOST_FORBIDDEN = 3
@@ -143,9 +141,8 @@ async def apply(
     stopping: Callable[[], str] = lambda: "",
     read_at: Stamp | None = None,
 ) -> Applied:
-    """Send the operations, each given with its journal id; leavers first, then teams, then everybody else, and last the
-    leavers whose lock was not confirmed lately. What gives an id to a team or an account that is there, or another name
-    to a team, goes before what makes one.
+    """Send the operations, each given with its journal id; leavers first, then teams, then everybody else. What
+    gives an id to a team or an account that is there, or another name to a team, goes before what makes one.
 
     `confirmation` reads again what each rests on. `mark` is the moment at which the snapshot was read: whoever was
     changed by another cycle since is put off. `agreed` are the operations to which a person has agreed, `vanished` is
@@ -206,9 +203,7 @@ class _Run:
     ) -> None:
         # What fails for the same few each time must not keep others waiting: they come last in their kind. First comes
         # what there was no time for: others that are due since then might use the time up again.
-        self.doubted = journal.put_off_since(clock() - DOUBTED, UNCONFIRMED)
-        """The keys of people with an operation that was not confirmed lately."""
-        in_trouble, late = journal.in_trouble() | self.doubted, journal.put_off_since(clock() - LATELY, TIME)
+        in_trouble, late = journal.in_trouble(), journal.put_off_since(clock() - LATELY, TIME)
 
         def place(one: tuple[int, Operation]) -> tuple[bool, bool]:
             return one[1].subject.key in in_trouble, one[1].subject.key not in late
@@ -262,19 +257,14 @@ class _Run:
         for kind, why in self.canaries.stopped.items():
             if waits := [op for _, op in self.operations if op.kind is kind and not takes_agreed(op)]:
                 self._tell_stopped(waits[0], why, _LOOK_AT_ANSWERS)
-        # Reads that hang take the time of all who come after them, and locks are not bound to the time box.
-        sure = [(number, op) for number, op in self.operations if not self._is_doubted_lock(op)]
-        phases = [[(number, op) for number, op in sure if op.kind in kinds] for kinds in PHASES]
-        for due in (*phases, [(number, op) for number, op in self.operations if self._is_doubted_lock(op)]):
+        for kinds in PHASES:
+            due = [(number, op) for number, op in self.operations if op.kind in kinds]
             # An id that is written later would hide whom a creation without an answer was linked to, and a name that is
             # free only later would be refused, or answered with the team that still has it.
             for first in (True, False):
                 await together(self._in_turn(number, op) for number, op in due if _goes_first(op) is first)
                 if self.broken is not None:
                     raise self.broken
-
-    def _is_doubted_lock(self, op: Operation) -> bool:
-        return op.kind is Kind.DEACTIVATE_USER and op.subject.key in self.doubted
 
     async def _in_turn(self, number: int, op: Operation) -> None:
         """Carry an operation out once a worker, its subject and its kind are free; a canary goes alone in its kind.
@@ -338,7 +328,9 @@ class _Run:
             elif outcome := self._overtaken(concerned) or self._too_late_for(op):
                 self._record(number, Result(op, State.PUT_OFF, *outcome))
             else:
-                finding = await self._confirmed(op)
+                # Evidence would only grow old while Keeper asks everybody to wait.
+                await self.client.calm()
+                finding = await self.confirmation.of(op)
                 if reason := self._reason_to_wait(number, op) or self._untold(op):
                     self._record(number, Result(op, State.PUT_OFF, "put_off", reason))
                 elif outcome := self._overtaken(concerned) or self._too_late_for(op):
@@ -353,18 +345,6 @@ class _Run:
         if self.progress:
             self.progress(len(self.applied.results), len(self.operations))
         return verdict
-
-    async def _confirmed(self, op: Operation) -> Finding:
-        """Read again what an operation rests on, once more where it has grown too old to be sent: another request may
-        have been asked to wait meanwhile, and then so does everybody."""
-        # Evidence would only grow old while Keeper asks everybody to wait.
-        await self.client.calm()
-        finding = await self.confirmation.of(op)
-        if finding.stamp is None or (finding.doubt is not None and finding.doubt.whole):
-            return finding
-        await self.client.calm()
-        fresh = finding.stamp.age(self.client.clock) <= MAX_AGE
-        return finding if fresh else await self.confirmation.of(op)
 
     def _overtaken(self, concerned: Collection[str]) -> tuple[str, str] | None:
         """The outcome, and words for it, of an operation about what another run has changed since the snapshot."""

@@ -128,13 +128,13 @@ _OTHERS_WAIT: ContextVar[bool] = ContextVar("others_wait", default=False)
 
 
 def others_wait() -> AbstractContextManager[bool]:
-    """Read for others who wait for it: what was lost or throttled after more than `MAX_AGE` seconds is not tried again,
-    for all that is read inside. One record whose reads hang, or ask to wait, must not take everybody's time."""
+    """Read for others who wait for it: what was lost after more than `MAX_AGE` seconds is not tried again, for all that
+    is read inside. One record whose reads hang must not take everybody's time."""
     return _inside(_OTHERS_WAIT, True)
 
 
 def patience() -> float:
-    """Seconds after the first attempt within which one that was lost or throttled is tried again."""
+    """Seconds after the first attempt within which one that was lost is tried again."""
     return MAX_AGE if _OTHERS_WAIT.get() else math.inf
 
 

@@ -234,17 +234,14 @@ class Http:
             lost = outcome.error is Unanswered
             doubtful = doubtful or lost
             wait = self._backoff(attempts) if outcome.wait is None else outcome.wait
-            given_up = (
+            if outcome.slow_down:
+                self._slow_down(outcome, began, wait)
+            if (
                 not outcome.again
-                or (lost and not repeatable)
-                or ((lost or outcome.slow_down) and self._clock.monotonic() - first > patience())
+                or (lost and (not repeatable or self._clock.monotonic() - first > patience()))
                 or attempts >= self._limits.attempts
                 or self._clock.monotonic() + wait - first > self._limits.total
-            )
-            if outcome.slow_down:
-                # Another way may tell what was to be read here, and is asked at once.
-                self._slow_down(outcome, began, 0.0 if given_up and not wanted.changes else wait)
-            if given_up:
+            ):
                 raise self._error(wanted, outcome, attempts, doubtful=doubtful)
             if wait > wanted.time_left():
                 raise self._too_late(wanted, outcome, attempts, doubtful=doubtful)
@@ -374,13 +371,12 @@ class Http:
     def _slow_down(self, failure: Failure, began: float, wait: float) -> None:
         self.counters.throttled += 1
         # Too long a wait ends this request; the others shall find that out now, not after waiting.
-        wait = wait if failure.again else 0.0
-        if self._pace.throttled(began, wait):
+        if self._pace.throttled(began, wait if failure.again else 0.0):
             logger.warning(
                 "{}: {}: {}at most {:.1f} requests a second from now on",
                 self.service,
                 failure.problem,
-                f"waiting {wait:.0f} s, then " if wait else "that request is given up; ",
+                f"waiting {wait:.0f} s, then " if failure.again else "that request is given up; ",
                 self._pace.rate,
             )
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 from reconciler import addresses
 from reconciler import jumpcloud_quarantine as quarantine
 from reconciler.counting import count
-from reconciler.evidence_age import GLANCE
+from reconciler.evidence_age import GLANCE, others_wait
 from reconciler.http import Http
 from reconciler.jumpcloud_access import ServiceAccount, key_headers, login_headers
 from reconciler.jumpcloud_lists import APPLICATIONS, PAGE, Lists, Page, Progress, Whole, check_odd, envelope, whole
@@ -83,7 +83,7 @@ NEAR = 3
 ALONE = 20
 """How many records that a list lacks are read one by one."""
 
-HIDDEN_ALONE = 500
+HIDDEN_ALONE = 100
 """How many records of people in scope that the list of users lacks are read one by one each time: nothing else tells
 who of them is suspended."""
 
@@ -437,7 +437,8 @@ class JumpCloud:
             unknown = lacking
         elif hidden := sorted(lacking.intersection(scope.users)):
             asked = self._next("hidden", hidden, HIDDEN_ALONE)
-            answers = await together(_attempted(self._user(user_id)) for user_id in asked)
+            with others_wait():
+                answers = await together(_attempted(self._user(user_id)) for user_id in asked)
             found |= {known[0].id: known for known, _ in answers if known is not None}
             unknown = frozenset(hidden) - found.keys()
             missing = {user_id for user_id, answer in zip(asked, answers, strict=True) if answer == (None, "")}
@@ -480,10 +481,8 @@ class JumpCloud:
     ) -> tuple[dict[str, _Known], str]:
         """The cheaper way, by requests: the rest of the whole list, or searches for just these ids. Where the list
         can't be had, searches; then it says why, unless the searches can be relied on."""
-        first, problem = await _attempted(self._page_of_users(0))
-        # Whether so few rows can't be read that the others can be relied on, the whole list or a search tells.
-        usable = [row for row in first.rows if row.id in wanted and not row.unusable] if first else []
-        found = {row.id: _known(row) for row in usable}
+        first, problem = await _attempted(self._first_page_of_users(wanted))
+        found = {row.id: _known(row) for row in first.rows if row.id in wanted} if first else {}
         if first and scope.users and not first.length:
             problem = f"it is empty, and {count(len(scope.users), 'user', 'is')} in scope"
         lacking = wanted - found.keys()
@@ -523,6 +522,12 @@ class JumpCloud:
             return found, problem if lacking else ""
         again, _ = await _attempted(self._search(lacking, min(found), None, patient=True)) if found else (None, "")
         return found | (again or {}), "" if again is not None else problem
+
+    async def _first_page_of_users(self, wanted: Collection[str]) -> Page[UserRow]:
+        """The first page, which may have everybody who is wanted: raises where too many of them can't be read."""
+        page = await self._page_of_users(0)
+        check_odd(sum(row.unusable for row in page.rows if row.id in wanted), page.length, "users")
+        return page
 
     async def _page_of_users(self, skip: int, *, patient: bool = True) -> Page[UserRow]:
         return await self._lists.v1("/api/systemusers", UserRow, _USERS, skip, "users", patient=patient)
@@ -780,19 +785,15 @@ class JumpCloud:
         fields is assumed. The filter is not believed where it gives no clear answer, where it needs more pages than a
         search of the ids in `active` would, or where it lacks somebody in `witness` (people who were suspended when
         last read) who still is. Then the ids in `active` are searched for, or else looked for in the whole list.
-        Where it finds nobody, and nobody bears witness, a hundred of them are searched for each time, and where that
-        finds nobody either, the filter is not believed. Where neither the list nor a search can be had, or tells the
-        state of some, `RECORDS` of them are read one by one each time.
+        Where it finds nobody, and nobody bears witness, a hundred of them are searched for each time. Where neither the
+        list nor a search can be had, or tells the state of some, `RECORDS` of them are read one by one each time.
         """
         pages = max(1, -(-len(active) // PAGE))
         wanted = frozenset(filter(is_jumpcloud_id, active))
         found, _ = await _attempted(self._filtered_by_suspension(pages, wanted))
-        beside = sorted((found or frozenset()) | wanted)[:BESIDE]
-        believed = found is not None and not await self._is_suspended_still(witness - found, beside)
-        if believed and found:
-            return found
-        searched = self._next("searched", sorted(wanted), PAGE) if believed else wanted
-        users, _ = await _attempted(self._search(searched, "", None))
+        if found is not None and not await self._is_suspended_still(witness - found, sorted(found | wanted)[:BESIDE]):
+            return found or await self._some_suspended(sorted(wanted))
+        users, _ = await _attempted(self._search(wanted, "", None))
         if users or not wanted:
             return await self._suspended_of(users or {})
         # A list that fails is waited for only where nobody's own record can be had either.
@@ -802,6 +803,12 @@ class JumpCloud:
         if own is not None:
             return own
         return await self._suspended_of((listed or await self._listed(wanted, None, None)).values)
+
+    async def _some_suspended(self, user_ids: Sequence[str]) -> frozenset[str]:
+        """The suspended ones among the next hundred of these users, as far as a search finds them."""
+        chunk = self._next("searched", user_ids, PAGE)
+        users, _ = await _attempted(self._search(chunk, "", None)) if chunk else (None, "")
+        return await self._suspended_of(users or {})
 
     async def _suspended_of(self, users: Mapping[str, _Known]) -> frozenset[str]:
         """The suspended ones of these users; those whose state can't be read are looked up by turns."""

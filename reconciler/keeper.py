@@ -205,7 +205,6 @@ class Keeper:
         *,
         locked: Collection[str] = (),
         active: Collection[str] = (),
-        members: Collection[str] = (),
     ) -> Listing:
         """Everything in this node, memberships as users or teams show them.
 
@@ -213,10 +212,8 @@ class Keeper:
         the result, or `absent` after a 404 or 410, or `unread` where the answer is another. Likewise whatever only one
         of several readings showed: overlooked, it would get a second account or team. Rows of one id that differ say
         nothing but that there is a record, which is asked for too. Nor is a list, which may be stale, proof that one of
-        the `locked` was unlocked, or one of the `active` locked: they are asked for too. Nor do lists that show no
-        membership at all prove that the `members`, who were last shown in teams, have left them: if they are few, they
-        are asked for, since those may have been the last ones. Raises IncompleteRead for a list that does not add up,
-        or of which more than ten rows and more than 5 % cannot be read.
+        the `locked` was unlocked, or one of the `active` locked: they are asked for too. Raises IncompleteRead for a
+        list that does not add up, or of which more than ten rows and more than 5 % cannot be read.
         """
         user_list, glimpsed_users = await self._list(_USERS, progress)
         team_list, glimpsed_teams = await self._list(_TEAMS, progress)
@@ -224,16 +221,12 @@ class Keeper:
         lost_users = sorted((glimpsed_users.keys() | set(known_users)) - users.keys())
         turned = [id for id in sorted(locked) if id in users and users[id].active]
         turned += [id for id in sorted(active) if id in users and users[id].active is False]
-        silent = _silent(users, teams)
-        if silent and len(members) <= _few(len(users)):
-            turned += [id for id in sorted(members) if id in users and id not in turned]
         lost_teams = sorted((glimpsed_teams.keys() | set(known_teams)) - teams.keys())
         more_users, unread_users = await self._one_by_one(_USERS, [*lost_users, *turned])
         more_teams, unread_teams = await self._one_by_one(_TEAMS, lost_teams)
         unread_users |= dict.fromkeys(user_list.differing - more_users.keys() - unread_users.keys(), _DIFFERING)
         unread_teams |= dict.fromkeys(team_list.differing - more_teams.keys() - unread_teams.keys(), _DIFFERING)
-        listed = {id: replace(user, teams=None) for id, user in users.items()} if silent else users
-        users = {id: user for id, user in listed.items() if id not in unread_users} | more_users
+        users = {id: user for id, user in _telling(users, teams).items() if id not in unread_users} | more_users
         teams = teams | more_teams
         known = users.keys() | unread_users.keys(), teams.keys() | unread_teams.keys()
         absent = frozenset(lost_users) - known[0] | frozenset(lost_teams) - known[1]
@@ -549,12 +542,15 @@ def _failure(about: _About, error: http.HttpError) -> KeeperError:
     )
 
 
-def _silent(users: Mapping[str, KeeperUser], teams: Mapping[str, KeeperTeam]) -> bool:
-    """Whether neither a user nor a team of the lists names the other, so that the users' teams are not known.
+def _telling(users: Mapping[str, KeeperUser], teams: Mapping[str, KeeperTeam]) -> Mapping[str, KeeperUser]:
+    """The users as listed; their teams are not known where neither a user nor a team of the lists names any.
 
     A record leaves out what is empty (RFC 7643 section 2.5). That all do says that the lists do not show memberships.
     """
-    return bool(teams) and all(user.silent for user in users.values()) and all(team.silent for team in teams.values())
+    silent = all(user.silent for user in users.values()) and all(team.silent for team in teams.values())
+    if not teams or not silent:
+        return users
+    return {id: replace(user, teams=None) for id, user in users.items()}
 
 
 def _joined(

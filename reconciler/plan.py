@@ -36,8 +36,7 @@ PHASES: tuple[frozenset[Kind], ...] = (
     frozenset({Kind.CREATE_USER, Kind.REACTIVATE_USER, Kind.UPDATE_USER}),
     frozenset({Kind.DELETE_TEAM}),
 )
-"""The order of applying: leavers first, then teams, then everybody else; a team is deleted once it is empty. Leavers
-whose lock was not confirmed lately come last of all."""
+"""The order of applying: leavers first, then teams, then everybody else; a team is deleted once it is empty."""
 
 
 class Cause(StrEnum):

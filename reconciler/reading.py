@@ -321,7 +321,6 @@ async def listing(keeper: Keeper, snapshot: Snapshot, progress: Progress | None)
             for k, account in snapshot.accounts.items()
             if account.managed and account.active and (account.jumpcloud_id or k) not in snapshot.own_locks
         ],
-        members=[k for k, a in snapshot.accounts.items() if any(one.shown for one in a.memberships.values())],
     )
 
 

@@ -18,7 +18,7 @@ import respx
 from loguru import logger
 
 from reconciler import http
-from reconciler.evidence_age import Stamp, last_moment, others_wait
+from reconciler.evidence_age import Stamp, last_moment
 from reconciler.http import (
     BadReply,
     Call,
@@ -257,22 +257,6 @@ def test_the_time_for_one_request_is_bounded() -> None:
     service = Service(answer(429, retry_after="200"))
     error = failure(service, Time(), limits=Limits(attempts=100, total=500))
     assert error.attempts == 3
-
-
-def test_a_read_that_is_given_up_makes_nobody_wait() -> None:
-    time = Time()
-    pace = Pace(1e6, 1e6, clock=time.clock)
-    service = Service(answer(503, retry_after="200"), answer(200))
-    failure(service, time, repeatable=False, pace=pace)
-    assert ask(service, time, pace=pace).status == 200
-    assert max(time.slept, default=0.0) < 1
-
-
-@pytest.mark.parametrize("status", [429, 503])
-def test_who_keeps_others_waiting_is_not_throttled_for_ever(status: int) -> None:
-    with others_wait():
-        assert failure(Service(answer(status, retry_after="25")), Time()).attempts == 3
-        assert failure(Service(answer(status, retry_after="200")), Time()).attempts == 2
 
 
 def test_a_creation_answered_503_with_retry_after_makes_the_next_request_wait() -> None:

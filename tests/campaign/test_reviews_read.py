@@ -9,7 +9,6 @@ import pytest
 from reconciler import inventory
 from reconciler.cycle import Order
 from reconciler.model import Inventory
-from reconciler.simulator.faults import rewrite_rows
 from reconciler.simulator.service import Response
 from tests.campaign import decisions
 from tests.campaign.scenes import SCIM, cycle, group, joined, person, suspend, teams_of
@@ -19,88 +18,6 @@ from tests.campaign.world import World
 
 def active(world: World, name: str) -> bool:
     return any(one.email == f"{name}@example.com" and one.active for one in world.keeper.accounts().values())
-
-
-@pytest.mark.parametrize("number", [1, 10])
-def test_leavers_whose_reads_hang_keep_nobody_else_waiting(world: World, number: int) -> None:
-    world.rules.safety = {"max_deactivations": 50, "max_creations": 50}
-    people = [person(world, f"p{n:02}") for n in range(24)]
-    cycle(world)
-    cycle(world, resync=True)
-    for one in people[:number]:
-        world.jumpcloud.unbind_user(world.application, one)
-    world.admin_changed()
-    cycle(world)
-    person(world, "new")
-    script = {f"JumpCloud GET /api/v2/users/{one}/applications": "timeout" for one in people[:number]}
-    world.time.elapsed += 3600  # grace is over
-    for _ in range(6):
-        world.say(world.cycle(Order(by="schedule"), Weather(1, script=script))[:100])
-    assert active(world, "new")
-
-
-def six_people(world: World) -> dict[str, str]:
-    """Ada and Cy are deleted, Bob has left, Dan is back, and a new person joins."""
-    limits = ("max_deactivations", "max_creations", "max_reactivations", "always_allow")
-    world.rules.safety = dict.fromkeys(limits, 50)
-    people = {name: person(world, name) for name in ("ada", "bob", "cy", "dan", "eve")}
-    cycle(world)
-    for name in people:
-        world.keeper.accept_invitation(f"{name}@example.com")
-    world.admin_changed()
-    suspend(world, people["dan"])
-    cycle(world)
-    cycle(world, resync=True)
-    world.jumpcloud.activate(people["dan"])
-    for name in ("ada", "cy"):
-        world.jumpcloud.delete_user(people[name])
-    world.jumpcloud.unbind_user(world.application, people["bob"])
-    people["new"] = person(world, "new")
-    return people
-
-
-SERVED = {"bob": False, "cy": False, "dan": True, "new": True}
-
-
-@pytest.mark.parametrize("status", [503, 429])
-@pytest.mark.parametrize("seconds", ["", "25", "200"])
-def test_one_record_that_asks_to_wait_stops_nobody_else(world: World, status: int, seconds: str) -> None:
-    people = six_people(world)
-    reply = Response(status, {"retry-after": seconds} if seconds else {}, b"oops")
-    edits = {f"JumpCloud GET /api/systemusers/{people['ada']}": lambda _: reply}
-    for _ in range(6):
-        world.time.elapsed += 1800
-        world.say(world.cycle(Order(by="schedule"), Weather(1, edits=edits)))
-    assert {name: active(world, name) for name in SERVED} == SERVED
-
-
-def test_one_account_that_asks_to_wait_stops_nobody_else(world: World) -> None:
-    people = six_people(world)
-    world.jumpcloud.delete_user(people["eve"])
-    suspend(world, people["bob"])
-    his = f"{SCIM}/Users/{world.keeper.account('bob@example.com').id}"
-    for _ in range(6):
-        world.time.elapsed += 1800
-        world.say(world.cycle(Order(by="schedule"), Weather(1, script={f"Keeper PATCH {his}": "throttled_minute"})))
-    assert {name for name in ("ada", "cy", "dan", "eve", "new") if active(world, name)} == {"dan", "new"}
-
-
-@pytest.mark.parametrize("everybody", [False, True])
-@pytest.mark.parametrize("headers", [{}, {"retry-after": "25"}])
-def test_a_suspended_person_whose_record_asks_to_wait_is_locked(
-    world: World, headers: dict[str, str], everybody: bool
-) -> None:
-    people = [person(world, name) for name in ("ada", "bob", "cy", "dan")]
-    cycle(world)
-    cycle(world, resync=True)
-    suspend(world, people[0])
-    wait = lambda _: Response(503, headers, b"oops")  # noqa: E731
-    edits = {f"JumpCloud GET /api/systemusers/{one}": wait for one in people[: 4 if everybody else 1]}
-    for _ in range(6):
-        world.time.elapsed += 1800
-        world.say(world.lane(Weather(1, edits=edits)))
-        world.say(world.cycle(Order(by="schedule"), Weather(1, edits=edits)))
-    assert not active(world, "ada")
 
 
 @pytest.mark.parametrize("number", [15, 25])
@@ -171,6 +88,29 @@ def test_one_record_that_keeper_refuses_stops_nobody_else(world: World, status: 
     assert active(world, "new")
 
 
+def six_people(world: World) -> dict[str, str]:
+    """Ada and Cy are deleted, Bob has left, Dan is back, and a new person joins."""
+    limits = ("max_deactivations", "max_creations", "max_reactivations", "always_allow")
+    world.rules.safety = dict.fromkeys(limits, 50)
+    people = {name: person(world, name) for name in ("ada", "bob", "cy", "dan", "eve")}
+    cycle(world)
+    for name in people:
+        world.keeper.accept_invitation(f"{name}@example.com")
+    world.admin_changed()
+    suspend(world, people["dan"])
+    cycle(world)
+    cycle(world, resync=True)
+    world.jumpcloud.activate(people["dan"])
+    for name in ("ada", "cy"):
+        world.jumpcloud.delete_user(people[name])
+    world.jumpcloud.unbind_user(world.application, people["bob"])
+    people["new"] = person(world, "new")
+    return people
+
+
+SERVED = {"bob": False, "cy": False, "dan": True, "new": True}
+
+
 @pytest.mark.parametrize("status", [403, 401])
 def test_one_account_whose_changes_are_refused_stops_nobody_else(world: World, status: int) -> None:
     six_people(world)
@@ -179,49 +119,6 @@ def test_one_account_whose_changes_are_refused_stops_nobody_else(world: World, s
         world.time.elapsed += 1800
         world.say(world.cycle(Order(by="schedule"), Weather(1)))
     assert {name: active(world, name) for name in SERVED} == SERVED
-
-
-FILTERED = "JumpCloud GET /api/systemusers?fields=email+firstname+lastname+displayname+state+suspended&filter"
-
-
-@pytest.mark.parametrize("number", [9, 14])
-def test_the_lane_reads_records_where_the_lists_tell_no_states(world: World, number: int) -> None:
-    people = [person(world, f"p{n:02}") for n in range(number)]
-    cycle(world)
-    cycle(world, resync=True)
-
-    def stateless(reply: Response) -> Response:
-        return rewrite_rows(
-            reply, lambda rows: [{k: v for k, v in row.items() if k not in ("state", "suspended")} for row in rows]
-        )
-
-    nobody = lambda reply: rewrite_rows(reply, lambda _: [], total=0)  # noqa: E731
-    edits = {
-        "JumpCloud GET /api/systemusers?": stateless,
-        "JumpCloud POST /api/search/systemusers": stateless,
-        FILTERED: nobody,
-    }
-    suspend(world, people[3])
-    for _ in range(5):
-        world.time.elapsed += 600
-        world.say(world.lane(Weather(1, edits=edits)))
-        world.say(world.cycle(Order(by="schedule"), Weather(1, edits=edits)))
-    assert not active(world, "p03")
-
-
-def test_the_lane_reads_the_list_where_a_search_is_refused(world: World) -> None:
-    people = [person(world, f"p{n:02}") for n in range(6)]
-    cycle(world)
-    cycle(world, resync=True)
-    edits = {FILTERED: lambda reply: rewrite_rows(reply, lambda _: [], total=0)}
-    world.jumpcloud.oddities.take_down("/api/search/systemusers", 403)
-    world.jumpcloud.oddities.take_down("/api/v2/applications/[^/]+/users", 503)  # whole cycles fail
-    suspend(world, people[3])
-    for _ in range(5):
-        world.time.elapsed += 600
-        world.say(world.lane(Weather(1, edits=edits)))
-        world.say(world.cycle(Order(by="schedule"), Weather(1, edits=edits))[:100])
-    assert not active(world, "p03")
 
 
 @pytest.mark.parametrize("refused", [False, True])
@@ -255,51 +152,6 @@ def test_an_odd_text_in_the_inventory_stops_no_cycle(world: World) -> None:
     person(world, "bob")
     cycle(world, resync=True)
     assert active(world, "bob")
-
-
-def without_empty(reply: Response) -> Response:
-    """As RFC 7643 section 2.5 has it: what is empty is left out."""
-
-    def strip(rows: list[dict[str, object]]) -> list[dict[str, object]]:
-        return [{k: v for k, v in row.items() if v or k not in ("groups", "members")} for row in rows]
-
-    if b'"Resources"' in reply.body:
-        return rewrite_rows(reply, strip)
-    if reply.body.startswith(b"{"):
-        return Response.of_json(reply.status, strip([json.loads(reply.body)])[0], reply.headers)
-    return reply
-
-
-@pytest.mark.parametrize("other", [True, False])
-def test_the_last_membership_of_a_node_is_missed_too(world: World, other: bool) -> None:
-    def go() -> None:
-        world.time.elapsed += 3600
-        world.say(world.cycle(Order(by="schedule", resync=True), Weather(1, edits={"Keeper": without_empty})))
-
-    sales = group(world, "Sales")
-    _, account = joined(world, "ada", sales)
-    if other:
-        person(world, "bob", sales)
-        cycle(world)
-    go()
-    [team] = world.keeper.teams()
-    world.keeper.remove_member(account, team)  # an administrator, by hand
-    world.admin_changed(account, team)
-    for _ in range(4):
-        go()
-    assert teams_of(world, "ada") == {"Sales"}
-
-
-def test_eleven_odd_records_on_the_first_page_are_no_unreadable_list(world: World) -> None:
-    people = [person(world, f"p{n:03}") for n in range(230)]  # 11 of them are less than 5 %
-    cycle(world)
-    world.jumpcloud.oddities.take_down("/api/search/systemusers", 403)
-    for one in sorted(people)[:11]:
-        world.jumpcloud.oddities.spoil(one, state=None, suspended=None)
-    person(world, "new")
-    world.time.elapsed += 600
-    world.say(world.cycle(Order(by="schedule"), Weather(1)))
-    assert active(world, "new")
 
 
 @pytest.mark.parametrize("kind", ["unreachable", "redirected"])
