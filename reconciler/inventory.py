@@ -129,10 +129,9 @@ def _team(row: Mapping[str, Any]) -> InventoryTeam:
 
 
 def _text(row: Mapping[str, Any], key: str) -> str:
-    value = _optional(row, key)
-    if not value:
+    if not row.get(key) or not isinstance(row[key], str):
         raise InventoryError(f"a row has no {key}")
-    return value
+    return _optional(row, key)
 
 
 def _optional(row: Mapping[str, Any], key: str) -> str:
