@@ -103,10 +103,9 @@ class Journal(Snapshots):
         """Record how a run ended, with the number of operations held, and the plan document (JSON) if worth keeping.
 
         `kind` is what it turned out to be, `error` why it failed. Of runs with the same plan only the newest keeps the
-        document: a plan may be held for days. No more than `DOCUMENTS` are kept, and what is held now.
+        document: a plan may be held for days. No more than `DOCUMENTS` are kept, and what was held last.
         """
         self._live.discard(run_id)
-        waiting = self.held_run()
         with self._tx() as connection:
             if document is not None:
                 # What was held stays to be released as long as nothing came of it: only such a document replaces it.
@@ -115,9 +114,10 @@ class Journal(Snapshots):
                     "UPDATE runs SET document = NULL WHERE plan_id = ? AND (held = 0 OR ?)", (plan_id, waits)
                 )
                 connection.execute(
-                    "UPDATE runs SET document = NULL WHERE document IS NOT NULL AND plan_id <> ?1 AND id < "
-                    "(SELECT id FROM runs WHERE document IS NOT NULL ORDER BY id DESC LIMIT 1 OFFSET ?2)",
-                    (waiting.plan_id if waiting else "", DOCUMENTS - 2),  # beside the one that is about to be written
+                    "UPDATE runs SET document = NULL WHERE document IS NOT NULL AND plan_id NOT IN "
+                    f"(SELECT plan_id FROM runs WHERE held > 0 AND kind <> '{PERSON}' ORDER BY id DESC LIMIT 1) "
+                    "AND id < (SELECT id FROM runs WHERE document IS NOT NULL ORDER BY id DESC LIMIT 1 OFFSET ?)",
+                    (DOCUMENTS - 2,),  # beside the one that is about to be written
                 )
             row = {
                 "finished_at": time_text(at),
