@@ -368,7 +368,7 @@ def _stuck(now: Situation) -> Iterator[Fact]:
     for key, failure in sorted(now.snapshot.failures.items()):
         if failure.count >= ATTEMPTS and key in names:
             text = f"failed {failure.count} times in a row, last at {_time(failure.last_at)}: {failure.error}"
-            yield Fact(AlertKind.STUCK, key, names.get(key, key), text, failure.last_at)
+            yield Fact(AlertKind.STUCK, key, names[key], text, failure.last_at)
 
 
 def _quarantined(now: Situation) -> Iterator[Fact]:

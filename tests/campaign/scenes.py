@@ -28,6 +28,15 @@ def cycle(world: World, faults: dict[str, str] | None = None, **order: Any) -> s
     return text
 
 
+def ten_minutes(world: World) -> None:
+    """Ten minutes of a daemon: the lane each minute, and two cycles."""
+    for n in range(10):
+        world.time.elapsed += 60
+        world.lane(Weather(0))
+        if n % 5 == 0:
+            cycle(world)
+
+
 def group(world: World, name: str) -> str:
     one = world.jumpcloud.add_group(name)
     world.jumpcloud.bind_group(world.application, one)

@@ -16,7 +16,7 @@ from reconciler.report import status
 from reconciler.report.document import held_effects
 from tests.campaign import decisions as campaign_decisions
 from tests.campaign.rules import NODES
-from tests.campaign.scenes import SCIM, cycle, group, joined, person, suspend, teams_of
+from tests.campaign.scenes import SCIM, cycle, group, joined, person, suspend, teams_of, ten_minutes
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
 
@@ -27,6 +27,15 @@ def shown(world: World) -> dict[str, Any]:
         found = status.document(store, world.rules.settings(world.folder), world.time.now())
     world.store = None
     return found
+
+
+def ada_is_suspended(world: World) -> None:
+    """One of three people is suspended, whose lock no limit lets through."""
+    world.rules.safety = {"max_deactivations": 0, "always_allow": 0}
+    people = {name: person(world, name) for name in ("ada", "bob", "cy")}
+    cycle(world)
+    world.keeper.accept_invitation("ada@example.com")
+    suspend(world, people["ada"])
 
 
 def held(world: World) -> list[str]:
@@ -304,11 +313,7 @@ def test_a_lock_whose_outcome_cannot_be_read_is_not_sent_every_minute(world: Wor
 
 
 def test_a_release_that_lapsed_lets_nothing_through(world: World) -> None:
-    world.rules.safety = {"max_deactivations": 0, "always_allow": 0}
-    people = {name: person(world, name) for name in ("ada", "bob", "cy")}
-    cycle(world)
-    world.keeper.accept_invitation("ada@example.com")
-    suspend(world, people["ada"])
+    ada_is_suspended(world)
     assert "max_deactivations" in cycle(world)
     settings = world.rules.settings(world.folder)
     store = world.open()
@@ -341,11 +346,7 @@ def test_a_release_that_lapsed_lets_nothing_through(world: World) -> None:
 
 
 def test_a_release_that_ran_out_hides_no_hold(world: World) -> None:
-    world.rules.safety = {"max_deactivations": 0, "always_allow": 0}
-    people = {name: person(world, name) for name in ("ada", "bob", "cy")}
-    cycle(world)
-    world.keeper.accept_invitation("ada@example.com")
-    suspend(world, people["ada"])
+    ada_is_suspended(world)
     with world.open() as store:
         store.add_request("pause", {}, by="root", at=world.time.now(), reason="x")
     world.store = None
@@ -361,11 +362,7 @@ def test_a_release_that_ran_out_hides_no_hold(world: World) -> None:
 
 
 def test_a_release_of_days_ago_lets_nothing_through(world: World) -> None:
-    world.rules.safety = {"max_deactivations": 0, "always_allow": 0}
-    people = {name: person(world, name) for name in ("ada", "bob", "cy")}
-    cycle(world)
-    world.keeper.accept_invitation("ada@example.com")
-    suspend(world, people["ada"])
+    ada_is_suspended(world)
     assert "max_deactivations" in cycle(world)
     world.jumpcloud.oddities.take_down("/api/applications.*", 500)
     campaign_decisions.consent_to_held(world)
@@ -407,11 +404,7 @@ def test_the_lane_sends_a_lost_lock_again_though_the_record_tells_nothing(world:
     world.time.elapsed += 60
     kind = "late_timeout" if arrives else "timeout"
     world.lane(Weather(1, script={f"Keeper PATCH {SCIM}/Users/{account}": kind}))
-    for n in range(10):
-        world.time.elapsed += 60
-        world.lane(Weather(0))
-        if n % 5 == 0:
-            cycle(world)
+    ten_minutes(world)
     assert world.keeper.accounts()[account].locked
 
 
@@ -426,21 +419,13 @@ def test_the_lane_locks_whose_team_change_had_no_answer_though_the_record_tells_
     cycle(world, {f"PATCH {SCIM}/Users/{account}": "timeout"}, resync=True)
     suspend(world, ada)
     world.jumpcloud.oddities.take_down("/api/v2/applications/[^/]+/users", 500)
-    for n in range(10):
-        world.time.elapsed += 60
-        world.lane(Weather(0))
-        if n % 5 == 0:
-            cycle(world)
+    ten_minutes(world)
     assert world.keeper.accounts()[account].locked
 
 
 @pytest.mark.parametrize("behind", [False, True])
 def test_a_release_counts_that_was_given_while_the_clock_was_behind(world: World, behind: bool) -> None:
-    world.rules.safety = {"max_deactivations": 0, "always_allow": 0}
-    people = {name: person(world, name) for name in ("ada", "bob", "cy")}
-    cycle(world)
-    world.keeper.accept_invitation("ada@example.com")
-    suspend(world, people["ada"])
+    ada_is_suspended(world)
     assert "max_deactivations" in cycle(world)
     world.time.elapsed += 6 * 3600  # the machine is off; when it is on again its clock has lost the date
     if behind:
@@ -483,11 +468,7 @@ def test_a_refused_removal_beside_a_refused_name_is_no_lost_team(world: World) -
 
 
 def test_a_release_that_ran_out_while_cycles_fail_hides_no_hold(world: World) -> None:
-    world.rules.safety = {"max_deactivations": 0, "always_allow": 0}
-    people = {name: person(world, name) for name in ("ada", "bob", "cy")}
-    cycle(world)
-    world.keeper.accept_invitation("ada@example.com")
-    suspend(world, people["ada"])
+    ada_is_suspended(world)
     assert "max_deactivations" in cycle(world)
     world.jumpcloud.oddities.take_down("/api/v2/applications/[^/]+/users", 500)
     campaign_decisions.consent_to_held(world)

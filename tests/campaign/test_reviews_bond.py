@@ -11,7 +11,7 @@ from tests.campaign import claims
 from tests.campaign.decisions import put_back
 from tests.campaign.ending import ending
 from tests.campaign.rules import NODES
-from tests.campaign.scenes import SCIM, adopt, cycle, group, joined, person, suspend
+from tests.campaign.scenes import SCIM, adopt, cycle, group, joined, person, suspend, ten_minutes
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
 
@@ -360,11 +360,7 @@ def test_the_lane_locks_whose_account_has_kept_the_id_of_their_former_user(world
     cycle(world, refused)
     suspend(world, new)
     world.jumpcloud.oddities.take_down("/api/v2/applications/[^/]+/users", 500)
-    for n in range(10):
-        world.time.elapsed += 60
-        world.lane(Weather(0))
-        if n % 5 == 0:
-            cycle(world)
+    ten_minutes(world)
     assert world.keeper.accounts()[account].locked
 
 
