@@ -57,6 +57,7 @@ _TAKEN_UNSEEN = Settled(State.FAILED, "Keeper took it and does not show it: it h
 _IN_PART = Settled(State.DONE, "found in Keeper in part; the rest is asked for again")
 _UNSEEN = Settled(State.PUT_OFF, "Keeper shows nothing of it, whether it arrived or not; it is asked for again")
 _GONE = Settled(State.PUT_OFF, "the account is not in this node any more; nothing tells whether it arrived")
+_FORMER = Settled(State.PUT_OFF, "the person has another account by now; nothing tells whether it arrived")
 _UNREADABLE = Settled(State.UNKNOWN, "Keeper's record cannot be read in full and tells nothing of it")
 _QUEUED_PERHAPS = Settled(State.UNKNOWN, "not shown; it may be queued")
 TOO_EARLY = Settled(State.UNKNOWN, "not shown yet; it may still take effect: Keeper is asked again after two minutes")
@@ -182,7 +183,7 @@ class _Settlement:
     def outcome(self, op: Operation, at: datetime) -> Settled:
         if op.subject.type == "team":
             return self._team(op, at)
-        account = self._created(op) if op.kind is Kind.CREATE_USER else self._account(op)
+        account = self._created(op) if op.kind is Kind.CREATE_USER else self.accounts.get(op.subject.keeper_id)
         if self._quarantined(op, account):
             return _UNREADABLE
         if account is None:
@@ -193,6 +194,8 @@ class _Settlement:
             if account.managed and _shows(account, op) == op.changes:
                 self._own(account, op)
             return _ARRIVED
+        if op.kind is not Kind.CREATE_USER and not account.gone and self._has_another(op, account):
+            return _FORMER
         if account.gone:
             if op.kind is Kind.UPDATE_USER:
                 return _GONE
@@ -308,9 +311,11 @@ class _Settlement:
         """Whether the team's id was known when a request was sent: not where its own queueing was settled later."""
         return bool(team.keeper_id) and self._sent_as(team) is not None
 
-    def _account(self, op: Operation) -> Account | None:
-        tied = [a for a in self.accounts.values() if a.jumpcloud_id and a.jumpcloud_id == op.subject.jumpcloud_id]
-        return tied[0] if tied else self.accounts.get(op.subject.keeper_id)
+    def _has_another(self, op: Operation, account: Account) -> bool:
+        """Whether the person of the operation has another account by now than the one that it was sent for."""
+        owner = op.subject.jumpcloud_id
+        others = (a for a in self.accounts.values() if a.keeper_id != account.keeper_id)
+        return bool(owner) and any(a.jumpcloud_id == owner for a in others)
 
     def _created(self, op: Operation) -> Account | None:
         """The account that the request made: by our id; where Keeper keeps no ids, by an address that is nobody else's.

@@ -268,6 +268,17 @@ def test_who_was_created_anew_has_one_account_and_not_the_former_one_too() -> No
     assert after.accounts["old"].bygone and after.accounts["old"].owned_once == ADA.id
 
 
+@pytest.mark.parametrize(("former", "state"), [({"gone": True, "active": False}, State.FAILED), ({}, State.PUT_OFF)])
+def test_another_account_of_the_person_tells_nothing_of_an_unlock(former: dict[str, bool], state: State) -> None:
+    """The account was deleted before Keeper could open it, and a new one was created, which is open."""
+    old = account(ADA, keeper_id="old", standing=Standing.UNMANAGED, jumpcloud_id="", **former)
+    unlock = op(Kind.REACTIVATE_USER, ADA)
+    unlock = replace(unlock, subject=replace(unlock.subject, keeper_id="old"))
+    held = snapshot([account(ADA), old])
+    outcome, after = settled(unlock, held)
+    assert outcome.state is state and after == held
+
+
 def test_who_is_found_as_they_were_created_perhaps_has_the_teams_that_do_not_show() -> None:
     """Who leaves the group before they show would else keep them, as given by hand; but an earlier creation, of which a
     lost state file knew, may have made the account without them."""

@@ -17,6 +17,7 @@ from tests.campaign.world import Spared, World
 def ending(world: World, draw: random.Random) -> bool:
     """Let things come right: a resync and two cycles, with a person who releases what is held; then judge.
 
+    What a person released in the second of them has another cycle: a lock that was held may be what others wait for.
     Returns whether all is well. It is not judged where the state file belongs to another node.
     """
     world.say("-- the end: no more faults")
@@ -32,15 +33,18 @@ def ending(world: World, draw: random.Random) -> bool:
         return True
 
     there: Collection[str] = ()
-    for order in (Order(resync=True, reviewed=agrees, by="root"), Order(by="root"), Order(by="root")):
+    orders = [Order(resync=True, reviewed=agrees, by="root"), Order(by="root"), Order(by="root")]
+    for order in orders:
         there = {*world.keeper.accounts()}
         world.time.elapsed += 2 * 3600  # longer than grace, and than any pause after failures
-        _released(world, order)
+        _, held = _released(world, order)
+        if held and order is orders[-1] and len(orders) < 6:
+            orders.append(Order(by="root"))
     if world.observer.violations or world.plan is None:
         return False
     world.time.elapsed += 2 * 3600
     world.observer.agreed([])
-    last = _released(world, Order(resync=True, by="root"))
+    last, _ = _released(world, Order(resync=True, by="root"))
     if last is None:
         world.observer.violated("g", "without any fault the last cycle failed")
         return False
@@ -90,7 +94,7 @@ def one_thing_broken(world: World, draw: random.Random) -> None:
         world.say(f"the leaver lane:  -> {text}")
         held = held or text.startswith("held")
         # A resync that could not list Keeper is made up for by the next cycle.
-        plan = _released(world, Order(resync=number > 0, by="root"))
+        plan, _ = _released(world, Order(resync=number > 0, by="root"))
     if plan is None and not found.spared.all_but_suspended:
         world.observer.violated("s", f"a cycle fails with {found.words}")
         return
@@ -101,14 +105,14 @@ def one_thing_broken(world: World, draw: random.Random) -> None:
     world.heal()
 
 
-def _released(world: World, order: Order) -> Plan | None:
-    """A cycle; what it holds a person lets through, as often as more is held."""
-    plan = _cycle(world, order)
+def _released(world: World, order: Order) -> tuple[Plan | None, bool]:
+    """A cycle; what it holds a person lets through, as often as more is held. Returns also whether any was held."""
+    first = plan = _cycle(world, order)
     for _ in range(3):
         if plan is None or not plan.held:
             break
         plan = _cycle(world, replace(order, rebind=False), release=True)
-    return plan
+    return plan, first is not None and bool(first.held)
 
 
 def _cycle(world: World, order: Order, *, release: bool = False) -> Plan | None:

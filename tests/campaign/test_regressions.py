@@ -697,7 +697,7 @@ def test_who_is_created_last_is_given_the_teams_beside_one_that_was_rejected_uns
     world.admin_changed(team, it)
     released, cycles = campaign_ending._released, list[Order]()
 
-    def late(world: World, order: Order) -> Plan | None:
+    def late(world: World, order: Order) -> tuple[Plan | None, bool]:
         cycles.append(order)
         if len(cycles) == 3:
             person(world, "nora", it, sales)
