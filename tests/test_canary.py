@@ -14,10 +14,11 @@ from reconciler.apply import Applied, apply
 from reconciler.canary import LINKS_REST, LOOK_AGAIN
 from reconciler.consent import vanished
 from reconciler.http import Clock
-from reconciler.model import Inventory, KeeperUser, Snapshot
+from reconciler.model import Inventory, KeeperUser, Listing, Snapshot
 from reconciler.plan import Change, Kind, NoticeKind, Operation
 from reconciler.promise import NOT_HERE, WITHDRAWN
 from reconciler.rows import State
+from reconciler.snapshot import observed
 from reconciler.store import Store
 from reconciler.store.base import CANARY_LASTS
 from tests.fakes import Keeper, Sure
@@ -270,6 +271,21 @@ def test_a_team_that_nobody_asked_for_stops_its_kind(store: Store, operation: Op
     assert outcomes(done) == [*["done"] * is_open, "unasked_effect", *["put_off"] * (7 - is_open)]
     assert f"put {PEOPLE[is_open].email} into 1 team that nobody asked for" in done.stopped_kinds[operation.kind]
     assert operation.kind not in store.open_kinds(NOW)
+
+
+@pytest.mark.parametrize(
+    ("active", "outcome"), [(True, "unasked_effect"), (False, "keeper_disagrees")], ids=["open", "locked"]
+)
+def test_whom_keeper_shows_as_open_is_open_whatever_else_it_did(store: Store, active: bool, outcome: str) -> None:
+    """A lock that follows is an administrator's, and must not be undone as ours."""
+    held, [unlock, *_] = given(UNLOCKING)
+    keeper = Giving(held)
+    keeper.after = lambda one: replace(keeper.more(one), active=active)
+    assert outcomes(applied(store, keeper, unlock, held=held)) == [outcome]
+    keeper_id = unlock.subject.keeper_id
+    locked = replace(keeper.users[keeper_id], active=False)
+    now = observed(store.snapshot(), Listing({keeper_id: locked}, {}), NOW).accounts[keeper_id]
+    assert now.locked_by_us is not active
 
 
 @pytest.mark.parametrize("is_open", [False, True], ids=["first ever", "open"])
