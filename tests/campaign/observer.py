@@ -479,11 +479,13 @@ class Observer:
         return [one for one in self.truth.people if self.truth.address(one) == account.email.casefold()]
 
     def _adoptable(self) -> set[str]:
-        """The accounts that a first plan which is made now takes over by the id that they bear."""
+        """The accounts that a first plan which is made now takes over by the id that they bear. Of somebody who is
+        staged JumpCloud does not tell whether they have left."""
         by_address: dict[str, list[str]] = {}
         for person in self.truth.scope_since:
             by_address.setdefault(self.truth.address(person), []).append(person)
-        accounts = self.keeper.accounts().values()
+        told = {one for one, user in self.truth.people.items() if user.suspended or user.state != "STAGED"}
+        accounts = [a for a in self.keeper.accounts().values() if a.external_id in told]
         return {a.id for a in accounts if self._by_its_id(a, by_address.get(a.email.casefold(), []))}
 
     def _in_doubt(self, account: Account) -> bool:
@@ -698,13 +700,11 @@ class Observer:
             if not self.view.partial:
                 self.ledger.asked.clear()
         if whole and applied and self.first:
-            told = {one for one, user in self.truth.people.items() if user.suspended or user.state != "STAGED"}
             shown = {one for one, tick in self.ledger.known.items() if tick <= self.view.listed}
             here = [a for a in self.keeper.accounts().values() if a.node == self.rules.node and a.id in shown]
             ids = [a.external_id for a in here]  # whose id two accounts bear, neither is adopted for a leaver
             taken_over = self.view.adoptable & self._adoptable()
-            here = [a for a in here if a.id in taken_over and ids.count(a.external_id) == 1]
-            self.ledger.created |= {a.id for a in here if a.external_id in told}
+            self.ledger.created |= {a.id for a in here if a.id in taken_over and ids.count(a.external_id) == 1}
         elif whole and applied:
             self._adopted()
         if whole:

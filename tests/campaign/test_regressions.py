@@ -1054,3 +1054,23 @@ def test_a_release_of_which_something_may_have_been_sent_has_four_more_hours(wor
     cycle(world)
     assert not any(account.active for account in world.keeper.accounts().values())
     assert not world.observer.violations
+
+
+def test_who_is_activated_after_the_first_plan_was_made_is_no_leaver_whom_it_took_over(world: World) -> None:
+    """Keeper has an account with their id, and they are suspended before the next cycle."""
+    person(world, "bob")
+    ada = world.jumpcloud.add_user("ada@example.com", state="STAGED")
+    world.jumpcloud.bind_user(world.application, ada)
+    account = world.keeper.add_user("ada@example.com", external_id=ada)
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+
+    def looks(plan: Plan) -> bool:
+        world.observer.agreed(plan.effects)
+        activate(world, ada)
+        return True
+
+    world.time.elapsed += 600
+    world.say(world.cycle(Order(by="root", reviewed=looks), Weather(1)))
+    suspend(world, ada)
+    assert ending(world, random.Random(1))
