@@ -405,7 +405,11 @@ class _Settlement:
                 self.unsettled.pop(op.subject.jumpcloud_id, None)
                 return _ARRIVED
             asked_at = self.unsettled.pop(op.subject.jumpcloud_id, at)
-            made = after_team(None, op, KeeperTeam(team.keeper_id, team.shown), team.queued_at or asked_at)
+            # A team under another name may be older than the request, by a file that was lost: that name is asked for
+            # again. Should Keeper have made it of ours, the answer shows so.
+            asked = [c for c in op.changes if c.attribute == EXTERNAL_ID or same(c.attribute, c.after, team.name)]
+            shows = replace(op, changes=tuple(asked))
+            made = after_team(None, shows, KeeperTeam(team.keeper_id, team.shown), team.queued_at or asked_at)
             self.teams[team.keeper_id] = replace(made, seen=team.seen)
             return _ARRIVED
         # One that never showed may wait in the Pending Queue, as it was or as it was asked for; or be gone.

@@ -14,7 +14,7 @@ from reconciler.rows import DENIED, DISAGREES, SETTLED, UNASKED, State
 from reconciler.settle import NEVER, Settled, as_answered, denied_once, outcome_name, settle
 from reconciler.snapshot import after_user, observed
 from tests.operations import op, ref, shown, shown_team, team_op
-from tests.world import MEMBER, NOW, account, group, listing, snapshot, team, user
+from tests.world import MEMBER, NOW, account, decide, directory, group, listing, snapshot, team, user
 
 ADA, EVE = user(1, 9), user(2)
 ENG, SALES = group(9), group(8)
@@ -347,6 +347,16 @@ def test_of_two_queueings_of_one_team_the_one_arrived_whose_name_shows(arrived: 
     rows = [(number, op, NOW) for number, op in enumerate(asked, 1)]
     _, after = settle(rows, snapshot([], [found]), snapshot([]), NOW)
     assert after.teams[found.keeper_id].asked["displayName"] == name
+
+
+def test_a_queued_team_that_keeper_shows_under_another_name_is_renamed() -> None:
+    """It may be older than the request, by a state file that was lost, and its group renamed since."""
+    former = group(9, "Former")
+    found = team(former, standing=Standing.UNMANAGED, jumpcloud_id="", queued_at=None, asked={}, settled={})
+    outcome, after = settled(team_op(Kind.QUEUE_TEAM, ENG), snapshot([], [found], unsettled_teams={ENG.id: SENT}))
+    assert outcome.state is State.DONE and after.teams[T9].managed and after.teams[T9].name == "Former"
+    (rename,) = decide(directory([], [ENG]), after).plan.operations
+    assert rename.kind is Kind.RENAME_TEAM and rename.changes == (Change("displayName", "Former", ENG.name),)
 
 
 def test_a_team_that_the_group_took_over_is_not_what_its_queueing_made() -> None:
