@@ -424,8 +424,11 @@ class _Equality:
         if self._protected(account) or self._protected_by_a_page_that_is_behind(account):
             return
         # Taken over by a person as nobody whom JumpCloud knows, and then somebody else came to have the address.
+        # Somebody who is not bound, was tied to no account and merely has it need not be whom it was made for.
         address = account.email.casefold()
-        unknown = address in ledger.consented and not people & self.truth.people.keys()
+        bound = self.world.jumpcloud.in_scope(self.world.application)
+        known = {account.external_id, ledger.met.get(account.id), *ledger.owner.values(), *bound}
+        unknown = address in ledger.consented and not people & self.truth.people.keys() & known
         rivals = any(self.truth.address(one) == address and self.truth.stays(one) for one in self.truth.people)
         # Or it may be that of somebody without an address, if no cycle has tied an account to them.
         rivals = rivals or any(self.truth.stays(one) and not self.truth.address(one) for one in self.truth.people)

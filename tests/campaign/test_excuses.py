@@ -351,6 +351,25 @@ def test_nobodys_account_stays_while_somebody_in_scope_has_its_address_or_none(w
     assert world.observer.excused[11] and not world.observer.violations
 
 
+@pytest.mark.parametrize("bound", [False, True])
+def test_nobodys_account_may_be_theirs_who_has_no_address_though_somebody_unbound_has_its(
+    world: World, bound: bool
+) -> None:
+    """Whoever has no address may have had it before. A leaver who is bound is tied to the account by it."""
+    world.jumpcloud.update_user(person(world, "bob"), email="")
+    ada = world.jumpcloud.add_user("ada@example.com", state="SUSPENDED", firstname="Ada", lastname="Test")
+    if bound:
+        world.jumpcloud.bind_user(world.application, ada)
+    account = world.keeper.add_user("ada@example.com")
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    cycle(world)
+    adopt(world, "ada@example.com")
+    ending(world, random.Random(1))
+    assert not world.observer.violations
+    assert bool(world.observer.excused[11]) != bound and world.keeper.account(account).active != bound
+
+
 def test_what_a_person_released_and_somebody_undid_is_let_through_still(world: World) -> None:
     world.rules.policy["grace"] = "0s"
     person(world, "bob")
