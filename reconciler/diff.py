@@ -641,7 +641,7 @@ class _Diff(TeamRules):
         if user is None:
             rule, reason = Rule.DELETED, "deleted in JumpCloud"
             if not account.jumpcloud_id:
-                reason = "taken over by a person, and unknown in JumpCloud"
+                reason = "taken over by a person, and tied to nobody in JumpCloud"
                 if alike_key(account.email) in self._addresses:
                     self.notice(
                         NoticeKind.CONFLICT,

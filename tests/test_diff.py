@@ -274,6 +274,7 @@ def test_a_ghost_that_was_taken_over_is_not_locked_while_somebody_in_scope_has_n
     assert made.plan.operations == ()
     (told,) = (one for one in made.plan.notices if one.kind is NoticeKind.CONFLICT)
     assert "Eve" in told.message and "not locked" in told.message
+    assert "unknown" not in told.message  # somebody who is not bound may have the address
     for people in ([user(2, direct=True)], [user(2, email="")]):
         made = decide(directory(people), snapshot([ghost]))
         assert Kind.DEACTIVATE_USER in {op.kind for op in made.plan.operations}
