@@ -638,6 +638,13 @@ class _Diff(TeamRules):
     def _out_of_scope(self, account: Account, user: User | None, subject: Subject) -> None:
         if account.gone or not account.active:
             return
+        if account.merely_found and (self.focus is not None or alike_key(account.email) in self._addresses):
+            kind, words = NoticeKind.UNCONFIRMED, "not locked before a whole cycle has read whose address it has"
+            if self.focus is None:
+                kind, words = NoticeKind.CONFLICT, "but somebody in scope has its address: not locked. If it is "
+                words += f"theirs: reconciler adopt {typed(account.email)}; else lock it in Keeper's Admin Console"
+            self.notice(kind, subject, f"a first plan found it for somebody who has left, {words}")
+            return
         if user is None:
             rule, reason = Rule.DELETED, "deleted in JumpCloud"
             if not account.jumpcloud_id:

@@ -95,9 +95,9 @@ def _returned(directory: Directory, snapshot: Snapshot, policy: Policy, now: dat
         owner, claimed = account.owned_once or account.found_for, alike_key(account.email) in belonging
         user, other = directory.users.get(owner), known.get(owner)
         left = (user is None or has_left(user)) and not protection(policy, user, account)
-        found = account.found_for == owner and not claimed
+        found = account.found_for == owner
         free = (other.managed and other.gone) if other is not None else found
-        if not (left and free) or tied_to_another(account, owner):
+        if not (left and free) or (found and claimed) or tied_to_another(account, owner):
             continue
         if other is not None:
             again[other.keeper_id] = superseded(other, now)
@@ -107,8 +107,7 @@ def _returned(directory: Directory, snapshot: Snapshot, policy: Policy, now: dat
             jumpcloud_id=owner,
             left_at=(other and other.left_at) or now,
             pilot=other.pilot if other is not None else account.pilot,
-            review_lock=claimed or account.found_for == owner,
-            found_for="",
+            review_lock=claimed or found,
         )
     return replace(snapshot, accounts={**snapshot.accounts, **again}) if again else snapshot
 

@@ -327,7 +327,8 @@ class Account:
     what to restore on `disown`. `takeover`: what a person asked for with `adopt`. `review_lock`: adopted while out of
     scope, so the lock needs a person's consent. `others_lock`, of one that is gone: somebody else had locked it when
     Keeper showed it last. `found_for`, of one that nobody manages: the JumpCloud id of the person in scope for whom a
-    first plan found it that nobody has reviewed, as long as the account has the same address.
+    first plan found it that nobody has reviewed, as long as the account has the same address. It stays where the
+    account is managed since they left.
     """
 
     keeper_id: str
@@ -370,6 +371,12 @@ class Account:
     def owned_once(self) -> str:
         """The JumpCloud id of whoever had this account under our management until they got another; else empty."""
         return self.asked.get(EXTERNAL_ID, "") if self.standing is Standing.UNMANAGED else ""
+
+    @property
+    def merely_found(self) -> bool:
+        """Whether only the address under which that plan found the account ties it to its person; no id does."""
+        ids = (self.shown.get(EXTERNAL_ID), self.asked.get(EXTERNAL_ID))
+        return self.managed and bool(self.found_for) and self.jumpcloud_id not in ids
 
     @property
     def bygone(self) -> bool:

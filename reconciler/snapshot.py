@@ -164,7 +164,7 @@ def _seen_user(account: Account, user: KeeperUser, teams: Collection[str], unsur
         active=not account.was_locked if user.active is None else user.active,
         shown=shown,
         takeover=Takeover.NONE if lapsed else account.takeover,
-        found_for="" if moved else account.found_for,
+        found_for="" if moved and not account.managed else account.found_for,
         settled=_settled(account, user),
         memberships=memberships,
         locked_by_us=account.locked_by_us and not (account.others_lock or _lock_is_over(account, user)),
@@ -299,7 +299,7 @@ def found_for(account: Account, adopted: Account, teams: Collection[str]) -> Acc
 def given_up(account: Account) -> Account:
     """Return the account of somebody whom a person has given up: `disown`. It is remembered which id it was given."""
     asked = {k: v for k, v in account.asked.items() if k == EXTERNAL_ID}
-    return replace(account, standing=Standing.DISOWNED, takeover=Takeover.NONE, asked=asked)
+    return replace(account, standing=Standing.DISOWNED, takeover=Takeover.NONE, asked=asked, found_for="")
 
 
 def after_team(team: Team | None, op: Operation, reply: KeeperTeam | None, now: datetime) -> Team:

@@ -9,15 +9,15 @@ from reconciler.births import owners
 from reconciler.cycle import look_back
 from reconciler.decisions import NothingDecided, adopt
 from reconciler.metrics import measure
-from reconciler.model import Account, Directory, Membership, Snapshot, Standing, Status, Takeover
+from reconciler.model import Account, Directory, KeeperUser, Membership, Snapshot, Standing, Status, Takeover
 from reconciler.person import in_snapshot
 from reconciler.plan import NoticeKind
 from reconciler.policy import Policy, TeamPolicy
 from reconciler.report.teams import document
-from reconciler.snapshot import superseded
+from reconciler.snapshot import given_up, observed, superseded
 from reconciler.standing import Standing as Stands
 from reconciler.store import Store
-from tests.world import MEMBER, NOW, account, decide, directory, group, jc, snapshot, team, user
+from tests.world import MEMBER, NOW, account, decide, directory, group, jc, listing, snapshot, team, user
 
 ENG = group(9)
 ADA, EVE = user(1, 9), user(2)
@@ -140,8 +140,38 @@ def test_what_is_left_of_an_account_stands_as_it_was_last_shown(
     assert left.locked_by_others == held.locked_by_others and left.owned_once == ADA.id
 
 
+FOUND = account(ADA, keeper_id="k9", standing=Standing.UNMANAGED, jumpcloud_id="", asked={}, found_for=ADA.id)
+UNTIED = replace(FOUND, shown={**FOUND.shown, "externalId": ""})
+TIED = replace(UNTIED, standing=Standing.MANAGED, jumpcloud_id=ADA.id, left_at=NOW, review_lock=True)
+
+
 @pytest.mark.parametrize("held", [[], [OTHER]])
 def test_a_person_agrees_to_the_lock_of_an_account_that_an_unreviewed_plan_found(held: list[Account]) -> None:
-    found = account(ADA, keeper_id="k9", standing=Standing.UNMANAGED, jumpcloud_id="", found_for=ADA.id)
-    learnt = decide(directory([ZOE]), snapshot([found, *held, account(ZOE)])).snapshot.accounts
+    learnt = decide(directory([ZOE]), snapshot([FOUND, *held, account(ZOE)])).snapshot.accounts
     assert learnt["k9"].managed and learnt["k9"].review_lock
+    assert not given_up(learnt["k9"]).found_for
+
+
+@pytest.mark.parametrize("held", [[], [OTHER]])
+def test_such_an_account_is_no_leavers_where_somebody_in_scope_has_its_address(held: list[Account]) -> None:
+    back = replace(UNTIED, shown={**UNTIED.shown, "userName": ZOE.email})
+    made = decide(directory([ZOE]), snapshot([back, *held, account(ZOE)]))
+    assert not made.plan.operations and not made.snapshot.accounts["k9"].managed
+
+
+def told(wanted: Directory, held: Account, focus: frozenset[str] | None = None) -> list[NoticeKind]:
+    """What is told of an account that is not locked."""
+    made = decide(wanted, snapshot([held, account(ZOE)]), focus=focus)
+    assert bool(made.plan.operations) is not bool(made.plan.notices)
+    return [one.kind for one in made.plan.notices]
+
+
+def test_nor_is_it_locked_once_somebody_in_scope_has_its_address() -> None:
+    assert not told(directory([ZOE]), TIED)
+    moved = KeeperUser("k9", {**TIED.shown, "userName": ZOE.email}, active=True, teams=frozenset())
+    seen = observed(snapshot([TIED]), listing([moved]), NOW).accounts["k9"]
+    assert told(directory([ZOE]), seen) == [NoticeKind.CONFLICT]
+    assert told(directory([]), TIED, frozenset({ADA.id})) == [NoticeKind.UNCONFIRMED]
+    by_id = {"externalId": ADA.id}
+    for tied in (replace(seen, asked=by_id), replace(seen, shown={**seen.shown, **by_id})):
+        assert not told(directory([ZOE]), tied)

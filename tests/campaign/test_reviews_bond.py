@@ -396,3 +396,22 @@ def test_a_look_at_one_person_before_the_review_ties_no_account_to_who_has_left(
     ending(world, random.Random(1))
     found = world.keeper.accounts()[account]
     assert (found.external_id, found.locked) == (heir, False)
+
+
+def test_an_account_that_a_first_plan_found_is_not_locked_once_its_address_is_somebody_elses(world: World) -> None:
+    person(world, "bob")
+    ada = person(world, "ada")
+    account = world.keeper.add_user("ada@example.com")
+    world.admin_changed(account)
+    unreviewed(world)
+    world.jumpcloud.update_user(ada, email="kim@example.com")
+    world.admin_changed()
+    cycle(world)  # ada is invited under the new address
+    suspend(world, ada)
+    cycle(world)  # our lock withdraws the invitation
+    cycle(world)  # the account is taken for ada's, and its lock waits for consent
+    with world.open() as store:
+        assert store.snapshot().accounts[account].jumpcloud_id == ada
+    person(world, "ada")
+    ending(world, random.Random(1))
+    assert not world.keeper.accounts()[account].locked
