@@ -281,13 +281,12 @@ def disowns(world: World, draw: random.Random) -> str:
     if "is given up" in words:
         for other in accounts:
             if other.email.casefold() == one.email.casefold():
-                world.observer.ledger.ours.discard(other.id)
-                world.observer.ledger.disowned.add(other.id)
-                world.observer.ledger.given_up |= {
-                    other.external_id or "",
-                    world.observer.ledger.owner.get(other.id, ""),
-                    one.email.casefold(),
-                }
+                ledger = world.observer.ledger
+                ledger.ours.discard(other.id)
+                ledger.disowned.add(other.id)
+                # Whoever left before a first plan was reviewed has the account that it had found for them still.
+                owners = {ledger.owner.get(other.id, ""), ledger.found_for.get(other.id, "")}
+                ledger.given_up |= {other.external_id or "", *owners, one.email.casefold()}
     if "question whether access ended is closed" in words:
         # Should they come back into the node, they are a ghost.
         gone = {a.id for a in accounts if a.email.casefold() == one.email.casefold() and a.node != NODES[0]}

@@ -99,3 +99,8 @@ class _Chosen(random.Random):
 def adopt(world: World, email: str) -> None:
     """As the campaign's own step does it."""
     assert "will be taken over" in decisions.adopts(world, _Chosen(world.keeper.account(email)))
+
+
+def disown(world: World, email: str) -> None:
+    """As the campaign's own step does it."""
+    assert "is given up" in decisions.disowns(world, _Chosen(world.keeper.account(email)))

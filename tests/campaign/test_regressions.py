@@ -16,7 +16,7 @@ from tests.campaign import organisation, troubles
 from tests.campaign.decisions import put_back
 from tests.campaign.ending import ending
 from tests.campaign.rules import NODES
-from tests.campaign.scenes import SCIM, activate, adopt, cycle, group, joined, person, suspend, teams_of
+from tests.campaign.scenes import SCIM, activate, adopt, cycle, disown, group, joined, person, suspend, teams_of
 from tests.campaign.seams import CampaignStore, Died, Weather
 from tests.campaign.world import Spared, Trouble, World
 
@@ -1073,4 +1073,29 @@ def test_who_is_activated_after_the_first_plan_was_made_is_no_leaver_whom_it_too
     world.time.elapsed += 600
     world.say(world.cycle(Order(by="root", reviewed=looks), Weather(1)))
     suspend(world, ada)
+    assert ending(world, random.Random(1))
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_whose_account_a_first_plan_had_found_and_a_person_gave_up_under_another_address_gets_no_other(
+    world: World, taken: bool
+) -> None:
+    """They left before that plan was reviewed, and come back. Somebody else may have that address by then."""
+    person(world, "bob")
+    ada = person(world, "ada")
+    account = world.keeper.add_user("ada@example.com")
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    world.time.elapsed += 600
+    world.say(world.cycle(Order(by="schedule"), Weather(1)))
+    suspend(world, ada)
+    world.rules.policy["only"] = {"users": ["bob@example.com"]}  # their lock is not sent
+    cycle(world)
+    world.keeper.change_email(account, "rike@example.com", keep_alias=False)
+    world.admin_changed(account)
+    if taken:
+        person(world, "rike")
+    cycle(world, resync=True)
+    disown(world, "rike@example.com")
+    activate(world, ada)
     assert ending(world, random.Random(1))
