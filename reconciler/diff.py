@@ -657,7 +657,7 @@ class _Diff(TeamRules):
                         f"reconciler adopt {typed(account.email)}; else give one of the two another address",
                     )
                     return
-                if self._without_address:
+                if self._without_address and not self._left_with(account.email):
                     self.notice(
                         NoticeKind.CONFLICT,
                         subject,
@@ -718,6 +718,11 @@ class _Diff(TeamRules):
         """The names of people who belong and have neither a usable address nor a Keeper user: any may be theirs."""
         users = (user for user in self.directory.users.values() if user.belongs and not user.email)
         return sorted(self._named(user) for user in users if user.id not in self.match.account_of)
+
+    def _left_with(self, email: str) -> bool:
+        """Whether somebody who is bound, has left and has no Keeper user has this very address."""
+        left = (user for user in self.directory.users.values() if user.bound and has_left(user))
+        return any(u.email and addresses.same(u.email, email) for u in left if u.id not in self.match.account_of)
 
     def _claimed(self, account: Account, user: User) -> str:
         """Why an account is neither given its person's new address, nor that offered as an alias: whoever else has it

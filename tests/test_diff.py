@@ -283,6 +283,16 @@ def test_a_ghost_that_was_taken_over_is_not_locked_while_somebody_in_scope_has_n
     assert [op.kind for op in made.plan.operations] == [Kind.DEACTIVATE_USER]
 
 
+def test_a_ghost_is_theirs_who_has_left_with_its_address_whoever_has_none() -> None:
+    ghost = account(user(1), jumpcloud_id="", asked={}, settled={}, review_lock=True)
+    nameless, left = user(2, direct=True, email=""), user(3, direct=True, status=Status.SUSPENDED, email=ghost.email)
+    assert only(decide(directory([nameless, left]), snapshot([ghost]))).kind is Kind.DEACTIVATE_USER
+    for other in (replace(left, email="u3@example.com"), replace(left, email="")):
+        assert kinds(decide(directory([nameless, other]), snapshot([ghost]))) == []
+    theirs = account(left, shown={USER_NAME: "u3@example.com"}, active=False)
+    assert kinds(decide(directory([nameless, left]), snapshot([ghost, theirs]))) == []
+
+
 def test_a_disowned_person_is_neither_matched_nor_created_and_gets_the_old_external_id_back() -> None:
     u = user(1, direct=True)
     given_up = account(u, standing=Standing.DISOWNED, former_external_id="okta-1")
