@@ -15,10 +15,11 @@ from reconciler import addresses
 from reconciler.births import tying_address
 from reconciler.counting import agreeing
 from reconciler.evidence_age import Stamp, oldest, others_wait, reading
-from reconciler.jumpcloud import JumpCloud, JumpCloudError, Paths, Person, PersonAmbiguous, bearable
+from reconciler.jumpcloud import JumpCloud, JumpCloudError, Paths, bearable
 from reconciler.model import EXTERNAL_ID, Status, Team, User, typed_for
 from reconciler.pace import Clock
 from reconciler.pairs import tied_to
+from reconciler.person import people_at
 from reconciler.plan import Kind, Notice, NoticeKind, Operation, Rule, Subject, TeamRef
 from reconciler.safety import Judged, divided, place
 from reconciler.tasks import siblings, together
@@ -220,7 +221,7 @@ class Confirmation:
         out.
         """
         listed = address in await self._addresses_in_use(address)
-        stamp, people = await self._stamped(_people_at(address, self.jumpcloud, by_search=True))
+        stamp, people = await self._stamped(people_at(address, self.jumpcloud, by_search=True))
         if any(person.user.belongs for person in people):
             return Finding(stamp, Doubt(True, _IN_USE))
         words = "somebody has this address in JumpCloud's list, and no search finds them"
@@ -397,7 +398,7 @@ async def why_not_lock(subject: Subject, rule: Rule | None, jumpcloud: JumpCloud
     to leave will do. `listed`: the application's own list has them. Raises JumpCloudError."""
     if not subject.jumpcloud_id:
         # Taken over by a person as somebody whom JumpCloud does not know.
-        there = any(person.user.belongs for person in await _people_at(subject.name, jumpcloud))
+        there = any(person.user.belongs for person in await people_at(subject.name, jumpcloud))
         return _IN_USE if there else ""
     if rule is Rule.SUSPENDED:
         user = await jumpcloud.record(subject.jumpcloud_id)
@@ -420,15 +421,6 @@ async def why_not_lock(subject: Subject, rule: Rule | None, jumpcloud: JumpCloud
     if rule is Rule.DELETED:
         return "missing from the list of users, but there when read alone"
     return "" if status is Status.ACTIVE else "read again, the own record is in a state that says nothing about access"
-
-
-async def _people_at(address: str, jumpcloud: JumpCloud, *, by_search: bool = False) -> list[Person]:
-    """Everybody who has this address, several people as their own records show each. Raises JumpCloudError."""
-    try:
-        found = [await jumpcloud.person(email=address, by_search=by_search)]
-    except PersonAmbiguous as several:
-        found = await together(jumpcloud.person(id=one) for one in several.ids)
-    return [person for person in found if person is not None]
 
 
 async def unconfirmed_locks(

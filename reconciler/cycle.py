@@ -248,7 +248,7 @@ async def look(settings: Settings, services: Services, store: Store, address: st
     upcoming: tuple[Upcoming, ...] = ()
     try:
         if found is not None and "jumpcloud" not in unread:
-            read = await Reader(services, *found, snapshot, store.unfinished(), now).around(person, held)
+            read = await Reader(services, *found, snapshot, store.unfinished(), now).around(person, held, address)
             groups = read.directory.groups
             if held.key:
                 decision = line.decided(read)

@@ -9,7 +9,7 @@ from reconciler.addresses import alike_key
 from reconciler.births import ids_on, linked_to, owners
 from reconciler.jumpcloud import GroupScope, JumpCloud, JumpCloudError, Person, PersonAmbiguous, Unavailable
 from reconciler.keeper import Keeper
-from reconciler.model import Account, KeeperUser, Listing, Snapshot, User, is_jumpcloud_id
+from reconciler.model import USER_NAME, Account, KeeperUser, Listing, Snapshot, User, is_jumpcloud_id
 from reconciler.snapshot import observed
 from reconciler.tasks import together
 
@@ -103,15 +103,33 @@ async def _keeper_user(keeper: Keeper, account: Account) -> KeeperUser | None:
 
 
 async def around(
-    jumpcloud: JumpCloud, people: Sequence[Person], held: Snapshot
+    jumpcloud: JumpCloud, people: Sequence[Person], held: Snapshot, address: str
 ) -> tuple[Mapping[str, User], GroupScope]:
-    """The users and groups of JumpCloud that bear on these people and on their accounts. Raises JumpCloudError."""
+    """The users and groups of JumpCloud that bear on these people, who were looked for by this address, and on their
+    accounts. Raises JumpCloudError."""
     through = frozenset[str]().union(*(person.user.groups for person in people))
     scope = await jumpcloud.group_scope(through, held.groups_with_teams)
     users = {person.user.id: person.user for person in people}
-    # Whose account it is now decides whether it may become this person's.
+    # Whose account it is now, and whose address it has, decide whether it may become this person's.
     for owner in sorted(filter(is_jumpcloud_id, owners(held) - users.keys())):
         holder = await jumpcloud.person(id=owner)
         if holder is not None:
             users[owner] = holder.user
+    claimed = {person.user.email for person in people} | {a.email for a in held.accounts.values() if _claimable(a)}
+    for email in sorted(one for one in claimed if one and not addresses.same(one, address)):
+        users |= {holder.user.id: holder.user for holder in await people_at(email, jumpcloud)}
     return users, scope
+
+
+def _claimable(account: Account) -> bool:
+    """Whether this account may be somebody's by its address, which nothing has shown to be its owner's."""
+    return not account.gone and not (account.managed and USER_NAME in {**account.asked, **account.settled})
+
+
+async def people_at(address: str, jumpcloud: JumpCloud, *, by_search: bool = False) -> list[Person]:
+    """Everybody who has this address, several people as their own records show each. Raises JumpCloudError."""
+    try:
+        found = [await jumpcloud.person(email=address, by_search=by_search)]
+    except PersonAmbiguous as several:
+        found = await together(jumpcloud.person(id=one) for one in several.ids)
+    return [person for person in found if person is not None]

@@ -204,17 +204,17 @@ class Reader:
             raise NobodyThere(
                 f"{address} is neither a user in JumpCloud nor in this Keeper node; nothing was changed. {other}"
             )
-        return await self.around(person, held)
+        return await self.around(person, held, address)
 
     def _creates(self, key: str) -> bool:
         """Whether a creation of the person with this key was sent, and nothing tells what became of it."""
         sent = (row.operation for row in self.unknown if row.state is not State.PLANNED)
         return any(op.kind is Kind.CREATE_USER and op.subject.key == key for op in sent)
 
-    async def around(self, person: Person | None, held: InKeeper) -> Read:
-        """Both sides, as far as they bear on one person."""
+    async def around(self, person: Person | None, held: InKeeper, address: str) -> Read:
+        """Both sides, as far as they bear on one person, who was looked for by this address."""
         people = [person] if person else []
-        users, scope = await around(self.services.jumpcloud, people, held.snapshot)
+        users, scope = await around(self.services.jumpcloud, people, held.snapshot, address)
         odd = tuple(one for each in people for one in each.quarantined)
         return self._of(users, scope, held.snapshot, frozenset({held.key} - {""}), odd)
 

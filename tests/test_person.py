@@ -2,7 +2,9 @@
 
 import asyncio
 
-from reconciler.model import Membership, Snapshot, Standing, User
+import pytest
+
+from reconciler.model import Account, Membership, Snapshot, Standing, User
 from reconciler.person import InKeeper, around, in_jumpcloud, in_keeper, in_snapshot
 from tests.fakes import JumpCloud, Keeper
 from tests.operations import shown, shown_team
@@ -63,5 +65,21 @@ def test_whose_account_it_is_now_is_read_too() -> None:
     person = asyncio.run(service.person(id=ADA.id))
     assert person is not None
     taken = in_snapshot(snapshot([account(EVE, shown=account(ADA).shown)]), ADA.email, ADA)
-    users, scope = asyncio.run(around(service, [person], taken.snapshot))
+    users, scope = asyncio.run(around(service, [person], taken.snapshot, ADA.email))
     assert users == {ADA.id: ADA, EVE.id: EVE} and scope.groups == {ENG.id: ENG}
+
+
+@pytest.mark.parametrize(
+    ("people", "held"),
+    [
+        ([user(1, 9, email=EVE.email), EVE], account(ADA)),
+        ([ADA, EVE], account(ADA, standing=Standing.UNMANAGED, shown=account(EVE).shown)),
+        ([ADA, EVE], account(ADA, shown=account(EVE).shown, settled={}, asked={})),
+    ],
+)
+def test_who_else_has_the_address_of_a_person_or_of_an_account_is_read_too(people: list[User], held: Account) -> None:
+    service = JumpCloud(people, [ENG])
+    person = asyncio.run(service.person(id=ADA.id))
+    assert person is not None
+    users, _ = asyncio.run(around(service, [person], snapshot([held]), ADA.email))
+    assert users.keys() == {ADA.id, EVE.id}

@@ -429,3 +429,32 @@ def test_nobodys_account_is_locked_once_who_has_left_with_its_address_is_known(w
     world.admin_changed()
     ending(world, random.Random(1))
     assert world.keeper.accounts()[account].locked
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_a_look_at_who_has_the_id_of_an_account_takes_it_from_nobody_with_its_address(
+    world: World, leaves: bool
+) -> None:
+    joined(world, "cy")
+    ada = person(world, "ada")
+    account = world.keeper.add_user("bob@example.com", external_id=ada)
+    world.keeper.accept_invitation(account)
+    if leaves:
+        suspend(world, ada)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    adopt(world, "bob@example.com")
+    bob = person(world, "bob")
+    cycle(world, person="ada@example.com", resync=True)
+    cycle(world)
+    assert world.keeper.accounts()[account].external_id == bob
+
+
+def test_a_look_at_one_person_gives_nobody_the_address_of_another(world: World) -> None:
+    world.rules.policy["address_change"] = "send"
+    ada, account = joined(world, "ada")
+    world.jumpcloud.update_user(person(world, "bob"), email="new@example.com")
+    world.jumpcloud.update_user(ada, email="new@example.com")
+    world.admin_changed()
+    cycle(world, person="ada@example.com", resync=True)
+    assert world.keeper.accounts()[account].email == "ada@example.com"
