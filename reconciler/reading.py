@@ -216,7 +216,11 @@ class Reader:
         people = [person] if person else []
         users, scope = await around(self.services.jumpcloud, people, held.snapshot, address)
         odd = tuple(one for each in people for one in each.quarantined)
-        return self._of(users, scope, held.snapshot, frozenset({held.key} - {""}), odd)
+        # Without their own accounts, the others would be given those of this person.
+        mine = held.snapshot.accounts
+        theirs = {k: a for k, a in self.before.accounts.items() if a.jumpcloud_id in users and k not in mine}
+        snapshot = replace(held.snapshot, accounts={**mine, **theirs})
+        return self._of(users, scope, snapshot, frozenset({held.key} - {""}), odd, theirs.keys())
 
     async def suspended(self, ids: Collection[str]) -> Read:
         """The users of these JumpCloud ids whose own record says suspended.

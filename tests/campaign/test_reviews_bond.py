@@ -458,3 +458,16 @@ def test_a_look_at_one_person_gives_nobody_the_address_of_another(world: World) 
     world.admin_changed()
     cycle(world, person="ada@example.com", resync=True)
     assert world.keeper.accounts()[account].email == "ada@example.com"
+
+
+def test_a_look_at_an_account_with_the_id_of_another_one_gives_that_one_no_second(world: World) -> None:
+    bob, account = joined(world, "bob")
+    second = world.keeper.add_user("second@example.com", external_id=bob)
+    world.admin_changed(second)
+    cycle(world, resync=True)
+    adopt(world, "second@example.com")
+    cycle(world, person="second@example.com", resync=True)
+    with world.open() as store:
+        rows = store.snapshot().accounts
+    world.store = None
+    assert [key for key, row in rows.items() if row.jumpcloud_id == bob] == [account]
