@@ -220,12 +220,18 @@ class Confirmation:
         longer than evidence lasts. So it is read once for all of them, and right before each lock a search bears it
         out.
         """
-        listed = address in await self._addresses_in_use(address)
+        in_use = await self._addresses_in_use(address)
         stamp, people = await self._stamped(people_at(address, self.jumpcloud, by_search=True))
+        # A leaver who has this very address, and no other account, has it rather than somebody without one.
+        left = any(person.user.bound and person.user.id not in self.owners for person in people)
+        words = ""
         if any(person.user.belongs for person in people):
-            return Finding(stamp, Doubt(True, _IN_USE))
-        words = "somebody has this address in JumpCloud's list, and no search finds them"
-        return Finding(stamp, Doubt(True, words) if listed and not people else None)
+            words = _IN_USE
+        elif address in in_use and not people:
+            words = "somebody has this address in JumpCloud's list, and no search finds them"
+        elif "" in in_use and not left:
+            words = "somebody in scope has neither a usable address in JumpCloud nor a Keeper user: it may be theirs"
+        return Finding(stamp, Doubt(True, words) if words else None)
 
     async def _addresses_in_use(self, address: str) -> frozenset[str]:
         return await self._in_use.by(partial(self.jumpcloud.in_use, {*self.ghosts, address}, self.owners))

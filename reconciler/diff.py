@@ -714,15 +714,20 @@ class _Diff(TeamRules):
         return found
 
     @cached_property
+    def _without_account(self) -> list[User]:
+        """The people who have no Keeper user."""
+        there = {user_id for user_id, k in self.match.account_of.items() if not self.match.accounts[k].gone}
+        return [user for user in self.directory.users.values() if user.id not in there]
+
+    @cached_property
     def _without_address(self) -> list[str]:
         """The names of people who belong and have neither a usable address nor a Keeper user: any may be theirs."""
-        users = (user for user in self.directory.users.values() if user.belongs and not user.email)
-        return sorted(self._named(user) for user in users if user.id not in self.match.account_of)
+        return sorted(self._named(user) for user in self._without_account if user.belongs and not user.email)
 
     def _left_with(self, email: str) -> bool:
         """Whether somebody who is bound, has left and has no Keeper user has this very address."""
-        left = (user for user in self.directory.users.values() if user.bound and has_left(user))
-        return any(u.email and addresses.same(u.email, email) for u in left if u.id not in self.match.account_of)
+        left = (user for user in self._without_account if user.bound and has_left(user) and user.email)
+        return any(addresses.same(user.email, email) for user in left)
 
     def _claimed(self, account: Account, user: User) -> str:
         """Why an account is neither given its person's new address, nor that offered as an alias: whoever else has it

@@ -723,15 +723,18 @@ class JumpCloud:
         return group
 
     async def in_use(self, emails: Collection[str], owners: Collection[str] = ()) -> frozenset[str]:
-        """Those of these addresses that some user has, or one alike: by the whole list.
+        """Those of these addresses that some user has, or one alike: by the whole list. An empty one is among them
+        where somebody is bound to the application, is not suspended and has no usable address, since any may be theirs.
 
-        Raises IncompleteRead also where somebody is bound to the application whose record is missing, since any of the
-        addresses may be theirs; `owners` are those (JumpCloud ids) who are known to have another.
+        Raises IncompleteRead also where somebody is bound whose record is missing; `owners` are those (JumpCloud ids)
+        who are known to have another address.
         """
-        wanted, listed = set(map(addresses.alike_key, emails)), set[str]()
+        wanted, listed, without = set(map(addresses.alike_key, emails)), set[str](), set[str]()
 
         def key(row: UserRow) -> str | None:
             listed.add(row.id)
+            if row.status is not Status.SUSPENDED and not usable_address(row.email):
+                without.add(row.id)
             found = addresses.alike_key(row.email or "")
             return found if found in wanted else None
 
@@ -745,8 +748,11 @@ class JumpCloud:
         if number := alone.count(None) + len(lacking[ALONE:]):
             words = f"{count(number, 'user', 'is')} bound to the application"
             raise IncompleteRead(f"{words}, and JumpCloud shows no record that has the address")
-        held = {*every.values.values(), *(addresses.alike_key(known[0].email) for known in alone if known is not None)}
-        return frozenset(email for email in emails if addresses.alike_key(email) in held)
+        found = [known[0] for known in alone if known is not None]
+        without |= {user.id for user in found if user.status is not Status.SUSPENDED and not user.email}
+        held = {*every.values.values(), *(addresses.alike_key(user.email) for user in found)}
+        used = {email for email in emails if addresses.alike_key(email) in held}
+        return frozenset(used | {""} if without & bound.values.keys() - {*owners} else used)
 
     async def _by_address(self, email: str, *, by_search: bool = False) -> _Known | None:
         """The user with this address: by a filter, which may heed the case; by a text search; else in the list.

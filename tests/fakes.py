@@ -10,7 +10,7 @@ from reconciler.confirm import Confirmation, Finding
 from reconciler.evidence_age import Stamp
 from reconciler.http import Clock
 from reconciler.jumpcloud import GroupScope, IncompleteRead, JumpCloudError, Paths, Person
-from reconciler.model import USER_NAME, Group, KeeperTeam, KeeperUser, User
+from reconciler.model import USER_NAME, Group, KeeperTeam, KeeperUser, Status, User
 from reconciler.plan import Operation
 
 NOBODY = Paths(bound=False, direct=False, groups=frozenset(), gone=True)
@@ -137,9 +137,10 @@ class JumpCloud(jumpcloud.JumpCloud):
 
     async def in_use(self, emails: Collection[str], owners: Collection[str] = ()) -> frozenset[str]:
         self.asked.append(f"list for {len(emails)}")
-        if any(one.belongs and not one.email and one.id not in owners for one in self.people.values()):
+        nameless = [one for one in self.people.values() if one.belongs and not one.email and one.id not in owners]
+        if any(one.status is Status.UNKNOWN for one in nameless):
             raise IncompleteRead("a record is missing")
-        return self.listed & frozenset(emails)
+        return self.listed & frozenset(emails) | frozenset({""} if nameless else ())
 
     async def person(
         self, *, id: str | None = None, email: str | None = None, by_search: bool = False

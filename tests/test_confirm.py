@@ -118,6 +118,17 @@ def test_no_ghost_is_locked_while_somebody_in_scope_without_a_record_may_have_th
     assert finding(JumpCloud([hidden], [ENG]), ghost, owners={hidden.id}).doubt is None
 
 
+def test_no_ghost_is_locked_while_somebody_in_scope_has_no_address_but_for_a_leaver_who_has_its() -> None:
+    ghost = op(Kind.DEACTIVATE_USER, ADA, subject=replace(lock(Rule.LEFT).subject, jumpcloud_id=""))
+    nameless, unbound = replace(user(2, 9), email=""), user(1)
+    left = replace(ADA, status=Status.SUSPENDED)
+    for people in ([nameless], [nameless, unbound]):
+        assert finding(JumpCloud(people, [ENG]), ghost).doubt is not None
+    assert finding(JumpCloud([nameless], [ENG]), ghost, owners={nameless.id}).doubt is None
+    assert finding(JumpCloud([nameless, left], [ENG]), ghost).doubt is None
+    assert finding(JumpCloud([nameless, left], [ENG]), ghost, owners={left.id}).doubt is not None
+
+
 def test_a_ghost_whose_address_several_people_have_is_locked_once_all_of_them_have_left() -> None:
     ghost = op(Kind.DEACTIVATE_USER, ADA, subject=replace(lock(Rule.LEFT).subject, jumpcloud_id=""))
     left, other = user(1), replace(user(2, 9), email=ADA.email)

@@ -278,9 +278,10 @@ def test_a_ghost_that_was_taken_over_is_not_locked_while_somebody_in_scope_has_n
     for people in ([user(2, direct=True)], [user(2, email="")]):
         made = decide(directory(people), snapshot([ghost]))
         assert Kind.DEACTIVATE_USER in {op.kind for op in made.plan.operations}
-    paired = [ghost, account(user(2))]
+    paired, gone = [ghost, account(user(2))], [ghost, account(user(2), gone=True)]
     made = decide(directory([user(2, direct=True, email="")]), snapshot(paired))
     assert [op.kind for op in made.plan.operations] == [Kind.DEACTIVATE_USER]
+    assert kinds(decide(directory([user(2, direct=True, email="")]), snapshot(gone))) == []
 
 
 def test_a_ghost_is_theirs_who_has_left_with_its_address_whoever_has_none() -> None:

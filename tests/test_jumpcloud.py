@@ -1015,6 +1015,19 @@ def test_the_addresses_in_use_by_the_whole_list() -> None:
             ask(server, lambda client: client.in_use(asked))
 
 
+def test_somebody_in_scope_without_an_address_is_told_with_the_addresses_in_use() -> None:
+    simulator, application = small(3)
+    one = min(simulator.in_scope(application))
+    simulator.update_user(simulator.add_user("unbound@example.com"), email="")
+    with served(simulator) as server:
+        assert ask(server, lambda client: client.in_use(["nobody@example.com"])) == frozenset()
+        simulator.update_user(one, email="")
+        assert ask(server, lambda client: client.in_use(["nobody@example.com"])) == {""}
+        assert ask(server, lambda client: client.in_use(["nobody@example.com"], {one})) == frozenset()
+        simulator.suspend(one)
+        assert ask(server, lambda client: client.in_use(["nobody@example.com"])) == frozenset()
+
+
 def test_an_address_is_nobodys_only_while_everybody_in_scope_has_a_record() -> None:
     simulator, application = small(3)
     one, other, _ = sorted(simulator.in_scope(application))

@@ -8,7 +8,7 @@ from reconciler.cycle import Order
 from reconciler.report import leavers
 from reconciler.simulator.service import Request, Response
 from tests.campaign import claims
-from tests.campaign.decisions import put_back
+from tests.campaign.decisions import consent_to_held, put_back
 from tests.campaign.ending import ending
 from tests.campaign.rules import NODES
 from tests.campaign.scenes import SCIM, adopt, cycle, group, joined, person, suspend, ten_minutes
@@ -471,3 +471,17 @@ def test_a_look_at_an_account_with_the_id_of_another_one_gives_that_one_no_secon
         rows = store.snapshot().accounts
     world.store = None
     assert [key for key, row in rows.items() if row.jumpcloud_id == bob] == [account]
+
+
+def test_a_look_at_an_account_that_is_nobodys_takes_it_from_nobody_without_an_address(world: World) -> None:
+    joined(world, "bob")
+    account = world.keeper.add_user("ada@example.com")
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    adopt(world, "ada@example.com")
+    cycle(world)
+    consent_to_held(world)
+    world.jumpcloud.update_user(person(world, "cy"), email="")
+    cycle(world, person="ada@example.com", resync=True)
+    assert not world.keeper.accounts()[account].locked
