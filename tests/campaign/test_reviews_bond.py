@@ -415,6 +415,8 @@ def test_an_account_that_a_first_plan_found_is_not_locked_once_its_address_is_so
     person(world, "ada")
     ending(world, random.Random(1))
     assert not world.keeper.accounts()[account].locked
+
+
 def test_nobodys_account_is_locked_once_who_has_left_with_its_address_is_known(world: World) -> None:
     joined(world, "bob")
     world.jumpcloud.update_user(person(world, "cy"), email="")
