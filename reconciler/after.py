@@ -136,7 +136,7 @@ class After:
         await self._tell(settings, order, snapshot, outcome, began=began, now=now)
         if good and (problem := await notify.heartbeat(settings)) is not None:
             self._called({"heartbeat": problem}, now)
-        notices = await self._approve(settings, snapshot, outcome, now)
+        notices = await self._approve(settings, snapshot, outcome, now, whole=whole)
         self._measure(settings, snapshot, now)
         return notices
 
@@ -243,16 +243,21 @@ class After:
             self._keep(after)
 
     async def _approve(
-        self, settings: Settings, snapshot: Snapshot | None, outcome: Outcome, now: datetime
+        self, settings: Settings, snapshot: Snapshot | None, outcome: Outcome, now: datetime, *, whole: bool
     ) -> list[Notice]:
-        """Have what was queued approved, where the settings name who does that."""
+        """Have what was queued approved, where the settings name who does that. A partial run does not know whom
+        JumpCloud wants in a team still: what it queued is approved after the next whole one."""
         if not settings.teams.approve_command and approval.APPROVE in self.standing.hooks:
             self._keep(self.standing.hook(approval.APPROVE, ""))
         if snapshot is None or not settings.teams.approve_command or settings.policy().mode is Mode.OBSERVE:
             return []
         if self.store.pause() is not None:
             return []
-        waits = approval.approvable(snapshot, settings.policy().teams)
+        if not whole:
+            if _queued(outcome):
+                self._keep(replace(self.standing, approvals=None))
+            return []
+        waits = approval.approvable(snapshot, settings.policy().teams, outcome.plan.operations)
         attempt = approval.approval_due(_queued(outcome), waits, self.standing.approvals, now)
         if attempt is None:
             if not waits and (self.standing.approvals or approval.APPROVE in self.standing.hooks):

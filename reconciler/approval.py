@@ -1,12 +1,12 @@
 """When Keeper's inventory is asked for and an approval tried, and what may be approved. Pure."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from reconciler.model import Snapshot
-from reconciler.plan import Notice, NoticeKind, Subject
+from reconciler.plan import Notice, NoticeKind, Operation, Subject
 from reconciler.policy import TeamPolicy
 from reconciler.waiting import Waiting, waiting
 
@@ -51,9 +51,17 @@ def hook_failed(name: str, problem: str) -> Notice:
     return Notice(NoticeKind.HOOK_FAILED, Subject("command", name), words)
 
 
-def approvable(snapshot: Snapshot, policy: TeamPolicy) -> list[Waiting]:
-    """What the approve command may approve: what waits of our teams, but for those that a person looks after."""
-    return [found for found in waiting(snapshot, policy) if found.approvable and not policy.reviews(found.team.name)]
+def approvable(snapshot: Snapshot, policy: TeamPolicy, operations: Iterable[Operation] = ()) -> list[Waiting]:
+    """What the approve command may approve: what waits of our teams, but for those that a person looks after and those
+    whose group left the scope. Whom one of the plan's `operations` takes out is not approved, whatever became of it."""
+    taken = {(op.subject.name, team.keeper_id) for op in operations for team in op.remove}
+    found = []
+    for one in waiting(snapshot, policy):
+        members = tuple(m for m in one.members if (m.email, one.team.keeper_id) not in taken)
+        kept = replace(one, members=members)
+        if kept.approvable and one.team.left_at is None and not policy.reviews(one.team.name):
+            found.append(kept)
+    return found
 
 
 def approval_due(

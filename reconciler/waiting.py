@@ -87,8 +87,8 @@ def waiting(snapshot: Snapshot, policy: TeamPolicy) -> list[Waiting]:
     members: dict[str, list[WaitingMember]] = {team_id: [] for team_id in teams}
     for account in snapshot.accounts.values():
         for team_id, membership in account.memberships.items():
-            # Whom JumpCloud does not want any more waits for nothing, and is not to be approved.
-            stays = account.active and account.left_at is None
+            # Whom JumpCloud does not want any more, or a person gave up, waits for nothing and is not to be approved.
+            stays = account.managed and account.active and account.left_at is None
             if membership.ours and team_id in teams and not account.gone and stays:
                 members[team_id] += _member(account, membership, team_id, snapshot.inventory)
     found = []

@@ -8,8 +8,8 @@ import pytest
 
 from reconciler.approval import Attempts, approvable, approval_document, approval_due, inventory_due
 from reconciler.inventory import InventoryError, from_json, parse, to_json
-from reconciler.model import Inventory, InventoryTeam, Membership, Snapshot
-from reconciler.plan import Cause, Change, Kind, NoticeKind, Operation, Rule, Subject
+from reconciler.model import Inventory, InventoryTeam, Membership, Snapshot, Standing
+from reconciler.plan import Cause, Change, Kind, NoticeKind, Operation, Rule, Subject, TeamRef
 from reconciler.policy import Policy, TeamPolicy
 from reconciler.report import teams
 from reconciler.report.teams import waiting as shown_as_waiting
@@ -257,6 +257,26 @@ def test_only_what_an_approval_helps_and_no_person_looks_after_is_given_to_the_c
     }
     assert approvable(held(), TeamPolicy(review=("Sal*",))) == []
     assert approvable(held(shown(queued=False, pending=True, invited=True)), TeamPolicy()) == []
+
+
+def test_whom_jumpcloud_does_not_want_is_not_given_to_the_command() -> None:
+    """A removal may be held, refused, or due at the end of grace only."""
+    there = held(shown(queued=False, pending=True))
+    one, known = team(SALES), account(ADA)
+    assert approvable(there, TeamPolicy())
+    out = Operation(
+        Kind.UPDATE_USER,
+        Subject("user", ADA.email, ADA.id, known.keeper_id),
+        Cause.JUMPCLOUD,
+        Rule.CHANGED,
+        "changed in JumpCloud",
+        remove=(TeamRef("Sales", SALES.id, one.keeper_id),),
+    )
+    assert approvable(there, TeamPolicy(), [out]) == []
+    left = replace(there.teams[one.keeper_id], left_at=NOW)
+    assert approvable(replace(there, teams={one.keeper_id: left}), TeamPolicy()) == []
+    given_up = replace(there.accounts[known.keeper_id], standing=Standing.DISOWNED)
+    assert approvable(replace(there, accounts={known.keeper_id: given_up}), TeamPolicy()) == []
 
 
 def test_status_and_teams_say_how_sure_it_is() -> None:

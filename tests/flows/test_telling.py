@@ -260,6 +260,23 @@ def test_what_was_queued_is_given_to_the_approve_command(world: World) -> None:
     assert given(world.folder) == [["Engineering"]] * 2
 
 
+def test_what_a_partial_run_queued_is_approved_after_the_next_whole_one(world: World) -> None:
+    """It does not know whom of the others JumpCloud wants in a team still."""
+    world.keeper.set_dialect(shows_queued_teams=False, shows_pending_memberships=False)
+    hooked(world, approve=keeping(world.folder))
+    engineering, sales = world.group("Engineering"), world.group("Sales")
+    ada = world.person("ada", engineering)
+    world.person("bob", sales)
+    world.run("apply")
+    assert len(given(world.folder)) == 1
+    world.jumpcloud.add_member(sales, ada)
+    world.jumpcloud.settle_graph()
+    world.run("resync", "ada@example.com")
+    assert len(given(world.folder)) == 1
+    world.run("apply")
+    assert len(given(world.folder)) == 2
+
+
 def test_a_pause_stops_the_approve_command(world: World) -> None:
     world.keeper.set_dialect(shows_queued_teams=False)
     filled(world, 2)
