@@ -156,8 +156,11 @@ class _Settlement:
         self.accounts = dict(snapshot.accounts)
         self.teams = dict(snapshot.teams)
         self.unsettled = dict(snapshot.unsettled_teams)
-        self.keeps_ids = _keeps_ids(snapshot)
-        self.drops_ids = not self.keeps_ids and _dropped_ids(snapshot)
+        people, teams = snapshot.accounts.values(), snapshot.teams.values()
+        self.keeps_ids = _keeps_ids(chain(people, teams))
+        # It may keep the ids of users and not those of teams.
+        lost = _dropped_ids(teams) or (not self.keeps_ids and _dropped_ids(people))
+        self.drops_ids = not _keeps_ids(teams) and lost
 
     def made(self, op: Operation) -> bool:
         """Whether Keeper shows a creation just as it was asked for."""
@@ -480,13 +483,11 @@ def _shows(account: Account, op: Operation) -> tuple[Change, ...]:
     return tuple(c for c in op.changes if same(c.attribute, c.after, shown.get(c.attribute, "")))
 
 
-def _keeps_ids(snapshot: Snapshot) -> bool:
-    """Whether this Keeper shows the ids that it was given, of users or of teams."""
-    there: Iterable[Account | Team] = chain(snapshot.accounts.values(), snapshot.teams.values())
+def _keeps_ids(there: Iterable[Account | Team]) -> bool:
+    """Whether this Keeper shows the ids that it was given."""
     return any(one.shown.get(EXTERNAL_ID) for one in there if not one.gone)
 
 
-def _dropped_ids(snapshot: Snapshot) -> bool:
-    """Whether this Keeper was given an id, of a user or of a team, and shows none there."""
-    there: Iterable[Account | Team] = chain(snapshot.accounts.values(), snapshot.teams.values())
+def _dropped_ids(there: Iterable[Account | Team]) -> bool:
+    """Whether this Keeper was given an id, and shows none there."""
     return any(one.asked.get(EXTERNAL_ID) and not (one.gone or one.shown.get(EXTERNAL_ID)) for one in there)
