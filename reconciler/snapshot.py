@@ -91,8 +91,15 @@ def _vanished(account: Account, now: datetime) -> Account:
         return lost
     # A leaver who was active when last seen was not locked, or the lock was undone: a 404 is no evidence.
     verified = not account.active and (account.locked_by_us or account.left_at is not None)
-    others = account.locked_by_others
-    return replace(lost, active=False, locked_by_us=verified, memberships={}, others_lock=others)
+    others, kept = account.locked_by_others, _in_doubt(account.memberships)
+    return replace(lost, active=False, locked_by_us=verified, memberships=kept, others_lock=others)
+
+
+def _in_doubt(memberships: Mapping[str, Membership]) -> Mapping[str, Membership]:
+    """What is kept of the memberships of an account that is not in this node, should it come back: which are ours to
+    take away, and which were found. Whether any of them stands nobody can tell."""
+    kept = ((team_id, one) for team_id, one in memberships.items() if one.ours or one.found)
+    return {team_id: replace(one, seen=False, shown=False, asked_at=None) for team_id, one in kept}
 
 
 def _shown(before: Mapping[str, str], shown: KeeperUser | KeeperTeam) -> Mapping[str, str]:
@@ -263,7 +270,8 @@ def _differ(shown: str, asked: str) -> bool:
 
 def gone(account: Account) -> Account:
     """Return the account after a lock that Keeper took, and after which it shows the account no more."""
-    return replace(account, gone=True, active=False, locked_by_us=True, review_lock=False, memberships={})
+    kept = _in_doubt(account.memberships)
+    return replace(account, gone=True, active=False, locked_by_us=True, review_lock=False, memberships=kept)
 
 
 def superseded(account: Account, now: datetime) -> Account:

@@ -79,7 +79,7 @@ def _account(look: Look, account: Account, queued: Collection[tuple[str, str]]) 
             "asked_at": stamp(membership.asked_at),
         }
         for team_id, membership in account.memberships.items()
-        if team_id not in teams or not teams[team_id].gone
+        if not account.gone and (team_id not in teams or not teams[team_id].gone)
     ]
     return {
         "keeper_id": account.keeper_id,

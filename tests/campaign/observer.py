@@ -411,9 +411,7 @@ class Observer:
         had, has = _memberships(former), _memberships(now)
         if former is None or (former.node, former.email) != (now.node, now.email):
             ledger.readdressed[now.id] = self.tick
-        # Who was away comes back with teams that nobody remembers.
-        came = former is None or former.node != now.node
-        ledger.by_hand |= {(now.id, team) for team in (has if came else has - had)}
+        ledger.by_hand |= {(now.id, team) for team in has - had}
         ledger.withdrawn |= {(now.id, key) for team in had - has for key in self._team_keys(team)}
         if not now.locked:
             ledger.own_locks.discard(now.id)

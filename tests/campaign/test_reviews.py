@@ -1,6 +1,7 @@
 """Faults that reviews of the code have found, each as a short history."""
 
 import asyncio
+import random
 from typing import Any
 
 import pytest
@@ -15,8 +16,9 @@ from reconciler.reading import Stopped
 from reconciler.report import status
 from reconciler.report.document import held_effects
 from tests.campaign import decisions as campaign_decisions
+from tests.campaign.ending import ending
 from tests.campaign.rules import NODES
-from tests.campaign.scenes import SCIM, cycle, group, joined, person, suspend, teams_of, ten_minutes
+from tests.campaign.scenes import SCIM, activate, cycle, group, joined, person, suspend, teams_of, ten_minutes
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
 
@@ -528,3 +530,35 @@ def test_a_release_that_was_filed_before_a_rebind_releases_nothing(world: World)
     world.close()
     world.restart()
     assert not world.keeper.accounts()
+
+
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("hidden", [True, False])
+@pytest.mark.parametrize("leaves", [True, False])
+def test_who_left_a_group_while_the_account_was_in_another_node_loses_its_team(
+    world: World, listed: bool, hidden: bool, leaves: bool
+) -> None:
+    """Else it would be told as given in Keeper, and left."""
+    world.keeper.set_dialect(queues_every_membership=hidden, shows_pending_memberships=not hidden)
+    sales, it = group(world, "Sales"), group(world, "IT")
+    ada, account = joined(world, "ada", sales, it)
+    joined(world, "bob", sales, it)
+    cycle(world, resync=True)
+    world.keeper.move_user_to_other_node(account, NODES[1])
+    world.admin_changed(account)
+    if listed:
+        cycle(world, resync=True)
+    if leaves:
+        suspend(world, ada)
+        cycle(world)
+    world.jumpcloud.remove_member(sales, ada)
+    world.admin_changed()
+    cycle(world)
+    world.keeper.move_user_to_other_node(account, NODES[0])
+    world.admin_changed(account)
+    world.observer.ledger.known[account] = world.observer.tick
+    if leaves:
+        cycle(world, resync=True)
+        activate(world, ada)
+    assert ending(world, random.Random(1))
+    assert teams_of(world, "ada") == {"IT"}
