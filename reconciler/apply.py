@@ -878,13 +878,13 @@ class _Run:
                     problem="Keeper's record of the members cannot be read, and others than ours may be in the team",
                     advice="Look at the team in the Admin Console (Admin > Teams).",
                 )
-            strangers = [m for m in shown.members or () if not self._is_ours(m)] if shown else []
-            if strangers:
-                number = len(strangers)
+            others = [m for m in shown.members or () if not self._may_lose(m, op.subject.keeper_id)] if shown else []
+            if others:
+                people = f"{count(len(others), 'person')} whose place in it is not ours to take"
                 raise scim.Refused(
                     op.subject.name,
                     "deleted",
-                    problem=f"{count(number, 'person')} whom we do not manage {agreeing(number, 'is')} in the team",
+                    problem=f"{people} {agreeing(len(others), 'is')} in the team",
                     advice="Take them out in the Admin Console, or keep the team (teams.out_of_scope).",
                 )
             await self.client.delete_team(op.subject.keeper_id)
@@ -952,9 +952,12 @@ class _Run:
             return None, keeper_id in self.odd
         return known or self.listed_teams[keeper_id], keeper_id in self.odd
 
-    def _is_ours(self, keeper_id: str) -> bool:
+    def _may_lose(self, keeper_id: str, team_id: str) -> bool:
+        """Whether somebody may lose a place in a team that is deleted: as in the plan, only who is ours and locked, and
+        whom we had put there. Whoever was put there since by hand is not known to the snapshot."""
         account = self.journal.account(keeper_id)
-        return account is not None and account.managed
+        place = account.memberships.get(team_id) if account is not None and account.managed else None
+        return account is not None and place is not None and place.ours and not account.active
 
     async def _forbidden(self, op: Operation, error: scim.KeeperError) -> None:
         """Find out whether Keeper forbids, misses or redirects this subject only, or everything: then nothing more is

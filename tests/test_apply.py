@@ -370,11 +370,22 @@ def test_a_team_that_holds_people_whom_we_do_not_manage_is_not_deleted(store: St
     assert keeper.sent == [] and states(store) == [State.FAILED] and T9 in store.snapshot().teams
 
 
-def test_a_team_that_holds_only_our_people_is_deleted(store: Store) -> None:
+@pytest.mark.parametrize(
+    ("known", "deleted"),
+    [
+        (account(ADA, active=False, locked_by_us=True, memberships={T9: MEMBER}), True),
+        (account(ADA, memberships={T9: MEMBER}), False),
+        (account(ADA, active=False, memberships={T9: replace(MEMBER, ours=False)}), False),
+        (account(ADA, active=False), False),
+    ],
+)
+def test_a_team_that_holds_only_leavers_of_ours_is_deleted(store: Store, known: Account, deleted: bool) -> None:
+    """Whoever else is in it was put there since the last list."""
     keeper = node()
     keeper.teams[T9] = shown_team(ENG, members=frozenset({"k0001"}))
-    applied(store, keeper, team_op(Kind.DELETE_TEAM, ENG), held=replace(PEOPLE, teams={T9: team(ENG)}))
-    assert states(store) == [State.DONE] and not store.snapshot().teams
+    applied(store, keeper, team_op(Kind.DELETE_TEAM, ENG), held=snapshot([known], [team(ENG)]))
+    assert states(store) == [State.DONE if deleted else State.FAILED]
+    assert bool(store.snapshot().teams) is not deleted
 
 
 # -- what Keeper shows afterwards -----------------------------------------------------------------------------------

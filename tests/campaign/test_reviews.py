@@ -562,3 +562,24 @@ def test_who_left_a_group_while_the_account_was_in_another_node_loses_its_team(
         activate(world, ada)
     assert ending(world, random.Random(1))
     assert teams_of(world, "ada") == {"IT"}
+
+
+def test_a_team_is_not_deleted_over_whoever_was_put_there_since_by_hand(world: World) -> None:
+    world.rules.policy["grace"] = "0s"
+    world.rules.teams = {"out_of_scope": "delete"}
+    sales = group(world, "Sales")
+    ada, _ = joined(world, "ada", sales)
+    _, bob = joined(world, "bob")
+    world.jumpcloud.bind_user(world.application, ada)
+    world.jumpcloud.unbind_group(world.application, sales)
+    world.admin_changed()
+    cycle(world, resync=True)
+    assert "delete_team" in cycle(world)
+    (team,) = world.keeper.teams()
+    world.keeper.add_member(bob, team)
+    world.admin_changed(bob, team)
+    campaign_decisions.consent_to_held(world)
+    cycle(world)
+    assert teams_of(world, "bob") == {"Sales"}
+    assert "given_by_hand" in cycle(world, resync=True)
+    assert teams_of(world, "bob") == {"Sales"}
