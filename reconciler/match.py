@@ -465,11 +465,13 @@ def _remember(result: Match, directory: Directory, snapshot: Snapshot, policy: P
             or (account.gone and account.left_at is not None and belongs and not account.others_lock),
             review_lock=account.review_lock and not in_scope,
         )
+        if user is not None and not account.gone:
+            # Of whoever is locked too: they may leave a group before they come back.
+            learnt = replace(learnt, memberships=_wanted_are_ours(learnt.memberships, user, result.team_of))
         if in_scope and account.active and not account.gone:
             assert user is not None
             asked, settled = _agreed(learnt, wanted_attributes(user))
-            memberships = _wanted_are_ours(learnt.memberships, user, result.team_of)
-            learnt = replace(learnt, memberships=memberships, asked=asked, settled=settled)
+            learnt = replace(learnt, asked=asked, settled=settled)
         if learnt != account:
             result.accounts[keeper_id] = learnt
     for team_id, team in result.teams.items():

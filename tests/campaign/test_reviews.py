@@ -583,3 +583,18 @@ def test_a_team_is_not_deleted_over_whoever_was_put_there_since_by_hand(world: W
     assert teams_of(world, "bob") == {"Sales"}
     assert "given_by_hand" in cycle(world, resync=True)
     assert teams_of(world, "bob") == {"Sales"}
+
+
+def test_who_leaves_a_group_while_suspended_after_a_lost_state_file_loses_its_team(world: World) -> None:
+    """The resync has seen them in the group, so the place is no gift of somebody in Keeper."""
+    sales, it = group(world, "Sales"), group(world, "IT")
+    ada, _ = joined(world, "ada", sales, it)
+    joined(world, "bob", sales, it)
+    suspend(world, ada)
+    cycle(world, resync=True)
+    campaign_decisions.lost(world, random.Random(1))
+    cycle(world, resync=True)
+    world.jumpcloud.remove_member(sales, ada)
+    activate(world, ada)
+    assert "given_by_hand" not in cycle(world)
+    assert teams_of(world, "ada") == {"IT"}
