@@ -840,7 +840,8 @@ class _Diff(TeamRules):
                 drifted += [f"team {team.name}"] if cause is Cause.DRIFT else []
             for team, cause in self._removed(account, user, subject):
                 remove.append(team)
-                unbound += [team] if team.jumpcloud_id not in self.directory.groups else []
+                group_id = self.match.teams[team.keeper_id].jumpcloud_id
+                unbound += [team] if group_id not in self.directory.groups else []
                 causes.append(cause)
                 drifted += [f"team {team.name}"] if cause is Cause.DRIFT else []
         drift = bool(causes) and all(cause is Cause.DRIFT for cause in causes)

@@ -216,7 +216,8 @@ class TeamRules:
         if names and cause is Cause.DRIFT:
             rule, reason = Rule.RESTORED, f"renamed in Keeper to {names[0].before}"
         elif names:
-            rule, reason = Rule.GROUP_RENAMED, f"the group was renamed from {names[0].before}"
+            # The team may have its name by hand, or by way of a third: then the group was never called so.
+            rule, reason = Rule.GROUP_RENAMED, f"the group is named {names[0].after}, its team {names[0].before}"
         elif cause is Cause.DRIFT:
             rule, reason = Rule.RESTORED, "the tie to its JumpCloud group was changed in Keeper"
         else:

@@ -7,7 +7,7 @@ import pytest
 
 from reconciler.diff import Decision
 from reconciler.model import USER_NAME, Account, Failure, Membership, Snapshot, Standing, Status, Takeover, Team
-from reconciler.plan import Cause, Kind, NoticeKind, Operation
+from reconciler.plan import Cause, Kind, NoticeKind, Operation, Rule
 from reconciler.policy import (
     AddressChange,
     Drift,
@@ -378,6 +378,21 @@ def test_a_team_that_was_never_shown_gives_way_to_the_one_that_keeper_shows_unde
     assert set(decision.snapshot.teams) == {"t0010"} and notices(decision) == []
     ours = snapshot([account(u, memberships={"t0009": MEMBER})], [team(g), there])
     assert kinds(decide(directory([u], [g]), ours)) == []
+
+
+def test_who_leaves_a_group_of_two_teams_is_not_told_that_it_is_unbound() -> None:
+    g, ada = group(9), user(1, direct=True)
+    other = replace(team(g), keeper_id="t0010")
+    held = account(ada, memberships={one.keeper_id: MEMBER for one in (team(g), other)})
+    (op,) = decide(directory([ada], [g]), snapshot([held], [team(g), other])).plan.operations
+    assert len(op.remove) == 2 and op.reason == "changed in JumpCloud"
+
+
+def test_a_team_that_was_renamed_by_hand_too_is_not_told_as_the_former_name_of_its_group() -> None:
+    g = group(9, "New")
+    by_hand = team(group(9, "Old"), shown={"displayName": "By hand", "externalId": g.id})
+    (op,) = decide(directory([], [g]), snapshot([], [by_hand])).plan.operations
+    assert op.rule is Rule.GROUP_RENAMED and op.reason == "the group is named New, its team By hand"
 
 
 def twin(number: int) -> Team:
