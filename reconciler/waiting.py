@@ -152,7 +152,8 @@ def told_by_inventory(snapshot: Snapshot, jumpcloud_id: str, name: str, asked_at
     is none, None where it can't tell.
 
     Two nodes of one enterprise may have teams of one name, so only the nodes of teams that we know count. An inventory
-    that shows none of them was taken with too few rights, or elsewhere: it proves nothing.
+    that shows none of them was taken with too few rights, or elsewhere: it proves nothing. Nor does one with a queued
+    team that nothing else has shown: it may be ours, under a name that somebody changed or Keeper has cut.
     """
     inventory = snapshot.inventory
     if inventory is None or inventory.read_at < asked_at + SETTLING or not inventory.teams:
@@ -161,13 +162,10 @@ def told_by_inventory(snapshot: Snapshot, jumpcloud_id: str, name: str, asked_at
     nodes = {inventory.teams[team_id].node for team_id in ours if team_id in inventory.teams}
     if ours and not nodes:
         return None
-    namesakes = [
-        team
-        for team in inventory.teams.values()
-        if team.name == normal(name) and team.id not in ours and (team.node in nodes or not nodes)
-    ]
+    others = [t for t in inventory.teams.values() if t.id not in ours and (t.node in nodes or not nodes)]
+    namesakes = [team for team in others if team.name == normal(name)]
     if not namesakes:
-        return False
+        return None if any(team.queued and team.id not in snapshot.teams for team in others) else False
     if len(namesakes) > 1 or not namesakes[0].queued:
         return None
     asked = {DISPLAY_NAME: normal(name), EXTERNAL_ID: jumpcloud_id}

@@ -198,12 +198,22 @@ def test_it_is_asked_for_again_where_the_inventory_shows_it_absent() -> None:
             Inventory(NOW, {k: InventoryTeam(k, "Sales", "Root", queued=True) for k in ("tA", "tB")}),
             "two namesakes",
         ),
+        (
+            Inventory(NOW, {"tA": InventoryTeam("tA", "Sal", "Root", queued=True)}),
+            "it may be ours, under a name that somebody changed or Keeper has cut",
+        ),
     ],
 )
 def test_it_stays_open_where_the_inventory_cannot_tell(inventory: Inventory | None, why: str) -> None:
     state, after = outcome(inventory)
     assert state is State.UNKNOWN, why
     assert after.unsettled_teams == {SALES.id: ASKED}
+
+
+def test_a_queued_team_that_is_known_is_not_what_the_request_made() -> None:
+    listed = team(group(8, "Legal"), standing=Standing.UNMANAGED, jumpcloud_id="", queued_at=None)
+    entry = InventoryTeam(listed.keeper_id, "Legal", "Root", queued=True)
+    assert outcome(Inventory(NOW, {entry.id: entry}), snapshot([], [listed]))[0] is State.FAILED
 
 
 def test_only_the_node_of_our_other_teams_counts() -> None:
