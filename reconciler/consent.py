@@ -127,7 +127,8 @@ def _sent(store: Store, since: datetime, kind: Kind | None = None) -> list[tuple
     found = []
     for row in sorted(store.journal(since, kind), key=lambda row: row.id):
         # Of a settled change that is put off nobody can tell whether it arrived.
-        perhaps = row.operation.kind is Kind.UPDATE_USER and (row.state, row.outcome) == (State.PUT_OFF, SETTLED)
+        settled = (row.state, row.outcome) == (State.PUT_OFF, SETTLED)
+        perhaps = settled and row.operation.kind in (Kind.UPDATE_USER, Kind.REACTIVATE_USER)
         # What was sent before and settled only now was done when it was sent.
         if perhaps or _may_be_done(row) or row.id in in_hand:
             found.append((row.sent_at or row.planned_at, row))

@@ -82,7 +82,7 @@ def settle(
     # Of several creations of one subject, the one whose names show is the one that arrived.
     for number, op, at in sorted(unknown, key=lambda row: not work.made(row[1])):
         outcome = work.outcome(op, at)
-        early = outcome in (NEVER, _UNREADABLE) and op.kind in ACCESS and now - at < PATIENCE
+        early = outcome in (NEVER, _GONE, _UNREADABLE) and op.kind in ACCESS and now - at < PATIENCE
         outcomes[number] = TOO_EARLY if early else outcome
     settled = replace(
         snapshot,
@@ -200,10 +200,8 @@ class _Settlement:
         if op.kind is not Kind.CREATE_USER and not account.gone and self._has_another(op, account):
             return _FORMER
         if account.gone:
-            if op.kind is Kind.UPDATE_USER:
-                return _GONE
             if op.kind is not Kind.DEACTIVATE_USER:
-                return NEVER
+                return _GONE
             # A 404 is no evidence of a lock.
             self.accounts[account.keeper_id] = replace(gone(account), locked_by_us=False)
             return Settled(State.DONE, NOT_HERE)
