@@ -103,6 +103,8 @@ class Sent:
     hidden: bool = False  # about a team that waits in a queue which Keeper does not show
     undone: bool = False  # somebody else changed what it had made
     closed: int | None = None  # the tick at which the journal had an outcome
+    access: dict[str, tuple[datetime, bool]] = field(default_factory=dict)
+    """Where it let somebody in: the last change of their access before it, as in the ledger."""
     answered: set[str] = field(default_factory=set)  # names that the answer showed
     unclear: bool = False  # whether Keeper's answer says nothing of what became of it
 
@@ -186,6 +188,8 @@ class Ledger:
     locks: set[str] = field(default_factory=set)  # accounts whose lock may be ours
     access: dict[str, tuple[datetime, bool]] = field(default_factory=dict)
     """By person and account: when a request of ours changed their access last, and whether it gave it."""
+    perhaps_access: dict[str, tuple[datetime, bool]] = field(default_factory=dict)
+    """The change before that, which may be the last: somebody else undid that before the journal had an outcome."""
     locked_once: set[str] = field(default_factory=set)  # people and accounts that a request of ours has ever locked
     touched: dict[str, int] = field(default_factory=dict)  # users and teams: the tick at which somebody else did
     taken: list[tuple[datetime, str, str, int]] = field(default_factory=list)
@@ -377,7 +381,10 @@ class Observer:
     def _meddled(self, subject: str, was: Account | Team | None, now: Account | Team | None) -> None:
         ledger = self.ledger
         for sent in ledger.sent.values():
-            sent.undone |= sent.subject == subject and not all(_stands(change, now) for change in sent.effects)
+            if sent.undone or sent.subject != subject or all(_stands(change, now) for change in sent.effects):
+                continue
+            sent.undone = True
+            ledger.perhaps_access |= sent.access if sent.closed is None else {}
         for agreement in ledger.agreements:
             # What an administrator undid may never have been seen as done, and is then let through still.
             spent = agreement.spent.get(subject, set())
@@ -873,6 +880,10 @@ class Observer:
             row = store.journal_row(number) if sent.closed is None else None
             if row is not None and row["state"] not in ("sent", "unknown"):
                 sent.closed = self.tick
+                if row["state"] == "done":
+                    # It was known before somebody undid it.
+                    for key in sent.access:
+                        self.ledger.perhaps_access.pop(key, None)
                 if row["state"] == "failed" and sent.undone:
                     self._uncount(number)
                 if row["state"] != "done" and self._invisible(sent):
@@ -1437,15 +1448,24 @@ class Observer:
     # Limits.
 
     def _changed_access(self, keys: set[str], *, gave: bool, at: datetime | None = None) -> None:
-        self.ledger.access |= dict.fromkeys(keys, (at or self.now(), gave))
+        known, sent = self.ledger.access, self.ledger.sent.get(self.row)
+        if gave and sent is not None:
+            sent.access = {key: known[key] for key in keys & known.keys()} | sent.access
+        for key in keys:
+            known[key] = at or self.now(), gave
+            self.ledger.perhaps_access.pop(key, None)
         if not gave:
             self.ledger.locked_once |= keys
 
     def _recently(self, keys: set[str], *, gave: bool) -> bool:
-        """Whether our last change of somebody's access was this one, and is of the window."""
+        """Whether our last change of somebody's access was this one, or may have been, and is of the window."""
         oldest = self.began - self.rules.window - timedelta(minutes=30)
-        known = [self.ledger.access[key] for key in keys if key in self.ledger.access]
-        return any(at > oldest and given is gave for at, given in known)
+
+        def among(changes: Mapping[str, tuple[datetime, bool]]) -> bool:
+            known = [changes[key] for key in keys if key in changes]
+            return any(at > oldest and given is gave for at, given in known)
+
+        return among(self.ledger.access) or (among(self.ledger.perhaps_access) and self.excuse(12))
 
     def _count(self, limit: str, keys: set[str], effect: tuple[str, ...], *, free: bool = False) -> None:
         """Something that a limit counts was done to a person; unless somebody agreed, it has to be within. `free`: it

@@ -405,6 +405,28 @@ def test_a_lock_that_somebody_undid_before_it_showed_counts_for_no_limit(world: 
     assert world.observer.excused[12]
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_whoever_may_not_have_been_unlocked_before_their_account_was_deleted_is_let_in_anew(
+    world: World, known: bool
+) -> None:
+    """A creation counts for the limit only where the answer to the unlock told that our lock was undone by then."""
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    cycle(world)
+    activate(world, ada)
+    lost = {f"PATCH {SCIM}/Users/{account}": "late_timeout", f"GET {SCIM}/Users?": "refused"}
+    cycle(world, {} if known else lost)
+    assert world.keeper.account(account).active
+    world.keeper.delete_user(account)
+    world.admin_changed(account)
+    person(world, "bob")
+    world.rules.safety = {"max_creations": 1}
+    before = world.observer.excused[12]
+    held = cycle(world, resync=True)
+    assert ("max_creations" in held) == known and not world.observer.violations
+    assert (world.observer.excused[12] > before) != known
+
+
 def test_a_path_that_is_behind_creates_somebody_and_the_next_cycle_undoes_it(world: World) -> None:
     person(world, "ada")
     cycle(world)
