@@ -485,6 +485,14 @@ def test_a_lock_found_after_one_of_ours_without_a_clear_answer_is_ours(store: St
     assert [o.kind for o in decide(directory([ADA]), after).plan.operations] == [Kind.REACTIVATE_USER]
 
 
+def test_a_lock_found_a_day_after_lists_have_denied_ours_is_somebody_elses(store: Store) -> None:
+    recorded(store, Kind.DEACTIVATE_USER, State.FAILED, "settled", NEVER.words)
+    for hours, keys in ((23, {ADA.id}), (25, set())):
+        store.begin_run("cycle", NOW + timedelta(hours=hours), by="root", reason="")
+        assert store.snapshot().own_locks == keys
+        assert store.locked_last(ADA.id, 2) is bool(keys)
+
+
 def test_a_lock_after_a_clear_answer_of_ours_is_somebody_elses(store: Store) -> None:
     recorded(store, Kind.DEACTIVATE_USER, State.FAILED, "settled", NEVER.words)
     recorded(store, Kind.DEACTIVATE_USER, State.DONE)

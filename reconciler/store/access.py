@@ -19,8 +19,13 @@ from reconciler.store.base import OpenFile, former_operations, meta, rows
 AGREED = "agreed_births"
 """Under which the state file keeps the journal ids of refused creations that a person has let be repeated."""
 _KINDS = "('create_user', 'deactivate_user', 'reactivate_user')"
-# A lock that a list denied may still take effect; a lock that was answered with 404, or not sent, is no lock.
-_UNCLEAR = "kind = 'deactivate_user' AND (state IN ('sent', 'unknown') OR (state = 'failed' AND outcome = 'settled'))"
+# The lists that denied a lock may have been behind: that is known a day later. A lock that was answered with 404, or
+# not sent, is no lock.
+_DENIED_LATELY = """
+    state = 'failed' AND outcome = 'settled' AND finished_at >= strftime(
+        '%Y-%m-%dT%H:%M:%f', (SELECT started_at FROM runs ORDER BY id DESC LIMIT 1), '-1 day')
+"""
+_UNCLEAR = f"kind = 'deactivate_user' AND (state IN ('sent', 'unknown') OR ({_DENIED_LATELY}))"
 _COUNTS = f"((state = 'done' AND error <> '{NOT_HERE}' AND outcome <> '{LOCKED_BEFORE}') OR ({_UNCLEAR}))"
 NEWEST_ACCESS = f"""
     SELECT max(id) FROM operations WHERE id > :former AND subject_type = 'user' AND kind IN {_KINDS} AND {_COUNTS}
