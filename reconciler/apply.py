@@ -477,8 +477,9 @@ class _Run:
             if looked and shown is None and op.kind is Kind.DEACTIVATE_USER:
                 return self._vanished(number, op)
             # Whom Keeper shows as open we have let in, whatever else it did: a lock that follows is somebody else's.
-            opened = op.kind is Kind.REACTIVATE_USER and isinstance(wrong, Unasked)
-            if wrong is not None and not (opened or op.kind is Kind.CREATE_USER):
+            # One that it shows after ours is ours, though a list that is behind may deny it later.
+            turned = op.kind in (Kind.REACTIVATE_USER, Kind.DEACTIVATE_USER) and isinstance(wrong, Unasked)
+            if wrong is not None and not (turned or op.kind is Kind.CREATE_USER):
                 raise wrong
             if canary and not looked:
                 self._weigh(sent, reply, remove, expected)

@@ -14,7 +14,7 @@ from reconciler.apply import Applied, apply
 from reconciler.canary import LINKS_REST, LOOK_AGAIN
 from reconciler.consent import vanished
 from reconciler.http import Clock
-from reconciler.model import Inventory, KeeperUser, Listing, Snapshot
+from reconciler.model import USER_NAME, Inventory, KeeperUser, Listing, Snapshot
 from reconciler.plan import Change, Kind, NoticeKind, Operation
 from reconciler.promise import NOT_HERE, WITHDRAWN
 from reconciler.rows import State
@@ -286,6 +286,16 @@ def test_whom_keeper_shows_as_open_is_open_whatever_else_it_did(store: Store, ac
     locked = replace(keeper.users[keeper_id], active=False)
     now = observed(store.snapshot(), Listing({keeper_id: locked}, {}), NOW).accounts[keeper_id]
     assert now.locked_by_us is not active
+
+
+@pytest.mark.parametrize("active", [False, True], ids=["locked", "open"])
+def test_a_lock_that_keeper_shows_is_ours_whatever_else_it_did(store: Store, active: bool) -> None:
+    """A list that is behind may deny it later: it has to be undone on the person's return all the same."""
+    keeper = Changing(HELD)
+    keeper.after = lambda one: replace(one, active=active, attributes={**one.attributes, USER_NAME: "a@example.com"})
+    assert outcomes(applied(store, keeper, LOCKS[0])) == ["keeper_disagrees" if active else "unasked_effect"]
+    account = store.account(LOCKS[0].subject.keeper_id)
+    assert account is not None and account.locked_by_us is not active
 
 
 @pytest.mark.parametrize("is_open", [False, True], ids=["first ever", "open"])
