@@ -307,6 +307,7 @@ async def run(
             learnt = line.learnt(decision, judged.plan, read)
             judged, learnt = await _unless(stopping, line.own_locks(judged, learnt, read))
             learnt, unlinked = await _unless(stopping, line.linked(learnt, read))
+            read = _untouched(read, store)
             # In one step: had we closed the journal before and died, whose lock was ours would be forgotten; had we
             # died in between, nobody would know what a linked account was before.
             with store.together():
@@ -873,6 +874,18 @@ def _done(applied: executor.Applied, journal_id: int) -> bool:
 # -- settle ---------------------------------------------------------------------------------------------------------
 
 
+def _touched(store: Store, mark: int, subject: Subject) -> bool:
+    """Whether another run has begun to change the subject since the mark: how its access stands is kept from that run,
+    and what became of an older request is for the next list to tell."""
+    return any(store.hands.changed_since(mark, one) for one in (subject.jumpcloud_id, subject.keeper_id))
+
+
+def _untouched(read: Read, store: Store) -> Read:
+    """The read, without what it tells of requests about subjects that are touched."""
+    touched = {row.id for row in read.unknown if _touched(store, read.mark, row.operation.subject)}
+    return replace(read, outcomes={n: outcome for n, outcome in read.outcomes.items() if n not in touched})
+
+
 def _note_unknown(store: Store, read: Read, now: datetime) -> None:
     """Close the journal of a run that was cut off: what was never sent is put off, of the rest Keeper has told."""
     outcomes = read.outcomes
@@ -965,9 +978,10 @@ async def _settle_now(
         # The journal says unknown, and the next cycle begins by asking.
         return
     unknown |= {n: op for n in vanished if (op := applied.results[n].operation).subject.keeper_id in listed.users}
+    unknown = {n: op for n, op in unknown.items() if not _touched(store, mark, op.subject)}
     rows = ((number, op, now) for number, op in unknown.items())
     outcomes, snapshot = settle(rows, observed(before, listed, now, again=True), before, now)
-    outcomes |= {row.id: as_repeated(outcomes[row.id], row) for row in rows_open}
+    outcomes |= {row.id: as_repeated(outcomes[row.id], row) for row in rows_open if row.id in unknown}
     with store.together():
         store.save(snapshot, before, mark, found_out(outcomes) | _older_births(store, unknown, outcomes))
         for number in vanished & unknown.keys():

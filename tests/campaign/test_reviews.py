@@ -598,3 +598,27 @@ def test_who_leaves_a_group_while_suspended_after_a_lost_state_file_loses_its_te
     activate(world, ada)
     assert "given_by_hand" not in cycle(world)
     assert teams_of(world, "ada") == {"IT"}
+@pytest.mark.parametrize("same_run", [False, True])
+def test_what_the_list_of_a_cycle_tells_of_a_lock_is_not_lost_to_one_that_the_lane_sends_beside(
+    world: World, same_run: bool
+) -> None:
+    """Neither lock has an answer that tells: the first arrived, and Keeper throttles the second."""
+    world.rules.safety = {"max_creations": 50}
+    ada, account = joined(world, "ada")
+    for name in ("bob", "cy"):
+        joined(world, name)
+    suspend(world, ada)
+    read, listing, patch = (f"Keeper {one}" for one in (f"GET {SCIM}/Users/", f"GET {SCIM}/Users?", f"PATCH {SCIM}/"))
+    lost, at = {f"{patch}Users/{account}#1": "late_timeout"}, 95.0
+    faults = {patch: "throttled_minute", read: "error", listing: "slow"}
+    if same_run:
+        faults = lost | faults
+    else:
+        world.cycle(Order(by="root"), Weather(1, script={**lost, listing: "error"}))
+        world.time.elapsed += 600
+        faults["JumpCloud GET /api/v2/applications/"], at = "slow", 1.0
+    world.cycle(Order(by="root"), Weather(1, script=faults), [(at, None)])
+    activate(world, ada)
+    for _ in range(3):
+        cycle(world, resync=True)
+    assert world.keeper.account(account).active
