@@ -349,8 +349,8 @@ class _Run:
     def _overtaken(self, concerned: Collection[str]) -> tuple[str, str] | None:
         """The outcome, and words for it, of an operation about what another run has changed since the snapshot."""
         if any(self.journal.hands.changed_since(self.marks.get(one, self.mark), one) for one in concerned):
-            words = "another run has changed this user or team, or one of the same address or name, meanwhile"
-            return OVERTAKEN, f"{words}; the next cycle decides anew"
+            words = "another run or a decision has changed this user or team, or one of the same address or name"
+            return OVERTAKEN, f"{words}, meanwhile; the next cycle decides anew"
         return None
 
     def _too_late_for(self, op: Operation) -> tuple[str, str] | None:

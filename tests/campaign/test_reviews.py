@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from reconciler import consent, orders
+from reconciler import consent, decisions, orders
 from reconciler.after import After
 from reconciler.alerts import HISTORY, TOLD_WHEN_DONE, AlertKind, Fact, Situation, facts
 from reconciler.clocks import corrected
@@ -622,3 +622,22 @@ def test_what_the_list_of_a_cycle_tells_of_a_lock_is_not_lost_to_one_that_the_la
     for _ in range(3):
         cycle(world, resync=True)
     assert world.keeper.account(account).active
+
+
+def test_the_lane_does_not_lock_whoever_is_given_up_while_it_reads(world: World) -> None:
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    left = 2  # the reads of the first look, and of the run itself
+
+    def gives_up() -> None:
+        nonlocal left
+        left -= 1
+        if left:
+            asyncio.get_running_loop().call_soon(setattr, weather, "then", gives_up)
+        else:
+            assert world.store is not None
+            decisions.disown(world.store, world.time.now(), "root", "", "ada@example.com")
+
+    weather = Weather(1, script={f"JumpCloud GET /api/systemusers/{ada}": ""}, then=gives_up)
+    world.lane(weather)
+    assert not left and world.keeper.account(account).active
