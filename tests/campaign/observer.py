@@ -264,6 +264,7 @@ class Observer:
         self.fates: dict[str, list[tuple[datetime, str]]] = {}
         """By account, when it became active, locked, withdrawn (an invitation) or gone."""
         self.shown_locked: dict[str, bool] = {}
+        self.opened_unseen: set[str] = set()  # accounts that we have let in, and nothing has shown as open since
         """By account, whether it was locked in the list of the last cycle that came to its end."""
         self.perhaps_locked: set[str] = set()  # those that were locked in the list of a later one
         self.shown_teams: dict[str, set[str]] = {}  # by account, the teams that a reply of Keeper has ever shown
@@ -810,6 +811,11 @@ class Observer:
             with suppress(ValueError, TypeError, KeyError, AttributeError):
                 if json.loads(shown.body)["active"] is False and shown.status == 200:
                     self.view.locked_read.add(asked.path.rpartition("/")[2])
+        if self.opened_unseen and "/Users" in asked.path and shown.status in (200, 201):
+            with suppress(ValueError, TypeError, KeyError, AttributeError):
+                found = json.loads(shown.body)
+                rows = found.get("Resources", [found])
+                self.opened_unseen -= {str(row["id"]) for row in rows if row["active"] is True}
         if "/Users" in asked.path and shown.status in (200, 201) and b'"groups"' in shown.body:
             with suppress(ValueError, TypeError, KeyError, AttributeError):
                 found = json.loads(shown.body)
@@ -1064,12 +1070,15 @@ class Observer:
             ):
                 if self._came_unseen(before):
                     self.excuse(4)
+                elif before.id in self.opened_unseen:
+                    self.excuse(6)
                 else:
                     self.violated("b", f"{name} was unlocked, though locked by somebody else")
             free = self._recently(who | {before.id}, gave=False)
             self._count("max_reactivations", who | {before.id}, ("reactivate_user",), free=free)
             self._changed_access(who | {before.id}, gave=True)
             self.view.unlocked.add(before.id)
+            self.opened_unseen.add(before.id)
             self._opened(before.id)
             self._given(before, who, "was unlocked")
             self.ledger.own_locks.discard(before.id)

@@ -169,6 +169,24 @@ def test_a_lock_that_is_found_after_a_request_without_a_clear_answer_counts_as_o
     assert world.observer.excused[6] and not world.observer.violations
 
 
+@pytest.mark.parametrize("answers", [False, True])
+def test_a_lock_that_follows_our_unlock_before_anything_showed_that_is_undone_with_ours(
+    world: World, answers: bool
+) -> None:
+    ada, account = joined(world, "ada")
+    cycle(world)
+    suspend(world, ada)
+    cycle(world)
+    activate(world, ada)
+    cycle(world, {f"GET {SCIM}/Users?": "error"} | ({} if answers else {f"PATCH {SCIM}/Users/": "late_timeout"}))
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    for _ in range(2):
+        cycle(world, resync=True)
+    assert world.keeper.account(account).active is not answers
+    assert bool(world.observer.excused[6]) is not answers and not world.observer.violations
+
+
 def test_an_invitation_that_is_gone_after_a_lock_without_a_clear_answer_counts_as_withdrawn_by_us(world: World) -> None:
     """The new account undoes that, though an administrator had withdrawn the invitation (seed 12003493)."""
     people = [person(world, f"p{number}") for number in range(9)]
