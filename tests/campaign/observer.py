@@ -854,7 +854,10 @@ class Observer:
         """Whoever was to be locked or created when the process died, or was not answered, before that was sent, and is
         then found locked or there: nobody can tell whose lock or account that is."""
         lost = self.ledger.marked - self.ledger.sent.keys()
-        lost |= {number for number, sent in self.ledger.sent.items() if sent.unclear and not sent.effects}
+        sent = self.ledger.sent.items()
+        lost |= {number for number, one in sent if one.unclear and not one.effects}
+        # One that arrived, and that somebody undid before anything showed it.
+        lost |= {number for number, one in sent if one.undone and one.closed is None and one.kind == "deactivate_user"}
         for row in rows:
             if row["id"] not in lost - self.ledger.found:
                 continue

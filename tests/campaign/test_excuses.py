@@ -169,6 +169,23 @@ def test_a_lock_that_is_found_after_a_request_without_a_clear_answer_counts_as_o
     assert world.observer.excused[6] and not world.observer.violations
 
 
+def test_a_lock_that_follows_one_of_ours_which_was_undone_before_it_showed_counts_as_ours(world: World) -> None:
+    ada, account = joined(world, "ada")
+    cycle(world)
+    suspend(world, ada)
+    cycle(world, {f"PATCH {SCIM}/Users/": "late_timeout", f"GET {SCIM}/Users?": "error"})
+    world.keeper.unlock(account)
+    world.admin_changed(account)
+    activate(world, ada)
+    cycle(world, resync=True)  # one list that denies it may be behind
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    for _ in range(2):
+        cycle(world, resync=True)
+    assert world.keeper.account(account).active
+    assert world.observer.excused[6] and not world.observer.violations
+
+
 @pytest.mark.parametrize("answers", [False, True])
 def test_a_lock_that_follows_our_unlock_before_anything_showed_that_is_undone_with_ours(
     world: World, answers: bool
