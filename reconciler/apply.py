@@ -217,11 +217,9 @@ class _Run:
         self.mark = mark
         locks = [(number, op) for number, op in operations if op.kind is Kind.DEACTIVATE_USER and number not in agreed]
         seen = journal.seen_locked() if locks else frozenset()
-        # A read may still show the lock that we have just undone, and one that takes too long must not keep a lock from
-        # being sent again and again.
+        # A read may still show the lock that we have just undone.
         let_in = journal.let_in_since(clock() - PATIENCE) if locks else frozenset()
-        expired = journal.put_off_since(clock() - LATELY, scim.Expired.name) if locks else frozenset()
-        self.locked_unseen = snapshot.own_locks | let_in | expired
+        self.locked_unseen = snapshot.own_locks | let_in
         """The keys of people whose lock is sent whatever a look would show."""
         self.may_delete = frozenset(number for number, op in locks if op.subject.keeper_id not in seen)
         """The locks after which an account may be gone, without anybody having agreed to that."""
@@ -240,6 +238,8 @@ class _Run:
         self.listed = snapshot.accounts
         self.listed_teams = snapshot.teams
         self.refused_births = snapshot.refused_births
+        self.looks: dict[int, tuple[bool, KeeperUser | None]] = {}
+        """By the journal id of a lock, the look at the account before it."""
         self.narrowed: dict[int, tuple[Operation, int]] = {}
         """By the journal id of an undo: all of it, and the row of what its last attempt left out."""
         self.odd = {one.keeper_id: one for one in snapshot.odd}
@@ -330,6 +330,9 @@ class _Run:
             else:
                 # Evidence would only grow old while Keeper asks everybody to wait.
                 await self.client.calm()
+                if self._tells_locks(op):
+                    # Before the confirmation: a look that is slow must not make that grow old, again and again.
+                    self.looks[number] = await self._look(op, None, needed=False)
                 finding = await self.confirmation.of(op)
                 if reason := self._reason_to_wait(number, op) or self._untold(op):
                     self._record(number, Result(op, State.PUT_OFF, "put_off", reason))
@@ -440,7 +443,7 @@ class _Run:
         outcome, before = "done", None
         tells_locks = self._tells_locks(op)
         if tells_locks or (canary and op.kind is not Kind.CREATE_USER):
-            looked, shown = await self._look(sent, None, needed=False)
+            looked, shown = self.looks.pop(number, None) or await self._look(sent, None, needed=False)
             if tells_locks and shown is not None and not shown.active:
                 return self._locked_before(number, op)
             if tells_locks and shown is not None and self._given_since(number, op, shown):
