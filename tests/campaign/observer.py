@@ -264,8 +264,8 @@ class Observer:
         self.fates: dict[str, list[tuple[datetime, str]]] = {}
         """By account, when it became active, locked, withdrawn (an invitation) or gone."""
         self.shown_locked: dict[str, bool] = {}
-        self.opened_unseen: set[str] = set()  # accounts that we have let in, and nothing has shown as open since
         """By account, whether it was locked in the list of the last cycle that came to its end."""
+        self.opened_unseen: set[str] = set()  # accounts that we have let in, and nothing has shown as open since
         self.perhaps_locked: set[str] = set()  # those that were locked in the list of a later one
         self.shown_teams: dict[str, set[str]] = {}  # by account, the teams that a reply of Keeper has ever shown
         self.former: dict[str, set[str]] = {}  # by account that is gone, the addresses that it had then

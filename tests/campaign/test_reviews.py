@@ -598,6 +598,8 @@ def test_who_leaves_a_group_while_suspended_after_a_lost_state_file_loses_its_te
     activate(world, ada)
     assert "given_by_hand" not in cycle(world)
     assert teams_of(world, "ada") == {"IT"}
+
+
 @pytest.mark.parametrize("same_run", [False, True])
 def test_what_the_list_of_a_cycle_tells_of_a_lock_is_not_lost_to_one_that_the_lane_sends_beside(
     world: World, same_run: bool
