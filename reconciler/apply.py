@@ -443,7 +443,8 @@ class _Run:
         outcome, before = "done", None
         tells_locks = self._tells_locks(op)
         if tells_locks or (canary and op.kind is not Kind.CREATE_USER):
-            looked, shown = self.looks.pop(number, None) or await self._look(sent, None, needed=False)
+            look = self.looks.pop(number, None)
+            looked, shown = look or await self._look(sent, None, needed=False)
             if tells_locks and shown is not None and not shown.active:
                 return self._locked_before(number, op)
             if tells_locks and shown is not None and self._given_since(number, op, shown):
