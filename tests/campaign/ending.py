@@ -284,6 +284,7 @@ class _Equality:
                 )
                 or ("locked_in_keeper" in told and self.world.observer.left_locked_of(person))
                 or ("locked_in_keeper" in told and self._linked_by_a_page_that_is_behind(person))
+                or ("conflict" in told and self._theirs_passes_for_linked(person))
                 or (told & {"failing"} and any(address in a.addresses for a in self._elsewhere()))
                 or (told & {"failing"} and address in self.spared.aliases)
             )
@@ -334,6 +335,17 @@ class _Equality:
         former, observer = self.truth.addresses[person], self.world.observer
         locked = any(a.locked and former & {*a.addresses} for a in self.accounts.values())
         return (locked or observer.left_locked_once_of(person)) and observer.excuse(7)
+
+    def _theirs_passes_for_linked(self, person: str) -> bool:
+        """Whether an account that bore their id by a request of ours is there, and can't be told from one to which
+        Keeper linked their creation by an alias: under this address they are not created again."""
+        observer = self.world.observer
+        birth = observer.ledger.births.get(person)
+        if birth is None or birth.address != self.truth.address(person):
+            return False
+        bore = {one.subject for one in self.world.keeper.changes if getattr(one.after, "external_id", "") == person}
+        there = (account for account in self.accounts.values() if account.id in bore)
+        return any(observer.passes_for_linked(one, person) for one in there) and observer.excuse(4)
 
     def _elsewhere(self) -> list[Account]:
         return [a for a in self.world.keeper.accounts().values() if a.node != NODES[0]]

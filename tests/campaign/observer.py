@@ -1226,7 +1226,7 @@ class Observer:
                     else:
                         self._unasked(account)
                     continue
-                if self._passes_for_linked(account, person):
+                if self.passes_for_linked(account, person):
                     # What the creation gave is taken back, or would have given.
                     self.excuse(4)
                     continue
@@ -1237,7 +1237,7 @@ class Observer:
                 words = f"{account.email} lost the team {self.truth.groups.get(group)}, though in its group"
                 self._stale_or("a", account.id, person, words)
 
-    def _passes_for_linked(self, account: Account, person: str) -> bool:
+    def passes_for_linked(self, account: Account, person: str) -> bool:
         """Whether a creation of this person had no clear answer, and their account came into the node, was made under
         another address, or got another one, after Keeper had been listed for that. A state file that never knew it
         can't tell it from an account to which Keeper linked the creation by an alias."""

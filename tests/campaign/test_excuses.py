@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler import apply
+from reconciler import apply, decisions
 from reconciler.canary import Canaries
 from reconciler.cycle import Order
 from reconciler.simulator.service import Request, Response
@@ -602,6 +602,25 @@ def test_whoever_was_created_without_an_answer_and_readdressed_is_nobody_we_made
     assert world.keeper.account(account).external_id == cora
 
 
+def test_whose_account_was_readdressed_before_it_showed_has_none_until_a_person_decides(world: World) -> None:
+    """It passes for an account to which Keeper linked the creation, and is that of whoever has its address."""
+    joined(world, "ada")
+    bob = person(world, "bob")
+    cycle(world, {f"POST {SCIM}/Users": "death_after"})
+    account = world.keeper.account("bob@example.com").id
+    world.keeper.change_email(account, "cora@example.com", keep_alias=False)
+    world.admin_changed(account)
+    cora = person(world, "cora")
+    ending(world, random.Random(1))
+    assert world.observer.excused[4] and not world.observer.violations
+    assert world.keeper.account(account).external_id == cora
+    with world.open() as store:
+        decisions.adopt(store, world.time.now(), "root", "", email="bob@example.com")
+    world.store = None
+    cycle(world)
+    assert world.keeper.account("bob@example.com").external_id == bob
+
+
 def test_an_account_that_comes_back_after_its_owners_creation_died_passes_for_one_that_was_linked(world: World) -> None:
     """The state file that knew it is lost, and its owner has another address (seed 12002217)."""
     sales = group(world, "Sales")
@@ -617,6 +636,9 @@ def test_an_account_that_comes_back_after_its_owners_creation_died_passes_for_on
     world.admin_changed(account)
     cycle(world, resync=True)
     assert not teams_of(world, "ada")
+    new = person(world, "ada")
+    ending(world, random.Random(1))
+    assert world.keeper.account(account).external_id == new
     assert world.observer.excused[4] and not world.observer.violations
 
 
