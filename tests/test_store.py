@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler import consent
 from reconciler.history import Wanted
 from reconciler.model import Account, Failure, Membership, Snapshot, Standing, Takeover, Team
 from reconciler.plan import Cause, Change, Kind, Operation, Rule, Subject, TeamRef
@@ -551,6 +552,19 @@ def test_an_operation_never_gets_the_number_of_a_forgotten_one(store: Store) -> 
         store.record(number, State.DONE, NOW, "done")
     store.forget(NOW + MINUTE)
     assert min(journalled(store, operation())) > max(numbers)
+
+
+def test_a_request_never_gets_the_number_of_a_forgotten_one(store: Store) -> None:
+    """The locks of a lay-off, which stay on record, would use up the one that is announced next."""
+    before = store.add_request("allow", {"deactivations": 1}, "ada", NOW, "", NOW + MINUTE)
+    run = store.begin_run("cycle", NOW, by="root", reason="")
+    (lock,) = store.write_ahead(run, [operation(Kind.DEACTIVATE_USER)], {0: f"allow:{before}"}, NOW)
+    store.record(lock, State.DONE, NOW, "done")
+    later = NOW + timedelta(days=800)
+    store.forget(later - timedelta(days=400))
+    after = store.add_request("allow", {"deactivations": 1}, "ada", later, "", later + MINUTE)
+    request = store.request(after)
+    assert request is not None and consent.allowance(store, request).deactivations == 1
 
 
 # -- requests -------------------------------------------------------------------------------------------------------

@@ -554,7 +554,7 @@ class Journal(Snapshots):
         as one of too many; and from before `quiet`, if given, the runs that did, held and found nothing."""
         limit = time_text(before)
         with self._tx() as connection:
-            # The newest operation stays: its number must not be given to another one.
+            # The newest operation and request stay: their numbers must not be given to others.
             connection.execute(
                 f"DELETE FROM operations WHERE {LAST_CHANGE} < :limit "
                 "AND (state IN ('done', 'failed', 'put_off') OR id <= :former) "
@@ -580,7 +580,8 @@ class Journal(Snapshots):
                 ids = [keeper_id for (keeper_id,) in connection.execute(old, (limit,))]
                 self._drop_accounts(ids) if table == "users" else self._drop_teams(ids)
             connection.execute(
-                "DELETE FROM requests WHERE coalesce(closed_at, until, at) < ? AND (state <> 'open' OR until < ?)",
+                "DELETE FROM requests WHERE coalesce(closed_at, until, at) < ? AND (state <> 'open' OR until < ?) "
+                "AND id < (SELECT max(id) FROM requests)",
                 (limit, limit),
             )
 
