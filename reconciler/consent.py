@@ -122,10 +122,10 @@ def queued(store: Store, since: datetime, length: timedelta) -> list[tuple[datet
 
 
 def _sent(store: Store, since: datetime, kind: Kind | None = None) -> list[tuple[datetime, JournalRow]]:
-    """List what may have arrived, the oldest first, with the time when it was sent."""
-    in_hand = {row.id for row in store.in_hand()}
+    """List what may have arrived in this node, the oldest first, with the time when it was sent."""
+    in_hand, former = {row.id for row in store.in_hand()}, store.former()
     found = []
-    for row in sorted(store.journal(since, kind), key=lambda row: row.id):
+    for row in sorted((row for row in store.journal(since, kind) if row.id > former), key=lambda row: row.id):
         # Of a settled change that is put off nobody can tell whether it arrived.
         settled = (row.state, row.outcome) == (State.PUT_OFF, SETTLED)
         perhaps = settled and row.operation.kind in (Kind.UPDATE_USER, Kind.REACTIVATE_USER)

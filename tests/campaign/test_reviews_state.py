@@ -3,7 +3,8 @@
 import random
 
 from tests.campaign import decisions as campaign_decisions
-from tests.campaign.scenes import cycle, group, person, teams_of
+from tests.campaign.rules import NODES
+from tests.campaign.scenes import activate, cycle, group, person, suspend, teams_of
 from tests.campaign.world import World
 
 
@@ -28,3 +29,27 @@ def test_after_a_restore_each_kind_begins_with_a_canary(world: World) -> None:
     world.admin_changed()
     cycle(world)
     assert sum("Legal" not in teams_of(world, name) for name in people) == 1
+
+
+def test_what_was_done_in_a_former_node_lets_nobody_be_locked_in_the_next(world: World) -> None:
+    """Whoever was unlocked there within the window was locked here without counting for a limit."""
+    world.rules.safety = {"max_deactivations": "100%", "max_reactivations": "100%"}
+    people = [person(world, name) for name in ("ada", "bob", "cy", "dan")]
+    person(world, "zoe")
+    cycle(world)
+    for account in world.keeper.accounts():
+        world.keeper.accept_invitation(account)
+    suspend(world, *people)
+    cycle(world)
+    activate(world, *people)
+    cycle(world)
+    world.rules.safety, world.rules.node = {"max_deactivations": 1, "always_allow": 1}, NODES[1]
+    for account in list(world.keeper.accounts()):
+        world.keeper.move_user_to_other_node(account, NODES[1])
+    world.admin_changed(*world.keeper.accounts())
+    person(world, "eve")
+    cycle(world, rebind=True, resync=True)
+    suspend(world, *people)
+    cycle(world)
+    assert world.plan is not None
+    assert [hold.limit for hold in world.plan.held] == ["max_deactivations"]
