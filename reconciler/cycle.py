@@ -570,7 +570,9 @@ class _Line:
         sent = {effect for op in plan.operations if op.sent for effect in op.effects()}
         if not sent or self.order.partial or USERS in plan.scope.unread:
             return False
-        return self.order.saved is not None or consent.first_plan_released(self.store, sent, self.time.clock())
+        if self.order.saved is not None:
+            return self.order.saved.first
+        return consent.first_plan_released(self.store, sent, self.time.clock())
 
     def _agree(self, plan_id: str, effects: Collection[Effect], why: str) -> None:
         order = self.order

@@ -41,7 +41,8 @@ class SavedPlanError(Exception):
 class SavedPlan:
     """A plan as a person saved and reviewed it: what it was made for, and what it does.
 
-    `effects` are those that the person lets through (see `Plan.agreed_effects`).
+    `effects` are those that the person lets through (see `Plan.agreed_effects`). `first`: it was the first plan for its
+    Keeper node.
     """
 
     id: str
@@ -49,6 +50,7 @@ class SavedPlan:
     generated_at: datetime
     effects: frozenset[Effect]
     operations: tuple[Operation, ...]
+    first: bool
 
     def check(self, organization: str, application_id: str, keeper: str) -> None:
         """Raise SavedPlanError if the plan was made for something else than these."""
@@ -214,6 +216,7 @@ class _ReadSource(_Read):
 
 
 class _ReadHeld(_Read):
+    limit: str
     operations: list[int]
 
 
@@ -251,13 +254,14 @@ def read_saved(content: bytes, name: str) -> SavedPlan:
     source = Source(
         read.source.organization, read.source.application.id, read.source.application.label, read.source.keeper
     )
-    held = tuple(Held("", tuple(one.operations), 0, 0, "") for one in read.held)
+    held = tuple(Held(one.limit, tuple(one.operations), 0, 0, "") for one in read.held)
     plan = Plan("", read.generated_at, source, _NO_SCOPE, operations, held=held)
     if plan.id != read.id:
         raise SavedPlanError(
             f"{name} was changed since it was saved: its operations do not match its id. Nothing was applied. {_ANEW}"
         )
-    return SavedPlan(read.id, source, read.generated_at, plan.agreed_effects, operations)
+    first = any(one.limit == "first_run" for one in held)
+    return SavedPlan(read.id, source, read.generated_at, plan.agreed_effects, operations, first)
 
 
 def _content(path: Path) -> bytes:

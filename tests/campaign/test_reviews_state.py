@@ -2,9 +2,12 @@
 
 import random
 
+from reconciler.cycle import Order
+from reconciler.report.document import read_saved, to_json
 from tests.campaign import decisions as campaign_decisions
 from tests.campaign.rules import NODES
 from tests.campaign.scenes import activate, cycle, group, person, suspend, teams_of
+from tests.campaign.seams import Weather
 from tests.campaign.world import World
 
 
@@ -53,3 +56,21 @@ def test_what_was_done_in_a_former_node_lets_nobody_be_locked_in_the_next(world:
     cycle(world)
     assert world.plan is not None
     assert [hold.limit for hold in world.plan.held] == ["max_deactivations"]
+
+
+def test_a_plan_that_was_saved_before_the_state_file_was_lost_is_no_review_of_the_first_one(world: World) -> None:
+    ada = person(world, "ada")
+    person(world, "bob")
+    cycle(world)
+    person(world, "zoe")
+    made = world.dry_run(Weather(0), resync=False)
+    assert made is not None
+    campaign_decisions.lost(world, random.Random(1))
+    suspend(world, ada)
+    world.observer.agreed(made.effects)
+    saved = read_saved(to_json(made).encode(), "the saved plan")
+    for order in (Order(by="root", saved=saved), Order(by="root")):
+        world.cycle(order, Weather(0))
+        assert world.plan is not None
+        assert [hold.limit for hold in world.plan.held] == ["first_run"]
+    assert world.keeper.account("zoe@example.com")
