@@ -416,11 +416,13 @@ def _keep_of_the_former(restored: Path, former: Path) -> None:
     unlocked on return, and a lock of somebody else, perhaps to transfer the vault, is left alone. Keep its pauses, too:
     nothing is sent until a person resumes.
 
-    A former file that is missing or damaged tells nothing; it may be the reason for restoring a copy.
+    A former file that is missing or damaged tells nothing; it may be the reason for restoring a copy. One of a newer
+    version, which may be another reason, tells what it can.
     """
     with suppress(StateError, sqlite3.DatabaseError):
-        if not _is_there(former):
-            return
+        with suppress(Newer):
+            if not _is_there(former):
+                return
         source = _connect(former, "ro")
         try:
             binding, known = _binding(source), source.execute(_LOCKS).fetchall()

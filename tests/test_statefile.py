@@ -451,6 +451,17 @@ def test_after_a_restore_what_waits_unseen_is_asked_for_once_more(filled: Path) 
     assert (held["t-waits"].doubtful, held["t-shows"]) == (True, shows)
 
 
+def test_to_go_back_from_a_newer_version_ends_no_pause(filled: Path, copy: Path) -> None:
+    with Store.open(filled, write=True) as store:
+        store.add_request("pause", {}, by="root", at=datetime(2026, 11, 1, tzinfo=UTC), reason="the new version")
+    with contextlib.closing(sqlite3.connect(filled)) as newer:
+        newer.execute("PRAGMA user_version = 999")
+    Store.restore(filled, copy)
+    with Store.open(filled, write=False) as store:
+        pause = store.pause()
+    assert pause is not None and pause.reason == "the new version"
+
+
 def test_a_copy_that_fails_leaves_no_draft(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(_: object, fresh: Path) -> None:
         fresh.with_name(f"{fresh.name}-journal").write_bytes(b"of the draft")
