@@ -426,6 +426,7 @@ def _keep_of_the_former(restored: Path, former: Path) -> None:
         source = _connect(former, "ro")
         try:
             binding, known = _binding(source), source.execute(_LOCKS).fetchall()
+            locked = source.execute(_OWN_LOCKS).fetchall()
             pauses = source.execute(_PAUSES).fetchall()
         finally:
             source.close()
@@ -434,6 +435,7 @@ def _keep_of_the_former(restored: Path, former: Path) -> None:
             connection.execute("BEGIN IMMEDIATE")
             if _binding(connection) == binding:
                 connection.executemany(_KEEP_LOCK, known)
+                connection.executemany(_KEEP_OWN_LOCK, locked)
             if not connection.execute(_PAUSES).fetchall():
                 connection.executemany(_KEEP_PAUSE, pauses)
             connection.execute("COMMIT")
@@ -454,6 +456,16 @@ _LOCKS = """
 _KEEP_LOCK = """
     UPDATE users SET active = ?3, locked_by_us = ?4
     WHERE keeper_id = ?1 AND jumpcloud_id = ?2 AND standing = 'managed' AND NOT gone AND locked_by_us <> ?4
+"""
+_OWN_LOCKS = """
+    SELECT keeper_id, shown FROM users WHERE standing = 'managed' AND NOT gone AND locked_by_us AND jumpcloud_id <> ''
+"""
+# An account that nobody manages by the copy, or that it lacks, is matched anew. A copy of the first version takes none.
+_KEEP_OWN_LOCK = """
+    INSERT OR IGNORE INTO users (keeper_id, standing, active, jumpcloud_id, shown, asked, settled, gone, locked_by_us,
+        protected_as, former_external_id, takeover, review_lock)
+    VALUES (?, 'unmanaged', 0, '', ?, '{}', '{}', 0, 1, '', '', 0, 0)
+    ON CONFLICT (keeper_id) DO UPDATE SET active = 0, locked_by_us = 1 WHERE standing = 'unmanaged'
 """
 
 

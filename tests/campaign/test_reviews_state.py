@@ -2,11 +2,14 @@
 
 import random
 
+import pytest
+
 from reconciler.cycle import Order
 from reconciler.report.document import read_saved, to_json
+from reconciler.store import Store
 from tests.campaign import decisions as campaign_decisions
 from tests.campaign.rules import NODES
-from tests.campaign.scenes import activate, cycle, group, person, suspend, teams_of
+from tests.campaign.scenes import activate, cycle, group, joined, person, suspend, teams_of
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
 
@@ -74,3 +77,29 @@ def test_a_plan_that_was_saved_before_the_state_file_was_lost_is_no_review_of_th
         assert world.plan is not None
         assert [hold.limit for hold in world.plan.held] == ["first_run"]
     assert world.keeper.account("zoe@example.com")
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_who_was_taken_over_and_locked_since_a_copy_was_made_is_unlocked_on_return(world: World, there: bool) -> None:
+    """By the copy nobody manages the account; the file in whose place it is put knows whose the lock is."""
+    world.rules.safety = {"max_creations": "100%"}
+    joined(world, "bob")
+    if there:
+        world.keeper.accept_invitation(world.keeper.add_user("ada@example.com"))
+        cycle(world, resync=True)
+    copy = world.folder / "copy"
+    copy.write_bytes(world.path.read_bytes())
+    known = world.observer.remembered()
+    ada = person(world, "ada")
+    cycle(world)
+    account = world.keeper.account("ada@example.com").id
+    if not there:
+        world.keeper.accept_invitation(account)
+    suspend(world, ada)
+    cycle(world)
+    assert world.keeper.account(account).locked
+    Store.restore(world.path, copy)
+    world.observer.remembers(known, by_command=True)
+    activate(world, ada)
+    cycle(world)
+    assert not world.keeper.account(account).locked
