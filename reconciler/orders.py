@@ -121,7 +121,6 @@ def lapse(store: "Store", now: datetime) -> None:
             continue
         if request.state == "taken":
             why = "the reconciler ended while it carried this out. The first cycle finds out what became of it"
-            _end_its_release(store, request, now)
         elif _age(request, now) > LASTS:
             why = (
                 f"nothing ran that could have taken it within {count(LASTS.seconds // 60, 'minute')}; nothing was done"
@@ -131,14 +130,16 @@ def lapse(store: "Store", now: datetime) -> None:
         what = f"Request {request.id} of {request.at:%Y-%m-%d %H:%M} UTC ({request.kind}, ordered by {request.by})"
         words = f"{what} has lapsed: {why}. If it is still wanted, order it again."
         logger.warning("{}", words)
+        _end_its_release(store, request, now)
         close(store, request, Answer(exits.FAILED, error=words), now, "lapsed")
 
 
 def _end_its_release(store: "Store", request: "Request", now: datetime) -> None:
-    """End the release that was put on record with an order, unless something of it was begun."""
-    agreed = request.arguments.get("agreed") or {}
+    """End the release that was put on record with an order, also for a saved plan, unless something of it was begun."""
+    agreed, saved = request.arguments.get("agreed") or {}, request.arguments.get("saved")
+    plan = json.loads(saved)["id"] if saved else agreed.get("plan")
     for one in store.open_requests(now, "release"):
-        same = one.arguments["plan"] == agreed.get("plan") and one.by == request.by and one.at >= request.at
+        same = one.arguments["plan"] == plan and one.by == request.by and one.at >= request.at
         begun = same and any(row.decision == f"release:{one.id}" and row.sent_at for row in store.journal_after(one))
         if same and not begun:
             store.close_request(one.id, "withdrawn", now)

@@ -1,16 +1,20 @@
 """Faults of lost, restored and newly bound state files, each as a short history."""
 
+import asyncio
 import random
 
 import pytest
 
+from reconciler import orders
+from reconciler.after import After
 from reconciler.cycle import Order
+from reconciler.orders import Ask, Setting
 from reconciler.report.document import read_saved, to_json
 from reconciler.store import Store
 from tests.campaign import decisions as campaign_decisions
 from tests.campaign.rules import NODES
 from tests.campaign.scenes import activate, cycle, group, joined, person, suspend, teams_of
-from tests.campaign.seams import Weather
+from tests.campaign.seams import Died, Weather
 from tests.campaign.world import World
 
 
@@ -103,3 +107,32 @@ def test_who_was_taken_over_and_locked_since_a_copy_was_made_is_unlocked_on_retu
     activate(world, ada)
     cycle(world)
     assert not world.keeper.account(account).locked
+
+
+def test_a_saved_plan_whose_order_lapsed_lets_nothing_through(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon died over it before anything was sent, and has told to order it again."""
+    world.rules.safety = {"max_deactivations": 0, "always_allow": 0}
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    saved = world.dry_run(Weather(0), resync=False)
+    assert saved is not None and saved.held
+    settings, store = world.rules.settings(world.folder), world.open()
+    ask = Ask("apply", {"saved": to_json(saved), "agreed": None}, "root", "", settings.digest)
+    number = orders.file(ask, store, world.time.now())
+    assert store.take(number)
+
+    def dies(*_: object) -> None:
+        store.dead = True
+        raise Died("death")
+
+    monkeypatch.setattr(store, "write_ahead", dies)
+    where = Setting(settings, world._both(), store, world.time.now, asyncio.Event(), After(store), 100)
+    with pytest.raises(Died):
+        world._run(orders.carry_out(ask, where))
+    world.kill()
+    with world.open() as store:
+        orders.lapse(store, world.time.now())
+        order = store.request(number)
+    assert order is not None and order.state == "lapsed"
+    world.cycle(Order(by="schedule"), Weather(0))
+    assert world.keeper.account(account).active
