@@ -864,7 +864,6 @@ class _Run:
                 op.kind, Unasked(f"it looks as if the lock of {op.subject.name} removed a member from Keeper")
             )
             self._tell_stopped(op, self.canaries.stopped[op.kind])
-            self.journal.close_kind(op.kind)
         elif member is None:
             self.vanishing.gone += 1
         outcome = {True: VANISHED, False: INVITED, None: GONE}[member]

@@ -87,7 +87,12 @@ class Canaries:
         self._journal.open_kind(kind, self._clock())
 
     def failed(self, kind: Kind, verdict: Disagreement) -> bool:
-        """Note that a canary failed; returns whether its kind is stopped by that."""
+        """Note that a canary failed; returns whether its kind is stopped by that.
+
+        After an effect that nobody asked for, the canary of the next run has to be one that can tell.
+        """
+        if isinstance(verdict, Unasked):
+            self._journal.close_kind(kind)
         self._failures[kind] += 1
         if self._failures[kind] < FAILURES and not isinstance(verdict, Unasked):
             return False

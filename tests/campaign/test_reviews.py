@@ -643,3 +643,23 @@ def test_the_lane_does_not_lock_whoever_is_given_up_while_it_reads(world: World)
     weather = Weather(1, script={f"JumpCloud GET /api/systemusers/{ada}": ""}, then=gives_up)
     world.lane(weather)
     assert not left and world.keeper.account(account).active
+def test_after_a_canary_that_showed_a_replacement_the_next_one_has_to_tell(world: World) -> None:
+    """The next run's canary was somebody without another team, of whom none could be lost; it opened the kind."""
+    world.rules.safety = {"max_grants": "100%", "max_creations": "100%"}
+    world.keeper.set_dialect(patch_reply="none")
+    legal, sales = group(world, "Legal"), group(world, "Sales")
+    people = [person(world, f"p{n}", legal) for n in range(9)]
+    alone = person(world, "a")
+    cycle(world)
+    for account in world.keeper.accounts():
+        world.keeper.accept_invitation(account)
+    world.keeper.approve_all()
+    world.keeper.set_dialect(add_replaces_groups=True)
+    world.jumpcloud.add_member(sales, people[0])
+    world.admin_changed()
+    cycle(world, resync=True)
+    for one in (alone, *people):
+        world.jumpcloud.add_member(sales, one)
+    world.admin_changed()
+    cycle(world)
+    assert sum("Legal" not in teams_of(world, f"p{n}") for n in range(9)) <= 2
