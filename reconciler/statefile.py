@@ -414,7 +414,7 @@ def _forget_what_is_stale(restored: Path) -> None:
 def _keep_of_the_former(restored: Path, former: Path) -> None:
     """Keep what the former file knew of the locks that were set or undone since the copy was made: whom we locked is
     unlocked on return, and a lock of somebody else, perhaps to transfer the vault, is left alone. Keep its pauses, too:
-    nothing is sent until a person resumes.
+    nothing is sent until a person resumes. And the kinds of which a canary has to tell more.
 
     A former file that is missing or damaged tells nothing; it may be the reason for restoring a copy. One of a newer
     version, which may be another reason, tells what it can.
@@ -428,6 +428,7 @@ def _keep_of_the_former(restored: Path, former: Path) -> None:
             binding, known = _binding(source), source.execute(_LOCKS).fetchall()
             locked = source.execute(_OWN_LOCKS).fetchall()
             pauses = source.execute(_PAUSES).fetchall()
+            suspected = source.execute("SELECT key, value FROM meta WHERE key = 'suspected_kinds'").fetchall()
         finally:
             source.close()
         connection = _connect(restored, "rw")
@@ -436,6 +437,7 @@ def _keep_of_the_former(restored: Path, former: Path) -> None:
             if _binding(connection) == binding:
                 connection.executemany(_KEEP_LOCK, known)
                 connection.executemany(_KEEP_OWN_LOCK, locked)
+                connection.executemany("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", suspected)
             if not connection.execute(_PAUSES).fetchall():
                 connection.executemany(_KEEP_PAUSE, pauses)
             connection.execute("COMMIT")

@@ -83,6 +83,32 @@ def test_a_plan_that_was_saved_before_the_state_file_was_lost_is_no_review_of_th
     assert world.keeper.account("zoe@example.com")
 
 
+def test_a_restore_keeps_what_a_canary_has_to_tell(world: World) -> None:
+    """The former file knows that an addition has replaced; of somebody without another team, nothing can be told."""
+    world.rules.safety = {"max_grants": "100%", "max_creations": "100%"}
+    world.keeper.set_dialect(patch_reply="none")
+    legal, sales = group(world, "Legal"), group(world, "Sales")
+    people = {name: person(world, name, legal) for name in (f"p{n}" for n in range(9))}
+    people["a"] = person(world, "a")
+    cycle(world)
+    copy, known = world.path.read_bytes(), world.observer.remembered()
+    for name in people:
+        world.keeper.accept_invitation(f"{name}@example.com")
+    world.keeper.approve_all()
+    world.keeper.set_dialect(add_replaces_groups=True)
+    world.jumpcloud.add_member(sales, people["p0"])
+    world.admin_changed()
+    cycle(world, resync=True)
+    world.folder.joinpath("copy").write_bytes(copy)
+    Store.restore(world.path, world.folder / "copy")
+    world.observer.remembers(known, by_command=True)
+    for one in people.values():
+        world.jumpcloud.add_member(sales, one)
+    world.admin_changed()
+    cycle(world)
+    assert sum("Legal" not in teams_of(world, name) for name in people if name != "a") <= 2
+
+
 @pytest.mark.parametrize("there", [False, True])
 def test_who_was_taken_over_and_locked_since_a_copy_was_made_is_unlocked_on_return(world: World, there: bool) -> None:
     """By the copy nobody manages the account; the file in whose place it is put knows whose the lock is."""
