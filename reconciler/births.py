@@ -116,7 +116,7 @@ def undoing(
         Subject("user", name, known.jumpcloud_id if known and known.managed else "", made.id),
         Cause.JUMPCLOUD,
         Rule.UNDONE,
-        f"Keeper answered the creation of {wanted_address(op)} with this account: undone",
+        f"the creation of {wanted_address(op)} led to this account: undone",
         tuple(changes),
         remove=remove,
     )
@@ -131,8 +131,8 @@ def _read_of(odd: OddRecord) -> Mapping[str, str]:
 def refused_words(address: str, other: str, *, managed: bool, undone: bool | None) -> str:
     """Why somebody was not created, and what to do, in an administrator's words.
 
-    `other` is the address of the account that Keeper answered with; `managed`: that is another JumpCloud user's.
-    `undone`: whether the account has again what it had, None where that is being done.
+    `other` is the address of the account that carries it, by Keeper's answer or by a later list. `managed`: that is another
+    JumpCloud user's. `undone`: whether the account has again what it had, None where that is being done.
     """
     same = addresses.same(address, other)
     alias = "" if same else f": {address} may be an alias of it"
@@ -152,8 +152,8 @@ def refused_words(address: str, other: str, *, managed: bool, undone: bool | Non
         f"{typed(address)}"
     )
     return (
-        f"Keeper answered the creation of {address} with {other}, {whose}{alias}. {_UNDONE[undone]}, and {address} is "
-        f"not created again until a person decides. {first}"
+        f"The creation of {address} led to {other}, {whose}{alias}. {_UNDONE[undone]}, and {address} is not "
+        f"created again until a person decides. {first}"
     )
 
 

@@ -56,20 +56,20 @@ def undoing(op: Operation, made: KeeperTeam, known: Team | None) -> Operation | 
         return None
     owner = known.jumpcloud_id if known and known.managed else ""
     subject = Subject("team", before.get(DISPLAY_NAME) or made.attributes.get(DISPLAY_NAME, made.id), owner, made.id)
-    reason = f"Keeper answered the queueing of {op.subject.name} with this team: undone"
+    reason = f"the queueing of {op.subject.name} led to this team: undone"
     return Operation(Kind.RENAME_TEAM, subject, Cause.JUMPCLOUD, Rule.UNDONE, reason, tuple(changes))
 
 
 def refused_words(name: str, other: str, owner: str) -> str:
     """Why no team was queued for the group `name`, and what to do, in an administrator's words.
 
-    `other` is the name of the team that Keeper answered with, `owner` the JumpCloud id of the group that has it, ""
-    where it is not managed.
+    `other` is the name of the team that carries it, by Keeper's answer or by a later list. `owner` is the JumpCloud id of
+    the group that has it, "" where it is not managed.
     """
     whose = f"which is the team of the JumpCloud group {owner}" if owner else "which was there before and is not ours"
     way = "" if owner else ', or take that team over: reconciler adopt --team "NAME"'
     return (
-        f"Keeper answered the request for a team {name} with the team {other}, {whose}. Nobody was added to it, and "
+        f"The request for a team {name} led to the team {other}, {whose}. Nobody was added to it, and "
         f"{name} is not queued again while the two have these names. Rename one of the two{way}"
     )
 

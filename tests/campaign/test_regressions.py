@@ -381,7 +381,7 @@ def test_a_creation_that_meets_somebody_elses_account_says_so(
     ending(world, random.Random(0))
     row = next(row for row in world.open().journal_rows() if row["kind"] == "create_user")
     world.close()
-    assert row["state"] == "failed" and "answered the creation of ada@example.com" in row["error"]
+    assert row["state"] == "failed" and "The creation of ada@example.com led to" in row["error"]
     assert world.observer.excused[4]
     assert world.keeper.accounts()[account].locked
 

@@ -643,6 +643,8 @@ def test_the_lane_does_not_lock_whoever_is_given_up_while_it_reads(world: World)
     weather = Weather(1, script={f"JumpCloud GET /api/systemusers/{ada}": ""}, then=gives_up)
     world.lane(weather)
     assert not left and world.keeper.account(account).active
+
+
 def test_after_a_canary_that_showed_a_replacement_the_next_one_has_to_tell(world: World) -> None:
     """The next run's canary was somebody without another team, of whom none could be lost; it opened the kind."""
     world.rules.safety = {"max_grants": "100%", "max_creations": "100%"}

@@ -144,7 +144,7 @@ def test_adopt_agrees_to_the_account_that_it_names_and_to_no_other_that_keeper_l
     world.keeper.change_email(other, "chief@example.com")
     before = world.keeper.account(other)
     out = " ".join(world.run("apply", expect=5).stdout.split())
-    assert "answered the creation of ada@example.com with chief@example.com" in out
+    assert "The creation of ada@example.com led to chief@example.com" in out
     assert plain(world.keeper.account(other)) == plain(before)
     world.run("adopt", "ada@example.com")
     world.run("apply")

@@ -230,7 +230,7 @@ def test_a_team_that_answers_the_queueing_of_another_gets_nobody(world: World, w
     world.person("zoe", world.group(name))
     for arguments in (["apply"], ["apply"], ["apply", "--resync"]):
         out = " ".join(world.run(*arguments, expect=None).stdout.split())
-        assert f"request for a team {name} with the team {before.name}" in out
+        assert f"request for a team {name} led to the team {before.name}" in out
     assert len(asked) == 1
     assert world.keeper.teams()[key] == before and world.keeper.members(key) == members
 
@@ -259,7 +259,7 @@ def test_an_account_that_keeper_did_not_show_for_one_cycle_is_no_birth(world: Wo
     assert "tied to another JumpCloud id" in " ".join(world.run("apply").stdout.split())
     hide(world, account)
     out = world.run("apply", "--resync", expect=None).stdout
-    assert "answered the creation of zoe@example.com with zoe@example.com" in " ".join(out.split())
+    assert "The creation of zoe@example.com led to zoe@example.com" in " ".join(out.split())
     before = len(world.keeper.changes)
     world.run("apply", expect=None)
     assert len(world.keeper.changes) == before, "not created again while it is hidden"
@@ -440,7 +440,7 @@ def test_resync_by_a_former_address_meets_nobody_who_has_the_new_one(world: Worl
     for _ in range(2):
         world.run("apply", "--resync", expect=None)
     out = " ".join(world.run("resync", "olga@example.com", expect=None).stdout.split())
-    assert "answered the creation" not in out and "belongs to the Keeper user of the JumpCloud user vito" in out
+    assert "The creation of" not in out and "belongs to the Keeper user of the JumpCloud user vito" in out
     assert world.keeper.account(before.id) == before
 
 
