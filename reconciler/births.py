@@ -131,8 +131,8 @@ def _read_of(odd: OddRecord) -> Mapping[str, str]:
 def refused_words(address: str, other: str, *, managed: bool, undone: bool | None) -> str:
     """Why somebody was not created, and what to do, in an administrator's words.
 
-    `other` is the address of the account that carries it, by Keeper's answer or by a later list. `managed`: that is another
-    JumpCloud user's. `undone`: whether the account has again what it had, None where that is being done.
+    `other` is the address of the account that carries it, by Keeper's answer or by a later list. `managed`: that is
+    another JumpCloud user's. `undone`: whether the account has again what it had, None where that is being done.
     """
     same = addresses.same(address, other)
     alias = "" if same else f": {address} may be an alias of it"

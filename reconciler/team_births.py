@@ -63,8 +63,8 @@ def undoing(op: Operation, made: KeeperTeam, known: Team | None) -> Operation | 
 def refused_words(name: str, other: str, owner: str) -> str:
     """Why no team was queued for the group `name`, and what to do, in an administrator's words.
 
-    `other` is the name of the team that carries it, by Keeper's answer or by a later list. `owner` is the JumpCloud id of
-    the group that has it, "" where it is not managed.
+    `other` is the name of the team that carries it, by Keeper's answer or by a later list. `owner` is the JumpCloud id
+    of the group that has it, "" where it is not managed.
     """
     whose = f"which is the team of the JumpCloud group {owner}" if owner else "which was there before and is not ours"
     way = "" if owner else ', or take that team over: reconciler adopt --team "NAME"'
