@@ -234,11 +234,13 @@ class Http:
             lost = outcome.error is Unanswered
             doubtful = doubtful or lost
             wait = self._backoff(attempts) if outcome.wait is None else outcome.wait
+            alone = outcome.slow_down and not self._pace.throttles_all(wanted.asked)
             if outcome.slow_down:
-                self._slow_down(outcome, began, wait)
+                self._slow_down(wanted, outcome, began, wait, alone=alone)
             if (
                 not outcome.again
                 or (lost and (not repeatable or self._clock.monotonic() - first > patience()))
+                or (alone and (not repeatable or self._clock.monotonic() + wait - first > patience()))
                 or attempts >= self._limits.attempts
                 or self._clock.monotonic() + wait - first > self._limits.total
             ):
@@ -247,7 +249,7 @@ class Http:
                 raise self._too_late(wanted, outcome, attempts, doubtful=doubtful)
             self.counters.retries += 1
             logger.debug("{}: {}; again in {:.1f} s", wanted.call, outcome.problem, wait)
-            if not outcome.slow_down:
+            if alone or not outcome.slow_down:
                 await self._clock.sleep(wait)
 
     async def _attempt(self, wanted: "_Wanted") -> tuple[float, Reply | Failure]:
@@ -268,7 +270,7 @@ class Http:
         if isinstance(outcome, Reply):
             outcome = judge(outcome, self._clock.wall()) or outcome
         if isinstance(outcome, Reply):
-            self._pace.answered()
+            self._pace.answered(wanted.asked, began)
             evidence_age.answered(stamp)
             self._service_clock.learn(outcome.headers, outcome.received)
         took = 1000 * (self._clock.monotonic() - began)
@@ -368,10 +370,12 @@ class Http:
                 break
         return Failure(Unreachable, problem, advice)
 
-    def _slow_down(self, failure: Failure, began: float, wait: float) -> None:
+    def _slow_down(self, wanted: "_Wanted", failure: Failure, began: float, wait: float, *, alone: bool) -> None:
         self.counters.throttled += 1
+        if alone:
+            logger.debug("{}: {}; others are answered meanwhile, and go on", wanted.call, failure.problem)
         # Too long a wait ends this request; the others shall find that out now, not after waiting.
-        if self._pace.throttled(began, wait if failure.again else 0.0):
+        elif self._pace.throttled(wanted.asked, began, wait if failure.again else 0.0):
             logger.warning(
                 "{}: {}: {}at most {:.1f} requests a second from now on",
                 self.service,
@@ -475,6 +479,11 @@ class _Wanted:
     changes: bool
     time_left: Callable[[], float]
     """Seconds within which an attempt has to begin."""
+
+    @property
+    def asked(self) -> int:
+        """The same for all requests that ask the same."""
+        return hash((self.call.method, self.url, self.content))
 
 
 _BAD_CREDENTIALS = Failure(

@@ -5,7 +5,7 @@ import math
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 PACE_FLOOR = 0.5
 URGENT_PLACES = 2
 """Requests that may be under way beyond the limit if they are urgent: all others may wait for a service that hangs."""
+ANSWERED = 5
+"""So many answers to others, for each request that is throttled, say that the service as such does not ask to wait."""
 PACE_GROWTH = 0.1
 """Requests a second gained by every second of answered requests at full pace."""
 
@@ -67,7 +69,9 @@ class Pace:
 
     It halves when the service throttles, once for all requests that were under way by then, and grows slowly
     with every answer. Neither service publishes its rates, so a start well below the ceiling is advisable. At most
-    `in_flight` requests are under way at once.
+    `in_flight` requests are under way at once. What is throttled again when it is asked for again, though others were
+    answered since and no other began to be throttled, speaks for itself: one record that always asks to wait must not
+    stop everybody. `asked` stands for all that a request asks for.
     """
 
     def __init__(self, start: float, ceiling: float, *, clock: Clock | None = None) -> None:
@@ -79,6 +83,10 @@ class Pace:
         self._resume = -math.inf
         self._halved = -math.inf
         self._free = math.inf
+        self._throttled: set[Hashable] = set()
+        """What was throttled, and had no answer since."""
+        self._others_answered = 0
+        """How many requests were answered, of those that began outside a wait, since another one joined these."""
         self._urgent: OrderedDict[asyncio.Event, None] = OrderedDict()
         self._others: OrderedDict[asyncio.Event, None] = OrderedDict()
 
@@ -140,17 +148,26 @@ class Pace:
         while (wait := self._resume - self._clock.monotonic()) > 0:
             await self._clock.sleep(wait)
 
-    def answered(self) -> None:
-        """A request was answered and not throttled: grow a little."""
+    def answered(self, asked: Hashable, began: float) -> None:
+        """A request begun then was answered and not throttled: grow a little."""
+        self._throttled.discard(asked)
+        self._others_answered += began >= self._resume
         if self.rate < self._ceiling:
             self.rate += PACE_GROWTH / self.rate
         if self.rate >= self._ceiling:
             self.rate = self._top
 
-    def throttled(self, began: float, wait: float) -> bool:
+    def throttles_all(self, asked: Hashable) -> bool:
+        """Whether what is throttled speaks for the service, so that everybody has to wait."""
+        return asked not in self._throttled or self._others_answered < ANSWERED * len(self._throttled)
+
+    def throttled(self, asked: Hashable, began: float, wait: float) -> bool:
         """A request begun then was throttled: nobody starts for `wait` seconds. True where it halved."""
         now = self._clock.monotonic()
         self._resume = max(self._resume, now + wait)
+        if asked not in self._throttled:
+            self._throttled.add(asked)
+            self._others_answered = 0
         if began <= self._halved:
             return False
         self._halved = now

@@ -18,7 +18,7 @@ import respx
 from loguru import logger
 
 from reconciler import http
-from reconciler.evidence_age import Stamp, last_moment
+from reconciler.evidence_age import Stamp, last_moment, others_wait
 from reconciler.http import (
     BadReply,
     Call,
@@ -286,6 +286,95 @@ def test_too_long_a_retry_after_keeps_nobody_else_waiting() -> None:
     assert sum(time.slept) < 1
 
 
+class OneAsks:
+    """Answers all requests but those for one record, which always asks to wait; when each came, by its path."""
+
+    def __init__(self, time: Time, asks: httpx.Response) -> None:
+        self.time, self.asks = time, asks
+        self.came: list[tuple[str, float]] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.came.append((request.url.path, self.time.now))
+        told = self.asks if request.url.path == "/odd" else answer(200)
+        return httpx.Response(told.status_code, headers=told.headers)
+
+
+async def get(http: Http, path: str, *, repeatable: bool = True, **params: int) -> HttpError | None:
+    try:
+        await http.request("GET", path, params=params, repeatable=repeatable)
+    except HttpError as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize(("status", "attempts"), [(429, 6), (503, 1)])
+def test_one_record_that_asks_to_wait_stops_the_others_once(status: int, attempts: int) -> None:
+    time = Time()
+    service = OneAsks(time, answer(status, retry_after="60"))
+
+    async def run() -> None:
+        async with client(Service(), time, transport=httpx.MockTransport(service)) as http:
+            for _ in range(3):
+                assert await get(http, "/odd", repeatable=False)
+                assert [await get(http, f"/others/{n}") for n in range(5)] == [None] * 5
+
+    asyncio.run(run())
+    odd = [at for path, at in service.came if path == "/odd"]
+    assert len(odd) == attempts + 2
+    assert odd[-1] - odd[-2] < 1
+    assert odd[-1] - service.came[0][1] == pytest.approx(60 * attempts, abs=1)
+
+
+def test_a_page_that_is_throttled_alone_says_nothing_of_the_next_one() -> None:
+    time = Time()
+    service = OneAsks(time, answer(503, retry_after="60"))
+
+    async def run() -> float:
+        async with client(Service(), time, transport=httpx.MockTransport(service)) as http:
+            for skip in (0, 0, 100):
+                assert await get(http, "/odd", repeatable=False, skip=skip)
+                began = time.now
+                assert [await get(http, f"/others/{n}") for n in range(5)] == [None] * 5
+        return time.now - began
+
+    assert asyncio.run(run()) >= 60
+
+
+def test_whoever_is_throttled_alone_waits_within_its_patience() -> None:
+    time = Time()
+    service = OneAsks(time, answer(429, retry_after="20"))
+
+    async def run() -> tuple[HttpError | None, HttpError | None]:
+        async with client(Service(), time, transport=httpx.MockTransport(service)) as http:
+            await get(http, "/odd")
+            assert [await get(http, f"/others/{n}") for n in range(5)] == [None] * 5
+            with others_wait():
+                hasty = await get(http, "/odd")
+            return hasty, await get(http, "/odd")
+
+    hasty, patient = asyncio.run(run())
+    assert hasty is not None and hasty.attempts == 2
+    assert patient is not None and patient.attempts == 6
+
+
+def test_a_service_that_throttles_all_is_asked_no_sooner_than_it_says() -> None:
+    time = Time()
+    came: list[float] = []
+
+    def busy(_: httpx.Request) -> httpx.Response:
+        came.append(time.now)
+        return httpx.Response(429, headers={"retry-after": "60"})
+
+    async def run() -> None:
+        async with client(Service(), time, transport=httpx.MockTransport(busy)) as http:
+            for n in range(4):
+                assert await get(http, f"/others/{n}")
+
+    asyncio.run(run())
+    assert len(came) == 24
+    assert came[-1] - came[0] >= 23 * 60
+
+
 def test_counters_tell_requests_retries_and_throttling() -> None:
     time = Time()
 
@@ -314,10 +403,10 @@ def test_the_pace_halves_once_for_a_burst_of_throttled_workers() -> None:
     time = Time()
     pace = Pace(8, 10, clock=time.clock)
     time.now += 1
-    assert [pace.throttled(began=1000.0 + n / 10, wait=5) for n in range(4)] == [True, False, False, False]
+    assert [pace.throttled("/Users", began=1000.0 + n / 10, wait=5) for n in range(4)] == [True, False, False, False]
     assert pace.rate == 4
     time.now += 6
-    assert pace.throttled(began=time.now, wait=5)
+    assert pace.throttled("/Users", began=time.now, wait=5)
     assert pace.rate == 2
 
 
@@ -326,14 +415,14 @@ def test_the_pace_has_a_floor_and_grows_slowly_to_its_ceiling() -> None:
     pace = Pace(5, 6, clock=time.clock)
     for _ in range(10):
         time.now += 1
-        pace.throttled(time.now, 0)
+        pace.throttled("/Users", time.now, 0)
     assert pace.rate == 0.5
     pace = Pace(5, 6, clock=time.clock)
     for _ in range(5):  # what one second brings
-        pace.answered()
+        pace.answered("/Users", time.now)
     assert 5.05 < pace.rate < 5.15
     for _ in range(200):
-        pace.answered()
+        pace.answered("/Users", time.now)
     assert pace.rate == 6
 
 
@@ -354,7 +443,7 @@ def test_everybody_waits_while_the_service_asks_for_it() -> None:
         await pace.turn()
         waiting = asyncio.create_task(pace.turn())
         await asyncio.sleep(0)
-        pace.throttled(began=1000.0, wait=60)  # while the other one already waits for its turn
+        pace.throttled("/Users", began=1000.0, wait=60)  # while the other one already waits for its turn
         return await waiting
 
     assert asyncio.run(run()) >= 1060
@@ -377,7 +466,7 @@ def test_loopback_has_no_pace_until_it_throttles() -> None:
     assert time.slept[0] == 3
     assert 0.1 < time.slept[1] <= 0.2
     for _ in range(1000):
-        pace.answered()
+        pace.answered("/Users", time.now)
     assert pace.rate == float("inf")
 
 

@@ -15,7 +15,7 @@ from reconciler import evidence_age, pace
 from reconciler.evidence_age import MAX_AGE, Stamp, beating, changing, last_moment, time_left
 from reconciler.http import Clock, HttpError, Limits, Pace, Throttled, TooLate, Unanswered, Unreachable
 from reconciler.keeper import Expired, Keeper
-from reconciler.pace import URGENT_PLACES, NoTurn, urgent
+from reconciler.pace import ANSWERED, URGENT_PLACES, NoTurn, urgent
 from reconciler.tasks import together
 from tests.test_http import Service, Time, answer, client
 
@@ -99,7 +99,7 @@ def test_an_urgent_request_goes_before_one_that_sleeps_until_the_pace_allows_it(
 
         line = Pace(1.0, 1.0, clock=Clock(lambda: now, sleep=sleep))
         await line.turn()
-        line.throttled(math.inf, 60)
+        line.throttled("/Users", math.inf, 60)
         waiting = many(line, started, "a", "b")
         await asyncio.sleep(0)
         with pace.urgent():
@@ -499,3 +499,61 @@ def test_urgent_requests_have_places_of_their_own_when_all_others_hang() -> None
         await asyncio.gather(waits, return_exceptions=True)
 
     asyncio.run(play())
+
+
+# A path that is throttled by itself
+
+
+def throttled(line: Pace, time: Time, path: str) -> bool:
+    """One reply that asks to wait a minute, as a client takes it; whether everybody waits."""
+    everybody = line.throttles_all(path)
+    if everybody:
+        line.throttled(path, time.now, 60.0)
+    return everybody
+
+
+def answers(line: Pace, time: Time, number: int) -> None:
+    for n in range(number):
+        line.answered(f"/others/{n}", time.now)
+
+
+def test_a_path_speaks_for_the_service_until_enough_others_are_answered() -> None:
+    time = Time()
+    line = Pace(8.0, 10.0, clock=time.clock)
+    assert throttled(line, time, "/odd")
+    answers(line, time, 9)  # requests that were under way when it asked to wait say nothing
+    time.now += 60
+    assert throttled(line, time, "/odd")
+    time.now += 60
+    answers(line, time, ANSWERED - 1)
+    assert throttled(line, time, "/odd")
+    time.now += 60
+    answers(line, time, 1)
+    rate = line.rate
+    assert not throttled(line, time, "/odd")
+    assert line.rate == rate
+
+
+def test_a_path_that_had_an_answer_speaks_for_the_service_again() -> None:
+    time = Time()
+    line = Pace(8.0, 10.0, clock=time.clock)
+    throttled(line, time, "/odd")
+    time.now += 60
+    answers(line, time, 100)
+    line.answered("/odd", time.now)
+    assert throttled(line, time, "/odd")
+
+
+def test_another_path_that_is_throttled_lets_all_of_them_speak_for_the_service() -> None:
+    time = Time()
+    line = Pace(8.0, 10.0, clock=time.clock)
+    throttled(line, time, "/odd")
+    time.now += 60
+    answers(line, time, 100)
+    assert throttled(line, time, "/another")
+    time.now += 60
+    answers(line, time, 2 * ANSWERED - 1)
+    assert throttled(line, time, "/odd")
+    time.now += 60
+    answers(line, time, 1)
+    assert not throttled(line, time, "/odd") and not throttled(line, time, "/another")

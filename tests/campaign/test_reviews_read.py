@@ -169,3 +169,72 @@ def test_a_keeper_that_redirects_everything_is_nobodys_failure(world: World, kin
     world.time.elapsed += 300
     world.say(world.cycle(Order(by="schedule"), Weather(1)))
     assert teams_of(world, "ada") == {"Sales", "Ops"}
+
+
+@pytest.mark.parametrize("status", [503, 429])
+@pytest.mark.parametrize("seconds", ["", "25", "200"])
+def test_one_record_that_asks_to_wait_stops_nobody_else(world: World, status: int, seconds: str) -> None:
+    people = six_people(world)
+    reply = Response(status, {"retry-after": seconds} if seconds else {}, b"oops")
+    edits = {f"JumpCloud GET /api/systemusers/{people['ada']}": lambda _: reply}
+    for _ in range(6):
+        world.time.elapsed += 1800
+        world.say(world.cycle(Order(by="schedule"), Weather(1, edits=edits)))
+    assert {name: active(world, name) for name in SERVED} == SERVED
+
+
+def test_one_account_that_asks_to_wait_stops_nobody_else(world: World) -> None:
+    people = six_people(world)
+    world.jumpcloud.delete_user(people["eve"])
+    suspend(world, people["bob"])
+    his = f"{SCIM}/Users/{world.keeper.account('bob@example.com').id}"
+    for _ in range(6):
+        world.time.elapsed += 1800
+        world.say(world.cycle(Order(by="schedule"), Weather(1, script={f"Keeper PATCH {his}": "throttled_minute"})))
+    assert {name for name in ("ada", "cy", "dan", "eve", "new") if active(world, name)} == {"dan", "new"}
+
+
+@pytest.mark.parametrize("everybody", [False, True])
+@pytest.mark.parametrize("headers", [{}, {"retry-after": "25"}])
+def test_a_suspended_person_whose_record_asks_to_wait_is_locked(
+    world: World, headers: dict[str, str], everybody: bool
+) -> None:
+    people = [person(world, name) for name in ("ada", "bob", "cy", "dan")]
+    cycle(world)
+    cycle(world, resync=True)
+    suspend(world, people[0])
+    wait = lambda _: Response(503, headers, b"oops")  # noqa: E731
+    edits = {f"JumpCloud GET /api/systemusers/{one}": wait for one in people[: 4 if everybody else 1]}
+    for _ in range(6):
+        world.time.elapsed += 1800
+        world.say(world.lane(Weather(1, edits=edits)))
+        world.say(world.cycle(Order(by="schedule"), Weather(1, edits=edits)))
+    assert not active(world, "ada")
+
+
+@pytest.mark.parametrize("status", [503, 429])
+def test_a_jumpcloud_that_asks_to_wait_is_not_asked_meanwhile(world: World, status: int) -> None:
+    world.rules.safety = dict.fromkeys(("max_deactivations", "max_creations"), 500)
+    people = [person(world, f"p{n:02}") for n in range(30)]
+    cycle(world)
+    cycle(world, resync=True)
+    for one in people[:10]:
+        world.jumpcloud.unbind_user(world.application, one)
+    world.admin_changed()
+    cycle(world)
+    world.time.elapsed += 3600
+    asked: list[float] = []
+    began = world.time.elapsed
+
+    def throttle(reply: Response) -> Response:
+        if world.time.elapsed - began > 3600:
+            return reply
+        asked.append(world.time.elapsed)
+        return Response(status, {"retry-after": "60"}, b"slow down")
+
+    points = ("JumpCloud GET /api/systemusers/", "JumpCloud GET /api/v2/users/", "JumpCloud POST /api/search")
+    while world.time.elapsed - began < 3600:  # lists are answered all the time
+        world.time.elapsed += 60
+        world.say(world.lane(Weather(1, edits=dict.fromkeys(points, throttle))))
+        world.say(world.cycle(Order(by="schedule"), Weather(1, edits=dict.fromkeys(points, throttle)))[:100])
+    assert len(asked) <= 61
