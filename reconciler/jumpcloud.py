@@ -6,10 +6,10 @@ Sources: JumpCloud's API descriptions (V1 and V2) and its support pages; where n
 
 import asyncio
 import difflib
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence, Set
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence, Set
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from reconciler import addresses
 from reconciler import jumpcloud_quarantine as quarantine
@@ -510,7 +510,7 @@ class JumpCloud:
         found |= listed.values
         lacking = wanted - found.keys()
         if lacking and witness:
-            again = await _at_a_glance(self._search(lacking, witness, None))
+            again = await self._at_a_glance(self._search(lacking, witness, None))
             if again is None and not lacking.isdisjoint(scope.users):
                 relisted, _ = await _attempted(self._listed(lacking, None, None))
                 again = relisted.values if relisted else None
@@ -704,12 +704,21 @@ class JumpCloud:
         """
         if not self._search_works:
             return None
-        rows = await _at_a_glance(self._every_match(_by_ids([checked_id(user_id)]), 1, patient=False))
+        rows = await self._at_a_glance(self._every_match(_by_ids([checked_id(user_id)]), 1, patient=False))
         return _known(rows[0]) if rows and [row.id for row in rows] == [user_id] else None
+
+    async def _at_a_glance(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """Return the result of a read that the work can do without, None where it is not there soon once the service
+        lets it begin: whatever is asked for in its place has to wait as long."""
+        with closing(work), suppress(TimeoutError):
+            await self._lists.calm()
+            async with asyncio.timeout(GLANCE):
+                return (await _attempted(work))[0]
+        return None
 
     async def _filter_one(self, user_id: str) -> _Known | None:
         """The user by a filter of the list, whose row has the id; None where that finds nobody."""
-        rows = await _at_a_glance(self._by_filter("_id", checked_id(user_id), patient=False))
+        rows = await self._at_a_glance(self._by_filter("_id", checked_id(user_id), patient=False))
         return next((_known(row) for row in rows or () if row.id == user_id), None)
 
     async def _group(self, group_id: str) -> Group | None:
@@ -1014,14 +1023,6 @@ async def _attempted(work: Awaitable[T]) -> tuple[T | None, str]:
     except JumpCloudError as error:
         _unless_refused(error)
         return None, error.problem
-
-
-async def _at_a_glance(work: Awaitable[T]) -> T | None:
-    """Return the result of a read that the work can do without, None where it is not there soon."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(GLANCE):
-            return (await _attempted(work))[0]
-    return None
 
 
 def _by_ids(user_ids: Sequence[str]) -> Mapping[str, object]:

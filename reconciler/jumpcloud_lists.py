@@ -131,6 +131,10 @@ class Lists:
         self._forget_token = forget_token
         self._forgotten = 0
 
+    async def calm(self) -> None:
+        """Wait as long as the service has asked everybody to wait."""
+        await self._http.calm()
+
     async def send(
         self,
         method: str,

@@ -212,6 +212,23 @@ def test_a_suspended_person_whose_record_asks_to_wait_is_locked(
     assert not active(world, "ada")
 
 
+@pytest.mark.parametrize("lane", [False, True])
+@pytest.mark.parametrize("status", [503, 429])
+def test_a_process_that_is_new_locks_a_suspended_person_whose_record_asks_to_wait(
+    world: World, status: int, lane: bool
+) -> None:
+    people = [person(world, name) for name in ("ada", "bob", "cy", "dan")]
+    cycle(world)
+    cycle(world, resync=True)
+    suspend(world, people[0])
+    world.restart()
+    world.time.elapsed += 1800
+    wait = lambda _: Response(status, {"retry-after": "25"}, b"oops")  # noqa: E731
+    weather = Weather(1, edits={f"JumpCloud GET /api/systemusers/{one}": wait for one in people})
+    world.say(world.lane(weather) if lane else world.cycle(Order(by="schedule"), weather))
+    assert not active(world, "ada")
+
+
 @pytest.mark.parametrize("status", [503, 429])
 def test_a_jumpcloud_that_asks_to_wait_is_not_asked_meanwhile(world: World, status: int) -> None:
     world.rules.safety = dict.fromkeys(("max_deactivations", "max_creations"), 500)
