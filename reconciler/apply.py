@@ -30,7 +30,7 @@ from reconciler.canary import (
 )
 from reconciler.confirm import Confirmation, Finding, put_off_words
 from reconciler.counting import agreeing, count
-from reconciler.evidence_age import GLANCE, Stamp, changing, last_moment
+from reconciler.evidence_age import GLANCE, MAX_AGE, Stamp, changing, last_moment
 from reconciler.hands import Vanishing
 from reconciler.match import same
 from reconciler.model import (
@@ -328,12 +328,10 @@ class _Run:
             elif outcome := self._overtaken(concerned) or self._too_late_for(op):
                 self._record(number, Result(op, State.PUT_OFF, *outcome))
             else:
-                # Evidence would only grow old while Keeper asks everybody to wait.
-                await self.client.calm()
                 if self._tells_locks(op):
                     # Before the confirmation: a look that is slow must not make that grow old, again and again.
                     self.looks[number] = await self._look(op, None, needed=False)
-                finding = await self.confirmation.of(op)
+                finding = await self._confirmed(op)
                 if reason := self._reason_to_wait(number, op) or self._untold(op):
                     self._record(number, Result(op, State.PUT_OFF, "put_off", reason))
                 elif outcome := self._overtaken(concerned) or self._too_late_for(op):
@@ -348,6 +346,21 @@ class _Run:
         if self.progress:
             self.progress(len(self.applied.results), len(self.operations))
         return verdict
+
+    async def _confirmed(self, op: Operation) -> Finding:
+        """Read again what an operation rests on, once more where it grew too old only since Keeper asks everybody to
+        wait: another request may have been told so meanwhile. What took too long to read is not read twice."""
+        for _ in range(2):
+            # Evidence would only grow old while Keeper asks everybody to wait.
+            await self.client.calm()
+            finding = await self.confirmation.of(op)
+            stamp, doubt = finding.stamp, finding.doubt
+            if stamp is None or (doubt is not None and doubt.whole) or stamp.age(self.client.clock) > MAX_AGE:
+                break
+            await self.client.calm()
+            if stamp.age(self.client.clock) <= MAX_AGE:
+                break
+        return finding
 
     def _overtaken(self, concerned: Collection[str]) -> tuple[str, str] | None:
         """The outcome, and words for it, of an operation about what another run has changed since the snapshot."""

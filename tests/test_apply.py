@@ -700,6 +700,39 @@ def test_an_outcome_is_built_on_the_row_as_it_is_by_then(store: Store) -> None:
     assert kept is not None and (kept.active, kept.left_at, kept.pilot) == (False, NOW, moved.pilot)
 
 
+@pytest.mark.parametrize(("reads", "waits", "asked"), [(1.0, 0.0, 1), (1.0, 60.0, 2), (40.0, 0.0, 1), (40.0, 60.0, 1)])
+def test_what_grew_too_old_while_keeper_asks_everybody_to_wait_is_confirmed_once_more(
+    store: Store, reads: float, waits: float, asked: int
+) -> None:
+    """What took too long to read, in seconds, is not read again: that would take as long."""
+    now = [0.0]
+    time = Clock(boottime=lambda: now[0], wall=lambda: now[0])
+    confirmed: list[float] = []
+
+    class Busy(Keeper):
+        async def calm(self) -> None:
+            if confirmed:
+                now[0] += waits
+
+        @property
+        def clock(self) -> Clock:
+            return time
+
+    class Slow(Sure):
+        async def of(self, op: Operation) -> Finding:
+            found = await super().of(op)
+            confirmed.append(now[0])
+            now[0] += reads
+            return found
+
+    keeper, confirmation = Busy([shown(account(ADA))]), Slow()
+    confirmation.clock = time
+    store.save(PEOPLE, store.snapshot())
+    ids = store.write_ahead(store.begin_run("cycle", NOW, by="root", reason=""), LOCKS[:1], {}, NOW)
+    asyncio.run(_apply([(ids[0], LOCKS[0])], PEOPLE, keeper, store, None, confirmation=confirmation))
+    assert len(confirmed) == asked
+
+
 def test_nothing_that_gives_is_begun_once_the_time_is_up_and_locks_go_on(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """Faults of reading that reviews have found, each as a short history."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
@@ -183,7 +184,8 @@ def test_one_record_that_asks_to_wait_stops_nobody_else(world: World, status: in
     assert {name: active(world, name) for name in SERVED} == SERVED
 
 
-def test_one_account_that_asks_to_wait_stops_nobody_else(world: World) -> None:
+@pytest.mark.parametrize("restarts", [False, True])
+def test_one_account_that_asks_to_wait_stops_nobody_else(world: World, restarts: bool) -> None:
     people = six_people(world)
     world.jumpcloud.delete_user(people["eve"])
     suspend(world, people["bob"])
@@ -191,6 +193,8 @@ def test_one_account_that_asks_to_wait_stops_nobody_else(world: World) -> None:
     for _ in range(6):
         world.time.elapsed += 1800
         world.say(world.cycle(Order(by="schedule"), Weather(1, script={f"Keeper PATCH {his}": "throttled_minute"})))
+        if restarts:
+            world.restart()
     assert {name for name in ("ada", "cy", "dan", "eve", "new") if active(world, name)} == {"dan", "new"}
 
 
@@ -255,3 +259,27 @@ def test_a_jumpcloud_that_asks_to_wait_is_not_asked_meanwhile(world: World, stat
         world.say(world.lane(Weather(1, edits=dict.fromkeys(points, throttle))))
         world.say(world.cycle(Order(by="schedule"), Weather(1, edits=dict.fromkeys(points, throttle)))[:100])
     assert len(asked) <= 61
+
+
+def noting(seen: list[float], world: World) -> Callable[[Response], Response]:
+    def note(reply: Response) -> Response:
+        seen.append(world.time.elapsed)
+        return reply
+
+    return note
+
+
+def test_a_slow_jumpcloud_is_not_asked_twice(world: World) -> None:
+    world.rules.safety = dict.fromkeys(("max_deactivations", "max_creations"), 500)
+    people = [person(world, f"p{n:02}") for n in range(30)]
+    cycle(world)
+    cycle(world, resync=True)
+    for one in people[:10]:
+        world.jumpcloud.delete_user(one)
+    world.admin_changed()
+    asked: list[float] = []
+    slow = dict.fromkeys(("JumpCloud GET /api/v2/users/", "JumpCloud GET /api/systemusers/", "JumpCloud POST"), "slow")
+    for _ in range(2):
+        weather = Weather(1, script=slow, edits={"JumpCloud": noting(asked, world)})
+        world.say(world.cycle(Order(by="schedule"), weather))
+    assert len(asked) <= 2 * 61  # as many as if each had been answered at once
