@@ -221,6 +221,10 @@ class _Run:
         let_in = journal.let_in_since(clock() - PATIENCE) if locks else frozenset()
         self.locked_unseen = snapshot.own_locks | let_in
         """The keys of people whose lock is sent whatever a look would show."""
+        confirmation.doubted = journal.put_off_since(clock() - LATELY, UNCONFIRMED) if locks else frozenset()
+        self.cut_short: list[tuple[int, Operation]] = []
+        """The locks for whose confirmation there was little time, since reads that hang must not take everybody's. They
+        are tried once more after everything else."""
         self.may_delete = frozenset(number for number, op in locks if op.subject.keeper_id not in seen)
         """The locks after which an account may be gone, without anybody having agreed to that."""
         self.inventory = snapshot.inventory
@@ -258,13 +262,16 @@ class _Run:
             if waits := [op for _, op in self.operations if op.kind is kind and not takes_agreed(op)]:
                 self._tell_stopped(waits[0], why, _LOOK_AT_ANSWERS)
         for kinds in PHASES:
-            due = [(number, op) for number, op in self.operations if op.kind in kinds]
-            # An id that is written later would hide whom a creation without an answer was linked to, and a name that is
-            # free only later would be refused, or answered with the team that still has it.
-            for first in (True, False):
-                await together(self._in_turn(number, op) for number, op in due if _goes_first(op) is first)
-                if self.broken is not None:
-                    raise self.broken
+            await self._all_of([(number, op) for number, op in self.operations if op.kind in kinds])
+        await self._all_of(self.cut_short)
+
+    async def _all_of(self, due: Sequence[tuple[int, Operation]]) -> None:
+        # An id that is written later would hide whom a creation without an answer was linked to, and a name that is
+        # free only later would be refused, or answered with the team that still has it.
+        for first in (True, False):
+            await together(self._in_turn(number, op) for number, op in due if _goes_first(op) is first)
+            if self.broken is not None:
+                raise self.broken
 
     async def _in_turn(self, number: int, op: Operation) -> None:
         """Carry an operation out once a worker, its subject and its kind are free; a canary goes alone in its kind.
@@ -332,6 +339,9 @@ class _Run:
                     # Before the confirmation: a look that is slow must not make that grow old, again and again.
                     self.looks[number] = await self._look(op, None, needed=False)
                 finding = await self._confirmed(op)
+                if finding.cut:
+                    self.cut_short.append((number, op))
+                    return False
                 if reason := self._reason_to_wait(number, op) or self._untold(op):
                     self._record(number, Result(op, State.PUT_OFF, "put_off", reason))
                 elif outcome := self._overtaken(concerned) or self._too_late_for(op):

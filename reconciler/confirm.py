@@ -14,8 +14,9 @@ from typing import TypeVar
 from reconciler import addresses
 from reconciler.births import tying_address
 from reconciler.counting import agreeing
-from reconciler.evidence_age import Stamp, oldest, others_wait, reading
+from reconciler.evidence_age import GLANCE, Stamp, oldest, others_wait, reading
 from reconciler.jumpcloud import JumpCloud, JumpCloudError, Paths, bearable
+from reconciler.jumpcloud_replies import Unavailable
 from reconciler.model import EXTERNAL_ID, Status, Team, User, typed_for
 from reconciler.pace import Clock
 from reconciler.pairs import tied_to
@@ -33,6 +34,9 @@ FEW = 10
 SEARCH_LASTS = 20.0
 """Seconds for which a read serves that others share or that others follow: the rest of the age that evidence may have
 is for sending."""
+
+LOST = 100.0
+"""Seconds that reads without an answer may take in one run. Then leavers who were in doubt before get a glance only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +56,11 @@ class Doubt:
 @dataclass(frozen=True, slots=True)
 class Finding:
     """The result of the confirming reads of one operation, and when they began. No stamp: what is left of it rests on
-    nothing that was read."""
+    nothing that was read. `cut`: they had little time, and have all that they need once everything else is done."""
 
     stamp: Stamp | None = None
     doubt: Doubt | None = None
+    cut: bool = False
 
 
 NOTHING_TO_READ = Finding()
@@ -120,7 +125,7 @@ class Confirmation:
     somebody is not tied to the account that the plan has for them. `at_once` operations are confirmed, as many as
     JumpCloud is asked requests: where it is slow, evidence would grow old while others are read in between. `ghosts`
     are the addresses of the accounts to be locked that are nobody's in JumpCloud, `owners` the JumpCloud ids of those
-    who have another account.
+    who have another account. `doubted` are the keys of people with something that was not confirmed lately.
     """
 
     jumpcloud: JumpCloud
@@ -133,6 +138,8 @@ class Confirmation:
     owners: Collection[str] = ()
     clock: Clock = CLOCK
     at_once: int = 4
+    doubted: frozenset[str] = frozenset()
+    _lost: float = 0.0
     _searched: dict[str, tuple[Stamp, User | None]] = field(default_factory=dict)
     _searching: asyncio.Lock = field(default_factory=asyncio.Lock)
     _refused: bool = False
@@ -181,22 +188,32 @@ class Confirmation:
 
     async def _found(self, op: Operation) -> Finding:
         began = Stamp.now(self.clock)
+        hasty = op.kind is Kind.DEACTIVATE_USER and op.subject.key in self.doubted and self._lost > LOST
         try:
-            with others_wait():
-                match op.kind:
-                    case Kind.CREATE_USER:
-                        return await self._creation(op)
-                    case Kind.UPDATE_USER:
-                        return await self._update(op)
-                    case Kind.REACTIVATE_USER:
-                        return await self._reactivation(op)
-                    case Kind.DEACTIVATE_USER if locks_ghost(op):
-                        return await self._ghost(op.subject.name)
-                    case Kind.DEACTIVATE_USER:
-                        return await self._leaver(op)
-                return Finding(*await self._stamped(self._doubt(op)))
+            async with asyncio.timeout(GLANCE if hasty else None):
+                return await self._read(op)
+        except TimeoutError:
+            self.doubted -= {op.subject.key}
+            return Finding(began, Doubt(True, f"{_FAILED}: no answer within {GLANCE:g} s"), cut=True)
         except JumpCloudError as error:
+            if isinstance(error, Unavailable) and error.status is None:
+                self._lost += began.age(self.clock)
             return Finding(began, Doubt(True, f"{_FAILED}: {error}"))
+
+    async def _read(self, op: Operation) -> Finding:
+        with others_wait():
+            match op.kind:
+                case Kind.CREATE_USER:
+                    return await self._creation(op)
+                case Kind.UPDATE_USER:
+                    return await self._update(op)
+                case Kind.REACTIVATE_USER:
+                    return await self._reactivation(op)
+                case Kind.DEACTIVATE_USER if locks_ghost(op):
+                    return await self._ghost(op.subject.name)
+                case Kind.DEACTIVATE_USER:
+                    return await self._leaver(op)
+            return Finding(*await self._stamped(self._doubt(op)))
 
     def _granted(self, op: Operation) -> tuple[TeamRef, ...]:
         """The additions that give access at once: to teams that were there before."""

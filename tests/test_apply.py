@@ -11,12 +11,12 @@ import pytest
 from reconciler import keeper as scim
 from reconciler.addresses import alike_key
 from reconciler.apply import Applied, apply
-from reconciler.confirm import Confirmation, Finding
+from reconciler.confirm import Confirmation, Doubt, Finding
 from reconciler.decisions import disown
 from reconciler.model import Account, KeeperUser, Snapshot, Standing
 from reconciler.pace import Clock
 from reconciler.plan import Change, Kind, NoticeKind, Operation
-from reconciler.rows import LOCKED_BEFORE, State
+from reconciler.rows import LOCKED_BEFORE, UNCONFIRMED, State
 from reconciler.store import Store
 from tests.fakes import JumpCloud, Keeper, Sure
 from tests.operations import op, ref, shown, shown_team, team_op
@@ -731,6 +731,27 @@ def test_what_grew_too_old_while_keeper_asks_everybody_to_wait_is_confirmed_once
     ids = store.write_ahead(store.begin_run("cycle", NOW, by="root", reason=""), LOCKS[:1], {}, NOW)
     asyncio.run(_apply([(ids[0], LOCKS[0])], PEOPLE, keeper, store, None, confirmation=confirmation))
     assert len(confirmed) == asked
+
+
+def test_a_lock_with_little_time_for_its_reads_has_all_that_it_needs_after_everything_else(store: Store) -> None:
+    class Hasty(Sure):
+        async def of(self, op: Operation) -> Finding:
+            if op.subject.key in self.doubted:
+                self.doubted -= {op.subject.key}
+                return Finding(None, Doubt(True, "no answer within 10 s"), cut=True)
+            return await super().of(op)
+
+    lately = store.write_ahead(store.begin_run("cycle", NOW, by="root", reason=""), LOCKS[:1], {}, NOW)
+    store.record(lately[0], State.PUT_OFF, NOW, UNCONFIRMED, "the confirming read failed", sent=False)
+    store.save(PEOPLE, store.snapshot())
+    for kind in Kind:
+        store.open_kind(kind, NOW)
+    operations = [*LOCKS[:2], op(Kind.CREATE_USER, user(7))]
+    ids = store.write_ahead(store.begin_run("cycle", NOW, by="root", reason=""), operations, {}, NOW)
+    numbered, keeper = list(zip(ids, operations, strict=True)), node()
+    done = asyncio.run(_apply(numbered, PEOPLE, keeper, store, None, confirmation=Hasty()))
+    assert [result.outcome for result in done.results.values()] == ["done"] * 3
+    assert [subject for _, subject in keeper.sent] == [account(EVE).keeper_id, "u7@example.com", account(ADA).keeper_id]
 
 
 def test_nothing_that_gives_is_begun_once_the_time_is_up_and_locks_go_on(

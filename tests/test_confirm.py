@@ -8,7 +8,9 @@ import pytest
 
 from reconciler.confirm import MOST_IN_DRY_RUN, Confirmation, Finding, preview, unconfirmed_links, unconfirmed_locks
 from reconciler.evidence_age import Stamp, answered
+from reconciler.http import Call, HttpError
 from reconciler.jumpcloud import Paths, UnexpectedReply
+from reconciler.jumpcloud_replies import Unavailable
 from reconciler.model import EXTERNAL_ID, USER_NAME, Status, User
 from reconciler.pace import Clock
 from reconciler.plan import Change, Kind, NoticeKind, Operation, Plan, Rule, Scope, Subject, TeamRef
@@ -353,6 +355,44 @@ def test_no_more_people_are_read_at_once_than_jumpcloud_is_asked_requests() -> N
 
     assert [one.doubt for one in asyncio.run(all_of())] == [None] * 8
     assert reading == [0, 3]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "status", "doubted", "cut"),
+    [
+        (60.0, None, True, True),
+        (60.0, None, False, False),  # nobody knows yet that this one hangs too
+        (1.0, None, True, False),
+        (60.0, 503, True, False),  # what asks to wait is not lost
+    ],
+)
+def test_reads_that_hang_leave_little_time_to_whoever_was_in_doubt_before(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, status: int | None, doubted: bool, cut: bool
+) -> None:
+    monkeypatch.setattr("reconciler.confirm.GLANCE", 0.01)
+    now, people = [0.0], [user(n) for n in range(1, 5)]
+    clock = Clock(boottime=lambda: now[0], wall=lambda: now[0])
+
+    class Hanging(JumpCloud):
+        async def user(self, user_id: str, /) -> User | None:
+            if user_id == people[3].id:
+                await asyncio.sleep(0.02)
+                answered(Stamp.now(clock))
+                return None
+            now[0] += seconds
+            raise Unavailable(HttpError(Call("JumpCloud", "GET", "/"), "no answer", "", status=status))
+
+    locks = [lock(Rule.DELETED, one) for one in people]
+    confirmation = Confirmation(Hanging(), (), {}, clock=clock)
+    confirmation.doubted = frozenset(one.subject.key for one in locks[3:] if doubted)
+
+    async def all_of() -> list[Finding]:
+        return [await confirmation.of(one) for one in (*locks, locks[3])]
+
+    found = asyncio.run(all_of())
+    assert [one.cut for one in found] == [False, False, False, cut, False]
+    assert found[4].doubt is None  # this time it had all the time that it needs
+    assert (found[3].doubt is None) is not cut
 
 
 def test_an_unlocking_does_not_wait_for_the_persons_groups() -> None:

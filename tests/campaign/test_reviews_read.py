@@ -283,3 +283,77 @@ def test_a_slow_jumpcloud_is_not_asked_twice(world: World) -> None:
         weather = Weather(1, script=slow, edits={"JumpCloud": noting(asked, world)})
         world.say(world.cycle(Order(by="schedule"), weather))
     assert len(asked) <= 2 * 61  # as many as if each had been answered at once
+
+
+@pytest.mark.parametrize("number", [1, 10])
+def test_leavers_whose_reads_hang_keep_nobody_else_waiting(world: World, number: int) -> None:
+    world.rules.safety = {"max_deactivations": 50, "max_creations": 50}
+    people = [person(world, f"p{n:02}") for n in range(24)]
+    cycle(world)
+    cycle(world, resync=True)
+    for one in people[:number]:
+        world.jumpcloud.unbind_user(world.application, one)
+    world.admin_changed()
+    cycle(world)
+    person(world, "new")
+    script = {f"JumpCloud GET /api/v2/users/{one}/applications": "timeout" for one in people[:number]}
+    world.time.elapsed += 3600  # grace is over
+    for _ in range(6):
+        world.say(world.cycle(Order(by="schedule"), Weather(1, script=script))[:100])
+    assert active(world, "new")
+
+
+def test_a_suspended_person_and_a_newcomer_do_not_wait_for_ten_leavers_whose_reads_hang(world: World) -> None:
+    world.rules.safety = {"max_deactivations": 50, "max_creations": 50}
+    people = [person(world, f"p{n:02}") for n in range(24)]
+    cycle(world)
+    for n in range(24):
+        world.keeper.accept_invitation(f"p{n:02}@example.com")
+    world.admin_changed()
+    cycle(world, resync=True)
+    for one in people[:10]:
+        world.jumpcloud.unbind_user(world.application, one)
+    world.admin_changed()
+    cycle(world)
+    world.time.elapsed += 3600
+    script = {f"JumpCloud GET /api/v2/users/{one}/applications": "timeout" for one in people[:10]}
+    world.say(world.cycle(Order(by="schedule"), Weather(1, script=script)))
+    suspend(world, people[20])
+    person(world, "new")
+    began, when = world.time.elapsed, dict[str, float]()
+
+    def look(reply: Response) -> Response:
+        for name, is_open in (("p20", False), ("new", True)):
+            if active(world, name) is is_open:
+                when.setdefault(name, world.time.elapsed - began)
+        return reply
+
+    world.say(world.cycle(Order(by="schedule"), Weather(1, script=script, edits={"Keeper": look})))
+    assert when["p20"] < 300 and when["new"] < 300
+    world.say(world.cycle(Order(by="schedule"), Weather(1)))
+    assert not any(active(world, f"p{n:02}") for n in range(10))
+
+
+@pytest.mark.parametrize("kind", ["death_before", "timeout", "throttled_minute"])
+def test_a_leaver_who_was_in_doubt_once_is_locked_before_forty_creations(world: World, kind: str) -> None:
+    world.rules.safety = dict.fromkeys(("max_deactivations", "max_creations", "always_allow"), 500)
+    sales, ops = group(world, "Sales"), group(world, "Ops")
+    ada, account = joined(world, "ada", sales)
+    person(world, "bob", ops)
+    cycle(world)
+    world.time.elapsed += 9 * 86400
+    cycle(world, resync=True)
+    world.jumpcloud.remove_member(sales, ada)
+    world.admin_changed()
+    cycle(world)
+    world.time.elapsed += 3 * 3600  # grace is over
+    hang = (f"GET /api/systemusers/{ada}", "POST /api/search", f"GET /api/v2/users/{ada}")
+    world.say(world.cycle(Order(by="schedule"), Weather(1, script={f"JumpCloud {one}": "timeout" for one in hang})))
+    for n in range(40):
+        person(world, f"n{n}")
+    world.time.elapsed += 600
+    locks: list[float] = []
+    began = world.time.elapsed
+    edits = {f"Keeper PATCH {SCIM}/Users/{account}": noting(locks, world)}
+    world.say(world.cycle(Order(by="schedule"), Weather(1, script={f"Keeper POST {SCIM}/Users": kind}, edits=edits)))
+    assert locks and locks[0] - began < 60
