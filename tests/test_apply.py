@@ -508,7 +508,7 @@ def test_a_creation_answered_with_somebody_elses_account_links_nobody(store: Sto
     assert states(store) == [State.FAILED] and store.snapshot().accounts["k0001"] == account(ADA)
     assert [notice.kind for notice in result.notices] == [NoticeKind.CONFLICT]
     (row,) = store.journal(NOW)
-    assert row.outcome == "linked_to_another" and f"with {ADA.email}, another" in row.error
+    assert row.outcome == "linked_to_another" and f"led to {ADA.email}, another" in row.error
 
 
 # -- canaries -------------------------------------------------------------------------------------------------------

@@ -244,10 +244,10 @@ def read_saved(content: bytes, name: str) -> SavedPlan:
     try:
         read = _ReadPlan.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the document"
+        fault = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in fault["loc"]) or "the document"
         raise SavedPlanError(
-            f"{name} is no plan of this version of the reconciler ({where}: {first['msg']}); nothing was applied. "
+            f"{name} is no plan of this version of the reconciler ({where}: {fault['msg']}); nothing was applied. "
             f"{_ANEW}"
         ) from None
     operations = tuple(row.operation() for row in read.operations)
