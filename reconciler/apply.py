@@ -221,7 +221,7 @@ class _Run:
         let_in = journal.let_in_since(clock() - PATIENCE) if locks else frozenset()
         self.locked_unseen = snapshot.own_locks | let_in
         """The keys of people whose lock is sent whatever a look would show."""
-        confirmation.doubted = journal.put_off_since(clock() - LATELY, UNCONFIRMED) if locks else frozenset()
+        confirmation.doubted = journal.put_off_since(clock() - LATELY, UNCONFIRMED)
         self.cut_short: list[tuple[int, Operation]] = []
         """The locks for whose confirmation there was little time, since reads that hang must not take everybody's. They
         are tried once more after everything else."""
@@ -335,10 +335,7 @@ class _Run:
             elif outcome := self._overtaken(concerned) or self._too_late_for(op):
                 self._record(number, Result(op, State.PUT_OFF, *outcome))
             else:
-                if self._tells_locks(op):
-                    # Before the confirmation: a look that is slow must not make that grow old, again and again.
-                    self.looks[number] = await self._look(op, None, needed=False)
-                finding = await self._confirmed(op)
+                finding = await self._confirmed(number, op)
                 if finding.cut:
                     self.cut_short.append((number, op))
                     return False
@@ -357,20 +354,23 @@ class _Run:
             self.progress(len(self.applied.results), len(self.operations))
         return verdict
 
-    async def _confirmed(self, op: Operation) -> Finding:
+    async def _confirmed(self, number: int, op: Operation) -> Finding:
         """Read again what an operation rests on, once more where it grew too old only since Keeper asks everybody to
-        wait: another request may have been told so meanwhile. What took too long to read is not read twice."""
-        for _ in range(2):
-            # Evidence would only grow old while Keeper asks everybody to wait.
-            await self.client.calm()
-            finding = await self.confirmation.of(op)
-            stamp, doubt = finding.stamp, finding.doubt
-            if stamp is None or (doubt is not None and doubt.whole) or stamp.age(self.client.clock) > MAX_AGE:
-                break
-            await self.client.calm()
-            if stamp.age(self.client.clock) <= MAX_AGE:
-                break
-        return finding
+        wait: another request may have been told so meanwhile. What took too long to read is not read twice, nor is
+        anything where the look at the account was told so."""
+        # Evidence would only grow old while Keeper asks everybody to wait.
+        await self.client.calm()
+        looked = True
+        if self._tells_locks(op):
+            # Before the confirmation: a look that is slow must not make that grow old, again and again.
+            looked, _ = self.looks[number] = await self._look(op, None, needed=False)
+        finding = await self.confirmation.of(op)
+        stamp, doubt = finding.stamp, finding.doubt
+        whole = doubt is not None and doubt.whole
+        if stamp is None or whole or not looked or stamp.age(self.client.clock) > MAX_AGE:
+            return finding
+        await self.client.calm()
+        return finding if stamp.age(self.client.clock) <= MAX_AGE else await self.confirmation.of(op)
 
     def _overtaken(self, concerned: Collection[str]) -> tuple[str, str] | None:
         """The outcome, and words for it, of an operation about what another run has changed since the snapshot."""

@@ -733,6 +733,23 @@ def test_what_grew_too_old_while_keeper_asks_everybody_to_wait_is_confirmed_once
     assert len(confirmed) == asked
 
 
+def test_no_account_is_looked_at_before_its_lock_while_keeper_asks_everybody_to_wait(store: Store) -> None:
+    asked: list[str] = []
+
+    class Busy(Keeper):
+        async def calm(self) -> None:
+            asked.append("calm")
+
+        async def user(self, id: str) -> KeeperUser | None:
+            asked.append("look")
+            return await super().user(id)
+
+    keeper = Busy([shown(account(ADA))])
+    held = snapshot([account(ADA)])
+    applied(store, keeper, LOCKS[0], held=held)
+    assert asked[:2] == ["calm", "look"]
+
+
 def test_a_lock_with_little_time_for_its_reads_has_all_that_it_needs_after_everything_else(store: Store) -> None:
     class Hasty(Sure):
         async def of(self, op: Operation) -> Finding:
