@@ -460,14 +460,17 @@ _KEEP_LOCK = """
     WHERE keeper_id = ?1 AND jumpcloud_id = ?2 AND standing = 'managed' AND NOT gone AND locked_by_us <> ?4
 """
 _OWN_LOCKS = """
-    SELECT keeper_id, shown FROM users WHERE standing = 'managed' AND NOT gone AND locked_by_us AND jumpcloud_id <> ''
+    SELECT keeper_id, shown, json_object('externalId', jumpcloud_id) FROM users
+    WHERE standing = 'managed' AND NOT gone AND locked_by_us AND jumpcloud_id <> ''
 """
-# An account that nobody manages by the copy, or that it lacks, is matched anew. A copy of the first version takes none.
+# An account that nobody manages by the copy, or that it lacks, is matched anew, with whose it was: Keeper may keep no
+# id that shows it, and whoever has its address by now must not get it. A copy of the first version takes none.
 _KEEP_OWN_LOCK = """
     INSERT OR IGNORE INTO users (keeper_id, standing, active, jumpcloud_id, shown, asked, settled, gone, locked_by_us,
         protected_as, former_external_id, takeover, review_lock)
-    VALUES (?, 'unmanaged', 0, '', ?, '{}', '{}', 0, 1, '', '', 0, 0)
-    ON CONFLICT (keeper_id) DO UPDATE SET active = 0, locked_by_us = 1 WHERE standing = 'unmanaged'
+    VALUES (?, 'unmanaged', 0, '', ?, ?, '{}', 0, 1, '', '', 0, 0)
+    ON CONFLICT (keeper_id) DO UPDATE SET active = 0, locked_by_us = 1, asked = excluded.asked
+    WHERE standing = 'unmanaged'
 """
 
 

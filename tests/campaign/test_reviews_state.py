@@ -135,6 +135,25 @@ def test_who_was_taken_over_and_locked_since_a_copy_was_made_is_unlocked_on_retu
     assert not world.keeper.account(account).locked
 
 
+def test_a_lock_that_a_restore_keeps_lets_nobody_else_in(world: World) -> None:
+    """Keeper keeps no ids, and the copy knows nothing of the account: somebody else has its address by now."""
+    world.rules.safety = {"max_creations": "100%"}
+    world.keeper.set_dialect(ignored_attributes=["externalId"])
+    joined(world, "bob")
+    copy = world.folder / "copy"
+    copy.write_bytes(world.path.read_bytes())
+    known = world.observer.remembered()
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    cycle(world)
+    Store.restore(world.path, copy)
+    world.observer.remembers(known, by_command=True)
+    world.jumpcloud.delete_user(ada)
+    person(world, "ada")
+    cycle(world)
+    assert world.keeper.account(account).locked
+
+
 def test_a_saved_plan_whose_order_lapsed_lets_nothing_through(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The daemon died over it before anything was sent, and has told to order it again."""
     world.rules.safety = {"max_deactivations": 0, "always_allow": 0}
