@@ -156,11 +156,11 @@ class _Settlement:
         self.accounts = dict(snapshot.accounts)
         self.teams = dict(snapshot.teams)
         self.unsettled = dict(snapshot.unsettled_teams)
-        people, teams = snapshot.accounts.values(), snapshot.teams.values()
-        self.keeps_ids = _keeps_ids(chain(people, teams))
-        # It may keep the ids of users and not those of teams.
-        lost = _dropped_ids(teams) or (not self.keeps_ids and _dropped_ids(people))
-        self.drops_ids = not _keeps_ids(teams) and lost
+        # It may keep the ids of users and not those of teams; each tells of the other where nothing else does.
+        people = _keeps_ids(snapshot.accounts.values())
+        teams = _keeps_ids(team for team in snapshot.teams.values() if team.seen)
+        self.keeps_ids = teams is True if people is None else people
+        self.drops_ids = people is False if teams is None else not teams
 
     def made(self, op: Operation) -> bool:
         """Whether Keeper shows a creation just as it was asked for."""
@@ -481,11 +481,10 @@ def _shows(account: Account, op: Operation) -> tuple[Change, ...]:
     return tuple(c for c in op.changes if same(c.attribute, c.after, shown.get(c.attribute, "")))
 
 
-def _keeps_ids(there: Iterable[Account | Team]) -> bool:
-    """Whether this Keeper shows the ids that it was given."""
-    return any(one.shown.get(EXTERNAL_ID) for one in there if not one.gone)
-
-
-def _dropped_ids(there: Iterable[Account | Team]) -> bool:
-    """Whether this Keeper was given an id, and shows none there."""
-    return any(one.asked.get(EXTERNAL_ID) and not (one.gone or one.shown.get(EXTERNAL_ID)) for one in there)
+def _keeps_ids(listed: Iterable[Account | Team]) -> bool | None:
+    """Whether this Keeper shows the ids that it was given; None where nothing tells."""
+    there = [one for one in listed if not one.gone]
+    if any(one.shown.get(EXTERNAL_ID) for one in there):
+        return True
+    # Of somebody who was given up the id was taken back.
+    return False if any(one.managed and one.asked.get(EXTERNAL_ID) for one in there) else None

@@ -376,8 +376,27 @@ def test_a_name_alone_tells_only_where_keeper_is_known_to_keep_no_ids() -> None:
     for people in ([], [account(ADA)]):  # whose ids it may keep all the same
         held = snapshot(people, [nameless, without_id])
         assert settled(team_op(Kind.QUEUE_TEAM, ENG), held)[0].state is State.DONE
-    for others in ([], [team(SALES)]):
-        assert settled(team_op(Kind.QUEUE_TEAM, ENG), snapshot([], [nameless, *others]))[0].state is State.UNKNOWN
+    # One that only the inventory has shown is in no list, which would have the id.
+    hidden = team(SALES, shown={}, seen=False)
+    for people in ([], [account(ADA)]):
+        for others in ([], [team(SALES)], [hidden]):
+            held = snapshot(people, [nameless, *others])
+            assert settled(team_op(Kind.QUEUE_TEAM, ENG), held)[0].state is State.UNKNOWN
+
+
+def test_whoever_was_given_up_tells_nothing_of_what_keeper_does_with_ids() -> None:
+    given_up = account(EVE, standing=Standing.DISOWNED, shown={**account(EVE).shown, "externalId": ""})
+    nameless = team(ENG, standing=Standing.UNMANAGED, jumpcloud_id="", shown={"displayName": ENG.name}, asked={})
+    assert settled(team_op(Kind.QUEUE_TEAM, ENG), snapshot([given_up], [nameless]))[0].state is State.UNKNOWN
+
+
+def test_a_queued_team_that_no_list_has_shown_does_not_tell_that_keeper_keeps_ids() -> None:
+    """What it shows is what was asked for."""
+    nameless = team(ENG, standing=Standing.UNMANAGED, jumpcloud_id="", shown={"displayName": ENG.name}, asked={})
+    without_id = team(SALES, shown={"displayName": SALES.name})
+    queued = team(group(7), seen=False)
+    held = snapshot([], [nameless, without_id, queued])
+    assert settled(team_op(Kind.QUEUE_TEAM, ENG), held)[0].state is State.DONE
 
 
 def test_the_inventory_tells_of_a_team_that_scim_does_not_show() -> None:
