@@ -346,8 +346,9 @@ async def leavers(settings: Settings, services: Services, store: Store, now: dat
     with pace.urgent():
         found = active & await services.jumpcloud.suspended(active, store.suspended_ids())
         policy = settings.policy()
-        # Whom no cycle may lock need not be read each time.
-        spared = (a for a in store.active_accounts(found) if left_outside(policy, a) or protection(policy, None, a))
+        # Whom no cycle, or none but a whole one, may lock need not be read each time.
+        there = store.active_accounts(found)
+        spared = (a for a in there if a.merely_found or left_outside(policy, a) or protection(policy, None, a))
         found -= {account.jumpcloud_id for account in spared}
         # Nor whose lock was sent just now and whose record does not tell what became of it.
         untold = store.hidden_locks(time.now - LOCK_AGAIN) if found else frozenset()

@@ -412,6 +412,10 @@ def test_an_account_that_a_first_plan_found_is_not_locked_once_its_address_is_so
     cycle(world)  # the account is taken for ada's, and its lock waits for consent
     with world.open() as store:
         assert store.snapshot().accounts[account].jumpcloud_id == ada
+    # The lane, which never locks it, does not read it each minute either.
+    weather = Weather(0)
+    world.lane(weather)
+    assert not any(ada in name or account in name for name in weather.seen)
     person(world, "ada")
     ending(world, random.Random(1))
     assert not world.keeper.accounts()[account].locked
