@@ -129,7 +129,7 @@ class Canaries:
         for: of somebody without other teams, none can be lost. An account that a person agreed to is not new."""
         if takes_agreed(op):
             return False
-        if op.kind not in (Kind.UPDATE_USER, Kind.REACTIVATE_USER) or op.kind not in self._journal.suspected_kinds():
+        if op.kind not in self._journal.suspected_kinds():
             return True
         return bool(op.add) and before is not None and bool((before.teams or frozenset()) - set(removed))
 

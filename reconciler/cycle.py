@@ -912,7 +912,7 @@ def _note_unknown(store: Store, read: Read, now: datetime) -> None:
                 state = State.PUT_OFF  # our end broke off, not the subject's fault: no pause follows
             store.record(row.id, state, now, outcome_name(outcomes[row.id], state, row.outcome), outcomes[row.id].words)
             if row.outcome in (DISAGREES, DENIED) and state is State.DONE:
-                store.open_kind(row.operation.kind, now)
+                _open_by_list(store, row.operation.kind, now)
 
 
 def _tell_refused(applied: executor.Applied, number: int, part: int, outcome: Settled) -> None:
@@ -930,6 +930,12 @@ def _found_again(store: Store, before: Snapshot, seen: Snapshot) -> None:
     found = {account.keeper_id: account.active for account in former if account is not None and not account.gone}
     if found:
         store.found_again(found)
+
+
+def _open_by_list(store: Store, kind: Kind, now: datetime) -> None:
+    """Open the kind of a canary that a list bears out. That nothing was replaced beside it a list does not show."""
+    if kind not in store.suspected_kinds():
+        store.open_kind(kind, now)
 
 
 def _back_to_canary(store: Store, read: Read) -> None:
@@ -1039,6 +1045,6 @@ def _record_settled(
             state, words = State.UNKNOWN, _LOOKED_ONCE
         store.record(number, state, now, outcome_name(outcome, state, recorded), words)
         if recorded == DISAGREES and state is State.DONE:
-            store.open_kind(unknown[number].kind, now)
+            _open_by_list(store, unknown[number].kind, now)
         name = OVERTAKEN if outcome == REPEATED else recorded
         applied.results[number] = replace(applied.results[number], state=state, outcome=name, error=words)

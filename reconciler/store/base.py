@@ -21,6 +21,8 @@ LIVE = "live_runs"
 """Under which the state file keeps the ids of the runs that its writer has begun and not ended."""
 CANARY_LASTS = timedelta(days=7)
 """How long a kind of operations stays open once its canary has passed."""
+_ADDS = frozenset({Kind.UPDATE_USER, Kind.REACTIVATE_USER})
+"""The kinds that add to what is there: those of which a canary may have to tell that nothing was replaced."""
 
 
 class OpenFile:
@@ -234,7 +236,8 @@ class OpenFile:
         self._set_meta("links", json_text(kept))
 
     def suspected_kinds(self) -> frozenset[Kind]:
-        """The kinds that were closed, and whose canary has not passed since."""
+        """The kinds that were closed since Keeper may have replaced what it was to add to, and whose canary has not
+        passed since."""
         with self._reading() as connection:
             return _suspected_kinds(connection)
 
@@ -287,7 +290,7 @@ def _open_kinds(connection: sqlite3.Connection) -> dict[Kind, datetime]:
 
 
 def _suspected_kinds(connection: sqlite3.Connection) -> frozenset[Kind]:
-    return frozenset(map(Kind, json.loads(meta(connection, "suspected_kinds") or "[]")))
+    return frozenset(map(Kind, json.loads(meta(connection, "suspected_kinds") or "[]"))) & _ADDS
 
 
 def _links(connection: sqlite3.Connection) -> dict[Kind, dict[str, datetime]]:
