@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from reconciler.model import Snapshot
+from reconciler.model import DISPLAY_NAME, Snapshot, normal
 from reconciler.plan import Notice, NoticeKind, Operation, Subject
 from reconciler.policy import TeamPolicy
 from reconciler.waiting import Waiting, waiting
@@ -52,14 +52,17 @@ def hook_failed(name: str, problem: str) -> Notice:
 
 
 def approvable(snapshot: Snapshot, policy: TeamPolicy, operations: Iterable[Operation] = ()) -> list[Waiting]:
-    """What the approve command may approve: what waits of our teams, but for those that a person looks after and those
-    whose group left the scope. Whom one of the plan's `operations` takes out is not approved, whatever became of it."""
+    """What the approve command may approve: what waits of our teams, but for those that a person looks after, those
+    whose group left the scope and those that the settings leave to themselves. Whom one of the plan's `operations`
+    takes out is not approved, whatever became of it."""
     taken = {(op.subject.name, team.keeper_id) for op in operations for team in op.remove}
     found = []
     for one in waiting(snapshot, policy):
         members = tuple(m for m in one.members if (m.email, one.team.keeper_id) not in taken)
         kept = replace(one, members=members)
-        if kept.approvable and one.team.left_at is None and not policy.reviews(one.team.name):
+        # Of a team that is left to itself, nobody is taken out who left its group.
+        ours = one.team.left_at is None and policy.manages(normal(one.team.asked.get(DISPLAY_NAME, one.team.name)))
+        if kept.approvable and ours and not policy.reviews(one.team.name):
             found.append(kept)
     return found
 

@@ -285,6 +285,8 @@ def test_whom_jumpcloud_does_not_want_is_not_given_to_the_command() -> None:
     assert approvable(there, TeamPolicy(), [out]) == []
     left = replace(there.teams[one.keeper_id], left_at=NOW)
     assert approvable(replace(there, teams={one.keeper_id: left}), TeamPolicy()) == []
+    for let_go in (TeamPolicy(exclude=("Sal*",)), TeamPolicy(manage=False)):
+        assert approvable(there, let_go) == [], "left to itself by the settings"
     given_up = replace(there.accounts[known.keeper_id], standing=Standing.DISOWNED)
     assert approvable(replace(there, accounts={known.keeper_id: given_up}), TeamPolicy()) == []
 
