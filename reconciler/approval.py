@@ -55,7 +55,9 @@ def approvable(snapshot: Snapshot, policy: TeamPolicy, operations: Iterable[Oper
     """What the approve command may approve: what waits of our teams, but for those that a person looks after, those
     whose group left the scope and those that the settings leave to themselves. Whom one of the plan's `operations`
     takes out is not approved, whatever became of it."""
-    taken = {(op.subject.name, team.keeper_id) for op in operations for team in op.remove}
+    # By the address that the account has now: the same operation may have changed it.
+    leavers = ((snapshot.accounts.get(op.subject.keeper_id), op.remove) for op in operations)
+    taken = {(account.email, team.keeper_id) for account, teams in leavers if account for team in teams}
     found = []
     for one in waiting(snapshot, policy):
         members = tuple(m for m in one.members if (m.email, one.team.keeper_id) not in taken)

@@ -276,7 +276,7 @@ def test_whom_jumpcloud_does_not_want_is_not_given_to_the_command() -> None:
     assert approvable(there, TeamPolicy())
     out = Operation(
         Kind.UPDATE_USER,
-        Subject("user", ADA.email, ADA.id, known.keeper_id),
+        Subject("user", "former@example.com", ADA.id, known.keeper_id),
         Cause.JUMPCLOUD,
         Rule.CHANGED,
         "changed in JumpCloud",
