@@ -338,10 +338,12 @@ class _Users:
                 continue
             others = self.belonging.get(alike_key(account.email), set()) - {user_id}
             if others and not account.gone and USER_NAME not in {**account.asked, **account.settled}:
-                # Whoever had left was adopted by the id alone, which Keeper may have linked to the account.
+                # Whoever had left was adopted by the id alone, which Keeper may have linked to the account, or by the
+                # address alone, which they had as a first plan found it.
+                tie = "was found for this person" if account.merely_found else "carries this person's JumpCloud id"
                 self.result.conflicts[user_id] = (
-                    f"the Keeper user {account.email} carries this person's JumpCloud id, but has the address of the "
-                    f"JumpCloud user {min(others)}, whose vault that may be: it is not unlocked, and given nothing. "
+                    f"the Keeper user {account.email} {tie}, but has the address of the JumpCloud user "
+                    f"{min(others)}, whose vault that may be: it is not unlocked, and given nothing. "
                     "If it is this person's, give it their address in Keeper's Admin Console. Else take this person "
                     f"out of the application in JumpCloud, and then: reconciler adopt {typed(account.email)}"
                 )

@@ -166,6 +166,15 @@ def told(wanted: Directory, held: Account, focus: frozenset[str] | None = None) 
     return [one.kind for one in made.plan.notices]
 
 
+def test_that_it_was_found_is_told_where_its_person_comes_back_and_somebody_else_has_its_address() -> None:
+    """It carries no id of theirs."""
+    moved = replace(ADA, email="ada.new@example.com")
+    both = directory([moved, ZOE, user(7, direct=True, email=ADA.email)])
+    made = decide(both, snapshot([replace(TIED, settled={}), account(ZOE)]))
+    told = {one.subject.jumpcloud_id: one.message for one in made.plan.notices}
+    assert f"{ADA.email} was found for this person, but has the address of" in told[ADA.id]
+
+
 def test_nor_is_it_locked_once_somebody_in_scope_has_its_address() -> None:
     assert not told(directory([ZOE]), TIED)
     moved = KeeperUser("k9", {**TIED.shown, "userName": ZOE.email}, active=True, teams=frozenset())
