@@ -134,8 +134,8 @@ def disown(store: Store, now: datetime, by: str, reason: str, email: str) -> str
     decided = replace(before, accounts=kept)
     arguments: dict[str, object] = {"accounts": sorted(accounts), "email": email, "closed": sorted(closed)}
     _keep(store, decided, before, "disown", arguments, now, by, reason)
-    # A partial cycle may be about to change them.
-    store.hands.changed(accounts)
+    # A partial cycle may be about to change them, or to create the person anew.
+    store.hands.changed({*accounts, *(account.jumpcloud_id for account in found)})
     if closed == accounts.keys():
         return f"{email} is not in this Keeper node: the question whether access ended is closed, nothing else is done."
     words = f"{email} is given up: not changed any more, nor created anew, until `reconciler adopt {typed(email)}`."
