@@ -35,19 +35,18 @@ def adopt(
     if team is not None:
         return _adopt_team(store, before, now, by, reason, team)
     if email is not None:
-        found = _accounts(before, email)
+        known = _accounts(before, email)
+        # An account of ours that is not in this node can be given to nobody.
+        there = [account for account in known if not (account.managed and account.gone)]
         people = sorted(p for p in before.refused_births if births.refused(before, p, email) is not None)
-        if people and not found:
+        if people and not there:
             return _adopt_by_birth(store, before, now, by, reason, email, people)
-        if not found:
+        if not known:
             raise NothingDecided(_nobody_to_adopt(before, email))
-        # Of an account that is not in this node, and one that somebody made in its place, the latter is meant.
-        found = [a for a in found if not (a.managed and a.gone)] or found
         # As last read nobody has left whose account it is, so nothing can follow: consent must not wait for a change.
-        open_to_adopt = [a for a in found if a.gone or not (a.managed and a.left_at is None)]
-        if not open_to_adopt:
-            raise NothingDecided(_managed_already(found[0]))
-        found = open_to_adopt
+        found = [account for account in there if not account.managed or account.left_at is not None]
+        if not found:
+            raise NothingDecided(_managed_already((there or known)[0]))
     else:
         found = [a for a in before.accounts.values() if a.standing is Standing.UNMANAGED and not a.gone]
         if not found:
@@ -148,9 +147,12 @@ def _accounts(snapshot: Snapshot, email: str) -> list[Account]:
 
 def _managed_already(account: Account) -> str:
     whose = f" for the JumpCloud user {account.jumpcloud_id}" if account.jumpcloud_id else ""
+    state = "who has not left as far as JumpCloud was last read"
+    if account.gone:
+        state = "and is not in this Keeper node, so there is nothing to take over"
     return (
-        f"{account.email} is managed already{whose}, who has not left as far as JumpCloud was last read; nothing was "
-        f"changed. How it stands: reconciler explain {typed(account.email)}"
+        f"{account.email} is managed already{whose}, {state}; nothing was changed. "
+        f"How it stands: reconciler explain {typed(account.email)}"
     )
 
 

@@ -1,8 +1,16 @@
 """Faults of what persons decide, and of when that meets a cycle, each as a short history."""
 
 from reconciler import decisions
-from tests.campaign.scenes import cycle, joined
+from tests.campaign import decisions as campaign_decisions
+from tests.campaign.scenes import SCIM, activate, cycle, joined, person, suspend
 from tests.campaign.world import World
+
+
+def adopts(world: World, email: str) -> str:
+    """As `reconciler adopt EMAIL` does it; returns its words."""
+    return campaign_decisions._decide(
+        world, lambda store: decisions.adopt(store, world.time.now(), "root", "", email=email)
+    )
 
 
 def test_whoever_is_given_up_while_they_are_resynced_is_not_created_anew(world: World) -> None:
@@ -20,3 +28,37 @@ def test_whoever_is_given_up_while_they_are_resynced_is_not_created_anew(world: 
     for resync in (False, True):
         cycle(world, resync=resync)
     assert [one.email for one in world.keeper.accounts().values()] == ["bob@example.com"]
+
+
+def test_to_adopt_whose_invitation_our_lock_withdrew_leaves_it_known_as_our_lock(world: World) -> None:
+    world.rules.safety = {"max_creations": 50}
+    joined(world, "bob")
+    ada = person(world, "ada")
+    cycle(world)
+    suspend(world, ada)
+    for resync in (False, True):
+        cycle(world, resync=resync)
+    assert "nothing was changed" in adopts(world, "ada@example.com")
+    activate(world, ada)
+    world.rules.safety = {"max_creations": 0, "always_allow": 0}
+    cycle(world, {f"POST {SCIM}/Users": "refused"})
+    cycle(world)
+    assert world.keeper.account("ada@example.com").invited
+
+
+def test_whose_account_is_gone_and_whose_creation_was_linked_to_another_has_it_once_a_person_agrees(
+    world: World,
+) -> None:
+    world.keeper.set_dialect(links_aliases=True)
+    joined(world, "bob")
+    ada, former = joined(world, "ada")
+    world.keeper.delete_user(former)
+    other = world.keeper.add_user("ada@example.com")
+    world.keeper.accept_invitation(other)
+    world.keeper.change_email(other, "old@example.com", keep_alias=True)
+    world.admin_changed(former, other)
+    for _ in range(2):
+        cycle(world, resync=True)
+    assert "will be created with the next plan" in adopts(world, "ada@example.com")
+    cycle(world)
+    assert world.keeper.accounts()[other].external_id == ada
