@@ -7,7 +7,7 @@ from reconciler import addresses, births
 from reconciler.counting import agreeing, count
 from reconciler.diff_teams import listed
 from reconciler.model import Account, Snapshot, Standing, Takeover, normal, typed
-from reconciler.snapshot import given_up
+from reconciler.snapshot import given_up, superseded
 from reconciler.store import Store
 
 FOLLOWS = "\nSee what follows: reconciler plan"
@@ -117,7 +117,7 @@ def disown(store: Store, now: datetime, by: str, reason: str, email: str) -> str
     more; returns what was done. Raises NothingDecided.
 
     Of a leaver whose account is not in this node it closes the question whether access ended, and does nothing else:
-    the account is forgotten, and should the person come back, they are created anew.
+    the account is a mere memory, and should the person come back, they are created anew.
     """
     before = store.snapshot()
     managed = [account for account in _accounts(before, email) if account.managed]
@@ -128,9 +128,14 @@ def disown(store: Store, now: datetime, by: str, reason: str, email: str) -> str
         other = f" {alike[0]} is managed, {addresses.DIFFERENCE}." if alike else ""
         raise NothingDecided(f"{email} is nobody whom we manage in Keeper; nothing was changed.{other}")
     closed = {account.keeper_id for account in found if account.gone and account.left_at is not None}
-    accounts = {account.keeper_id: given_up(account) for account in found}
-    kept = {keeper_id: one for keeper_id, one in {**before.accounts, **accounts}.items() if keeper_id not in closed}
-    decided = replace(before, accounts=kept)
+    # Should it come back, a creation for whoever has its address by then must not take it for a new one.
+    accounts = {
+        account.keeper_id: replace(superseded(account, now), asked={})
+        if account.keeper_id in closed
+        else given_up(account)
+        for account in found
+    }
+    decided = replace(before, accounts={**before.accounts, **accounts})
     arguments: dict[str, object] = {"accounts": sorted(accounts), "email": email, "closed": sorted(closed)}
     _keep(store, decided, before, "disown", arguments, now, by, reason)
     # A partial cycle may be about to change them, or to create the person anew.

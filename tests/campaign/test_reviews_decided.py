@@ -2,7 +2,8 @@
 
 from reconciler import decisions
 from tests.campaign import decisions as campaign_decisions
-from tests.campaign.scenes import SCIM, activate, cycle, joined, person, suspend
+from tests.campaign.rules import NODES
+from tests.campaign.scenes import SCIM, _Chosen, activate, cycle, joined, person, suspend
 from tests.campaign.world import World
 
 
@@ -62,3 +63,29 @@ def test_whose_account_is_gone_and_whose_creation_was_linked_to_another_has_it_o
     assert "will be created with the next plan" in adopts(world, "ada@example.com")
     cycle(world)
     assert world.keeper.accounts()[other].external_id == ada
+
+
+def test_whoever_has_the_address_of_a_leaver_whose_question_is_closed_gets_no_vault_of_theirs(world: World) -> None:
+    world.rules.safety = {"max_creations": 50}
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    world.keeper.move_user_to_other_node(account, NODES[1])
+    world.jumpcloud.delete_user(ada)
+    world.admin_changed(account)
+    for _ in range(2):
+        cycle(world, resync=True)
+    said = campaign_decisions.disowns(world, _Chosen(world.keeper.account(account)))
+    assert "whether access ended is closed" in said
+    person(world, "ada")  # somebody else of that name
+
+    def back() -> str:
+        world.keeper.move_user_to_other_node(account, NODES[0])
+        world.admin_changed(account)
+        return "the account is moved back"
+
+    world.interludes = [(10, back)]  # Keeper was listed, and she is about to be created
+    cycle(world)
+    cycle(world, resync=True)
+    assert world.keeper.accounts()[account].external_id == ada
+    assert world.plan is not None
+    assert "conflict" in {notice.kind.value for notice in world.plan.notices}

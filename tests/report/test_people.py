@@ -255,7 +255,7 @@ def test_the_question_is_closed_by_a_person_or_by_an_inventory(store: Store) -> 
     assert entry["because"] == "Keeper's inventory on 2026-11-24 12:00 UTC shows the account locked, or nowhere"
     store.keep_inventory(None)
     assert "question" in decisions.disown(store, NOW, "ada", "deleted by hand", "u1@example.com")
-    assert "k0001" not in store.snapshot().accounts, "forgotten: should they come back, they are created anew"
+    assert store.snapshot().accounts["k0001"].bygone, "should they come back, they are created anew"
     (entry,) = evidence(store)
     assert (entry["state"], entry["confirmed_at"]) == ("closed", None)
     assert entry["because"] == "closed by ada on 2026-11-24 12:00 UTC: deleted by hand"
