@@ -299,6 +299,8 @@ class _Users:
         forgotten = account.keeper_id in self.snapshot.fresh and not account.active and has_left(user)
         # The address that both sides have ties the two, or a person who named it; an id alone does not.
         tied = addresses.same(account.email, user.email) or account.takeover is Takeover.BY_ADDRESS
+        # What the pilot said of somebody else says nothing of this person.
+        theirs = user.id in (account.jumpcloud_id, account.owned_once, account.found_for)
         self.result.accounts[account.keeper_id] = replace(
             account,
             standing=Standing.MANAGED,
@@ -309,6 +311,7 @@ class _Users:
             takeover=Takeover.NONE,
             locked_by_us=account.locked_by_us or forgotten,
             left_at=self.now if has_left(user) else None,
+            pilot=account.pilot if theirs else frozenset(),
             review_lock=has_left(user),
             found_for="",
         )

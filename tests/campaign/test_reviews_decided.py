@@ -3,7 +3,7 @@
 from reconciler import decisions
 from tests.campaign import decisions as campaign_decisions
 from tests.campaign.rules import NODES
-from tests.campaign.scenes import SCIM, _Chosen, activate, cycle, joined, person, suspend
+from tests.campaign.scenes import SCIM, _Chosen, activate, adopt, cycle, group, joined, person, suspend
 from tests.campaign.world import World
 
 
@@ -89,3 +89,22 @@ def test_whoever_has_the_address_of_a_leaver_whose_question_is_closed_gets_no_va
     assert world.keeper.accounts()[account].external_id == ada
     assert world.plan is not None
     assert "conflict" in {notice.kind.value for notice in world.plan.notices}
+
+
+def test_an_account_of_the_pilot_that_is_given_to_somebody_outside_of_it_stays_locked(world: World) -> None:
+    it = group(world, "IT")
+    world.rules.policy = {"protect": [], "only": {"groups": ["IT"]}}
+    joined(world, "bob", it)
+    former, account = joined(world, "ada", it)
+    suspend(world, former)
+    cycle(world)
+    world.jumpcloud.update_user(former, email="ada.alt@example.com")
+    person(world, "ada")
+    cycle(world)
+    adopt(world, "ada@example.com")
+    for _ in range(2):
+        cycle(world)
+    assert world.keeper.accounts()[account].locked
+    world.rules.policy = {"protect": []}
+    cycle(world)
+    assert not world.keeper.accounts()[account].locked
