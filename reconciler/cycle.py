@@ -34,12 +34,12 @@ from reconciler.model import (
     GROUP_NAMES,
     GROUPS,
     USERS,
-    Account,
     Application,
     Group,
     Listing,
     Snapshot,
     Standing,
+    Team,
     User,
 )
 from reconciler.pairs import retied, without_teams
@@ -673,12 +673,11 @@ class _Line:
         if first_held(plan) or not enforced or nothing_to_review:
             # Nothing is linked yet. What was read of one person is no whole snapshot, and must not be saved as one.
             seen = replace(before, accounts={**before.accounts, **read.snapshot.accounts})
-            seen = _since_when(seen if self.order.partial else read.snapshot, learnt)
+            seen = _remembered(seen if self.order.partial else read.snapshot, learnt)
             # A lock that was there when we first saw the account stays apart from one that somebody sets from now on.
             found = [k for k in read.snapshot.fresh if k in learnt.accounts and learnt.accounts[k].locked_by_us]
             locked = {k: replace(seen.accounts[k], locked_by_us=True) for k in found}
             seen = replace(seen, accounts={**seen.accounts, **locked})
-            seen = replace(seen, accounts={**seen.accounts, **_remembered(seen, learnt)})
             # But whoever something is sent for all the same, since a person let that through, is linked.
             concerned = {op.subject.keeper_id for op in plan.operations if op.sent}
             learnt = replace(
@@ -836,12 +835,24 @@ def _without_unsent_teams(plan: Plan, learnt: Snapshot, read: Read) -> Snapshot:
     return replace(learnt, teams=teams, accounts=accounts, named_teams=learnt.named_teams - waiting)
 
 
-def _since_when(seen: Snapshot, learnt: Snapshot) -> Snapshot:
-    """The snapshot with since when those whom we manage are out of scope: else no grace would ever end."""
-    accounts = {
-        k: replace(a, left_at=learnt.accounts[k].left_at) if a.managed and k in learnt.accounts else a
-        for k, a in seen.accounts.items()
-    }
+def _remembered(seen: Snapshot, learnt: Snapshot) -> Snapshot:
+    """The snapshot with what a plan that nobody has reviewed teaches without linking anybody: all that is known of
+    those whom we manage, since when teams are out of scope, else no grace would ever end, and whose the accounts are
+    that it finds for people in scope: whoever is deleted in JumpCloud before the review would be told from nobody.
+    Of places in teams only those that are sure to be a group's.
+    """
+    tied = {k for k, team in learnt.teams.items() if team.managed and _is_tied(team, seen.teams.get(k))}
+    accounts = dict(seen.accounts)
+    for keeper_id, account in learnt.accounts.items():
+        now = seen.accounts.get(keeper_id)
+        if now is None or not account.managed:
+            continue
+        if now.managed and now.jumpcloud_id == account.jumpcloud_id:
+            places = {t: m for t, m in account.memberships.items() if t in tied and t in now.memberships}
+            memberships = {**now.memberships, **places}
+            accounts[keeper_id] = replace(account, takeover=now.takeover, memberships=memberships)
+        elif now.standing is Standing.UNMANAGED:
+            accounts[keeper_id] = found_for(now, account, tied)
     teams = {
         k: replace(t, left_at=learnt.teams[k].left_at) if t.managed and k in learnt.teams else t
         for k, t in seen.teams.items()
@@ -849,13 +860,10 @@ def _since_when(seen: Snapshot, learnt: Snapshot) -> Snapshot:
     return replace(seen, accounts=accounts, teams=teams)
 
 
-def _remembered(seen: Snapshot, learnt: Snapshot) -> dict[str, Account]:
-    """The accounts of people in scope that a first plan finds and nobody has reviewed, with whose they are: whoever is
-    deleted in JumpCloud before that would be told from nobody. Likewise their places in teams with a group's id."""
-    tied = {k for k, team in learnt.teams.items() if team.managed and team.shown.get(EXTERNAL_ID) == team.jumpcloud_id}
-    adopted = {k: a for k, a in learnt.accounts.items() if a.managed and k in seen.accounts}
-    pairs = {k: (seen.accounts[k], account) for k, account in adopted.items()}
-    return {k: found_for(now, then, tied) for k, (now, then) in pairs.items() if now.standing is Standing.UNMANAGED}
+def _is_tied(team: Team, before: Team | None) -> bool:
+    """Whether a managed team was that of its group before, or shows its id."""
+    managed = before is not None and before.managed and before.jumpcloud_id == team.jumpcloud_id
+    return managed or team.shown.get(EXTERNAL_ID) == team.jumpcloud_id
 
 
 def _takes_over(before: Snapshot, learnt: Snapshot) -> bool:

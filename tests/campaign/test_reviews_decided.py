@@ -1,9 +1,25 @@
 """Faults of what persons decide, and of when that meets a cycle, each as a short history."""
 
+import pytest
+
 from reconciler import decisions
+from reconciler.cycle import Order
 from tests.campaign import decisions as campaign_decisions
+from tests.campaign.decisions import put_back
 from tests.campaign.rules import NODES
-from tests.campaign.scenes import SCIM, _Chosen, activate, adopt, cycle, group, joined, person, suspend
+from tests.campaign.scenes import (
+    SCIM,
+    _Chosen,
+    activate,
+    adopt,
+    cycle,
+    group,
+    joined,
+    person,
+    suspend,
+    teams_of,
+)
+from tests.campaign.seams import Weather
 from tests.campaign.world import World
 
 
@@ -108,3 +124,57 @@ def test_an_account_of_the_pilot_that_is_given_to_somebody_outside_of_it_stays_l
     world.rules.policy = {"protect": []}
     cycle(world)
     assert not world.keeper.accounts()[account].locked
+
+
+def unreviewed(world: World) -> None:
+    """A scheduled cycle, whose first plan nobody reviews."""
+    world.time.elapsed += 600
+    world.say(world.cycle(Order(resync=True, by="schedule"), Weather(1)))
+
+
+@pytest.mark.parametrize("observing", [True, False])
+def test_who_leaves_a_group_of_an_account_of_ours_before_the_first_plan_is_reviewed_loses_its_team(
+    world: World, observing: bool
+) -> None:
+    world.rules.safety = {"max_creations": 50}
+    sales, legal = group(world, "Sales"), group(world, "Legal")
+    joined(world, "bob", sales)
+    ada, account = joined(world, "ada", legal)
+    cycle(world, resync=True)
+    copy = world.path.read_bytes(), world.observer.remembered()
+    world.jumpcloud.add_member(sales, ada)
+    if observing:
+        world.rules.policy["mode"] = "observe"
+        team = next(one.id for one in world.keeper.teams().values() if one.name == "Sales")
+        world.keeper.add_member(account, team)  # as the push does it
+        world.admin_changed(account, team)
+        unreviewed(world)
+        del world.rules.policy["mode"]
+    else:
+        world.admin_changed()
+        cycle(world)
+        world.keeper.approve_all()
+        put_back(world, *copy, by_command=True)
+        unreviewed(world)
+    world.jumpcloud.remove_member(sales, ada)
+    world.admin_changed()
+    for _ in range(2):
+        cycle(world)
+    assert teams_of(world, "ada") == {"Legal"}
+
+
+def test_whose_account_went_while_they_were_away_is_created_anew_after_observing(world: World) -> None:
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    world.rules.policy |= {"mode": "observe", "drift": "report"}
+    suspend(world, ada)
+    unreviewed(world)
+    world.keeper.delete_user(account)
+    world.admin_changed(account)
+    unreviewed(world)
+    activate(world, ada)
+    unreviewed(world)
+    del world.rules.policy["mode"]
+    for _ in range(2):
+        cycle(world)
+    assert world.keeper.account("ada@example.com").id != account
