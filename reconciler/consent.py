@@ -66,6 +66,12 @@ def drop_what_is_not_due(store: Store, due: frozenset[Effect], tells: Callable[[
             store.narrow(request.id, {**request.arguments, "effects": sorted(map(list, kept))})
 
 
+def drop_all(store: Store, now: datetime) -> None:
+    """End the releases of before we observed: what follows is a first plan, and a person's to look at."""
+    for request in store.open_requests(now, "release"):
+        store.close_request(request.id, "lapsed", now)
+
+
 def prolong(store: Store, decisions: Collection[str], now: datetime) -> None:
     """Give the releases of which a cycle has sent a part four more hours for the rest, also where one ran out
     meanwhile."""

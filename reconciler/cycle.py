@@ -542,6 +542,8 @@ class _Line:
     def agreed(self, decision: Decision, read: Read) -> tuple[Decision, Judged]:
         """The plan with the limits, once a saved plan or a first plan that was reviewed is on record as agreed to."""
         order = self.order
+        if self.settings.policy().mode is Mode.OBSERVE:
+            consent.drop_all(self.store, self.now)
         if order.saved is not None:
             self._agree(order.saved.id, order.saved.effects, f"the saved plan {order.saved.id} was applied")
         if not order.partial:
@@ -594,7 +596,8 @@ class _Line:
         if any(held.limit in HOLDS_ALL for held in plan.held):
             return False
         if self.settings.limits().first_run is FirstRun.REVIEW:
-            return any(op.sent for op in plan.operations)
+            seen = self.order.saved is None or self.order.saved.first
+            return seen and any(op.sent for op in plan.operations)
         return plan.scope.users > 0 and not decision.pilot_names_nobody
 
     async def previewed(self, judged: Judged, read: Read) -> Judged:

@@ -1,9 +1,12 @@
 """Faults of what persons decide, and of when that meets a cycle, each as a short history."""
 
+import random
+
 import pytest
 
 from reconciler import decisions
 from reconciler.cycle import Order
+from reconciler.report.document import read_saved, to_json
 from tests.campaign import decisions as campaign_decisions
 from tests.campaign.decisions import put_back
 from tests.campaign.rules import NODES
@@ -178,3 +181,41 @@ def test_whose_account_went_while_they_were_away_is_created_anew_after_observing
     for _ in range(2):
         cycle(world)
     assert world.keeper.account("ada@example.com").id != account
+
+
+def reviewed(world: World) -> bool:
+    with world.open() as store:
+        found = store.reviewed()
+    world.store = None
+    return found
+
+
+def test_what_was_released_before_we_observed_is_no_review_of_the_first_plan_after_it(world: World) -> None:
+    world.rules.safety = {"max_deactivations": 0, "always_allow": 0, "max_creations": 50}
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    cycle(world)
+    assert campaign_decisions.consent_to_held(world)
+    for mode in ("observe", "enforce"):
+        world.rules.policy["mode"] = mode
+        unreviewed(world)
+    assert not reviewed(world)
+    assert not world.keeper.accounts()[account].locked
+    cycle(world)
+    assert reviewed(world)
+    assert world.keeper.accounts()[account].locked
+
+
+def test_a_plan_that_was_saved_before_and_has_all_that_is_due_is_no_review_of_the_first_one(world: World) -> None:
+    person(world, "ada")
+    cycle(world)
+    person(world, "zoe")
+    made = world.dry_run(Weather(0), resync=False)
+    assert made is not None
+    campaign_decisions.lost(world, random.Random(1))
+    world.observer.agreed(made.effects)
+    saved = read_saved(to_json(made).encode(), "the saved plan")
+    world.cycle(Order(by="root", saved=saved), Weather(0))
+    assert world.keeper.account("zoe@example.com").invited
+    assert not reviewed(world)
