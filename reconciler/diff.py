@@ -27,6 +27,7 @@ from reconciler.model import (
     Snapshot,
     Standing,
     Status,
+    Takeover,
     User,
     is_jumpcloud_id,
     normal,
@@ -482,6 +483,10 @@ class _Diff(TeamRules):
     def _unmanaged(self, account: Account) -> None:
         subject = self.subject(account)
         if account.protected_as:
+            # A person was told that it will be taken over.
+            if self.before.accounts[account.keeper_id].takeover is not Takeover.NONE:
+                words = "protected (policy.protect): not taken over, although a person asked for it (adopt)"
+                self.notice(NoticeKind.PROTECTED, subject, words)
             return
         owner = self.directory.users.get(account.shown.get(EXTERNAL_ID, ""))
         if owner is not None and owner.belongs:

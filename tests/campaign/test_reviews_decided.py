@@ -219,3 +219,15 @@ def test_a_plan_that_was_saved_before_and_has_all_that_is_due_is_no_review_of_th
     world.cycle(Order(by="root", saved=saved), Weather(0))
     assert world.keeper.account("zoe@example.com").invited
     assert not reviewed(world)
+
+
+def test_an_account_that_is_named_and_protected_is_told_as_not_taken_over(world: World) -> None:
+    joined(world, "bob")
+    ghost = world.keeper.add_user("ghost@example.com")
+    world.admin_changed(ghost)
+    cycle(world, resync=True)
+    world.rules.policy["protect"] = ["ghost@example.com"]
+    assert "will be taken over" in adopts(world, "ghost@example.com")
+    cycle(world)
+    assert world.plan is not None
+    assert [(one.kind.value, one.subject.keeper_id) for one in world.plan.notices] == [("protected", ghost)]
