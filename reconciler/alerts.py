@@ -212,6 +212,7 @@ def due(
     over = ended(found, told, now)
     for kind, words in _RECOVERIES.items():
         keys = tuple(key for key in over if key[0] == kind)
+        words += "" if now.complete else ", as far as they can without what was not read"
         fact = Fact(AlertKind.RECOVERED, kind.value, kind.value, words, now.at)
         if keys and fact.id not in resting and not any(fact.kind is kind for fact in found):
             alerts.append(Alert(AlertKind.RECOVERED, (fact,), forget=keys))
@@ -238,7 +239,8 @@ def _can_tell(key: Key, now: Situation) -> bool:
         case AlertKind.PROTECTED | AlertKind.WAITING | AlertKind.HOOK_FAILED | AlertKind.QUARANTINED:
             return True
         case AlertKind.FAILING:
-            return whole and now.failing is None
+            # A list may be unreadable for good: the next time that cycles fail is to be told all the same.
+            return now.plan is not None and now.whole and now.failing is None
         case AlertKind.KIND_STOPPED:
             # A kind rests after its canary failed: only that it passes, or is not needed any more, is an end.
             planned = now.plan.counts if now.plan else {}

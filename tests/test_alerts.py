@@ -149,9 +149,19 @@ def test_failures_are_told_from_the_second_in_a_row_once_and_their_end() -> None
     assert alert.kind is AlertKind.FAILING
     assert "JumpCloud is down" in alert.facts[0].text
     told = taken([alert], NOW)
-    assert tell(after(complete=False), told) == []
+    assert tell(after(whole=False), told) == []
     assert tell(replace(second, failing=Failing(90, NOW, "still down"), at=NOW + 24 * HOUR), told) == []
     assert only(tell(after(), told)).kind is AlertKind.RECOVERED
+
+
+def test_cycles_that_work_again_without_a_list_end_the_alert_so_that_the_next_failures_are_told() -> None:
+    failing = after(plan=None, failing=Failing(2, NOW, "JumpCloud is down"))
+    told = taken(tell(failing), NOW)
+    without = after(complete=False)
+    over = only(tell(without, told))
+    assert (over.kind, over.forget) == (AlertKind.RECOVERED, tuple(told))
+    assert over.facts[0].text == "cycles work again, as far as they can without what was not read"
+    assert tell(after(complete=False, failing=Failing(3, NOW, "Keeper could not be listed")), told) == []
 
 
 def row(number: int, op: Operation, at: datetime = NOW) -> JournalRow:
