@@ -77,6 +77,8 @@ REPEATED = {
 """The alerts that are repeated as long as they last, and how often."""
 _TOGETHER = frozenset({AlertKind.HELD, AlertKind.WILL_BE_HELD, AlertKind.LEAVER_ACTIVE})
 """Alerts of these kinds name everybody again as soon as one is new."""
+_SIZED = frozenset({AlertKind.HELD, AlertKind.WILL_BE_HELD})
+"""The kinds whose keys are limits with a size, see `_of_size`."""
 _RECOVERIES = {
     AlertKind.HELD: "nothing is held any more",
     AlertKind.FAILING: "cycles work again",
@@ -220,14 +222,17 @@ def due(
 
 
 def ended(found: Iterable[Fact], told: Iterable[Key], now: Situation) -> list[Key]:
-    """What a receiver was told and is over, as far as this run can tell."""
+    """What a receiver was told and is over, as far as this run can tell. A hold that has shrunk is not over."""
     lasting = {fact.id for fact in found}
+    sizes = {(fact.kind.value, fact.name) for fact in found if fact.kind in _SIZED}
+    lasting |= {(kind, key) for kind, key in told if (kind, key.rpartition(" ")[0]) in sizes}
     return [key for key in told if key not in lasting and _can_tell(key, now)]
 
 
-def silent(over: Iterable[Key]) -> list[Key]:
-    """What may be forgotten without a word: all but what a recovery is told of."""
-    return [key for key in over if key[0] not in _RECOVERIES]
+def silent(over: Iterable[Key], found: Iterable[Fact]) -> list[Key]:
+    """What may be forgotten without a word: all but what a recovery is told of, once nothing of its kind lasts."""
+    lasting = {fact.kind.value for fact in found}
+    return [key for key in over if key[0] not in _RECOVERIES or key[0] in lasting]
 
 
 def _can_tell(key: Key, now: Situation) -> bool:

@@ -134,7 +134,7 @@ async def _tell(
         since = began
         keep([_BEGUN], [], began)
     news = [fact for fact in found if not fact.past or fact.at >= since]
-    if ceased := silent(ended(found, told, now)):
+    if ceased := silent(ended(found, told, now), found):
         keep([], ceased, now.at)
     resting = {key for key, refusal in refused.items() if refusal.rests(now.at)}
     # What is over is not tried again, and no longer refused.
