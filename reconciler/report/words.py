@@ -125,7 +125,7 @@ RESULTS = {
 
 def came_to(result: str, counts: Mapping[str, int]) -> str:
     """Say what a run came to, by its result and the number of its operations by state."""
-    if result in ("done", "partial") and counts and not counts.get("done"):
+    if (result == "partial" or (result == "done" and counts)) and not counts.get("done"):
         return "nothing done yet"
     return RESULTS.get(result, result)
 
