@@ -231,6 +231,8 @@ def _waits(store: Store, settings: Settings, look: Look, plan: Plan, held: Mappi
         return Verdict("held", why, "To let the held plan through:", f"reconciler release {hold['plan']}")
     if hold["limit"] in _FOR_RELEASE:
         return Verdict("held", why, "Once a cycle has held it, let it through:", "reconciler release")
+    if hold["limit"] == "paused" and any(other["limit"] in _FOR_RELEASE for other in waits):
+        return Verdict("held", why, "Before anything else lets it through, end the pause:", "reconciler resume")
     if hold["limit"] == "paused":
         return Verdict("held", why, "For everybody: reconciler resume. For this person alone:", resync)
     release = f"reconciler release {hold['plan']}" if hold["plan"] else "reconciler release"
@@ -345,7 +347,7 @@ def _as_it_is(settings: Settings, look: Look, plan: Plan) -> Verdict:
 
 
 def held_of(store: Store, look: Look) -> dict[str, Any] | None:
-    """What the last cycle held of what is due: by which limit and why, since when, and the plan to release."""
+    """What the last cycle held of what is due: by which limits and why, since when, and the plan to release."""
     found = store.held_now()
     if found is None or look.plan is None:
         return None
@@ -357,21 +359,29 @@ def held_of(store: Store, look: Look) -> dict[str, Any] | None:
         return None
     plan = json.loads(kept)
     mine = {n for n, op in enumerate(plan["operations"]) if look.key in op["subject"].values()}
-    hold = next(hold for hold in plan["held"] if mine.intersection(hold["operations"]))
+    mine_held = [hold for hold in plan["held"] if mine.intersection(hold["operations"])] or plan["held"]
     return {
-        "limit": hold["limit"],
-        "reason": hold["reason"],
-        "plan": run.plan_id,
-        "since": stamp(since),
+        "holds": [
+            {"limit": hold["limit"], "reason": hold["reason"], "plan": run.plan_id, "since": stamp(since)}
+            for hold in sorted(mine_held, key=lambda hold: _strength(hold["limit"]))
+        ],
         "effects": frozenset(effect for op in due for effect in op.effects()),
     }
 
 
+def _strength(limit: str) -> int:
+    """The rank of a hold, by what lets it through: only its end ends a pause, and no `resync EMAIL` passes others."""
+    strongest = ("paused", "first_run")
+    return strongest.index(limit) if limit in strongest else len(strongest) + (limit not in _FOR_RELEASE)
+
+
 def holds(plan: Plan, held: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """Why a part of the plan waits for a person: as the last cycle held it, else as one that begins now would."""
+    """Why a part of the plan waits for a person, what is strongest first: as the last cycle held it, else as one that
+    begins now would."""
     if held:
-        return [{key: held[key] for key in ("limit", "reason", "plan", "since")}]
-    return [{"limit": hold.limit, "reason": hold.reason, "plan": None, "since": None} for hold in plan.held]
+        return list(held["holds"])
+    found = sorted(plan.held, key=lambda hold: _strength(hold.limit))
+    return [{"limit": hold.limit, "reason": hold.reason, "plan": None, "since": None} for hold in found]
 
 
 # -- in words ----------------------------------------------------------------------------------------------------------

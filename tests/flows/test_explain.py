@@ -236,6 +236,35 @@ def test_a_new_member_of_a_reviewed_group_waits_for_a_release(world: World, peop
     assert verdict(explain(world, "p0@example.com"))[0] == "in_line"
 
 
+def test_a_pause_comes_before_what_holds_beside_it_and_what_is_advised_works(world: World, people: list[str]) -> None:
+    for one in people[:7]:
+        world.jumpcloud.delete_user(one)
+    world.jumpcloud.settle_graph()
+    world.run("pause", "--reason", "an audit")
+    world.run("apply", expect=4)
+    found = explain(world, "p0@example.com")
+    assert [hold["limit"] for hold in found["next"]["held"]] == ["paused", "max_deactivations"]
+    assert "reconciler release" not in found["remedy"]["step"]
+    kind, command = verdict(found)
+    assert (kind, command) == ("held", "reconciler resync p0@example.com")
+    world.run(*str(command).split()[1:])
+    assert not account(world, people[0]).active
+
+
+def test_what_no_look_at_one_person_passes_begins_with_the_end_of_a_pause(world: World, people: list[str]) -> None:
+    world.teams["review"] = '["Sales"]'
+    world.write_settings()
+    ids = {name: group for group, name in world.jumpcloud.groups_in_scope(world.application).items()}
+    world.jumpcloud.add_member(ids["Sales"], people[0])
+    world.jumpcloud.settle_graph()
+    world.run("pause", "--reason", "an audit")
+    for _ in range(2):
+        assert verdict(explain(world, "p0@example.com")) == ("held", "reconciler resume")
+        world.run("apply", expect=4)
+    world.run("resume")
+    assert verdict(explain(world, "p0@example.com"))[1].startswith("reconciler release ")  # type: ignore[union-attr]
+
+
 def test_who_keeps_failing_is_paused_until(world: World, people: list[str]) -> None:
     world.back.faults.add(status(400), method="PATCH", target="/Users", times=1)
     world.jumpcloud.update_user(people[0], firstname="Other", displayname="Other Test")
