@@ -17,10 +17,10 @@ from reconciler.alerts import HISTORY, TOLD_WHEN_DONE, Key, Situation, merely_le
 from reconciler.config import Settings
 from reconciler.cycle import Order, Outcome
 from reconciler.http import Counters
-from reconciler.model import Snapshot
+from reconciler.model import USERS, Snapshot
 from reconciler.plan import Kind, Notice, NoticeKind
 from reconciler.policy import Mode
-from reconciler.promise import failing
+from reconciler.promise import Lack, failing
 from reconciler.reading import NobodyThere, Stopped
 from reconciler.standing import Standing
 from reconciler.store import State, StateError, Store
@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 READY_FOR = 3
 """So many intervals the last good cycle may be old before the daemon is not ready."""
+_OF_ACCESS = frozenset({Lack.LOCKED, Lack.NO_ACCOUNT, Lack.ACTIVE})
+"""The lacks of people that no list of groups bears on."""
 
 
 class After:
@@ -117,19 +119,22 @@ class After:
         good = whole and outcome.good and self.store.pause() is None
         after = self.standing.counted(outcome.result, seconds, outcome.results.values(), traffic)
         resync = outcome.plan.kind == "resync"
+        # A list of groups may be refused for good: who has left, and what is due for whom, is known without it.
+        people_told = not (outcome.fallback or USERS in outcome.plan.scope.unread)
         if whole and (outcome.result == "failed" or outcome.fallback):
             words = outcome.stopped or outcome.fallback
             after = after.failed(words, now, resync=resync or bool(outcome.fallback))
         elif whole:
             alarms = sum(notice.kind is NoticeKind.WILL_BE_HELD for notice in outcome.plan.notices)
-            alarms = max(alarms, after.will_be_held) if outcome.lack else alarms
+            alarms = alarms if people_told else max(alarms, after.will_be_held)
             last_good = now if good else after.last_good
             after = replace(after.succeeded(resync=resync), last_good=last_good, will_be_held=alarms)
         lacks = failing(outcome.plan, {number: result.state.value for number, result in outcome.results.items()})
         others: dict[str, str] = {}
         if not whole or outcome.lack:
             spoken_of = {op.subject.key for op in outcome.plan.operations}.union(outcome.plan.focus or ())
-            others = {key: lack for key, lack in after.lacks.items() if key not in spoken_of}
+            over = _OF_ACCESS if whole and people_told else ()
+            others = {key: lack for key, lack in after.lacks.items() if key not in spoken_of and lack not in over}
         after = replace(after, merely_left=merely_left(outcome.plan, after.merely_left), lacks={**others, **lacks})
         snapshot = self._snapshot(settings)
         self._keep(_inventoried(after, settings, outcome, snapshot, began))

@@ -353,3 +353,26 @@ def test_who_lacks_a_team_that_is_in_conflict_is_not_certified(world: World) -> 
     said = flat(world.run("explain", "p0@example.com").stdout)
     assert "Nothing else is due. The group Support: a Keeper team that is not ours has this name" in said
     assert "In line: both sides agree" in flat(world.run("explain", "p1@example.com").stdout)
+
+
+@pytest.mark.parametrize("target", [GROUPS, GROUP_NAMES])
+def test_what_is_over_for_people_is_over_without_a_list_of_groups(world: World, target: str) -> None:
+    """A role may lack the right to it for good, and status told for ever of what was repaired."""
+    ids = at_work(world)
+    world.policy["grace"] = '"2h"'
+    world.write_settings()
+    refuse(world, target)
+    refuse_locks(world)
+    world.jumpcloud.suspend(ids[11])
+    group = next(iter(world.jumpcloud.groups_in_scope(world.application)))
+    for one in ids[:7]:
+        world.jumpcloud.remove_member(group, one)
+    world.jumpcloud.settle_graph()
+    world.run("apply", expect=5)
+    assert state(world)["will_be_held"] == 1 and "out of scope" in state(world)["failing_now"]
+    world.jumpcloud.activate(ids[11])
+    for one in ids[:7]:
+        world.jumpcloud.add_member(group, one)
+    world.jumpcloud.settle_graph()
+    world.run("apply", expect=5)
+    assert state(world)["will_be_held"] == 0 and not state(world)["failing_now"]
