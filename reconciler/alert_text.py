@@ -83,7 +83,8 @@ _ADVICE = {
     AlertKind.PROTECTED: "If they really left, lock them in the Admin Console or take them out of policy.protect",
     AlertKind.LOCKED: "What is in the way: reconciler explain EMAIL. At once, for one person, unless the pilot "
     "(policy.only) keeps them out: reconciler resync EMAIL",
-    AlertKind.LOCKED_BY_OTHERS: "If nobody needs the lock (to transfer the vault): reconciler resync EMAIL --unlock",
+    AlertKind.LOCKED_BY_OTHERS: "If nobody needs the lock (to transfer the vault), unless they are protected or "
+    "outside the pilot: reconciler resync EMAIL --unlock",
     AlertKind.DEACTIVATED: "More: reconciler history, reconciler explain EMAIL",
     AlertKind.UNLOCKED: "If somebody should not be back, suspend them in JumpCloud. More: reconciler history",
     AlertKind.LOST_TEAM: "More: reconciler history, reconciler explain EMAIL",

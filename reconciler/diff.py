@@ -400,7 +400,7 @@ class _Diff(TeamRules):
             return
         locked = self._locked_and_gone.get(alike_key(user.email)) or self._locked_and_gone.get(user.id)
         if locked is not None and user.id not in self.unlock and self.policy.reactivate is not Reactivate.ANY:
-            self._tell_locked_before(locked, subject)
+            self._tell_locked_before(locked, user, subject)
             return
         birth = births.refused(self.before, user.id, user.email)
         if birth is not None and not birth.agreed:
@@ -755,7 +755,7 @@ class _Diff(TeamRules):
         elif not user.in_scope:
             self._tell_state(user, subject, "not created anew")
         elif account.others_lock and not (asked or self.policy.reactivate is Reactivate.ANY):
-            self._tell_locked_before(account, subject)
+            self._tell_locked_before(account, user, subject)
         elif account.others_lock:
             reason = "locked by somebody else before they vanished from Keeper, and to be let in"
             self._create(user, Rule.UNLOCK_ASKED if asked else Rule.RETURNED, Cause.JUMPCLOUD, reason)
@@ -778,16 +778,25 @@ class _Diff(TeamRules):
                 NoticeKind.LOCKED_IN_KEEPER,
                 subject,
                 "in scope, but locked in Keeper by somebody else (perhaps to transfer the vault): left alone. "
-                f"To unlock: reconciler resync {self._typed(subject)} --unlock",
+                f"{self._way_in(account, user, subject)}",
             )
 
-    def _tell_locked_before(self, account: Account, subject: Subject) -> None:
+    def _way_in(self, account: Account, user: User, subject: Subject) -> str:
+        """The way to let somebody in whom somebody else has locked: no order is advised of which nothing would come."""
+        why = "policy.protect" if protection(self.policy, user, account) else ""
+        why = why or ("policy.mode" if self.policy.mode is Mode.OBSERVE else "")
+        why = why or ("policy.only" if subject.key not in self.pilots else "")
+        if why:
+            return f"Nothing is sent for them ({why}), so only Keeper's Admin Console lets them in"
+        return f"To let them in: reconciler resync {self._typed(subject)} --unlock"
+
+    def _tell_locked_before(self, account: Account, user: User, subject: Subject) -> None:
         self.notice(
             NoticeKind.LOCKED_IN_KEEPER,
             subject,
             f"in scope, but {account.email} was locked in Keeper by somebody else (perhaps to transfer the vault), "
-            "then vanished from this node: not created, since Keeper may link that account and unlock it. To let them "
-            f"in: reconciler resync {self._typed(subject)} --unlock",
+            "then vanished from this node: not created, since Keeper may link that account and unlock it. "
+            f"{self._way_in(account, user, subject)}",
         )
 
     def _typed(self, subject: Subject) -> str:

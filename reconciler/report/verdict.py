@@ -138,6 +138,9 @@ def _decided_otherwise(settings: Settings, look: Look, plan: Plan) -> Verdict | 
     if NoticeKind.QUARANTINED in said:
         why, step = _advice(said[NoticeKind.QUARANTINED])
         return Verdict("quarantined", f"{why[:1].upper()}{why[1:]}.", step)
+    if "--unlock" not in (locked := said.get(NoticeKind.LOCKED_IN_KEEPER, "--unlock")):
+        why, step = _advice(locked)
+        return Verdict(NoticeKind.LOCKED_IN_KEEPER.value, f"{why[:1].upper()}{why[1:]}.", step)
     kinds: tuple[tuple[NoticeKind, str, str], ...] = (
         (NoticeKind.STATE_UNKNOWN, "In JumpCloud: Users, the person, Activate.", ""),
         (NoticeKind.NO_ADDRESS, "In JumpCloud: enter an e-mail address.", ""),

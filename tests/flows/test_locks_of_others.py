@@ -292,7 +292,7 @@ def test_the_way_to_unlock_names_the_person_whatever_address_keeper_shows(world:
     world.keeper.lock("anna@example.com")
     out = " ".join(world.run("resync").stdout.split())
     command = "reconciler resync anna.new@example.com --unlock"
-    assert f"To unlock: {command}" in out
+    assert f"To let them in: {command}" in out
     assert command in " ".join(world.run("explain", "anna.new@example.com").stdout.split())
     out = " ".join(world.run("resync", "anna@example.com", "--unlock", expect=None).stdout.split())
     assert "the locked Keeper user anna@example.com is not theirs" in out and command in out
@@ -328,3 +328,28 @@ def test_resync_says_why_it_unlocked_nobody(world: World, how: str, why: str) ->
         world.run("resync")
     out = " ".join(world.run("resync", "anna@example.com", "--unlock").stdout.split())
     assert f"anna@example.com: {why}" in out, out
+
+
+@pytest.mark.parametrize(
+    ("why", "setting"),
+    [("protect", '["p0@example.com"]'), ("only", '{ users = ["p1@example.com"] }'), ("mode", '"observe"')],
+)
+def test_no_order_is_advised_of_which_nothing_would_come(world: World, why: str, setting: str) -> None:
+    group = world.group("Engineering")
+    for number in range(2):
+        world.person(f"p{number}", group)
+    world.run("apply")
+    accept(world)
+    world.keeper.approve_all()
+    world.run("resync")
+    world.keeper.lock(world.keeper.account("p0@example.com").id)
+    told = world.run("plan", "--resync").stdout + world.run("explain", "p0@example.com").stdout
+    assert told.count("reconciler resync p0@example.com --unlock") >= 3
+    world.policy[why] = setting
+    world.write_settings()
+    told = world.run("plan", "--resync").stdout + world.run("explain", "p0@example.com").stdout
+    assert "--unlock" not in told
+    words = f"Nothing is sent for them (policy.{why}), so only Keeper's Admin Console lets them in"
+    assert " ".join(told.split()).count(words) >= 3
+    world.run("resync", "p0@example.com", "--unlock", expect=2 if why == "mode" else 0)
+    assert not world.keeper.account("p0@example.com").active
