@@ -154,6 +154,14 @@ def test_what_is_held_again_or_fails_again_is_counted_and_not_written_again(stag
     assert "2 times, until" in stage.index
 
 
+def test_a_run_that_comes_to_the_same_for_another_reason_has_a_report_of_its_own(stage: Stage) -> None:
+    quiet = replace(accident(), operations=(), held=())
+    for number, name in enumerate(("groups in scope", "user groups")):
+        stage.run(replace(quiet, scope=replace(quiet.scope, unread=(name,))), AT + number * MINUTE, "partial")
+        assert f"NOT READ: JumpCloud&#39;s list of {name}" in stage.index
+    assert len(stage.names()) == 2
+
+
 def test_the_same_plan_sent_twice_has_two_reports(stage: Stage) -> None:
     stage.run(takeover(), AT, "done", DONE)
     stage.run(takeover(), AT + MINUTE, "done", DONE)
