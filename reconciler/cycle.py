@@ -62,6 +62,7 @@ from reconciler.settle import (
     found_out,
     outcome_name,
     settle,
+    with_own_locks,
 )
 from reconciler.snapshot import found_for, observed
 from reconciler.store import Binding, State, StateError, Store
@@ -244,6 +245,8 @@ async def look(settings: Settings, services: Services, store: Store, address: st
             held = in_snapshot(observed(snapshot, listed, now, again=True), address, user)
     except KeeperError as error:
         unread["keeper"] = str(error)
+    # A lock of ours may have had no answer: the next cycle tells that it is ours.
+    held = replace(held, snapshot=with_own_locks(held.snapshot))
     groups: Mapping[str, Group] = {}
     upcoming: tuple[Upcoming, ...] = ()
     try:

@@ -77,7 +77,7 @@ def settle(
     within `PATIENCE` stays unknown.
     """
     unknown = list(unknown)
-    work = _Settlement(_with_own_locks(snapshot), former, now, [op for _, op, _ in unknown])
+    work = _Settlement(with_own_locks(snapshot), former, now, [op for _, op, _ in unknown])
     outcomes: dict[int, Settled] = {}
     # Of several creations of one subject, the one whose names show is the one that arrived.
     for number, op, at in sorted(unknown, key=lambda row: not work.made(row[1])):
@@ -130,7 +130,7 @@ def as_repeated(outcome: Settled, row: JournalRow) -> Settled:
     return REPEATED if again and outcome.state is State.DONE else outcome
 
 
-def _with_own_locks(snapshot: Snapshot) -> Snapshot:
+def with_own_locks(snapshot: Snapshot) -> Snapshot:
     """Record as ours the locks that our own operations without a clear answer may have set."""
     if not snapshot.own_locks:
         return snapshot

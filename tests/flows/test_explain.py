@@ -399,3 +399,12 @@ def test_a_newcomer_is_named_while_keeper_cannot_be_listed(world: World, people:
     world.keeper.refuse("Groups", None)
     world.run("apply")
     assert explain(world, "joiner@example.com")["verdict"]["kind"] in ("in_line", "waiting")
+
+
+def test_a_lock_of_ours_without_an_answer_is_not_told_as_somebody_elses(world: World, people: list[str]) -> None:
+    world.jumpcloud.suspend(people[0])
+    world.kill_after(1, "apply")
+    assert not account(world, people[0]).active
+    found = explain(world, "p0@example.com")
+    assert found["verdict"]["text"] == "suspended in JumpCloud; locked in Keeper by us."
+    assert verdict(found) == ("out_of_scope", "reconciler resync p0@example.com")
