@@ -48,7 +48,7 @@ from reconciler.model import (
     normal,
 )
 from reconciler.plan import PHASES, Change, Kind, Notice, NoticeKind, Operation, Rule, TeamRef
-from reconciler.promise import WAS_LOCKED, joined, left_node_words
+from reconciler.promise import WAS_LOCKED, joined, left_node_words, state_told
 from reconciler.rows import (
     DISAGREES,
     GONE,
@@ -1145,5 +1145,5 @@ def _told(reply: KeeperUser | None, shown: KeeperUser | None) -> KeeperUser | No
 
 
 def counts(results: Mapping[int, Result]) -> dict[str, int]:
-    """The number of operations by state."""
-    return dict(Counter(result.state.value for result in results.values()))
+    """The number of operations by state, as a report tells it."""
+    return dict(Counter(state_told(result.state.value, result.error) for result in results.values()))

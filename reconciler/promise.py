@@ -109,6 +109,14 @@ def not_here(words: str) -> bool:
     return words.startswith(NOT_HERE_PREFIX)
 
 
+def state_told(state: str, error: str) -> str:
+    """The state of an operation as a report tells it: nobody can say of a lock that met no account that it is done, and
+    one that was not needed was not sent."""
+    if state != "done":
+        return state
+    return UNVERIFIED if not_here(error) else NOT_NEEDED if error == WAS_LOCKED else state
+
+
 def left_node_words(member: bool | None) -> str:
     """Say what became of an account that is gone after Keeper took its lock; one 404 tells nothing."""
     return {True: REMOVED, False: WITHDRAWN, None: WITHDRAWN_OR_DELETED}[member]

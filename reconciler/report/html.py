@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
+from reconciler import promise
 from reconciler.counting import count
 from reconciler.plan import DRIFT_NOTICES, Cause, Held, Kind, LimitUse, Operation, Plan
 from reconciler.report import words
@@ -128,7 +129,7 @@ def page(template: str, **values: Any) -> str:
 def _row(plan: Plan, number: int, held: Collection[int], results: Mapping[int, tuple[str, str]]) -> _Row:
     op = plan.operations[number]
     state, error = results.get(number, (words.mark(plan, number, held) or "goes", ""))
-    state = words.state_told(state, error)
+    state = promise.state_told(state, error)
     was, will = (list(cells) for cells in _before_after(op))
     return _Row(
         number, op.kind.value, state, _show(op.subject.name), _show(op.reason), was, will, _show(error) if error else ""

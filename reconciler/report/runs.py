@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from reconciler import clocks, exits
+from reconciler import clocks, exits, promise
 from reconciler.counting import count
 from reconciler.cycle import Outcome
 from reconciler.plan import Cause
@@ -231,7 +231,7 @@ def _facts(run: "Run") -> list[tuple[str, str]]:
 
 def _states(rows: Sequence["JournalRow"]) -> list[tuple[str, int]]:
     labels = {State.DONE.value: "done", State.SENT.value: "sent, outcome unknown", State.PLANNED.value: "not sent"}
-    states = (words.state_told(row.state.value, row.error) for row in rows)
+    states = (promise.state_told(row.state.value, row.error) for row in rows)
     found = Counter(labels.get(state) or words.STATES[state] for state in states)
     return found.most_common()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from reconciler import promise
 from reconciler.counting import count
 from reconciler.plan import Change, Kind, Notice, Operation, Plan, TeamRef
 from reconciler.report import words
@@ -45,7 +46,7 @@ def render_run(
     verdict = words.run_verdict(plan, results)
     bad = verdict.tone is words.Tone.FAILED or plan.held
     lines = _styled(wrapped(str(verdict), width), colour, "red" if bad else "green")
-    states = {number: words.state_told(state, error) for number, (state, error) in results.items()}
+    states = {number: promise.state_told(state, error) for number, (state, error) in results.items()}
     for state, word in words.STATES.items():
         mine = sorted(number for number, found in states.items() if found == state)
         alike = _alike(plan, results, mine)

@@ -12,7 +12,7 @@ from reconciler.counting import agreeing, count
 from reconciler.diff_quarantine import unread_words
 from reconciler.model import DISPLAY_NAME, EXTERNAL_ID, FAMILY_NAME, GIVEN_NAME, GROUP_NAMES, GROUPS, USER_NAME, USERS
 from reconciler.plan import Cause, Change, Held, Kind, Notice, NoticeKind, Operation, Plan, Rule, Subject
-from reconciler.promise import NOT_NEEDED, UNVERIFIED, WAS_LOCKED, failing, failing_words, not_here
+from reconciler.promise import NOT_NEEDED, UNVERIFIED, failing, failing_words, state_told
 from reconciler.report.terminal import clean
 
 PEOPLE = {
@@ -124,9 +124,9 @@ RESULTS = {
 
 
 def came_to(result: str, counts: Mapping[str, int]) -> str:
-    """Say what a run came to, by its result and the number of its operations by state."""
+    """Say what a run came to, by its result and the number of its operations by state (see `promise.state_told`)."""
     if (result == "partial" or (result == "done" and counts)) and not counts.get("done"):
-        return "nothing done yet"
+        return "nothing done yet" if counts.keys() - {UNVERIFIED, NOT_NEEDED} or not counts else "nothing done"
     return RESULTS.get(result, result)
 
 
@@ -352,14 +352,6 @@ def result_verdict(states: Collection[str]) -> Verdict:
     if not done:
         return Verdict(Tone.FAILED, f"None of it is known to be done: {rest}.")
     return Verdict(Tone.FAILED, f"Applied in part: {done} done, {rest}.")
-
-
-def state_told(state: str, error: str) -> str:
-    """The state of an operation as a report tells it: nobody can say of a lock that met no account that it is done, and
-    one that was not needed was not sent."""
-    if state != "done":
-        return state
-    return UNVERIFIED if not_here(error) else NOT_NEEDED if error == WAS_LOCKED else state
 
 
 def run_verdict(plan: Plan, results: Mapping[int, tuple[str, str]]) -> Verdict:

@@ -42,6 +42,8 @@ def test_a_lock_of_an_account_that_is_elsewhere_is_nowhere_called_done(moved: tu
         assert "to be locked: suspended in JumpCloud" in said and "not in this Keeper node any more" in said
         assert "no access" not in said
     assert "whether access ended is not verifiable" in said and "reconciler disown eve@example.com" in said
+    told = world.run("status").stdout
+    assert told.startswith("Last run: nothing done, ") and "cycle: nothing done, 1 not verifiable" in told
     assert world.keeper.account(account).active
 
 
