@@ -20,6 +20,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from loguru import logger
 from tzlocal import get_localzone
 
+from reconciler import apply as executor
 from reconciler import cycle, exits, log, orders, promise, systemd, wiring
 from reconciler.after import After
 from reconciler.clocks import corrected
@@ -31,7 +32,7 @@ from reconciler.http import HttpError
 from reconciler.orders import DECISIONS, Answer, Ask, Setting
 from reconciler.plan import SCHEDULE
 from reconciler.reading import Services, Stopped
-from reconciler.report.words import in_line, warnings
+from reconciler.report.words import in_line, reasons, warnings
 from reconciler.rows import Request
 from reconciler.secrets import SecretError
 from reconciler.settings_fields import Listen
@@ -575,22 +576,22 @@ def _summary(outcome: cycle.Outcome) -> str:
 
 
 def _work(outcome: cycle.Outcome) -> str:
-    plan, results = outcome.plan, outcome.results.values()
+    plan = outcome.plan
     failing = promise.failing_words(promise.failing(plan, orders.states_of(outcome)).values())
     if outcome.result == "nothing" and failing:
         return f"FAILING for {failing}; nothing was sent this time. Who and why: reconciler status"
     if outcome.result == "nothing":
         return f"nothing to do: {in_line(plan)}"
-    states: dict[str, int] = {}
-    for result in results:
-        states[result.state.value] = states.get(result.state.value, 0) + 1
     parts = [f"FAILING for {failing}"] if failing else []
     parts += [f"NOT READ: {unread_words(plan.scope.unread)}"] if plan.scope.unread else []
-    parts += [f"{number} {state.replace('_', ' ')}" for state, number in sorted(states.items())]
+    parts += [
+        f"{number} {state.replace('_', ' ')}" for state, number in sorted(executor.counts(outcome.results).items())
+    ]
     if plan.held:
-        paused = all(held.limit == "paused" for held in plan.held)
+        first = reasons(plan)[0]
+        paused = first.limit == "paused"
         way = "to go on: reconciler resume" if paused else f"to let them through: reconciler release {plan.id}"
-        parts.append(f"{len(plan.held_indices)} held ({plan.held[0].reason}); {way}")
+        parts.append(f"{len(plan.held_indices)} held ({first.reason}); {way}")
     if outcome.result == "observed":
         parts.append(f"observed: {count(len(plan.operations), 'operation')} would be due")
     return ", ".join(parts) or outcome.result

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,7 +22,7 @@ from loguru import logger
 from reconciler import cycle, exits, log, orders
 from reconciler import daemon as d
 from reconciler.config import load
-from reconciler.plan import Plan, Scope
+from reconciler.plan import Held, Plan, Scope
 from reconciler.reading import Services, Stopped
 from reconciler.rows import Request
 from reconciler.statefile_errors import translated
@@ -643,3 +644,11 @@ def test_an_order_that_cannot_be_taken_leaves_the_loop_alive(
 
     worked(world, drive)
     assert len(taken) < 100
+
+
+def test_the_log_names_no_release_while_all_writes_are_paused() -> None:
+    held = Held("max_deactivations", (0,), 3, 9, "9 people would be locked")
+    paused = Held("paused", (0,), 0, 1, "all writes were paused by ann")
+    for holds, way in (((held,), "reconciler release"), ((held, paused), "reconciler resume")):
+        told = d._summary(cycle.Outcome(1, replace(EMPTY, held=holds), "held"))
+        assert way in told and told.count("reconciler ") == 1, told

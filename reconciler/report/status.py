@@ -320,8 +320,8 @@ def _headline(found: dict[str, Any], width: int, colour: bool) -> list[str]:
         for hold in held["reasons"]:
             lines += wrapped(f"Why: {clean(hold['reason'], 400)} [{clean(hold['limit'], 40)}]", width)
         lines += wrapped(f"Whom it is about: {names(held['subjects'])}", width)
-        # What the pause alone holds goes on with `resume`: no release ends a pause.
-        if all(hold["limit"] == "paused" for hold in held["reasons"]):
+        # What the pause alone holds goes on with `resume`: no release ends a pause. In observe mode none is taken.
+        if found["mode"] == "observe" or all(hold["limit"] == "paused" for hold in held["reasons"]):
             lines += ["To look: reconciler plan"]
         else:
             lines += wrapped(

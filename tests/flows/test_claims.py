@@ -246,3 +246,17 @@ def test_what_was_never_sent_is_nowhere_said_to_be_sent(world: World, monkeypatc
     monkeypatch.undo()
     assert inside.run().result == "done" and not account(world, people[0]).active
     assert "sent 20" in " ".join(world.run("leavers").stdout.split())
+
+
+def test_no_release_is_advised_while_nothing_is_sent(world: World) -> None:
+    ids = office(world)
+    for one in ids:
+        world.jumpcloud.delete_user(one)
+    world.jumpcloud.settle_graph()
+    world.run("apply", expect=4)
+    assert "reconciler release " in world.run("status").stdout
+    world.policy["mode"] = '"observe"'
+    world.write_settings()
+    told = world.run("status").stdout
+    assert told.startswith("HELD since ") and "To look: reconciler plan\nMode: observe; nothing is sent." in told
+    world.run("release", expect=2)
