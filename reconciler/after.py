@@ -17,7 +17,7 @@ from reconciler.alerts import HISTORY, TOLD_WHEN_DONE, Key, Situation, merely_le
 from reconciler.config import Settings
 from reconciler.cycle import Order, Outcome
 from reconciler.http import Counters
-from reconciler.model import USERS, Snapshot
+from reconciler.model import Snapshot
 from reconciler.plan import Kind, Notice, NoticeKind
 from reconciler.policy import Mode
 from reconciler.promise import Lack, failing
@@ -119,21 +119,19 @@ class After:
         good = whole and outcome.good and self.store.pause() is None
         after = self.standing.counted(outcome.result, seconds, outcome.results.values(), traffic)
         resync = outcome.plan.kind == "resync"
-        # A list of groups may be refused for good: who has left, and what is due for whom, is known without it.
-        people_told = not (outcome.fallback or USERS in outcome.plan.scope.unread)
         if whole and (outcome.result == "failed" or outcome.fallback):
             words = outcome.stopped or outcome.fallback
             after = after.failed(words, now, resync=resync or bool(outcome.fallback))
         elif whole:
             alarms = sum(notice.kind is NoticeKind.WILL_BE_HELD for notice in outcome.plan.notices)
-            alarms = alarms if people_told else max(alarms, after.will_be_held)
+            alarms = alarms if outcome.tells_of_people else max(alarms, after.will_be_held)
             last_good = now if good else after.last_good
             after = replace(after.succeeded(resync=resync), last_good=last_good, will_be_held=alarms)
         lacks = failing(outcome.plan, {number: result.state.value for number, result in outcome.results.items()})
         others: dict[str, str] = {}
         if not whole or outcome.lack:
             spoken_of = {op.subject.key for op in outcome.plan.operations}.union(outcome.plan.focus or ())
-            over = _OF_ACCESS if whole and people_told else ()
+            over = _OF_ACCESS if whole and outcome.tells_of_people else ()
             others = {key: lack for key, lack in after.lacks.items() if key not in spoken_of and lack not in over}
         after = replace(after, merely_left=merely_left(outcome.plan, after.merely_left), lacks={**others, **lacks})
         snapshot = self._snapshot(settings)
@@ -217,6 +215,7 @@ class After:
                 plan=outcome.plan if outcome else None,
                 whole=whole,
                 complete=outcome is None or not outcome.lack,
+                people=outcome is None or outcome.tells_of_people,
                 decides=whole or bool(order.leavers),
                 results=list(outcome.results.values()) if outcome else (),
                 stopped_kinds=outcome.stopped_kinds if outcome else {},

@@ -159,11 +159,12 @@ class Situation:
     """What is known after a run.
 
     `plan` is None where the cycle failed; `whole` says that it was about everybody, `complete` that everything was
-    read: what the plan lacks is over only then. `decides`: nobody sees what it held unless it is told; whoever ordered
-    a `resync EMAIL` does. `done` are the operations of the last days that Keeper carried out (see `TOLD_WHEN_DONE`).
-    `stopped_kinds` are those that Keeper does not carry out as expected, with the words for it; `passed` those whose
-    canary has passed, `failing` the cycles that failed up to now. `merely_left`: see there; it is known while cycles
-    fail as well. `hooks` are the programs that the settings name and that failed when last run, with what went wrong.
+    read: what the plan lacks is over only then. `people`: all was read that bears on who has access. `decides`: nobody
+    sees what it held unless it is told; whoever ordered a `resync EMAIL` does. `done` are the operations of the last
+    days that Keeper carried out (see `TOLD_WHEN_DONE`). `stopped_kinds` are those that Keeper does not carry out as
+    expected, with the words for it; `passed` those whose canary has passed, `failing` the cycles that failed up to now.
+    `merely_left`: see there; it is known while cycles fail as well. `hooks` are the programs that the settings name and
+    that failed when last run, with what went wrong.
     """
 
     at: datetime
@@ -173,6 +174,7 @@ class Situation:
     plan: Plan | None = None
     whole: bool = True
     complete: bool = True
+    people: bool = True
     decides: bool = True
     results: "Collection[Result]" = ()
     done: Sequence[JournalRow] = ()
@@ -237,7 +239,8 @@ def silent(over: Iterable[Key], found: Iterable[Fact]) -> list[Key]:
 
 def _can_tell(key: Key, now: Situation) -> bool:
     kind, subject = AlertKind(key[0]), key[1]
-    whole = now.plan is not None and now.whole and now.complete
+    everybody = now.plan is not None and now.whole
+    whole = everybody and now.complete
     if subject.startswith(_DONE):
         return True  # it fell out of the history
     match kind:
@@ -245,7 +248,9 @@ def _can_tell(key: Key, now: Situation) -> bool:
             return True
         case AlertKind.FAILING:
             # A list may be unreadable for good: the next time that cycles fail is to be told all the same.
-            return now.plan is not None and now.whole and now.failing is None
+            return everybody and now.failing is None
+        case AlertKind.LEAVER_ACTIVE | AlertKind.LOCKED | AlertKind.LOCKED_BY_OTHERS | AlertKind.WILL_BE_HELD:
+            return everybody and now.people
         case AlertKind.KIND_STOPPED:
             # A kind rests after its canary failed: only that it passes, or is not needed any more, is an end.
             planned = now.plan.counts if now.plan else {}

@@ -155,6 +155,12 @@ class Outcome:
         return self.fallback or (f"{unread_words(unread)} could not be read" if unread else "")
 
     @property
+    def tells_of_people(self) -> bool:
+        """Whether all was read that bears on who has access. A list of groups may be refused for good: who has left,
+        and whose access is to be changed, is known without it."""
+        return not (self.fallback or USERS in self.plan.scope.unread)
+
+    @property
     def goes_on(self) -> bool:
         """Whether the next cycle should follow at once: something is unfinished, and somebody got on meanwhile, or
         nobody could since the plan was `late`.

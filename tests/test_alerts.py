@@ -406,7 +406,11 @@ def test_people_in_scope_who_are_locked_are_told_once_by_who_locked_them() -> No
     for blind in (replace(now, plan=None), replace(now, whole=False)):
         assert not [key for key in ended(facts(blind), told, blind) if key[0].startswith("locked")]
     well = after(snapshot([account(ADA), others]), plan=plan(notices=(left_alone,)))
-    assert [key[0] for key in ended(facts(well), told, well) if key[0].startswith("locked")] == ["locked_in_scope"]
+    for complete in (True, False):  # a list of groups may be refused for good
+        well = replace(well, complete=complete)
+        assert [key[0] for key in ended(facts(well), told, well) if key[0].startswith("locked")] == ["locked_in_scope"]
+    blind = replace(well, people=False)
+    assert not [key for key in ended(facts(blind), told, blind) if key[0].startswith("locked")]
 
 
 def test_a_lock_of_somebody_else_on_an_account_that_is_gone_is_told_like_any() -> None:
