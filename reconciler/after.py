@@ -251,9 +251,10 @@ class After:
     ) -> list[Notice]:
         """Have what was queued approved, where the settings name who does that. A partial run does not know whom
         JumpCloud wants in a team still: what it queued is approved after the next whole one."""
-        if not settings.teams.approve_command and approval.APPROVE in self.standing.hooks:
+        used = bool(settings.teams.approve_command) and settings.policy().mode is not Mode.OBSERVE
+        if not used and approval.APPROVE in self.standing.hooks:
             self._keep(self.standing.hook(approval.APPROVE, ""))
-        if snapshot is None or not settings.teams.approve_command or settings.policy().mode is Mode.OBSERVE:
+        if snapshot is None or not used:
             return []
         if self.store.pause() is not None:
             return []

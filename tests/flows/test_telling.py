@@ -300,6 +300,12 @@ def test_an_approve_command_that_fails_is_a_notice_and_an_alert_not_a_failed_cyc
     world.run("apply")
     assert receiver.kinds() == ["hook_failed"]
     assert beats(receiver) == 2
+    # In observe mode it is not run any more, and could never be said to be well.
+    world.policy["mode"] = '"observe"'
+    notifying(world, receiver)
+    assert json.loads(world.run("status", "--json").stdout)["programs_failing"]
+    run_and_tell(world)
+    assert not json.loads(world.run("status", "--json").stdout)["programs_failing"]
 
 
 def test_the_inventory_makes_reports_exact(world: World) -> None:
