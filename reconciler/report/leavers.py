@@ -356,7 +356,7 @@ def _passed_over(store: Store, account: Account, policy: Policy) -> dict[str, An
     of that."""
     assert account.left_at is not None
     due_since = account.left_at if account.review_lock else account.left_at + policy.grace
-    passed = passed_over(store, Kind.DEACTIVATE_USER, due_since)
+    passed = passed_over(store, Kind.DEACTIVATE_USER, account.keeper_id, due_since)
     if passed is None:
         return {}
     why = f": {passed.why}" if passed.why else ""

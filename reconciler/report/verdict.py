@@ -217,7 +217,8 @@ def _waits(store: Store, settings: Settings, look: Look, plan: Plan, held: Mappi
         why = f"Due ({first.reason}), but {last}, on {spoken(stamp(tried.at))}"
         why += f": {tried.why.rstrip('. ')}." if tried.why else "."
         return Verdict("due", why, "Each cycle tries it again. To have it tried now:", resync)
-    if not waits and (passed := passed_over(store, first.kind, _due_since(settings, look, first))) is not None:
+    due_since = _due_since(settings, look, first)
+    if not waits and (passed := passed_over(store, first.kind, first.subject.key, due_since)) is not None:
         why = f"Due ({first.reason}), but the newest cycle, on {spoken(stamp(passed.at))}, did not do it"
         why += f": {passed.why.rstrip('. ')}." if passed.why else "."
         return Verdict("due", why, "The first cycle that can do it does. To have it tried now:", resync)

@@ -1,6 +1,7 @@
 """The claims of the first lines are true, through the real command line."""
 
 import json
+import time
 from dataclasses import replace
 
 import pytest
@@ -260,3 +261,24 @@ def test_no_release_is_advised_while_nothing_is_sent(world: World) -> None:
     told = world.run("status").stdout
     assert told.startswith("HELD since ") and "To look: reconciler plan\nMode: observe; nothing is sent." in told
     world.run("release", expect=2)
+
+
+def test_a_lock_that_no_cycle_does_is_not_due_with_the_next_one_while_something_else_is_held(world: World) -> None:
+    """A hold that waits for days made `leavers` say each time that the lock comes with the next cycle."""
+    world.teams["review"] = '["Secret"]'
+    ids = office(world)
+    world.policy["grace"] = '"1s"'
+    world.write_settings()
+    secret = world.group("Secret")
+    world.run("apply")
+    world.jumpcloud.add_member(secret, ids[5])
+    for group in world.jumpcloud.groups_in_scope(world.application):
+        world.jumpcloud.remove_member(group, ids[0])
+    world.jumpcloud.settle_graph()
+    world.run("apply", expect=4)
+    world.jumpcloud.oddities.spoil(ids[0], state=[], suspended="x")
+    time.sleep(1.1)
+    world.run("apply", expect=4)
+    said = flat(world.run("leavers").stdout)
+    assert "not locked by the newest cycle" in said and "due with the next cycle" not in said
+    assert said.endswith("reconciler explain p0@example.com")
