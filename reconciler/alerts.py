@@ -249,14 +249,16 @@ def _can_tell(key: Key, now: Situation) -> bool:
         case AlertKind.FAILING:
             # A list may be unreadable for good: the next time that cycles fail is to be told all the same.
             return everybody and now.failing is None
-        case AlertKind.LEAVER_ACTIVE | AlertKind.LOCKED | AlertKind.LOCKED_BY_OTHERS | AlertKind.WILL_BE_HELD:
-            return everybody and now.people
+        case AlertKind.STUCK:
+            return whole or subject not in now.snapshot.failures
+        case AlertKind.HELD:
+            return whole
         case AlertKind.KIND_STOPPED:
             # A kind rests after its canary failed: only that it passes, or is not needed any more, is an end.
             planned = now.plan.counts if now.plan else {}
             return subject in now.passed or (whole and subject not in planned)
         case _:
-            return whole
+            return everybody and now.people
 
 
 # -- the facts ------------------------------------------------------------------------------------------------------
