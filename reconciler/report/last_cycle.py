@@ -6,11 +6,9 @@ from datetime import datetime
 
 from reconciler import standing
 from reconciler.plan import Kind
-from reconciler.rows import OVERTAKEN, PARTIAL, TIME, Run, State
+from reconciler.rows import OVERTAKEN, TIME, Run, State
 from reconciler.store import Store
 
-RUNS = 50
-"""Runs among which the newest cycle is looked for."""
 _CREATES = frozenset({Kind.CREATE_USER, Kind.QUEUE_TEAM})
 
 
@@ -30,8 +28,7 @@ def passed_over(store: Store, kind: Kind, key: str, due_since: datetime | None) 
     It cannot do what needs a list that was refused: nobody is created without Keeper's. `due_since`: since when the
     operation is due, None where no cycle may have seen that yet. What a cycle held may have been let through since.
     """
-    live = store.live_runs()
-    newest = next((run for run in store.runs(RUNS) if run.kind not in PARTIAL and run.id not in live), None)
+    newest = store.last_cycle()
     if newest is None:
         return None
     failing, read_at = standing.from_json(store.meta(standing.KEY)).failing, store.last_whole_read()

@@ -5,7 +5,7 @@ import json
 import os
 import pwd
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from reconciler.report import teams
 from reconciler.report.leavers import UNREAD
 from reconciler.report.terminal import clean, names, spoken, stamp, styled, wrapped
 from reconciler.report.words import VERBS, came_to
-from reconciler.rows import PARTIAL, Request, Run, State, time_of
+from reconciler.rows import Request, Run, State, time_of
 from reconciler.store import Store
 
 RUNS = 5
@@ -60,7 +60,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
     """The state of things as one JSON document; nothing is asked of either service."""
     snapshot = store.snapshot()
     in_use, live = store.in_use, store.live_runs()
-    runs, read_at = store.runs(RUNS), store.last_whole_read()
+    runs, last, read_at = store.runs(RUNS), store.last_cycle(), store.last_whole_read()
     accounts = [account for account in snapshot.accounts.values() if not account.gone]
     managed = [account for account in accounts if account.managed]
     gone_or_active = promise.leavers(snapshot)
@@ -78,7 +78,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
         "first_plan_reviewed": snapshot.reviewed,
         "first_plan_lacked_teams": snapshot.teams_open,
         "jumpcloud_read_at": stamp(read_at),
-        "read_by_last_run": _was_read(runs, read_at, live),
+        "read_by_last_run": _was_read(last, read_at),
         "keeper_read_at": stamp(snapshot.read_at),
         "lacks_room": statefile.lacks_room(store.path),
         "in_use": in_use,
@@ -116,7 +116,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
             "times": stands.failing.count,
             "since": stamp(stands.failing.since),
             "error": stands.failing.words,
-            "resyncs_only": stands.failing.resync and not _failed_last(runs, live),
+            "resyncs_only": stands.failing.resync and not _failed(last),
         }
         if stands.failing
         else None,
@@ -141,29 +141,32 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
             {"team": _name(store, key), "jumpcloud_id": key, "asked_at": stamp(at)}
             for key, at in sorted(snapshot.unsettled_teams.items())
         ],
-        "runs": [
-            {
-                "id": run.id,
-                "kind": run.kind,
-                "started_at": stamp(run.started_at),
-                "finished_at": stamp(run.finished_at),
-                "result": run.result or (UNDER_WAY if run.id in live else _CUT_OFF),
-                "by": run.by,
-                "reason": run.reason,
-                "error": run.error,
-                "held": run.held,
-                "counts": dict(run.counts),
-            }
-            for run in runs
-        ],
+        "last_cycle": _run(last, live) if last else None,
+        # The one that began first, where what is about one person goes on beside a cycle.
+        "under_way": next((_run(run, live) for run in map(store.run, sorted(live)) if not run.result), None),
+        "runs": [_run(run, live) for run in runs],
         "asked_at": stamp(now),
     }
 
 
-def _failed_last(runs: Sequence[Run], live: Collection[int]) -> bool:
-    """Whether the newest run over everybody that has ended, as far as it is among these, is one that failed."""
-    ended = (run for run in runs if run.kind not in PARTIAL and run.id not in live)
-    return next((run.result in ("", "failed", "stopped") for run in ended), True)
+def _run(run: Run, live: Collection[int]) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "kind": run.kind,
+        "started_at": stamp(run.started_at),
+        "finished_at": stamp(run.finished_at),
+        "result": run.result or (UNDER_WAY if run.id in live else _CUT_OFF),
+        "by": run.by,
+        "reason": run.reason,
+        "error": run.error,
+        "held": run.held,
+        "counts": dict(run.counts),
+    }
+
+
+def _failed(last: Run | None) -> bool:
+    """Whether the newest run over everybody that has ended is one that failed."""
+    return last is None or last.result in ("", "failed", "stopped")
 
 
 def _held(store: Store) -> dict[str, Any] | None:
@@ -331,9 +334,9 @@ def _headline(found: dict[str, Any], width: int, colour: bool) -> list[str]:
     elif found["will_be_held"]:
         words = f"WILL BE HELD when grace ends, by {count(found['will_be_held'], 'limit')}. Why, and whom it is about:"
         lines += [*(styled(line, colour, bold=True, fg="red") for line in wrapped(words, width)), "  reconciler plan"]
-    elif not _under_way(found):
+    elif not found["under_way"]:
         # What one person's resync or the leaver lane came to tells nothing of the cycles.
-        last = next((run for run in found["runs"] if run["kind"] not in PARTIAL), found["runs"][0])
+        last = found["last_cycle"] or found["runs"][0]
         lines += wrapped(f"Last run: {_came_to(last)}, {spoken(last['started_at'])}.", width)
     lines += wrapped(_next(found), width)
     if found["settings"]["in_force"] is False:
@@ -358,15 +361,10 @@ def _cycles_failing(entry: dict[str, Any]) -> str:
     return f"{what.upper()}S FAIL: {entry['times']} since {spoken(entry['since'])}, the last: {error}"
 
 
-def _under_way(found: dict[str, Any]) -> dict[str, Any] | None:
-    """The run that is under way, the one that began first where what is about one person goes on beside a cycle."""
-    return next((run for run in reversed(found["runs"]) if run["result"] == UNDER_WAY), None)
-
-
 def _next(found: dict[str, Any]) -> str:
     """When the service does something next; nothing where it was told to stop, or there never was one."""
     due = found["next_cycle_at"]
-    if run := _under_way(found):
+    if run := found["under_way"]:
         return f"A run is under way since {spoken(run['started_at'])}."
     if not due:
         return ""
@@ -377,13 +375,11 @@ def _next(found: dict[str, Any]) -> str:
     return f"Next cycle: {spoken(due)}."
 
 
-def _was_read(runs: Sequence[Run], read_at: datetime | None, live: Collection[int]) -> bool:
+def _was_read(last: Run | None, read_at: datetime | None) -> bool:
     """Whether the newest run over everybody that has ended has read all of JumpCloud; also where there was none."""
-    ended = (run for run in runs if run.kind not in PARTIAL and run.id not in live)
-    newest = next(ended, None)
-    if newest is None or (newest.result and not newest.error and newest.result not in _UNREAD):
+    if last is None or (last.result and not last.error and last.result not in _UNREAD):
         return True
-    return read_at is not None and read_at >= newest.started_at
+    return read_at is not None and read_at >= last.started_at
 
 
 def _stale(found: dict[str, Any]) -> str:

@@ -143,13 +143,17 @@ class Journal(Snapshots):
         with self._reading() as connection:
             return next(map(run_of, rows(connection, f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ?", run_id)))
 
-    def runs(self, limit: int) -> list[Run]:
-        """The newest runs, the newest first."""
+    def runs(self, limit: int, *, whole: bool = False) -> list[Run]:
+        """The newest runs, the newest first; with `whole` only those over everybody."""
+        where = f"WHERE {_WHOLE}" if whole else ""
         with self._reading() as connection:
-            return [
-                run_of(row)
-                for row in rows(connection, f"SELECT {RUN_COLUMNS} FROM runs ORDER BY id DESC LIMIT ?", limit)
-            ]
+            sql = f"SELECT {RUN_COLUMNS} FROM runs {where} ORDER BY id DESC LIMIT ?"
+            return [run_of(row) for row in rows(connection, sql, limit)]
+
+    def last_cycle(self) -> Run | None:
+        """The newest run over everybody that has ended, or was cut off."""
+        live = self.live_runs()
+        return next((run for run in self.runs(len(live) + 1, whole=True) if run.id not in live), None)
 
     def last_good_read(self) -> datetime | None:
         """When the newest run over everybody began that read both sides."""

@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -11,6 +12,7 @@ from reconciler.config import load
 from reconciler.confirm import Confirmation, Finding
 from reconciler.plan import Operation
 from reconciler.report import status
+from reconciler.simulator.faults import status as status_of
 from reconciler.store import Store
 from tests.inside import Inside, accept, account, fill
 from tests.stage import World
@@ -282,3 +284,28 @@ def test_a_lock_that_no_cycle_does_is_not_due_with_the_next_one_while_something_
     said = flat(world.run("leavers").stdout)
     assert "not locked by the newest cycle" in said and "due with the next cycle" not in said
     assert said.endswith("reconciler explain p0@example.com")
+
+
+def test_looks_at_one_person_hide_no_cycle_that_could_not_read_everything(world: World) -> None:
+    office(world)
+    world.run("apply")
+    world.front.faults.add(status_of(403), target="/systemusers")
+    world.run("apply", expect=5)
+    world.front.faults.clear()
+    for _ in range(6):
+        world.run("resync", "p0@example.com")
+    told = flat(world.run("status").stdout)
+    assert told.startswith("Last run: nothing done yet, ")
+    assert "JumpCloud was last read as a whole on " in told
+
+
+def test_looks_at_people_beside_a_long_cycle_do_not_hide_it(world: World) -> None:
+    office(world)
+    settings, now = load(world.folder / "config.toml"), datetime.now(UTC)
+    with Store.open(settings.state_path(), write=True) as store:
+        store.begin_run("cycle", now, by="root", reason="")
+        store.set_meta("next_cycle", (now - timedelta(hours=1)).isoformat())
+        for _ in range(status.RUNS):
+            store.finish_run(store.begin_run("person", now, by="root", reason=""), now, "nothing")
+        told = status.render(status.document(store, settings, now), width=100, colour=False)
+    assert told.startswith("A run is under way since ") and "hang" not in told
