@@ -316,8 +316,7 @@ def _headline(found: dict[str, Any], width: int, colour: bool) -> list[str]:
         lines += [styled(line, colour, bold=True, fg="red") for line in wrapped(words, width)]
     if not found["runs"]:
         lines += wrapped("Nothing has run yet. To see what a first run would do: reconciler plan", width)
-    elif found["held"]:
-        held = found["held"]
+    if held := found["held"]:
         words = f"HELD since {spoken(held['since'])}: {count(held['operations'], 'operation', 'waits')}."
         lines += [styled(line, colour, bold=True, fg="red") for line in wrapped(words, width)]
         for hold in held["reasons"]:
@@ -331,10 +330,10 @@ def _headline(found: dict[str, Any], width: int, colour: bool) -> list[str]:
                 f"To look: reconciler plan. To let them through, as {' or '.join(held['released_by'])}:", width
             )
             lines.append(styled(f"  reconciler release {held['plan']}", colour, bold=True))
-    elif found["will_be_held"]:
+    if found["will_be_held"]:
         words = f"WILL BE HELD when grace ends, by {count(found['will_be_held'], 'limit')}. Why, and whom it is about:"
         lines += [*(styled(line, colour, bold=True, fg="red") for line in wrapped(words, width)), "  reconciler plan"]
-    elif not found["under_way"]:
+    if found["runs"] and not (held or found["will_be_held"] or found["under_way"]):
         # What one person's resync or the leaver lane came to tells nothing of the cycles.
         last = found["last_cycle"] or found["runs"][0]
         lines += wrapped(f"Last run: {_came_to(last)}, {spoken(last['started_at'])}.", width)

@@ -38,6 +38,7 @@ def test_nobody_is_in_line_who_is_in_conflict_or_locked_by_somebody_else(world: 
 
 def test_status_tells_what_will_be_held_when_grace_ends(world: World) -> None:
     world.policy["grace"] = '"30m"'
+    world.teams["review"] = '["Secret"]'
     world.write_settings()
     group = world.group("Engineering")
     for number in range(12):
@@ -47,9 +48,13 @@ def test_status_tells_what_will_be_held_when_grace_ends(world: World) -> None:
     world.jumpcloud.settle_graph()
     world.run("apply")
     assert "WILL BE HELD when grace ends" in world.run("status").stdout
+    world.person("eve", world.group("Secret"))
+    world.run("apply", expect=4)
+    told = world.run("status").stdout
+    assert "HELD since " in told and "WILL BE HELD when grace ends" in told, "what waits for a review hides no alarm"
     world.jumpcloud.bind_group(world.application, group)
     world.jumpcloud.settle_graph()
-    world.run("apply")
+    world.run("apply", expect=4)
     assert "WILL BE HELD" not in world.run("status").stdout
 
 
