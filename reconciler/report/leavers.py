@@ -17,7 +17,7 @@ from reconciler import promise, standing
 from reconciler.addresses import alike_key
 from reconciler.counting import count, times
 from reconciler.history import Entry, Wanted
-from reconciler.model import Account, Snapshot, typed
+from reconciler.model import Account, Failure, Snapshot, typed
 from reconciler.pilot import left_outside
 from reconciler.plan import Cause, Kind, Subject
 from reconciler.policy import Drift, Mode, OutOfScope, Policy
@@ -69,7 +69,7 @@ def document(store: Store, policy: Policy, since: datetime, now: datetime) -> di
     sent = [entry for entry in locks.entries if entry.row.outcome != LOCKED_BEFORE]
     departures = _departures(sorted(sent, key=lambda entry: entry.row.id, reverse=True))
     held = _held(store)
-    failing = standing.from_json(store.meta(standing.KEY)).failing is not None
+    stands = standing.from_json(store.meta(standing.KEY))
     done = [entries for entries in departures if _verified(entries[0])]
     newest = {_departure(entries[0])[0]: entries for entries in reversed(done)}
     here = {a.jumpcloud_id: a for a in snapshot.accounts.values() if a.managed and a.jumpcloud_id and not a.gone}
@@ -84,8 +84,11 @@ def document(store: Store, policy: Policy, since: datetime, now: datetime) -> di
         if account.gone:
             found.append(_not_verifiable(account, tried, snapshot, again=account.keeper_id in back))
         else:
-            access = promise.access_words(snapshot, account, failing=failing)
-            entry = _not_yet(account, tried, snapshot, policy, held, now)
+            access = promise.access_words(snapshot, account, failing=stands.failing is not None)
+            # What failed before is not tried again for whom the settings spare.
+            spared = promise.spared(account, policy, stands.merely_left)
+            failure = None if spared else snapshot.failures.get(account.jumpcloud_id or account.keeper_id)
+            entry = _not_yet(account, tried, snapshot, policy, held, failure, now)
             if entry["because"] == _DUE:
                 entry |= _passed_over(store, account, policy)
             found.append(entry | {"access": access})
@@ -312,6 +315,7 @@ def _not_yet(
     snapshot: Snapshot,
     policy: Policy,
     held: Mapping[str, tuple[str, str]],
+    failure: Failure | None,
     now: datetime,
 ) -> dict[str, Any]:
     found = _entry(account, tried, account.left_at) | {"left_before": account.review_lock}
@@ -319,16 +323,21 @@ def _not_yet(
     if policy.mode is Mode.OBSERVE and not account.protected_as:
         # No command sends anything then, and neither what was held nor what failed before goes on.
         return found | {"state": "not_yet", "because": "nothing is sent: the mode is observe (policy.mode)"}
-    because, command = held.get(key) or (_why_not_yet(account, key, tried, snapshot, policy, now), None)
-    if key in snapshot.failures and command is None:
+    because, command = held.get(key) or (_why_not_yet(account, key, tried, snapshot, policy, failure, now), None)
+    if failure is not None and command is None:
         command = f"reconciler resync {typed(account.email)}"
     return found | {"state": "not_yet", "because": because, "command": command}
 
 
 def _why_not_yet(
-    account: Account, key: str, tried: list[Entry], snapshot: Snapshot, policy: Policy, now: datetime
+    account: Account,
+    key: str,
+    tried: list[Entry],
+    snapshot: Snapshot,
+    policy: Policy,
+    failure: Failure | None,
+    now: datetime,
 ) -> str:
-    failure = snapshot.failures.get(key)
     if account.protected_as:
         return "protected (policy.protect)"
     if account.locked_by_us and policy.drift is Drift.REPORT:

@@ -314,3 +314,29 @@ def test_looks_at_people_beside_a_long_cycle_do_not_hide_it(world: World) -> Non
             store.finish_run(store.begin_run("person", now, by="root", reason=""), now, "nothing")
         told = status.render(status.document(store, settings, now), width=100, colour=False)
     assert told.startswith("A run is under way since ") and "hang" not in told
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [
+        ("protect", '["p0@example.com"]', "protected (policy.protect)"),
+        ("only", '{ users = ["p3@example.com"] }', "outside the pilot (policy.only)"),
+        ("out_of_scope", '"keep"', "kept, unless suspended or deleted (policy.out_of_scope)"),
+    ],
+)
+def test_no_lock_that_failed_is_tried_again_for_whom_the_settings_spare(
+    world: World, key: str, value: str, why: str
+) -> None:
+    ids = office(world)
+    world.run("apply")
+    for group in world.jumpcloud.groups_in_scope(world.application):
+        world.jumpcloud.remove_member(group, ids[0])
+    world.jumpcloud.settle_graph()
+    world.back.faults.add(status_of(400), method="PATCH", target="/Users")
+    world.run("apply", expect=5)
+    assert "reconciler resync p0@example.com" in world.run("leavers").stdout
+    world.policy[key] = value
+    world.write_settings()
+    world.run("apply", expect=None)
+    said = flat(world.run("leavers").stdout)
+    assert why in said and "tried again" not in said and "reconciler resync" not in said
