@@ -15,7 +15,7 @@ from reconciler.config import Settings
 from reconciler.consent import allowance
 from reconciler.counting import agreeing, count
 from reconciler.diff import pause_after
-from reconciler.model import Snapshot, typed
+from reconciler.model import Account, Snapshot, typed
 from reconciler.pilot import kept_locked, left_outside
 from reconciler.plan import Kind
 from reconciler.promise import ACTIVE_THEN, UNPAUSED
@@ -93,6 +93,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
             "not_verifiable": len(ours) - len(leaving),
             "outside_pilot": sum(account.active for account in gone_or_active) - sum(a.active for a in inside),
             "kept_locked_by_pilot": sorted(a.email for a in snapshot.accounts.values() if kept_locked(policy, a)),
+            "locked_in_scope": sorted(a.email for a in managed if _keeps_out(a) and not kept_locked(policy, a)),
             "kept": sum(account.active for account in inside) - len(leaving),
             "oldest_leaver": {
                 "email": oldest.email,
@@ -162,6 +163,11 @@ def _run(run: Run, live: Collection[int]) -> dict[str, Any]:
         "held": run.held,
         "counts": dict(run.counts),
     }
+
+
+def _keeps_out(account: Account) -> bool:
+    """Whether our lock keeps somebody out who has not left, as far as we know."""
+    return account.locked_by_us and not account.active and account.left_at is None
 
 
 def _failed(last: Run | None) -> bool:
@@ -259,6 +265,13 @@ def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
     if users["kept"]:
         people += f" Kept by the settings though out of scope: {count(users['kept'], 'person')} (policy.out_of_scope)."
     lines += wrapped(people, width)
+    if shut := users["locked_in_scope"]:
+        number = len(shut)
+        words = (
+            f"{count(number, 'person')} who {agreeing(number, 'is')} not known to have left {agreeing(number, 'is')}"
+        )
+        lines += wrapped(f"{words} locked by us: {names(shut)}. Why:", width)
+        lines.append(f"  reconciler explain {typed(shut[0])}")
     if shut := users["kept_locked_by_pilot"]:
         words = f"{count(len(shut), 'person')} in scope outside the pilot (policy.only): our own lock keeps them out: "
         lines += wrapped(f"{words}{names(shut)}. Add them to policy.only, or end the pilot. More:", width)

@@ -340,3 +340,21 @@ def test_no_lock_that_failed_is_tried_again_for_whom_the_settings_spare(
     world.run("apply", expect=None)
     said = flat(world.run("leavers").stdout)
     assert why in said and "tried again" not in said and "reconciler resync" not in said
+
+
+def test_status_names_who_is_back_in_scope_and_locked_by_us_still(world: World) -> None:
+    """An unlock without an answer was told far below, among what has no known outcome."""
+    ids = office(world)
+    world.jumpcloud.suspend(ids[0])
+    world.run("apply")
+    assert "not known to have left" not in world.run("status").stdout
+    world.jumpcloud.activate(ids[0])
+    world.run("pause", "--reason", "an audit")
+    world.run("apply", expect=4)
+    told = flat(world.run("status").stdout)
+    words = (
+        "1 person who is not known to have left is locked by us: p0@example.com. Why: reconciler explain p0@example.com"
+    )
+    assert words in told
+    world.run("resync", "p0@example.com")
+    assert "not known to have left" not in world.run("status").stdout
