@@ -281,7 +281,9 @@ class Daemon:
                 # Many orders must not keep the lane waiting for all of them.
                 await self._lock_leavers_if_due()
                 async with self._partial:
-                    await self._serve(request)
+                    # Other settings may be in force by now, and to read them again takes the very lock.
+                    if self._is_urgent(request):
+                        await self._serve(request)
                 if self.stopping.is_set():
                     return
             await self._lock_leavers_if_due()

@@ -603,6 +603,7 @@ def test_the_lane_does_not_wait_for_all_orders_about_one_person(world: World, mo
         one._look_at = math.inf
 
     monkeypatch.setattr(d.Daemon, "_orders", lambda *_, **__: filed.pop(0) if filed else [])
+    monkeypatch.setattr(d.Daemon, "_is_urgent", lambda *_: True)
     monkeypatch.setattr(d.Daemon, "_serve", serve)
     monkeypatch.setattr(d.Daemon, "_lock_leavers", look)
 
@@ -616,6 +617,50 @@ def test_the_lane_does_not_wait_for_all_orders_about_one_person(world: World, mo
 
     asyncio.run(go())
     assert said == ["lane", "first", "lane", "second", "lane"]
+
+
+def test_settings_that_change_twice_while_orders_about_one_person_wait_stop_no_worker(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[str] = []
+
+    async def go() -> None:
+        with opened(world) as store:
+            one = a_daemon(world, store)
+
+            async def run(asked: cycle.Order, _: object) -> cycle.Outcome:
+                if asked.person == "p1@example.com":
+                    world.policy["protect"] = '["p0@example.com"]'
+                    world.write_settings()
+                    one._ask_to_reload()
+                    await until(lambda: one._partial._waiters)
+                    world.policy["protect"] = "[]"
+                    world.write_settings()
+                served.append(asked.person)
+                return cycle.Outcome(1, EMPTY, "nothing")
+
+            async def nobody(*_: object) -> None:
+                return None
+
+            monkeypatch.setattr(orders, "run", run)
+            monkeypatch.setattr(cycle, "leavers", nobody)
+            monkeypatch.setattr(d.Daemon, "_serve_metrics", lambda _: asyncio.sleep(0.01))  # at another port
+            for name in ("p1", "p2"):
+                ask = orders.Ask("resync", {"person": f"{name}@example.com"}, "ada", "", one.settings.digest)
+                orders.file(ask, store, NOW)
+            workers = [asyncio.create_task(work) for work in (one._work(), one._work_urgently())]
+            try:
+                await until(lambda: "p2@example.com" in served)
+            finally:
+                one.stop()
+                await asyncio.wait(workers, timeout=1.0)
+                for worker in workers:
+                    worker.cancel()
+                await one._clients.aclose()
+
+    world.policy["protect"] = "[]"
+    world.write_settings()
+    asyncio.run(go())
 
 
 def test_an_order_that_cannot_be_taken_leaves_the_loop_alive(
