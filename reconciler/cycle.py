@@ -1011,6 +1011,10 @@ async def _settle_now(
     rows = ((number, op, now) for number, op in unknown.items())
     outcomes, snapshot = settle(rows, observed(before, listed, now, again=True), before, now)
     outcomes |= {row.id: as_repeated(outcomes[row.id], row) for row in rows_open if row.id in unknown}
+    if not before.reviewed:
+        # Whose lock is on an account that is new to us is for the first plan to say, and it has to be new to that too.
+        known = {k: a for k, a in snapshot.accounts.items() if a.managed or k not in snapshot.fresh}
+        snapshot = replace(snapshot, accounts=known)
     with store.together():
         store.save(snapshot, before, mark, found_out(outcomes) | _older_births(store, unknown, outcomes))
         for number in vanished & unknown.keys():

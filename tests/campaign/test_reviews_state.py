@@ -13,7 +13,7 @@ from reconciler.report.document import read_saved, to_json
 from reconciler.store import Store
 from tests.campaign import decisions as campaign_decisions
 from tests.campaign.rules import NODES
-from tests.campaign.scenes import activate, cycle, group, joined, person, suspend, teams_of
+from tests.campaign.scenes import SCIM, activate, cycle, group, joined, person, suspend, teams_of
 from tests.campaign.seams import Died, Weather
 from tests.campaign.world import World
 
@@ -180,4 +180,21 @@ def test_a_saved_plan_whose_order_lapsed_lets_nothing_through(world: World, monk
         order = store.request(number)
     assert order is not None and order.state == "lapsed"
     world.cycle(Order(by="schedule"), Weather(0))
+    assert world.keeper.account(account).active
+
+
+def test_what_is_asked_for_one_person_before_the_first_plan_hides_no_lock_of_ours(world: World) -> None:
+    """The answer to it is lost, so that the whole node is listed to find out what became of it."""
+    bob, account = joined(world, "bob")
+    suspend(world, bob)
+    cycle(world)
+    assert world.keeper.account(account).locked
+    campaign_decisions.lost(world, random.Random(1))
+    person(world, "dan")
+    lost_answer = Weather(1, script={f"Keeper POST {SCIM}/Users": "late_timeout"})
+    world.cycle(Order(by="root", person="dan@example.com"), lost_answer)
+    person(world, "eve")
+    cycle(world)  # the first plan, which a person reviews
+    activate(world, bob)
+    cycle(world)
     assert world.keeper.account(account).active
