@@ -225,6 +225,7 @@ class Daemon:
                 found = self.store.data_version()
                 if found != version:
                     version = found
+                    await self._decide()
                     self._wake.set()
                     self._hurry.set()
             except Replaced:
@@ -277,6 +278,7 @@ class Daemon:
         """Carry out partial cycles, whatever whole cycles do: those that people order, and the leaver lane."""
         while not self.stopping.is_set():
             self._hurry.clear()
+            await self._decide()
             for request in self._orders(urgent=True):
                 # Many orders must not keep the lane waiting for all of them.
                 await self._lock_leavers_if_due()
@@ -290,6 +292,13 @@ class Daemon:
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(self._look_at):
                     await self._hurry.wait()
+
+    async def _decide(self) -> None:
+        """Carry out decisions, whatever runs: they ask neither service, and whoever is given up is not changed by it.
+        What a person orders after them relies on them."""
+        for request in self._orders(urgent=False):
+            if request.kind in DECISIONS:
+                await self._serve(request)
 
     async def _lock_leavers_if_due(self) -> None:
         loop = asyncio.get_running_loop()

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import pytest
 from loguru import logger
 
-from reconciler import cycle, exits, log, orders
+from reconciler import cycle, decisions, exits, log, orders
 from reconciler import daemon as d
 from reconciler.config import load
 from reconciler.plan import Held, Plan, Scope
@@ -602,7 +602,7 @@ def test_the_lane_does_not_wait_for_all_orders_about_one_person(world: World, mo
         said.append("lane")
         one._look_at = math.inf
 
-    monkeypatch.setattr(d.Daemon, "_orders", lambda *_, **__: filed.pop(0) if filed else [])
+    monkeypatch.setattr(d.Daemon, "_orders", lambda _, urgent: filed.pop(0) if urgent and filed else [])
     monkeypatch.setattr(d.Daemon, "_is_urgent", lambda *_: True)
     monkeypatch.setattr(d.Daemon, "_serve", serve)
     monkeypatch.setattr(d.Daemon, "_lock_leavers", look)
@@ -661,6 +661,51 @@ def test_settings_that_change_twice_while_orders_about_one_person_wait_stop_no_w
     world.policy["protect"] = "[]"
     world.write_settings()
     asyncio.run(go())
+
+
+def test_a_decision_waits_for_no_cycle_and_comes_before_what_is_ordered_after_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has just been given up must not be locked by the cycle that is under way, minutes later."""
+    said: list[str] = []
+
+    async def go() -> None:
+        with opened(world) as store:
+            one, over = a_daemon(world, store), asyncio.Event()
+
+            async def run(asked: cycle.Order, _: object) -> cycle.Outcome:
+                said.append(asked.person or "cycle")
+                if not asked.person:
+                    await over.wait()
+                return cycle.Outcome(1, EMPTY, "nothing")
+
+            def disown(*_: object) -> str:
+                said.append("disown")
+                return "given up"
+
+            async def nobody(*_: object) -> None:
+                return None
+
+            monkeypatch.setattr(orders, "run", run)
+            monkeypatch.setattr(cycle, "leavers", nobody)
+            monkeypatch.setattr(decisions, "disown", disown)
+            workers = [asyncio.create_task(work) for work in (one._work(), one._pulse(), one._work_urgently())]
+            try:
+                await until(lambda: said == ["cycle"])
+                with Store.beside(store.path) as beside:
+                    order(beside, one.settings.digest, "disown")
+                    ask = orders.Ask("resync", {"person": "x@example.com"}, "ada", "", one.settings.digest)
+                    orders.file(ask, beside, NOW)
+                await until(lambda: "x@example.com" in said)
+            finally:
+                over.set()
+                one.stop()
+                await asyncio.wait(workers, timeout=1.0)
+                for worker in workers:
+                    worker.cancel()
+
+    asyncio.run(go())
+    assert said == ["cycle", "disown", "x@example.com"]
 
 
 def test_an_order_that_cannot_be_taken_leaves_the_loop_alive(
