@@ -21,7 +21,7 @@ from reconciler.http import Counters
 from reconciler.inventory import InventoryError
 from reconciler.jumpcloud import GroupScope, JumpCloud, JumpCloudError, Person, Scope, bearable
 from reconciler.keeper import BadToken, Keeper, KeeperError, Progress
-from reconciler.keeper_quarantine import blocked_groups, blocked_users
+from reconciler.keeper_quarantine import blocked_groups, blocked_users, hides_lock
 from reconciler.model import (
     Account,
     Application,
@@ -227,7 +227,8 @@ class Reader:
 
         No list and no group is read: a lock needs neither, and suspended people do not wait for what cannot be read. An
         account that Keeper does not show now stands as in the snapshot, which tells nothing of what was sent since; so
-        does one that is not there, by a single 404: only the answer to the lock and a list tell that.
+        does one whose record hides whether it is locked, and one that is not there, by a single 404: only the answer to
+        the lock and a list tell that.
         """
         found = await together(self._record(one) for one in sorted(ids))
         users = {user.id: user for user in found if user is not None and user.status is Status.SUSPENDED}
@@ -254,7 +255,7 @@ class Reader:
             async with asyncio.timeout(GLANCE):
                 shown = (await in_keeper(self.services.keeper, self.before, "", user, self.now)).snapshot
             vanished = any(a.gone and not self.before.accounts[k].gone for k, a in shown.accounts.items())
-            return None if vanished else shown
+            return None if vanished or any(hides_lock(shown, k) for k in shown.accounts) else shown
         except (KeeperError, TimeoutError) as error:
             logger.debug("the account of {} was not read again: {}", user.id, error or f"not within {GLANCE:g} s")
             return None

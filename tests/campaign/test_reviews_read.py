@@ -357,3 +357,19 @@ def test_a_leaver_who_was_in_doubt_once_is_locked_before_forty_creations(world: 
     edits = {f"Keeper PATCH {SCIM}/Users/{account}": noting(locks, world)}
     world.say(world.cycle(Order(by="schedule"), Weather(1, script={f"Keeper POST {SCIM}/Users": kind}, edits=edits)))
     assert locks and locks[0] - began < 60
+
+
+def test_a_record_that_hides_a_lock_tells_the_lane_nothing_of_it(world: World) -> None:
+    joined(world, "cy")
+    ada, account = joined(world, "ada")
+    cycle(world, resync=True)
+    suspend(world, ada)
+    down = {f"Keeper GET {SCIM}/Users?": "error"}
+    for _ in range(4):  # the first has no answer, and the others see a record without a readable state
+        world.say(world.lane(Weather(1, script=down | {f"Keeper PATCH {SCIM}/Users": "late_timeout"})))
+        world.keeper.show_oddly(account, {"active": "perhaps"})
+        world.time.elapsed += 180
+    with world.open() as store:
+        states = {row["state"] for row in store.journal_rows() if row["kind"] == "deactivate_user"}
+    world.store = None
+    assert world.keeper.account(account).locked and states == {"unknown"}
