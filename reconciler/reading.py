@@ -156,15 +156,23 @@ class Reader:
             snapshot = observed(snapshot, shown, self.now)
             scope = await self._with_groups_of(scope, snapshot)
         directory = await jumpcloud.read_directory(scope, owners(snapshot), self.progress, _likely(snapshot))
-        if isinstance(shown, KeeperError):
-            # Of what became of former operations only Keeper's own records tell.
-            read = Read(
-                directory, self.before, snapshot, "cycle", unknown=self.unknown, notices=notices, mark=self.mark
-            )
-            return read.without_list(shown)
-        outcomes, snapshot = _settled(self.unknown, snapshot, self.before, self.now)
-        kind = "resync" if resync else "cycle"
-        return Read(directory, self.before, snapshot, kind, None, self.unknown, outcomes, notices, mark=self.mark)
+        unlisted = isinstance(shown, KeeperError)
+        rows, snapshot = await self._alone(directory, snapshot) if unlisted else (self.unknown, snapshot)
+        outcomes, snapshot = _settled(rows, snapshot, self.before, self.now)
+        kind = "resync" if resync and not unlisted else "cycle"
+        read = Read(directory, self.before, snapshot, kind, None, self.unknown, outcomes, notices, mark=self.mark)
+        return read.without_list(shown) if isinstance(shown, KeeperError) else read
+
+    async def _alone(self, directory: Directory, snapshot: Snapshot) -> tuple[Sequence[JournalRow], Snapshot]:
+        """The locks and unlocks without a known outcome whose accounts could be read alone, and the snapshot with
+        those: where Keeper can't be listed, nobody stays locked out, or open, until it can."""
+        access = {Kind.DEACTIVATE_USER, Kind.REACTIVATE_USER}
+        rows = [row for row in self.unknown if row.state is not State.PLANNED and row.operation.kind in access]
+        keys = {row.operation.subject.key for row in rows} & directory.users.keys()
+        found = await together(self._shown(directory.users[key]) for key in sorted(keys))
+        shown = {k: a for one in found if one is not None for k, a in one.accounts.items() if not a.gone}
+        seen = replace(snapshot, accounts={**snapshot.accounts, **shown})
+        return [row for row in rows if row.operation.subject.keeper_id in shown], seen
 
     async def _with_groups_of(self, scope: Scope, snapshot: Snapshot) -> Scope:
         """The scope, with the end of groups looked up whose teams only this list of Keeper has shown, as all are once

@@ -94,7 +94,7 @@ def read(before: Snapshot, error: Exception, unknown: Any = (), **options: Any) 
 
     services: Any = SimpleNamespace(
         jumpcloud=SimpleNamespace(read_scope=scope, read_directory=found),
-        keeper=SimpleNamespace(listing=listed),
+        keeper=SimpleNamespace(listing=listed, user=listed),
         scim_url="https://keeper.example/1",
         inventory=None,
     )
@@ -102,7 +102,7 @@ def read(before: Snapshot, error: Exception, unknown: Any = (), **options: Any) 
     return asyncio.run(reader.everybody(TeamPolicy(), resync=True, **{"reviewed": True, **options}))
 
 
-def test_a_resync_without_a_list_is_a_cycle_from_the_snapshot_and_settles_nothing() -> None:
+def test_a_resync_without_a_list_is_a_cycle_from_the_snapshot_and_settles_nothing_without_a_record() -> None:
     row = unsettled(op(Kind.REACTIVATE_USER, ADA), State.UNKNOWN)
     found = read(held(), DOWN, [row])
     assert (found.kind, found.fallback, found.outcomes) == ("cycle", str(DOWN), {})

@@ -12,7 +12,7 @@ from reconciler.cycle import Order
 from reconciler.model import Inventory
 from reconciler.simulator.service import Response
 from tests.campaign import decisions
-from tests.campaign.scenes import SCIM, cycle, group, joined, person, suspend, teams_of
+from tests.campaign.scenes import SCIM, activate, cycle, group, joined, person, suspend, teams_of
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
 
@@ -357,6 +357,25 @@ def test_a_leaver_who_was_in_doubt_once_is_locked_before_forty_creations(world: 
     edits = {f"Keeper PATCH {SCIM}/Users/{account}": noting(locks, world)}
     world.say(world.cycle(Order(by="schedule"), Weather(1, script={f"Keeper POST {SCIM}/Users": kind}, edits=edits)))
     assert locks and locks[0] - began < 60
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_an_unlock_without_an_answer_is_settled_though_keeper_cannot_be_listed(world: World, arrives: bool) -> None:
+    """It arrives, and the person leaves again; or it does not, and they belong. Their account can be read alone."""
+    joined(world, "cy")
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    cycle(world)
+    activate(world, ada)
+    down = {f"Keeper GET {SCIM}/Users?": "error"}
+    lost = {f"Keeper PATCH {SCIM}/Users": "late_timeout" if arrives else "timeout"}
+    world.cycle(Order(by="schedule"), Weather(1, script=down | lost))
+    if arrives:
+        suspend(world, ada)
+    for _ in range(2):
+        world.time.elapsed += 300
+        world.say(world.cycle(Order(by="schedule"), Weather(1, script=down)))
+    assert world.keeper.account(account).locked is arrives
 
 
 def test_a_record_that_hides_a_lock_tells_the_lane_nothing_of_it(world: World) -> None:
