@@ -48,7 +48,12 @@ _BINDING_WORDS = {
     "keeper": "Keeper node",
 }
 
-_ACTIVE = "standing = 'managed' AND active = 1 AND gone = 0 AND jumpcloud_id <> ''"
+_ACTIVE = """
+    standing = 'managed' AND gone = 0 AND jumpcloud_id <> '' AND (active = 1 OR keeper_id IN (
+        SELECT keeper_id FROM operations WHERE kind = 'reactivate_user' AND state IN ('sent', 'unknown')
+        AND id > coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'former_operations'), 0)))
+"""
+"""Whoever is active in Keeper, or may be since we let them in and had no answer."""
 
 
 class Snapshots(OpenFile):
@@ -144,13 +149,13 @@ class Snapshots(OpenFile):
         return self.meta("reviewed") == "1"
 
     def active_ids(self) -> frozenset[str]:
-        """The JumpCloud ids of managed people who are active in Keeper."""
+        """The JumpCloud ids of managed people who are active in Keeper, or may be since an unlock without an answer."""
         sql = f"SELECT jumpcloud_id FROM users WHERE {_ACTIVE}"
         with self._reading() as connection:
             return frozenset(user_id for (user_id,) in connection.execute(sql))
 
     def active_accounts(self, user_ids: Collection[str]) -> list[Account]:
-        """The accounts of these JumpCloud users that are managed and active in Keeper."""
+        """The accounts of those of these JumpCloud users whom `active_ids` has."""
         found: list[str] = []
         with self._reading() as connection:
             for ids in _portions(sorted(user_ids)):

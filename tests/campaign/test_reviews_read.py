@@ -392,3 +392,21 @@ def test_a_record_that_hides_a_lock_tells_the_lane_nothing_of_it(world: World) -
         states = {row["state"] for row in store.journal_rows() if row["kind"] == "deactivate_user"}
     world.store = None
     assert world.keeper.account(account).locked and states == {"unknown"}
+
+
+def test_the_lane_locks_whoever_may_have_been_unlocked_though_no_cycle_tells(world: World) -> None:
+    """The answer to the unlock was lost, and since then JumpCloud's list of the scope cannot be had."""
+    joined(world, "cy")
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    cycle(world)
+    activate(world, ada)
+    lost = {f"Keeper PATCH {SCIM}/Users": "late_timeout", f"Keeper GET {SCIM}/Users?": "error"}
+    world.cycle(Order(by="schedule"), Weather(1, script=lost))
+    suspend(world, ada)
+    down = {f"JumpCloud GET /api/v2/applications/{world.application}/users": "error"}
+    for _ in range(3):
+        world.time.elapsed += 60
+        world.say(world.cycle(Order(by="schedule"), Weather(1, script=down))[:60])
+        world.say(world.lane(Weather(0)))
+    assert world.keeper.account(account).locked
