@@ -127,9 +127,12 @@ def _claimable(account: Account) -> bool:
 
 
 async def people_at(address: str, jumpcloud: JumpCloud, *, by_search: bool = False) -> list[Person]:
-    """Everybody who has this address, several people as their own records show each. Raises JumpCloudError."""
+    """Everybody who has this address, as their own records show them: what finds them may be behind. Raises
+    JumpCloudError."""
     try:
-        found = [await jumpcloud.person(email=address, by_search=by_search)]
+        person = await jumpcloud.person(email=address, by_search=by_search)
+        ids = [] if person is None else [person.user.id]
     except PersonAmbiguous as several:
-        found = await together(jumpcloud.person(id=one) for one in several.ids)
+        ids = [*several.ids]
+    found = await together(jumpcloud.person(id=one) for one in ids)
     return [person for person in found if person is not None]

@@ -12,7 +12,7 @@ from reconciler.cycle import Order
 from reconciler.model import Inventory
 from reconciler.simulator.service import Response
 from tests.campaign import decisions
-from tests.campaign.scenes import SCIM, activate, cycle, group, joined, person, suspend, teams_of
+from tests.campaign.scenes import SCIM, activate, adopt, cycle, group, joined, person, suspend, teams_of
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
 
@@ -410,3 +410,30 @@ def test_the_lane_locks_whoever_may_have_been_unlocked_though_no_cycle_tells(wor
         world.say(world.cycle(Order(by="schedule"), Weather(1, script=down))[:60])
         world.say(world.lane(Weather(0)))
     assert world.keeper.account(account).locked
+
+
+def test_an_account_of_nobody_is_not_locked_for_somebody_whom_lists_still_call_suspended(world: World) -> None:
+    joined(world, "cy")
+    ada = world.jumpcloud.add_user("ada@example.com", state="ACTIVATED", firstname="ada", lastname="Test")
+    suspend(world, ada)
+    account = world.keeper.add_user("ada@example.com")
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    adopt(world, "ada@example.com")
+    cycle(world)
+    decisions.consent_to_held(world)
+
+    def behind(reply: Response) -> Response:
+        found = json.loads(reply.body)
+        for row in found["results"]:
+            row.update({"state": "SUSPENDED", "suspended": True} if row["_id"] == ada else {})
+        return Response.of_json(200, found, reply.headers)
+
+    activate(world, ada)
+    world.jumpcloud.bind_user(world.application, ada)
+    world.admin_changed()
+    world.time.elapsed += 60
+    edits = {"JumpCloud GET /api/systemusers?": behind, "JumpCloud POST /api/search/systemusers": behind}
+    world.say(world.cycle(Order(by="schedule"), Weather(1, edits=edits)))
+    assert not world.keeper.account(account).locked
