@@ -66,6 +66,13 @@ def test_a_leaver_who_is_gone_is_done_and_whatever_else_was_asked_for_them_is_no
     assert just_sent[7] == TOO_EARLY
 
 
+def test_an_account_that_nobody_manages_and_that_is_gone_after_our_lock_was_locked_by_nobody_else() -> None:
+    """Else nobody would be created under its address any more."""
+    memory = replace(account(ADA), standing=Standing.UNMANAGED, jumpcloud_id="", gone=True)
+    outcome, after = settled(op(Kind.DEACTIVATE_USER, ADA), snapshot([memory]))
+    assert outcome.state is State.DONE and not after.accounts["k0001"].locked_by_others
+
+
 def test_an_update_has_arrived_when_all_of_it_is_shown() -> None:
     wanted = op(Kind.UPDATE_USER, ADA, changes=(Change("displayName", "", "Ada"),), add=(ref(ENG),))
     named = account(ADA, shown={**account(ADA).shown, "displayName": "Ada"})
