@@ -147,7 +147,8 @@ def diff(
     )
     later = (one for one in work.upcoming if work.concerns(one.operation.subject.key))
     upcoming = tuple(one for one in later if work.would_send(one.operation))
-    return Decision(plan, work.learnt(), upcoming, names_nobody(policy, directory))
+    locked = {op.subject.keeper_id for op in operations if op.sent and op.kind is Kind.DEACTIVATE_USER}
+    return Decision(plan, work.learnt(locked), upcoming, names_nobody(policy, directory))
 
 
 _OPEN_OUTCOME = (
@@ -232,8 +233,8 @@ class _Diff(TeamRules):
                 found |= user.groups | {team.jumpcloud_id for team in teams if team is not None and team.jumpcloud_id}
         return frozenset(found)
 
-    def learnt(self) -> Snapshot:
-        """The snapshot to record; a focused diff learns of its people only."""
+    def learnt(self, locked: Set[str]) -> Snapshot:
+        """The snapshot to record; a focused diff learns of its people only. `locked` are the accounts to be locked."""
         if self.focus is None:
             unclear = remembered(self.before.unclear, self.quarantined, self.now)
             named = frozenset(self.match.named_teams)
@@ -245,9 +246,11 @@ class _Diff(TeamRules):
         others = {k: a for k, a in self.before.accounts.items() if self.focus.isdisjoint((a.jumpcloud_id, k))}
         if not self.before.reviewed:
             # That a leaver has the account which a plan found for them is for a whole plan to say, and a person to
-            # review: whoever gets its address meanwhile may be its owner.
+            # review: whoever gets its address meanwhile may be its owner. But whom a person locks now has it: else they
+            # would not be let in again like anybody whom we have locked.
             there = self.before.accounts
-            found = {k: there[k] for k in mine.keys() & there.keys() if mine[k].review_lock and there[k].found_for}
+            open_still = mine.keys() & there.keys() - locked
+            found = {k: there[k] for k in open_still if mine[k].review_lock and there[k].found_for}
             mine = {k: a for k, a in mine.items() if k not in found}
             others |= found
         # It has not read whom else a person may have meant with `adopt`: a whole read ends that.

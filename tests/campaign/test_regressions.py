@@ -1099,3 +1099,24 @@ def test_whose_account_a_first_plan_had_found_and_a_person_gave_up_under_another
     disown(world, "rike@example.com")
     activate(world, ada)
     assert ending(world, random.Random(1))
+
+
+@pytest.mark.parametrize("read_back", [True, False])
+def test_whose_invitation_a_lock_before_the_review_has_withdrawn_is_invited_again_without_a_release(
+    world: World, read_back: bool
+) -> None:
+    person(world, "bob")
+    ada = person(world, "ada")
+    account = world.keeper.add_user("ada@example.com", external_id=ada, state="invited")
+    world.admin_changed(account)
+    world.time.elapsed += 600
+    world.say(world.cycle(Order(by="schedule"), Weather(1)))
+    suspend(world, ada)
+    faults = {} if read_back else {f"GET {SCIM}/Users/{account}#2": "throttled_long"}
+    cycle(world, faults, person="ada@example.com", resync=True)
+    cycle(world)
+    world.rules.safety["max_creations"] = 0
+    activate(world, ada)
+    cycle(world, resync=True)
+    assert world.keeper.account("ada@example.com").active
+    assert ending(world, random.Random(1))
