@@ -1047,8 +1047,10 @@ class Observer:
             if after is None and not before.invited:
                 self._deleted(before)
             for person in who:
-                # Who got somebody's address in Keeper after this cycle had begun was locked as who they were before.
-                new = self.ledger.readdressed.get(before.id, 0) > self.since and before.external_id != person
+                # Who got somebody's address in Keeper after this cycle had begun was locked as who they were before,
+                # also where a creation has met the account since, and our undoing of that locks it again.
+                bore = self.view.met.get(before.id, before).external_id
+                new = self.ledger.readdressed.get(before.id, 0) > self.since and bore != person
                 if self._agreed_though_hidden(before, person):
                     continue
                 if self.ledger.found_for.get(before.id, person) != person and not self.truth.throughout(

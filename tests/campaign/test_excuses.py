@@ -2,6 +2,7 @@
 
 import random
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -556,17 +557,23 @@ def _readdressed_before_a_creation(world: World, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(world.keeper, "handle", readdresses)
 
 
+@pytest.mark.parametrize("locked", [False, True])
 def test_whoever_gets_an_address_after_the_list_loses_what_the_creation_that_met_them_gave(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch, locked: bool
 ) -> None:
+    """The lock of an administrator that the creation has undone is set again."""
+    world.keeper.dialect = replace(world.keeper.dialect, link_unlocks=True)
     ghost = world.keeper.add_user("fay@example.com")
     world.keeper.accept_invitation(ghost)
+    if locked:
+        world.keeper.lock(ghost)
     world.admin_changed(ghost)
     sales = group(world, "Sales")
     joined(world, "ada", sales)
     person(world, "nils", sales)
     _readdressed_before_a_creation(world, monkeypatch, ghost, "nils@example.com")
     cycle(world)
+    assert world.keeper.account(ghost).locked is locked
     assert world.observer.excused[4] and not world.observer.violations
     assert not teams_of(world, "nils")
 
