@@ -56,6 +56,9 @@ _TAKEN = Settled(State.PUT_OFF, "Keeper took it, with an effect that nobody aske
 _TAKEN_UNSEEN = Settled(State.FAILED, "Keeper took it and does not show it: it had no effect, or somebody undid it")
 _IN_PART = Settled(State.DONE, "found in Keeper in part; the rest is asked for again")
 _UNSEEN = Settled(State.PUT_OFF, "Keeper shows nothing of it, whether it arrived or not; it is asked for again")
+_CHANGED_SINCE = Settled(
+    State.PUT_OFF, "Keeper shows neither what was asked for nor what was there before; nothing tells whether it arrived"
+)
 _GONE = Settled(State.PUT_OFF, "the account is not in this node any more; nothing tells whether it arrived")
 _FORMER = Settled(State.PUT_OFF, "the person has another account by now; nothing tells whether it arrived")
 _UNREADABLE = Settled(State.UNKNOWN, "Keeper's record cannot be read in full and tells nothing of it")
@@ -118,6 +121,8 @@ def outcome_name(outcome: Settled, state: State, recorded: str) -> str:
 def as_answered(outcome: Settled, recorded: str) -> Settled:
     """The outcome, by what was `recorded` when the answer came: what was read back did arrive, though no list shows
     it any more; and what Keeper took may have been undone before anything showed it."""
+    if outcome == _CHANGED_SINCE and recorded in (DISAGREES, DENIED):
+        outcome = NEVER  # the names that show may be what Keeper made of ours, and the rest had no effect
     if outcome != NEVER:
         return outcome
     return {UNASKED: _TAKEN, DENIED: _TAKEN_UNSEEN}.get(recorded, outcome)
@@ -263,6 +268,10 @@ class _Settlement:
                 return _IN_PART
             if not op.changes and (waited or (op.add and self._replaced(op, account))):
                 return _UNSEEN
+            # Somebody has changed it since, or a creation that Keeper linked to the account has: perhaps after ours.
+            now = _shown(account)
+            if any(not same(c.attribute, c.before, now.get(c.attribute, "")) for c in news):
+                return _CHANGED_SINCE
         return NEVER
 
     def _replaced(self, op: Operation, account: Account) -> bool:
@@ -478,8 +487,13 @@ class _Settlement:
 
 def _shows(account: Account, op: Operation) -> tuple[Change, ...]:
     """Those of the operation's changes that Keeper shows."""
-    shown = {**account.shown, "active": "true" if account.active else "false"}
+    shown = _shown(account)
     return tuple(c for c in op.changes if same(c.attribute, c.after, shown.get(c.attribute, "")))
+
+
+def _shown(account: Account) -> Mapping[str, str]:
+    """The attributes that Keeper shows, and whether the account is active."""
+    return {**account.shown, "active": "true" if account.active else "false"}
 
 
 def _keeps_ids(listed: Iterable[Account | Team]) -> bool | None:

@@ -74,7 +74,7 @@ def test_an_account_that_nobody_manages_and_that_is_gone_after_our_lock_was_lock
 
 
 def test_an_update_has_arrived_when_all_of_it_is_shown() -> None:
-    wanted = op(Kind.UPDATE_USER, ADA, changes=(Change("displayName", "", "Ada"),), add=(ref(ENG),))
+    wanted = op(Kind.UPDATE_USER, ADA, changes=(Change("displayName", ADA.display_name, "Ada"),), add=(ref(ENG),))
     named = account(ADA, shown={**account(ADA).shown, "displayName": "Ada"})
     both = replace(named, memberships={T9: replace(MEMBER, ours=False)})
     assert settled(wanted, snapshot([both], [team(ENG)]))[0].state is State.DONE
@@ -228,6 +228,22 @@ def test_what_was_asked_for_the_owner_of_a_linked_account_is_not_undone_with_the
     assert undo is not None and [change.attribute for change in undo.changes] == ["externalId"]
     alone, _ = settled(creation, held, former)
     assert alone.undo is not None and [c.attribute for c in alone.undo.changes] == ["externalId", "active"]
+
+
+@pytest.mark.parametrize("creation", [7, 9])
+def test_a_link_that_shows_in_the_place_of_what_was_asked_for_does_not_deny_that(creation: int) -> None:
+    """The names of the owner may have been there before the link replaced them."""
+    former = snapshot([account(EVE)])
+    held = snapshot([account(EVE, shown={**account(EVE).shown, "displayName": "Ada", "externalId": ADA.id})])
+    named = op(Kind.UPDATE_USER, EVE, changes=(Change("displayName", EVE.display_name, "Eve"),), add=(ref(ENG),))
+    named = replace(named, subject=replace(named.subject, keeper_id="k0002"))
+    born = op(Kind.CREATE_USER, ADA)
+    outcomes, _ = settle([(8, named, SENT), (creation, born, SENT)], held, former, NOW)
+    assert outcomes[creation].linked == "k0002"
+    assert outcomes[8].state is State.PUT_OFF and "nothing tells" in outcomes[8].words
+    assert as_answered(outcomes[8], "unanswered") == outcomes[8]
+    assert as_answered(outcomes[8], DISAGREES) == NEVER, "Keeper took it, and a read did not show the team"
+    assert settled(named, former)[0] == NEVER, "what was there before still shows"
 
 
 @pytest.mark.parametrize("standing", [Standing.MANAGED, Standing.UNMANAGED])
@@ -507,7 +523,8 @@ def test_settling_what_never_arrived_leaves_the_snapshot_as_it_was(
     case: tuple[Snapshot, Operation, KeeperUser],
 ) -> None:
     held, one, _ = case
-    outcome, after = settled(replace(one, changes=(Change("displayName", "", "other"), *one.changes)), held)
+    never = Change("displayName", ADA.display_name, "other")
+    outcome, after = settled(replace(one, changes=(never,)), held)
     if one.kind is Kind.UPDATE_USER:
         assert outcome.state is State.FAILED and after == held
 

@@ -56,6 +56,21 @@ def test_what_waits_unseen_and_had_no_answer_is_not_known_to_have_arrived(world:
     assert world.observer.excused[2]
 
 
+def test_names_that_a_link_has_replaced_before_they_showed_are_not_denied(world: World) -> None:
+    """Their owner is suspended then, so that nothing is asked for again."""
+    ada, account = joined(world, "ada")
+    world.keeper.set_dialect(links_aliases=True)
+    for address in ("nils@example.com", "ada@example.com"):
+        world.keeper.change_email(account, address, keep_alias=True)
+    world.jumpcloud.update_user(ada, firstname="Augusta", lastname="King")
+    world.admin_changed(account)
+    person(world, "nils")
+    cycle(world, {f"PATCH {SCIM}/Users/{account}": "late_garbage", f"POST {SCIM}/Users": "late_error"})
+    suspend(world, ada)
+    ending(world, random.Random(1))
+    assert world.observer.excused[2] and not world.observer.violations
+
+
 @pytest.mark.parametrize("shown", [True, False])
 def test_a_team_that_never_showed_may_be_deleted_when_its_group_is_back(world: World, shown: bool) -> None:
     world.keeper.set_dialect(shows_queued_teams=shown, gets_hidden_teams=False)
