@@ -157,19 +157,20 @@ class Reader:
             scope = await self._with_groups_of(scope, snapshot)
         directory = await jumpcloud.read_directory(scope, owners(snapshot), self.progress, _likely(snapshot))
         unlisted = isinstance(shown, KeeperError)
-        rows, snapshot = await self._alone(directory, snapshot) if unlisted else (self.unknown, snapshot)
+        rows, snapshot = await self._alone(snapshot) if unlisted else (self.unknown, snapshot)
         outcomes, snapshot = _settled(rows, snapshot, self.before, self.now)
         kind = "resync" if resync and not unlisted else "cycle"
         read = Read(directory, self.before, snapshot, kind, None, self.unknown, outcomes, notices, mark=self.mark)
         return read.without_list(shown) if isinstance(shown, KeeperError) else read
 
-    async def _alone(self, directory: Directory, snapshot: Snapshot) -> tuple[Sequence[JournalRow], Snapshot]:
+    async def _alone(self, snapshot: Snapshot) -> tuple[Sequence[JournalRow], Snapshot]:
         """The locks and unlocks without a known outcome whose accounts could be read alone, and the snapshot with
         those: where Keeper can't be listed, nobody stays locked out, or open, until it can."""
         access = {Kind.DEACTIVATE_USER, Kind.REACTIVATE_USER}
         rows = [row for row in self.unknown if row.state is not State.PLANNED and row.operation.kind in access]
-        keys = {row.operation.subject.key for row in rows} & directory.users.keys()
-        found = await together(self._shown(directory.users[key]) for key in sorted(keys))
+        # Whoever was deleted in JumpCloud has no record there.
+        accounts = [snapshot.accounts.get(id) for id in sorted({row.operation.subject.keeper_id for row in rows})]
+        found = await together(self._shown(one.email, None) for one in accounts if one is not None)
         shown = {k: a for one in found if one is not None for k, a in one.accounts.items() if not a.gone}
         seen = replace(snapshot, accounts={**snapshot.accounts, **shown})
         return [row for row in rows if row.operation.subject.keeper_id in shown], seen
@@ -242,7 +243,7 @@ class Reader:
         users = {user.id: user for user in found if user is not None and user.status is Status.SUSPENDED}
         accounts: dict[str, Account] = {}
         unread: set[str] = set()
-        shown = await together(map(self._shown, users.values()))
+        shown = await together(self._shown("", user) for user in users.values())
         for user, held in zip(users.values(), shown, strict=True):
             known = held or in_snapshot(self.before, "", user).snapshot
             accounts |= known.accounts
@@ -258,14 +259,15 @@ class Reader:
             logger.warning("The leaver lane could not read the JumpCloud user {}: {}", user_id, error)
             return None
 
-    async def _shown(self, user: User) -> Snapshot | None:
+    async def _shown(self, address: str, user: User | None) -> Snapshot | None:
         try:
             async with asyncio.timeout(GLANCE):
-                shown = (await in_keeper(self.services.keeper, self.before, "", user, self.now)).snapshot
+                shown = (await in_keeper(self.services.keeper, self.before, address, user, self.now)).snapshot
             vanished = any(a.gone and not self.before.accounts[k].gone for k, a in shown.accounts.items())
             return None if vanished or any(hides_lock(shown, k) for k in shown.accounts) else shown
         except (KeeperError, TimeoutError) as error:
-            logger.debug("the account of {} was not read again: {}", user.id, error or f"not within {GLANCE:g} s")
+            whose = user.id if user else address
+            logger.debug("the account of {} was not read again: {}", whose, error or f"not within {GLANCE:g} s")
             return None
 
     def _of(

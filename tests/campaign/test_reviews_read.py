@@ -359,8 +359,8 @@ def test_a_leaver_who_was_in_doubt_once_is_locked_before_forty_creations(world: 
     assert locks and locks[0] - began < 60
 
 
-@pytest.mark.parametrize("arrives", [True, False])
-def test_an_unlock_without_an_answer_is_settled_though_keeper_cannot_be_listed(world: World, arrives: bool) -> None:
+@pytest.mark.parametrize("then", ["suspended", "deleted", "not reached"])
+def test_an_unlock_without_an_answer_is_settled_though_keeper_cannot_be_listed(world: World, then: str) -> None:
     """It arrives, and the person leaves again; or it does not, and they belong. Their account can be read alone."""
     joined(world, "cy")
     ada, account = joined(world, "ada")
@@ -368,14 +368,17 @@ def test_an_unlock_without_an_answer_is_settled_though_keeper_cannot_be_listed(w
     cycle(world)
     activate(world, ada)
     down = {f"Keeper GET {SCIM}/Users?": "error"}
-    lost = {f"Keeper PATCH {SCIM}/Users": "late_timeout" if arrives else "timeout"}
+    lost = {f"Keeper PATCH {SCIM}/Users": "timeout" if then == "not reached" else "late_timeout"}
     world.cycle(Order(by="schedule"), Weather(1, script=down | lost))
-    if arrives:
+    if then == "suspended":
         suspend(world, ada)
+    if then == "deleted":
+        world.jumpcloud.delete_user(ada)
+        world.admin_changed()
     for _ in range(2):
         world.time.elapsed += 300
         world.say(world.cycle(Order(by="schedule"), Weather(1, script=down)))
-    assert world.keeper.account(account).locked is arrives
+    assert world.keeper.account(account).locked is (then != "not reached")
 
 
 def test_a_record_that_hides_a_lock_tells_the_lane_nothing_of_it(world: World) -> None:
