@@ -22,6 +22,7 @@ from reconciler.plan import Kind, Notice, NoticeKind
 from reconciler.policy import Mode
 from reconciler.promise import Lack, failing
 from reconciler.reading import NobodyThere, Stopped
+from reconciler.safety import OF_TEAMS
 from reconciler.standing import Standing
 from reconciler.store import State, StateError, Store
 from reconciler.store.times import corrected_text
@@ -123,10 +124,11 @@ class After:
             words = outcome.stopped or outcome.fallback
             after = after.failed(words, now, resync=resync or bool(outcome.fallback))
         elif whole:
-            alarms = sum(notice.kind is NoticeKind.WILL_BE_HELD for notice in outcome.plan.notices)
-            alarms = alarms if outcome.tells_of_people else max(alarms, after.will_be_held)
+            alarms = {n.subject.name for n in outcome.plan.notices if n.kind is NoticeKind.WILL_BE_HELD}
+            if outcome.lack:
+                alarms |= after.will_be_held & OF_TEAMS if outcome.tells_of_people else after.will_be_held
             last_good = now if good else after.last_good
-            after = replace(after.succeeded(resync=resync), last_good=last_good, will_be_held=alarms)
+            after = replace(after.succeeded(resync=resync), last_good=last_good, will_be_held=frozenset(alarms))
         lacks = failing(outcome.plan, {number: result.state.value for number, result in outcome.results.items()})
         others: dict[str, str] = {}
         if not whole or outcome.lack:

@@ -20,6 +20,7 @@ from reconciler.plan import Kind, Notice, NoticeKind, Operation, Plan, Rule
 from reconciler.policy import Mode, Policy
 from reconciler.promise import access_words, invited_again, leavers, not_here, spared, whereabouts
 from reconciler.rows import JournalRow
+from reconciler.safety import OF_TEAMS
 from reconciler.waiting import WaitingMember, waiting
 
 if TYPE_CHECKING:
@@ -252,6 +253,8 @@ def _can_tell(key: Key, now: Situation) -> bool:
         case AlertKind.STUCK:
             return whole or subject not in now.snapshot.failures
         case AlertKind.HELD:
+            return whole
+        case AlertKind.WILL_BE_HELD if subject.partition(" ")[0] in OF_TEAMS:
             return whole
         case AlertKind.KIND_STOPPED:
             # A kind rests after its canary failed: only that it passes, or is not needed any more, is an end.

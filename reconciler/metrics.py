@@ -151,7 +151,7 @@ def _families(measured: Measured, now: datetime) -> "Iterator[Metric]":
     yield gauge("held_operations", "Operations of the newest plan that wait for a person.", {"": measured.held})
     yield gauge("quarantined", "Records, fields and lists that can't be read.", {"": measured.quarantined})
     alarms = "Limits that will hold the plan when grace ends, unless it is repaired before."
-    yield gauge("limits_that_will_hold", alarms, {"": standing.will_be_held})
+    yield gauge("limits_that_will_hold", alarms, {"": len(standing.will_be_held)})
     shut = "People in scope whom our own lock keeps out, since they are outside the pilot (policy.only)."
     yield gauge("kept_locked_by_pilot", shut, {"": measured.kept_locked})
     leaver = age(measured.leaver_since)

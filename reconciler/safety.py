@@ -20,6 +20,8 @@ from reconciler.undoing import keys, undoes
 
 HOLDS_ALL = frozenset({"first_run", "paused", "empty_scope", "max_deactivations", "max_removals", "max_team_loss"})
 """The limits that hold the whole plan."""
+OF_TEAMS = frozenset({"max_removals", "max_team_loss"})
+"""Those of them on what people lose of teams: nobody knows that without the lists of groups."""
 MOST_VANISHED = 3
 """Locks within the window after which an account may be gone without a person having to agree to more."""
 SMALLEST_TEAM = 5

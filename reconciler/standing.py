@@ -33,8 +33,8 @@ class Standing:
     attempts since something was queued last. `hooks`: the programs that failed when last run, with what went wrong.
     `untold`: the receivers that did not take what they were sent last, since when and why; `refused`: what each refuses
     for now. `lacks`: who keeps failing and what they lack, by subject key, as of the newest run (see `promise.Lack`).
-    `duration`: seconds that the last cycle took. `will_be_held`: the number of limits that will hold the plan when
-    grace ends, as the last cycle over everybody found.
+    `duration`: seconds that the last cycle took. `will_be_held`: the limits that will hold the plan when grace ends,
+    as the last cycle over everybody found.
     """
 
     last_good: datetime | None = None
@@ -46,7 +46,7 @@ class Standing:
     refused: Mapping[str, Mapping[Key, Refusal]] = field(default_factory=dict)
     lacks: Mapping[str, str] = field(default_factory=dict)
     duration: float = 0.0
-    will_be_held: int = 0
+    will_be_held: frozenset[str] = frozenset()
     totals: Totals = field(default_factory=dict)
 
     def failed(self, words: str, at: datetime, *, resync: bool) -> "Standing":
@@ -112,7 +112,7 @@ def to_json(standing: Standing) -> str:
             },
             "lacks": dict(standing.lacks),
             "duration": round(standing.duration, 3),
-            "will_be_held": standing.will_be_held,
+            "alarms": sorted(standing.will_be_held),
             "totals": {key: round(number, 3) for key, number in standing.totals.items()},
         },
         ensure_ascii=False,
@@ -146,7 +146,7 @@ def from_json(text: str | None) -> Standing:
             },
             lacks={str(key): Lack(lack).value for key, lack in found.get("lacks", {}).items()},
             duration=float(found.get("duration", 0)),
-            will_be_held=int(found.get("will_be_held", 0)),
+            will_be_held=frozenset(map(str, found.get("alarms", ()))),
             totals={str(key): float(number) for key, number in found.get("totals", {}).items()},
         )
     except (ValueError, TypeError, LookupError, AttributeError):

@@ -138,6 +138,15 @@ def test_one_person_or_a_failed_cycle_says_nothing_of_a_hold() -> None:
     assert tell(after(plan=plan(lock(1), held=HELD), whole=False, decides=False)) == []
 
 
+def test_an_early_alarm_about_teams_lasts_while_a_list_of_groups_cannot_be_read() -> None:
+    for limit, over in (("max_deactivations", True), ("max_removals", False)):
+        alarm = Notice(NoticeKind.WILL_BE_HELD, Subject("limit", limit), "9 people would be concerned", 9)
+        told = taken(tell(after(plan=plan(notices=(alarm,)))), NOW)
+        unread = after(plan=plan(), complete=False)
+        assert bool(ended(facts(unread), told, unread)) is over
+        assert ended(facts(after(plan=plan())), told, after(plan=plan()))
+
+
 def test_what_the_leaver_lane_holds_is_told_until_a_whole_cycle_holds_nothing() -> None:
     lane = after(plan=plan(lock(1), held=HELD), whole=False)
     alert = only(tell(lane))

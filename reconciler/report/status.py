@@ -109,7 +109,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
             "inventory_read_at": stamp(snapshot.inventory.read_at) if snapshot.inventory else None,
         },
         "held": _held(store),
-        "will_be_held": stands.will_be_held,
+        "will_be_held": len(stands.will_be_held),
         "decisions": [_decision(store, request) for request in store.open_requests(now)],
         "orders": [_decision(store, request) for request in store.orders()],
         "failing": _failing(store, snapshot, lacks),

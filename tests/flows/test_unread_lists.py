@@ -355,6 +355,22 @@ def test_who_lacks_a_team_that_is_in_conflict_is_not_certified(world: World) -> 
     assert "In line: both sides agree" in flat(world.run("explain", "p1@example.com").stdout)
 
 
+def test_what_teams_will_lose_is_not_over_while_the_list_of_groups_cannot_be_read(world: World) -> None:
+    """Else the early alarm ended with one refused request, and was told as a new one by the next cycle."""
+    people = at_work(world)
+    world.policy["grace"] = '"2h"'
+    world.write_settings()
+    for one in people:
+        world.jumpcloud.bind_user(world.application, one)
+    world.jumpcloud.unbind_group(world.application, next(iter(world.jumpcloud.groups_in_scope(world.application))))
+    world.jumpcloud.settle_graph()
+    world.run("apply")
+    assert state(world)["will_be_held"] == 2
+    refuse(world, GROUPS)
+    world.run("apply", expect=5)
+    assert state(world)["will_be_held"] == 2
+
+
 @pytest.mark.parametrize("target", [GROUPS, GROUP_NAMES])
 def test_what_is_over_for_people_is_over_without_a_list_of_groups(world: World, target: str) -> None:
     """A role may lack the right to it for good, and status told for ever of what was repaired."""
