@@ -440,3 +440,19 @@ def test_an_account_of_nobody_is_not_locked_for_somebody_whom_lists_still_call_s
     edits = {"JumpCloud GET /api/systemusers?": behind, "JumpCloud POST /api/search/systemusers": behind}
     world.say(world.cycle(Order(by="schedule"), Weather(1, edits=edits)))
     assert not world.keeper.account(account).locked
+
+
+def test_a_lock_that_a_record_hid_and_an_unlock_undid_is_not_said_to_be_not_arrived(world: World) -> None:
+    joined(world, "cy")
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    world.keeper.show_oddly(account, {"active": "perhaps"})
+    cycle(world, {f"PATCH {SCIM}/Users": "late_timeout"})
+    activate(world, ada)
+    cycle(world)
+    world.keeper.show_oddly(account, {})
+    cycle(world, resync=True)
+    with world.open() as store:
+        states = {row["kind"]: row["state"] for row in store.journal_rows() if row["keeper_id"] == account}
+    world.store = None
+    assert (states["deactivate_user"], states["reactivate_user"]) == ("put_off", "done")
