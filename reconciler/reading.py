@@ -169,7 +169,8 @@ class Reader:
         access = {Kind.DEACTIVATE_USER, Kind.REACTIVATE_USER}
         rows = [row for row in self.unknown if row.state is not State.PLANNED and row.operation.kind in access]
         # Whoever was deleted in JumpCloud has no record there.
-        accounts = [snapshot.accounts.get(id) for id in sorted({row.operation.subject.keeper_id for row in rows})]
+        keys = sorted({row.operation.subject.keeper_id for row in rows})
+        accounts = [snapshot.accounts.get(key) for key in keys]
         found = await together(self._shown(one.email, None) for one in accounts if one is not None)
         shown = {k: a for one in found if one is not None for k, a in one.accounts.items() if not a.gone}
         seen = replace(snapshot, accounts={**snapshot.accounts, **shown})

@@ -1610,18 +1610,14 @@ class Observer:
                 # Of what waited and was taken back it says that nobody can tell whether that arrived.
                 if row["outcome"] == "settled" and row["state"] == "put_off" and all(map(_only_pending, sent.effects)):
                     continue
-                asked = ("kind", "jumpcloud_id", "keeper_id")
-                again = (r for r in rows.values() if r["id"] > row["id"] and all(r[a] == row[a] for a in asked))
-                if row["state"] == "put_off" and any(r["state"] == "done" for r in again):
-                    continue  # nor of what was asked for again
-                if (row["state"], row["outcome"]) == ("put_off", "settled") and self._overwritten(sent):
-                    self.excuse(2)  # the names of somebody else are all that a list could show
-                    continue
                 asked = ("jumpcloud_id", "keeper_id")
                 later = (r for r in rows.values() if r["id"] > row["id"] and all(r[a] == row[a] for a in asked))
                 kinds = {row["kind"]} | ({"reactivate_user"} if sent.kind == "deactivate_user" else set())
                 if row["state"] == "put_off" and any(r["state"] == "done" and r["kind"] in kinds for r in later):
                     continue  # nor of what was asked for again, nor of a lock that an unlock has undone
+                if (row["state"], row["outcome"]) == ("put_off", "settled") and self._overwritten(sent):
+                    self.excuse(2)  # the names of somebody else are all that a list could show
+                    continue
                 if self.keeper.dialect.add_replaces_groups and all(map(_only_teams, sent.effects)):
                     self.excuse(15)  # what was added was replaced by what was added next
                     continue
