@@ -225,7 +225,7 @@ def due(
 
 
 def ended(found: Iterable[Fact], told: Iterable[Key], now: Situation) -> list[Key]:
-    """What a receiver was told and is over, as far as this run can tell. A hold that has shrunk is not over."""
+    """List what a receiver was told and is over, as far as this run can tell. A hold that has shrunk is not over."""
     lasting = {fact.id for fact in found}
     sizes = {(fact.kind.value, fact.name) for fact in found if fact.kind in _SIZED}
     lasting |= {(kind, key) for kind, key in told if (kind, key.rpartition(" ")[0]) in sizes}
@@ -233,7 +233,7 @@ def ended(found: Iterable[Fact], told: Iterable[Key], now: Situation) -> list[Ke
 
 
 def silent(over: Iterable[Key], found: Iterable[Fact]) -> list[Key]:
-    """What may be forgotten without a word: all but what a recovery is told of, once nothing of its kind lasts."""
+    """List what may be forgotten without a word: all but what a recovery is told of, once nothing of its kind lasts."""
     lasting = {fact.kind.value for fact in found}
     return [key for key in over if key[0] not in _RECOVERIES or key[0] in lasting]
 

@@ -52,9 +52,9 @@ def hook_failed(name: str, problem: str) -> Notice:
 
 
 def approvable(snapshot: Snapshot, policy: TeamPolicy, operations: Iterable[Operation] = ()) -> list[Waiting]:
-    """What the approve command may approve: what waits of our teams, but for those that a person looks after, those
-    whose group left the scope and those that the settings leave to themselves. Whom one of the plan's `operations`
-    takes out is not approved, whatever became of it."""
+    """List what the approve command may approve: what waits of our teams. Left out are those that a person looks
+    after, those whose group left the scope and those that the settings leave to themselves. Whom one of the plan's
+    `operations` takes out is not approved, whatever became of it."""
     # By the address that the account has now: the same operation may have changed it.
     leavers = ((snapshot.accounts.get(op.subject.keeper_id), op.remove) for op in operations)
     taken = {(account.email, team.keeper_id) for account, teams in leavers if account for team in teams}

@@ -84,7 +84,7 @@ class Pace:
         self._halved = -math.inf
         self._free = math.inf
         self._throttled: set[Hashable] = set()
-        """What was throttled, and had no answer since."""
+        """Requests that were throttled and had no answer since."""
         self._others_answered = 0
         """How many requests were answered, of those that began outside a wait, since another one joined these."""
         self._urgent: OrderedDict[asyncio.Event, None] = OrderedDict()

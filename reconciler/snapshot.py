@@ -96,8 +96,8 @@ def _vanished(account: Account, now: datetime) -> Account:
 
 
 def _in_doubt(memberships: Mapping[str, Membership]) -> Mapping[str, Membership]:
-    """What is kept of the memberships of an account that is not in this node, should it come back: which are ours to
-    take away, and which were found. Whether any of them stands nobody can tell."""
+    """Keep the memberships of an account that is not in this node, should it come back: those that are ours to
+    take away, and those that were found. Whether any of them stands nobody can tell."""
     kept = ((team_id, one) for team_id, one in memberships.items() if one.ours or one.found)
     return {team_id: replace(one, seen=False, shown=False, asked_at=None) for team_id, one in kept}
 

@@ -704,7 +704,7 @@ def test_an_outcome_is_built_on_the_row_as_it_is_by_then(store: Store) -> None:
 def test_what_grew_too_old_while_keeper_asks_everybody_to_wait_is_confirmed_once_more(
     store: Store, reads: float, waits: float, asked: int
 ) -> None:
-    """What took too long to read, in seconds, is not read again: that would take as long."""
+    """A read that took too long, in seconds, is not repeated: that would take as long."""
     now = [0.0]
     time = Clock(boottime=lambda: now[0], wall=lambda: now[0])
     confirmed: list[float] = []

@@ -160,7 +160,7 @@ def test_such_an_account_is_no_leavers_where_somebody_in_scope_has_its_address(h
 
 
 def told(wanted: Directory, held: Account, focus: frozenset[str] | None = None) -> list[NoticeKind]:
-    """What is told of an account that is not locked."""
+    """The kinds of notices about an account that is not locked."""
     made = decide(wanted, snapshot([held, account(ZOE)]), focus=focus)
     assert bool(made.plan.operations) is not bool(made.plan.notices)
     return [one.kind for one in made.plan.notices]

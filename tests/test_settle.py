@@ -414,7 +414,7 @@ def test_whoever_was_given_up_tells_nothing_of_what_keeper_does_with_ids() -> No
 
 
 def test_a_queued_team_that_no_list_has_shown_does_not_tell_that_keeper_keeps_ids() -> None:
-    """What it shows is what was asked for."""
+    """It shows what was asked for."""
     nameless = team(ENG, standing=Standing.UNMANAGED, jumpcloud_id="", shown={"displayName": ENG.name}, asked={})
     without_id = team(SALES, shown={"displayName": SALES.name})
     queued = team(group(7), seen=False)

@@ -351,7 +351,7 @@ def _as_it_is(settings: Settings, look: Look, plan: Plan) -> Verdict:
 
 
 def held_of(store: Store, look: Look) -> dict[str, Any] | None:
-    """What the last cycle held of what is due: by which limits and why, since when, and the plan to release."""
+    """Tell what the last cycle held of what is due: by which limits and why, since when, and the plan to release."""
     found = store.held_now()
     if found is None or look.plan is None:
         return None
