@@ -7,7 +7,7 @@ from typing import Any
 
 from reconciler.addresses import alike_key
 from reconciler.model import Snapshot, Takeover
-from reconciler.plan import Effect, Kind, Operation, Plan, Rule, Subject
+from reconciler.plan import Effect, Kind, Operation, Rule, Subject
 from reconciler.rows import GONE, LOCKED_BEFORE, MAY_BE_DONE, SETTLED, VANISHED
 from reconciler.safety import Allowance, Consent, Past, Release, Vanished
 from reconciler.store import JournalRow, Request, State, Store
@@ -15,11 +15,6 @@ from reconciler.undoing import undoing
 
 RELEASE_LASTS = timedelta(hours=4)
 _EVER = datetime.min.replace(tzinfo=UTC)
-
-
-def first_held(plan: Plan) -> bool:
-    """Whether the plan waits for a person since it is the first one for this Keeper node."""
-    return any(held.limit == "first_run" for held in plan.held)
 
 
 def first_plan_released(store: Store, effects: Collection[Effect], now: datetime) -> bool:

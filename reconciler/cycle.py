@@ -19,7 +19,6 @@ from reconciler.canary import seen_later
 from reconciler.clocks import Timekeeper
 from reconciler.config import Settings
 from reconciler.confirm import Confirmation, locks_ghost, preview, unconfirmed_links, unconfirmed_locks
-from reconciler.consent import first_held
 from reconciler.diff import Decision, diff
 from reconciler.diff_quarantine import unread_words
 from reconciler.diff_teams import listed
@@ -558,7 +557,7 @@ class _Line:
         if not order.partial:
             consent.drop_what_is_not_due(self.store, decision.plan.effects, read.tells(), self.now)
         judged = self.limited(decision)
-        if first_held(judged.plan) and order.reviewed is not None and order.reviewed(judged.plan):
+        if judged.plan.first_held and order.reviewed is not None and order.reviewed(judged.plan):
             self._agree(judged.plan.id, judged.plan.agreed_effects, "the first plan was reviewed")
             judged = self.limited(decision)
         if self._is_review(judged.plan, decision) and not decision.snapshot.reviewed:
@@ -569,7 +568,7 @@ class _Line:
             }
             self._agree(judged.plan.id, given, "safety.first_run is apply")
             judged = self.limited(decision)
-        if first_held(judged.plan) and self._is_review_but_for_news(judged.plan):
+        if judged.plan.first_held and self._is_review_but_for_news(judged.plan):
             decision = _reviewed(decision, judged.plan)
             judged = self.limited(decision)
         return decision, judged
@@ -682,7 +681,7 @@ class _Line:
         reviewed = learnt.reviewed or self._is_review(plan, decision)
         held = any(hold.limit in HOLDS_ALL for hold in plan.held)
         nothing_to_review = not (reviewed or held or self.order.partial)
-        if first_held(plan) or not enforced or nothing_to_review:
+        if plan.first_held or not enforced or nothing_to_review:
             # Nothing is linked yet. What was read of one person is no whole snapshot, and must not be saved as one.
             seen = replace(before, accounts={**before.accounts, **read.snapshot.accounts})
             seen = _remembered(seen if self.order.partial else read.snapshot, learnt)

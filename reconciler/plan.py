@@ -325,6 +325,11 @@ class Plan:
         return frozenset(index for held in self.held for index in held.operations)
 
     @property
+    def first_held(self) -> bool:
+        """Whether the plan waits for a person since it is the first one for this Keeper node."""
+        return any(held.limit == "first_run" for held in self.held)
+
+    @property
     def drifted(self) -> bool:
         """Whether Keeper was changed behind our back, be it put right by the plan or only reported."""
         return any(op.cause is Cause.DRIFT for op in self.operations) or any(

@@ -339,13 +339,12 @@ def _file(ask: "Ask", store: "Store", busy: "InUse", *, wait: bool) -> NoReturn:
 def _reviewed_beside(settings: "Settings", store: "Store", reason: str) -> dict[str, object] | None:
     """What a person lets through of a first plan that the daemon would hold; None where there is none, or nobody."""
     from reconciler import cycle
-    from reconciler.consent import first_held
     from reconciler.orders import agreement
 
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or store.snapshot().reviewed:
         return None
     made = with_services(settings, lambda both: cycle.plan(settings, both, store, cycle.Order(), utc_now()))
-    if not first_held(made) or not _review(made):
+    if not made.first_held or not _review(made):
         return None
     return agreement(store, made.id, made.agreed_effects, reason or "the first plan was reviewed")
 

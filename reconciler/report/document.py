@@ -260,8 +260,7 @@ def read_saved(content: bytes, name: str) -> SavedPlan:
         raise SavedPlanError(
             f"{name} was changed since it was saved: its operations do not match its id. Nothing was applied. {_ANEW}"
         )
-    first = any(one.limit == "first_run" for one in held)
-    return SavedPlan(read.id, source, read.generated_at, plan.agreed_effects, operations, first)
+    return SavedPlan(read.id, source, read.generated_at, plan.agreed_effects, operations, plan.first_held)
 
 
 def _content(path: Path) -> bytes:

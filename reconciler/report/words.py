@@ -458,7 +458,7 @@ def meanings(plan: Plan) -> list[str]:
 def checks(plan: Plan) -> list[str]:
     """List the things to check before a held plan is let through, each with its place."""
     found = [HOLDS[held.limit][1] for held in plan.held if held.limit in HOLDS]
-    if any(held.limit == "first_run" for held in plan.held) and Kind.DEACTIVATE_USER.value in plan.counts:
+    if plan.first_held and Kind.DEACTIVATE_USER.value in plan.counts:
         found[found.index(_SCOPE)] = f"{_SCOPE.rstrip('.')}, above all whoever is under Lock."
     return list(dict.fromkeys(c if c.startswith("in ") else f"in JumpCloud {c}" for c in found if c))
 

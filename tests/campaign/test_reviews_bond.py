@@ -22,12 +22,19 @@ def unreviewed(world: World) -> None:
     world.say(world.cycle(Order(resync=True, by="schedule"), Weather(1)))
 
 
-def test_an_account_that_a_first_plan_found_is_no_leavers_once_they_were_invited(world: World) -> None:
+def found_unreviewed(world: World) -> tuple[str, str]:
+    """Bob and Ada in scope, and an account with her address that a first plan found, which nobody reviewed: both ids
+    of her."""
     person(world, "bob")
     ada = person(world, "ada")
-    old = world.keeper.add_user("ada@example.com")
-    world.admin_changed(old)
+    account = world.keeper.add_user("ada@example.com")
+    world.admin_changed(account)
     unreviewed(world)
+    return ada, account
+
+
+def test_an_account_that_a_first_plan_found_is_no_leavers_once_they_were_invited(world: World) -> None:
+    ada, old = found_unreviewed(world)
     # The account is a contractor's by now, who is not in JumpCloud.
     world.keeper.change_email(old, "contractor@example.com", keep_alias=False)
     world.admin_changed(old)
@@ -43,11 +50,7 @@ def test_an_account_that_a_first_plan_found_is_no_leavers_once_they_were_invited
 def test_an_account_that_a_first_plan_found_is_no_leavers_once_another_was_found(world: World) -> None:
     for name in ("x", "y", "z"):  # Of two accounts the lower id is looked at first.
         world.admin_changed(world.keeper.add_user(f"{name}@example.com"))
-    person(world, "bob")
-    ada = person(world, "ada")
-    old = world.keeper.add_user("ada@example.com")
-    world.admin_changed(old)
-    unreviewed(world)
+    ada, old = found_unreviewed(world)
     # The account is a contractor's by now, and ada has another one.
     world.keeper.change_email(old, "contractor@example.com", keep_alias=False)
     new = world.keeper.add_user("ada@example.com", external_id=ada)
@@ -366,11 +369,7 @@ def test_the_lane_locks_whose_account_has_kept_the_id_of_their_former_user(world
 
 @pytest.mark.parametrize("renamed", [False, True])
 def test_the_account_that_a_first_plan_found_is_theirs_under_a_new_address(world: World, renamed: bool) -> None:
-    person(world, "bob")
-    ada = person(world, "ada")
-    old = world.keeper.add_user("ada@example.com")
-    world.admin_changed(old)
-    unreviewed(world)
+    ada, old = found_unreviewed(world)
     if renamed:
         world.jumpcloud.update_user(ada, email="ada.new@example.com")
         world.admin_changed()
@@ -384,11 +383,7 @@ def test_the_account_that_a_first_plan_found_is_theirs_under_a_new_address(world
 
 
 def test_a_look_at_one_person_before_the_review_ties_no_account_to_who_has_left(world: World) -> None:
-    person(world, "bob")
-    former = person(world, "ada")
-    account = world.keeper.add_user("ada@example.com")
-    world.admin_changed(account)
-    unreviewed(world)
+    former, account = found_unreviewed(world)
     world.jumpcloud.delete_user(former)
     world.admin_changed()
     cycle(world, person="ada@example.com", resync=True)
@@ -399,11 +394,7 @@ def test_a_look_at_one_person_before_the_review_ties_no_account_to_who_has_left(
 
 
 def test_an_account_that_a_first_plan_found_is_not_locked_once_its_address_is_somebody_elses(world: World) -> None:
-    person(world, "bob")
-    ada = person(world, "ada")
-    account = world.keeper.add_user("ada@example.com")
-    world.admin_changed(account)
-    unreviewed(world)
+    ada, account = found_unreviewed(world)
     world.jumpcloud.update_user(ada, email="kim@example.com")
     world.admin_changed()
     cycle(world)  # ada is invited under the new address
