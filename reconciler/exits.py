@@ -2,7 +2,8 @@
 
 DONE, FAILED, USAGE, CHANGES, HELD, PARTIAL, STATE = 0, 1, 2, 3, 4, 5, 6
 """0 done, 1 failed and nothing was applied, 2 wrong usage or settings, 3 there are changes or a saved plan no longer
-holds, 4 held, 5 applied in part or somebody keeps failing, 6 the state file is in use or not usable."""
+holds, 4 held, 5 applied in part, a list could not be read or somebody keeps failing, 6 the state file is in use or not
+usable."""
 
 
 def explained(error: Exception, failed: str = "The cycle has failed.") -> tuple[int, str] | None:

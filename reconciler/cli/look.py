@@ -21,7 +21,7 @@ from reconciler.cli.base import (
 )
 from reconciler.cli.output import report, say
 from reconciler.counting import count
-from reconciler.exits import CHANGES, FAILED, HELD, USAGE
+from reconciler.exits import CHANGES, DONE, FAILED, HELD, PARTIAL, USAGE
 
 if TYPE_CHECKING:
     from reconciler.config import Settings
@@ -117,7 +117,8 @@ def _in_scope(directory: "Directory") -> str:
 @click.option(
     "--detailed-exitcode",
     is_flag=True,
-    help="Exit 3 if there are changes (with --resync: or drift that is only reported), 4 if something is held.",
+    help="Exit 3 if there are changes (with --resync: or drift that is only reported), 4 if something is held, "
+    "5 if a list could not be read or somebody keeps failing.",
 )
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of the plan document, and do nothing else.")
 def plan(
@@ -180,8 +181,19 @@ def plan(
             say(f"The plan is saved in {save}. To apply just this: reconciler apply --plan {shlex.quote(str(save))}")
     if in_the_service is False:
         say(not_in_force(settings.file))
-    if detailed_exitcode and (made.held or made.operations or (resync and made.drifted)):
-        raise Exit(HELD if made.held else CHANGES)
+    if detailed_exitcode and (code := _detailed(made, resync=resync)):
+        raise Exit(code)
+
+
+def _detailed(made: "Plan", *, resync: bool) -> int:
+    """The exit code that tells whether there is anything to do; as for `apply` where not everything could be read."""
+    from reconciler.promise import failing
+
+    if made.held:
+        return HELD
+    if made.scope.unread or failing(made, {}):
+        return PARTIAL
+    return CHANGES if made.operations or (resync and made.drifted) else DONE
 
 
 def _rendered(made: "Plan", form: str, tenant: str, output: Path | None) -> str:

@@ -61,7 +61,8 @@ def test_it_is_no_good_cycle(world: World, receiver: Receiver, target: str, said
 def test_a_plan_names_what_its_numbers_lack(world: World) -> None:
     filled(world)
     refuse(world, USERS)
-    assert json.loads(world.run("plan", "--format", "json").stdout)["scope"]["unread"] == ["users"]
+    made = world.run("plan", "--format", "json", "--detailed-exitcode", expect=5)
+    assert json.loads(made.stdout)["scope"]["unread"] == ["users"]
 
 
 @pytest.mark.parametrize(
