@@ -220,7 +220,7 @@ class _Run:
         # A read may still show the lock that we have just undone.
         let_in = journal.let_in_since(clock() - PATIENCE) if locks else frozenset()
         self.locked_unseen = snapshot.own_locks | let_in
-        """The keys of people whose lock is sent whatever a look would show."""
+        """Keeper ids of accounts, and keys of people, whose lock is sent whatever a look would show."""
         confirmation.doubted = journal.put_off_since(clock() - LATELY, UNCONFIRMED)
         self.cut_short: list[tuple[int, Operation]] = []
         """The locks for whose confirmation there was little time, since reads that hang must not take everybody's. They
@@ -736,7 +736,8 @@ class _Run:
     def _created(self, number: int, op: Operation, account: Account) -> Account:
         """The account of somebody who was created, with what was known of it.
 
-        An account of ours that Keeper linked again may be locked: by us, where our newest change of access was a lock.
+        An account of ours that Keeper linked again may be locked: by us, where our newest change of the person's access
+        was a lock of that account.
         """
         known, _ = self._before(account.keeper_id)
         if known is not None:
@@ -747,7 +748,7 @@ class _Run:
         if doubtful and (known is not None or self.journal.may_be_there(op.subject.key, number)):
             # An account that Keeper linked, rather than made, may not have been given the teams of the request.
             account = replace(account, memberships={**account.memberships, **doubtful})
-        ours = self.journal.locked_last(op.subject.key, number)
+        ours = self.journal.locked_last(op.subject.key, number) == account.keeper_id
         return replace(account, locked_by_us=not account.active and ours)
 
     def _undone(self, number: int, op: Operation, reply: KeeperUser | None, words: str, outcome: str) -> None:
@@ -850,7 +851,7 @@ class _Run:
     def _tells_locks(self, op: Operation) -> bool:
         """Whether the account is looked at before its lock: one that shows then is somebody else's, since none of ours
         may be on it."""
-        if op.kind is not Kind.DEACTIVATE_USER or op.subject.key in self.locked_unseen:
+        if op.kind is not Kind.DEACTIVATE_USER or {op.subject.key, op.subject.keeper_id} & self.locked_unseen:
             return False
         account = self._account(op)
         return account is not None and not account.locked_by_us

@@ -110,7 +110,7 @@ def with_hidden_locks(odd: Iterable[OddRecord]) -> frozenset[str]:
 def may_be_locked(snapshot: Snapshot, account: Account) -> bool:
     """Whether a lock of ours without a clear answer may have taken effect on an account that counts as active, since
     its record does not tell."""
-    doubtful = account.active and not account.gone and (account.jumpcloud_id or account.keeper_id) in snapshot.own_locks
+    doubtful = account.active and not account.gone and account.keeper_id in snapshot.own_locks
     return doubtful and hides_lock(snapshot, account.keeper_id)
 
 

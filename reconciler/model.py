@@ -551,11 +551,10 @@ class Snapshot:
     `fresh` are the Keeper ids of users whom this read listed and no earlier one; it is not stored. `odd`: records that
     could not be read in full when it was last listed. `refused_births` are, by JumpCloud id, the creations that Keeper
     linked to an account that is not new; `refused_teams`, by the id of the group, the queueings that it answered with a
-    team that is not new. `own_locks` are the keys of people on whose account a lock that is found is
-    ours: our last lock had no clear answer, or a creation without an answer may have met an account that we locked.
-    `let_in` are the keys of people whose account is gone and whom we have let in last, or never locked: a lock that it
-    shows once it is back is not ours. `locked_out` are those of people whose account is gone and whom we have locked
-    last.
+    team that is not new. `own_locks` are the Keeper ids of accounts on which a lock that is found is ours: our last
+    lock had no clear answer, or a creation without an answer may have met the account that we locked. `let_in` are the
+    keys of people whose account is gone and whom we have let in last, or never locked: a lock that it shows once it is
+    back is not ours. `locked_out` are those of people whose account is gone and whom we have locked last.
     """
 
     accounts: Mapping[str, Account] = field(default_factory=dict)

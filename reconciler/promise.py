@@ -143,7 +143,7 @@ def spared(account: Account, policy: Policy, merely_left: Collection[str]) -> bo
 
 def access_words(snapshot: Snapshot, account: Account, *, failing: bool) -> str:
     """Say how far it is known that a leaver who is in this node is active. `failing`: cycles fail now."""
-    if (account.jumpcloud_id or account.keeper_id) in snapshot.own_locks:
+    if account.keeper_id in snapshot.own_locks:
         return UNKNOWN_LOCK
     return ACTIVE_THEN if failing else "still active"
 

@@ -335,7 +335,7 @@ async def listing(keeper: Keeper, snapshot: Snapshot, progress: Progress | None)
         active=[
             k
             for k, account in snapshot.accounts.items()
-            if account.managed and account.active and (account.jumpcloud_id or k) not in snapshot.own_locks
+            if account.managed and account.active and k not in snapshot.own_locks
         ],
     )
 

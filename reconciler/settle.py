@@ -143,7 +143,7 @@ def with_own_locks(snapshot: Snapshot) -> Snapshot:
     ours = {
         k: replace(a, locked_by_us=True)
         for k, a in snapshot.accounts.items()
-        if a.managed and not (a.active or a.gone or a.locked_by_us) and (a.jumpcloud_id or k) in snapshot.own_locks
+        if a.managed and not (a.active or a.gone or a.locked_by_us) and k in snapshot.own_locks
     }
     return replace(snapshot, accounts={**snapshot.accounts, **ours})
 
@@ -251,7 +251,7 @@ class _Settlement:
             reply = KeeperUser(account.keeper_id, account.shown, account.active, frozenset(shown))
             after = after_user(former, done, teams, reply, at)
             if op.kind is Kind.CREATE_USER and not account.active:
-                after = replace(after, locked_by_us=account.locked_by_us or after.jumpcloud_id in self.before.own_locks)
+                after = replace(after, locked_by_us=account.locked_by_us or after.keeper_id in self.before.own_locks)
             if op.kind is Kind.CREATE_USER and after.jumpcloud_id in self._given_up:
                 after = given_up(after)
             # A user who was created shows what else they are a member of.

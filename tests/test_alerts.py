@@ -253,7 +253,7 @@ def test_why_a_leaver_is_still_active_is_said() -> None:
 
 def test_how_far_it_is_known_that_a_leaver_is_active_is_said() -> None:
     held = snapshot([account(ADA, left_at=NOW - 9 * HOUR)])
-    unclear = replace(held, own_locks=frozenset({ADA.id}))
+    unclear = replace(held, own_locks=frozenset({"k0001"}))
     down = Failing(1, NOW, "JumpCloud is down")
     for found, failing, words in (
         (held, None, ", still active"),

@@ -441,7 +441,7 @@ def test_whom_somebody_else_has_locked_is_not_locked_once_more(store: Store, can
 def test_a_lock_that_may_be_ours_is_sent_once_more(store: Store, held: Account | None) -> None:
     keeper = node()
     keeper.users["k0001"] = replace(keeper.users["k0001"], active=False)
-    asked = replace(PEOPLE, own_locks=frozenset({ADA.id}))
+    asked = replace(PEOPLE, own_locks=frozenset({"k0001"}))
     applied(store, keeper, LOCKS[0], held=snapshot([held]) if held else asked)
     assert keeper.sent == [("active=False", "k0001")]
     assert store.snapshot().accounts["k0001"].locked_by_us

@@ -485,12 +485,30 @@ def test_a_lock_found_after_one_of_ours_without_a_clear_answer_is_ours(store: St
     assert [o.kind for o in decide(directory([ADA]), after).plan.operations] == [Kind.REACTIVATE_USER]
 
 
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_lock_of_ours_says_nothing_of_another_account_that_a_creation_meets(store: Store, answered: bool) -> None:
+    """Keeper deleted the account that we locked, and an administrator has made and locked the one that is met."""
+    recorded(store, Kind.DEACTIVATE_USER, State.DONE)
+    met = replace(stranger(active=False), shown=account(ADA).shown)
+    keeper, held = node(met), snapshot([account(ADA, active=False, gone=True)], [team(ENG)])
+    if answered:
+        keeper.shows[ADA.email] = shown(met)
+        applied(store, keeper, held, JOINS)
+        after = store.snapshot()
+    else:
+        number = recorded(store, Kind.CREATE_USER, State.UNKNOWN)
+        there = replace(held, accounts={**held.accounts, met.keeper_id: met}, own_locks=store.snapshot().own_locks)
+        _, after = settle([(number, op(Kind.CREATE_USER, ADA), SENT)], there, held, NOW)
+    found = after.accounts[met.keeper_id]
+    assert found.managed and not (found.active or found.locked_by_us)
+
+
 def test_a_lock_found_a_day_after_lists_have_denied_ours_is_somebody_elses(store: Store) -> None:
     recorded(store, Kind.DEACTIVATE_USER, State.FAILED, "settled", NEVER.words)
-    for hours, keys in ((23, {ADA.id}), (25, set())):
+    for hours, locked in ((23, "k0001"), (25, "")):
         store.begin_run("cycle", NOW + timedelta(hours=hours), by="root", reason="")
-        assert store.snapshot().own_locks == keys
-        assert store.locked_last(ADA.id, 2) is bool(keys)
+        assert store.snapshot().own_locks == {locked} - {""}
+        assert store.locked_last(ADA.id, 2) == locked
 
 
 def test_a_lock_after_a_clear_answer_of_ours_is_somebody_elses(store: Store) -> None:
@@ -551,7 +569,8 @@ def test_the_newest_change_of_access_outlives_the_history(store: Store) -> None:
     store.forget(NOW + timedelta(days=1))
     left = sorted(store.journal(NOW), key=lambda row: row.id)
     assert [row.operation.kind for row in left] == [Kind.DEACTIVATE_USER, Kind.CREATE_USER, Kind.UPDATE_USER]
-    assert store.locked_last(ADA.id, last) and store.snapshot().refused_births[EVE.id].keeper_id == held.keeper_id
+    assert store.locked_last(ADA.id, last) == "k0001"
+    assert store.snapshot().refused_births[EVE.id].keeper_id == held.keeper_id
 
 
 # -- pure -----------------------------------------------------------------------------------------------------------

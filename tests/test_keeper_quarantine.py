@@ -191,7 +191,7 @@ def test_whose_lock_may_have_taken_effect_unseen_is_let_in_again(fields: tuple[s
     before = held(ADA)
     (row,) = before.accounts
     odd = OddRecord("user", ADA.email, row, ADA.id, fields, "" if fields else "Keeper answered with HTTP 403")
-    after = replace(before, odd=(odd,), own_locks=frozenset({ADA.id} if doubtful else ()))
+    after = replace(before, odd=(odd,), own_locks=frozenset({row} if doubtful else ()))
     planned = decide(directory([ADA], [GROUP]), after).plan.operations
     assert [one.kind for one in planned] == [Kind.REACTIVATE_USER] * doubtful
     suspended = replace(ADA, status=Status.SUSPENDED)

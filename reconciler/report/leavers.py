@@ -319,11 +319,11 @@ def _not_yet(
     now: datetime,
 ) -> dict[str, Any]:
     found = _entry(account, tried, account.left_at) | {"left_before": account.review_lock}
-    key = account.jumpcloud_id or account.keeper_id
     if policy.mode is Mode.OBSERVE and not account.protected_as:
         # No command sends anything then, and neither what was held nor what failed before goes on.
         return found | {"state": "not_yet", "because": "nothing is sent: the mode is observe (policy.mode)"}
-    because, command = held.get(key) or (_why_not_yet(account, key, tried, snapshot, policy, failure, now), None)
+    key = account.jumpcloud_id or account.keeper_id
+    because, command = held.get(key) or (_why_not_yet(account, tried, snapshot, policy, failure, now), None)
     if failure is not None and command is None:
         command = f"reconciler resync {typed(account.email)}"
     return found | {"state": "not_yet", "because": because, "command": command}
@@ -331,7 +331,6 @@ def _not_yet(
 
 def _why_not_yet(
     account: Account,
-    key: str,
     tried: list[Entry],
     snapshot: Snapshot,
     policy: Policy,
@@ -344,7 +343,7 @@ def _why_not_yet(
         return "unlocked in Keeper by somebody else, and not locked again (policy.drift)"
     if failure:
         return f"failed {times(failure.count)}, tried again with the next cycle: {failure.error}"
-    if key in snapshot.own_locks:
+    if account.keeper_id in snapshot.own_locks:
         error = f": {tried[0].row.error}" if tried and tried[0].row.state is State.UNKNOWN else ""
         return f"the last lock had no clear answer from Keeper, which is asked again{error}"
     if left_outside(policy, account):

@@ -27,6 +27,8 @@ _DENIED_LATELY = """
 """
 _UNCLEAR = f"kind = 'deactivate_user' AND (state IN ('sent', 'unknown') OR ({_DENIED_LATELY}))"
 _COUNTS = f"((state = 'done' AND error <> '{NOT_HERE}' AND outcome <> '{LOCKED_BEFORE}') OR ({_UNCLEAR}))"
+# Our newest change of a person's access says nothing of another account of theirs.
+_LOCKED = "CASE kind WHEN 'deactivate_user' THEN keeper_id ELSE '' END"
 NEWEST_ACCESS = f"""
     SELECT max(id) FROM operations WHERE id > :former AND subject_type = 'user' AND kind IN {_KINDS} AND {_COUNTS}
     GROUP BY subject_key
@@ -46,17 +48,18 @@ class Access(OpenFile):
         with self._reading() as connection:
             return former_operations(connection)
 
-    def locked_last(self, key: str, before: int) -> bool:
-        """Whether the newest change of this person's access was a lock of ours; of those before this journal id."""
+    def locked_last(self, key: str, before: int) -> str:
+        """The Keeper id of the account that the newest change of this person's access before this journal id locked;
+        "" where that was no lock."""
         with self._reading() as connection:
             values = {"key": key, "before": before, "former": former_operations(connection)}
             sql = f"""
-                SELECT kind FROM operations
+                SELECT {_LOCKED} FROM operations
                 WHERE subject_key = :key AND id > :former AND id < :before AND kind IN {_KINDS} AND {_COUNTS}
                 ORDER BY id DESC LIMIT 1
             """
             found = connection.execute(sql, values).fetchone()
-            return found is not None and found[0] == "deactivate_user"
+            return found[0] if found else ""
 
     def let_in_since(self, since: datetime) -> frozenset[str]:
         """The keys of whoever we have let in again, or may have, since then."""
@@ -159,16 +162,16 @@ def _open_undo(connection: sqlite3.Connection, keeper_id: str, number: int) -> O
 
 
 def own_locks(connection: sqlite3.Connection, former: int) -> frozenset[str]:
-    """The keys of people on whose account a lock that is found is ours (see `Snapshot.own_locks`)."""
+    """The Keeper ids of accounts on which a lock that is found is ours (see `Snapshot.own_locks`)."""
     sql = f"""
-        SELECT DISTINCT subject_key FROM operations AS one
+        SELECT DISTINCT (
+            SELECT {_LOCKED} FROM operations WHERE subject_key = one.subject_key AND id > :former AND kind IN {_KINDS}
+            AND {_COUNTS} ORDER BY id DESC LIMIT 1)
+        FROM operations AS one
         WHERE state IN ('sent', 'unknown', 'failed') AND id > :former
         AND (({_UNCLEAR}) OR (kind = 'create_user' AND state <> 'failed'))
-        AND 'deactivate_user' = (
-            SELECT kind FROM operations WHERE subject_key = one.subject_key AND id > :former AND kind IN {_KINDS}
-            AND {_COUNTS} ORDER BY id DESC LIMIT 1)
     """
-    return frozenset(key for (key,) in connection.execute(sql, {"former": former}))
+    return frozenset(locked for (locked,) in connection.execute(sql, {"former": former}) if locked)
 
 
 def let_in(connection: sqlite3.Connection, former: int) -> frozenset[str]:
