@@ -195,9 +195,12 @@ def vanished(store: Store, since: datetime) -> Vanished:
 
 
 def allowance(store: Store, request: Request) -> Allowance:
-    """What is left of an announced lay-off: a lock that may have arrived uses it up, one that failed does not."""
+    """What is left of an announced lay-off: a lock that may have arrived uses it up, and one that another run is about
+    to send. One that failed does not."""
     decision = f"allow:{request.id}"
-    locks = [row for row in store.journal_after(request) if row.decision == decision and _may_be_done(row)]
+    in_hand = {row.id for row in store.in_hand()}
+    mine = (row for row in store.journal_after(request) if row.decision == decision)
+    locks = [row for row in mine if _may_be_done(row) or row.id in in_hand]
     done = [row.operation.subject.key for row in locks if row.state is State.DONE]
     in_doubt = frozenset(row.operation.subject.key for row in locks) - {*done}
     left = int(request.arguments["deactivations"]) - len(done) - len(in_doubt)

@@ -309,6 +309,15 @@ def test_an_announced_lay_off_is_used_up_by_what_may_have_arrived(store: Store) 
     assert consent(store).allowances == (Allowance(f"allow:{number}", 1, NOW + DAY, frozenset({EVE.id})),)
 
 
+def test_an_announced_lock_that_another_run_is_about_to_send_uses_up_the_announcement(store: Store) -> None:
+    number = store.add_request("allow", {"deactivations": 1}, by="root", at=AGO, reason="", until=NOW + DAY)
+    run = store.begin_run("cycle", NOW, by="root", reason="")
+    (row,) = store.write_ahead(run, [LOCK], {0: f"allow:{number}"}, NOW)
+    assert consent(store).allowances == (Allowance(f"allow:{number}", 0, NOW + DAY, frozenset({ADA.id})),)
+    store.record(row, State.PUT_OFF, NOW, "put_off")
+    assert consent(store).allowances == (Allowance(f"allow:{number}", 1, NOW + DAY),)
+
+
 def test_an_announced_lock_that_is_asked_for_again_is_one_lock(store: Store) -> None:
     number = store.add_request("allow", {"deactivations": 2}, by="root", at=AGO, reason="", until=NOW + DAY)
     was(store, State.DONE, OTHER, f"allow:{number}")
