@@ -521,6 +521,8 @@ class _Judge:
         self, op: Operation, suspended_pass: bool, *, unlocks_pass: bool, new_accounts_pass: bool
     ) -> tuple[list[Operation], list[Operation]]:
         """Divide an operation into the part that passes a hold of the whole plan, and the rest."""
+        if op.rule is Rule.UNDONE:
+            return [op], []  # what Keeper gave to the wrong account rests on no read that may be in doubt
         if _is_suspension(op) and (suspended_pass or not self._counted_lock(op)):
             return [op], []
         account = self.snapshot.accounts.get(op.subject.keeper_id)

@@ -1,0 +1,25 @@
+"""Faults of what limits hold and let through, each as a short history."""
+
+from tests.campaign.scenes import SCIM, cycle, joined, person, suspend
+from tests.campaign.world import World
+
+
+def test_a_link_that_opened_a_leavers_account_is_undone_beside_a_hold(world: World) -> None:
+    world.keeper.set_dialect(links_aliases=True, link_unlocks=True)
+    world.rules.safety = {"max_creations": 50}
+    people = [joined(world, name)[0] for name in ("bob", "cy", "dan", "eve")]
+    zoe, account = joined(world, "zoe")
+    world.keeper.change_email(account, "z@example.com", keep_alias=True)
+    suspend(world, zoe)
+    cycle(world, resync=True)
+    assert world.keeper.accounts()[account].locked
+    world.jumpcloud.delete_user(zoe)
+    person(world, "zoe")  # somebody else of that name
+    cycle(world, {f"POST {SCIM}/Users": "late_timeout"})
+    assert not world.keeper.accounts()[account].locked
+    world.rules.safety |= {"max_deactivations": 0, "always_allow": 0}
+    for one in people[:3]:
+        world.jumpcloud.delete_user(one)
+    world.admin_changed()
+    assert "max_deactivations 4" in cycle(world)
+    assert world.keeper.accounts()[account].locked
