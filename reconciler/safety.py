@@ -579,18 +579,20 @@ class _Judge:
             self._hold(limit, held, allowed, planned, reason)
 
     def _giving_limits(self, operations: list[Operation], unlocks: list[_Over]) -> list[Operation]:
-        """What may go: over a limit on giving, all of that kind of giving waits, and nothing else."""
+        """What may go: over a limit on giving, all of that kind of giving waits, and nothing else. As in a hold of the
+        whole plan, whom our lock keeps out does not wait for newcomers."""
         if self.first:
             return operations
         if unlocks:
             self._hold_by(unlocks, [op for op in operations if self._counted_unlock(op)])
             operations = [op for op in operations if not self._counted_unlock(op)]
         creations, grants = self._over_in_giving(operations)
+        returning_pass = self._returning_alone_within(operations)
         passing: list[Operation] = []
         held_creations: list[Operation] = []
         held_grants: list[Operation] = []
         for op in operations:
-            if creations and self._counted_creation(op):
+            if creations and self._counted_creation(op) and not (returning_pass and self._returns_anew(op)):
                 held_creations.append(op)
                 continue
             main, part = op.divided(self._granted(op) if grants else (), ())

@@ -237,6 +237,20 @@ def test_a_new_account_that_undoes_our_own_lock_passes_a_hold_as_an_unlocking_do
     assert sent(judged(withdrawn(4, reviewed=False))) == []
 
 
+def test_a_new_account_that_undoes_our_own_lock_does_not_wait_for_newcomers() -> None:
+    people = [user(n, direct=True) for n in range(1, 101)]
+
+    def joining(back: int) -> Decision:
+        gone = [account(p, active=False, locked_by_us=True, gone=True) for p in people[:back]]
+        return decide(directory(people), snapshot([*gone, *(account(p) for p in people[back:80])]))
+
+    result = judged(joining(2))
+    assert sent(result) == ["u1@example.com", "u2@example.com"]
+    (hold,) = result.plan.held
+    assert (hold.limit, len(hold.operations)) == ("max_creations", 20)
+    assert sent(judged(joining(5))) == []  # nor are they without a limit
+
+
 def test_unlocks_pass_a_hold_within_their_limit_only() -> None:
     gone = decide(directory([user(n, direct=True) for n in range(1, 51)]), unlocked(20).snapshot)
     result = judged(gone)
