@@ -421,7 +421,9 @@ class _Judge:
     # -- taking away ------------------------------------------------------------------------------------------------
 
     def _cover(self, operations: Iterable[Operation]) -> None:
-        counted = [op.subject.key for op in operations if self._counted_lock(op)]
+        # Suspended people first: should the rest be held, they alone can pass.
+        locks = sorted(filter(self._counted_lock, operations), key=lambda op: not _is_suspension(op))
+        counted = [op.subject.key for op in locks]
         for allowance in self.consent.allowances:
             self.covered |= dict.fromkeys(allowance.in_doubt.intersection(counted), allowance.id)
         leavers = iter([key for key in counted if key not in self.covered])

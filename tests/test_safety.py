@@ -414,6 +414,15 @@ def test_an_announced_lay_off_passes_and_is_used_up() -> None:
     assert sent(judged(decision, consent=used_up)) == []
 
 
+def test_an_announcement_is_for_suspended_people_first() -> None:
+    people = [user(n, direct=True, status=Status.SUSPENDED if n == 50 else Status.ACTIVE) for n in range(1, 101)]
+    decision = decide(directory(people[20:]), snapshot([account(p) for p in people]))
+    limits, consent = replace(LIMITS, max_deactivations=Limit(count=0)), Consent(allowances=(Allowance("allow:1", 1),))
+    result = judged(decision, limits=limits, consent=consent)
+    assert sent(result) == ["u50@example.com"]  # others' bulk is held
+    assert set(result.decisions.values()) == {"allow:1"}
+
+
 def test_resync_of_one_person_passes_for_a_few_people_a_window() -> None:
     person = user(1, direct=True, status=Status.SUSPENDED)
     decision = decide(directory([person]), snapshot([account(person)], reviewed=False))
