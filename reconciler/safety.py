@@ -7,7 +7,7 @@ fast one.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 
 from reconciler.counting import count
@@ -434,9 +434,6 @@ class _Judge:
                     return
                 self.covered[key] = allowance.id
 
-    def _counted(self, what: Callable[[Operation], bool]) -> set[str]:
-        return {p.operation.subject.key for p in self.past if p.counts and what(p.operation)}
-
     def _taking_limits(self, operations: Sequence[Operation]) -> list[_Over]:
         """The limits on taking away that this plan is over."""
         over: list[_Over] = []
@@ -449,7 +446,7 @@ class _Judge:
         used = self._changed(Kind.DEACTIVATE_USER)
         over += self._over("max_deactivations", self.limits.max_deactivations, used, leaving, "would be locked")
         losing = {op.subject.key for op in operations if _loses(op)}
-        used = self._counted(_loses)
+        used = {p.operation.subject.key for p in self.past if p.counts and _loses(p.operation)}
         over += self._over("max_removals", self.limits.max_removals, used, losing, "would lose a team")
         over += self._team_losses(operations)
         return over
@@ -558,10 +555,18 @@ class _Judge:
 
     # -- giving -----------------------------------------------------------------------------------------------------
 
-    def _granted(self, op: Operation) -> list[TeamRef]:
-        """List the teams that `max_grants` counts. A role takes effect at once, so it always counts."""
-        counted = () if op.kind is Kind.CREATE_USER else [t for t in op.add if place(t) not in self.new_teams]
-        return [team for team in op.add if team in counted or self._is_role(team)]
+    def _granted(self, op: Operation, at: datetime | None = None) -> list[TeamRef]:
+        """List the teams that `max_grants` counts, of what was sent `at` a time as of then. A role takes effect at
+        once, so it always counts."""
+        new = op.add if op.kind is Kind.CREATE_USER else [t for t in op.add if self._is_new(t, at)]
+        return [team for team in op.add if team not in new or self._is_role(team)]
+
+    def _is_new(self, team: TeamRef, at: datetime | None) -> bool:
+        """Whether nothing is shared with a team yet; or was then, since it had been queued within the window."""
+        known = self.snapshot.teams.get(team.keeper_id)
+        queued_at = known.queued_at if known is not None else None
+        then = at is not None and queued_at is not None and timedelta() <= at - queued_at <= self.limits.window
+        return then or place(team) in self.new_teams
 
     def _is_role(self, team: TeamRef) -> bool:
         """Decide by the name of the group and of the team: a new name of the group does not end the role."""
@@ -616,7 +621,7 @@ class _Judge:
             "max_creations", self.limits.max_creations, used, joining, "would be created (invitations and licences)"
         )
         gaining = {op.subject.key for op in operations if self._granted(op)}
-        used = self._counted(lambda op: bool(self._granted(op)))
+        used = {p.operation.subject.key for p in self.past if p.counts and self._granted(p.operation, p.at)}
         grants = self._over("max_grants", self.limits.max_grants, used, gaining, "would be added to an existing team")
         return creations, grants
 

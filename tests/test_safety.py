@@ -344,6 +344,18 @@ def test_a_team_that_shows_again_is_not_new_because_another_was_queued_for_its_g
     assert not judged(joined, (queued,), limits=limits).plan.held
 
 
+def test_who_joined_a_team_while_it_was_new_never_counts() -> None:
+    limits, eng = replace(LIMITS, max_grants=Limit(count=1)), group(9, "Engineering")
+    sales = team(group(8), queued_at=NOW - timedelta(days=30))
+    held = snapshot([account(user(n)) for n in range(1, 4)], [sales, team(eng, queued_at=NOW - timedelta(hours=25))])
+    joining = decide(directory([user(1, 9), user(2, 9)], [eng]), held)
+    today = decide(directory([*(user(n) for n in (1, 2)), user(3, 8)], [group(8)]), held)
+    for hours, waits in ((20, False), (0, True)):
+        past = earlier(joining, at=NOW - timedelta(hours=hours))
+        result = judged(today, past, limits=limits)
+        assert [hold.limit for hold in result.plan.held] == (["max_grants"] if waits else [])
+
+
 def test_review_teams_and_deleted_teams_always_wait() -> None:
     teams = TeamPolicy(review=("Group 9",))
     decision = decide(directory([user(1, 9)], [group(9)]), snapshot([], [team(group(9))]))

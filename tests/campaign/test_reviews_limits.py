@@ -1,6 +1,6 @@
 """Faults of what limits hold and let through, each as a short history."""
 
-from tests.campaign.scenes import SCIM, cycle, joined, person, suspend
+from tests.campaign.scenes import SCIM, cycle, group, joined, person, suspend, teams_of
 from tests.campaign.world import World
 
 
@@ -23,3 +23,23 @@ def test_a_link_that_opened_a_leavers_account_is_undone_beside_a_hold(world: Wor
     world.admin_changed()
     assert "max_deactivations 4" in cycle(world)
     assert world.keeper.accounts()[account].locked
+
+
+def test_who_joined_a_new_team_does_not_begin_to_count_when_the_team_is_a_day_old(world: World) -> None:
+    world.rules.safety = {"max_creations": 50, "max_grants": 2}
+    old = group(world, "Old")
+    people = [joined(world, name)[0] for name in ("ada", "bob", "cy", "dan", "eve")]
+    new = group(world, "New")
+    cycle(world)
+    world.keeper.approve_all()
+    world.time.elapsed += 5 * 3600
+    for one in people[:4]:
+        world.jumpcloud.add_member(new, one)
+    world.admin_changed()
+    cycle(world)
+    world.keeper.approve_all()
+    world.time.elapsed += 19.5 * 3600
+    world.jumpcloud.add_member(old, people[4])
+    world.admin_changed()
+    assert "max_grants" not in cycle(world)
+    assert teams_of(world, "eve") == {"Old"}
