@@ -264,7 +264,7 @@ class After:
             if _queued(outcome):
                 self._keep(replace(self.standing, approvals=None))
             return []
-        waits = approval.approvable(snapshot, settings.policy().teams, outcome.plan.operations)
+        waits = approval.approvable(snapshot, settings.policy().teams, outcome.plan.operations, outcome.unclear)
         attempt = approval.approval_due(_queued(outcome), waits, self.standing.approvals, now)
         if attempt is None:
             if not waits and (self.standing.approvals or approval.APPROVE in self.standing.hooks):

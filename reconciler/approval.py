@@ -1,6 +1,6 @@
 """When Keeper's inventory is asked for and an approval tried, and what may be approved. Pure."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Set
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -51,16 +51,22 @@ def hook_failed(name: str, problem: str) -> Notice:
     return Notice(NoticeKind.HOOK_FAILED, Subject("command", name), words)
 
 
-def approvable(snapshot: Snapshot, policy: TeamPolicy, operations: Iterable[Operation] = ()) -> list[Waiting]:
+def approvable(
+    snapshot: Snapshot, policy: TeamPolicy, operations: Iterable[Operation] = (), unclear: Set[str] = frozenset()
+) -> list[Waiting]:
     """List what the approve command may approve: what waits of our teams. Left out are those that a person looks
     after, those whose group left the scope and those that the settings leave to themselves. Whom one of the plan's
-    `operations` takes out is not approved, whatever became of it."""
+    `operations` takes out is not approved, whatever became of it; nor who, or whose group, is `unclear` (JumpCloud
+    ids)."""
     # By the address that the account has now: the same operation may have changed it.
     leavers = ((snapshot.accounts.get(op.subject.keeper_id), op.remove) for op in operations)
     taken = {(account.email, team.keeper_id) for account, teams in leavers if account for team in teams}
+    unsure = {account.email for account in snapshot.accounts.values() if account.jumpcloud_id in unclear}
     found = []
     for one in waiting(snapshot, policy):
-        members = tuple(m for m in one.members if (m.email, one.team.keeper_id) not in taken)
+        if one.team.jumpcloud_id in unclear:
+            continue
+        members = tuple(m for m in one.members if m.email not in unsure and (m.email, one.team.keeper_id) not in taken)
         kept = replace(one, members=members)
         # Of a team that is left to itself, nobody is taken out who left its group.
         ours = one.team.left_at is None and policy.manages(normal(one.team.asked.get(DISPLAY_NAME, one.team.name)))

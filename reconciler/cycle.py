@@ -123,7 +123,7 @@ class Outcome:
     those that Keeper does not carry out as expected, with the words for it. `late`: the plan was too old already when
     it was to be applied, since somebody looked at it for long, or the process was stopped meanwhile. `began`: when the
     run did. `to_review`: there was nothing in the plan to look at, and the first plan for this node still is a
-    person's to review, so that nobody was adopted.
+    person's to review, so that nobody was adopted. `unclear`: see `Directory.unclear_places`.
     """
 
     run_id: int
@@ -138,6 +138,7 @@ class Outcome:
     late: bool = False
     began: datetime | None = None
     to_review: bool = False
+    unclear: frozenset[str] = frozenset()
 
     @property
     def done(self) -> frozenset[Effect]:
@@ -775,6 +776,7 @@ class _Line:
             late,
             self.time.began,
             to_review,
+            read.directory.unclear_places,
         )
         if self.order.leavers:
             store.set_meta(LANE_HOLD, _hold_of(final))

@@ -277,6 +277,31 @@ def test_what_a_partial_run_queued_is_approved_after_the_next_whole_one(world: W
     assert len(given(world.folder)) == 2
 
 
+@pytest.mark.parametrize("unread", ["names", "name", "paths"])
+def test_nobody_is_approved_whose_groups_could_not_be_read(world: World, unread: str) -> None:
+    """They may have left the group, and nothing is planned then that takes them out."""
+    world.keeper.set_dialect(queues_every_membership=True)
+    engineering, sales = world.group("Engineering"), world.group("Sales")
+    ada = world.person("ada", engineering, sales)
+    world.person("bob", engineering)
+    world.run("apply")
+    hooked(world, approve=keeping(world.folder))
+    world.jumpcloud.remove_member(sales, ada)
+    world.jumpcloud.settle_graph()
+    if unread == "names":
+        world.jumpcloud.oddities.take_down("/api/v2/usergroups", 403)
+    elif unread == "name":
+        world.jumpcloud.oddities.spoil(sales, name="")
+    else:
+        world.jumpcloud.oddities.spoil_node(ada, paths=7)
+    world.run("apply", expect=None)
+    path = world.folder / "given"
+    lines = path.read_text().splitlines() if path.exists() else []
+    teams = {team["name"]: team["members"] for line in lines for team in json.loads(line)["teams"]}
+    assert "ada@example.com" not in teams.get("Sales", ())
+    assert unread == "names" or "bob@example.com" in teams["Engineering"]
+
+
 def test_a_pause_stops_the_approve_command(world: World) -> None:
     world.keeper.set_dialect(shows_queued_teams=False)
     filled(world, 2)
