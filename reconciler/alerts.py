@@ -20,7 +20,7 @@ from reconciler.plan import Kind, Notice, NoticeKind, Operation, Plan, Rule
 from reconciler.policy import Mode, Policy
 from reconciler.promise import access_words, invited_again, leavers, not_here, spared, whereabouts
 from reconciler.rows import JournalRow
-from reconciler.safety import OF_TEAMS
+from reconciler.safety import OF_TEAMS, loses
 from reconciler.waiting import WaitingMember, waiting
 
 if TYPE_CHECKING:
@@ -419,7 +419,7 @@ def _unlocked(_: Situation, row: JournalRow) -> str:
 
 def _lost_team(_: Situation, row: JournalRow) -> str:
     op = row.operation
-    return f"lost {_named([team.name for team in op.remove])}: {op.reason}" if op.remove else ""
+    return f"lost {_named([team.name for team in op.remove])}: {op.reason}" if loses(op) else ""
 
 
 def _new_address(now: Situation, row: JournalRow) -> str:

@@ -445,8 +445,8 @@ class _Judge:
             )
         used = self._changed(Kind.DEACTIVATE_USER)
         over += self._over("max_deactivations", self.limits.max_deactivations, used, leaving, "would be locked")
-        losing = {op.subject.key for op in operations if _loses(op)}
-        used = {p.operation.subject.key for p in self.past if p.counts and _loses(p.operation)}
+        losing = {op.subject.key for op in operations if loses(op)}
+        used = {p.operation.subject.key for p in self.past if p.counts and loses(p.operation)}
         over += self._over("max_removals", self.limits.max_removals, used, losing, "would lose a team")
         over += self._team_losses(operations)
         return over
@@ -484,12 +484,12 @@ class _Judge:
         planned: dict[str, set[str]] = defaultdict(set)
         used: dict[str, set[str]] = defaultdict(set)
         names: dict[str, str] = {}
-        for op in filter(_loses, operations):
+        for op in filter(loses, operations):
             for team in op.remove:
                 planned[team.key].add(op.subject.key)
                 names[team.key] = team.name
         for entry in self.past:
-            for team in entry.operation.remove if entry.counts and _loses(entry.operation) else ():
+            for team in entry.operation.remove if entry.counts and loses(entry.operation) else ():
                 used[team.key].add(entry.operation.subject.key)
         over = []
         for key in sorted(planned, key=lambda key: (names[key], key)):
@@ -640,10 +640,10 @@ _WAITING = {
 
 
 def _takes(op: Operation) -> bool:
-    return op.kind in _TAKING or _loses(op)
+    return op.kind in _TAKING or loses(op)
 
 
-def _loses(op: Operation) -> bool:
+def loses(op: Operation) -> bool:
     """Whether somebody loses a team; what Keeper gave to the wrong account is no loss."""
     return bool(op.remove) and op.rule is not Rule.UNDONE
 

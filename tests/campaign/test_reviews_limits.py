@@ -1,6 +1,8 @@
 """Faults of what limits hold and let through, each as a short history."""
 
+from reconciler.alerts import AlertKind
 from tests.campaign.scenes import SCIM, cycle, group, joined, person, suspend, teams_of
+from tests.campaign.test_reviews import told
 from tests.campaign.world import World
 
 
@@ -43,3 +45,18 @@ def test_who_joined_a_new_team_does_not_begin_to_count_when_the_team_is_a_day_ol
     world.admin_changed()
     assert "max_grants" not in cycle(world)
     assert teams_of(world, "eve") == {"Old"}
+
+
+def test_what_a_link_gave_to_another_account_is_not_told_as_a_lost_team(world: World) -> None:
+    world.keeper.set_dialect(links_aliases=True)
+    sales = group(world, "Sales")
+    joined(world, "bob", sales)
+    other = world.keeper.add_user("ada@example.com")
+    world.keeper.accept_invitation(other)
+    world.keeper.change_email(other, "old@example.com", keep_alias=True)
+    world.admin_changed(other)
+    cycle(world, resync=True)
+    person(world, "ada", sales)
+    cycle(world)
+    assert not world.keeper.accounts()[other].teams
+    assert not told(world, AlertKind.LOST_TEAM)
