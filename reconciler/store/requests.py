@@ -6,7 +6,7 @@ from typing import Any
 
 from reconciler.migrations import LAST_CHANGE
 from reconciler.plan import Kind
-from reconciler.rows import LOCKED_BEFORE, JournalRow, Request, journal_row, json_text, request_of, time_text
+from reconciler.rows import LOCKED_BEFORE, SETTLED, JournalRow, Request, journal_row, json_text, request_of, time_text
 from reconciler.store.base import OpenFile, rows
 
 
@@ -124,11 +124,15 @@ class Requests(OpenFile):
     # Alerts
 
     def done_since(self, since: datetime, kinds: Collection[Kind]) -> list[JournalRow]:
-        """Return the operations of these kinds that Keeper carried out since this time, the oldest first."""
+        """Return the operations of these kinds that Keeper carried out since this time, the oldest first. Teams that
+        were to be taken once more before it was known that they are, are taken once."""
         places = ", ".join("?" * len(kinds))
         sql = f"""
             SELECT * FROM operations WHERE {LAST_CHANGE} >= ? AND state = 'done' AND kind IN ({places})
-            AND outcome <> '{LOCKED_BEFORE}'
+            AND outcome <> '{LOCKED_BEFORE}' AND NOT (outcome = '{SETTLED}' AND teams_remove <> '[]' AND EXISTS (
+                SELECT 1 FROM operations AS later WHERE later.subject_key = operations.subject_key
+                AND later.id > operations.id AND later.state = 'done' AND later.kind = operations.kind
+                AND later.teams_remove = operations.teams_remove AND later.sent_at < operations.finished_at))
             ORDER BY {LAST_CHANGE}, id
         """
         with self._reading() as connection:

@@ -60,3 +60,27 @@ def test_what_a_link_gave_to_another_account_is_not_told_as_a_lost_team(world: W
     cycle(world)
     assert not world.keeper.accounts()[other].teams
     assert not told(world, AlertKind.LOST_TEAM)
+
+
+def test_a_team_that_was_taken_once_is_told_once(world: World) -> None:
+    sales, legal = group(world, "Sales"), group(world, "Legal")
+    ada, account = joined(world, "ada", sales, legal)
+    joined(world, "bob", sales, legal)
+    cycle(world, resync=True)
+    world.jumpcloud.remove_member(sales, ada)
+    world.admin_changed()
+    lists = (f"GET {SCIM}/Users?", f"GET {SCIM}/Groups?")
+    cycle(world, {f"PATCH {SCIM}/Users/{account}": "late_timeout"} | dict.fromkeys(lists, "error"))
+    cycle(world, dict.fromkeys(lists, "stale"))  # it seems not to have arrived, and is sent once more
+    for _ in range(2):
+        cycle(world)
+    assert [(fact.name, fact.text) for fact in told(world, AlertKind.LOST_TEAM)] == [
+        ("ada@example.com", "lost Sales: changed in JumpCloud")
+    ]
+    world.jumpcloud.add_member(sales, ada)
+    world.admin_changed()
+    cycle(world)
+    world.jumpcloud.remove_member(sales, ada)
+    world.admin_changed()
+    cycle(world)
+    assert len(told(world, AlertKind.LOST_TEAM)) == 2
