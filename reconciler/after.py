@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from loguru import logger
 
-from reconciler import approval, exits, hooks, metrics, notify, standing
+from reconciler import approval, clocks, exits, hooks, metrics, notify, standing
 from reconciler.alerts import HISTORY, TOLD_WHEN_DONE, Key, Situation, merely_left
 from reconciler.config import Settings
 from reconciler.cycle import Order, Outcome
@@ -209,6 +209,8 @@ class After:
             return
         whole = not order.partial
         try:
+            # After a jump forward, too, what was told is not forgotten: else it would be told again.
+            lately = min(now, clocks.known(self.store).before or now) - HISTORY
             situation = Situation(
                 at=now,
                 snapshot=snapshot,
@@ -221,7 +223,7 @@ class After:
                 decides=whole or bool(order.leavers),
                 results=list(outcome.results.values()) if outcome else (),
                 stopped_kinds=outcome.stopped_kinds if outcome else {},
-                done=self.store.done_since(now - HISTORY, TOLD_WHEN_DONE),
+                done=self.store.done_since(lately, TOLD_WHEN_DONE),
                 passed=self.store.open_kinds(now),
                 failing=self.standing.failing,
                 merely_left=self.standing.merely_left,

@@ -269,6 +269,18 @@ def test_alerts_are_repeated_as_due(office: Office) -> None:
 
 
 @pytest.mark.parametrize("office", WHO_TELLS, indirect=True)
+def test_each_lock_is_told_once(office: Office) -> None:
+    told = office.world.folder / "told"
+    path = office.world.folder / "config.toml"
+    path.write_text(path.read_text() + f'[notify]\ncommand = ["/bin/sh", "-c", "cat >> {told}; echo >> {told}"]\n')
+    _groups, people = at_work(office)
+    office.world.jumpcloud.suspend(people[0])
+    for wrong in (NONE, YEAR, NONE, NONE):
+        office.run(wrong=wrong)
+    assert [json.loads(line)["kind"] for line in told.read_text().splitlines()].count("deactivated") == 1
+
+
+@pytest.mark.parametrize("office", WHO_TELLS, indirect=True)
 def test_how_it_stands_is_dated_rightly(office: Office) -> None:
     """The last good cycle, and what counts from it, after a clock that was ahead."""
     at_work(office)
