@@ -258,8 +258,7 @@ class _Judge:
         reasons = self._taking_limits(open_ops)
         unlocks = self._unlock_limit(open_ops)
         passing: list[Operation] = []
-        by_person = self._person_passes()
-        if by_person:
+        if self._by_person:
             passing = open_ops
         elif self.first and self.limits.first_run is FirstRun.REVIEW:
             self._hold(
@@ -326,7 +325,7 @@ class _Judge:
                 return release.id
         if op.kind is Kind.DEACTIVATE_USER and op.subject.key in self.covered:
             return self.covered[op.subject.key]
-        return self.consent.person
+        return self.consent.person if self._by_person else ""
 
     def _hold(self, limit: str, operations: list[Operation], allowed: int, planned: int, reason: str) -> None:
         if operations:
@@ -344,7 +343,9 @@ class _Judge:
             rest += [other] if other is not None else []
         return released, rest
 
-    def _person_passes(self) -> bool:
+    @cached_property
+    def _by_person(self) -> bool:
+        """Whether a person asks for this plan, about no more people than may pass so."""
         if not self.consent.person:
             return False
         people = {op.subject.key for op in self.plan.operations} | self.consent.persons_before
@@ -365,7 +366,7 @@ class _Judge:
                 waiting["adopted"].append(op)
             elif op.rule is Rule.HIDDEN:
                 waiting["hidden"].append(op)
-            elif self.consent.vanished.may_delete(op) and not self.consent.person:
+            elif self.consent.vanished.may_delete(op) and not self._by_person:
                 waiting["vanished"].append(op)
             elif op.rule is Rule.GROUP_RENAMED and self._ends_review(op):
                 waiting["teams.review"].append(op)

@@ -441,6 +441,14 @@ def test_resync_of_one_person_passes_for_a_few_people_a_window() -> None:
     assert sent(judged(decision, consent=Consent(person="person:1"))) == ["u1@example.com"]
     crowded = Consent(person="person:1", persons_before=frozenset({jc(7), jc(8), jc(9)}))
     assert sent(judged(decision, consent=crowded)) == []
+    # What may delete an account waits as for anybody, and what is within the limits is not let through by the person.
+    one_of_many = suspended(1)
+    may_delete = replace(crowded, vanished=Vanished(3))
+    (hold,) = judged(one_of_many, consent=may_delete).plan.held
+    assert hold.limit == "vanished"
+    assert len(sent(judged(one_of_many, consent=replace(may_delete, persons_before=frozenset())))) == 1
+    within = judged(one_of_many, consent=crowded)
+    assert len(sent(within)) == 1 and not within.decisions
 
 
 def test_a_hold_keeps_every_operation_in_the_plan() -> None:
