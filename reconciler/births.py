@@ -293,6 +293,12 @@ def not_done(undo: Operation, done: Operation) -> Operation | None:
     return replace(undo, changes=changes, remove=remove) if changes or remove else None
 
 
+def without_lock(undo: Operation) -> Operation | None:
+    """The part of an undo that locks nobody; None where nothing else is left of it."""
+    changes = tuple(change for change in undo.changes if change.attribute != ACTIVE)
+    return replace(undo, changes=changes) if changes or undo.remove else None
+
+
 def undone(account: Account, undo: Operation, reply: KeeperUser | None) -> Account:
     """The account after Keeper took an undo: what was asked for by the reconciler stays as it was."""
     shown = {change.attribute: change.after for change in undo.changes if change.attribute != ACTIVE}

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterable
 from datetime import datetime
 
-from reconciler.births import LINKED, beside, not_done
+from reconciler.births import LINKED, beside, not_done, without_lock
 from reconciler.migrations import LAST_CHANGE
 from reconciler.model import RefusedBirth, RefusedTeam
 from reconciler.plan import Kind, Operation, Rule
@@ -146,14 +146,20 @@ def _open_undo(connection: sqlite3.Connection, keeper_id: str, number: int) -> O
 
     Keeper may have refused the whole, and taken a part: the newest run that tried has a row for each part. Another
     creation may have been linked to it too: its undo, which has a reason of its own, counts as a part of this one
-    until it is done, and ends what it has given back by then.
+    until it is done, and ends what it has given back by then. Once we have locked or unlocked the account since, a lock
+    that the link had undone is not set again.
     """
-    sql = "SELECT * FROM operations WHERE rule = ? AND keeper_id = ? AND id > ? ORDER BY id"
-    found = [journal_row(row) for row in rows(connection, sql, Rule.UNDONE.value, keeper_id, number)]
+    sql = f"""
+        SELECT * FROM operations WHERE keeper_id = ? AND id > ? AND (rule = '{Rule.UNDONE.value}'
+        OR (kind IN ('deactivate_user', 'reactivate_user') AND state = 'done')) ORDER BY id
+    """
+    found = [journal_row(row) for row in rows(connection, sql, keeper_id, number)]
     newest = {row.operation.reason: row.run_id for row in found}
     left: Operation | None = None
     for row in found:
-        if row.state is State.DONE:
+        if row.operation.rule is not Rule.UNDONE:
+            left = left and without_lock(left)
+        elif row.state is State.DONE:
             left = left and not_done(left, row.operation)
         elif row.run_id == newest[row.operation.reason]:
             part = beside(row.operation, left) if left else row.operation

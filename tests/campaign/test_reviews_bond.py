@@ -11,7 +11,7 @@ from tests.campaign import claims
 from tests.campaign.decisions import consent_to_held, put_back
 from tests.campaign.ending import ending
 from tests.campaign.rules import NODES
-from tests.campaign.scenes import SCIM, adopt, cycle, group, joined, person, suspend, ten_minutes
+from tests.campaign.scenes import SCIM, activate, adopt, cycle, group, joined, person, suspend, ten_minutes
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
 
@@ -481,4 +481,27 @@ def test_a_look_at_an_account_that_is_nobodys_takes_it_from_nobody_without_an_ad
     consent_to_held(world)
     world.jumpcloud.update_user(person(world, "cy"), email="")
     cycle(world, person="ada@example.com", resync=True)
+    assert not world.keeper.accounts()[account].locked
+
+
+def test_whoever_comes_back_is_not_locked_for_a_lock_that_a_link_had_undone_long_ago(world: World) -> None:
+    """Nothing but the lock shows of a link where Keeper takes no id and no names."""
+    names = frozenset({"externalId", "displayName", "name.givenName", "name.familyName"})
+    world.keeper.set_dialect(links_aliases=True, link_unlocks=True, ignored_attributes=names)
+    world.rules.safety = {"max_creations": 50}
+    joined(world, "bob")
+    joined(world, "eve")
+    ada, account = joined(world, "ada")
+    world.keeper.change_email(account, "old@example.com", keep_alias=True)
+    suspend(world, ada)
+    cycle(world, resync=True)
+    world.jumpcloud.update_user(ada, email="ada.alt@example.com")
+    person(world, "ada")
+    cycle(world, {f"PATCH {SCIM}/Users/{account}": "error"})  # the link is not undone at once
+    assert not world.keeper.accounts()[account].locked
+    cycle(world)
+    assert world.keeper.accounts()[account].locked
+    activate(world, ada)
+    for _ in range(3):
+        cycle(world, resync=True)
     assert not world.keeper.accounts()[account].locked
