@@ -654,11 +654,12 @@ def _is_suspension(op: Operation) -> bool:
 
 
 def _rejoined(operations: Iterable[Operation]) -> list[Operation]:
-    """Parts of one person's operation that all go are one request again."""
+    """Parts of one person's operation that all go are one request again. An undo is one by itself: it waits for no read
+    that bears the others out."""
     mine: dict[str, Operation] = {}
     rest: list[Operation] = []
     for op in operations:
-        if op.subject.type != "user":
+        if op.subject.type != "user" or op.rule is Rule.UNDONE:
             rest.append(op)
         elif op.subject.key not in mine:
             mine[op.subject.key] = op

@@ -505,3 +505,24 @@ def test_whoever_comes_back_is_not_locked_for_a_lock_that_a_link_had_undone_long
     for _ in range(3):
         cycle(world, resync=True)
     assert not world.keeper.accounts()[account].locked
+
+
+def test_a_link_is_undone_though_no_read_bears_out_the_lock_of_its_owner(world: World) -> None:
+    world.keeper.set_dialect(links_aliases=True, link_unlocks=True)
+    world.rules.safety = {"max_creations": 50}
+    world.rules.policy["grace"] = "0s"
+    joined(world, "bob")
+    joined(world, "eve")
+    ada, account = joined(world, "ada")
+    world.keeper.change_email(account, "old@example.com", keep_alias=True)
+    world.jumpcloud.unbind_user(world.application, ada)
+    world.admin_changed()
+    cycle(world, resync=True)
+    world.jumpcloud.update_user(ada, email="ada.alt@example.com")
+    person(world, "ada")
+    cycle(world, {f"POST {SCIM}/Users": "late_timeout"})
+    assert not world.keeper.accounts()[account].locked
+    world.jumpcloud.oddities.take_down(f"/api/v2/users/{ada}/.*", 403)
+    cycle(world)
+    assert world.keeper.accounts()[account].external_id == ada
+    assert world.keeper.accounts()[account].locked
