@@ -260,7 +260,7 @@ class After:
             self._keep(self.standing.hook(approval.APPROVE, ""))
         if snapshot is None or not used:
             return []
-        if self.store.pause() is not None:
+        if self.store.pause() is not None or outcome.plan.first_held:
             return []
         if not whole:
             if _queued(outcome):

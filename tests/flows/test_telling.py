@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import shutil
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -311,6 +312,24 @@ def test_a_pause_stops_the_approve_command(world: World) -> None:
     assert given(world.folder) == []
     world.run("resume")
     world.run("apply")
+    assert given(world.folder) == [["Engineering"]]
+
+
+def test_nothing_is_approved_while_a_first_plan_waits_for_a_person(world: World) -> None:
+    world.keeper.set_dialect(queues_every_membership=True)
+    world.safety.clear()
+    hooked(world)
+    engineering = world.group("Engineering")
+    world.person("ada", engineering)
+    world.run("apply", expect=4)
+    world.run("release")
+    shutil.copy(world.folder / "state" / "reconciler.db", world.folder / "copy.db")
+    world.run("restore", str(world.folder / "copy.db"))
+    hooked(world, approve=keeping(world.folder))
+    world.person("bob", engineering)
+    world.run("apply", expect=4)
+    assert given(world.folder) == []
+    world.run("release")
     assert given(world.folder) == [["Engineering"]]
 
 
