@@ -1611,7 +1611,9 @@ class Observer:
                 if row["outcome"] == "settled" and row["state"] == "put_off" and all(map(_only_pending, sent.effects)):
                     continue
                 asked = ("jumpcloud_id", "keeper_id")
-                later = (r for r in rows.values() if r["id"] > row["id"] and all(r[a] == row[a] for a in asked))
+                # An undo asks for nothing again.
+                later = (r for r in rows.values() if r["id"] > row["id"] and r["rule"] != "undone")
+                later = (r for r in later if all(r[a] == row[a] for a in asked))
                 kinds = {row["kind"]} | ({"reactivate_user"} if sent.kind == "deactivate_user" else set())
                 if row["state"] == "put_off" and any(r["state"] == "done" and r["kind"] in kinds for r in later):
                     continue  # nor of what was asked for again, nor of a lock that an unlock has undone
