@@ -148,7 +148,7 @@ def diff(
     later = (one for one in work.upcoming if work.concerns(one.operation.subject.key))
     upcoming = tuple(one for one in later if work.would_send(one.operation))
     locked = {op.subject.keeper_id for op in operations if op.sent and op.kind is Kind.DEACTIVATE_USER}
-    return Decision(plan, work.learnt(locked), upcoming, names_nobody(policy, directory))
+    return Decision(plan, work.learnt(locked), upcoming, names_nobody(policy, directory, matched))
 
 
 _OPEN_OUTCOME = (
@@ -323,12 +323,12 @@ class _Diff(TeamRules):
         if in_pilot(self.policy, self.directory, user, account, misnamed=self._misnamed):
             key = self.subject(account, user).key if account else user.id if user else ""
             self.pilots.add(key)
-            if self.policy.only is not None and not entries_for(self.policy, self.directory, user):
+            if self.policy.only is not None and not entries_for(self.policy, self.directory, user, account):
                 self.outside_by_now.add(key)
 
     @cached_property
     def _misnamed(self) -> bool:
-        return misnamed(self.policy, self.directory)
+        return misnamed(self.policy, self.directory, self.match)
 
     def pilot_entries(self) -> None:
         """Tell of a pilot that names nobody, or of entries that do: a group that was renamed ends the pilot."""
@@ -340,7 +340,7 @@ class _Diff(TeamRules):
                 f"{wrong} as far as groups can be read now; whoever was in the pilot through one that can't stays in "
                 "it. If the names in policy.only are right, nothing is to be corrected there",
             )
-        elif names_nobody(self.policy, self.directory):
+        elif names_nobody(self.policy, self.directory, self.match):
             because = f" ({wrong})" if wrong else ""
             right = "Correct the names in policy.only" if wrong else "Whoever it means is not in scope"
             self.notice(
@@ -424,7 +424,7 @@ class _Diff(TeamRules):
                 reason,
                 tuple(Change(attribute, "", value) for attribute, value in wanted.items()),
                 add=_ordered(self.addable[g] for g in user.groups if g in self.addable and not user.teams_unknown),
-                pilot=tuple(sorted(entries_for(self.policy, self.directory, user))),
+                pilot=tuple(sorted(entries_for(self.policy, self.directory, user, self.match.account(user.id)))),
             )
         )
 

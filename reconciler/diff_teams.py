@@ -22,7 +22,7 @@ from reconciler.model import (
     typed,
 )
 from reconciler.pairs import Match, tied_to
-from reconciler.pilot import in_pilot
+from reconciler.pilot import entries_for
 from reconciler.plan import (
     Cause,
     Change,
@@ -153,7 +153,7 @@ class TeamRules:
         return {
             group_id
             for user in self.directory.users.values()
-            if in_pilot(self.policy, self.directory, user, None)
+            if entries_for(self.policy, self.directory, user, self.match.account(user.id))
             for group_id in user.groups
         }
 

@@ -441,7 +441,7 @@ class _Users:
 
 def _remember(result: Match, directory: Directory, snapshot: Snapshot, policy: Policy, now: datetime) -> None:
     user_of = {keeper_id: user_id for user_id, keeper_id in result.account_of.items()}
-    pilot_misnamed = misnamed(policy, directory)
+    pilot_misnamed = misnamed(policy, directory, result)
     for keeper_id, account in result.accounts.items():
         user = directory.users.get(user_of.get(keeper_id, account.jumpcloud_id))
         protected_as = protection(policy, user, account)

@@ -32,6 +32,10 @@ class Match:
     adopted: list[str] = field(default_factory=list)
     named_teams: set[str] = field(default_factory=set)
 
+    def account(self, user_id: str) -> Account | None:
+        """The account of a JumpCloud user."""
+        return self.accounts.get(self.account_of.get(user_id, ""))
+
 
 def tied_to_another(account: Account, user_id: str) -> bool:
     """Whether the account is somebody else's: by what we know of it, or by the id that it shows."""

@@ -11,6 +11,7 @@ is sent: whom our own lock keeps out then is told with the way out, as long as i
 
 from reconciler.addresses import alike_key
 from reconciler.model import GROUP_NAMES, GROUPS, Account, Directory, User
+from reconciler.pairs import Match
 from reconciler.policy import Pilot, Policy
 
 KEPT_LOCKED = (
@@ -20,9 +21,9 @@ KEPT_LOCKED = (
 """The words for whom `kept_locked` is about."""
 
 
-def entries_for(policy: Policy, directory: Directory, user: User | None) -> frozenset[str]:
+def entries_for(policy: Policy, directory: Directory, user: User | None, account: Account | None) -> frozenset[str]:
     """List the entries of the pilot that name a user who is bound, as they are stored (`group:NAME` with `id:GROUP`,
-    `user:ADDRESS`); none without a pilot."""
+    `user:ADDRESS`); none without a pilot. `account`: theirs, which knows by what address they were named before."""
     only = policy.only
     if only is None or user is None or not user.bound:
         return frozenset()
@@ -30,7 +31,9 @@ def entries_for(policy: Policy, directory: Directory, user: User | None) -> froz
     named = [group for group in groups if group.name in only.groups]
     found = {f"group:{group.name}" for group in named} | {f"id:{group.id}" for group in named}
     address = alike_key(user.email)
-    return frozenset(found | {f"user:{address}"} if address in only.users else found)
+    if address in only.users:
+        found.add(f"user:{address}")
+    return frozenset(found) | _former_address(only, directory, account, address)
 
 
 def remembered(
@@ -44,18 +47,18 @@ def remembered(
     if user is None or not user.belongs:
         ids = {entry.removeprefix("id:") for entry in account.pilot} & directory.groups.keys()
         return account.pilot | {f"group:{directory.groups[group].name}" for group in ids}
-    now = entries_for(policy, directory, user) or _former_address(policy, directory, account)
+    now = entries_for(policy, directory, user, account)
     if _unclear(directory, user) or _locked(account):
         return account.pilot | now
     return now | _of_no_group_here(account.pilot, directory, user) if misnamed else now
 
 
-def _former_address(policy: Policy, directory: Directory, account: Account | None) -> frozenset[str]:
-    """The entries of the pilot that name a person by an address which nobody has now."""
-    if policy.only is None or account is None:
+def _former_address(only: Pilot, directory: Directory, account: Account | None, address: str) -> frozenset[str]:
+    """The entries of the pilot that name a person by an address before this one, which nobody has now."""
+    if account is None:
         return frozenset()
-    named = {entry.removeprefix("user:") for entry in account.pilot if entry.startswith("user:")} & policy.only.users
-    if named:
+    named = {entry.removeprefix("user:") for entry in account.pilot if entry.startswith("user:")} & only.users
+    if named := named - {address}:
         named -= {alike_key(user.email) for user in directory.users.values()}
     return frozenset(f"user:{address}" for address in named)
 
@@ -75,9 +78,7 @@ def in_pilot(
 ) -> bool:
     """Whether operations on this person are sent: everybody without a pilot, else whoever is in it now, or was when
     last in scope. `misnamed`: see there."""
-    if policy.only is None or entries_for(policy, directory, user):
-        return True
-    if user is not None and user.bound and _former_address(policy, directory, account):
+    if policy.only is None or entries_for(policy, directory, user, account):
         return True
     if user is not None and user.belongs and not (_unclear(directory, user) or _locked(account)):
         return False
@@ -105,20 +106,22 @@ def kept_locked(policy: Policy, account: Account) -> bool:
     return shut and account.left_at is None and not spared and left_outside(policy, account)
 
 
-def names_nobody(policy: Policy, directory: Directory) -> bool:
-    """Whether there is a pilot and nobody in scope is in it."""
+def names_nobody(policy: Policy, directory: Directory, matched: Match | None = None) -> bool:
+    """Whether there is a pilot and nobody in scope is in it. Without the accounts that are `matched`, addresses count
+    as they are now only."""
     return policy.only is not None and not any(
-        user.in_scope and entries_for(policy, directory, user) for user in directory.users.values()
+        user.in_scope and entries_for(policy, directory, user, matched.account(user.id) if matched else None)
+        for user in directory.users.values()
     )
 
 
-def misnamed(policy: Policy, directory: Directory) -> bool:
+def misnamed(policy: Policy, directory: Directory, matched: Match) -> bool:
     """Whether the pilot may be another one than was meant: a group of it was renamed, or an entry is misspelt.
 
     An address that nobody in scope has is mostly that of a leaver. It counts only where the pilot names nobody.
     """
     groups, users = _unmatched(policy, directory)
-    return bool(groups) or (bool(users) and names_nobody(policy, directory))
+    return bool(groups) or (bool(users) and names_nobody(policy, directory, matched))
 
 
 def unmatched(policy: Policy, directory: Directory) -> str:

@@ -231,3 +231,39 @@ def test_an_account_that_is_named_and_protected_is_told_as_not_taken_over(world:
     cycle(world)
     assert world.plan is not None
     assert [(one.kind.value, one.subject.keeper_id) for one in world.plan.notices] == [("protected", ghost)]
+
+
+def renamed_since(world: World) -> tuple[str, str]:
+    """A pilot that names somebody by an address which they do not have any more; returns both ids."""
+    world.rules.safety = {"max_creations": 50, "max_deactivations": 50}
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    world.rules.policy = {"protect": [], "only": {"users": ["ada@example.com"]}}
+    cycle(world)
+    world.jumpcloud.update_user(ada, email="new@example.com")
+    world.admin_changed()
+    return ada, account
+
+
+def test_who_is_in_the_pilot_by_a_former_address_gets_a_team_that_is_new(world: World) -> None:
+    ada, _ = renamed_since(world)
+    world.jumpcloud.add_member(group(world, "New"), ada)
+    world.admin_changed()
+    cycle(world)
+    assert teams_of(world, "ada") == {"New"}
+    assert world.plan is not None
+    assert not [one.message for one in world.plan.notices if "names nobody" in one.message]
+
+
+def test_who_is_in_the_pilot_by_a_former_address_is_so_with_a_new_account(world: World) -> None:
+    ada, account = renamed_since(world)
+    world.keeper.delete_user(account)
+    world.admin_changed(account)
+    for _ in range(2):
+        cycle(world, resync=True)
+    world.keeper.accept_invitation(world.keeper.account("new@example.com").id)
+    world.admin_changed()
+    cycle(world)
+    suspend(world, ada)
+    cycle(world)
+    assert world.keeper.account("new@example.com").locked
