@@ -299,8 +299,9 @@ class _Users:
         forgotten = account.keeper_id in self.snapshot.fresh and not account.active and has_left(user)
         # The address that both sides have ties the two, or a person who named it; an id alone does not.
         tied = addresses.same(account.email, user.email) or account.takeover is Takeover.BY_ADDRESS
-        # What the pilot said of somebody else says nothing of this person.
+        # What the pilot said of this person goes with them; what it said of somebody else says nothing.
         theirs = user.id in (account.jumpcloud_id, account.owned_once, account.found_for)
+        former = self.known.get(user.id)
         self.result.accounts[account.keeper_id] = replace(
             account,
             standing=Standing.MANAGED,
@@ -311,11 +312,10 @@ class _Users:
             takeover=Takeover.NONE,
             locked_by_us=account.locked_by_us or forgotten,
             left_at=self.now if has_left(user) else None,
-            pilot=account.pilot if theirs else frozenset(),
+            pilot=(account.pilot if theirs else frozenset()) | (former.pilot if former else frozenset()),
             review_lock=has_left(user),
             found_for="",
         )
-        former = self.known.get(user.id)
         if former is not None:
             self.result.accounts[former.keeper_id] = superseded(former, self.now)
         self.result.account_of[user.id] = account.keeper_id
@@ -417,6 +417,7 @@ class _Users:
             former_external_id=account.former_external_id or (external if external != owner else ""),
             takeover=Takeover.NONE,
             left_at=account.left_at or (lost.left_at if lost else None) or self.now,
+            pilot=lost.pilot if lost else account.pilot,
             review_lock=True,
             found_for="",
         )

@@ -267,3 +267,43 @@ def test_who_is_in_the_pilot_by_a_former_address_is_so_with_a_new_account(world:
     suspend(world, ada)
     cycle(world)
     assert world.keeper.account("new@example.com").locked
+
+
+def invited_by_hand_anew(world: World, former: str, email: str) -> str:
+    """Somebody deletes the account and makes another; returns its id."""
+    world.keeper.delete_user(former)
+    account = world.keeper.add_user(email)
+    world.keeper.accept_invitation(account)
+    world.admin_changed(former, account)
+    for _ in range(2):
+        cycle(world, resync=True)
+    return account
+
+
+def test_who_is_in_the_pilot_by_a_former_address_is_so_with_an_account_made_by_hand(world: World) -> None:
+    ada, former = renamed_since(world)
+    cycle(world)
+    account = invited_by_hand_anew(world, former, "new@example.com")
+    suspend(world, ada)
+    cycle(world)
+    assert world.keeper.accounts()[account].locked
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+def test_an_account_that_is_adopted_for_a_leaver_of_the_pilot_is_locked(world: World, deleted: bool) -> None:
+    world.rules.safety = {"max_creations": 50, "max_deactivations": 50}
+    it = group(world, "IT")
+    joined(world, "bob", it)
+    world.rules.policy = {"protect": [], "only": {"groups": ["IT"]}}
+    ada, former = joined(world, "ada", it)
+    cycle(world)
+    if deleted:
+        world.jumpcloud.delete_user(ada)
+    else:
+        world.jumpcloud.remove_member(it, ada)
+    account = invited_by_hand_anew(world, former, "ada@example.com")
+    adopt(world, "ada@example.com")
+    cycle(world)
+    campaign_decisions.consent_to_held(world)
+    cycle(world)
+    assert world.keeper.accounts()[account].locked
