@@ -229,7 +229,9 @@ class TeamRules:
     def _taken_names(self) -> None:
         """Find a way for teams whose new name was refused since another team has it: of teams that change their names
         round about, one goes by way of a third name; else a person is told which team has the name."""
-        renames = {op.subject.keeper_id: number for number, op in enumerate(self.operations) if _new_name(op)}
+        # A team outside the pilot keeps its name.
+        named = (number for number, op in enumerate(self.operations) if _new_name(op) and op.subject.key in self.pilots)
+        renames = {self.operations[number].subject.keeper_id: number for number in named}
         there = [t for _, t in sorted(self.match.teams.items()) if not (t.gone or t.missing)]
         holders = {normal(team.name): team for team in there}
         for team_id in sorted(renames):

@@ -307,3 +307,22 @@ def test_an_account_that_is_adopted_for_a_leaver_of_the_pilot_is_locked(world: W
     campaign_decisions.consent_to_held(world)
     cycle(world)
     assert world.keeper.accounts()[account].locked
+
+
+@pytest.mark.parametrize("who", ["ada", "bob"])
+def test_a_team_of_the_pilot_takes_no_third_name_for_one_outside_of_it(world: World, who: str) -> None:
+    world.keeper.set_dialect(unique_group_names=True)
+    one, other = group(world, "A"), group(world, "B")
+    joined(world, "ada", one)
+    joined(world, "bob", other)
+    cycle(world, resync=True)
+    world.rules.policy = {"protect": [], "only": {"users": [f"{who}@example.com"]}}
+    for each, name in ((one, "C"), (other, "A"), (one, "B")):
+        world.jumpcloud.rename_group(each, name)
+    world.admin_changed()
+    for _ in range(3):
+        world.time.elapsed += 3600
+        cycle(world)
+    assert {team.name for team in world.keeper.teams().values()} == {"A", "B"}
+    assert world.plan is not None
+    assert [one.subject.name for one in world.plan.notices if "takes no second one" in one.message]
