@@ -18,11 +18,12 @@ from reconciler.model import (
     Group,
     Snapshot,
     Team,
+    User,
     normal,
     typed,
 )
 from reconciler.pairs import Match, tied_to
-from reconciler.pilot import entries_for
+from reconciler.pilot import entries_for, in_pilot
 from reconciler.plan import (
     Cause,
     Change,
@@ -150,12 +151,15 @@ class TeamRules:
     def _pilot_groups(self) -> set[str] | None:
         if self.policy.only is None:
             return None
-        return {
-            group_id
-            for user in self.directory.users.values()
-            if entries_for(self.policy, self.directory, user, self.match.account(user.id))
-            for group_id in user.groups
-        }
+        return {group_id for user in self.directory.users.values() if self._is_given(user) for group_id in user.groups}
+
+    def _is_given(self, user: User) -> bool:
+        """Whether a person of the pilot is given teams: not whoever is only to be unlocked as one of it."""
+        account = self.match.account(user.id)
+        if entries_for(self.policy, self.directory, user, account):
+            return True
+        active = account is not None and account.active
+        return active and user.in_scope and in_pilot(self.policy, self.directory, user, account)
 
     def _group(self, group: Group) -> None:
         team_id = self.match.team_of.get(group.id)

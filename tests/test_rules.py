@@ -549,6 +549,13 @@ def test_a_pilot_whose_group_can_not_be_read_is_not_called_wrong() -> None:
     )
 
 
+def test_a_team_is_queued_for_who_is_in_the_pilot_by_a_group_that_can_not_be_read() -> None:
+    read = decide(directory([user(1, 9)], PILOTS), snapshot([account(user(1))], [team(PILOTS[0])]), IT).snapshot
+    unread = directory([user(1, 7, 9)], [group(7, "New")])
+    plan = decide(replace(unread, unclear_groups=frozenset({jc(9)})), read, IT).plan
+    assert {op.kind: op.sent for op in plan.operations} == {Kind.QUEUE_TEAM: True, Kind.UPDATE_USER: True}
+
+
 def test_whoever_moved_out_of_the_pilot_is_out_of_it_though_an_entry_is_misspelt() -> None:
     it, sales = group(9, "IT"), group(8, "Sales")
     policy = Policy(only=Pilot(groups=frozenset({"IT", "Typo"})))
