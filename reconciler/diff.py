@@ -169,7 +169,7 @@ class _Diff(TeamRules):
         """The operation, not to be sent where the mode, the pilot or a failure pause says so."""
         if self.policy.mode is Mode.OBSERVE:
             return replace(op, sent=False)
-        if op.subject.key not in self.pilots:
+        if not self.in_hand(op):
             account = self.match.accounts.get(self.match.account_of.get(op.subject.jumpcloud_id, ""))
             ours = op.kind in _LETS_IN and account is not None and account.locked_by_us
             words = KEPT_LOCKED if ours else "outside the pilot (policy.only): planned, not sent"
@@ -198,7 +198,11 @@ class _Diff(TeamRules):
 
     def would_send(self, op: Operation) -> bool:
         """Whether mode and pilot let an operation be sent once it is due."""
-        return self.policy.mode is not Mode.OBSERVE and op.subject.key in self.pilots
+        return self.policy.mode is not Mode.OBSERVE and self.in_hand(op)
+
+    def in_hand(self, op: Operation) -> bool:
+        """Whether an operation is about somebody in the pilot, or takes back what we did, whoever has that now."""
+        return op.subject.key in self.pilots or op.rule in (Rule.UNDONE, Rule.DISOWNED)
 
     def adopted(self) -> Iterator[Subject]:
         for keeper_id in sorted(self.match.adopted, key=lambda i: alike_key(self.match.accounts[i].email)):
@@ -444,23 +448,23 @@ class _Diff(TeamRules):
             if birth.undo is None or account is None or theirs:
                 continue
             undo = births.due(birth.undo, account, self._teams_of(account))
-            for op in self.operations:
-                if undo is not None and op.subject.keeper_id == birth.keeper_id and op.kind is not Kind.DEACTIVATE_USER:
+            same = (op for op in self.operations if op.subject.keeper_id == birth.keeper_id and self.in_hand(op))
+            for op in same:
+                if undo is not None and op.kind is not Kind.DEACTIVATE_USER:
                     undo = births.beside(undo, op)
             if undo is not None:
-                self.pilots.add(undo.subject.key)
                 if not account.locked_by_us and any(one.attribute == births.ACTIVE for one in undo.changes):
                     # It sets the lock of somebody else again, and with one of ours that would pass for ours.
                     self.operations = [op for op in self.operations if not _locks(op, account)]
                 self.operations.append(undo)
-        changed = {op.subject.keeper_id for op in self.operations if op.subject.type == "team"}
+        teams = (op for op in self.operations if op.subject.type == "team" and self.in_hand(op))
+        changed = {op.subject.keeper_id for op in teams}
         for group_id, refused in sorted(self.before.refused_teams.items()):
             team = self.match.teams.get(refused.keeper_id)
             # Any other change of the team gives it its own name and id; of the group's own team nothing is undone.
             ours = team is None or refused.keeper_id in (self.match.team_of.get(group_id), *changed)
             undo = None if team is None or ours else team_births.due(refused, team)
             if undo is not None:
-                self.pilots.add(undo.subject.key)
                 self.operations.append(undo)
                 # Another group may have been refused with the same team; what is due by then the next cycle undoes.
                 changed.add(refused.keeper_id)
@@ -549,7 +553,6 @@ class _Diff(TeamRules):
         if account.protected_as:
             self.notice(NoticeKind.PROTECTED, subject, "protected (policy.protect): the externalId is not restored")
             return
-        self.pilots.add(subject.key)
         self.operations.append(
             Operation(
                 Kind.UPDATE_USER,

@@ -12,6 +12,7 @@ from reconciler.apply import Applied, apply
 from reconciler.births import LINKED
 from reconciler.model import Group, KeeperTeam, OddRecord, RefusedTeam, Snapshot, Standing, Team
 from reconciler.plan import Change, Kind, NoticeKind, Operation, Rule
+from reconciler.policy import Pilot, Policy
 from reconciler.rows import State
 from reconciler.settle import settle
 from reconciler.store import Store
@@ -200,6 +201,18 @@ def test_a_team_that_two_groups_were_refused_with_is_given_back_once() -> None:
     refused = {one.id: RefusedTeam(one.name, "t0005", "because", undo, NOW) for one in (VAULT, SALES)}
     held = snapshot([], [stranger(shown={"displayName": "Vault"})], refused_teams=refused)
     assert planned(held, VAULT, SALES) == [(Kind.RENAME_TEAM, Rule.UNDONE)]
+
+
+def test_what_a_link_gave_to_a_team_outside_the_pilot_is_given_back() -> None:
+    own = team(SALES)
+    changes = (Change("displayName", VAULT.name, SALES.name), Change("externalId", VAULT.id, SALES.id))
+    undo = team_op(Kind.RENAME_TEAM, SALES, rule=Rule.UNDONE, changes=changes)
+    undo = replace(undo, subject=replace(undo.subject, keeper_id=own.keeper_id))
+    refused = {VAULT.id: RefusedTeam(VAULT.name, own.keeper_id, "because", undo, NOW)}
+    held = snapshot([account(ADA)], [replace(own, shown=linked(own).attributes)], refused_teams=refused)
+    pilot = Policy(only=Pilot(users=frozenset({ADA.email})))
+    operations = decide(directory([ADA], [VAULT, SALES]), held, pilot).plan.operations
+    assert {one.rule: one.sent for one in operations} == {Rule.UNDONE: True, Rule.RESTORED: False}
 
 
 # -- a queueing without an answer -----------------------------------------------------------------------------------

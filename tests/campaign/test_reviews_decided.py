@@ -326,3 +326,27 @@ def test_a_team_of_the_pilot_takes_no_third_name_for_one_outside_of_it(world: Wo
     assert {team.name for team in world.keeper.teams().values()} == {"A", "B"}
     assert world.plan is not None
     assert [one.subject.name for one in world.plan.notices if "takes no second one" in one.message]
+
+
+@pytest.mark.parametrize("what", ["suspended", "renamed"])
+def test_what_a_link_gave_to_somebody_outside_the_pilot_is_undone_and_nothing_else(world: World, what: str) -> None:
+    world.rules.safety = {"max_creations": 50}
+    world.keeper.set_dialect(links_aliases=True)
+    joined(world, "bob")
+    zoe, account = joined(world, "zoe")
+    world.keeper.change_email(account, "ada@example.com")
+    world.keeper.change_email(account, "zoe@example.com", keep_alias=True)
+    world.admin_changed(account)
+    world.rules.policy = {"protect": [], "only": {"users": ["ada@example.com", "bob@example.com"]}}
+    person(world, "ada")
+    cycle(world, {f"POST {SCIM}/Users": "late_timeout"})
+    assert world.keeper.accounts()[account].given_name == "ada"
+    if what == "suspended":
+        suspend(world, zoe)
+    else:
+        world.jumpcloud.update_user(zoe, firstname="Zora")
+        world.admin_changed()
+    for _ in range(2):
+        cycle(world)
+    found = world.keeper.accounts()[account]
+    assert (found.external_id, found.given_name, found.active) == (zoe, "zoe", True)
