@@ -45,7 +45,7 @@ from reconciler.pairs import retied, without_teams
 from reconciler.person import in_jumpcloud, in_keeper, in_snapshot
 from reconciler.pilot import left_outside
 from reconciler.plan import SCHEDULE, Effect, Kind, Notice, NoticeKind, Operation, Plan, Rule, Source, Subject, Upcoming
-from reconciler.policy import FirstRun, Mode
+from reconciler.policy import FirstRun, Mode, TeamAdoption
 from reconciler.reading import Read, Reader, Services, Stopped, as_resync, listing
 from reconciler.report.document import SavedPlan, to_json
 from reconciler.rows import DENIED, DISAGREES, GONE, INVITED, LEAVERS, OVERTAKEN, PERSON, VANISHED
@@ -698,6 +698,8 @@ class _Line:
                 teams={**seen.teams, **{k: t for k, t in learnt.teams.items() if k in concerned}},
                 unclear=learnt.unclear,
             )
+        if reviewed and not learnt.reviewed and self._reviews_teams:
+            learnt = replace(learnt, named_teams=_unsent_by_name(plan))
         tied = learnt.named_teams
         learnt = _without_unsent_teams(plan, learnt, read)
         lacks = {GROUPS, GROUP_NAMES}.intersection(plan.scope.unread) if self.settings.policy().teams.manage else set()
@@ -706,6 +708,12 @@ class _Line:
         still = bool(lacks) or waits or bool(read.fallback) or self.order.partial
         lacked = (before.teams_open and still) if before.reviewed else bool(lacks) or tied != learnt.named_teams
         return replace(learnt, reviewed=enforced and reviewed, teams_open=enforced and reviewed and lacked)
+
+    @property
+    def _reviews_teams(self) -> bool:
+        """Whether a person agrees to each takeover of a team by its name."""
+        adopt, first_run = self.settings.policy().teams.adopt, self.settings.limits().first_run
+        return adopt is TeamAdoption.FIRST_RUN and first_run is FirstRun.REVIEW
 
     # -- apply ------------------------------------------------------------------------------------------------------
 
@@ -827,12 +835,15 @@ def _result(settings: Settings, plan: Plan, applied: executor.Applied, fallback:
 
 def _reviewed(decision: Decision, plan: Plan) -> Decision:
     """The decision once the first plan counts as reviewed; a team that only this plan takes over waits for a person."""
-    named = frozenset(
-        op.subject.keeper_id
-        for op in plan.operations
-        if op.kind is Kind.RENAME_TEAM and op.rule is Rule.ADOPTED and not op.sent
-    )
-    return replace(decision, snapshot=replace(decision.snapshot, reviewed=True, named_teams=named))
+    snapshot = replace(decision.snapshot, reviewed=True, named_teams=_unsent_by_name(plan))
+    return replace(decision, snapshot=snapshot)
+
+
+def _unsent_by_name(plan: Plan) -> frozenset[str]:
+    """The Keeper ids of the teams that a first plan takes over by their names and does not send: nobody has agreed to
+    that."""
+    adopted = (op for op in plan.operations if op.kind is Kind.RENAME_TEAM and op.rule is Rule.ADOPTED)
+    return frozenset(op.subject.keeper_id for op in adopted if not op.sent)
 
 
 def _without_unsent_teams(plan: Plan, learnt: Snapshot, read: Read) -> Snapshot:

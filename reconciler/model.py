@@ -550,7 +550,7 @@ class Snapshot:
     `accounts` and `teams` are keyed by their Keeper ids. `unsettled_teams` are the JumpCloud ids of groups whose
     queueing had an unknown outcome that nothing has settled since, with the time; `unsettled_users` those of people
     whose creation had, with the address that was asked for. `failures` is keyed by the subject's key (see
-    `plan.Subject.key`). `reviewed`: a person has looked at the first plan for this node. `teams_open`: it lacked
+    `plan.Subject.key`). `reviewed`: a person has looked at the first plan for this node. `teams_open`: it left out
     groups, and so the existing teams of these. `named_teams` are the Keeper ids of teams that are taken over by
     their names since; it is not stored. `read_at`: when Keeper was last listed. `inventory`: what
     `keeper.inventory_command` printed last, if there is one. `unclear`: what is in quarantine, by `Quarantined.key`.

@@ -629,7 +629,7 @@ class _Judge:
 
 _WAITING = {
     "teams.review": "new members of these teams, and new names that would end that, wait for a person (teams.review)",
-    "adopted_teams": "the first plan that a person looked at lacked these existing Keeper teams; they are taken over "
+    "adopted_teams": "the first plan that a person agreed to left out these existing Keeper teams; they are taken over "
     "by their names, and members are given what is shared with them, once a person has agreed",
     "delete_team": "a team is only ever deleted when a person has agreed",
     "unsettled": "these teams were asked for before without an answer; they may wait in the Pending Queue",

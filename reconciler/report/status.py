@@ -358,8 +358,8 @@ def _headline(found: dict[str, Any], width: int, colour: bool) -> list[str]:
     if found["runs"] and not found["first_plan_reviewed"]:
         lines += wrapped("The first plan for this Keeper node has not been reviewed yet.", width)
     if found["first_plan_lacked_teams"]:
-        words = "The first plan that was looked at lacked groups, or they could not be read. What takes over a Keeper"
-        lines += wrapped(f"{words} team for one of them waits for a release.", width)
+        words = "The first plan that was looked at lacked groups: they could not be read, or were outside the pilot."
+        lines += wrapped(f"{words} What takes over a Keeper team for one of them waits for a release.", width)
     return lines
 
 

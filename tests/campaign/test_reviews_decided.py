@@ -350,3 +350,23 @@ def test_what_a_link_gave_to_somebody_outside_the_pilot_is_undone_and_nothing_el
         cycle(world)
     found = world.keeper.accounts()[account]
     assert (found.external_id, found.given_name, found.active) == (zoe, "zoe", True)
+
+
+def test_a_team_outside_the_pilot_of_the_first_plan_is_not_taken_over_without_a_person(world: World) -> None:
+    world.rules.safety = {"max_creations": 50}
+    sales, legal = group(world, "Sales"), group(world, "Legal")
+    team = world.keeper.add_team("Legal")
+    world.admin_changed(team)
+    world.rules.policy = {"protect": [], "only": {"groups": ["Sales"]}}
+    person(world, "ada", sales)
+    person(world, "zoe", legal)
+    cycle(world)
+    assert reviewed(world)
+    world.rules.policy = {"protect": []}
+    unreviewed(world)
+    assert world.keeper.account("zoe@example.com").invited
+    assert not teams_of(world, "zoe")
+    assert campaign_decisions.consent_to_held(world)
+    unreviewed(world)
+    assert teams_of(world, "zoe") == {"Legal"}
+    assert world.keeper.teams()[team].external_id == legal

@@ -246,7 +246,7 @@ def test_the_teams_that_the_first_plan_lacked_are_looked_at_once_they_can_be(wor
     world.jumpcloud.suspend(ids[1])
     for _ in range(2):
         out = flat(world.run("apply", expect=4).stdout)
-        assert "adopted_teams" in out and "lacked these existing Keeper teams; they are taken over" in out
+        assert "adopted_teams" in out and "left out these existing Keeper teams; they are taken over" in out
         assert not account(world, ids[1]).active, "a leaver waits for nothing"
         assert (members(world, team), world.keeper.teams()[team].external_id) == (0, None)
     assert "The first plan that was looked at lacked groups" in flat(world.run("status").stdout)
