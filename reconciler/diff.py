@@ -332,7 +332,7 @@ class _Diff(TeamRules):
 
     @cached_property
     def _misnamed(self) -> bool:
-        return misnamed(self.policy, self.directory, self.match)
+        return misnamed(self.policy, self.directory, self.match, whole=self.focus is None)
 
     def pilot_entries(self) -> None:
         """Tell of a pilot that names nobody, or of entries that do: a group that was renamed ends the pilot."""

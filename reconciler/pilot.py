@@ -115,13 +115,14 @@ def names_nobody(policy: Policy, directory: Directory, matched: Match | None = N
     )
 
 
-def misnamed(policy: Policy, directory: Directory, matched: Match) -> bool:
+def misnamed(policy: Policy, directory: Directory, matched: Match, *, whole: bool = True) -> bool:
     """Whether the pilot may be another one than was meant: a group of it was renamed, or an entry is misspelt.
 
-    An address that nobody in scope has is mostly that of a leaver. It counts only where the pilot names nobody.
+    An address that nobody in scope has is mostly that of a leaver. It counts only where the pilot names nobody, as a
+    read of the `whole` scope tells.
     """
     groups, users = _unmatched(policy, directory)
-    return bool(groups) or (bool(users) and names_nobody(policy, directory, matched))
+    return bool(groups) or (whole and bool(users) and names_nobody(policy, directory, matched))
 
 
 def unmatched(policy: Policy, directory: Directory) -> str:

@@ -370,3 +370,19 @@ def test_a_team_outside_the_pilot_of_the_first_plan_is_not_taken_over_without_a_
     unreviewed(world)
     assert teams_of(world, "zoe") == {"Legal"}
     assert world.keeper.teams()[team].external_id == legal
+
+
+def test_a_look_at_one_person_takes_no_pilot_for_one_that_names_nobody(world: World) -> None:
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    world.rules.policy = {"protect": [], "only": {"users": ["ada@example.com", "bob@example.com"]}}
+    cycle(world)
+    suspend(world, ada)
+    cycle(world)
+    world.rules.policy = {"protect": [], "only": {"users": ["bob@example.com"]}}
+    activate(world, ada)
+    for one in ("", "ada@example.com"):
+        cycle(world, person=one)
+        assert world.keeper.accounts()[account].locked
+        assert world.plan is not None
+        assert [op.sent for op in world.plan.operations] == [False]
