@@ -1,9 +1,10 @@
 """The pilot (`policy.only`): the people for whom operations are sent. Pure.
 
-A person who left the scope is in the pilot if one of its entries named them when they were last in scope, and stands in
-the settings still. So a leaver of the pilot is locked, and another pilot later is not about those of the first. With
-the name of a group its id is kept: a group that is renamed after its member left is the same entry under a new name.
-Whom the settings name by an address is meant under their next one too, until somebody else has it.
+A person who left the scope is in the pilot if one of its entries named them when they were last in scope, or while they
+were suspended and still bound, and stands in the settings still. So a leaver of the pilot is locked, and another pilot
+later is not about those of the first. With the name of a group its id is kept: a group that is renamed after its member
+left is the same entry under a new name. Whom the settings name by an address is meant under their next one too, until
+somebody else has it.
 Nor does a pilot keep our own lock of one of its people who is back in scope outside of it. While the settings name a
 pilot that may be another one than was meant, that goes for the people of any pilot. For whoever was never in it nothing
 is sent: whom our own lock keeps out then is told with the way out, as long as it lasts.
@@ -39,15 +40,16 @@ def entries_for(policy: Policy, directory: Directory, user: User | None, account
 def remembered(
     policy: Policy, directory: Directory, user: User | None, account: Account, *, misnamed: bool
 ) -> frozenset[str]:
-    """Return the entries to store for an account: those of now for a user in scope, else those of when last in scope.
+    """Return the entries to store for an account: those of now for a user in scope, else those of when last in scope,
+    and those of now of whoever is suspended and bound still.
 
     What JumpCloud does not say clearly takes none away, nor does a pilot that is `misnamed`, nor anything while our own
     lock lasts: whoever was locked as one of the pilot is unlocked as one of it.
     """
+    now = entries_for(policy, directory, user, account)
     if user is None or not user.belongs:
         ids = {entry.removeprefix("id:") for entry in account.pilot} & directory.groups.keys()
-        return account.pilot | {f"group:{directory.groups[group].name}" for group in ids}
-    now = entries_for(policy, directory, user, account)
+        return account.pilot | now | {f"group:{directory.groups[group].name}" for group in ids}
     if _unclear(directory, user) or _locked(account):
         return account.pilot | now
     return now | _of_no_group_here(account.pilot, directory, user) if misnamed else now

@@ -6,6 +6,7 @@ import pytest
 
 from reconciler import decisions
 from reconciler.cycle import Order
+from reconciler.report import status
 from reconciler.report.document import read_saved, to_json
 from tests.campaign import decisions as campaign_decisions
 from tests.campaign.decisions import put_back
@@ -386,3 +387,25 @@ def test_a_look_at_one_person_takes_no_pilot_for_one_that_names_nobody(world: Wo
         assert world.keeper.accounts()[account].locked
         assert world.plan is not None
         assert [op.sent for op in world.plan.operations] == [False]
+
+
+def test_who_comes_into_the_pilot_while_suspended_is_one_of_it_from_then_on(world: World) -> None:
+    it, sales, legal = group(world, "IT"), group(world, "Sales"), group(world, "Legal")
+    joined(world, "bob", it)
+    ada, account = joined(world, "ada", sales)
+    world.rules.policy = {"protect": [], "only": {"groups": ["IT"]}}
+    suspend(world, ada)
+    cycle(world)
+    world.rules.policy["only"] = {"groups": ["IT", "Sales"]}
+    cycle(world, {f"PATCH {SCIM}/Users": "refused"})
+    with world.open() as store:
+        told = status.document(store, world.rules.settings(world.folder), world.time.now())["users"]
+    world.store = None
+    assert (told["leaving"], told["outside_pilot"]) == (1, 0)
+    cycle(world)
+    assert world.keeper.accounts()[account].locked
+    world.jumpcloud.remove_member(sales, ada)
+    world.jumpcloud.add_member(legal, ada)
+    activate(world, ada)
+    cycle(world)
+    assert world.keeper.accounts()[account].active
