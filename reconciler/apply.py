@@ -499,7 +499,8 @@ class _Run:
         wrong: Disagreement | None = None
         looked = False
         needed = contrary or op.kind is Kind.DEACTIVATE_USER or _unanswered(sent, reply)
-        if canary or needed:
+        # An answer may repeat an unlock without any effect: the lock that shows later would count as somebody else's.
+        if canary or needed or op.kind is Kind.REACTIVATE_USER:
             looked, shown, wrong = await self._read_back(sent, reply, before, remove, expected, needed=needed)
             if looked and shown is None and op.kind is Kind.DEACTIVATE_USER:
                 return self._vanished(number, op)

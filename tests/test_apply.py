@@ -501,6 +501,26 @@ def test_an_answer_that_does_not_show_what_became_of_an_access_is_no_outcome(sto
     assert states(store) == [State.UNKNOWN] and store.account("k0001") == mine
 
 
+@pytest.mark.parametrize("readable", [True, False])
+def test_an_answer_that_repeats_an_unlock_is_an_outcome_only_where_nothing_denies_it(
+    store: Store, readable: bool
+) -> None:
+    """The lock that shows later would count as somebody else's, and would never be undone."""
+    mine = account(ADA, active=False, locked_by_us=True)
+
+    class Echo(Keeper):
+        async def user(self, id: str) -> KeeperUser | None:
+            await super().user(id)
+            return shown(mine)
+
+    keeper = Echo([shown(mine)])
+    keeper.errors["read k0001"] = [] if readable else [scim.Unavailable("Ada", "read")]
+    applied(store, keeper, op(Kind.REACTIVATE_USER, ADA), held=snapshot([mine]))
+    assert states(store) == [State.UNKNOWN if readable else State.DONE]
+    row = store.account("k0001")
+    assert row is not None and row.locked_by_us is readable
+
+
 def test_a_creation_answered_with_somebody_elses_account_links_nobody(store: Store) -> None:
     keeper = node()
     keeper.shows["u7@example.com"] = shown(account(ADA))
