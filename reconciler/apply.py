@@ -418,6 +418,9 @@ class _Run:
                 await self._forbidden(op, error)
                 if isinstance(error, scim.UnknownNode) and not self.all_forbidden:
                     error = _not_at_this_address(error)
+            if error.uncertain and number in self.may_delete:
+                looked, shown = await self._look(op, None, needed=False)
+                self.vanishing.gone += looked and shown is None
             self._refused(number, op, error)
         except _NotBorn as error:
             await self._not_born(number, op, error.made)
@@ -1030,7 +1033,9 @@ class _Run:
         nobodys = error.stops_apply or isinstance(error, scim.Unavailable | scim.Throttled | scim.Expired)
         nobodys = nobodys or (isinstance(error, _PERHAPS_FOR_ALL) and self.all_forbidden)
         state = State.UNKNOWN if doubtful else State.PUT_OFF if nobodys else State.FAILED
-        self._record(number, Result(op, state, error.name, str(error)))
+        # A 404 after an attempt without an answer does not say that the account was gone before.
+        name = scim.Unanswered.name if error.uncertain and isinstance(error, scim.NotFound) else error.name
+        self._record(number, Result(op, state, name, str(error)))
 
     def _record(
         self,

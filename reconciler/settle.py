@@ -11,6 +11,7 @@ from itertools import chain
 
 from reconciler import addresses, team_births
 from reconciler.births import as_shown, is_theirs, own, refused_words, undoing, wanted_address, with_refused
+from reconciler.keeper_errors import NotFound
 from reconciler.keeper_quarantine import hides_lock, may_be
 from reconciler.match import same
 from reconciler.model import (
@@ -31,7 +32,7 @@ from reconciler.model import (
 from reconciler.pairs import tied_to_another
 from reconciler.plan import Change, Kind, Operation, TeamRef
 from reconciler.promise import NOT_HERE
-from reconciler.rows import DENIED, DISAGREES, SETTLED, UNASKED, JournalRow, State
+from reconciler.rows import DENIED, DISAGREES, GONE, SETTLED, UNASKED, JournalRow, State
 from reconciler.snapshot import after_team, after_user, given_up, gone, superseded
 from reconciler.waiting import told_by_inventory
 
@@ -111,7 +112,10 @@ def denied_once(outcome: Settled, recorded: str) -> bool:
 
 def outcome_name(outcome: Settled, state: State, recorded: str) -> str:
     """The name of an outcome in the journal. What stays unknown keeps what its answer told of Keeper; no more than a
-    list that denies it is remembered as such."""
+    list that denies it is remembered as such. An account that is gone after a lock without a clear answer counts among
+    those that a lock may have removed, unless Keeper lacked it before."""
+    if outcome.words == NOT_HERE and recorded != NotFound.name:
+        return GONE
     if state is not State.UNKNOWN:
         return SETTLED
     if outcome == NEVER:

@@ -402,6 +402,17 @@ def test_accounts_that_were_gone_in_former_runs_count_too(store: Store) -> None:
     assert outcomes(applied(store, keeper, *LOCKS[2:5])) == ["gone", "put_off", "put_off"]
 
 
+def test_accounts_that_are_gone_after_a_lock_without_an_answer_count_too(store: Store) -> None:
+    class Silent(Changing):
+        async def patch_user(self, id: str, *more: object, **named: object) -> KeeperUser | None:
+            await super().patch_user(id, *more, **named)
+            raise scim.NotFound("one", "locked", uncertain=True)
+
+    keeper = Silent(HELD)
+    keeper.after = lambda _: None
+    assert outcomes(applied(store, keeper, *LOCKS[:5])) == ["unanswered"] * 3 + ["put_off"] * 2
+
+
 def test_who_was_seen_locked_does_not_wait_for_a_person(store: Store) -> None:
     known = Changing(HELD)
     assert outcomes(applied(store, known, LOCKS[4])) == ["done"]

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from reconciler.births import refused_words
 from reconciler.model import Group, Inventory, InventoryTeam, KeeperUser, Snapshot, Standing
 from reconciler.plan import Change, Kind, Operation
-from reconciler.rows import DENIED, DISAGREES, SETTLED, UNASKED, State
+from reconciler.promise import NOT_HERE
+from reconciler.rows import DENIED, DISAGREES, GONE, SETTLED, UNASKED, State
 from reconciler.settle import NEVER, TOO_EARLY, Settled, as_answered, denied_once, outcome_name, settle
 from reconciler.snapshot import after_user, observed
 from tests.operations import op, ref, shown, shown_team, team_op
@@ -544,6 +545,13 @@ def test_a_record_that_cannot_be_read_leaves_what_the_answer_told(answered: str)
 def test_one_list_that_denies_it_is_remembered_beside_what_the_answer_told(answered: str, name: str) -> None:
     assert denied_once(NEVER, answered) and not denied_once(NEVER, name)
     assert outcome_name(NEVER, State.UNKNOWN, answered) == outcome_name(NEVER, State.UNKNOWN, name) == name
+
+
+@pytest.mark.parametrize(("answered", "name"), [("unanswered", GONE), ("", GONE), ("not_found", SETTLED)])
+def test_an_account_that_is_gone_after_a_lock_may_be_so_by_it_unless_keeper_lacked_it_before(
+    answered: str, name: str
+) -> None:
+    assert outcome_name(Settled(State.DONE, NOT_HERE), State.DONE, answered) == name
 
 
 def test_what_keeper_took_and_no_list_shows_may_have_been_undone_by_somebody() -> None:

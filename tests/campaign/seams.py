@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 import httpx
 
 from reconciler.plan import Operation
+from reconciler.promise import NOT_HERE
 from reconciler.simulator.faults import rewrite_rows
 from reconciler.simulator.service import Request, Response
 from reconciler.store import Binding, Store, Unusable
@@ -367,8 +368,9 @@ class CampaignStore(Store):
 
     def settled(self) -> list[dict[str, Any]]:
         """The rows that are done, and were found out to be so later."""
-        what = "id, kind, keeper_id, jumpcloud_id, sent_at FROM operations WHERE state = 'done' AND outcome = 'settled'"
-        return self._rows(f"{what} ORDER BY id DESC")
+        what = "id, kind, keeper_id, jumpcloud_id, sent_at FROM operations WHERE state = 'done'"
+        found_out = f"(outcome = 'settled' OR (outcome = 'gone' AND error = '{NOT_HERE}'))"
+        return self._rows(f"{what} AND {found_out} ORDER BY id DESC")
 
     def concerned(self) -> dict[str, str]:
         """By account, the person of the newest operation on it."""

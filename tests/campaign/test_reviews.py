@@ -687,3 +687,19 @@ def test_a_list_that_bears_out_a_canary_does_not_tell_that_nothing_is_replaced(w
     world.admin_changed()
     cycle(world)
     assert sum("Legal" not in teams_of(world, f"p{n}") for n in range(9)) <= 2
+
+
+@pytest.mark.parametrize("how", ["late_timeout", "late_error"])
+def test_locks_that_delete_and_are_not_answered_stop_after_a_few(world: World, how: str) -> None:
+    """What became of each was told by a list, which did not count the accounts that were gone."""
+    world.rules.safety = {"max_deactivations": "100%", "max_creations": "100%"}
+    people = [person(world, f"p{n}") for n in range(16)]
+    cycle(world)
+    for account in world.keeper.accounts():
+        world.keeper.accept_invitation(account)
+    world.keeper.set_dialect(locks_delete=True)
+    for one in people[:8]:
+        suspend(world, one)
+        world.time.elapsed += 60
+        world.lane(Weather(1, script={f"Keeper PATCH {SCIM}/Users": how}))
+    assert len(people) - len(world.keeper.accounts()) <= 4
