@@ -507,6 +507,8 @@ class _Run:
             looked, shown, wrong = await self._read_back(sent, reply, before, remove, expected, needed=needed)
             if looked and shown is None and op.kind is Kind.DEACTIVATE_USER:
                 return self._vanished(number, op)
+            if canary and wrong is None and before is not None:
+                wrong = self._told_by_answer(sent, reply, shown, before, remove, expected)
             # Whom Keeper shows as open we have let in, whatever else it did: a lock that follows is somebody else's.
             # One that it shows after ours is ours, though a list that is behind may deny it later.
             turned = op.kind in (Kind.REACTIVATE_USER, Kind.DEACTIVATE_USER) and isinstance(wrong, Unasked)
@@ -557,6 +559,27 @@ class _Run:
                 await self.client.clock.sleep(pause)
             finally:
                 await self.workers.acquire()
+
+    def _told_by_answer(
+        self,
+        op: Operation,
+        reply: KeeperUser | None,
+        shown: KeeperUser | None,
+        before: KeeperUser,
+        removed: Sequence[str],
+        expected: Set[str],
+    ) -> Disagreement | None:
+        """The effect that nobody asked for in the answer to a canary whose read-back has none: that may be behind. One
+        that shows what was added is newer than the answer, which then tells nothing."""
+        doubtful = suspicious(op, self._account(op), reply, removed, expected)
+        told = disagreement(op, reply, before, removed, expected) if doubtful else None
+        if not isinstance(told, Unasked):
+            return None
+        ids, news = self._team_ids(op), ((shown and shown.teams) or frozenset()) - (before.teams or frozenset())
+        if news.isdisjoint(ids[team.key] for team in op.add):
+            return told
+        self.canaries.misled(op.kind)
+        return None
 
     async def _look(self, op: Operation, reply: KeeperUser | None, *, needed: bool) -> tuple[bool, KeeperUser | None]:
         """Whether the user could be read, and what was shown. Where it is `needed` to know what became of a change that

@@ -56,6 +56,7 @@ class Canaries:
         self._failures: Counter[Kind] = Counter()
         self._sent_back: set[Kind] = set()
         self._suspicions: Counter[Kind] = Counter()  # in a row, since the kind was sent back
+        self._misled: set[Kind] = set()
 
     def free(self, kind: Kind) -> bool:
         """Whether an operation of this kind may go now: no canary of the kind is under way."""
@@ -113,6 +114,8 @@ class Canaries:
         Whoever reads the canary back may be shown what was before. So when answer after answer goes on to show such an
         effect, the kind is stopped; returns why, if it is so now.
         """
+        if kind in self._misled:
+            return ""
         if kind not in self._sent_back:
             self._sent_back.add(kind)
             self._journal.close_kind(kind)
@@ -123,6 +126,11 @@ class Canaries:
         self._journal.close_kind(kind)
         self.stopped[kind] = "answer after answer shows an effect that nobody asked for"
         return self.stopped[kind]
+
+    def misled(self, kind: Kind) -> None:
+        """Note that the answers of a kind show less than there is, by a read-back that is newer: in this run they raise
+        no doubt any more."""
+        self._misled.add(kind)
 
     def can_tell(self, op: Operation, before: KeeperUser | None, removed: Sequence[str]) -> bool:
         """Whether the canary could have shown that an addition replaces, which is what its kind may have been sent back

@@ -198,10 +198,26 @@ def test_a_canary_that_is_read_back_too_early_does_not_let_an_unasked_effect_go_
     keeper.after = lambda one: replace(one, teams=frozenset({team(OPS).keeper_id}))
     joins = [op(Kind.UPDATE_USER, one, add=(ref(OPS),)) for one in PEOPLE]
     done = applied(store, keeper, *joins, held=members)
-    # The first sends its kind back, the canary passes, and three more answers in a row stop the kind.
-    assert outcomes(done) == ["done"] * 5 + ["put_off"] * 3
-    assert "answer after answer" in done.stopped_kinds[Kind.UPDATE_USER]
+    # The first sends its kind back, and the answer to the canary stops it.
+    assert outcomes(done) == ["done", "unasked_effect"] + ["put_off"] * 6
+    assert "out of 1 other team" in done.stopped_kinds[Kind.UPDATE_USER]
     assert Kind.UPDATE_USER not in store.open_kinds(NOW)
+
+
+def test_answers_that_show_only_what_was_added_keep_nobody_waiting(store: Store) -> None:
+    """A canary that shows the new team and all others tells that the answers do not tell."""
+    members = snapshot(
+        [account(one, memberships={team(ENG).keeper_id: MEMBER}) for one in PEOPLE], [team(ENG), team(OPS)]
+    )
+
+    class Terse(Changing):
+        async def patch_user(self, id: str, *more: object, **named: object) -> KeeperUser | None:
+            reply = await super().patch_user(id, *more, **named)
+            return reply and replace(reply, teams=frozenset({team(OPS).keeper_id}))
+
+    done = applied(store, Terse(members), *(op(Kind.UPDATE_USER, one, add=(ref(OPS),)) for one in PEOPLE), held=members)
+    assert outcomes(done) == ["done"] * len(PEOPLE) and not done.notices
+    assert Kind.UPDATE_USER in store.open_kinds(NOW)
 
 
 @pytest.mark.parametrize("readable", [0, 1])
@@ -223,8 +239,10 @@ def test_canaries_that_can_not_be_read_do_not_let_an_unasked_effect_go_on(store:
     keeper.after = lambda one: replace(one, teams=frozenset({team(OPS).keeper_id}))
     joins = [op(Kind.UPDATE_USER, one, add=(ref(OPS),)) for one in PEOPLE]
     done = applied(store, keeper, *joins, held=members)
-    assert outcomes(done) == ["done"] * 4 + ["put_off"] * 4
-    assert "answer after answer" in done.notices[-1].message
+    # Where it was read before, the answer to the first one tells.
+    sent, words = (["unasked_effect"], "out of 1 other team") if readable else (["done"] * 4, "answer after answer")
+    assert outcomes(done) == sent + ["put_off"] * (len(joins) - len(sent))
+    assert words in done.notices[-1].message
 
 
 def given(operation: Operation) -> tuple[Snapshot, list[Operation]]:
