@@ -554,11 +554,14 @@ class _Run:
             pause = next(pauses, None)
             if wrong is None or gone or pause is None or isinstance(wrong, Unasked):
                 return looked, shown, wrong
-            self.workers.release()
-            try:
-                await self.client.clock.sleep(pause)
-            finally:
-                await self.workers.acquire()
+            await self._pause(pause)
+
+    async def _pause(self, seconds: float) -> None:
+        self.workers.release()
+        try:
+            await self.client.clock.sleep(seconds)
+        finally:
+            await self.workers.acquire()
 
     def _told_by_answer(
         self,
@@ -943,6 +946,7 @@ class _Run:
                     advice="Take them out in the Admin Console, or keep the team (teams.out_of_scope).",
                 )
             await self.client.delete_team(op.subject.keeper_id)
+            await self._see_it_gone(op)
             self._record(number, Result(op, State.DONE, "done"), drop_teams=[op.subject.keeper_id])
             return True
         values = {change.attribute: change.after for change in op.changes}
@@ -981,6 +985,16 @@ class _Run:
                 return True, await self.client.team(keeper_id)
         except (scim.KeeperError, TimeoutError):
             return False, None
+
+    async def _see_it_gone(self, op: Operation) -> None:
+        """Look whether a team was deleted, again after some pauses as long as Keeper shows it."""
+        for pause in (*LOOK_AGAIN, None):
+            _, shown = await self._glance(op.subject.keeper_id)
+            if shown is None:
+                return
+            if pause is not None:
+                await self._pause(pause)
+        raise Disagreement(f"Keeper took the deletion of the team {op.subject.name}, but shows it")
 
     async def _look_at_team(self, op: Operation, keeper_id: str, name: str, before: KeeperTeam | None) -> None:
         """A team that does not show yet may be queued, so what is seen is told and never a failure; but nobody asked

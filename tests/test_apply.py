@@ -388,6 +388,16 @@ def test_a_team_that_holds_only_leavers_of_ours_is_deleted(store: Store, known: 
     assert bool(store.snapshot().teams) is not deleted
 
 
+def test_the_deletion_of_a_team_that_keeper_goes_on_to_show_is_unknown(store: Store) -> None:
+    class Deaf(Keeper):
+        async def delete_team(self, id: str) -> None:
+            """Answer as if it were done."""
+
+    done = applied(store, Deaf([], [shown_team(ENG)]), team_op(Kind.DELETE_TEAM, ENG), held=snapshot([], [team(ENG)]))
+    assert states(store) == [State.UNKNOWN] and T9 in store.snapshot().teams
+    assert [result.outcome for result in done.results.values()] == ["keeper_disagrees"]
+
+
 # -- what Keeper shows afterwards -----------------------------------------------------------------------------------
 
 
