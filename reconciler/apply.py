@@ -414,13 +414,12 @@ class _Run:
         try:
             return await self._send(number, op, canary)
         except scim.KeeperError as error:
+            if op.kind is Kind.DEACTIVATE_USER and await self._locked_after_all(number, op, error):
+                return False
             if isinstance(error, _PERHAPS_FOR_ALL):
                 await self._forbidden(op, error)
                 if isinstance(error, scim.UnknownNode) and not self.all_forbidden:
                     error = _not_at_this_address(error)
-            if error.uncertain and number in self.may_delete:
-                looked, shown = await self._look(op, None, needed=False)
-                self.vanishing.gone += looked and shown is None
             self._refused(number, op, error)
         except _NotBorn as error:
             await self._not_born(number, op, error.made)
@@ -904,6 +903,21 @@ class _Run:
         seen = replace(account, shown={**account.shown, **shown.attributes})
         self._record(number, Result(op, State.PUT_OFF, OVERTAKEN, words), accounts=[seen])
         return True
+
+    async def _locked_after_all(self, number: int, op: Operation, error: scim.KeeperError) -> bool:
+        """Look at an account whose lock Keeper refused, or did not answer. One that is locked all the same is recorded
+        so, else the lock would count as somebody else's; one that is gone counts among those that a lock removed."""
+        refused = isinstance(error, scim.Refused | scim.Forbidden) and not error.uncertain
+        if not (refused or (error.uncertain and number in self.may_delete)):
+            return False
+        looked, shown = await self._look(op, None, needed=False)
+        account = self._account(op)
+        if refused and account is not None and shown is not None and not shown.active:
+            words = f"locked, as Keeper shows, though {error.problem}"
+            self._keep(number, Result(op, State.DONE, "done", words), after_user(account, op, {}, shown, self.clock()))
+            return True
+        self.vanishing.gone += error.uncertain and looked and shown is None
+        return False
 
     def _vanished(self, number: int, op: Operation) -> bool:
         """Record that an account is gone after Keeper took its lock.

@@ -434,6 +434,23 @@ def test_a_lock_that_could_not_be_read_back_is_told_with_one_advice(store: Store
     assert "Correct" not in result.error
 
 
+@pytest.mark.parametrize("refusal", [scim.Refused, scim.Forbidden])
+@pytest.mark.parametrize("locked", [True, False])
+def test_a_lock_that_keeper_refused_and_set_all_the_same_is_ours(
+    store: Store, refusal: type[scim.KeeperError], locked: bool
+) -> None:
+    class Contrary(Keeper):
+        async def patch_user(self, id: str, *more: object, **named: object) -> KeeperUser | None:
+            if locked:
+                await super().patch_user(id, *more, **named)  # type: ignore[arg-type]
+            raise refusal("Ada", "locked")
+
+    applied(store, Contrary([shown(account(ADA))]), LOCKS[0], held=snapshot([account(ADA)]))
+    (row,) = store.journal(NOW)
+    assert (row.state, row.outcome) == ((State.DONE, "done") if locked else (State.FAILED, refusal.name))
+    assert store.snapshot().accounts["k0001"].locked_by_us is locked
+
+
 @pytest.mark.parametrize("canaries", [False, True])
 def test_whom_somebody_else_has_locked_is_not_locked_once_more(store: Store, canaries: bool) -> None:
     keeper = node()
