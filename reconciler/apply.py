@@ -468,7 +468,7 @@ class _Run:
         outcome, before = "done", None
         tells_locks = self._tells_locks(op)
         if tells_locks or (canary and op.kind is not Kind.CREATE_USER):
-            look = self.looks.pop(number, None)
+            look = self.looks.get(number)
             looked, shown = look or await self._look(sent, None, needed=False)
             if tells_locks and shown is not None and not shown.active:
                 return self._locked_before(number, op)
@@ -906,7 +906,10 @@ class _Run:
 
     async def _locked_after_all(self, number: int, op: Operation, error: scim.KeeperError) -> bool:
         """Look at an account whose lock Keeper refused, or did not answer. One that is locked all the same is recorded
-        so, else the lock would count as somebody else's; one that is gone counts among those that a lock removed."""
+        so, else the lock would count as somebody else's. One that is gone counts among those that a lock may have
+        removed, also where Keeper answers that it lacks what it has just shown; a list tells what became of it."""
+        _, before = self.looks.get(number, (False, None))
+        error.uncertain = error.uncertain or (isinstance(error, scim.NotFound) and before is not None)
         refused = isinstance(error, scim.Refused | scim.Forbidden) and not error.uncertain
         if not (refused or (error.uncertain and number in self.may_delete)):
             return False
@@ -916,7 +919,9 @@ class _Run:
             words = f"locked, as Keeper shows, though {error.problem}"
             self._keep(number, Result(op, State.DONE, "done", words), after_user(account, op, {}, shown, self.clock()))
             return True
-        self.vanishing.gone += error.uncertain and looked and shown is None
+        if looked and shown is None:
+            error.uncertain = True
+            self.vanishing.gone += number in self.may_delete
         return False
 
     def _vanished(self, number: int, op: Operation) -> bool:

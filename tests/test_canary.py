@@ -420,15 +420,22 @@ def test_accounts_that_were_gone_in_former_runs_count_too(store: Store) -> None:
     assert outcomes(applied(store, keeper, *LOCKS[2:5])) == ["gone", "put_off", "put_off"]
 
 
-def test_accounts_that_are_gone_after_a_lock_without_an_answer_count_too(store: Store) -> None:
+@pytest.mark.parametrize(
+    ("answer", "uncertain", "outcome"),
+    [(scim.NotFound, True, "unanswered"), (scim.NotFound, False, "unanswered"), (scim.Refused, False, "refused")],
+)
+def test_accounts_that_are_gone_after_a_lock_without_a_clear_answer_count_too(
+    store: Store, answer: type[scim.KeeperError], uncertain: bool, outcome: str
+) -> None:
     class Silent(Changing):
         async def patch_user(self, id: str, *more: object, **named: object) -> KeeperUser | None:
             await super().patch_user(id, *more, **named)
-            raise scim.NotFound("one", "locked", uncertain=True)
+            raise answer("one", "locked", uncertain=uncertain)
 
     keeper = Silent(HELD)
     keeper.after = lambda _: None
-    assert outcomes(applied(store, keeper, *LOCKS[:5])) == ["unanswered"] * 3 + ["put_off"] * 2
+    assert outcomes(applied(store, keeper, *LOCKS[:5])) == [outcome] * 3 + ["put_off"] * 2
+    assert {row.state for row in store.journal(NOW)} == {State.UNKNOWN, State.PUT_OFF}
 
 
 def test_who_was_seen_locked_does_not_wait_for_a_person(store: Store) -> None:
