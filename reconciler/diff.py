@@ -29,12 +29,11 @@ from reconciler.model import (
     Status,
     Takeover,
     User,
-    is_jumpcloud_id,
     normal,
     typed,
     typed_for,
 )
-from reconciler.pairs import retied, shown_as
+from reconciler.pairs import given_to, retied, shown_as, shown_since
 from reconciler.pilot import KEPT_LOCKED, entries_for, in_pilot, may_be_unread, misnamed, names_nobody, unmatched
 from reconciler.plan import (
     Cause,
@@ -591,7 +590,7 @@ class _Diff(TeamRules):
         """Whether the account is somebody else's by now, as far as Keeper shows, or may be; tell so. An old copy of the
         state file, or another program that writes ids, must not lock whoever it was given to."""
         own = self._as_their_own.get(account.keeper_id, account)
-        other, shown = shown_as(own, self.directory.users), own.shown.get(EXTERNAL_ID, "")
+        other = shown_as(own, self.directory.users)
         email = typed(account.email)
         if account.gone:
             return False
@@ -614,17 +613,28 @@ class _Diff(TeamRules):
                 f"changed about it. {todo}",
             )
             return True
-        # A Keeper that never took our id shows a former one for good, which says nothing; nor does the one that the
-        # account had when it was adopted.
-        changed = shown not in (account.jumpcloud_id, own.settled.get(EXTERNAL_ID), own.former_external_id)
-        unread = self.focus is not None and shown not in self.directory.users and is_jumpcloud_id(shown)
-        if not (unread and changed and account.active and (user is None or has_left(user))):
+        shown, other = shown_since(own), given_to(own, user, self.directory.users)
+        left = user is None or has_left(user)
+        who = "has left, but their" if left else "their"
+        unread = left and account.active and shown not in self.directory.users
+        if self.focus is not None and shown and (unread or other is not None):
+            waits = "not locked" if left else "nothing is changed about it"
+            self.notice(
+                NoticeKind.UNCONFIRMED,
+                subject,
+                f"{who} Keeper user carries another JumpCloud id by now ({shown}): {waits} before a whole cycle has "
+                "read whose that is",
+            )
+            return True
+        if other is None or other not in self._without_account:
             return False
         self.notice(
-            NoticeKind.UNCONFIRMED,
+            NoticeKind.CONFLICT,
             subject,
-            f"has left, but their Keeper user carries another JumpCloud id by now ({shown}): not locked before a whole "
-            "cycle has read whose that is",
+            f"{who} Keeper user {account.email}, which is not their address, has got the JumpCloud id of "
+            f"{self._named(other)}, who has not left and has no other: it may have been given to them, so it is not "
+            "locked, and nothing is changed about it. Give it the address of whose it is in Keeper's Admin Console"
+            f"{', or lock it there' if user is None else ''}",
         )
         return True
 

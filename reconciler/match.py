@@ -31,7 +31,7 @@ from reconciler.model import (
     normal,
     typed,
 )
-from reconciler.pairs import Match, tied_to_another
+from reconciler.pairs import Match, given_to, tied_to_another
 from reconciler.pilot import misnamed, remembered
 from reconciler.policy import Policy
 from reconciler.snapshot import superseded
@@ -140,6 +140,12 @@ class _Users:
                 self.claims[alike_key(user.email)].append(user)
             if user.email and user.belongs:
                 self.belonging[alike_key(user.email)].add(user.id)
+        # By the id of whoever may have been given it.
+        self.given: dict[str, Account] = {}
+        for account in self.live:
+            own, owner = self.linked.get(account.keeper_id, account), directory.users.get(account.jumpcloud_id)
+            if account.managed and (other := given_to(own, owner, directory.users)) is not None:
+                self.given[other.id] = account
         self.taken: dict[str, str] = {}  # by Keeper id: whose account it is now
 
     def pair(self) -> None:
@@ -245,6 +251,12 @@ class _Users:
             self.result.conflicts[user.id] = (
                 f"Keeper has a user {live[0].email} and none {user.email}, {addresses.DIFFERENCE}; they may be two "
                 "people, so nothing was linked or created. Correct one of the two addresses"
+            )
+        elif (other := self.given.get(user.id)) is not None:
+            self.result.conflicts[user.id] = (
+                f"the Keeper user {other.email} of another JumpCloud user carries this person's JumpCloud id by now: "
+                "it may have been given to them, so nothing was linked or created. Give it the address of whose it is "
+                "in Keeper's Admin Console"
             )
 
     def _claimed_twice(self, user: User) -> str:

@@ -55,6 +55,23 @@ def shown_as(account: Account, users: Mapping[str, User]) -> User | None:
     return user if user and user.belongs and (not user.email or addresses.same(user.email, account.email)) else None
 
 
+def shown_since(account: Account) -> str:
+    """The JumpCloud id that an account has got since it is its person's, "" where there is none. A Keeper that never
+    took our id shows a former one for good, which says nothing; nor does the one that the account had when it was
+    adopted."""
+    shown = account.shown.get(EXTERNAL_ID, "")
+    before = (account.jumpcloud_id, account.settled.get(EXTERNAL_ID), account.former_external_id)
+    return shown if is_jumpcloud_id(shown) and shown not in before else ""
+
+
+def given_to(account: Account, user: User | None, users: Mapping[str, User]) -> User | None:
+    """The other person who has not left, and whose id an open account has got, that has neither the id nor the address
+    of its person (`user`) any more: it may be theirs by now, if they have no other."""
+    other = users.get(shown_since(account))
+    has_address = user is not None and addresses.same(user.email, account.email)
+    return other if account.active and other is not None and other.belongs and not has_address else None
+
+
 def retied(before: Mapping[str, Row], after: Mapping[str, Row]) -> dict[str, Row]:
     """The rows, as they were before, that have another owner after, or none."""
     changed = ((key, row, after.get(key)) for key, row in before.items())

@@ -205,8 +205,29 @@ def test_an_account_that_shows_the_id_and_address_of_somebody_who_belongs_is_not
     assert "not locked" in told and heir.id in told and "reconciler adopt ada@example.com" in told
     gone = decide(directory([replace(one, status=SUSPENDED) for one in people]), held)
     assert [op.kind for op in gone.plan.operations] == [Kind.DEACTIVATE_USER], "nobody else belongs to it"
-    elsewhere = decide(directory([replace(heir, email="ada.new@example.com"), *people[1:]]), held)
-    assert Kind.DEACTIVATE_USER in {op.kind for op in elsewhere.plan.operations}, "an id alone may be a leftover"
+    renamed = replace(heir, email="ada.new@example.com")
+    elsewhere = decide(directory([renamed, *people[1:]]), held)
+    assert elsewhere.plan.operations == (), "nor is there a second account for whom it may have been given to"
+    told = {n.subject.jumpcloud_id: n.message for n in elsewhere.plan.notices}
+    assert "not locked" in told[former.id] and "the address of whose it is" in told[former.id]
+    theirs = [renamed, *(replace(one, email="ada@example.com") for one in people[1:])]
+    kinds = {op.kind for op in decide(directory(theirs), held).plan.operations}
+    assert (Kind.DEACTIVATE_USER in kinds) is (status is not None), "the address is that of its owner: a mere leftover"
+    held = snapshot([*held.accounts.values(), account(renamed)])
+    elsewhere = decide(directory([renamed, *people[1:]]), held)
+    assert Kind.DEACTIVATE_USER in {op.kind for op in elsewhere.plan.operations}, "who has another: a mere leftover"
+
+
+def test_an_account_with_neither_the_id_nor_the_address_of_whom_it_is_managed_for_is_not_made_theirs() -> None:
+    ada, eve = user(1, direct=True, email="ada.alt@example.com"), user(2, direct=True, email="eve@example.com")
+    shown = {**account(ada).shown, "userName": "ada@example.com", "externalId": eve.id}
+    held = snapshot([account(ada, shown=shown)])
+    made = decide(directory([ada, eve]), held)
+    assert made.plan.operations == () and len(conflicts(made)) == 2
+    made = decide(directory([ada, eve]), held, focus=frozenset({ada.id}))
+    assert made.plan.operations == () and "before a whole cycle" in made.plan.notices[0].message
+    made = decide(directory([replace(ada, email="ada@example.com"), eve]), held)
+    assert {op.kind for op in made.plan.operations} == {Kind.UPDATE_USER, Kind.CREATE_USER}, "it has her address"
 
 
 def test_nothing_of_an_account_is_changed_for_the_one_of_two_owners_whom_keeper_does_not_show() -> None:

@@ -435,6 +435,11 @@ class _Equality:
                 return
         if self._protected(account) or self._protected_by_a_page_that_is_behind(account):
             return
+        # A creation that met it has left it the id of somebody without another, and the file that knew of it is lost.
+        left_id = account.external_id if account.id in ledger.forgotten_links else None
+        if left_id and self.truth.stays(left_id) and "conflict" in self.told(account.id) & self.told(left_id):
+            self.excuse(9)
+            return
         # Taken over by a person as nobody whom JumpCloud knows, and then somebody else came to have the address.
         # Somebody who is not bound, was tied to no account and merely has it need not be whom it was made for.
         address = account.email.casefold()

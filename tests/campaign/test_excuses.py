@@ -330,6 +330,28 @@ def test_an_account_without_the_id_and_the_address_of_its_owner_is_nobodys_once_
     assert world.observer.excused[9]
 
 
+def test_an_old_copy_does_not_know_that_a_link_has_left_the_id_of_somebody_on_an_account(world: World) -> None:
+    world.rules.safety = {"max_creations": 50}
+    world.keeper.set_dialect(links_aliases=True)
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    for address in ("nils@example.com", "ada@example.com"):
+        world.keeper.change_email(account, address, keep_alias=True)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    copy = world.path.read_bytes(), world.observer.remembered()
+    person(world, "nils")
+    cycle(world, {f"PATCH {SCIM}/Users/{account}": "refused"})
+    campaign_decisions.put_back(world, *copy, by_command=True)
+    world.jumpcloud.delete_user(ada)
+    world.admin_changed()
+    ending(world, random.Random(1))
+    assert world.observer.excused[9]
+    world.keeper.lock(account)  # as the conflict advises
+    world.admin_changed(account)
+    ending(world, random.Random(1))
+
+
 def test_what_a_person_adopts_is_not_taken_over_once_it_is_in_doubt(world: World) -> None:
     person(world, "ada")
     cycle(world)

@@ -137,6 +137,48 @@ def test_the_lane_locks_nobody_to_whom_an_account_was_given_since_an_old_copy(wo
     assert not world.keeper.accounts()[account].locked
 
 
+@pytest.mark.parametrize("back", [False, True])
+@pytest.mark.parametrize("by_command", [False, True])
+@pytest.mark.parametrize("by_lane", [False, True])
+def test_who_was_given_an_account_and_a_new_address_since_an_old_copy_is_not_locked(
+    world: World, by_command: bool, by_lane: bool, back: bool
+) -> None:
+    """Their former owner may be back, with an account of their own."""
+    world.rules.safety = {"max_creations": 50}
+    joined(world, "bob")
+    former, account = joined(world, "ada")
+    copy = world.path.read_bytes(), world.observer.remembered()
+    suspend(world, former)
+    cycle(world)
+    world.jumpcloud.update_user(former, email="ada.alt@example.com")
+    heir = person(world, "ada")
+    cycle(world)
+    adopt(world, "ada@example.com")
+    cycle(world)
+    world.jumpcloud.update_user(heir, email="adele@example.com")
+    if back:
+        world.jumpcloud.activate(former)
+    world.admin_changed()
+    cycle(world)
+    there = world.keeper.accounts()
+    put_back(world, *copy, by_command=by_command)
+    if by_lane:
+        cycle(world, resync=True, person="adele@example.com")
+        world.say(world.lane(Weather(1)))
+    ending(world, random.Random(1))
+    assert world.keeper.accounts() == there, "nor are they given a second one, nor is the first one made another's"
+    if back:
+        return
+    world.keeper.change_email(account, "adele@example.com")  # as the conflicts advise
+    world.admin_changed(account)
+    person(world, "cy")  # so that there is something to review
+    cycle(world, resync=True)
+    adopt(world, "adele@example.com")
+    ending(world, random.Random(1))
+    with world.open() as store:
+        assert store.snapshot().accounts[account].jumpcloud_id == heir
+
+
 @pytest.mark.parametrize("by_command", [False, True])
 @pytest.mark.parametrize("unreadable", [True, False])
 def test_an_account_that_was_given_to_somebody_without_a_readable_address_is_not_locked(
