@@ -195,12 +195,14 @@ def locked_out(connection: sqlite3.Connection, former: int) -> frozenset[str]:
 
 def _gone_after(connection: sqlite3.Connection, former: int, last: str) -> frozenset[str]:
     """The keys of people whose account is gone and counts as locked by us, by the kind and outcome of the last change
-    of their access. It was "none" where they were in scope and open under us: a lock that was taken for ours when the
-    account was adopted is in no journal either, but nothing was asked for them then."""
+    of access to it: what was sent for a former account of theirs says nothing. It was "none" where they were in scope
+    and open under us: a lock that was taken for ours when the account was adopted is in no journal either, but nothing
+    was asked for them then."""
     sql = f"""
         SELECT jumpcloud_id FROM users WHERE gone = 1 AND locked_by_us = 1 AND coalesce((
             SELECT kind || ' ' || outcome FROM operations
-            WHERE subject_key = users.jumpcloud_id AND id > :former AND kind IN {_KINDS} AND {_COUNTS}
+            WHERE subject_key = users.jumpcloud_id AND (kind = 'create_user' OR operations.keeper_id = users.keeper_id)
+            AND id > :former AND kind IN {_KINDS} AND {_COUNTS}
             ORDER BY id DESC LIMIT 1), CASE WHEN asked = '{{}}' THEN '' ELSE 'none' END) {last}
     """
     return frozenset(key for (key,) in connection.execute(sql, {"former": former}))

@@ -568,3 +568,43 @@ def test_a_link_is_undone_though_no_read_bears_out_the_lock_of_its_owner(world: 
     cycle(world)
     assert world.keeper.accounts()[account].external_id == ada
     assert world.keeper.accounts()[account].locked
+def test_a_lock_without_an_answer_was_of_the_account_for_which_it_was_sent(world: World) -> None:
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    cycle(world, {f"PATCH {SCIM}/Users/{account}": "timeout"})
+    activate(world, ada)
+    for _ in range(2):
+        cycle(world, resync=True)
+    world.keeper.delete_user(account)
+    new = world.keeper.add_user("ada@example.com", locked=True)
+    world.admin_changed(account, new)
+    for _ in range(3):
+        cycle(world, resync=True)
+    assert world.keeper.accounts()[new].locked
+    ending(world, random.Random(1))
+
+
+def test_a_lock_of_a_former_account_is_none_on_the_one_that_was_away(world: World) -> None:
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    cycle(world)
+    activate(world, ada)
+    world.keeper.delete_user(account)
+    new = world.keeper.add_user("ada@example.com")
+    world.admin_changed(account, new)
+    cycle(world, resync=True)
+    world.keeper.move_user_to_other_node(new, NODES[1])
+    world.admin_changed(new)
+    cycle(world, resync=True)
+    for changes in (suspend, activate):
+        changes(world, ada)
+        cycle(world, resync=True)
+    world.keeper.lock(new)  # perhaps to transfer the vault
+    world.keeper.move_user_to_other_node(new, NODES[0])
+    world.admin_changed(new)
+    for _ in range(2):
+        cycle(world, resync=True)
+    assert world.keeper.accounts()[new].locked
+    ending(world, random.Random(1))
