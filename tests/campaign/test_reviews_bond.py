@@ -608,3 +608,22 @@ def test_a_lock_of_a_former_account_is_none_on_the_one_that_was_away(world: Worl
         cycle(world, resync=True)
     assert world.keeper.accounts()[new].locked
     ending(world, random.Random(1))
+
+
+def test_a_lock_of_a_former_account_is_none_on_the_one_that_a_creation_meets(world: World) -> None:
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    cycle(world)
+    world.keeper.delete_user(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    activate(world, ada)
+    made = Weather(1, script={f"Keeper POST {SCIM}/Users": "slow"})
+    made.then = lambda: world.admin_changed(world.keeper.add_user("ada@example.com", locked=True))
+    world.time.elapsed += 600
+    world.cycle(Order(resync=True, by="root"), made)
+    for _ in range(2):
+        cycle(world, resync=True)
+    assert world.keeper.account("ada@example.com").locked
+    ending(world, random.Random(1))
