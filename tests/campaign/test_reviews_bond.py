@@ -610,7 +610,8 @@ def test_a_lock_of_a_former_account_is_none_on_the_one_that_was_away(world: Worl
     ending(world, random.Random(1))
 
 
-def test_a_lock_of_a_former_account_is_none_on_the_one_that_a_creation_meets(world: World) -> None:
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_lock_of_a_former_account_is_none_on_the_one_that_a_creation_meets(world: World, answered: bool) -> None:
     joined(world, "bob")
     ada, account = joined(world, "ada")
     suspend(world, ada)
@@ -619,10 +620,17 @@ def test_a_lock_of_a_former_account_is_none_on_the_one_that_a_creation_meets(wor
     world.admin_changed(account)
     cycle(world, resync=True)
     activate(world, ada)
-    made = Weather(1, script={f"Keeper POST {SCIM}/Users": "slow"})
-    made.then = lambda: world.admin_changed(world.keeper.add_user("ada@example.com", locked=True))
+
+    def made() -> None:
+        tied = None if answered else ada
+        world.admin_changed(world.keeper.add_user("ada@example.com", locked=True, external_id=tied))
+
+    sky = Weather(1, script={f"Keeper POST {SCIM}/Users": "slow" if answered else "timeout"})
+    sky.then = made if answered else None
     world.time.elapsed += 600
-    world.cycle(Order(resync=True, by="root"), made)
+    world.cycle(Order(resync=True, by="root"), sky)
+    if not answered:
+        made()
     for _ in range(2):
         cycle(world, resync=True)
     assert world.keeper.account("ada@example.com").locked
