@@ -246,6 +246,9 @@ def adopts(world: World, draw: random.Random) -> str:
 
     words = _decide(world, decide)
     ledger = world.observer.ledger
+    if email and named:
+        # By its address an account is given up, and taken back, which the state file need not know yet.
+        ledger.disowned -= {one.id for one in accounts if one.email == email and one.id not in named}
     for one in world.keeper.accounts().values():
         if one.id in named:
             ledger.ours.add(one.id)  # whoever is away may be back before the state file learns of that

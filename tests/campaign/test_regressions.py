@@ -1120,3 +1120,18 @@ def test_whose_invitation_a_lock_before_the_review_has_withdrawn_is_invited_agai
     cycle(world, resync=True)
     assert world.keeper.account("ada@example.com").active
     assert ending(world, random.Random(1))
+
+
+def test_an_address_that_was_given_up_and_taken_back_before_a_list_showed_its_new_account_is_managed(
+    world: World,
+) -> None:
+    joined(world, "bob")
+    _, account = joined(world, "ada")
+    world.keeper.delete_user(account)
+    new = world.keeper.add_user("ada@example.com")
+    world.admin_changed(account, new)
+    world.observer.ledger.ours.add(new)  # as an adoption would, of which an old copy of the state file knows nothing
+    disown(world, "ada@example.com")
+    adopt(world, "ada@example.com")
+    ending(world, random.Random(1))
+    assert world.keeper.accounts()[new].external_id
