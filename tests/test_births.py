@@ -509,8 +509,6 @@ def test_a_lock_found_a_day_after_lists_have_denied_ours_is_somebody_elses(store
         store.begin_run("cycle", NOW + timedelta(hours=hours), by="root", reason="")
         assert store.snapshot().own_locks == {locked} - {""}
         assert store.locked_last(ADA.id, 2) == locked
-        assert store.snapshot().own_locks == keys
-        assert store.locked_last(ADA.id, account(ADA).keeper_id, 2) is bool(keys)
 
 
 def test_a_lock_after_a_clear_answer_of_ours_is_somebody_elses(store: Store) -> None:
@@ -547,7 +545,6 @@ def test_who_is_gone_was_let_in_or_locked_last_by_what_the_journal_says(store: S
     assert ADA.id in store.snapshot().let_in and not store.snapshot().locked_out
     recorded(store, Kind.DEACTIVATE_USER, State.DONE, GONE)
     assert not store.snapshot().let_in and ADA.id in store.snapshot().locked_out
-    assert store.locked_last(ADA.id, account(ADA).keeper_id, 99) and not store.locked_last(ADA.id, "another", 99)
     recorded(store, Kind.CREATE_USER, State.DONE)
     assert ADA.id in store.snapshot().let_in and not store.snapshot().locked_out
 
@@ -557,7 +554,7 @@ def test_a_404_is_no_lock_of_ours(store: Store) -> None:
     held = snapshot([account(ADA, gone=True, active=False)])
     found, _ = settle([(7, op(Kind.DEACTIVATE_USER, ADA), SENT)], held, held, NOW)
     number = recorded(store, Kind.DEACTIVATE_USER, State.DONE, "settled", found[7].words)
-    assert not store.locked_last(ADA.id, account(ADA).keeper_id, number + 1)
+    assert not store.locked_last(ADA.id, number + 1)
 
 
 def test_the_newest_change_of_access_outlives_the_history(store: Store) -> None:
@@ -574,10 +571,6 @@ def test_the_newest_change_of_access_outlives_the_history(store: Store) -> None:
     assert [row.operation.kind for row in left] == [Kind.DEACTIVATE_USER, Kind.CREATE_USER, Kind.UPDATE_USER]
     assert store.locked_last(ADA.id, last) == "k0001"
     assert store.snapshot().refused_births[EVE.id].keeper_id == held.keeper_id
-    assert (
-        store.locked_last(ADA.id, account(ADA).keeper_id, last)
-        and store.snapshot().refused_births[EVE.id].keeper_id == held.keeper_id
-    )
 
 
 # -- pure -----------------------------------------------------------------------------------------------------------

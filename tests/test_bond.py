@@ -208,8 +208,8 @@ def test_an_account_that_shows_the_id_and_address_of_somebody_who_belongs_is_not
     renamed = replace(heir, email="ada.new@example.com")
     elsewhere = decide(directory([renamed, *people[1:]]), held)
     assert elsewhere.plan.operations == (), "nor is there a second account for whom it may have been given to"
-    told = {n.subject.jumpcloud_id: n.message for n in elsewhere.plan.notices}
-    assert "not locked" in told[former.id] and "the address of whose it is" in told[former.id]
+    words = {n.subject.jumpcloud_id: n.message for n in elsewhere.plan.notices}[former.id]
+    assert "not locked" in words and "the address of whose it is" in words
     theirs = [renamed, *(replace(one, email="ada@example.com") for one in people[1:])]
     kinds = {op.kind for op in decide(directory(theirs), held).plan.operations}
     assert (Kind.DEACTIVATE_USER in kinds) is (status is not None), "the address is that of its owner: a mere leftover"

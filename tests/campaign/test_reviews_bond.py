@@ -568,6 +568,8 @@ def test_a_link_is_undone_though_no_read_bears_out_the_lock_of_its_owner(world: 
     cycle(world)
     assert world.keeper.accounts()[account].external_id == ada
     assert world.keeper.accounts()[account].locked
+
+
 def test_a_lock_without_an_answer_was_of_the_account_for_which_it_was_sent(world: World) -> None:
     joined(world, "bob")
     ada, account = joined(world, "ada")
