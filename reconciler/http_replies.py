@@ -41,7 +41,7 @@ class Reply:
     """The boot time (`Clock.boottime`) at which its head was there."""
 
     def json(self) -> Any:
-        """The body as JSON; BadReply where it isn't or is nested too deep. A value in it that is none is an `Odd`."""
+        """The body as JSON; BadReply where it isn't. A value in it that is none, or is nested too deep, is an `Odd`."""
         if not self.body:
             problem = "the reply is empty where JSON was expected"
         elif sum(map(self.body.count, (b"{", b"[", b","))) > MAX_PARTS:
@@ -49,8 +49,6 @@ class Reply:
         else:
             try:
                 return _decoded(self.body)
-            except RecursionError:
-                problem = "the reply is JSON nested too deep"
             except json.JSONDecodeError as error:
                 kind = self.headers.get("content-type", "")
                 page = " but a web page" if "html" in kind.lower() else ""
@@ -79,19 +77,43 @@ that no part of it is searched twice."""
 _ODDITY = re.compile("[\x00-\x1f\udc80-\udcff]")
 """A control character, which a text may hold as an escape only, or a byte that is not UTF-8."""
 _ODD_KEY = "\ufffd"
+_MARK = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
+"""A text in JSON, or where a list or an object begins or ends."""
+_DEEPEST = 100
+"""So many levels are read of what Python cannot read to its end: no answer of the services has ten."""
 
 
 def _decoded(body: bytes) -> Any:
-    """The document; raises JSONDecodeError and RecursionError.
+    """The document; raises JSONDecodeError.
 
-    One record must not stop everybody, so the second attempt gives up single texts and numbers, and nothing of the
-    form: a document that was cut is none.
+    One record must not stop everybody, so the second attempt gives up single texts and numbers, the third what is
+    nested too deep, and nothing of the form: a document that was cut is none.
     """
     try:
         return _STRICT.decode(body.decode("utf-8-sig"))
-    except ValueError:
-        text = body.decode("utf-8-sig", "surrogateescape")
-    return _LENIENT.decode(_TEXT.sub(_without_oddity, text))
+    except (ValueError, RecursionError):
+        text = _TEXT.sub(_without_oddity, body.decode("utf-8-sig", "surrogateescape"))
+    try:
+        return _LENIENT.decode(text)
+    except RecursionError:
+        return _LENIENT.decode(_without_depths(text))
+
+
+def _without_depths(text: str) -> str:
+    """A document with a literal that is read as odd in place of each list and object that is nested too deep."""
+    kept: list[str] = []
+    depth = start = 0
+    for mark in _MARK.finditer(text):
+        if mark[0] in "[{":
+            depth += 1
+            if depth == _DEEPEST + 1:
+                kept.append(text[start : mark.start()])
+        elif mark[0] in "]}":
+            if depth == _DEEPEST + 1:
+                kept.append("NaN")
+                start = mark.end()
+            depth -= 1
+    return "".join([*kept, text[start:]] if depth <= _DEEPEST else kept)
 
 
 def _without_oddity(found: re.Match[str]) -> str:

@@ -602,8 +602,10 @@ CUT_OR_BROKEN = [
         (b"", "empty"),
         (b"<html>", "not JSON but a web page"),
         (b'{"a": 1', "not JSON"),
-        (b"[" * 100_000, "nested too deep"),
         *((body, "not JSON") for body in CUT_OR_BROKEN),
+        pytest.param(b"[" * 100_000, "not JSON", id="deep"),
+        pytest.param(b"[" * 1500 + b"]" * 1499, "not JSON", id="deep and cut"),
+        pytest.param(b"[" * 1500 + b"]" * 1501, "not JSON", id="deep and more"),
     ],
 )
 def test_what_is_no_json_is_said_clearly(body: bytes, said: str) -> None:
@@ -644,6 +646,16 @@ def test_a_value_that_cannot_be_read_is_odd_and_spoils_no_other(value: bytes) ->
     for end in range(len(body)):
         with pytest.raises(BadReply):
             parsed(body[:end])
+
+
+@pytest.mark.parametrize(("begin", "end"), [(b"[", b"]"), (b'[{"]\\"": ', b"}]")])
+def test_what_is_nested_too_deep_is_odd_and_spoils_no_other(begin: bytes, end: bytes) -> None:
+    deep = begin * 1500 + b'{"]": "[\\"{"}' + end * 1500
+    first, second = parsed(b'[{"id": 1, "x": ' + deep + b', "y": [NaN, "]"]}, {"id": "1", "x": ["{"]}]')
+    inner = first["x"]
+    while isinstance(inner, list | dict):
+        [inner] = inner if isinstance(inner, list) else inner.values()
+    assert isinstance(inner, Odd) and first["y"][1] == "]" and second == {"id": "1", "x": ["{"]}
 
 
 def test_a_record_with_a_key_that_cannot_be_read_is_odd_as_a_whole() -> None:
