@@ -13,6 +13,8 @@ PAGE_SIZE = 500
 """Resources asked for in one page."""
 READS = 3
 """How often a list is read that does not add up."""
+KNOWN_PAGES = 3
+"""So many pages that show nothing new make a list without an end."""
 
 Fetch = Callable[[int, int], Coroutine[Any, Any, Page]]
 """One page by its startIndex, from 1, and its count."""
@@ -28,8 +30,8 @@ class Reading(Generic[R]):
     ids of several rows that are not the same: none of them is to be believed.
 
     `ended`: the page behind the last row was empty, or refused where that row is the last one announced. `totals` are
-    those that the pages announced; `of_pages` says that each announced no more than its own rows. `refusal`: why a
-    page was refused.
+    those that the pages announced; `of_pages` says that each announced no more than its own rows. `known_pages` showed
+    nothing new: rows that are not shown keep their places, or the list has changed. `refusal`: why a page was refused.
     """
 
     found: dict[str, R] = field(default_factory=dict)
@@ -37,6 +39,7 @@ class Reading(Generic[R]):
     differing: set[str] = field(default_factory=set)
     totals: set[int] = field(default_factory=set)
     of_pages: bool = True
+    known_pages: int = 0
     ended: bool = False
     refusal: Exception | None = None
 
@@ -49,9 +52,9 @@ class Reading(Generic[R]):
     def adds_up(self) -> bool:
         """Whether the list came to its end, and announced as many rows as it has, or none at all.
 
-        A total may be missing or count its page alone: then it says nothing.
+        A total may be missing or count its page alone: then it says nothing, and no page may have come again.
         """
-        return self.ended and (self.totals <= {self.rows} or self.of_pages)
+        return self.ended and (self.totals == {self.rows} or (self.of_pages and not self.known_pages))
 
 
 class List(Generic[R]):
@@ -70,6 +73,7 @@ class List(Generic[R]):
         self._progress = progress
         self._reading: Reading[R]
         self._start = 1
+        self._fullest = 0
 
     async def read(self, *, parallel: bool) -> Reading[R]:
         """Read the list once. `parallel`: ask for all announced pages, and for the one behind them, at once.
@@ -117,10 +121,14 @@ class List(Generic[R]):
             else:
                 if reading.found.setdefault(id, record) != record:
                     reading.differing.add(id)
-        self._start += rows
+        # A page of nothing but known rows is from behind rows that are not shown and keep their places, and tells of as
+        # many places as a full one. It proves no end; the empty page behind it does, which a service that shows the
+        # same rows for ever has not.
+        self._fullest = max(self._fullest, rows)
+        reading.known_pages += reading.rows == known
+        self._start += rows if reading.rows > known else self._fullest
         if reading.rows > self._most:
             raise EndlessList
         if self._progress:
             self._progress(reading.rows, max(page.total or 0, reading.rows))
-        # A page of nothing but known rows: the service does not page as it should, and proves no end.
-        return reading.rows > known
+        return reading.known_pages < KNOWN_PAGES

@@ -727,6 +727,35 @@ def test_overlapping_pages_are_read_to_the_end_and_nobody_counts_twice() -> None
         assert len(stage.run(listing).users) == 30
 
 
+@pytest.mark.parametrize("hidden", [{5}, {12}, {1, 2}, {4, 10, 11}, {3, 4, 6, 7, 8, 10}])
+@pytest.mark.parametrize("announced", ["places", "rows", "nothing"])
+@pytest.mark.parametrize("cap", [500, 5])
+def test_a_list_ends_though_users_whom_keeper_does_not_show_keep_their_places(
+    hidden: set[int], announced: str, cap: int
+) -> None:
+    places = [None if n in hidden else one for n, one in enumerate(people(12), 1)]
+    total = {"places": 12, "rows": 12 - len(hidden), "nothing": None}[announced]
+
+    def sparse(start: int, count: int) -> Any:
+        return {**page([one for one in places[start - 1 :][: min(count, cap)] if one], 0), "totalResults": total}
+
+    with world(Pages(sparse)) as stage:
+        assert len(stage.run(listing).users) == 12 - len(hidden)
+
+
+def test_a_page_that_comes_again_since_the_list_has_grown_ends_no_list_without_a_total() -> None:
+    """Somebody is put before the others when their page was read, so that the last of them come once more."""
+    asked: list[int] = []
+
+    def grows(start: int, count: int) -> Any:
+        asked.append(start)
+        rows = people(3) if len(asked) == 1 else [person(9), *people(3)]
+        return {**page(rows[start - 1 :][:count], 0), "totalResults": None}
+
+    with world(Pages(grows)) as stage:
+        assert len(stage.run(listing).users) == 4
+
+
 def test_a_list_that_changes_under_way_is_read_again() -> None:
     everybody = people(20)
     answers = iter([20, 19, 19, 20, 20, 20])
