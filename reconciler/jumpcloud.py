@@ -907,7 +907,7 @@ class JumpCloud:
         return None if found is None else {user_id: user for user_id, (user, _) in found.items()}
 
     async def record(self, user_id: str, /) -> User | None:
-        """The user, bound to nothing: by the own record, or where that is missing or can't be read, by a search or a
+        """The user, bound to nothing: by the own record, or where that is missing or tells no state, by a search or a
         filter of the list.
 
         None where all of them lack the user.
@@ -918,7 +918,8 @@ class JumpCloud:
         except JumpCloudError as error:
             _unless_refused(error)
             refusal = error
-        known = known or await self._search_one(user_id) or await self._filter_one(user_id)
+        if known is None or known[0].status is Status.UNKNOWN:
+            known = await self._search_one(user_id) or await self._filter_one(user_id) or known
         if known is None and refusal is not None:
             raise refusal
         return None if known is None else known[0]

@@ -89,6 +89,24 @@ def test_one_record_that_keeper_refuses_stops_nobody_else(world: World, status: 
     assert active(world, "new")
 
 
+@pytest.mark.parametrize("state", [7, "ODD"])
+def test_a_suspended_person_whose_own_record_does_not_tell_the_state_is_locked(world: World, state: object) -> None:
+    joined(world, "bob")
+    ada, _ = joined(world, "ada")
+    cycle(world, resync=True)
+    suspend(world, ada)
+
+    def odd(reply: Response) -> Response:
+        return Response.of_json(200, json.loads(reply.body) | {"state": state, "suspended": None}, reply.headers)
+
+    edits = {f"JumpCloud GET /api/systemusers/{ada}": odd}
+    for _ in range(2):
+        world.time.elapsed += 1800
+        world.say(world.lane(Weather(1, edits=edits)))
+        world.say(world.cycle(Order(by="schedule"), Weather(1, edits=edits)))
+    assert not active(world, "ada") and active(world, "bob")
+
+
 def six_people(world: World) -> dict[str, str]:
     """Ada and Cy are deleted, Bob has left, Dan is back, and a new person joins."""
     limits = ("max_deactivations", "max_creations", "max_reactivations", "always_allow")
