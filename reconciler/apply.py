@@ -356,18 +356,18 @@ class _Run:
 
     async def _confirmed(self, number: int, op: Operation) -> Finding:
         """Read again what an operation rests on, once more where it grew too old only since Keeper asks everybody to
-        wait: another request may have been told so meanwhile. What took too long to read is not read twice, nor is
-        anything where the look at the account was told so."""
+        wait: another request may have been told so meanwhile. What took too long to read is not read twice."""
         # Evidence would only grow old while Keeper asks everybody to wait.
         await self.client.calm()
-        looked = True
         if self._tells_locks(op):
             # Before the confirmation: a look that is slow must not make that grow old, again and again.
             looked, _ = self.looks[number] = await self._look(op, None, needed=False)
+            if not looked:
+                await self.client.calm()  # the look may be what was told to wait
         finding = await self.confirmation.of(op)
         stamp, doubt = finding.stamp, finding.doubt
         whole = doubt is not None and doubt.whole
-        if stamp is None or whole or not looked or stamp.age(self.client.clock) > MAX_AGE:
+        if stamp is None or whole or stamp.age(self.client.clock) > MAX_AGE:
             return finding
         await self.client.calm()
         return finding if stamp.age(self.client.clock) <= MAX_AGE else await self.confirmation.of(op)

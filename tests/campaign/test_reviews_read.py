@@ -107,6 +107,18 @@ def test_a_suspended_person_whose_own_record_does_not_tell_the_state_is_locked(w
     assert not active(world, "ada") and active(world, "bob")
 
 
+def test_a_lock_is_sent_though_keeper_asks_to_wait_at_each_look_at_the_account(world: World) -> None:
+    joined(world, "bob")
+    ada, _ = joined(world, "ada")
+    cycle(world, resync=True)
+    suspend(world, ada)
+    wait = Response.of_json(403, {"error": "throttled", "message": "Please wait 5 minutes."})
+    for _ in range(2):
+        world.time.elapsed += 600
+        world.say(world.lane(Weather(1, edits={f"Keeper GET {SCIM}/Users/": lambda _: wait})))
+    assert not active(world, "ada")
+
+
 def six_people(world: World) -> dict[str, str]:
     """Ada and Cy are deleted, Bob has left, Dan is back, and a new person joins."""
     limits = ("max_deactivations", "max_creations", "max_reactivations", "always_allow")
