@@ -11,7 +11,7 @@ import click
 from reconciler.cli import act, look, output, report, serve, tell, tryout
 from reconciler.cli.base import Exit, cli
 from reconciler.cli.output import say
-from reconciler.exits import CHANGES, DONE, FAILED, HELD, USAGE, explained, unforeseen
+from reconciler.exits import CHANGES, DONE, FAILED, HELD, PARTIAL, USAGE, explained, unforeseen
 
 __all__ = ["act", "look", "main", "report", "serve", "tell", "tryout"]
 
@@ -20,7 +20,7 @@ def main() -> None:
     """Run the command line; every error that can be expected ends in a sentence and a documented exit code."""
     output.own()
     code = _run() or DONE
-    if (problem := output.take_problem()) and code in (DONE, CHANGES, HELD):
+    if (problem := output.take_problem()) and code in (DONE, CHANGES, HELD, PARTIAL):
         say(f"The result could not be written to standard output: {problem}. Run the command again once it can.")
         code = FAILED
     sys.exit(code)

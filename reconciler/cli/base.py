@@ -81,7 +81,8 @@ def cli() -> None:
 
     \b
     Exit codes: 0 done, 1 failed and nothing was applied, 2 wrong usage or settings, 3 there are changes or a saved
-    plan no longer holds, 4 held, 5 applied in part or somebody keeps failing, 6 the state file is in use or not usable.
+    plan no longer holds, 4 held, 5 applied in part, a list could not be read or somebody keeps failing, 6 the state
+    file is in use or not usable.
     """
 
 

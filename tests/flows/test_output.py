@@ -123,6 +123,9 @@ def test_a_result_with_closed_streams(filled: World) -> None:
 def test_a_detailed_exit_code_does_not_hide_that_the_plan_was_not_shown(filled: World) -> None:
     assert redirected(filled, ">/dev/full", "plan", "--detailed-exitcode").returncode == 1
     assert redirected(filled, ">GONE", "plan", "--detailed-exitcode").returncode == 3
+    filled.front.faults.add(status(403), target="/api/v2/usergroups")
+    assert redirected(filled, ">/dev/full", "plan", "--detailed-exitcode").returncode == 1
+    assert redirected(filled, ">GONE", "plan", "--detailed-exitcode").returncode == 5
 
 
 def test_a_terminal_that_can_not_encode_a_name_gets_escapes(filled: World) -> None:
