@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, suppress
 from datetime import UTC, datetime, timedelta, tzinfo
 from datetime import time as time_of_day
 
@@ -106,7 +106,6 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self._ask_to_reload)
         try:
             self._services = await self._clients.enter_async_context(wiring.services(self.settings))
-            orders.lapse(self.store, self._now())
             self._schedule()
             self._scheduler.start()
             work = (self._work(), self._pulse(), self._work_urgently())
@@ -626,18 +625,22 @@ def _share(settings: Settings) -> float:
 def serve(settings: Settings, clock: Callable[[], datetime]) -> None:
     """Run the daemon in this process. Raises StateError, SecretError where it can't start, and `Replaced`."""
     log.to_stderr(settings, service=True)
-    with _opened(settings) as store:
+    with _opened(settings, clock) as store:
         logger.info("started as process {} with {}", os.getpid(), settings.file)
         asyncio.run(Daemon(settings, store, clock).run())
 
 
-def _opened(settings: Settings) -> Store:
-    """The state file, once it can be had: a command that has it, or a daemon that is ending, gives it back, and on a
-    full disk somebody makes room."""
+def _opened(settings: Settings, clock: Callable[[], datetime]) -> Store:
+    """The state file, once it can be had, and what lapsed before is answered: a command that has it, or a daemon that
+    is ending, gives it back, and on a full disk somebody makes room."""
     said = ""
     while True:
         try:
-            return Store.open(settings.state_path(), write=True, takes_requests=True)
+            with ExitStack() as unless_good:
+                store = unless_good.enter_context(Store.open(settings.state_path(), write=True, takes_requests=True))
+                orders.lapse(store, corrected(store, clock)())
+                unless_good.pop_all()
+                return store
         except (InUse, NoRoom) as error:
             if isinstance(error, InUse) and error.takes_requests:
                 raise

@@ -129,9 +129,9 @@ def lapse(store: "Store", now: datetime) -> None:
             continue
         what = f"Request {request.id} of {request.at:%Y-%m-%d %H:%M} UTC ({request.kind}, ordered by {request.by})"
         words = f"{what} has lapsed: {why}. If it is still wanted, order it again."
-        logger.warning("{}", words)
         _end_its_release(store, request, now)
         close(store, request, Answer(exits.FAILED, error=words), now, "lapsed")
+        logger.warning("{}", words)
 
 
 def _end_its_release(store: "Store", request: "Request", now: datetime) -> None:

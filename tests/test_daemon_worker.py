@@ -549,9 +549,29 @@ def test_a_full_disk_is_waited_for(
     monkeypatch.setattr(d, "LOOK_AGAIN", 0.0)
     settings = load(world.folder / "config.toml")
     log.to_stderr(settings, service=True)
-    d._opened(settings).close()
+    d._opened(settings, lambda: datetime.now(UTC)).close()
     [line] = capfd.readouterr().err.splitlines()
     assert "ERROR" in line and "is full. What was recorded before is kept" in line
+
+
+def test_a_disk_that_is_full_for_the_answer_to_an_order_of_yesterday_is_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, full = load(world.folder / "config.toml"), [True]
+    with opened(world) as store:
+        number = orders.file(orders.Ask("apply", {}, "ada", "", settings.digest), store, NOW)
+    really = Store.close_request
+
+    def once_there_is_room(store: Store, *values: Any) -> None:
+        if full:
+            full.clear()
+            raise NoRoom(store.path, "database or disk is full")
+        really(store, *values)
+
+    monkeypatch.setattr(Store, "close_request", once_there_is_room)
+    monkeypatch.setattr(d, "LOOK_AGAIN", 0.0)
+    with d._opened(settings, lambda: datetime.now(UTC)) as store:
+        assert asked(store, number).state == "lapsed"
 
 
 @pytest.mark.parametrize(
