@@ -9,7 +9,7 @@ import hashlib
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, suppress
 from datetime import UTC, datetime, timedelta, tzinfo
 from datetime import time as time_of_day
@@ -97,13 +97,14 @@ class Daemon:
         self._next_cycle: datetime | None = None
         self._answers: list[tuple[Request, Answer]] = []
 
-    async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT. Raises SecretError where a secret can't be had at the start, and `Replaced`
-        once the state file is not in its place any more."""
+    async def run(self, asked: Sequence[int] = ()) -> None:
+        """Serve until SIGTERM or SIGINT. `asked` are the SIGHUPs up to now. Raises SecretError where a secret can't be
+        had at the start, and `Replaced` once the state file is not in its place any more."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self._ask_to_reload)
+        self._reload = bool(asked)
         try:
             self._services = await self._clients.enter_async_context(wiring.services(self.settings))
             self._schedule()
@@ -625,9 +626,12 @@ def _share(settings: Settings) -> float:
 def serve(settings: Settings, clock: Callable[[], datetime]) -> None:
     """Run the daemon in this process. Raises StateError, SecretError where it can't start, and `Replaced`."""
     log.to_stderr(settings, service=True)
+    # To be asked to read the settings again while it waits for the state file must not end it.
+    asked: list[int] = []
+    signal.signal(signal.SIGHUP, lambda number, _: asked.append(number))
     with _opened(settings, clock) as store:
         logger.info("started as process {} with {}", os.getpid(), settings.file)
-        asyncio.run(Daemon(settings, store, clock).run())
+        asyncio.run(Daemon(settings, store, clock).run(asked))
 
 
 def _opened(settings: Settings, clock: Callable[[], datetime]) -> Store:

@@ -99,6 +99,22 @@ def test_it_waits_for_a_command_that_has_the_state_file(world: World, service: S
     assert service.said().count("waiting for the state file") == 1
 
 
+def test_who_asks_it_to_read_its_settings_while_it_waits_for_the_state_file_does_not_end_it(
+    world: World, service: Service
+) -> None:
+    fill(world)
+    world.run("apply")
+    with Store.open(world.state().path, write=True):
+        service.start()
+        until(lambda: "waiting for the state file" in service.said())
+        world.policy["mode"] = '"observe"'
+        world.write_settings()
+        service.send(signal.SIGHUP)
+    until(lambda: "the settings were read again" in service.said())
+    world.jumpcloud.suspend(next(iter(world.jumpcloud.in_scope(world.application))))
+    until(lambda: "observed" in service.said())
+
+
 def test_sigterm_in_the_middle_of_an_apply_loses_nothing(world: World, service: Service) -> None:
     _, people = fill(world, 12)
     slow = world.back.faults.add(Latency(0.3), method="POST")
