@@ -4,6 +4,9 @@ import os
 import socket
 import time
 
+PATIENCE = 0.1
+"""Seconds that a word waits for a manager whose queue is full; then it is dropped."""
+
 
 def notify(**values: str) -> None:
     """Send these assignments, e.g. `READY="1"` or `STATUS="..."`; a manager that does not listen is no error."""
@@ -15,6 +18,7 @@ def notify(**values: str) -> None:
     message = "\n".join(f"{key}={_line(value)}" for key, value in values.items())
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as out:
+            out.settimeout(PATIENCE)
             out.connect(address)
             out.send(message.encode(errors="replace"))
     except OSError:

@@ -3,9 +3,11 @@
 import signal
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from reconciler import systemd
 from tests.flows.service import Service, until
 from tests.inside import fill
 from tests.stage import World
@@ -86,3 +88,15 @@ def drained(manager: Manager) -> bool:
     before = len(manager.words)
     manager.heard("")
     return len(manager.words) > before
+
+
+def test_a_manager_that_reads_nothing_stops_no_cycle(
+    world: World, service: Service, manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "120000000")
+    for _ in range(int(Path("/proc/sys/net/unix/max_dgram_qlen").read_text()) + 1):
+        systemd.notify(STATUS="nobody reads this")
+    assert manager.words == []
+    fill(world)
+    service.start()
+    until(lambda: world.differences() == [])
