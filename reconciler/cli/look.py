@@ -221,8 +221,13 @@ def _named(path: Path | None) -> Path | None:
 
 
 def _refuse_own(path: Path, settings: "Settings") -> None:
-    """End with 2 where a result would replace the settings, a secret that they name, or a file of the state."""
-    if what := settings.own_file(path):
+    """End with 2 where a result would replace the settings, a secret that they name, or a file of the state, or where
+    nobody can tell: a link of another user's process, a name in a directory that was deleted."""
+    try:
+        what = settings.own_file(path)
+    except OSError as error:
+        raise click.ClickException(f"{path} could not be written: {error.strerror}.") from None
+    if what:
         raise click.ClickException(f"{path} is {what}: it was not replaced. Name another file for the result.")
 
 

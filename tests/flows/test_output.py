@@ -348,6 +348,14 @@ def test_a_file_that_can_not_be_written_is_an_error_of_its_kind(filled: World) -
     assert set(filled.folder.iterdir()) == before
 
 
+def test_a_file_in_a_directory_that_was_deleted_can_not_be_written(filled: World) -> None:
+    command = [*filled.command, "plan", "--config", str(filled.folder / "config.toml"), "--output", "report.txt"]
+    script = 'mkdir gone && cd gone && rmdir ../gone && "$@"'
+    done = subprocess.run(["bash", "-c", script, "bash", *command], cwd=filled.folder, capture_output=True, text=True)
+    words = "report.txt could not be written: No such file or directory."
+    assert (done.returncode, words in done.stderr) == (2, True), done.stderr
+
+
 def test_a_plan_that_was_saved_is_named_though_its_report_could_not_be_written(filled: World) -> None:
     full = str(device(filled.folder, FULL))
     done = filled.run("plan", "--save", "p.json", "--output", full, expect=1)
