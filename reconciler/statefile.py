@@ -355,16 +355,10 @@ def restore(path: Path, copy: Path) -> Path | None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = _lock(path, takes_requests=False)
         try:
-            if not _is_there(copy):
-                raise NoCopy(copy, "it does not exist")
-            if path.exists() and path.samefile(copy):
+            if path.exists() and copy.exists() and path.samefile(copy):
                 raise NoCopy(copy, "it is the state file itself")
-            source = _connect(copy, "ro")
+            source = _open_copy(copy)
             try:
-                _version(source, copy)
-                (found,) = source.execute("PRAGMA quick_check(1)").fetchone()
-                if found != "ok":
-                    raise Damaged(copy, f"it is damaged: {found}")
                 former = path.with_name(f"{path.name}.{_replaced_suffix()}")
                 _make_sure_of_room_for_a_copy(source, path)
                 with _in_place(path) as fresh:
@@ -382,6 +376,27 @@ def restore(path: Path, copy: Path) -> Path | None:
         finally:
             unlock(lock)
     return former if former.exists() else None
+
+
+def _open_copy(copy: Path) -> sqlite3.Connection:
+    """A connection to a file that can take the place of the state file. Raises `NoCopy`, and `Unusable` where this user
+    may not read it: what is wrong with a copy says nothing of the state file."""
+    try:
+        with translated(copy):
+            if not _is_there(copy):
+                raise NoCopy(copy, "it does not exist")
+            source = _connect(copy, "ro")
+            try:
+                _version(source, copy)
+                (found,) = source.execute("PRAGMA quick_check(1)").fetchone()
+                if found != "ok":
+                    raise Damaged(copy, f"it is damaged: {found}")
+            except BaseException:
+                source.close()
+                raise
+            return source
+    except (Damaged, Foreign, Newer) as error:
+        raise NoCopy(copy, error.problem) from error
 
 
 def _replaced_suffix() -> str:

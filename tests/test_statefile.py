@@ -424,6 +424,26 @@ def test_what_is_no_copy_is_not_restored(filled: Path, what: str) -> None:
     assert (filled.read_bytes(), names(filled.parent)) == (before, there)
 
 
+@pytest.mark.parametrize("what", ["truncated", "overwritten", "newer", "text"])
+def test_what_is_wrong_with_a_copy_is_not_said_of_the_state_file(filled: Path, copy: Path, what: str) -> None:
+    """Whoever was to restore a damaged copy was told to move the state file away."""
+    if what == "truncated":
+        os.truncate(copy, 20_000)
+    elif what == "overwritten":
+        with copy.open("r+b") as file:
+            file.seek(4096)
+            file.write(b"\x55" * 3 * 4096)
+    elif what == "newer":
+        sql(copy, "PRAGMA user_version = 99")
+    else:
+        copy.write_text("no copy at all")
+    before, there = filled.read_bytes(), names(filled.parent)
+    with pytest.raises(NoCopy, match="Name a copy of the state file") as raised:
+        Store.restore(filled, copy)
+    assert raised.value.path == copy
+    assert (filled.read_bytes(), names(filled.parent)) == (before, there)
+
+
 def test_a_restored_file_waits_for_a_review(filled: Path, copy: Path) -> None:
     with Store.open(copy, write=True) as store:
         store.save(replace(HELD, reviewed=True), HELD)
