@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from reconciler.config import Settings
     from reconciler.orders import Answer, Ask
     from reconciler.plan import Plan
+    from reconciler.progress import Bars
     from reconciler.store import InUse, Store
 
 _SHORTEST, _LONGEST = timedelta(minutes=1), timedelta(days=7)
@@ -271,7 +273,7 @@ def _here(settings: "Settings", ask: "Ask", store: "Store", *, ask_person: bool)
             width=width(),
             colour=colour(),
             progress=progress,
-            reviewed=_review if ask_person else None,
+            reviewed=partial(_review, bars=progress) if ask_person else None,
         )
         return await carry_out(ask, where)
 
@@ -291,7 +293,9 @@ def _end(answer: "Answer") -> NoReturn:
     raise Exit(answer.code)
 
 
-def _review(plan: "Plan") -> bool:
+def _review(plan: "Plan", bars: "Bars | None" = None) -> bool:
+    if bars:
+        bars.hide()
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return False
     show(plan)

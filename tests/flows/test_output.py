@@ -4,12 +4,13 @@ import fcntl
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -254,6 +255,27 @@ def test_progress_on_a_terminal_that_goes_away(filled: World) -> None:
     out, _ = process.communicate(timeout=120)
     assert (process.returncode, still_there) == (0, [])
     assert b"Done" in out
+    assert filled.differences() == []
+
+
+def test_the_question_about_a_first_plan_is_not_drawn_over(filled: World) -> None:
+    filled.safety["first_run"] = '"review"'
+    filled.write_settings()
+    theirs, ours = pty.openpty()
+    process = subprocess.Popen(
+        [*filled.command, "apply"], cwd=filled.folder, stdin=ours, stdout=ours, stderr=ours, start_new_session=True
+    )
+    os.close(ours)
+    shown = b""
+    while not shown.endswith(b"Apply it as shown? [y/N]: "):
+        shown += os.read(theirs, 65536)
+    assert select.select([theirs], [], [], 1.0)[0] == []
+    os.write(theirs, b"y\n")
+    with suppress(OSError):  # Linux says so at the end of a terminal
+        while os.read(theirs, 65536):
+            pass
+    os.close(theirs)
+    assert process.wait(PATIENCE) == 0
     assert filled.differences() == []
 
 
