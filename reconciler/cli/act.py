@@ -3,6 +3,7 @@
 Where a daemon has the state file, they are filed with it as requests; else the work is done here.
 """
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -241,7 +242,6 @@ def _order(
 
 def _here(settings: "Settings", ask: "Ask", store: "Store", *, ask_person: bool) -> "Answer":
     import asyncio
-    import signal
 
     from reconciler.after import After
     from reconciler.orders import DECISIONS, Answer, Setting, carry_out, decide, decide_filed
@@ -299,10 +299,19 @@ def _review(plan: "Plan", bars: "Bars | None" = None) -> bool:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return False
     show(plan)
+
+    def interrupted(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    # The event loop, which has these signals else, stands still until the answer is there.
+    before = [(number, signal.signal(number, interrupted)) for number in (signal.SIGINT, signal.SIGTERM)]
     try:
         return click.confirm("This is the first plan for this Keeper node. Apply it as shown?", default=False)
     except click.Abort:
         return False
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
 
 
 # -- beside a daemon --------------------------------------------------------------------------------------------------

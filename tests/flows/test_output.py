@@ -258,25 +258,44 @@ def test_progress_on_a_terminal_that_goes_away(filled: World) -> None:
     assert filled.differences() == []
 
 
-def test_the_question_about_a_first_plan_is_not_drawn_over(filled: World) -> None:
-    filled.safety["first_run"] = '"review"'
-    filled.write_settings()
+@contextmanager
+def asked_about_a_first_plan(world: World) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+    """`apply` on a terminal that shows its question, and the other end of that terminal."""
+    world.safety["first_run"] = '"review"'
+    world.write_settings()
     theirs, ours = pty.openpty()
     process = subprocess.Popen(
-        [*filled.command, "apply"], cwd=filled.folder, stdin=ours, stdout=ours, stderr=ours, start_new_session=True
+        [*world.command, "apply"], cwd=world.folder, stdin=ours, stdout=ours, stderr=ours, start_new_session=True
     )
     os.close(ours)
     shown = b""
     while not shown.endswith(b"Apply it as shown? [y/N]: "):
         shown += os.read(theirs, 65536)
-    assert select.select([theirs], [], [], 1.0)[0] == []
-    os.write(theirs, b"y\n")
-    with suppress(OSError):  # Linux says so at the end of a terminal
-        while os.read(theirs, 65536):
-            pass
-    os.close(theirs)
-    assert process.wait(PATIENCE) == 0
+    try:
+        yield process, theirs
+    finally:
+        process.kill()
+        process.wait()
+        os.close(theirs)
+
+
+def test_the_question_about_a_first_plan_is_not_drawn_over(filled: World) -> None:
+    with asked_about_a_first_plan(filled) as (process, terminal):
+        assert select.select([terminal], [], [], 1.0)[0] == []
+        os.write(terminal, b"y\n")
+        with suppress(OSError):  # Linux says so at the end of a terminal
+            while os.read(terminal, 65536):
+                pass
+        assert process.wait(PATIENCE) == 0
     assert filled.differences() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_whoever_interrupts_the_question_about_a_first_plan_has_said_no(filled: World, number: int) -> None:
+    with asked_about_a_first_plan(filled) as (process, _):
+        process.send_signal(number)
+        assert process.wait(PATIENCE) == 4
+    assert filled.keeper.accounts() == {}
 
 
 @pytest.mark.parametrize("sink", ["2>/dev/full", "2>GONE", "2>STUCK", "<&- >&- 2>&-"])
