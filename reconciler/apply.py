@@ -501,8 +501,9 @@ class _Run:
         wrong: Disagreement | None = None
         looked = False
         needed = contrary or op.kind is Kind.DEACTIVATE_USER or _unanswered(sent, reply)
-        # An answer may repeat an unlock without any effect: the lock that shows later would count as somebody else's.
-        if canary or needed or op.kind is Kind.REACTIVATE_USER:
+        # An answer may repeat an unlock or a removal without any effect: the lock, or the membership, that shows later
+        # would count as somebody else's.
+        if canary or needed or op.kind is Kind.REACTIVATE_USER or remove:
             looked, shown, wrong = await self._read_back(sent, reply, before, remove, expected, needed=needed)
             if looked and shown is None and op.kind is Kind.DEACTIVATE_USER:
                 return self._vanished(number, op)

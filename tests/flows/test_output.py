@@ -271,6 +271,7 @@ def asked_about_a_first_plan(world: World) -> Iterator[tuple["subprocess.Popen[b
     shown = b""
     while not shown.endswith(b"Apply it as shown? [y/N]: "):
         shown += os.read(theirs, 65536)
+    until(lambda: Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "S")
     try:
         yield process, theirs
     finally:
