@@ -529,23 +529,27 @@ def test_an_answer_that_does_not_show_what_became_of_an_access_is_no_outcome(sto
 
 
 @pytest.mark.parametrize("readable", [True, False])
-def test_an_answer_that_repeats_an_unlock_is_an_outcome_only_where_nothing_denies_it(
-    store: Store, readable: bool
+@pytest.mark.parametrize("what", ["unlock", "removal"])
+def test_an_answer_that_repeats_a_change_is_an_outcome_only_where_nothing_denies_it(
+    store: Store, what: str, readable: bool
 ) -> None:
-    """The lock that shows later would count as somebody else's, and would never be undone."""
-    mine = account(ADA, active=False, locked_by_us=True)
+    """What shows later would count as somebody else's, and would never be undone."""
+    mine, one = account(ADA, active=False, locked_by_us=True), op(Kind.REACTIVATE_USER, ADA)
+    if what == "removal":
+        mine, one = account(ADA, memberships={T9: MEMBER}), replace(op(Kind.UPDATE_USER, ADA), remove=(ref(ENG),))
 
     class Echo(Keeper):
         async def user(self, id: str) -> KeeperUser | None:
             await super().user(id)
-            return shown(mine)
+            return there
 
-    keeper = Echo([shown(mine)])
+    there = replace(shown(mine), teams=frozenset(mine.memberships))
+    keeper = Echo([there], [shown_team(ENG)])
     keeper.errors["read k0001"] = [] if readable else [scim.Unavailable("Ada", "read")]
-    applied(store, keeper, op(Kind.REACTIVATE_USER, ADA), held=snapshot([mine]))
+    applied(store, keeper, one, held=snapshot([mine], [team(ENG)]))
     assert states(store) == [State.UNKNOWN if readable else State.DONE]
     row = store.account("k0001")
-    assert row is not None and row.locked_by_us is readable
+    assert row is not None and (row.locked_by_us or T9 in row.memberships) is readable
 
 
 def test_a_creation_answered_with_somebody_elses_account_links_nobody(store: Store) -> None:
