@@ -294,6 +294,10 @@ class _Equality:
         conflict = "conflict" in told and self._rivals(person)
         if conflict and (account.external_id != person or self._has_another(person, account)):
             return
+        # A person gave it to another one of that address, who alone was in scope then.
+        namesakes = [one for one in self.truth.scope_since if self.truth.address(one) == address]
+        if conflict and address in ledger.consented and len(namesakes) > 1:
+            return
         if self.spared.newcomers and (account.id not in ledger.created or address in ledger.consented):
             return  # to be adopted, which takes a list of Keeper
         # Their id on an account with another address links nobody, and the conflict is then about the person alone.

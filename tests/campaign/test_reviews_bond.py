@@ -637,3 +637,19 @@ def test_a_lock_of_a_former_account_is_none_on_the_one_that_a_creation_meets(wor
         cycle(world, resync=True)
     assert world.keeper.account("ada@example.com").locked
     ending(world, random.Random(1))
+
+
+def test_an_account_that_two_people_of_one_address_claim_is_left_as_it_is(world: World) -> None:
+    """A person has given it to one of them, while the one whose id it bears was only staged."""
+    joined(world, "bob")
+    staged = world.jumpcloud.add_user("ada@example.com", state="STAGED", firstname="Ada", lastname="Test")
+    world.jumpcloud.bind_user(world.application, staged)
+    account = world.keeper.add_user("ada@example.com", external_id=staged)
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    person(world, "Ada")
+    cycle(world, resync=True)
+    adopt(world, "ada@example.com")
+    cycle(world, resync=True)
+    activate(world, staged)
+    ending(world, random.Random(1))
