@@ -77,8 +77,8 @@ that no part of it is searched twice."""
 _ODDITY = re.compile("[\x00-\x1f\udc80-\udcff]")
 """A control character, which a text may hold as an escape only, or a byte that is not UTF-8."""
 _ODD_KEY = "\ufffd"
-_MARK = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
-"""A text in JSON, or where a list or an object begins or ends."""
+_MARK = re.compile(r'"[^"\\]*+(?:\\.?+[^"\\]*+)*+"?+|[\[\]{}]', re.DOTALL)
+"""A text in JSON, or where a list or an object begins or ends. A text without an end goes to that of the document."""
 _DEEPEST = 100
 """So many levels are read of what Python cannot read to its end: no answer of the services has ten."""
 

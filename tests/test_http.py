@@ -663,10 +663,11 @@ def test_a_record_with_a_key_that_cannot_be_read_is_odd_as_a_whole() -> None:
     assert good == {"suspended": False} and isinstance(odd, Odd)
 
 
+@pytest.mark.parametrize("begin", [b"", b"[" * 1500])
 @pytest.mark.parametrize("piece", [b'\\"', b"\\", b'"', b'"\xff"', b'"\x01" ', b'"" : ', b" "])
-def test_a_long_reply_that_is_no_json_takes_no_longer_than_it_must(piece: bytes) -> None:
+def test_a_long_reply_that_is_no_json_takes_no_longer_than_it_must(begin: bytes, piece: bytes) -> None:
     with pytest.raises(BadReply):
-        parsed(b'"\xff' + piece * (2_000_000 // len(piece)))
+        parsed(begin + b'"\xff' + piece * (2_000_000 // len(piece)))
 
 
 def test_json_with_a_byte_order_mark_or_a_key_twice_passes() -> None:
