@@ -906,9 +906,10 @@ class _Run:
         return True
 
     async def _locked_after_all(self, number: int, op: Operation, error: scim.KeeperError) -> bool:
-        """Look at an account whose lock Keeper refused, or did not answer. One that is locked all the same is recorded
-        so, else the lock would count as somebody else's. One that is gone counts among those that a lock may have
-        removed, also where Keeper answers that it lacks what it has just shown; a list tells what became of it."""
+        """Look at an account whose lock Keeper refused, or did not answer. One that was open before, and is locked all
+        the same, is recorded so, else the lock would count as somebody else's. One that is gone counts among those that
+        a lock may have removed, also where Keeper answers that it lacks what it has just shown; a list tells what
+        became of it."""
         _, before = self.looks.get(number, (False, None))
         error.uncertain = error.uncertain or (isinstance(error, scim.NotFound) and before is not None)
         refused = isinstance(error, scim.Refused | scim.Forbidden) and not error.uncertain
@@ -916,7 +917,7 @@ class _Run:
             return False
         looked, shown = await self._look(op, None, needed=False)
         account = self._account(op)
-        if refused and account is not None and shown is not None and not shown.active:
+        if refused and account is not None and before is not None and shown is not None and not shown.active:
             words = f"locked, as Keeper shows, though {error.problem}"
             self._keep(number, Result(op, State.DONE, "done", words), after_user(account, op, {}, shown, self.clock()))
             return True

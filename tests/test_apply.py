@@ -451,6 +451,14 @@ def test_a_lock_that_keeper_refused_and_set_all_the_same_is_ours(
     assert store.snapshot().accounts["k0001"].locked_by_us is locked
 
 
+def test_a_lock_that_shows_after_a_refusal_is_ours_only_where_none_showed_before(store: Store) -> None:
+    keeper = Keeper([replace(shown(account(ADA)), active=False)])
+    keeper.errors = {"read k0001": [scim.Unavailable("Ada", "read")], "k0001": [scim.Refused("Ada", "locked")]}
+    applied(store, keeper, LOCKS[0], held=snapshot([account(ADA)]))
+    (row,) = store.journal(NOW)
+    assert row.state is State.FAILED and not store.snapshot().accounts["k0001"].locked_by_us
+
+
 @pytest.mark.parametrize("canaries", [False, True])
 def test_whom_somebody_else_has_locked_is_not_locked_once_more(store: Store, canaries: bool) -> None:
     keeper = node()
