@@ -573,13 +573,18 @@ class _Run:
         expected: Set[str],
     ) -> Disagreement | None:
         """The effect that nobody asked for in the answer to a canary whose read-back has none: that may be behind. One
-        that shows what was added is newer than the answer, which then tells nothing."""
+        that shows anything of the change is newer than the answer, which then tells nothing."""
         doubtful = suspicious(op, self._account(op), reply, removed, expected)
         told = disagreement(op, reply, before, removed, expected) if doubtful else None
         if not isinstance(told, Unasked):
             return None
-        ids, news = self._team_ids(op), ((shown and shown.teams) or frozenset()) - (before.teams or frozenset())
-        if news.isdisjoint(ids[team.key] for team in op.add):
+        ids = {*self._team_ids(op).values()}
+
+        def concerned(one: KeeperUser) -> tuple[object, ...]:
+            names = [one.attributes.get(change.attribute) for change in op.changes]
+            return one.active, names, (one.teams or frozenset()) & ids
+
+        if shown is None or concerned(shown) == concerned(before):
             return told
         self.canaries.misled(op.kind)
         return None

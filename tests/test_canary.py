@@ -220,6 +220,33 @@ def test_answers_that_show_only_what_was_added_keep_nobody_waiting(store: Store)
     assert Kind.UPDATE_USER in store.open_kinds(NOW)
 
 
+@pytest.mark.parametrize("what", ["unlock", "name", "removal"])
+def test_a_read_back_that_shows_any_of_the_change_is_newer_than_the_answer(store: Store, what: str) -> None:
+    """Answers show only what was added, and Keeper's records hide that until it is approved."""
+    teams = frozenset({team(ENG).keeper_id, team(group(11)).keeper_id})
+    held = [account(one, memberships=dict.fromkeys(teams, MEMBER)) for one in PEOPLE]
+    if what == "unlock":
+        held = [replace(one, active=False, locked_by_us=True) for one in held]
+    members = snapshot(held, [team(ENG), team(OPS), team(group(11))])
+
+    class Terse(Changing):
+        async def patch_user(self, id: str, *more: object, **named: object) -> KeeperUser | None:
+            reply = await super().patch_user(id, *more, **named)
+            added = frozenset({team(OPS).keeper_id})
+            self.users[id] = replace(self.users[id], teams=(self.users[id].teams or frozenset()) - added)
+            return reply and replace(reply, teams=added)
+
+    keeper = Terse(members)
+    keeper.users = {id: replace(one, teams=teams) for id, one in keeper.users.items()}
+    kind = Kind.REACTIVATE_USER if what == "unlock" else Kind.UPDATE_USER
+    removed = (ref(group(11)),) if what == "removal" else ()
+    due = [replace(op(kind, one, add=(ref(OPS),)), remove=removed) for one in PEOPLE]
+    if what == "name":
+        due = [replace(one, changes=(Change("displayName", "", "New"),)) for one in due]
+    assert outcomes(applied(store, keeper, *due, held=members)) == ["done"] * len(PEOPLE)
+    assert kind in store.open_kinds(NOW)
+
+
 @pytest.mark.parametrize("readable", [0, 1])
 def test_canaries_that_can_not_be_read_do_not_let_an_unasked_effect_go_on(store: Store, readable: int) -> None:
     """Keeper's records are down, before the canary or from then on; its answers tell what they have done."""
