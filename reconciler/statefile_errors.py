@@ -15,6 +15,7 @@ _MOVE_AWAY = (
 class StateError(Exception):
     """The state file can't be used: `path`, the `problem`, and as text also how to go on."""
 
+    what = "State file"
     way_on = ""
 
     def __init__(self, path: Path, problem: str) -> None:
@@ -23,7 +24,7 @@ class StateError(Exception):
         self.problem = problem
 
     def __str__(self) -> str:
-        return f"State file {self.path}: {self.problem}. {self.way_on}"
+        return f"{self.what} {self.path}: {self.problem}. {self.way_on}"
 
 
 class InUse(StateError):
@@ -82,6 +83,7 @@ class Outdated(StateError):
 class NoCopy(StateError):
     """The file that is to be restored is no copy of the state file."""
 
+    what = "The file"
     way_on = "Nothing was changed. Name a copy of the state file: one a day is kept beside it."
 
 
