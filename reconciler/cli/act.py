@@ -273,7 +273,7 @@ def _here(settings: "Settings", ask: "Ask", store: "Store", *, ask_person: bool)
             width=width(),
             colour=colour(),
             progress=progress,
-            reviewed=partial(_review, bars=progress) if ask_person else None,
+            reviewed=partial(_review_here, bars=progress) if ask_person else None,
         )
         return await carry_out(ask, where)
 
@@ -293,21 +293,27 @@ def _end(answer: "Answer") -> NoReturn:
     raise Exit(answer.code)
 
 
-def _review(plan: "Plan", bars: "Bars | None" = None) -> bool:
-    if bars:
-        bars.hide()
+def _review(plan: "Plan") -> bool:
+    """Whether a person at a terminal agrees to the plan. Raises click.Abort where they interrupt the question."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return False
     show(plan)
+    return click.confirm("This is the first plan for this Keeper node. Apply it as shown?", default=False)
+
+
+def _review_here(plan: "Plan", bars: "Bars | None") -> bool:
+    """Do the same within an event loop, which stands still until the answer is there, and has the signals else: to
+    interrupt the question says no."""
+    if bars:
+        bars.hide()
 
     def interrupted(*_: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    # The event loop, which has these signals else, stands still until the answer is there.
     before = [(number, signal.signal(number, interrupted)) for number in (signal.SIGINT, signal.SIGTERM)]
     try:
-        return click.confirm("This is the first plan for this Keeper node. Apply it as shown?", default=False)
-    except click.Abort:
+        return _review(plan)
+    except (click.Abort, KeyboardInterrupt):
         return False
     finally:
         for number, handler in before:

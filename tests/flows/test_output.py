@@ -17,7 +17,7 @@ import pytest
 
 from reconciler.simulator.faults import hang, status
 from tests.devices import FULL, NULL, device
-from tests.flows.service import PATIENCE, until
+from tests.flows.service import PATIENCE, Service, until
 from tests.inside import accept, account
 from tests.stage import World
 
@@ -297,6 +297,20 @@ def test_whoever_interrupts_the_question_about_a_first_plan_has_said_no(filled: 
         process.send_signal(number)
         assert process.wait(PATIENCE) == 4
     assert filled.keeper.accounts() == {}
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 1), (signal.SIGTERM, -signal.SIGTERM)])
+def test_whoever_interrupts_the_question_beside_a_daemon_orders_nothing(
+    filled: World, service: Service, number: int, code: int
+) -> None:
+    filled.safety["first_run"] = '"review"'
+    filled.write_settings()
+    service.start()
+    with asked_about_a_first_plan(filled) as (process, _):
+        process.send_signal(number)
+        assert process.wait(PATIENCE) == code
+    with filled.state() as store:
+        assert store.request("1") is None
 
 
 @pytest.mark.parametrize("sink", ["2>/dev/full", "2>GONE", "2>STUCK", "<&- >&- 2>&-"])
