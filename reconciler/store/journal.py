@@ -501,22 +501,21 @@ class Journal(Snapshots):
 
     def found_again(self, active: Mapping[str, bool]) -> None:
         """Record that these accounts (by Keeper id, whether they are active) show again: their locks removed nobody,
-        and only of a lock that shows it is known that it took effect."""
+        and only of a lock that Keeper took and that shows it is known that it took effect."""
         with self._reading() as connection:
             sql = f"""
-                SELECT id, keeper_id FROM operations
+                SELECT id, keeper_id, error = '{NOT_HERE}' FROM operations
                 WHERE state = 'done' AND kind = 'deactivate_user' AND outcome IN ('{GONE}', '{VANISHED}', '{INVITED}')
             """
-            found = [
-                (number, active[keeper_id]) for number, keeper_id in connection.execute(sql) if keeper_id in active
-            ]
+            locks = connection.execute(sql)
+            found = [(number, unclear or active[account]) for number, account, unclear in locks if account in active]
         if not found:
             return
         # Whether it was undone since, or never took effect, nothing can show.
         unverified = {"outcome": SETTLED, "error": NOT_HERE}
         with self._tx():
-            for number, open_ in found:
-                self._update("operations", number, unverified if open_ else {"outcome": "done", "error": ""})
+            for number, unknown in found:
+                self._update("operations", number, unverified if unknown else {"outcome": "done", "error": ""})
 
     def done_by_day(self, since: datetime) -> dict[tuple[str, str], int]:
         """By ISO day (UTC) and kind, how many operations Keeper has carried out since then."""

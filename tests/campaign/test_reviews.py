@@ -703,3 +703,18 @@ def test_locks_that_delete_and_are_not_answered_stop_after_a_few(world: World, h
         world.time.elapsed += 60
         world.lane(Weather(1, script={f"Keeper PATCH {SCIM}/Users": how}))
     assert len(people) - len(world.keeper.accounts()) <= 4
+
+
+def test_a_lock_that_never_arrived_is_not_said_to_have_once_the_account_is_back_and_locked(world: World) -> None:
+    """It had no answer, and somebody moved the account to another node before a list told."""
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    cycle(world, {f"PATCH {SCIM}/Users/{account}": "timeout"})
+    world.keeper.move_user_to_other_node(account, NODES[1])
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    world.keeper.lock(account)
+    world.keeper.move_user_to_other_node(account, NODES[0])
+    world.admin_changed(account)
+    ending(world, random.Random(1))
