@@ -414,9 +414,8 @@ class _Run:
         try:
             return await self._send(number, op, canary)
         except scim.KeeperError as error:
-            if op.kind is Kind.DEACTIVATE_USER and await self._locked_after_all(number, op, error):
-                return False
-            if isinstance(error, _PERHAPS_FOR_ALL):
+            locked = op.kind is Kind.DEACTIVATE_USER and await self._locked_after_all(number, op, error)
+            if isinstance(error, _PERHAPS_FOR_ALL) and not locked:
                 await self._forbidden(op, error)
                 if isinstance(error, scim.UnknownNode) and not self.all_forbidden:
                     error = _not_at_this_address(error)
@@ -911,25 +910,21 @@ class _Run:
         return True
 
     async def _locked_after_all(self, number: int, op: Operation, error: scim.KeeperError) -> bool:
-        """Look at an account whose lock Keeper refused, or did not answer. One that was open before, and is locked all
-        the same, is recorded so, else the lock would count as somebody else's. One that is gone counts among those that
-        a lock may have removed, also where Keeper answers that it lacks what it has just shown; a list tells what
-        became of it."""
+        """Look at an account whose lock Keeper refused, or did not answer; returns whether one that was open before is
+        locked after a refusal. That is then no clear answer, else the lock would count as somebody else's. An account
+        that is gone counts among those that a lock may have removed, also where Keeper answers that it lacks what it
+        has just shown. A list tells what became of either."""
         _, before = self.looks.get(number, (False, None))
         error.uncertain = error.uncertain or (isinstance(error, scim.NotFound) and before is not None)
         refused = isinstance(error, scim.Refused | scim.Forbidden) and not error.uncertain
         if not (refused or (error.uncertain and number in self.may_delete)):
             return False
         looked, shown = await self._look(op, None, needed=False)
-        account = self._account(op)
-        if refused and account is not None and before is not None and shown is not None and not shown.active:
-            words = f"locked, as Keeper shows, though {error.problem}"
-            self._keep(number, Result(op, State.DONE, "done", words), after_user(account, op, {}, shown, self.clock()))
-            return True
-        if looked and shown is None:
-            error.uncertain = True
-            self.vanishing.gone += number in self.may_delete
-        return False
+        gone = looked and shown is None
+        locked = refused and before is not None and shown is not None and not shown.active
+        self.vanishing.gone += gone and number in self.may_delete
+        error.uncertain = error.uncertain or gone or locked
+        return locked
 
     def _vanished(self, number: int, op: Operation) -> bool:
         """Record that an account is gone after Keeper took its lock.

@@ -15,6 +15,7 @@ from reconciler.orders import Ask, Setting
 from reconciler.reading import Stopped
 from reconciler.report import status
 from reconciler.report.document import held_effects
+from reconciler.simulator.service import Response
 from tests.campaign import decisions as campaign_decisions
 from tests.campaign.ending import ending
 from tests.campaign.rules import NODES
@@ -717,4 +718,38 @@ def test_a_lock_that_never_arrived_is_not_said_to_have_once_the_account_is_back_
     world.keeper.lock(account)
     world.keeper.move_user_to_other_node(account, NODES[0])
     world.admin_changed(account)
+    ending(world, random.Random(1))
+
+
+def test_a_lock_that_was_refused_and_set_all_the_same_is_undone_on_return(world: World) -> None:
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    refused = {f"Keeper PATCH {SCIM}/Users/{account}": lambda _: Response.of_json(403, {"message": "refused"})}
+    world.time.elapsed += 600
+    world.say(world.cycle(Order(by="schedule"), Weather(1, edits=refused)))
+    activate(world, ada)
+    ending(world, random.Random(1))
+    assert world.keeper.account("ada@example.com").active
+
+
+def test_an_administrator_locks_between_our_look_and_a_lock_that_is_refused(world: World) -> None:
+    """Nobody can tell whose lock that is, and the journal does not say that ours is done: excuse 6."""
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+
+    def shown(reply: Response) -> Response:
+        world.keeper.lock(account)
+        world.admin_changed(account)
+        return reply
+
+    weather = Weather(
+        1,
+        script={f"Keeper PATCH {SCIM}/Users/{account}": "refused"},
+        edits={f"Keeper GET {SCIM}/Users/{account}": shown},
+    )
+    world.time.elapsed += 600
+    world.say(world.cycle(Order(by="schedule"), weather))
+    activate(world, ada)
     ending(world, random.Random(1))
