@@ -55,7 +55,6 @@ from reconciler.policy import Drift, Mode, OutOfScope, Policy, Reactivate, TeamO
 
 FIRST_PAUSE = timedelta(minutes=5)
 LONGEST_PAUSE = timedelta(hours=1)
-_ACCESS = frozenset({Kind.DEACTIVATE_USER, Kind.REACTIVATE_USER})
 _SPARED = {
     Kind.DEACTIVATE_USER: "not locked",
     Kind.REACTIVATE_USER: "not unlocked",
@@ -119,7 +118,7 @@ def diff(
     work.quarantine()
     work.undo_links()
     work.unlock_asked()
-    due = [op for op in work.operations if op.kind is Kind.DEACTIVATE_USER or op.subject.key not in uncertain]
+    due = [op for op in work.operations if _access(op) == "false" or op.subject.key not in uncertain]
     for op in work.operations:
         if op.subject.key in uncertain and op.kind in (Kind.CREATE_USER, Kind.REACTIVATE_USER):
             work.notice(NoticeKind.UNCONFIRMED, op.subject, _OPEN_OUTCOME)
@@ -179,7 +178,7 @@ class _Diff(TeamRules):
             return op
         # Neither lock nor unlock waits: what failed was perhaps something else, and the leaver can still log in, or
         # somebody who belongs can't.
-        until = self.now if op.kind in _ACCESS else failure.last_at + pause_after(failure.count)
+        until = self.now if _access(op) else failure.last_at + pause_after(failure.count)
         resync = f"reconciler resync {self._typed(op.subject)}"
         how = resync if op.subject.type == "user" else "the next cycle after that"
         self.notice(
@@ -452,7 +451,7 @@ class _Diff(TeamRules):
                 if undo is not None and op.kind is not Kind.DEACTIVATE_USER:
                     undo = births.beside(undo, op)
             if undo is not None:
-                if not account.locked_by_us and any(one.attribute == births.ACTIVE for one in undo.changes):
+                if not account.locked_by_us and _access(undo):
                     # It sets the lock of somebody else again, and with one of ours that would pass for ours.
                     self.operations = [op for op in self.operations if not _locks(op, account)]
                 self.operations.append(undo)
@@ -958,6 +957,12 @@ def _ordered(teams: Iterable[TeamRef]) -> tuple[TeamRef, ...]:
 
 def _full_name(user: User) -> str:
     return f"{user.given_name} {user.family_name}".strip()
+
+
+def _access(op: Operation) -> str:
+    """What an operation makes of `active` on an account that is there, "" where it leaves that alone. An undo may lock
+    anew."""
+    return next((change.after for change in op.changes if change.attribute == births.ACTIVE), "")
 
 
 def _locks(op: Operation, account: Account) -> bool:

@@ -15,6 +15,7 @@ from reconciler.confirm import Confirmation, Finding
 from reconciler.decisions import adopt, disown
 from reconciler.model import (
     Account,
+    Failure,
     KeeperUser,
     Listing,
     Membership,
@@ -637,6 +638,39 @@ def test_whoever_is_back_before_an_undo_is_sent_is_not_locked_again_by_it(ours: 
         locks = [o for o in made_plan.plan.operations if any(c.attribute == "active" for c in o.changes)]
         assert bool(locks) is not ours
         known = made_plan.snapshot
+
+
+def test_an_undo_that_locks_waits_as_little_as_a_lock() -> None:
+    """It stands for the lock of a leaver, which neither a failure nor a change without a known outcome stops."""
+    held = account(EVE, active=False)
+    made = linked(held, active=True)
+    births = {ADA.id: RefusedBirth(ADA.email, held.keeper_id, undo=undoing(JOINS, made, held))}
+    known = snapshot([replace(held, active=True, shown=made.attributes)], [team(ENG)], refused_births=births)
+    failing = replace(known, failures={EVE.id: Failure(3, NOW, "refused")})
+    for plan in (
+        decide(directory([ADA], [ENG]), failing).plan,
+        decide(directory([ADA], [ENG]), known, from_list=False, uncertain=frozenset({EVE.id})).plan,
+    ):
+        [undo] = [o for o in plan.operations if o.subject.key == EVE.id]
+        assert undo.sent and Change("active", "true", "false") in undo.changes
+
+
+@pytest.mark.parametrize("state", [State.SENT, State.UNKNOWN, State.DONE])
+def test_an_undo_locks_nobody_whom_we_may_have_unlocked_since(store: Store, state: State) -> None:
+    held = account(EVE, active=False)
+    keeper = node(held)
+    keeper.shows = {ADA.email: linked(held, active=True), held.keeper_id: linked(held, active=True)}
+    applied(store, keeper, snapshot([held], [team(ENG)]), JOINS)
+    [unlock] = store.write_ahead(
+        store.begin_run("cycle", NOW, by="root", reason=""), [op(Kind.REACTIVATE_USER, EVE)], {}, NOW
+    )
+    before = store.snapshot().refused_births[ADA.id].undo
+    assert before is not None and "active" in {change.attribute for change in before.changes}
+    store.mark_sent(unlock, NOW, op(Kind.REACTIVATE_USER, EVE))
+    if state is not State.SENT:
+        store.record(unlock, state, NOW, "done")
+    after = store.snapshot().refused_births[ADA.id].undo
+    assert after is not None and "active" not in {change.attribute for change in after.changes}
 
 
 def test_a_name_that_the_plan_gives_to_the_owner_of_the_account_is_not_taken_back() -> None:

@@ -152,12 +152,12 @@ def _open_undo(connection: sqlite3.Connection, keeper_id: str, number: int) -> O
 
     Keeper may have refused the whole, and taken a part: the newest run that tried has a row for each part. Another
     creation may have been linked to it too: its undo, which has a reason of its own, counts as a part of this one
-    until it is done, and ends what it has given back by then. Once we have locked or unlocked the account since, a lock
-    that the link had undone is not set again.
+    until it is done, and ends what it has given back by then. Once we may have locked or unlocked the account since, a
+    lock that the link had undone is not set again.
     """
     sql = f"""
         SELECT * FROM operations WHERE keeper_id = ? AND id > ? AND (rule = '{Rule.UNDONE.value}'
-        OR (kind IN ('deactivate_user', 'reactivate_user') AND state = 'done')) ORDER BY id
+        OR (kind IN ('deactivate_user', 'reactivate_user') AND state IN ('sent', 'unknown', 'done'))) ORDER BY id
     """
     found = [journal_row(row) for row in rows(connection, sql, keeper_id, number)]
     newest = {row.operation.reason: row.run_id for row in found}
