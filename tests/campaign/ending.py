@@ -207,7 +207,8 @@ class _Equality:
 
     def _may_wait(self, people: Collection[str]) -> bool:
         deleted = bool(people) and not any(one in self.truth.people for one in people)
-        return self.spared.all_but_suspended or (self.spared.merely_left and not deleted)
+        nobodys = self.spared.nobodys and not people
+        return self.spared.all_but_suspended or nobodys or (self.spared.merely_left and not deleted)
 
     def _account_of(self, person: str) -> Account | None:
         ledger = self.world.observer.ledger

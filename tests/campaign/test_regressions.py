@@ -153,6 +153,29 @@ def _without_keepers_list(world: World, monkeypatch: pytest.MonkeyPatch) -> None
     campaign_ending.one_thing_broken(world, random.Random(1))
 
 
+def test_an_account_that_is_nobodys_waits_for_the_list_of_users_and_a_leaver_does_not(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    ghost = world.keeper.add_user("ghost@example.com")
+    world.admin_changed(ghost)
+    cycle(world, resync=True)
+    adopt(world, "ghost@example.com")
+
+    def down(world: World, draw: random.Random) -> Trouble:
+        world.jumpcloud.delete_user(ada)
+        world.admin_changed()
+        monkeypatch.setattr(draw, "choice", lambda found: 403 if 403 in found else "/api/systemusers")
+        return troubles.list_down(world, draw)
+
+    monkeypatch.setattr(troubles, "trouble", down)
+    campaign_ending.one_thing_broken(world, random.Random(1))
+    assert not world.observer.violations
+    found = world.keeper.accounts()
+    assert (found[account].locked, found[ghost].locked) == (True, False)
+
+
 def test_who_had_a_protected_account_that_the_state_file_never_knew_waits_until_keeper_is_listed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

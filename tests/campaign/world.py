@@ -50,6 +50,7 @@ class Spared:
     aliases: frozenset[str] = frozenset()  # addresses at which a creation meets somebody else's account
     returned: bool = False
     merely_left: bool = False  # leavers who are neither suspended nor deleted
+    nobodys: bool = False  # accounts that were taken over as nobody's in JumpCloud
     all_but_suspended: bool = False
 
 
