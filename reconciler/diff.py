@@ -24,6 +24,7 @@ from reconciler.model import (
     USERS,
     Account,
     Directory,
+    RefusedBirth,
     Snapshot,
     Standing,
     Status,
@@ -467,6 +468,11 @@ class _Diff(TeamRules):
                 # Another group may have been refused with the same team; what is due by then the next cycle undoes.
                 changed.add(refused.keeper_id)
 
+    def _others_births(self, account: Account) -> dict[str, RefusedBirth]:
+        """The creations of other people that Keeper linked to somebody's account."""
+        found = self.before.refused_births.items()
+        return {one: birth for one, birth in found if self.match.account_of.get(one) != account.keeper_id}
+
     def _teams_of(self, account: Account) -> frozenset[str]:
         """The Keeper ids of the teams that the account's own user is to have, all where that is not clear."""
         user = self.directory.users.get(account.jumpcloud_id)
@@ -855,7 +861,9 @@ class _Diff(TeamRules):
         held = conflict or bool(claimed)
         # Of the pilot when we locked them, but not now: our lock is undone, and nothing else is done.
         unlock_only = access and not account.active and subject.key in self.outside_by_now
-        found = [] if unlock_only else list(self._changes(account, wanted_attributes(user), subject, held_address=held))
+        # A link is undone by itself, whatever this waits for; nor is it drift.
+        own = births.own(account, self._others_births(account))
+        found = [] if unlock_only else list(self._changes(own, wanted_attributes(user), subject, held_address=held))
         changes = tuple(change for change, _ in found)
         causes = [cause for _, cause in found]
         drifted = [change.attribute for change, cause in found if cause is Cause.DRIFT]

@@ -612,6 +612,21 @@ def test_a_team_that_the_owner_of_the_account_is_to_have_is_not_taken_back() -> 
         assert not any(o.remove for o in decide(directory([ADA, unclear], [ENG]), still).plan.operations)
 
 
+def test_a_link_is_undone_by_itself_beside_what_is_due_for_the_owner_of_the_account() -> None:
+    """That may be held, or rest after a failure, and what Keeper linked is no drift."""
+    still, births = standing(account(EVE))
+    held = snapshot([still], [team(ENG)], refused_births=births)
+    [undo] = decide(directory([ADA, EVE], [ENG]), held).plan.operations
+    assert undo.rule is Rule.UNDONE and {"externalId", "displayName"} <= {change.attribute for change in undo.changes}
+    made = decide(directory([ADA, replace(EVE, display_name="Evelyn")], [ENG]), held).plan
+    by_rule = {o.rule: {change.attribute for change in o.changes} for o in made.operations}
+    assert by_rule[Rule.CHANGED] == {"displayName"} and "externalId" in by_rule[Rule.UNDONE]
+    assert not [n for n in made.notices if n.kind is NoticeKind.DRIFT]
+    own = replace(held, refused_births={EVE.id: births[ADA.id]})
+    [change] = decide(directory([EVE], [ENG]), own).plan.operations
+    assert change.rule is not Rule.UNDONE and Change("externalId", ADA.id, EVE.id) in change.changes
+
+
 def test_what_the_owner_of_the_account_has_got_since_is_not_taken_back_later() -> None:
     """Another operation has done the rest, so that the undo was never sent."""
     held = account(EVE, memberships={})
