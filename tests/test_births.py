@@ -522,14 +522,12 @@ def test_a_lock_after_a_clear_answer_of_ours_is_somebody_elses(store: Store) -> 
 
 
 @pytest.mark.parametrize("state", [State.DONE, State.FAILED])
-def test_a_lock_of_ours_is_none_once_the_account_has_been_somebody_elses(store: Store, state: State) -> None:
+def test_a_lock_of_ours_is_none_once_the_account_is_somebody_elses(store: Store, state: State) -> None:
     recorded(store, Kind.DEACTIVATE_USER, State.FAILED, "settled", NEVER.words)
     number = recorded(store, Kind.DEACTIVATE_USER, state, "settled", NEVER.words)
     recorded(store, Kind.UPDATE_USER, State.DONE)
     assert store.snapshot().own_locks == {"k0001"} == {store.locked_last(ADA.id, number + 1)}
-    for_eve = op(Kind.UPDATE_USER, EVE, subject=replace(op(Kind.UPDATE_USER, ADA).subject, jumpcloud_id=EVE.id))
-    [last] = store.write_ahead(store.begin_run("cycle", NOW, by="root", reason=""), [for_eve], {}, NOW)
-    store.record(last, State.DONE, NOW, "done")
+    store.put(accounts=[account(EVE, keeper_id="k0001")])
     assert store.snapshot().own_locks == frozenset()
     assert not store.locked_last(ADA.id, number + 1)
 

@@ -27,12 +27,12 @@ _DENIED_LATELY = """
 """
 _UNCLEAR = f"kind = 'deactivate_user' AND (state IN ('sent', 'unknown') OR ({_DENIED_LATELY}))"
 _COUNTS = f"((state = 'done' AND error <> '{NOT_HERE}' AND outcome <> '{LOCKED_BEFORE}') OR ({_UNCLEAR}))"
-# Our newest change of a person's access says nothing of another account of theirs, nor of one that has been somebody
-# else's since.
+# Our newest change of a person's access says nothing of another account of theirs, nor of one that is somebody else's
+# by now.
 _LOCKED = """
     CASE WHEN kind = 'deactivate_user' AND NOT EXISTS (
-        SELECT 1 FROM operations AS later WHERE later.id > operations.id AND later.keeper_id = operations.keeper_id
-        AND later.state = 'done' AND operations.jumpcloud_id NOT IN ('', later.jumpcloud_id))
+        SELECT 1 FROM users WHERE users.keeper_id = operations.keeper_id
+        AND '' NOT IN (users.jumpcloud_id, operations.jumpcloud_id) AND users.jumpcloud_id <> operations.jumpcloud_id)
     THEN keeper_id ELSE '' END
 """
 NEWEST_ACCESS = f"""
