@@ -169,10 +169,23 @@ class _Users:
         account = self.known.get(user.id)
         if account is None or (account.managed and account.gone):
             return False
+        if account.managed and (other := self._shown_by_both(user, account)) is not None:
+            self._adopt(user, other)
+            return True
         self.taken[account.keeper_id] = user.id
         pairs = self.result.account_of if account.managed else self.result.disowned
         pairs[user.id] = account.keeper_id
         return True
+
+    def _shown_by_both(self, user: User, account: Account) -> Account | None:
+        """The account that shows both the person's id and their address, where the one that we know shows neither: they
+        got it after a copy of the state file was made that has been restored since."""
+        shows_one = own_id(account, self.linked) == user.id or addresses.same(account.email, user.email)
+        # A lock of somebody else stays, whatever they do with another account.
+        if shows_one or not user.in_scope or account.locked_by_others:
+            return None
+        both = [a for a in self.by_external.get(user.id, ()) if addresses.same(a.email, user.email)]
+        return both[0] if len(both) == 1 and not protection(self.policy, user, both[0]) else None
 
     def _linked_against_the_bond(self, user: User) -> bool:
         """Whether an account carries the user's id only since Keeper linked their creation to it: that is undone

@@ -12,8 +12,9 @@ from reconciler.orders import Ask, Setting
 from reconciler.report.document import read_saved, to_json
 from reconciler.store import Store
 from tests.campaign import decisions as campaign_decisions
+from tests.campaign.ending import ending
 from tests.campaign.rules import NODES
-from tests.campaign.scenes import SCIM, activate, cycle, group, joined, person, suspend, teams_of
+from tests.campaign.scenes import SCIM, activate, cycle, disown, group, joined, person, suspend, teams_of
 from tests.campaign.seams import Died, Weather
 from tests.campaign.world import World
 
@@ -198,3 +199,30 @@ def test_what_is_asked_for_one_person_before_the_first_plan_hides_no_lock_of_our
     activate(world, bob)
     cycle(world)
     assert world.keeper.account(account).active
+
+
+def test_an_old_copy_gives_nobody_a_second_account(world: World) -> None:
+    """Its account shows neither the id nor the address of its owner, and another one by now shows both."""
+    world.rules.safety = {"max_creations": "100%", "max_deactivations": "100%"}
+    sales = group(world, "Sales")
+    joined(world, "bob")
+    ada, account = joined(world, "ada", sales)
+    cycle(world, resync=True)
+    copy = world.path.read_bytes(), world.observer.remembered()
+    disown(world, "ada@example.com")
+    cycle(world)
+    world.keeper.change_email(account, "ada.former@example.com", keep_alias=False)
+    world.jumpcloud.update_user(ada, email="ada.new@example.com")
+    world.admin_changed(account)
+    campaign_decisions.lost(world, random.Random(1))
+    cycle(world)
+    new = world.keeper.account("ada.new@example.com").id
+    world.keeper.accept_invitation(new)
+    world.admin_changed(new)
+    campaign_decisions.put_back(world, *copy, by_command=False)
+    cycle(world, resync=True)
+    assert not world.keeper.accounts()[account].external_id
+    suspend(world, ada)
+    cycle(world)
+    assert world.keeper.accounts()[new].locked
+    ending(world, random.Random(1))
