@@ -413,8 +413,15 @@ def _locked_by_us(_: Situation, row: JournalRow) -> str:
     return f"{op.reason} ({row.error})" if row.error else op.reason
 
 
-def _unlocked(_: Situation, row: JournalRow) -> str:
-    return row.operation.reason
+def _unlocked(now: Situation, row: JournalRow) -> str:
+    op = row.operation
+    if op.kind is Kind.REACTIVATE_USER:
+        return op.reason
+    # A lock that withdrew an invitation ends with a new account. Keeper may have linked one that is locked instead.
+    returns = op.rule in (Rule.RETURNED, Rule.UNLOCK_ASKED)
+    accounts = now.snapshot.accounts.values() if returns else ()
+    shut = any(a.jumpcloud_id == op.subject.jumpcloud_id and a.was_locked for a in accounts)
+    return f"invited anew: {op.reason}" if returns and not shut else ""
 
 
 def _lost_team(_: Situation, row: JournalRow) -> str:
@@ -433,7 +440,7 @@ def _new_address(now: Situation, row: JournalRow) -> str:
 
 _OF_DONE: tuple[tuple[AlertKind, frozenset[Kind], Callable[[Situation, JournalRow], str]], ...] = (
     (AlertKind.DEACTIVATED, frozenset({Kind.DEACTIVATE_USER}), _locked_by_us),
-    (AlertKind.UNLOCKED, frozenset({Kind.REACTIVATE_USER}), _unlocked),
+    (AlertKind.UNLOCKED, frozenset({Kind.REACTIVATE_USER, Kind.CREATE_USER}), _unlocked),
     (AlertKind.LOST_TEAM, frozenset({Kind.UPDATE_USER, Kind.REACTIVATE_USER}), _lost_team),
     (AlertKind.ADDRESS_CHANGE, frozenset({Kind.UPDATE_USER}), _new_address),
 )

@@ -522,6 +522,19 @@ def test_unlocks_and_lost_teams_are_told_once_each() -> None:
     assert {row.operation.kind for row in rows} <= TOLD_WHEN_DONE
 
 
+def test_a_new_account_that_undoes_a_lock_is_told_as_an_unlock() -> None:
+    """The lock had withdrawn the invitation; whoever joins is told to nobody."""
+    subject = Subject("user", ADA.email, ADA.id)
+    back = Operation(Kind.CREATE_USER, subject, Cause.JUMPCLOUD, Rule.RETURNED, "back in scope by a direct binding")
+    rows = [row(1, back), row(2, replace(back, rule=Rule.JOINED)), row(3, replace(back, rule=Rule.UNLOCK_ASKED))]
+    alert = only(tell(after(done=rows)))
+    assert alert.kind is AlertKind.UNLOCKED
+    assert [fact.text for fact in alert.facts] == ["invited anew: back in scope by a direct binding"] * 2
+    assert back.kind in TOLD_WHEN_DONE
+    locked = snapshot([account(ADA, active=False)])
+    assert tell(after(locked, done=rows, plan=None)) == [], "Keeper has linked an account that somebody had locked"
+
+
 def test_the_alert_that_cycles_fail_names_who_is_still_active() -> None:
     people = [account(user(n), left_at=NOW - HOUR / 2) for n in range(1, 8)]
     people += [account(user(8), left_at=NOW - HOUR / 2, protected_as="u8@example.com")]

@@ -64,7 +64,10 @@ def _untrue_now(world: World, here: dict[str, Account], fact: Fact) -> str:
 
 
 def _untrue_of_done(world: World, fact: Fact, row: JournalRow) -> str:
-    fate = world.observer.fates.get(row.operation.subject.keeper_id, [])
+    about, owner = row.operation.subject, world.observer.ledger.owner
+    # A creation is sent under no Keeper id.
+    accounts = [about.keeper_id] if about.keeper_id else [k for k in owner if owner[k] == about.jumpcloud_id]
+    fate = sorted(how for k in accounts for how in world.observer.fates.get(k, []))
     if not world.time.right:
         return ""
     if fact.kind is AlertKind.DEACTIVATED and not _without_access(fate, row.at):
