@@ -303,6 +303,22 @@ def test_nobody_is_approved_whose_groups_could_not_be_read(world: World, unread:
     assert unread == "names" or "bob@example.com" in teams["Engineering"]
 
 
+def test_nobody_whose_account_is_in_a_conflict_is_approved(world: World) -> None:
+    """Their address is that of another Keeper user by now, and nothing more is given to them."""
+    world.keeper.set_dialect(queues_every_membership=True)
+    engineering = world.group("Engineering")
+    ada = world.person("ada", engineering)
+    world.person("bob", engineering)
+    world.run("apply")
+    hooked(world, approve=keeping(world.folder))
+    world.keeper.add_user("eve@example.com")
+    world.jumpcloud.update_user(ada, email="eve@example.com")
+    world.run("resync", expect=None)
+    [line] = (world.folder / "given").read_text().splitlines()
+    [team] = json.loads(line)["teams"]
+    assert team["members"] == ["bob@example.com"]
+
+
 def test_a_pause_stops_the_approve_command(world: World) -> None:
     world.keeper.set_dialect(shows_queued_teams=False)
     filled(world, 2)
