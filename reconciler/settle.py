@@ -268,8 +268,9 @@ class _Settlement:
         if arrived:
             return _ARRIVED
         if op.kind is Kind.UPDATE_USER:
-            # What Keeper refused together was sent in parts: the changes without the teams, or each team by itself.
-            if {*shows} & {*news} or (not op.changes and (added or removed)):
+            # What Keeper refused together was sent in parts: the changes without the teams, or each team by itself. It
+            # may also have ignored the changes; whoever has lost a team is to be told of.
+            if {*shows} & {*news} or removed or (added and not op.changes):
                 return _IN_PART
             if not op.changes and (waited or (op.add and self._replaced(op, account))):
                 return _UNSEEN

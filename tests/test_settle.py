@@ -179,6 +179,16 @@ def test_a_removal_has_arrived_when_the_member_is_not_shown() -> None:
     )
 
 
+def test_a_removal_that_shows_is_done_though_keeper_ignores_the_names_beside_it() -> None:
+    """Somebody has lost a team, and is told of; a team that shows may have been given by somebody else."""
+    names = (Change("displayName", ADA.display_name, "Ada"),)
+    wanted = op(Kind.UPDATE_USER, ADA, changes=names, remove=(ref(ENG),))
+    held = snapshot([account(ADA, memberships={T9: replace(MEMBER, shown=False)})], [team(ENG)])
+    outcome, after = settled(wanted, held)
+    assert outcome.state is State.DONE and "in part" in outcome.words
+    assert after.accounts["k0001"] == account(ADA)
+
+
 def test_a_creation_is_found_by_our_id_else_by_the_address() -> None:
     for held in (
         stranger(),
