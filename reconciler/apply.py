@@ -25,6 +25,7 @@ from reconciler.canary import (
     denied,
     disagreement,
     known_teams,
+    replaces_untold,
     suspicious,
     takes_agreed,
 )
@@ -500,9 +501,11 @@ class _Run:
         wrong: Disagreement | None = None
         looked = False
         needed = contrary or op.kind is Kind.DEACTIVATE_USER or _unanswered(sent, reply)
+        untold = not canary and replaces_untold(sent, self._account(sent), reply, remove)
+        untold = untold and self.canaries.untold(op.kind)
         # An answer may repeat an unlock or a removal without any effect: the lock, or the membership, that shows later
         # would count as somebody else's.
-        if canary or needed or op.kind is Kind.REACTIVATE_USER or remove:
+        if canary or needed or op.kind is Kind.REACTIVATE_USER or remove or untold:
             looked, shown, wrong = await self._read_back(sent, reply, before, remove, expected, needed=needed)
             if looked and shown is None and op.kind is Kind.DEACTIVATE_USER:
                 return self._vanished(number, op)
@@ -513,6 +516,8 @@ class _Run:
             turned = op.kind in (Kind.REACTIVATE_USER, Kind.DEACTIVATE_USER) and isinstance(wrong, Unasked)
             if wrong is not None and not (turned or op.kind is Kind.CREATE_USER):
                 raise wrong
+            if untold and looked:
+                self._weigh(sent, shown, remove, expected)
             if canary and not looked:
                 self._weigh(sent, reply, remove, expected)
             elif canary and shown is not None:

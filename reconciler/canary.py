@@ -30,6 +30,9 @@ and something to undo; so at most one an hour, and newcomers wait no longer."""
 SUSPICIONS = 3
 """So many answers in a row with an effect that nobody asked for stop their kind, though its canary has passed."""
 
+LOOK_EVERY = 10
+"""After so many additions of which no answer told whether they replace, one user is looked at."""
+
 
 class Disagreement(Exception):
     """Keeper did not do what the operation was for."""
@@ -57,6 +60,7 @@ class Canaries:
         self._sent_back: set[Kind] = set()
         self._suspicions: Counter[Kind] = Counter()  # in a row, since the kind was sent back
         self._misled: set[Kind] = set()
+        self._untold: Counter[Kind] = Counter()
 
     def free(self, kind: Kind) -> bool:
         """Whether an operation of this kind may go now: no canary of the kind is under way."""
@@ -140,6 +144,11 @@ class Canaries:
         if op.kind not in self._journal.suspected_kinds():
             return True
         return bool(op.add) and before is not None and bool((before.teams or frozenset()) - set(removed))
+
+    def untold(self, kind: Kind) -> bool:
+        """Note an addition whose answer could not show whether it replaces; returns whether a look is to tell."""
+        self._untold[kind] += 1
+        return self._untold[kind] % LOOK_EVERY == 0
 
     def clear(self, kind: Kind) -> None:
         """Note an answer that could have shown an effect that nobody asked for, and did not."""
@@ -250,6 +259,12 @@ def seen_later(op: Operation, before: Account, now: Account, removed: Collection
     shown = KeeperUser(now.keeper_id, now.shown, now.active, _teams_shown(now))
     teams, expected = _teams_shown(before) - set(removed), known_teams(before) | {team.keeper_id for team in op.add}
     return bool(unasked(op, before.active, before.email, teams, expected, shown))
+
+
+def replaces_untold(op: Operation, account: Account | None, reply: KeeperUser | None, removed: Sequence[str]) -> bool:
+    """Whether an addition may have replaced a team of the user, and the answer shows none that would tell."""
+    told = reply is not None and bool(reply.teams)
+    return bool(op.add) and not told and account is not None and bool(_teams_shown(account) - set(removed))
 
 
 def known_teams(account: Account | None) -> frozenset[str]:

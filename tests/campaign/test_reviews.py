@@ -690,6 +690,27 @@ def test_a_list_that_bears_out_a_canary_does_not_tell_that_nothing_is_replaced(w
     assert sum("Legal" not in teams_of(world, f"p{n}") for n in range(9)) <= 2
 
 
+def test_additions_that_replace_reach_few_people_though_no_answer_shows_it(world: World) -> None:
+    """Their kind was open; one of ten is looked at."""
+    world.rules.safety = {"max_grants": "100%", "max_creations": "100%"}
+    world.keeper.set_dialect(patch_reply="none")
+    legal, sales = group(world, "Legal"), group(world, "Sales")
+    people = [person(world, f"p{n}", legal) for n in range(60)]
+    cycle(world)
+    for account in world.keeper.accounts():
+        world.keeper.accept_invitation(account)
+    world.keeper.approve_all()
+    world.jumpcloud.add_member(sales, people[0])
+    world.admin_changed()
+    cycle(world, resync=True)
+    world.keeper.set_dialect(add_replaces_groups=True)
+    for one in people:
+        world.jumpcloud.add_member(sales, one)
+    world.admin_changed()
+    cycle(world)
+    assert 10 < sum("Legal" not in teams_of(world, f"p{n}") for n in range(60)) < 30
+
+
 @pytest.mark.parametrize("how", ["late_timeout", "late_error"])
 def test_locks_that_delete_and_are_not_answered_stop_after_a_few(world: World, how: str) -> None:
     """What became of each was told by a list, which did not count the accounts that were gone."""
