@@ -15,6 +15,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
+from zoneinfo import ZoneInfo
 
 import pytest
 from loguru import logger
@@ -236,6 +237,23 @@ def test_a_resync_that_was_due_while_the_machine_slept_is_made_up(
 
     worked(world, drive)
     assert runs.resyncs == [False, missed]
+
+
+def test_a_resync_at_a_time_that_spring_skips_is_due_an_hour_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In 2027, Berlin has no 02:30 on 28 March."""
+    monkeypatch.setattr(d, "get_localzone", lambda: ZoneInfo("Europe/Berlin"))
+    world.schedule["resync"] = '"02:30"'
+    world.write_settings()
+    with opened(world) as store:
+        one = a_daemon(world, store)
+        one._schedule()
+        trigger = one._scheduler.get_job("resync").trigger
+    due = [trigger.get_next_fire_time(None, datetime(2027, 3, 27, tzinfo=UTC))]
+    for _ in range(2):
+        due.append(trigger.get_next_fire_time(due[-1], due[-1].astimezone(UTC) + timedelta(seconds=1)))
+    assert [at.astimezone(UTC).strftime("%d %H:%M") for at in due] == ["27 01:30", "28 01:30", "29 00:30"]
 
 
 def test_the_intervals_have_their_jitter(world: World) -> None:
