@@ -218,6 +218,27 @@ def test_whom_we_locked_before_there_was_a_pilot_is_told_to_be_kept_out_by_it(
     assert json.loads(world.run("status", "--json").stdout)["users"]["kept_locked_by_pilot"] == []
 
 
+def test_whose_unlock_is_held_is_not_told_to_be_kept_out_by_the_pilot(world: World) -> None:
+    """Their pilot has another name by now, so that nothing but what holds the unlock keeps them out."""
+    _, _, ids = filled(world)
+    world.policy |= {"only": '{ groups = ["Sales"] }'}
+    settings(world, **ROOMY)
+    world.run("apply")
+    world.jumpcloud.suspend(ids[0])
+    world.run("apply")
+    world.policy["only"] = '{ groups = ["Salse"] }'
+    world.write_settings()
+    world.jumpcloud.activate(ids[0])
+    world.run("pause", "--reason", "a look")
+    world.run("apply", expect=4)
+    found = json.loads(world.run("status", "--json").stdout)
+    assert found["held"]["subjects"] == found["users"]["locked_in_scope"] == ["p0@example.com"]
+    assert found["users"]["kept_locked_by_pilot"] == []
+    world.run("resume")
+    world.run("apply")
+    assert locked(world) == 0
+
+
 def test_what_a_pause_alone_holds_is_not_offered_to_be_released(world: World) -> None:
     filled(world)
     settings(world, max_creations="0")
