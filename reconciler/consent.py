@@ -195,8 +195,8 @@ def vanished(store: Store, since: datetime) -> Vanished:
 
 
 def allowance(store: Store, request: Request) -> Allowance:
-    """What is left of an announced lay-off: a lock that may have arrived uses it up, and one that another run is about
-    to send. One that failed does not."""
+    """Return the rest of an announced lay-off. A lock that may have arrived uses it up, and so does one that another
+    run is about to send; one that failed does not."""
     decision = f"allow:{request.id}"
     in_hand = {row.id for row in store.in_hand()}
     mine = (row for row in store.journal_after(request) if row.decision == decision)

@@ -968,8 +968,8 @@ def _full_name(user: User) -> str:
 
 
 def _access(op: Operation) -> str:
-    """What an operation makes of `active` on an account that is there, "" where it leaves that alone. An undo may lock
-    anew."""
+    """Return the value that an operation gives to `active` on an existing account, "" where it leaves that alone. An
+    undo may lock anew."""
     return next((change.after for change in op.changes if change.attribute == births.ACTIVE), "")
 
 

@@ -30,7 +30,7 @@ class Bars:
 
 @contextmanager
 def shown() -> Iterator[Bars | None]:
-    """What draws progress as bars; None without a terminal."""
+    """Yield an object that draws progress as bars; None without a terminal."""
     if not sys.stderr.isatty():
         yield None
         return

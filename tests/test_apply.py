@@ -541,7 +541,7 @@ def test_an_answer_that_does_not_show_what_became_of_an_access_is_no_outcome(sto
 def test_an_answer_that_repeats_a_change_is_an_outcome_only_where_nothing_denies_it(
     store: Store, what: str, readable: bool
 ) -> None:
-    """What shows later would count as somebody else's, and would never be undone."""
+    """A change that shows later would count as somebody else's, and would never be undone."""
     mine, one = account(ADA, active=False, locked_by_us=True), op(Kind.REACTIVATE_USER, ADA)
     if what == "removal":
         mine, one = account(ADA, memberships={T9: MEMBER}), replace(op(Kind.UPDATE_USER, ADA), remove=(ref(ENG),))

@@ -713,7 +713,7 @@ def test_additions_that_replace_reach_few_people_though_no_answer_shows_it(world
 
 @pytest.mark.parametrize("how", ["late_timeout", "late_error"])
 def test_locks_that_delete_and_are_not_answered_stop_after_a_few(world: World, how: str) -> None:
-    """What became of each was told by a list, which did not count the accounts that were gone."""
+    """A list told of each, and did not count the accounts that were gone."""
     world.rules.safety = {"max_deactivations": "100%", "max_creations": "100%"}
     people = [person(world, f"p{n}") for n in range(16)]
     cycle(world)
