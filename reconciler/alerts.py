@@ -413,15 +413,12 @@ def _locked_by_us(_: Situation, row: JournalRow) -> str:
     return f"{op.reason} ({row.error})" if row.error else op.reason
 
 
-def _unlocked(now: Situation, row: JournalRow) -> str:
+def _unlocked(_: Situation, row: JournalRow) -> str:
     op = row.operation
     if op.kind is Kind.REACTIVATE_USER:
         return op.reason
-    # A lock that withdrew an invitation ends with a new account. Keeper may have linked one that is locked instead.
-    returns = op.rule in (Rule.RETURNED, Rule.UNLOCK_ASKED)
-    accounts = now.snapshot.accounts.values() if returns else ()
-    shut = any(a.jumpcloud_id == op.subject.jumpcloud_id and a.was_locked for a in accounts)
-    return f"invited anew: {op.reason}" if returns and not shut else ""
+    # A lock that withdrew an invitation ends with a new account.
+    return f"invited anew: {op.reason}" if op.rule in (Rule.RETURNED, Rule.UNLOCK_ASKED) else ""
 
 
 def _lost_team(_: Situation, row: JournalRow) -> str:
@@ -450,10 +447,15 @@ TOLD_WHEN_DONE = frozenset(kind for _, kinds, _ in _OF_DONE for kind in kinds)
 
 
 def _done(now: Situation) -> Iterator[Fact]:
-    for row in now.done:
+    shut = {account.jumpcloud_id for account in now.snapshot.accounts.values() if account.was_locked}
+    done = [(row, row.operation, row.operation.subject.jumpcloud_id) for row in now.done]
+    locks = {owner: row.id for row, op, owner in done if op.kind is Kind.DEACTIVATE_USER}
+    for row, op, owner in done:
+        if op.kind is Kind.CREATE_USER and owner in shut and locks.get(owner, 0) < row.id:
+            continue  # Keeper may have linked an account that was locked: no lock of ours has come later
         for alert, kinds, say in _OF_DONE:
-            if row.operation.kind in kinds and (text := say(now, row)):
-                yield Fact(alert, f"{_DONE}{row.id}", row.operation.subject.name, text, row.at)
+            if op.kind in kinds and (text := say(now, row)):
+                yield Fact(alert, f"{_DONE}{row.id}", op.subject.name, text, row.at)
 
 
 def _waiting(now: Situation) -> Iterator[Fact]:

@@ -533,6 +533,10 @@ def test_a_new_account_that_undoes_a_lock_is_told_as_an_unlock() -> None:
     assert back.kind in TOLD_WHEN_DONE
     locked = snapshot([account(ADA, active=False)])
     assert tell(after(locked, done=rows, plan=None)) == [], "Keeper has linked an account that somebody had locked"
+    later = row(4, replace(lock(1), subject=replace(subject, keeper_id="k0001")))
+    held = snapshot([account(ADA, active=False, locked_by_us=True, left_at=NOW)])
+    then = after(held, done=[*rows, later], plan=None)
+    assert ended(facts(then), taken([alert], NOW), then) == [], "a later lock of ours: else it would be told once more"
 
 
 def test_the_alert_that_cycles_fail_names_who_is_still_active() -> None:

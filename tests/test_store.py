@@ -328,6 +328,15 @@ def test_what_a_decision_let_through_is_known_with_a_clock_that_was_set_back(sto
     assert before
 
 
+def test_of_what_was_done_whoever_joined_is_not_told(store: Store) -> None:
+    """That may be everybody."""
+    new = replace(operation(Kind.CREATE_USER), rule=Rule.JOINED)
+    for number in journalled(store, new, replace(new, rule=Rule.RETURNED)):
+        store.record(number, State.DONE, NOW, "done")
+    [row] = store.done_since(NOW - MINUTE, [Kind.CREATE_USER])
+    assert row.operation.rule is Rule.RETURNED
+
+
 def test_times_of_other_zones_are_kept_as_the_same_moments(store: Store) -> None:
     there = timezone(timedelta(hours=5))
     (number,) = journalled(store, operation(), at=NOW.astimezone(there))

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from reconciler.migrations import LAST_CHANGE
-from reconciler.plan import Kind
+from reconciler.plan import Kind, Rule
 from reconciler.rows import LOCKED_BEFORE, SETTLED, JournalRow, Request, journal_row, json_text, request_of, time_text
 from reconciler.store.base import OpenFile, rows
 
@@ -125,11 +125,13 @@ class Requests(OpenFile):
 
     def done_since(self, since: datetime, kinds: Collection[Kind]) -> list[JournalRow]:
         """Return the operations of these kinds that Keeper carried out since this time, the oldest first. Teams that
-        were to be taken once more before it was known that they are, are taken once."""
+        were to be taken once more before it was known that they are, are taken once. Whoever joined, who may be
+        everybody, is left out."""
         places = ", ".join("?" * len(kinds))
         sql = f"""
             SELECT * FROM operations WHERE {LAST_CHANGE} >= ? AND state = 'done' AND kind IN ({places})
-            AND outcome <> '{LOCKED_BEFORE}' AND NOT (outcome = '{SETTLED}' AND teams_remove <> '[]' AND EXISTS (
+            AND rule <> '{Rule.JOINED.value}' AND outcome <> '{LOCKED_BEFORE}'
+            AND NOT (outcome = '{SETTLED}' AND teams_remove <> '[]' AND EXISTS (
                 SELECT 1 FROM operations AS later WHERE later.subject_key = operations.subject_key
                 AND later.id > operations.id AND later.state = 'done' AND later.kind = operations.kind
                 AND later.teams_remove = operations.teams_remove AND later.sent_at < operations.finished_at))
