@@ -4,6 +4,7 @@ All rules of who is created, updated, deactivated, reactivated and which team is
 nowhere else.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -441,21 +442,24 @@ class _Diff(TeamRules):
 
     def undo_links(self) -> None:
         """Take back the links of creations to accounts that are not new, as far as they still stand."""
+        same: dict[str, list[Operation]] = defaultdict(list)
+        for op in self.operations:
+            if op.kind is not Kind.DEACTIVATE_USER and self.in_hand(op):
+                same[op.subject.keeper_id].append(op)
         for person, birth in sorted(self.before.refused_births.items()):
             account = self.match.accounts.get(birth.keeper_id)
             theirs = self.match.account_of.get(person) == birth.keeper_id
             if birth.undo is None or account is None or theirs:
                 continue
             undo = births.due(birth.undo, account, self._teams_of(account))
-            same = (op for op in self.operations if op.subject.keeper_id == birth.keeper_id and self.in_hand(op))
-            for op in same:
-                if undo is not None and op.kind is not Kind.DEACTIVATE_USER:
-                    undo = births.beside(undo, op)
+            for op in same[birth.keeper_id]:
+                undo = births.beside(undo, op) if undo is not None else None
             if undo is not None:
                 if not account.locked_by_us and _access(undo):
                     # It sets the lock of somebody else again, and with one of ours that would pass for ours.
                     self.operations = [op for op in self.operations if not _locks(op, account)]
                 self.operations.append(undo)
+                same[birth.keeper_id].append(undo)
         teams = (op for op in self.operations if op.subject.type == "team" and self.in_hand(op))
         changed = {op.subject.keeper_id for op in teams}
         for group_id, refused in sorted(self.before.refused_teams.items()):
@@ -468,10 +472,14 @@ class _Diff(TeamRules):
                 # Another group may have been refused with the same team; what is due by then the next cycle undoes.
                 changed.add(refused.keeper_id)
 
-    def _others_births(self, account: Account) -> dict[str, RefusedBirth]:
-        """The creations of other people that Keeper linked to somebody's account."""
-        found = self.before.refused_births.items()
-        return {one: birth for one, birth in found if self.match.account_of.get(one) != account.keeper_id}
+    @cached_property
+    def _others_births(self) -> dict[str, dict[str, RefusedBirth]]:
+        """By Keeper id, the creations of other people that Keeper linked to the account."""
+        found: dict[str, dict[str, RefusedBirth]] = defaultdict(dict)
+        for one, birth in self.before.refused_births.items():
+            if self.match.account_of.get(one) != birth.keeper_id:
+                found[birth.keeper_id][one] = birth
+        return found
 
     def _teams_of(self, account: Account) -> frozenset[str]:
         """The Keeper ids of the teams that the account's own user is to have, all where that is not clear."""
@@ -862,7 +870,7 @@ class _Diff(TeamRules):
         # Of the pilot when we locked them, but not now: our lock is undone, and nothing else is done.
         unlock_only = access and not account.active and subject.key in self.outside_by_now
         # A link is undone by itself, whatever this waits for; nor is it drift.
-        own = births.own(account, self._others_births(account))
+        own = births.own(account, self._others_births.get(account.keeper_id, {}))
         found = [] if unlock_only else list(self._changes(own, wanted_attributes(user), subject, held_address=held))
         changes = tuple(change for change, _ in found)
         causes = [cause for _, cause in found]

@@ -468,6 +468,7 @@ class _Users:
 def _remember(result: Match, directory: Directory, snapshot: Snapshot, policy: Policy, now: datetime) -> None:
     user_of = {keeper_id: user_id for user_id, keeper_id in result.account_of.items()}
     pilot_misnamed = misnamed(policy, directory, result)
+    linked = {birth.keeper_id for birth in snapshot.refused_births.values()}
     for keeper_id, account in result.accounts.items():
         user = directory.users.get(user_of.get(keeper_id, account.jumpcloud_id))
         protected_as = protection(policy, user, account)
@@ -482,7 +483,8 @@ def _remember(result: Match, directory: Directory, snapshot: Snapshot, policy: P
         # Of somebody whose state or binding is not known, nothing says that they have left, or come back.
         undecided = user is not None and (user.unsure or (belongs and not in_scope))
         # Until the link that has opened an account is undone, the lock that was on it is known as ours.
-        is_open = in_scope and account.active and not unlocked(snapshot.refused_births, account)
+        opened = keeper_id in linked and unlocked(snapshot.refused_births, account)
+        is_open = in_scope and account.active and not opened
         # Nobody was locked since they came back: an account that is not in this node may be open elsewhere.
         leaves_again = account.gone and account.left_at is None and not belongs
         learnt = replace(
