@@ -5,7 +5,7 @@ Every query reads what belongs to the present binding only: the operations after
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from reconciler.births import LINKED, beside, not_done, without_lock
@@ -13,7 +13,7 @@ from reconciler.migrations import LAST_CHANGE
 from reconciler.model import RefusedBirth, RefusedTeam
 from reconciler.plan import Kind, Operation, Rule
 from reconciler.promise import NOT_HERE
-from reconciler.rows import LOCKED_BEFORE, State, journal_row, time_of, time_text
+from reconciler.rows import LOCKED_BEFORE, JournalRow, State, journal_row, time_of, time_text
 from reconciler.store.base import OpenFile, former_operations, meta, rows
 
 AGREED = "agreed_births"
@@ -123,43 +123,57 @@ def newest_refused(connection: sqlite3.Connection, former: int, kind: Kind) -> d
 def refused_births(connection: sqlite3.Connection, former: int) -> dict[str, RefusedBirth]:
     """By JumpCloud id, the newest creation where Keeper linked it to an account that is not new."""
     agreed = set(json.loads(meta(connection, AGREED) or "[]"))
-    births: dict[str, RefusedBirth] = {}
-    for person, number in newest_refused(connection, former, Kind.CREATE_USER).items():
-        name, keeper_id, _, at = _refused(connection, number)
-        undo = _open_undo(connection, keeper_id, number)
-        births[person] = RefusedBirth(name, keeper_id, number in agreed, undo, time_of(at))
-    return births
+    return {
+        person: RefusedBirth(name, keeper_id, number in agreed, undo, at)
+        for person, number, name, keeper_id, _, at, undo in _refused(connection, former, Kind.CREATE_USER)
+    }
 
 
 def refused_teams(connection: sqlite3.Connection, former: int) -> dict[str, RefusedTeam]:
     """By the JumpCloud id of the group, the newest queueing where Keeper answered it with a team that is not new."""
-    teams: dict[str, RefusedTeam] = {}
-    for group, number in newest_refused(connection, former, Kind.QUEUE_TEAM).items():
-        name, keeper_id, words, at = _refused(connection, number)
-        teams[group] = RefusedTeam(name, keeper_id, words, _open_undo(connection, keeper_id, number), time_of(at))
-    return teams
+    return {
+        group: RefusedTeam(name, keeper_id, words, undo, at)
+        for group, _, name, keeper_id, words, at, undo in _refused(connection, former, Kind.QUEUE_TEAM)
+    }
 
 
-def _refused(connection: sqlite3.Connection, number: int) -> tuple[str, str, str, str]:
-    """The name that a refused creation asked for, the id that it was answered with, words for it, and its time."""
+def _refused(
+    connection: sqlite3.Connection, former: int, kind: Kind
+) -> Iterator[tuple[str, int, str, str, str, datetime | None, Operation | None]]:
+    """Yield the newest refused creations: the JumpCloud id and journal id, the name that it asked for, the id that it
+    was answered with, words for it, its time, and what is still to be undone of it."""
+    refused = newest_refused(connection, former, kind)
+    later = _later(connection, min(refused.values())) if refused else {}
     sql = "SELECT subject_name, keeper_id, error, coalesce(sent_at, planned_at) FROM operations WHERE id = ?"
-    name, keeper_id, words, at = connection.execute(sql, (number,)).fetchone()
-    return name, keeper_id, words, at
+    for key, number in refused.items():
+        name, keeper_id, words, at = connection.execute(sql, (number,)).fetchone()
+        undo = _open_undo([row for row in later.get(keeper_id, ()) if row.id > number])
+        yield key, number, name, keeper_id, words, time_of(at), undo
 
 
-def _open_undo(connection: sqlite3.Connection, keeper_id: str, number: int) -> Operation | None:
-    """The rest that is still to be done of undoing a refused creation (its journal id) on this account or team.
+def _later(connection: sqlite3.Connection, number: int) -> dict[str, list[JournalRow]]:
+    """By Keeper id, what has undone, or may have locked or unlocked, that to which Keeper linked creations, since a
+    journal id. All of it is read at once: nothing else finds an operation by its Keeper id."""
+    sql = f"""
+        SELECT * FROM operations WHERE id > ? AND (rule = '{Rule.UNDONE.value}'
+        OR (kind IN ('deactivate_user', 'reactivate_user') AND state IN ('sent', 'unknown', 'done')))
+        AND keeper_id IN (SELECT keeper_id FROM operations WHERE state = 'failed' AND outcome = '{LINKED}')
+        ORDER BY id
+    """
+    found: dict[str, list[JournalRow]] = {}
+    for row in map(journal_row, rows(connection, sql, number)):
+        found.setdefault(row.operation.subject.keeper_id, []).append(row)
+    return found
+
+
+def _open_undo(found: Sequence[JournalRow]) -> Operation | None:
+    """The rest that is still to be done of undoing a refused creation, by what was sent since for that account or team.
 
     Keeper may have refused the whole, and taken a part: the newest run that tried has a row for each part. Another
     creation may have been linked to it too: its undo, which has a reason of its own, counts as a part of this one
     until it is done, and ends what it has given back by then. Once we may have locked or unlocked the account since, a
     lock that the link had undone is not set again.
     """
-    sql = f"""
-        SELECT * FROM operations WHERE keeper_id = ? AND id > ? AND (rule = '{Rule.UNDONE.value}'
-        OR (kind IN ('deactivate_user', 'reactivate_user') AND state IN ('sent', 'unknown', 'done'))) ORDER BY id
-    """
-    found = [journal_row(row) for row in rows(connection, sql, keeper_id, number)]
     newest = {row.operation.reason: row.run_id for row in found}
     left: Operation | None = None
     for row in found:
