@@ -73,8 +73,8 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
     waiting = teams.waiting(snapshot, policy.teams)
     held = _held(store)
     # Whose unlock is held waits for that alone, though the pilot may be called otherwise by now.
-    told = held["subjects"] if held else ()
-    shut = [a for a in snapshot.accounts.values() if kept_locked(policy, a) and a.email not in told]
+    told = set(held["subjects"] if held else ())
+    shut = {k: a.email for k, a in snapshot.accounts.items() if kept_locked(policy, a) and a.email not in told}
     return {
         "tenant": settings.tenant,
         "mode": policy.mode.value,
@@ -96,8 +96,8 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
             "leaving": len(leaving),
             "not_verifiable": len(ours) - len(leaving),
             "outside_pilot": sum(account.active for account in gone_or_active) - sum(a.active for a in inside),
-            "kept_locked_by_pilot": sorted(a.email for a in shut),
-            "locked_in_scope": sorted(a.email for a in managed if _keeps_out(a) and a not in shut),
+            "kept_locked_by_pilot": sorted(shut.values()),
+            "locked_in_scope": sorted(a.email for a in managed if _keeps_out(a) and a.keeper_id not in shut),
             "kept": sum(account.active for account in inside) - len(leaving),
             "oldest_leaver": {
                 "email": oldest.email,
