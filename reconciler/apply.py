@@ -307,9 +307,18 @@ class _Run:
             # Raised at the end: nothing more is begun, and requests under way end by themselves.
             self.broken = self.broken or error
 
-    def _weigh(self, op: Operation, reply: KeeperUser | None, removed: Sequence[str], expected: Set[str]) -> None:
-        """Look for an effect that nobody asked for in the answer, where the user was not read before and after."""
-        suspicion = suspicious(op, self._account(op), reply, removed, expected)
+    def _weigh(
+        self,
+        op: Operation,
+        reply: KeeperUser | None,
+        removed: Sequence[str],
+        expected: Set[str],
+        *,
+        read: bool = False,
+    ) -> None:
+        """Look for an effect that nobody asked for in the answer, or in what was `read` back, where the user was not
+        read before and after."""
+        suspicion = suspicious(op, self._account(op), reply, removed, expected, read=read)
         if suspicion is False:
             self.canaries.clear(op.kind)
         elif suspicion:
@@ -517,7 +526,7 @@ class _Run:
             if wrong is not None and not (turned or op.kind is Kind.CREATE_USER):
                 raise wrong
             if untold and looked:
-                self._weigh(sent, shown, remove, expected)
+                self._weigh(sent, shown, remove, expected, read=True)
             if canary and not looked:
                 self._weigh(sent, reply, remove, expected)
             elif canary and shown is not None:

@@ -236,18 +236,24 @@ def unasked(
 
 
 def suspicious(
-    op: Operation, account: Account | None, reply: KeeperUser | None, removed: Sequence[str], expected: Set[str]
+    op: Operation,
+    account: Account | None,
+    reply: KeeperUser | None,
+    removed: Sequence[str],
+    expected: Set[str],
+    *,
+    read: bool = False,
 ) -> bool | None:
-    """Whether an answer shows an effect that nobody asked for, as far as the snapshot knows what was there before; None
-    where it shows no team that the user had. `expected` as for `unasked`."""
+    """Whether an answer, or what was `read` back, shows an effect that nobody asked for, as far as the snapshot knows
+    what was there before; None where it tells nothing of the teams that the user had. `expected` as for `unasked`."""
     if reply is None or takes_agreed(op):
         return None
     if op.kind is Kind.CREATE_USER:
         return bool(unasked(op, None, "", frozenset(), expected, reply)) if reply.teams else None
     if account is None:
         return None
-    # An answer without any team may just not show them.
-    teams = _teams_shown(account) - set(removed) if reply.teams else frozenset()
+    # An answer without any team may just not show them; what was added may wait unseen.
+    teams = _teams_shown(account) - set(removed) if reply.teams or read else frozenset()
     if unasked(op, account.active, account.email, teams, expected, reply):
         return True
     return False if teams else None

@@ -690,8 +690,9 @@ def test_a_list_that_bears_out_a_canary_does_not_tell_that_nothing_is_replaced(w
     assert sum("Legal" not in teams_of(world, f"p{n}") for n in range(9)) <= 2
 
 
-def test_additions_that_replace_reach_few_people_though_no_answer_shows_it(world: World) -> None:
-    """Their kind was open; one of ten is looked at."""
+@pytest.mark.parametrize("queues", [False, True])
+def test_additions_that_replace_reach_few_people_though_no_answer_shows_it(world: World, queues: bool) -> None:
+    """Their kind was open; one of ten is looked at. What was added may wait unseen, so that no team shows."""
     world.rules.safety = {"max_grants": "100%", "max_creations": "100%"}
     world.keeper.set_dialect(patch_reply="none")
     legal, sales = group(world, "Legal"), group(world, "Sales")
@@ -703,7 +704,8 @@ def test_additions_that_replace_reach_few_people_though_no_answer_shows_it(world
     world.jumpcloud.add_member(sales, people[0])
     world.admin_changed()
     cycle(world, resync=True)
-    world.keeper.set_dialect(add_replaces_groups=True)
+    hides = {"queues_every_membership": True, "shows_pending_memberships": False} if queues else {}
+    world.keeper.set_dialect(add_replaces_groups=True, **hides)
     for one in people:
         world.jumpcloud.add_member(sales, one)
     world.admin_changed()
