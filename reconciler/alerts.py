@@ -284,7 +284,7 @@ def _leavers(now: Situation) -> Iterator[Fact]:
 
     Protected people have an alert of their own. Where it is not known why somebody left, no grace is assumed.
     """
-    planned, back = _planned(now, Kind.DEACTIVATE_USER), invited_again(now.snapshot)
+    planned, back, cause_of = _planned(now, Kind.DEACTIVATE_USER), invited_again(now.snapshot), _causes(now)
     for account in _ours(now):
         assert account.left_at is not None
         since = f"left the scope at {_time(account.left_at)}"
@@ -295,7 +295,7 @@ def _leavers(now: Situation) -> Iterator[Fact]:
                 closing = f"if that user is theirs, to have it locked: reconciler adopt {typed(account.email)}"
             text = f"{since}; {whereabouts(now.snapshot, account, again=again)}; {closing}"
         elif now.at - account.left_at >= _grace(now, account) + TOO_LONG:
-            cause = _cause(now, account, *planned.get(account.keeper_id, (-1, None)))
+            cause = cause_of(account, *planned.get(account.keeper_id, (-1, None)))
             access = access_words(now.snapshot, account, failing=now.plan is None or now.failing is not None)
             text = f"{since}, {access}{f': {cause}' if cause else ''}"
         else:
@@ -329,6 +329,9 @@ def _locked(now: Situation) -> Iterator[Fact]:
     unsaid = {n.subject.keeper_id for n in now.plan.notices if n.kind in _UNDECIDED}
     waiting_for_person = now.plan.held_indices
     locked_and_gone = {n.subject.keeper_id for n in now.plan.notices if n.kind is NoticeKind.LOCKED_IN_KEEPER}
+    # A new account is planned under the person's JumpCloud id.
+    said = {n.subject.jumpcloud_id: n.message for n in reversed(now.plan.notices)}
+    cause_of = _causes(now)
     for account in sorted(now.snapshot.accounts.values(), key=lambda a: (a.email.casefold(), a.keeper_id)):
         if not account.managed or account.active or account.left_at is not None:
             continue
@@ -337,9 +340,7 @@ def _locked(now: Situation) -> Iterator[Fact]:
         if account.keeper_id in unsaid:
             continue
         if kept_locked(now.policy, account) and not due:
-            # A new account is planned under the person's JumpCloud id.
-            said = (n.message for n in now.plan.notices if account.jumpcloud_id == n.subject.jumpcloud_id)
-            words = next(said, KEPT_LOCKED)
+            words = said.get(account.jumpcloud_id, KEPT_LOCKED)
             yield Fact(AlertKind.LOCKED, account.keeper_id, account.email, words, now.at)
             continue
         if account.gone and account.keeper_id not in locked_and_gone:
@@ -349,22 +350,31 @@ def _locked(now: Situation) -> Iterator[Fact]:
         ours = (account.locked_by_us and not account.others_lock) or found[1] is not None
         kind = AlertKind.LOCKED if ours else AlertKind.LOCKED_BY_OTHERS
         unknown = "not unlocked yet" if ours else "left alone"
-        yield Fact(kind, account.keeper_id, account.email, _cause(now, account, *found) or unknown, now.at)
+        yield Fact(kind, account.keeper_id, account.email, cause_of(account, *found) or unknown, now.at)
 
 
-def _cause(now: Situation, account: Account, number: int, op: Operation | None) -> str:
-    """Say why an operation on this account was not done, as far as the run tells."""
-    what = "unlock" if op is not None and op.kind is Kind.REACTIVATE_USER else "lock"
-    if now.plan is None:
-        return f"cycles fail ({now.failing.words})" if now.failing else ""
+def _causes(now: Situation) -> Callable[[Account, int, Operation | None], str]:
+    """Return what says why an operation on an account was not done, as far as the run tells: it is asked for many."""
+    plan, errors, limits = now.plan, dict[str, str](), dict[int, list[str]]()
     for result in now.results:
-        if result.operation.subject.keeper_id == account.keeper_id and result.error:
-            return result.error
-    limits = [held.limit for held in now.plan.held if number in held.operations]
-    if limits:
-        return f"the {what} is held ({', '.join(limits)})"
-    notices = [n.message for n in now.plan.notices if n.subject.keeper_id == account.keeper_id]
-    return notices[0] if notices else "" if op is None or op.sent else f"the {what} was not sent"
+        if result.error:
+            errors.setdefault(result.operation.subject.keeper_id, result.error)
+    for held in plan.held if plan else ():
+        for number in held.operations:
+            limits.setdefault(number, []).append(held.limit)
+    notices = {n.subject.keeper_id: n.message for n in reversed(plan.notices if plan else ())}
+
+    def cause(account: Account, number: int, op: Operation | None) -> str:
+        what = "unlock" if op is not None and op.kind is Kind.REACTIVATE_USER else "lock"
+        if plan is None:
+            return f"cycles fail ({now.failing.words})" if now.failing else ""
+        if account.keeper_id in errors:
+            return errors[account.keeper_id]
+        if number in limits:
+            return f"the {what} is held ({', '.join(limits[number])})"
+        return notices.get(account.keeper_id, "" if op is None or op.sent else f"the {what} was not sent")
+
+    return cause
 
 
 def _failing(now: Situation) -> Iterator[Fact]:
