@@ -126,7 +126,8 @@ def leavers(snapshot: Snapshot) -> list[Account]:
     """Return the managed people out of scope who are not verifiably locked: active, or not in this node."""
     found = [a for a in snapshot.accounts.values() if a.managed and a.left_at and (a.active or a.gone)]
     if gone := [a for a in found if a.gone]:
-        open_questions = {a.keeper_id for a in gone if not (a.locked_by_us or _answered(snapshot, a))}
+        lists_ours = _lists_ours(snapshot)
+        open_questions = {a.keeper_id for a in gone if not (a.locked_by_us or _answered(snapshot, a, lists_ours))}
         found = [a for a in found if not a.gone or a.keeper_id in open_questions]
     return sorted(found, key=lambda account: (account.email.casefold(), account.keeper_id))
 
@@ -172,19 +173,22 @@ def whereabouts(snapshot: Snapshot, account: Account, *, again: bool = False) ->
     return f"not verifiable: not in this node{where}"
 
 
-def _answered(snapshot: Snapshot, account: Account) -> bool:
-    """Whether the inventory tells that access ended: it shows a lock, or the account nowhere in the enterprise.
-
-    Only an id that it lacks proves that: the account may have another address by now. An inventory that lacks the id of
-    somebody active of ours has other ids, or was taken with too few rights: what it lacks proves nothing.
-    """
+def _answered(snapshot: Snapshot, account: Account, lists_ours: bool) -> bool:
+    """Whether the inventory tells that access ended: it shows a lock, or the account nowhere in the enterprise. Only an
+    id that it lacks proves that: the account may have another address by now."""
     inventory = snapshot.inventory
     if inventory is None or not _fresh(inventory, account):
         return False
     if status := _status(inventory, account):
         return status in _SHUT
-    ours = [a.keeper_id for a in snapshot.accounts.values() if a.managed and a.active]
-    return bool(ours) and account.keeper_id not in inventory.ids and inventory.ids.keys() >= {*ours}
+    return lists_ours and account.keeper_id not in inventory.ids
+
+
+def _lists_ours(snapshot: Snapshot) -> bool:
+    """Whether the inventory has the ids of everybody active of ours. One that lacks any has other ids, or was taken
+    with too few rights: what it lacks proves nothing."""
+    ours = {a.keeper_id for a in snapshot.accounts.values() if a.managed and a.active}
+    return snapshot.inventory is not None and bool(ours) and snapshot.inventory.ids.keys() >= ours
 
 
 def _status(inventory: Inventory, account: Account) -> str:
