@@ -368,8 +368,8 @@ def _failures(connection: sqlite3.Connection, former: int) -> dict[str, Failure]
         WHERE state = 'failed' AND outcome <> 'linked_to_another'
             AND NOT (kind = 'reactivate_user' AND outcome = 'not_found' AND EXISTS (
                 SELECT 1 FROM users WHERE keeper_id = failed.keeper_id AND gone = 1))
-            AND NOT (kind = 'create_user' AND EXISTS (
-                SELECT 1 FROM users WHERE jumpcloud_id = failed.subject_key AND standing = 'managed' AND gone = 0))
+            AND NOT (kind = 'create_user' AND subject_key IN (
+                SELECT jumpcloud_id FROM users WHERE standing = 'managed' AND gone = 0))
             AND id > ? AND id > coalesce(
             (SELECT max(id) FROM operations AS done WHERE state = 'done' AND subject_key = failed.subject_key), 0)
         GROUP BY subject_key
