@@ -458,6 +458,9 @@ class _Diff(TeamRules):
                 if not account.locked_by_us and _access(undo):
                     # It sets the lock of somebody else again, and with one of ours that would pass for ours.
                     self.operations = [op for op in self.operations if not _locks(op, account)]
+                # Whoever has the account by now may not have had it when Keeper linked it.
+                owner = account.jumpcloud_id if account.managed else ""
+                undo = replace(undo, subject=replace(undo.subject, jumpcloud_id=owner))
                 self.operations.append(undo)
                 same[birth.keeper_id].append(undo)
         teams = (op for op in self.operations if op.subject.type == "team" and self.in_hand(op))

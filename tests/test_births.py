@@ -668,6 +668,22 @@ def test_an_undo_that_locks_waits_as_little_as_a_lock() -> None:
         assert undo.sent and Change("active", "true", "false") in undo.changes
 
 
+@pytest.mark.parametrize("active", [True, False])
+def test_an_undo_is_about_whoever_has_the_account_by_now(active: bool) -> None:
+    """It was an account that nobody managed: a cycle about its owner alone left it out, and with it a lock of theirs
+    for which it stands."""
+    was = stranger(2, active=active, shown=account(EVE).shown)
+    undo = undoing(JOINS, linked(was, active=True), was)
+    assert undo is not None and undo.subject.key == was.keeper_id == account(EVE).keeper_id
+    now = account(EVE, shown=linked(was).attributes, left_at=NOW)
+    births = {ADA.id: RefusedBirth(ADA.email, was.keeper_id, undo=undo)}
+    known = snapshot([now], [team(ENG)], refused_births=births)
+    left = replace(EVE, status=Status.SUSPENDED)
+    locks = [o for o in decide(directory([left]), known, focus=frozenset({EVE.id})).plan.operations if o.changes]
+    assert any(change.attribute == "active" and change.after == "false" for o in locks for change in o.changes)
+    assert any(o.rule is Rule.UNDONE and o.subject.key == EVE.id for o in locks)
+
+
 @pytest.mark.parametrize("state", [State.SENT, State.UNKNOWN, State.DONE])
 def test_an_undo_locks_nobody_whom_we_may_have_unlocked_since(store: Store, state: State) -> None:
     held = account(EVE, active=False)
