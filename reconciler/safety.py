@@ -587,8 +587,10 @@ class _Judge:
             self._hold(limit, held, allowed, planned, reason)
 
     def _giving_limits(self, operations: list[Operation], unlocks: list[_Over]) -> list[Operation]:
-        """Return the operations that may go. Over a limit on giving, all of that kind of giving waits, nothing else. As in
-        a hold of the whole plan, whom our lock keeps out does not wait for newcomers."""
+        """Return the operations that may go. Over a limit on giving, all of that kind of giving waits, and only that.
+
+        As in a hold of the whole plan, whoever our lock keeps out does not wait for newcomers.
+        """
         if self.first:
             return operations
         if unlocks:
