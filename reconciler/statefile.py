@@ -474,9 +474,10 @@ _KEEP_LOCK = """
     UPDATE users SET active = ?3, locked_by_us = ?4
     WHERE keeper_id = ?1 AND jumpcloud_id = ?2 AND standing = 'managed' AND NOT gone AND locked_by_us <> ?4
 """
+# One that is nobody's yet and locked by us is what a former restore has kept.
 _OWN_LOCKS = """
-    SELECT keeper_id, shown, json_object('externalId', jumpcloud_id) FROM users
-    WHERE standing = 'managed' AND NOT gone AND locked_by_us AND jumpcloud_id <> ''
+    SELECT keeper_id, shown, iif(standing = 'managed', json_object('externalId', jumpcloud_id), asked) FROM users
+    WHERE NOT gone AND locked_by_us AND (standing = 'unmanaged' OR (standing = 'managed' AND jumpcloud_id <> ''))
 """
 # An account that nobody manages by the copy, or that it lacks, is matched anew, with whose it was: Keeper may keep no
 # id that shows it, and whoever has its address by now must not get it. A copy of the first version takes none.
