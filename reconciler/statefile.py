@@ -400,8 +400,9 @@ def _open_copy(copy: Path) -> sqlite3.Connection:
 
 
 def _replaced_suffix() -> str:
-    """The end of the name under which a file is kept that was replaced."""
-    return f"replaced-{datetime.now(UTC):%Y-%m-%dT%H%M%S}"
+    """The end of the name under which a file is kept that was replaced; another one each time, else it would replace
+    the one that is kept already."""
+    return f"replaced-{datetime.now(UTC):%Y-%m-%dT%H%M%S.%f}"
 
 
 def _forget_what_is_stale(restored: Path) -> None:

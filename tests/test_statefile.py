@@ -412,6 +412,13 @@ def test_a_restore_that_is_cut_off_never_parts_a_file_from_its_wal(
     assert not filled.exists() or (wal.exists() and filled.read_bytes() == before)
 
 
+def test_each_file_in_whose_place_a_copy_is_put_is_kept(filled: Path, copy: Path) -> None:
+    """Two within a second had the same name, and the newest file was lost."""
+    before = filled.read_bytes()
+    kept = [Store.restore(filled, copy) for _ in range(2)]
+    assert kept[0] is not None and kept[0].read_bytes() == before
+
+
 @pytest.mark.parametrize("what", ["itself", "link", "nothing"])
 def test_what_is_no_copy_is_not_restored(filled: Path, what: str) -> None:
     """The state file itself was put in its own place: nothing was won, and all waited for a review."""
