@@ -65,10 +65,15 @@ def adopt(
     decided = replace(before, accounts={**before.accounts, **accounts})
     _keep(store, decided, before, "adopt", {"accounts": sorted(accounts), "email": email or ""}, now, by, reason)
     # Of one that was given up and is gone since, only that decision is taken back.
-    number = sum(not account.gone for account in found) or len(found)
-    words = f"{count(number, 'Keeper user')} will be taken over with the next plan"
+    present = [account for account in found if not account.gone] or found
+    spared = [account.email for account in present if account.protected_as]
+    number = len(present) - len(spared)
+    words = f"{count(number, 'Keeper user') if number else 'Nobody'} will be taken over with the next plan"
+    if spared:
+        whom = f"; not {listed(spared)}, as long as policy.protect covers them"
+        words += whom if number else f" as long as policy.protect covers {listed(spared)}"
     owners = sorted(account.jumpcloud_id for account in found if account.managed and account.jumpcloud_id)
-    if not owners:
+    if not (owners and number):
         return f"{words}.{FOLLOWS}"
     return (
         f"{words}, if another user in scope, who has no Keeper user, has this address by then and the JumpCloud user "

@@ -100,3 +100,14 @@ def test_an_address_that_keeper_does_not_show_changes_nothing_and_says_what_to_d
     with pytest.raises(decisions.NothingDecided, match="reconciler resync"):
         decisions.adopt(store, NOW, "root", "", email="nobody@example.com")
     assert store.decisions("adopt", NOW) == []
+
+
+def test_nobody_is_said_to_be_taken_over_whom_the_settings_protect(store: Store) -> None:
+    spared = replace(STRANGER, protected_as=STRANGER.email)
+    store.save(snapshot([spared]), store.snapshot())
+    said = decisions.adopt(store, NOW, "root", "because", email=spared.email)
+    assert said.startswith("Nobody will be taken over with the next plan as long as policy.protect covers u2@example.")
+    other = account(user(3), standing=Standing.UNMANAGED, jumpcloud_id="", asked={}, settled={})
+    store.save(snapshot([spared, other]), store.snapshot())
+    said = decisions.adopt(store, NOW, "root", "because")
+    assert said.startswith("1 Keeper user will be taken over with the next plan; not u2@example.com, as long as")
