@@ -445,7 +445,8 @@ class _Judge:
                 ("empty_scope", 0, len(leaving), "nobody at all is in scope any more, which is more likely a mistake")
             )
         used = self._changed(Kind.DEACTIVATE_USER)
-        over += self._over("max_deactivations", self.limits.max_deactivations, used, leaving, "would be locked")
+        limit, covered = self.limits.max_deactivations, len(self.covered)
+        over += self._over("max_deactivations", limit, used, leaving, "would be locked", covered=covered)
         losing = {op.subject.key for op in operations if loses(op)}
         used = {p.operation.subject.key for p in self.past if p.counts and loses(p.operation)}
         over += self._over("max_removals", self.limits.max_removals, used, losing, "would lose a team")
@@ -466,7 +467,9 @@ class _Judge:
         bound = "always" if allowed == self.always else "at most"
         return f"allowed are {allowed} ({limit}{f', but {bound} {allowed}' if allowed != share else ''})"
 
-    def _over(self, name: str, limit: Limit, used: set[str], planned: set[str], words: str) -> list[_Over]:
+    def _over(
+        self, name: str, limit: Limit, used: set[str], planned: set[str], words: str, *, covered: int = 0
+    ) -> list[_Over]:
         allowed = self._allowed(limit, self.people)
         self.uses.append(LimitUse(name, allowed, len(used), len(planned - used)))
         total = len(used | planned)
@@ -475,6 +478,8 @@ class _Judge:
         hours = self.limits.window.total_seconds() / 3600
         who = count(len(planned), "person")
         earlier = f", {len(used)} before in the last {hours:g} hours" if used else ""
+        # They wait with the others: without them the number would not be that of the locks that are shown.
+        earlier += f", beside {covered} whom an announced lay-off covers" if covered else ""
         # Whoever is created or unlocked is not active yet.
         base = f" beside {self.people} active" if name in ("max_creations", "max_reactivations") else ""
         base = base or f" of {self.people} active"

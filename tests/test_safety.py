@@ -426,6 +426,13 @@ def test_an_announced_lay_off_passes_and_is_used_up() -> None:
     assert sent(judged(decision, consent=used_up)) == []
 
 
+def test_a_hold_tells_of_whom_an_announced_lay_off_covers() -> None:
+    consent = Consent(allowances=(Allowance("allow:1", 5),))
+    (hold,) = judged(deleted(10), consent=consent).plan.held
+    assert len(hold.operations) == 10
+    assert hold.reason.startswith("5 people would be locked of 100 active, beside 5 whom an announced lay-off covers; ")
+
+
 def test_an_announcement_is_for_suspended_people_first() -> None:
     people = [user(n, direct=True, status=Status.SUSPENDED if n == 50 else Status.ACTIVE) for n in range(1, 101)]
     decision = decide(directory(people[20:]), snapshot([account(p) for p in people]))
