@@ -53,6 +53,7 @@ def not_made(notices: Iterable[Notice]) -> list[str]:
     return [one.subject.name for one in notices if one.message in (_NOT_CREATED, _NOT_QUEUED)]
 
 
+_LISTS = Subject("list", "Keeper's lists of users and teams")
 _NOT_CREATED = (
     "in scope, and not created: Keeper could not be listed, so an account of theirs may be there. They are created "
     "once it can be"
@@ -67,4 +68,9 @@ def notice(why: str) -> Notice:
         f"operation has no known outcome: the cycle went on from what was last read of Keeper, and the next one "
         f"lists Keeper again. {why.rstrip('. ')}"
     )
-    return Notice(NoticeKind.QUARANTINED, Subject("list", "Keeper's lists of users and teams"), words)
+    return Notice(NoticeKind.QUARANTINED, _LISTS, words)
+
+
+def unlisted(notices: Iterable[Notice]) -> bool:
+    """Whether Keeper could not be listed, by the notices of a plan."""
+    return any(one.subject == _LISTS for one in notices)

@@ -187,11 +187,12 @@ def plan(
 
 def _detailed(made: "Plan", *, resync: bool) -> int:
     """The exit code that tells whether there is anything to do; as for `apply` where not everything could be read."""
+    from reconciler.fallback import unlisted
     from reconciler.promise import failing
 
     if made.held:
         return HELD
-    if made.scope.unread or failing(made, {}):
+    if made.scope.unread or unlisted(made.notices) or failing(made, {}):
         return PARTIAL
     return CHANGES if made.operations or (resync and made.drifted) else DONE
 

@@ -31,6 +31,7 @@ def test_without_one_list_a_leaver_is_locked_and_nobody_created(world: World, do
     done = world.run("apply", "--resync", expect=5)
     assert world.keeper.account(ada).locked
     assert not account(world, "zoe")
+    world.run("plan", "--resync", "--detailed-exitcode", expect=5)
     assert f"Keeper's list of {'teams' if down == 'Groups' else 'users'} was not read" in done.stdout + done.stderr
     assert "nobody was created or adopted" in " ".join(done.stdout.split())
     world.run("apply", "--resync", expect=1)
