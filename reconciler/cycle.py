@@ -216,10 +216,13 @@ class Look:
     upcoming: tuple[Upcoming, ...] = ()
 
 
-def look_back(store: Store, address: str, why: str) -> Look:
-    """One person as the snapshot knows them; neither service is asked, and `why` says for what reason."""
+NOT_ASKED = "not asked (--offline)"
+
+
+def look_back(store: Store, address: str) -> Look:
+    """One person as the snapshot knows them; neither service is asked."""
     held = in_snapshot(store.snapshot(), address, None)
-    return Look(None, {}, held.there, held.key, None, {"jumpcloud": why, "keeper": why})
+    return Look(None, {}, held.there, held.key, None, {"jumpcloud": NOT_ASKED, "keeper": NOT_ASKED})
 
 
 async def look(settings: Settings, services: Services, store: Store, address: str, now: datetime) -> Look:

@@ -76,7 +76,7 @@ def test_a_person_can_not_adopt_it_nor_sees_it(tmp_path: Path) -> None:
         ):
             with pytest.raises(NothingDecided, match=words):
                 adopt(store, NOW, "root", "", **whom)
-        assert not look_back(store, "lost@example.com", "offline").snapshot.accounts
+        assert not look_back(store, "lost@example.com").snapshot.accounts
 
 
 # -- the former account of somebody who has another ------------------------------------------------------------------

@@ -136,7 +136,7 @@ def explain(config: Path | None, email: str, offline: bool, as_json: bool) -> No
     settings = settings_of(config)
     with Store.open(settings.state_path(), write=False) as store:
         if offline:
-            look = cycle.look_back(store, email, "not asked (--offline)")
+            look = cycle.look_back(store, email)
         else:
             look = with_services(settings, lambda both: cycle.look(settings, both, store, email, utc_now()))
         found = document(store, settings, look, email, now_of(store))

@@ -6,7 +6,7 @@ from typing import Any
 
 from reconciler.config import Settings
 from reconciler.counting import count
-from reconciler.cycle import Look
+from reconciler.cycle import NOT_ASKED, Look
 from reconciler.history import Wanted
 from reconciler.model import Account, typed
 from reconciler.plan import Kind, Plan, Upcoming
@@ -165,7 +165,8 @@ def render(found: dict[str, Any], *, width: int, colour: bool) -> str:
 def _jumpcloud_text(found: dict[str, Any]) -> Iterator[str]:
     user = found["jumpcloud"]
     if user is None:
-        yield "not asked" if "jumpcloud" in found["unread"] else "no user with this address"
+        unread = found["unread"].get("jumpcloud")
+        yield "not asked" if unread == NOT_ASKED else "could not be read" if unread else "no user with this address"
         return
     who = [clean(user["email"] or "(no address)", 80), *filter(None, [clean(user["display_name"], 80)])]
     yield f"{', '.join(who)} (id {user['id']}): {user['status']}"

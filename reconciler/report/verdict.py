@@ -13,7 +13,7 @@ from typing import Any
 from reconciler.addresses import alike_key, same
 from reconciler.config import Settings
 from reconciler.counting import count
-from reconciler.cycle import Look
+from reconciler.cycle import NOT_ASKED, Look
 from reconciler.keeper_quarantine import may_be_locked
 from reconciler.model import Account, Standing, Status, User, typed, typed_for
 from reconciler.pairs import tied_to_another
@@ -59,7 +59,9 @@ def verdict(store: Store, settings: Settings, look: Look, email: str, held: Mapp
         return Verdict(
             "unread",
             "What the next cycle would do can only be told with JumpCloud.",
-            "For the whole answer, ask both services:",
+            "For the whole answer, ask both services:"
+            if look.unread.get("jumpcloud") == NOT_ASKED
+            else "For the whole answer, ask again when JumpCloud answers:",
             f"reconciler explain {typed(email)}",
         )
     found = _decided_otherwise(settings, look, look.plan) or _waits(store, settings, look, look.plan, held)

@@ -297,6 +297,8 @@ def test_a_service_that_does_not_answer_and_offline(world: World, people: list[s
     assert set(found["unread"]) == {"jumpcloud"}
     assert found["verdict"]["text"] == "in scope when JumpCloud was last read; locked in Keeper by somebody else."
     assert found["next"] is None
+    told = page(world, "p0@example.com")
+    assert "In JumpCloud could not be read" in told and "ask again when JumpCloud answers:" in told
     world.jumpcloud.add_api_key(API_KEY)
     world.keeper.new_token()
     found = explain(world, "p0@example.com")

@@ -124,7 +124,7 @@ class StateFiles:
             store.told("webhook")
             store.under_way()
             store.open_kinds(datetime.now(UTC))
-            cycle.look_back(store, "ada@example.com", "not asked")
+            cycle.look_back(store, "ada@example.com")
         with Store.open(office.path, write=False) as store:
             services = office.services(scene)
             if scene.look:
