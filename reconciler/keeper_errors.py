@@ -93,8 +93,8 @@ class BadToken(KeeperError):
     advice = (
         "A token belongs to one SCIM method, is valid only once that is saved in the Admin Console (Admin, the "
         "node, Provisioning), and dies when another is made: Commander's `scim edit` always makes a new one. Put "
-        "the current token where keeper.token points; under systemd, restart the service: it got the token "
-        "when it started."
+        "the current token where keeper.token points, and restart the service, if it runs: it got the token when "
+        "it started."
     )
 
 

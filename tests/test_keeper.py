@@ -180,6 +180,7 @@ def test_a_bad_token_has_its_own_outcome_everywhere(call: str, style: str) -> No
     assert (error.name, error.stops_apply, error.uncertain, error.status) == ("bad_token", True, False, 401)
     for advice in ("saved", "scim edit", "restart the service", "keeper.token", "Provisioning"):
         assert advice in str(error)
+    assert "systemd" not in str(error), "a service under anything else has read its token as early"
 
 
 @pytest.mark.parametrize("style", STYLES)
