@@ -164,7 +164,8 @@ def resume(config: Path | None, reason: str) -> None:
 @wait_option
 @reason_option
 def adopt(config: Path | None, email: str | None, team: str | None, ghosts: bool, wait: bool, reason: str) -> None:
-    """Take over a Keeper user or team that we do not manage; what follows is in the next plan, to be reviewed."""
+    """Take over a Keeper user or team that we do not manage. The next cycle sends what follows, within the limits; the
+    lock of somebody who is out of scope waits for `release`."""
     if sum(map(bool, (email, team, ghosts))) != 1:
         raise click.UsageError("Name one: EMAIL, --team NAME or --ghosts.")
     _order(settings_of(config), "adopt", {"email": email, "team": team}, reason, wait=wait)
