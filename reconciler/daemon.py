@@ -428,6 +428,8 @@ class Daemon:
             self._tell(f"{ask.kind} {ask.arguments.get('person', '')}, ordered by {ask.by}")
             logger.info("{} ordered by {}{}", ask.kind, ask.by, f": {ask.reason}" if ask.reason else "")
             answer = await self._other_settings(ask) or await orders.carry_out(ask, self._where(begun))
+            if ask.kind in DECISIONS and answer.error:  # it leaves no run that `status` could show
+                logger.warning("{}: {}", ask.kind, answer.error)
         except Stopped:
             with suppress(StateError):
                 self.store.put_back(request.id)

@@ -97,6 +97,15 @@ def test_who_was_protected_a_moment_ago_is_not_touched(world: World, service: Se
     assert not account(world, people[1]).active
 
 
+@pytest.mark.usefixtures("people")
+def test_a_decision_that_came_to_nothing_is_logged_for_whoever_did_not_wait(world: World, service: Service) -> None:
+    service.start()
+    rested(service)
+    assert "Filed as request" in world.run("adopt", "nobody@example.com").stdout
+    until(lambda: "nobody@example.com" in service.said())
+    assert "WARNING adopt: " in service.said() and "nothing was changed" in service.said()
+
+
 def test_an_order_by_another_settings_file_is_refused(world: World, service: Service, people: list[str]) -> None:
     service.start()
     rested(service)
