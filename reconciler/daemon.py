@@ -327,7 +327,7 @@ class Daemon:
         except Replaced:
             raise
         except Exception as error:
-            _, words = _words(error)
+            words = _words(error, "")[1].strip()  # no cycle has failed
             if words != self._lane_failed:
                 logger.warning("The look for suspended people failed; it is repeated every minute. {}", words)
             self._lane_failed = words
@@ -578,8 +578,8 @@ def _refused(problem: str, settings: Settings) -> Answer:
     return Answer(exits.USAGE, error=f"Nothing was done: {words}")
 
 
-def _words(error: Exception) -> tuple[int, str]:
-    return exits.explained(error) or (exits.FAILED, exits.unforeseen(error))
+def _words(error: Exception, *failed: str) -> tuple[int, str]:
+    return exits.explained(error, *failed) or (exits.FAILED, exits.unforeseen(error))
 
 
 def _summary(outcome: cycle.Outcome) -> str:

@@ -54,6 +54,15 @@ def test_a_suspended_person_is_locked_while_every_list_is_down(
     world.run("history", "p0@example.com")
 
 
+def test_a_look_that_fails_is_not_called_a_cycle(filled: tuple[World, list[str]], service: Service) -> None:
+    world, _ = filled
+    world.front.faults.add(status(401))
+    service.start()
+    until(lambda: "The look for suspended people failed" in service.said())
+    (line,) = [one for one in service.said().splitlines() if "The look for suspended people failed" in one]
+    assert "cycle has failed" not in line
+
+
 def test_a_suspended_person_is_locked_while_no_users_can_be_listed_or_searched_for(
     filled: tuple[World, list[str]],
 ) -> None:
