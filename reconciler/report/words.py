@@ -248,9 +248,10 @@ def _leaving(plan: Plan) -> str:
 
 
 def warnings(plan: Plan) -> list[str]:
-    """The sentences about limits that will hold the plan when grace ends."""
+    """The sentences about limits that will hold the plan when grace ends; a limit stands first, as each ends with a
+    command."""
     found = (n for n in plan.notices if n.kind is NoticeKind.WILL_BE_HELD)
-    return [f"{sentence(clean(n.message, 600))[:-1]} [{clean(n.subject.name, 40)}]." for n in found]
+    return [f"[{clean(n.subject.name, 40)}] {sentence(clean(n.message, 600))}" for n in found]
 
 
 def _warned(found: Verdict, plan: Plan) -> Verdict:

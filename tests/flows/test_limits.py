@@ -146,7 +146,8 @@ def test_an_application_that_loses_its_groups_is_told_before_grace_ends(world: W
     out = " ".join(world.run("apply").stdout.split())
     assert out.startswith("WILL BE HELD when grace ends.")
     assert "Nobody at all is in scope any more" in out
-    assert "8 people would be locked of 8 active" in out
+    assert "[max_deactivations] 8 people would be locked of 8 active" in out
+    assert "reconciler release [" not in out and "TEXT [" not in out, "a limit behind a command reads as its argument"
     assert receiver.kinds() == ["will_be_held"]
     assert [path for method, path, _ in receiver.got if method == "GET"] == ["/beat"]
     assert 'reconciler_limits_that_will_hold{tenant=""} 2.0' in (world.folder / "reconciler.prom").read_text()
