@@ -147,8 +147,10 @@ def disown(store: Store, now: datetime, by: str, reason: str, email: str) -> str
     store.hands.changed({*accounts, *(account.jumpcloud_id for account in found)})
     if closed == accounts.keys():
         return f"{email} is not in this Keeper node: the question whether access ended is closed, nothing else is done."
-    words = f"{email} is given up: not changed any more, nor created anew, until `reconciler adopt {typed(email)}`."
-    return words + FOLLOWS
+    return (
+        f"{email} is given up: nothing is changed any more but the externalId that we set, which is taken back, and "
+        f"nobody is created anew, until `reconciler adopt {typed(email)}`.{FOLLOWS}"
+    )
 
 
 def _accounts(snapshot: Snapshot, email: str) -> list[Account]:

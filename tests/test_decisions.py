@@ -82,6 +82,12 @@ def test_a_disowned_account_stays_as_it_is_and_only_its_external_id_is_restored(
     assert (after.active, after.shown, after.jumpcloud_id) == (True, account(ADA).shown, ADA.id)
 
 
+def test_whoever_is_given_up_is_said_to_lose_the_external_id_that_we_set(store: Store) -> None:
+    store.save(snapshot([account(ADA)]), Snapshot())
+    said = decisions.disown(store, NOW, "root", "because", ADA.email)
+    assert said.startswith("u1@example.com is given up: nothing is changed any more but the externalId that we set, ")
+
+
 def test_nobody_is_disowned_whom_we_do_not_manage(store: Store) -> None:
     with pytest.raises(decisions.NothingDecided):
         disown(store, STRANGER, STRANGER.email)

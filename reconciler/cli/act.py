@@ -177,7 +177,8 @@ def adopt(config: Path | None, email: str | None, team: str | None, ghosts: bool
 @wait_option
 @reason_option
 def disown(config: Path | None, email: str, wait: bool, reason: str) -> None:
-    """Give somebody up: they stay as they are in Keeper, and are matched no more until `adopt`."""
+    """Give somebody up: they stay as they are in Keeper, but for the externalId that we set, and are matched no more
+    until `adopt`."""
     _order(settings_of(config), "disown", {"email": email}, reason, wait=wait)
 
 
