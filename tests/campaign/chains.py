@@ -85,6 +85,8 @@ def both_lie(world: World, draw: random.Random) -> str:
     if found is None or world.jumpcloud.assumptions.totals == "page":
         return ""
     account, person = found
+    if person in world.jumpcloud.organization().hidden:
+        return ""  # nothing would tell them from somebody who was deleted
 
     def without(response: Response) -> Response:
         def others(rows: list[Any]) -> list[Any]:

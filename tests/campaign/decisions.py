@@ -291,9 +291,8 @@ def disowns(world: World, draw: random.Random) -> str:
                 owners = {ledger.owner.get(other.id, ""), ledger.found_for.get(other.id, "")}
                 ledger.given_up |= {other.external_id or "", *owners, one.email.casefold()}
     if "question whether access ended is closed" in words:
-        # Should they come back into the node, they are a ghost.
-        gone = {a.id for a in accounts if a.email.casefold() == one.email.casefold() and a.node != NODES[0]}
-        world.observer.ledger.created -= gone
+        # Should they come back into the node, as they may have since it was last listed, they are a ghost.
+        world.observer.ledger.created -= {a.id for a in accounts if a.email.casefold() == one.email.casefold()}
     return f"disown {one.email}: {words}"
 
 

@@ -10,6 +10,7 @@ from reconciler.report import status
 from reconciler.report.document import read_saved, to_json
 from tests.campaign import decisions as campaign_decisions
 from tests.campaign.decisions import put_back
+from tests.campaign.ending import ending
 from tests.campaign.rules import NODES
 from tests.campaign.scenes import (
     SCIM,
@@ -408,4 +409,20 @@ def test_who_comes_into_the_pilot_while_suspended_is_one_of_it_from_then_on(worl
     world.jumpcloud.add_member(legal, ada)
     activate(world, ada)
     cycle(world)
+    assert world.keeper.accounts()[account].active
+
+
+def test_an_account_whose_question_was_closed_after_its_return_is_left_alone(world: World) -> None:
+    """Neither the person who decides nor the state file knew that it had come back."""
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    world.keeper.move_user_to_other_node(account, NODES[1])
+    suspend(world, ada)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    world.keeper.move_user_to_other_node(account, NODES[0])
+    world.admin_changed(account)
+    said = campaign_decisions.disowns(world, _Chosen(world.keeper.account(account)))
+    assert "whether access ended is closed" in said
+    ending(world, random.Random(1))
     assert world.keeper.accounts()[account].active
