@@ -275,7 +275,7 @@ def take_an_empty_plan_for_reviewed() -> AbstractContextManager[Any]:
 
 def overlook_what_nobody_asked_for() -> AbstractContextManager[Any]:
     """An answer that shows an effect that nobody asked for changes nothing."""
-    return patch.object(apply, "suspicious", lambda *_: False)
+    return patch.object(apply, "suspicious", lambda *_, **__: False)
 
 
 def take_no_subject_in_hand() -> AbstractContextManager[Any]:
