@@ -6,6 +6,7 @@ the same address under an id that no earlier list had. Any other link is undone,
 until a person decides, the address changes, or that account ends.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 from datetime import datetime
@@ -226,6 +227,14 @@ def stands(birth: RefusedBirth, account: Account | None) -> bool:
     return birth.undo is not None and (account is None or due(birth.undo, account) is not None)
 
 
+def by_account(births: Mapping[str, RefusedBirth]) -> dict[str, dict[str, RefusedBirth]]:
+    """By Keeper id, the creations that Keeper linked to the account, as `unlocked` and `own` take them for many."""
+    found: dict[str, dict[str, RefusedBirth]] = defaultdict(dict)
+    for person, birth in births.items():
+        found[birth.keeper_id][person] = birth
+    return found
+
+
 def _undos(births: Mapping[str, RefusedBirth], account: Account) -> list[Operation]:
     """The operations that undo the creations which Keeper linked to this account."""
     return [one.undo for one in births.values() if one.keeper_id == account.keeper_id and one.undo is not None]
@@ -245,9 +254,8 @@ def own(account: Account, births: Mapping[str, RefusedBirth]) -> Account:
 
 def linked_to(snapshot: Snapshot) -> dict[str, Account]:
     """By Keeper id, the accounts to which Keeper linked a creation, each with its own attributes: see `own`."""
-    births = snapshot.refused_births
-    met = {birth.keeper_id for birth in births.values()} & snapshot.accounts.keys()
-    return {keeper_id: own(snapshot.accounts[keeper_id], births) for keeper_id in met}
+    met = by_account(snapshot.refused_births)
+    return {k: own(snapshot.accounts[k], births) for k, births in met.items() if k in snapshot.accounts}
 
 
 def own_id(account: Account, linked: Mapping[str, Account]) -> str:

@@ -478,11 +478,8 @@ class _Diff(TeamRules):
     @cached_property
     def _others_births(self) -> dict[str, dict[str, RefusedBirth]]:
         """By Keeper id, the creations of other people that Keeper linked to the account."""
-        found: dict[str, dict[str, RefusedBirth]] = defaultdict(dict)
-        for one, birth in self.before.refused_births.items():
-            if self.match.account_of.get(one) != birth.keeper_id:
-                found[birth.keeper_id][one] = birth
-        return found
+        account_of, refused = self.match.account_of, self.before.refused_births
+        return births.by_account({one: b for one, b in refused.items() if account_of.get(one) != b.keeper_id})
 
     def _teams_of(self, account: Account) -> frozenset[str]:
         """The Keeper ids of the teams that the account's own user is to have, all where that is not clear."""

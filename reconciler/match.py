@@ -11,7 +11,7 @@ from datetime import datetime
 
 from reconciler import addresses
 from reconciler.addresses import alike_key
-from reconciler.births import due, ids_on, linked_to, own_id, refused_words, unlocked
+from reconciler.births import by_account, due, ids_on, linked_to, own_id, refused_words, unlocked
 from reconciler.counting import count
 from reconciler.keeper_quarantine import blocked_users
 from reconciler.match_teams import match_teams, wanted_team_attributes
@@ -468,7 +468,7 @@ class _Users:
 def _remember(result: Match, directory: Directory, snapshot: Snapshot, policy: Policy, now: datetime) -> None:
     user_of = {keeper_id: user_id for user_id, keeper_id in result.account_of.items()}
     pilot_misnamed = misnamed(policy, directory, result)
-    linked = {birth.keeper_id for birth in snapshot.refused_births.values()}
+    linked = by_account(snapshot.refused_births)
     for keeper_id, account in result.accounts.items():
         user = directory.users.get(user_of.get(keeper_id, account.jumpcloud_id))
         protected_as = protection(policy, user, account)
@@ -483,8 +483,7 @@ def _remember(result: Match, directory: Directory, snapshot: Snapshot, policy: P
         # Of somebody whose state or binding is not known, nothing says that they have left, or come back.
         undecided = user is not None and (user.unsure or (belongs and not in_scope))
         # Until the link that has opened an account is undone, the lock that was on it is known as ours.
-        opened = keeper_id in linked and unlocked(snapshot.refused_births, account)
-        is_open = in_scope and account.active and not opened
+        is_open = in_scope and account.active and not unlocked(linked.get(keeper_id, {}), account)
         # Nobody was locked since they came back: an account that is not in this node may be open elsewhere.
         leaves_again = account.gone and account.left_at is None and not belongs
         learnt = replace(
