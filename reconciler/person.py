@@ -77,8 +77,13 @@ def in_snapshot(snapshot: Snapshot, address: str, user: User | None) -> InKeeper
 
 
 async def in_keeper(keeper: Keeper, snapshot: Snapshot, address: str, user: User | None, now: datetime) -> InKeeper:
-    """The same, with each account read anew. Raises KeeperError."""
-    known = in_snapshot(snapshot, address, user).snapshot
+    """The same, with each account read anew. Raises KeeperError.
+
+    Whether an account of somebody else's is locked stays as it was: a read that is behind our lock shows none, and the
+    next one would pass for a lock by another hand. Whoever is looked at themselves, and every list, says so anew.
+    """
+    held = in_snapshot(snapshot, address, user)
+    known = held.snapshot
     live = [account for account in known.accounts.values() if not account.gone]
     users = await together(_keeper_user(keeper, account) for account in live)
     shown = {found.id: found for found in users if found is not None}
@@ -86,8 +91,20 @@ async def in_keeper(keeper: Keeper, snapshot: Snapshot, address: str, user: User
     # The teams were not listed: they stand as they were.
     seen = observed(known, Listing(shown, {}, absent), now)
     others = tuple(one for one in snapshot.odd if one.keeper_id not in known.accounts)
-    seen = replace(seen, teams=snapshot.teams, odd=(*seen.odd, *others))
+    accounts = {
+        keeper_id: _locked_as(known.accounts[keeper_id], account) if _of_another(account, held.key) else account
+        for keeper_id, account in seen.accounts.items()
+    }
+    seen = replace(seen, accounts=accounts, teams=snapshot.teams, odd=(*seen.odd, *others))
     return in_snapshot(seen, address, user)
+
+
+def _of_another(account: Account, key: str) -> bool:
+    return account.managed and not account.gone and key not in (account.jumpcloud_id, account.keeper_id)
+
+
+def _locked_as(before: Account, account: Account) -> Account:
+    return replace(account, active=before.active, locked_by_us=before.locked_by_us, others_lock=before.others_lock)
 
 
 async def _keeper_user(keeper: Keeper, account: Account) -> KeeperUser | None:

@@ -230,3 +230,23 @@ def test_an_old_copy_gives_nobody_a_second_account(world: World) -> None:
     cycle(world)
     assert world.keeper.accounts()[new].locked
     ending(world, random.Random(1))
+
+
+def test_a_read_that_is_behind_does_not_make_our_lock_somebody_elses(world: World) -> None:
+    """The request of one person reads the account of another, who has their address in Keeper, as it was before our
+    lock."""
+    person(world, "zoe")
+    ada, account = joined(world, "ada")
+    bob = person(world, "bob")
+    cycle(world)
+    world.jumpcloud.update_user(ada, email="ada.new@example.com")
+    world.jumpcloud.update_user(bob, email="ada@example.com")
+    suspend(world, ada)
+    cycle(world)
+    assert world.keeper.account(account).locked
+    world.time.elapsed -= 570
+    cycle(world, {f"GET {SCIM}/Users/{account}": "stale"}, resync=True, person="ada@example.com")
+    cycle(world, resync=True, person="ada@example.com")
+    activate(world, ada)
+    cycle(world)
+    assert world.keeper.account(account).active
