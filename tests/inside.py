@@ -1,6 +1,8 @@
 """Cycles in this process, with a clock of their own, and an organisation that they start with."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -30,8 +32,10 @@ class Inside:
     def later(self, **delta: float) -> None:
         self.now += timedelta(**delta)
 
-    def store(self, write: bool = False) -> Store:
-        return Store.open(load(self.world.folder / "config.toml").state_path(), write=write)
+    @contextmanager
+    def store(self, write: bool = False) -> Iterator[Store]:
+        with Store.open(load(self.world.folder / "config.toml").state_path(), write=write) as store:
+            yield store
 
 
 def fill(world: World, people: int = 6) -> tuple[list[str], list[str]]:

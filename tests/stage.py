@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,9 +77,15 @@ class World:
     def command(self) -> list[str]:
         return [sys.executable, "-m", "reconciler"]
 
-    def state(self) -> Store:
-        """The state file, to look at."""
-        return Store.open(self.folder / "state" / "reconciler.db", write=False)
+    @property
+    def state_file(self) -> Path:
+        return self.folder / "state" / "reconciler.db"
+
+    @contextmanager
+    def state(self) -> Iterator[Store]:
+        """The state file, to look at: closed at the end, else a service that ends could not put it to rest."""
+        with Store.open(self.state_file, write=False) as store:
+            yield store
 
     def start(self, *arguments: str) -> Command:
         return self.nursery.start(arguments, self.folder, {**os.environ, "NO_COLOR": "1", "COLUMNS": "110"})

@@ -107,7 +107,7 @@ def test_no_time_of_a_real_state_file_is_forgotten(world: World) -> None:
     world.run("apply")
     known = {(table, column) for table, columns in COLUMNS.items() for column in columns} | IN_FUTURE
     prose = {("runs", "document"), ("requests", "arguments"), ("requests", "result"), ("operations", "error")}
-    found = {place for place in times(world.state().path) if place[0] != "meta"}
+    found = {place for place in times(world.state_file) if place[0] != "meta"}
     assert found - prose <= known
     assert ("requests", "until") in found
 

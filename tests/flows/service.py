@@ -5,6 +5,7 @@ import subprocess
 import time
 from collections.abc import Callable
 
+from reconciler import statefile
 from tests.stage import World
 
 PATIENCE = 30.0
@@ -30,8 +31,13 @@ class Service:
             self.process = subprocess.Popen(
                 [*self.world.command, "run"], cwd=self.world.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        until(lambda: self.world.state().in_use)
+        until(lambda: self.runs)
         return self
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has the state file, which is not opened to see that."""
+        return statefile.is_in_use(self.world.state_file)
 
     def send(self, number: int) -> None:
         assert self.process is not None

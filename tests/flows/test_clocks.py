@@ -8,6 +8,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -90,8 +91,10 @@ class Office:
         jumpcloud = true if self.tell != "none" else ServiceTime()
         return replace(both, jumpcloud_time=jumpcloud, keeper_time=true if self.tell == "both" else ServiceTime())
 
-    def store(self, write: bool = False) -> Store:
-        return Store.open(load(self.world.folder / "config.toml").state_path(), write=write)
+    @contextmanager
+    def store(self, write: bool = False) -> Iterator[Store]:
+        with Store.open(load(self.world.folder / "config.toml").state_path(), write=write) as store:
+            yield store
 
     def active(self, person: str) -> bool:
         return account(self.world, person).active

@@ -1,5 +1,6 @@
 """The daemon as a process of its own: schedule, orders, signals, and what happens to it."""
 
+import gc
 import json
 import os
 import random
@@ -29,8 +30,23 @@ def test_changes_arrive_by_themselves_and_sigterm_ends_it(world: World, service:
     world.person("late", groups[0])
     until(lambda: in_line(world))
     assert service.end() == 0
-    assert not (world.folder / "state" / "reconciler.db-wal").exists()
+    assert not world.state_file.with_name("reconciler.db-wal").exists()
     world.run("status")
+
+
+def test_whoever_looks_at_its_state_file_does_not_keep_that_from_its_rest(world: World, service: Service) -> None:
+    """A connection that is dropped and not closed is there until it is collected, and the WAL stays as long."""
+    wal = world.state_file.with_name("reconciler.db-wal")
+    service.start()
+    until(wal.exists)
+    gc.disable()
+    try:
+        with world.state() as store:
+            assert store.in_use and service.runs
+        assert service.end() == 0
+    finally:
+        gc.enable()
+    assert not wal.exists()
 
 
 def test_drift_is_found_by_the_resync_on_schedule(world: World, service: Service) -> None:
@@ -92,7 +108,7 @@ def test_a_second_one_refuses(world: World, service: Service) -> None:
 
 def test_it_waits_for_a_command_that_has_the_state_file(world: World, service: Service) -> None:
     world.run("apply")
-    with Store.open(world.state().path, write=True):
+    with Store.open(world.state_file, write=True):
         service.start()
         until(lambda: "waiting for the state file" in service.said())
     until(lambda: "are in line" in service.said())
@@ -104,7 +120,7 @@ def test_who_asks_it_to_read_its_settings_while_it_waits_for_the_state_file_does
 ) -> None:
     fill(world)
     world.run("apply")
-    with Store.open(world.state().path, write=True):
+    with Store.open(world.state_file, write=True):
         service.start()
         until(lambda: "waiting for the state file" in service.said())
         world.policy["mode"] = '"observe"'
@@ -122,7 +138,7 @@ def test_sigterm_in_the_middle_of_an_apply_loses_nothing(world: World, service: 
     until(lambda: slow.fired >= 3)
     assert service.end() == 0
     world.back.faults.clear()
-    with Store.open(world.state().path, write=False) as store:
+    with world.state() as store:
         assert store.unfinished() == []
     assert 0 < len(world.keeper.accounts()) < len(people) or in_line(world)
     world.run("apply")
@@ -276,7 +292,7 @@ def test_it_ends_and_sends_nothing_more_once_its_state_file_is_taken_away(
     _, people = fill(world)
     world.run("apply")
     accept(world)
-    state = world.state().path
+    state = world.state_file
     copy = world.folder / "copy"
     copy.write_bytes(state.read_bytes())
     world.schedule = {"interval": '"1d"', "resync": '"7d"'}
@@ -312,7 +328,7 @@ def test_a_command_whose_state_file_is_taken_away_sends_nothing_more(world: Worl
     fill(world)
     world.run("apply")
     late = [world.person(f"late{n}", world.group("Late")) for n in range(3)]
-    state = world.state().path
+    state = world.state_file
 
     def take_away(_: object) -> None:
         for path in state.parent.glob("reconciler.db*"):
@@ -330,7 +346,7 @@ def test_a_copy_of_the_state_file_is_gone_back_to_by_a_reviewed_resync(world: Wo
     _, people = fill(world)
     world.run("apply")
     accept(world)
-    state = world.state().path
+    state = world.state_file
     copy = Path(f"{state}.copy")
     copy.write_bytes(state.read_bytes())
     world.jumpcloud.suspend(people[0])

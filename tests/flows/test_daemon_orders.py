@@ -110,7 +110,7 @@ def test_an_order_by_another_settings_file_is_refused(world: World, service: Ser
     service.start()
     rested(service)
     other = world.folder / "other.toml"
-    other.write_text((world.folder / "config.toml").read_text() + f'[state]\npath = "{world.state().path}"\n')
+    other.write_text((world.folder / "config.toml").read_text() + f'[state]\npath = "{world.state_file}"\n')
     world.jumpcloud.suspend(people[0])
     refused = world.run("apply", "--wait", "--config", str(other), expect=2)
     assert f"Nothing was done: the service has the settings in {world.folder / 'config.toml'}" in refused.stderr
@@ -122,7 +122,7 @@ def test_settings_that_the_service_can_t_use_refuse_every_order(world: World, se
     """The command has read them before they were spoilt."""
     service.start()
     rested(service)
-    with Store.beside(world.state().path) as store:
+    with Store.beside(world.state_file) as store:
         (world.folder / "config.toml").write_text("nonsense")
         number = orders.file(orders.Ask("apply", {}, "ada", "", "what they were"), store, datetime.now(UTC))
         until(lambda: filed(world) == [])
@@ -173,7 +173,7 @@ def test_what_nobody_took_for_long_has_lapsed_and_what_is_new_survives_a_restart
     world: World, service: Service
 ) -> None:
     digest = load(world.folder / "config.toml").digest
-    with Store.open(world.state().path, write=True) as store:
+    with Store.open(world.state_file, write=True) as store:
         old, new = (datetime.now(UTC) - orders.LASTS * 3, datetime.now(UTC))
         orders.file(orders.Ask("apply", {}, "ada", "", digest), store, old)
         orders.file(orders.Ask("apply", {}, "eve", "", digest), store, new)

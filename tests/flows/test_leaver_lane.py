@@ -84,22 +84,26 @@ def test_a_lane_that_finds_nobody_leaves_no_run_behind(filled: tuple[World, list
     assert order is not None and order.leavers == {people[0]}
     outcome = Inside(world).run(order)
     assert outcome.result == "done" and not account(world, people[0]).active
-    runs = len(Inside(world).store().runs(50))
+    with world.state() as store:
+        runs = store.runs(50)
     assert found(world) is None
-    assert len(Inside(world).store().runs(50)) == runs
+    with world.state() as store:
+        assert store.runs(50) == runs
 
 
 def test_a_lane_whose_people_are_active_again_forgets_nobody(filled: tuple[World, list[str]]) -> None:
     """A plan about nobody is no plan about everybody: the snapshot would have lost all accounts."""
     world, people = filled
-    before = Inside(world).store().snapshot()
+    with world.state() as store:
+        before = store.snapshot()
     world.jumpcloud.suspend(people[0])
     order = found(world)
     assert order is not None
     world.jumpcloud.activate(people[0])
     outcome = Inside(world).run(order)
     assert outcome.result == "nothing" and not outcome.plan.operations
-    assert Inside(world).store().snapshot().accounts == before.accounts
+    with world.state() as store:
+        assert store.snapshot().accounts == before.accounts
 
 
 def test_nothing_is_sent_that_a_person_has_yet_to_decide(world: World) -> None:
@@ -137,7 +141,8 @@ def test_what_the_limits_hold_is_recorded_once(filled: tuple[World, list[str]]) 
     for one in people[:3]:
         world.jumpcloud.activate(one)
     assert found(world) is None
-    assert Inside(world).store().held_run() is None, "it is not due any more"
+    with world.state() as store:
+        assert store.held_run() is None, "it is not due any more"
     for one in people[:2]:
         world.jumpcloud.suspend(one)
     assert found(world) is not None, "it is held, and told, anew"
