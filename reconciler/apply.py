@@ -140,6 +140,7 @@ async def apply(
     vanished: int = 0,
     progress: Callable[[int, int], None] | None = None,
     stopping: Callable[[], str] = lambda: "",
+    paused: Callable[[], str] = lambda: "",
     read_at: Stamp | None = None,
 ) -> Applied:
     """Send the operations, each given with its journal id; leavers first, then teams, then everybody else. What
@@ -150,8 +151,8 @@ async def apply(
     the number of accounts that were gone after their lock within the window (see `safety.Vanished`). The time box
     begins at `read_at`, when what the plan was made from had been read, or else now. One failed operation never stops
     the others, but for a refused token and a journal that can't be written: then whatever was not begun is put off.
-    `stopping` is asked before each operation, and says why no more is begun. Raises what the journal raises, once all
-    operations in flight have ended.
+    `stopping` is asked before each operation, and says why no more is begun; `paused` before each request, and says why
+    not even what was begun is sent. Raises what the journal raises, once all operations in flight have ended.
     """
     began = read_at or Stamp.now(client.clock)
     with journal.hands.vanishing(vanished, MOST_VANISHED) as vanishing:
@@ -168,6 +169,7 @@ async def apply(
             vanishing,
             progress,
             stopping,
+            paused,
             began,
         )
         try:
@@ -200,6 +202,7 @@ class _Run:
         vanishing: Vanishing,
         progress: Callable[[int, int], None] | None,
         stopping: Callable[[], str],
+        paused: Callable[[], str],
         began: Stamp,
     ) -> None:
         # What fails for the same few each time must not keep others waiting: they come last in their kind. First comes
@@ -238,6 +241,7 @@ class _Run:
         self.marks: dict[str, int] = {}  # by id, of what this run has changed itself
         self.progress = progress
         self.stopping = stopping
+        self.paused = paused
         self.applied = Applied()
         self.began = began
         self.listed = snapshot.accounts
@@ -357,7 +361,8 @@ class _Run:
                 elif (sent := self._begun(number, op, finding)) is not None:
                     self.marks |= dict.fromkeys(concerned, self.journal.hands.changed(concerned))
                     # What rests on nothing that was read does not keep the others waiting either.
-                    moment = last_moment(finding.stamp or Stamp.now(self.client.clock))
+                    stamp = finding.stamp or Stamp.now(self.client.clock)
+                    moment = last_moment(stamp, functools.partial(self._overruled, concerned))
                     with moment, changing() as self.begun[number]:
                         verdict = await self._sent(number, sent, canary)
         if self.progress:
@@ -384,10 +389,19 @@ class _Run:
 
     def _overtaken(self, concerned: Collection[str]) -> tuple[str, str] | None:
         """The outcome, and words for it, of an operation about what another run has changed since the snapshot."""
+        words = self._changed_by_others(concerned)
+        return (OVERTAKEN, f"{words}; the next cycle decides anew") if words else None
+
+    def _changed_by_others(self, concerned: Collection[str]) -> str:
+        """Words for that another run or a decision has changed any of this since the snapshot; "" where none has."""
         if any(self.journal.hands.changed_since(self.marks.get(one, self.mark), one) for one in concerned):
             words = "another run or a decision has changed this user or team, or one of the same address or name"
-            return OVERTAKEN, f"{words}, meanwhile; the next cycle decides anew"
-        return None
+            return f"{words}, meanwhile"
+        return ""
+
+    def _overruled(self, concerned: Collection[str]) -> str:
+        """Why what is marked as sent is not sent any more: a look may come first, and Keeper may ask to wait."""
+        return self.paused() or self._changed_by_others(concerned)
 
     def _too_late_for(self, op: Operation) -> tuple[str, str] | None:
         """The outcome, and words for it, of an operation for which this run has no time left."""
@@ -1107,6 +1121,8 @@ class _Run:
         state = State.UNKNOWN if doubtful else State.PUT_OFF if nobodys else State.FAILED
         # A 404 after an attempt without an answer does not say that the account was gone before.
         name = scim.Unanswered.name if error.uncertain and isinstance(error, scim.NotFound) else error.name
+        if isinstance(error, scim.Expired) and self.paused():
+            name = "put_off"  # the next cycle does not make up for it
         self._record(number, Result(op, state, name, str(error)))
 
     def _record(

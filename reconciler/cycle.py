@@ -758,6 +758,7 @@ class _Line:
             vanished=consent.vanished(store, self.time.window(settings.limits().window)).number if planned else 0,
             progress=(lambda done, total: progress("Keeper", done, total)) if progress else None,
             stopping=lambda: self._why_stop(stopping),
+            paused=self._why_paused,
             read_at=read_at,
         )
         limit = SETTLING if self.order.leavers else None
@@ -807,6 +808,9 @@ class _Line:
     def _why_stop(self, stopping: asyncio.Event) -> str:
         if stopping.is_set():
             return "the reconciler was asked to stop"
+        return self._why_paused()
+
+    def _why_paused(self) -> str:
         pause = None if self.order.person else self.store.pause()
         return f"all writes were paused by {pause.by}" if pause else ""
 

@@ -6,7 +6,7 @@ two clocks say.
 
 import asyncio
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -151,19 +151,34 @@ def attempted(began: Stamp) -> None:
     _note(_ATTEMPTS, began)
 
 
-_CONFIRMED: ContextVar[Stamp | None] = ContextVar("confirmed", default=None)
+def _stands() -> str:
+    """No words, for what nothing overrules."""
+    return ""
 
 
-def last_moment(confirmed: Stamp) -> AbstractContextManager[Stamp]:
-    """Begin no attempt of a change more than `MAX_AGE` seconds after `confirmed`: for all that is sent inside.
+_CONFIRMED: ContextVar[tuple[Stamp | None, Callable[[], str]]] = ContextVar("confirmed", default=(None, _stands))
+
+
+def last_moment(confirmed: Stamp, overruled: Callable[[], str] = _stands) -> AbstractContextManager[object]:
+    """Begin no attempt of a change more than `MAX_AGE` seconds after `confirmed`, and none once it is `overruled`, by a
+    decision for instance, which gives words for that: for all that is sent inside.
 
     It holds for retries too, and in tasks that are created inside; requests that only read go on. Of two that are
     nested, the inner one holds.
     """
-    return _inside(_CONFIRMED, confirmed)
+    return _inside(_CONFIRMED, (confirmed, overruled))
 
 
 def time_left(clock: Clock) -> float:
-    """Seconds until the last moment of the change that is being sent; infinite where none was set."""
-    confirmed = _CONFIRMED.get()
+    """Seconds until the last moment of the change that is being sent; infinite where none was set, and negative once it
+    is overruled."""
+    confirmed, _ = _CONFIRMED.get()
+    if overruled():
+        return -math.inf
     return math.inf if confirmed is None else MAX_AGE - confirmed.age(clock)
+
+
+def overruled() -> str:
+    """By what the change that is being sent is overruled, in words; "" where it stands."""
+    _, words = _CONFIRMED.get()
+    return words()

@@ -402,10 +402,14 @@ class Http:
         """The error of a request whose next attempt would begin too late; `failed` is the attempt before."""
         if doubtful and failed is not None:
             return self._error(wanted, failed, attempts, doubtful=True)
-        problem = f"its confirmation is older than {MAX_AGE:g} s, or would be when it is sent"
+        problem, advice = evidence_age.overruled(), "Nothing was changed. The next cycle decides anew."
+        if not problem:
+            problem = f"its confirmation is older than {MAX_AGE:g} s, or would be when it is sent"
+            advice = (
+                "Nothing was changed. The next cycle confirms it anew; if that lasts, look at why replies are so slow."
+            )
         if failed is not None:
             problem = f"{failed.problem}, and {problem}"
-        advice = "Nothing was changed. The next cycle confirms it anew; if that lasts, look at why replies are so slow."
         return TooLate(wanted.call, problem, advice, attempts=attempts, status=failed.status if failed else None)
 
     def _tls_of_this_process(self) -> ssl.SSLContext:

@@ -43,7 +43,8 @@ class Throttled(HttpError):
 
 
 class TooLate(HttpError):
-    """The last moment for sending it has passed, or would pass before its next attempt: it has not taken effect."""
+    """The last moment for sending it has passed, or would pass before its next attempt, or it was overruled: it has not
+    taken effect."""
 
 
 class Redirected(HttpError):

@@ -166,7 +166,8 @@ class Unavailable(KeeperError):
 
 
 class Expired(KeeperError):
-    """The change was not sent, since its confirmation became too old meanwhile: nothing has taken effect."""
+    """The change was not sent, since meanwhile its confirmation became too old, or it was overruled: nothing has taken
+    effect."""
 
     name = "expired"
 

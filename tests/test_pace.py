@@ -295,6 +295,24 @@ def test_a_change_is_sent_until_its_last_moment_and_not_after_it() -> None:
         assert (outcome.attempts, service.requests) == (0, [])
 
 
+@pytest.mark.parametrize("trouble", [httpx.ConnectError("refused"), answer(429, retry_after="5")])
+def test_a_change_that_is_overruled_is_not_tried_again(trouble: httpx.Response | Exception) -> None:
+    machine = Machine()
+    service = Service(trouble, answer(200))
+
+    def paused() -> str:
+        return "all writes were paused by root" if service.requests else ""
+
+    async def run() -> None:
+        async with client(service, machine) as http:
+            with last_moment(Stamp.now(machine.clock), paused):
+                await http.request("PATCH", "/Users", repeatable=True)
+
+    with pytest.raises(TooLate, match=r"and all writes were paused by root\. Nothing was changed\."):
+        asyncio.run(run())
+    assert len(service.requests) == 1
+
+
 @pytest.mark.parametrize("method", ["POST", "PATCH", "PUT", "DELETE"])
 def test_every_method_that_changes_something_has_a_last_moment(method: str) -> None:
     service, outcome, _ = change(Machine(), answer(200), late=31, method=method)

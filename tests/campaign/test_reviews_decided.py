@@ -426,3 +426,43 @@ def test_an_account_whose_question_was_closed_after_its_return_is_left_alone(wor
     assert "whether access ended is closed" in said
     ending(world, random.Random(1))
     assert world.keeper.accounts()[account].active
+
+
+@pytest.mark.parametrize(("request_", "fault"), [("GET", ""), ("PATCH", "unreachable")])
+@pytest.mark.parametrize("decision", ["disown", "pause"])
+def test_what_a_person_decides_before_a_request_leaves_holds_for_what_is_marked_as_sent(
+    world: World, request_: str, fault: str, decision: str
+) -> None:
+    """A look may come before the request, and attempts that reach nobody."""
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    world.jumpcloud.update_user(ada, lastname="Lovelace")
+    world.admin_changed()
+
+    def update() -> tuple[str, str, str | None]:
+        assert world.store is not None
+        row = next(row for row in world.store.journal_rows() if row["kind"] == "update_user")
+        return row["state"], row["error"], row["sent_at"]
+
+    def decides() -> None:
+        assert update()[0] == "sent"
+        assert world.store is not None
+        if decision == "disown":
+            decisions.disown(world.store, world.time.now(), "root", "", "ada@example.com")
+        else:
+            world.store.add_request("pause", {}, "root", world.time.now(), "a vault is moved")
+
+    script = {f"Keeper {request_} {SCIM}/Users/{account}#1": fault}
+    weather = Weather(1, script=script, then=decides)
+    world.cycle(Order(by="root"), weather)
+    assert weather.then is None
+    assert world.keeper.account(account).display_name == "ada Test"
+    store = world.open()
+    state, words, sent_at = update()
+    assert (state, sent_at) == ("put_off", None)
+    assert ("paused by root" if decision == "pause" else "a decision has changed this user") in words
+    assert store.resume("root", world.time.now(), "") is (decision == "pause")
+    world.close()
+    cycle(world)
+    expected = "ada Lovelace" if decision == "pause" else "ada Test"
+    assert world.keeper.account(account).display_name == expected
