@@ -322,8 +322,9 @@ class _Users:
         # A leaver who was locked before the state file knew the account: we may have forgotten our own lock, and on
         # return it has to end. A lock that came later is somebody else's.
         forgotten = account.keeper_id in self.snapshot.fresh and not account.active and has_left(user)
-        # The address that both sides have ties the two, or a person who named it; an id alone does not.
-        tied = addresses.same(account.email, user.email) or account.takeover is Takeover.BY_ADDRESS
+        # A person who named it ties the two, as the address does that both sides have (see `_tied_by_address`); an id
+        # alone does not.
+        named = account.takeover is Takeover.BY_ADDRESS
         # What the pilot said of this person goes with them; what it said of somebody else says nothing.
         theirs = user.id in (account.jumpcloud_id, account.owned_once, account.found_for)
         former = self.known.get(user.id)
@@ -333,7 +334,7 @@ class _Users:
             jumpcloud_id=user.id,
             former_external_id=account.former_external_id or (external if external != user.id else ""),
             asked={},
-            settled={USER_NAME: account.email} if tied else {},
+            settled={USER_NAME: account.email} if named else {},
             takeover=Takeover.NONE,
             locked_by_us=account.locked_by_us or forgotten,
             left_at=self.now if has_left(user) else None,
@@ -368,7 +369,8 @@ class _Users:
             if others and not account.gone and USER_NAME not in {**account.asked, **account.settled}:
                 # Whoever had left was adopted by the id alone, which Keeper may have linked to the account, or by the
                 # address alone, which they had as a first plan found it.
-                tie = "was found for this person" if account.merely_found else "carries this person's JumpCloud id"
+                by_id = account.shown.get(EXTERNAL_ID) == user_id
+                tie = "carries this person's JumpCloud id" if by_id else "was found for this person"
                 self.result.conflicts[user_id] = (
                     f"the Keeper user {account.email} {tie}, but has the address of the JumpCloud user "
                     f"{min(others)}, whose vault that may be: it is not unlocked, and given nothing. "
@@ -500,6 +502,8 @@ def _remember(result: Match, directory: Directory, snapshot: Snapshot, policy: P
         if user is not None and not account.gone:
             # Of whoever is locked too: they may leave a group before they come back.
             learnt = replace(learnt, memberships=_wanted_are_ours(learnt.memberships, user, result.team_of))
+            # They may also have another address when they come back.
+            learnt = _tied_by_address(learnt, user)
         if in_scope and account.active and not account.gone:
             assert user is not None
             asked, settled = _agreed(learnt, wanted_attributes(user))
@@ -517,6 +521,15 @@ def _remember(result: Match, directory: Directory, snapshot: Snapshot, policy: P
         if not team.gone:
             asked, settled = _agreed(team, wanted_team_attributes(directory.groups[group_id]))
             result.teams[team_id] = replace(team, asked=asked, settled=settled)
+
+
+def _tied_by_address(account: Account, user: User) -> Account:
+    """Remember that the account and its person have the same address: that ties the two, whatever address either gets
+    later. It says nothing of an account that was merely found by it."""
+    known = USER_NAME in account.asked or USER_NAME in account.settled
+    if known or account.merely_found or not user.email or not addresses.same(account.email, user.email):
+        return account
+    return replace(account, settled={**account.settled, USER_NAME: account.email})
 
 
 def _wanted_are_ours(

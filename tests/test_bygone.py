@@ -11,7 +11,7 @@ from reconciler.decisions import NothingDecided, adopt
 from reconciler.metrics import measure
 from reconciler.model import Account, Directory, KeeperUser, Membership, Snapshot, Standing, Status, Takeover
 from reconciler.person import in_snapshot
-from reconciler.plan import NoticeKind
+from reconciler.plan import Kind, NoticeKind
 from reconciler.policy import Policy, TeamPolicy
 from reconciler.report.teams import document
 from reconciler.snapshot import given_up, observed, superseded
@@ -102,6 +102,13 @@ def test_the_former_account_of_a_leaver_is_locked_once_it_is_back(address: str, 
         assert learnt["k9"].managed and learnt["k9"].jumpcloud_id == ADA.id
         assert learnt["k9"].review_lock is (address == ZOE.email)
         assert learnt[OTHER.keeper_id].bygone and learnt[OTHER.keeper_id].locked_by_us
+
+
+def test_it_is_given_back_under_their_former_address_too_which_somebody_else_has_by_now() -> None:
+    learnt = decide(directory([user(1, status=Status.SUSPENDED)]), snapshot([BACK, OTHER])).snapshot.accounts["k9"]
+    swapped = directory([replace(ADA, email="ada.new@example.com"), user(7, direct=True, email=ADA.email)])
+    made = decide(swapped, snapshot([replace(learnt, active=False, locked_by_us=True)]))
+    assert [op.kind for op in made.plan.operations if op.subject.keeper_id == "k9"] == [Kind.REACTIVATE_USER]
 
 
 def test_it_stays_whosever_it_is_where_its_owner_is_in_scope_or_has_the_other_account() -> None:

@@ -252,6 +252,26 @@ def test_who_was_adopted_by_the_address_keeps_the_account_when_somebody_else_get
     assert words and not any("carries this person's JumpCloud id" in one for one in words)
 
 
+@pytest.mark.parametrize("asked", [Takeover.BY_ADDRESS, Takeover.AS_GHOST])
+def test_so_does_whoever_had_left_when_a_person_adopted_it_and_whom_we_locked(asked: Takeover) -> None:
+    ada, eve = user(1, direct=True, status=Status.SUSPENDED), user(2)
+    adopted = decide(directory([ada]), snapshot([unmanaged(1, takeover=asked)])).snapshot.accounts["k0001"]
+    assert adopted.jumpcloud_id == ada.id and adopted.review_lock
+    back = replace(ada, email="new@example.com", status=Status.ACTIVE)
+    swapped = directory([back, replace(eve, direct=True, email=ada.email)])
+    operations = decide(swapped, snapshot([replace(adopted, active=False, locked_by_us=True)])).plan.operations
+    assert [op.kind for op in operations if op.subject.jumpcloud_id == ada.id] == [Kind.REACTIVATE_USER]
+
+
+def test_a_conflict_about_an_account_tells_of_an_id_only_where_keeper_shows_it() -> None:
+    back, eve = user(1, direct=True, email="new@example.com"), user(2, direct=True, email="u1@example.com")
+    for shown, words in ((back.id, "carries this person's JumpCloud id"), ("", "was found for this person")):
+        held = account(back, shown={"userName": eve.email, "externalId": shown}, asked={}, settled={}, active=False)
+        made = decide(directory([back, eve]), snapshot([held])).plan
+        told = [one.message for one in made.notices if one.subject.jumpcloud_id == back.id]
+        assert len(told) == 1 and words in told[0]
+
+
 def test_the_first_plan_adopts_leavers_and_takes_their_locks_for_ours() -> None:
     left, locked = user(1), user(2)
     found = [unmanaged(1, external=jc(1)), unmanaged(2, external=jc(2), active=False)]
