@@ -912,6 +912,7 @@ class Observer:
         if self.scope_behind():
             there = concerned.keys() & accounts.keys()
             ledger.ours |= {one for one in there if self._was_whose(accounts[one], concerned[one])}
+        self._adopted_as_left(store)
         if store.value("reviewed") == "1":
             self._link()
         ledger.linked |= ledger.ours & concerned.keys()
@@ -926,6 +927,7 @@ class Observer:
         """A process that has died before it sent anything had linked whom the file ties to their accounts, and taken
         for its own what a page that is behind made so."""
         self._locks_behind()
+        self._adopted_as_left(store)
         if store.value("reviewed") == "1":
             tied = store.tied().items()
             self.ledger.linked |= {
@@ -933,7 +935,9 @@ class Observer:
             } & self.ledger.ours
 
     def taken_over(self, store: CampaignStore) -> None:
-        """A cycle to which a list that is behind showed somebody in scope has linked them, though it sent nothing."""
+        """A cycle has linked, though it sent nothing, whoever had left to the account that a person adopted; so has one
+        to which a list that is behind showed somebody in scope."""
+        self._adopted_as_left(store)
         if not self.scope_behind():
             return
         ledger, accounts, tied = self.ledger, self.keeper.accounts(), store.tied()
@@ -943,6 +947,20 @@ class Observer:
             ledger.ours.add(one)
             ledger.linked.add(one)
             ledger.owner.setdefault(one, tied[one])
+
+    def _adopted_as_left(self, store: CampaignStore) -> None:
+        """The file ties an account without an id, which a person adopted, to whom alone JumpCloud showed under its
+        address, and who had left."""
+        ledger, accounts = self.ledger, self.keeper.accounts()
+        adopted = (ledger.created & accounts.keys()) - ledger.owner.keys()
+        tied = store.tied() if adopted else {}
+        for one in adopted & tied.keys():
+            address = accounts[one].email.casefold()
+            shown = {who for who, names in self.view.addresses_shown.items() if address in names}
+            left = not self.truth.stays(tied[one])
+            if accounts[one].external_id not in self.truth.ever and shown == {tied[one]} and left:
+                ledger.owner[one] = tied[one]
+                ledger.linked.add(one)
 
     def _was_whose(self, account: Account, person: str) -> bool:
         """Whether the reconciler would take this account over for that person, were they in scope as they were."""

@@ -1158,3 +1158,30 @@ def test_an_address_that_was_given_up_and_taken_back_before_a_list_showed_its_ne
     adopt(world, "ada@example.com")
     ending(world, random.Random(1))
     assert world.keeper.accounts()[new].external_id
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_who_was_adopted_as_a_leaver_by_the_address_has_the_account_when_somebody_else_gets_that(
+    world: World, locked: bool
+) -> None:
+    """A lock of ours ends, one of an administrator's stays; nobody says that the account bears an id."""
+    eve, _ = joined(world, "eve")
+    bob = person(world, "bob")
+    suspend(world, bob)
+    account = world.keeper.add_user("bob@example.com", locked=locked)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    adopt(world, "bob@example.com")
+    cycle(world)
+    campaign_decisions.consent_to_held(world)
+    cycle(world)
+    assert world.keeper.accounts()[account].locked
+    world.jumpcloud.update_user(bob, email="jan@example.com")
+    world.jumpcloud.update_user(eve, email="bob@example.com")
+    activate(world, bob)
+    assert ending(world, random.Random(1))
+    assert world.keeper.accounts()[account].locked is locked
+    assert world.plan is not None
+    told = [notice for notice in world.plan.notices if notice.subject.jumpcloud_id == bob]
+    assert told and not any("carries this person's JumpCloud id" in notice.message for notice in told)
+    assert not world.observer.excused
