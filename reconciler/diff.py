@@ -110,9 +110,10 @@ def diff(
     nobody is created or adopted. The `uncertain` keys are locked at most: their last operation may still take effect.
     """
     matched = match(directory, snapshot, policy, now)
+    contested = retied(snapshot.teams, matched.teams).keys() if focus is not None or not from_list else frozenset()
     if not from_list:
         matched = fallback.without_adoptions(matched, directory, snapshot)
-    work = _Diff(directory, matched, snapshot, policy, now, focus, pausing, unlock, certain)
+    work = _Diff(directory, matched, snapshot, policy, now, focus, pausing, unlock, certain, contested)
     work.teams()
     work.users()
     work.team_grace()

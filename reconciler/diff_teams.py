@@ -86,6 +86,7 @@ class TeamRules:
         pausing: bool,
         unlock: Set[str],
         certain: bool = True,
+        contested: Set[str] = frozenset(),
     ) -> None:
         self.directory = directory
         self.match = matched
@@ -96,6 +97,7 @@ class TeamRules:
         self.pausing = pausing
         self.unlock = unlock
         self.certain = certain
+        self.contested = contested  # Keeper ids of teams that get another group once Keeper is listed
         self.operations: list[Operation] = []
         self.notices: list[Notice] = []
         self.pilots: set[str] = set()  # keys of subjects whose operations are sent
@@ -130,7 +132,7 @@ class TeamRules:
             if self.policy.teams.manages(group.name):
                 self._group(group)
         for team in (self.match.teams[team_id] for team_id in sorted(self.match.teams)):
-            if self.stays(team):
+            if self.stays(team) or self.may_be_others(team):
                 continue
             if team.managed and team.keeper_id not in self.group_of:
                 self._team_without_group(team)
@@ -144,9 +146,9 @@ class TeamRules:
         return not self.directory.unclear_groups.isdisjoint((team.jumpcloud_id, tied_to(team)))
 
     def may_be_others(self, team: Team) -> bool:
-        """Whether a partial cycle would give the team to another group. That is for a whole one, which lists Keeper
-        first: until then nobody gets what the team holds, or loses it."""
-        return self.focus is not None and self.before.teams[team.keeper_id].jumpcloud_id != team.jumpcloud_id
+        """Whether a cycle without a list of Keeper would give the team to another group. That is for one that has
+        listed it: until then nobody gets what the team holds, or loses it."""
+        return team.keeper_id in self.contested
 
     def _pilot_groups(self) -> set[str] | None:
         if self.policy.only is None:
@@ -178,9 +180,8 @@ class TeamRules:
             else:
                 self.deleted[group.id] = team_id
                 self._queue(group, replace(subject, keeper_id=""))
-        else:
-            if not self.may_be_others(self.match.teams[team_id]):
-                self.addable[group.id] = TeamRef(group.name, group.id, team_id)
+        elif not self.may_be_others(self.match.teams[team_id]):
+            self.addable[group.id] = TeamRef(group.name, group.id, team_id)
             self._rename(group, self.match.teams[team_id], subject)
 
     def _queue(self, group: Group, subject: Subject) -> None:

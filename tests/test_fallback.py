@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from reconciler.keeper import BadToken, IncompleteRead, KeeperError
 from reconciler.model import Application, Snapshot, Standing, Status, Takeover
 from reconciler.plan import Kind, NoticeKind
-from reconciler.policy import TeamPolicy
+from reconciler.policy import Policy, TeamOutOfScope, TeamPolicy
 from reconciler.reading import Read, Reader
 from reconciler.rows import State
 from tests.operations import op, unsettled
@@ -68,6 +69,22 @@ def test_a_team_is_not_taken_over_by_a_group_of_its_name() -> None:
     decision = decide(wanted, before, from_list=False)
     assert decision.snapshot.teams == before.teams
     assert Kind.QUEUE_TEAM not in kinds(decision)
+
+
+def test_a_team_that_gets_another_group_once_keeper_is_listed_stays_as_it_is() -> None:
+    """Nobody loses what it holds, or gets it; neither is it deleted, nor given the name and id of either group."""
+    again = group(7, GROUP.name)
+    policy = Policy(grace=timedelta(0), teams=TeamPolicy(out_of_scope=TeamOutOfScope.DELETE))
+    wanted = replace(directory([user(1, 7)], [again]), gone_groups=frozenset({GROUP.id}))
+    locked = account(ADA, memberships={TEAM.keeper_id: MEMBER}, active=False, locked_by_us=True)
+    for before in (held(), snapshot([locked], [TEAM])):
+        kinds_due = kinds(decide(wanted, before, policy, from_list=False))
+        assert not {Kind.UPDATE_USER, Kind.DELETE_TEAM, Kind.RENAME_TEAM} & {*kinds_due}
+    # It was to be that of the group that was made again, and the former one is back before that has arrived.
+    tied = replace(TEAM, jumpcloud_id=again.id, asked={}, settled={})
+    before = snapshot([account(BOB), account(user(3, 7))], [tied])
+    back = decide(directory([BOB, user(3, 7)], [again, GROUP]), before, policy, from_list=False)
+    assert not back.plan.operations
 
 
 def test_whoever_has_an_operation_without_a_known_outcome_is_locked_at_most() -> None:

@@ -486,3 +486,32 @@ def test_a_lock_that_a_record_hid_and_an_unlock_undid_is_not_said_to_be_not_arri
         states = {row["kind"]: row["state"] for row in store.journal_rows() if row["keeper_id"] == account}
     world.store = None
     assert (states["deactivate_user"], states["reactivate_user"]) == ("put_off", "done")
+
+
+@pytest.mark.parametrize("grace", ["30m", "0s"])
+def test_nobody_loses_the_team_of_a_group_that_was_made_again_while_keeper_cannot_be_listed(
+    world: World, grace: str
+) -> None:
+    """Their new group gets it once Keeper is listed; until then nothing shows that it is not somebody else's."""
+    world.rules.policy["grace"] = grace
+    world.rules.safety = {"max_removals": "100%", "max_team_loss": "100%"}
+    sales = group(world, "Sales")
+    people = [joined(world, name, sales)[0] for name in ("ada", "bob")]
+    for one in people:
+        world.jumpcloud.bind_user(world.application, one)
+    world.admin_changed()
+    cycle(world, resync=True)
+    world.jumpcloud.unbind_group(world.application, sales)
+    world.admin_changed()
+    if grace != "0s":
+        cycle(world)  # with which grace begins
+    world.jumpcloud.delete_group(sales)
+    again = group(world, "Sales")
+    for one in people:
+        world.jumpcloud.add_member(again, one)
+    world.admin_changed()
+    for _ in range(5):
+        cycle(world, {f"GET {SCIM}/Groups?": "error"}, resync=True)
+        assert teams_of(world, "ada") == {"Sales"}
+    cycle(world, resync=True)
+    assert [one.external_id for one in world.keeper.teams().values()] == [again]
