@@ -166,7 +166,8 @@ def told_by_inventory(snapshot: Snapshot, jumpcloud_id: str, name: str, asked_at
     namesakes = [team for team in others if team.name == normal(name)]
     if not namesakes:
         return None if any(team.queued and team.id not in snapshot.teams for team in others) else False
-    if len(namesakes) > 1 or not namesakes[0].queued:
+    # One that a list shows without the group's id, or once showed, may be somebody else's.
+    if len(namesakes) > 1 or not namesakes[0].queued or namesakes[0].id in snapshot.teams:
         return None
     asked = {DISPLAY_NAME: normal(name), EXTERNAL_ID: jumpcloud_id}
     return Team(namesakes[0].id, Standing.MANAGED, jumpcloud_id, asked=asked, queued_at=asked_at)

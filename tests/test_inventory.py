@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.approval import Attempts, approvable, approval_document, approval_due, inventory_due
 from reconciler.inventory import InventoryError, from_json, parse, to_json
-from reconciler.model import Inventory, InventoryTeam, Membership, Snapshot, Standing
+from reconciler.model import Inventory, InventoryTeam, Membership, Snapshot, Standing, Team
 from reconciler.plan import Cause, Change, Kind, NoticeKind, Operation, Rule, Subject, TeamRef
 from reconciler.policy import Policy, TeamPolicy
 from reconciler.report import teams
@@ -214,6 +214,16 @@ def test_a_queued_team_that_is_known_is_not_what_the_request_made() -> None:
     listed = team(group(8, "Legal"), standing=Standing.UNMANAGED, jumpcloud_id="", queued_at=None)
     entry = InventoryTeam(listed.keeper_id, "Legal", "Root", queued=True)
     assert outcome(Inventory(NOW, {entry.id: entry}), snapshot([], [listed]))[0] is State.FAILED
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_queued_team_of_the_name_that_a_list_has_shown_without_our_id_is_not_taken(gone: bool) -> None:
+    """Somebody else has queued it, and what is shared with it is not ours."""
+    shows = {"displayName": "Sales"}
+    listed = Team("t0005", Standing.UNMANAGED, shown=shows, seen=True, gone=gone)
+    entry = InventoryTeam(listed.keeper_id, "Sales", "Root", queued=True)
+    state, after = outcome(Inventory(NOW, {entry.id: entry}), snapshot([account(ADA)], [listed]))
+    assert state is State.UNKNOWN and after.teams == {listed.keeper_id: listed}
 
 
 def test_only_the_node_of_our_other_teams_counts() -> None:
