@@ -1034,6 +1034,8 @@ async def _settle_now(
         # Whose lock is on an account that is new to us is for the first plan to say, and it has to be new to that too.
         known = {k: a for k, a in snapshot.accounts.items() if a.managed or k not in snapshot.fresh}
         snapshot = replace(snapshot, accounts=known)
+    # What became of older queueings is for a whole read to tell: a team that is new to us may be that of one.
+    snapshot = replace(snapshot, teams={k: t for k, t in snapshot.teams.items() if t.managed or k in before.teams})
     with store.together():
         store.save(snapshot, before, mark, found_out(outcomes) | _older_births(store, unknown, outcomes))
         for number in vanished & unknown.keys():
