@@ -432,7 +432,11 @@ class _Settlement:
         # One that never showed may wait in the Pending Queue, as it was or as it was asked for; or be gone.
         denied = NEVER if team is None or team.seen else _UNSEEN
         if op.kind is Kind.DELETE_TEAM:
-            return _ARRIVED if team is None or team.gone else denied
+            if team is not None and not team.gone:
+                return denied
+            # As after an answer: nobody else has deleted it, should its group come back.
+            self.teams.pop(op.subject.keeper_id, None)
+            return _ARRIVED
         if team is None or any(team.shown.get(change.attribute) != change.after for change in op.changes):
             return denied
         self.teams[team.keeper_id] = after_team(team, op, KeeperTeam(team.keeper_id, team.shown), at)

@@ -463,7 +463,8 @@ def test_a_rename_has_arrived_when_the_name_is_shown() -> None:
 def test_a_deletion_has_arrived_when_the_team_is_gone() -> None:
     deletion = team_op(Kind.DELETE_TEAM, ENG)
     assert settled(deletion, snapshot([]))[0].state is State.DONE
-    assert settled(deletion, snapshot([], [team(ENG, gone=True)]))[0].state is State.DONE
+    outcome, after = settled(deletion, snapshot([], [team(ENG, gone=True), team(SALES)]))
+    assert outcome.state is State.DONE and [*after.teams] == [T8], "as after an answer: nobody else has deleted it"
     assert settled(deletion, snapshot([], [team(ENG)]))[0].state is State.FAILED
 
 

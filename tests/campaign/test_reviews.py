@@ -776,3 +776,26 @@ def test_an_administrator_locks_between_our_look_and_a_lock_that_is_refused(worl
     world.say(world.cycle(Order(by="schedule"), weather))
     activate(world, ada)
     ending(world, random.Random(1))
+
+
+def test_a_group_that_is_back_has_a_team_again_though_our_deletion_of_the_former_had_no_answer(world: World) -> None:
+    """What somebody else deletes in Keeper is only reported here, but nobody else has deleted it."""
+    world.rules.policy |= {"grace": "0s", "drift": "report"}
+    world.rules.teams = {"out_of_scope": "delete"}
+    sales = group(world, "Sales")
+    person(world, "zoe")
+    cycle(world)
+    world.keeper.approve_all()
+    cycle(world, resync=True)
+    world.jumpcloud.unbind_group(world.application, sales)
+    world.admin_changed()
+    cycle(world)
+    campaign_decisions.consent_to_held(world)
+    cycle(world, {f"DELETE {SCIM}/Groups": "late_timeout"})
+    for _ in range(3):
+        cycle(world, resync=True)
+    world.jumpcloud.bind_group(world.application, sales)
+    world.admin_changed()
+    cycle(world)
+    assert [one.name for one in world.keeper.teams().values()] == ["Sales"]
+    ending(world, random.Random(1))
