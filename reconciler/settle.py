@@ -134,9 +134,9 @@ def as_answered(outcome: Settled, recorded: str) -> Settled:
 
 
 def as_repeated(outcome: Settled, row: JournalRow) -> Settled:
-    """The outcome of a change of access, after a later one of its kind on the same subject: what shows is one change,
-    and is told and counted as one."""
-    again = row.repeated and row.operation.kind in ACCESS
+    """The outcome of a change of access, or of a queueing, after a later one of its kind on the same subject: what
+    shows is one change, and is told and counted as one."""
+    again = row.repeated and row.operation.kind in {*ACCESS, Kind.QUEUE_TEAM}
     return REPEATED if again and outcome.state is State.DONE else outcome
 
 

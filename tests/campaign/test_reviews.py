@@ -799,3 +799,20 @@ def test_a_group_that_is_back_has_a_team_again_though_our_deletion_of_the_former
     cycle(world)
     assert [one.name for one in world.keeper.teams().values()] == ["Sales"]
     ending(world, random.Random(1))
+
+
+def test_a_queueing_that_a_person_let_be_repeated_is_not_said_to_have_made_the_team(world: World) -> None:
+    """It never arrived; the team that shows is that of the second request."""
+    person(world, "zoe")
+    cycle(world)
+    group(world, "Ops")
+    cycle(world, {f"POST {SCIM}/Groups": "timeout"})
+    for _ in range(2):
+        cycle(world, resync=True)
+    campaign_decisions.consent_to_held(world)
+    cycle(world)
+    cycle(world, resync=True)
+    with world.open() as store:
+        rows = [row for row in store.journal_rows() if row["kind"] == "queue_team"]
+    world.store = None
+    assert [row["state"] for row in rows] == ["done", "put_off"]
