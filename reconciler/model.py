@@ -408,8 +408,8 @@ class Team:
     `asked`, `settled` and `shown` as for an Account. `queued_at`: when we queued it, None for an adopted one.
     `seen`: Keeper has listed it at some time; a team of ours that was never seen waits in the Pending Queue.
     `takeover`: a person asked with `adopt --team` to take the team over. `left_at`: since when its group is known to
-    be out of the application's scope. `gone`: Keeper answered 404 for the id, or, of a team that nobody manages, does
-    not list it any more; `missed_at`: since when. A team of ours is gone once two cycles have read so.
+    be out of the application's scope. `gone`: Keeper answered 404 for the id; `missed_at`: since when. A team of ours
+    is gone once two cycles have read so.
     """
 
     keeper_id: str
@@ -442,7 +442,7 @@ class Team:
 
     @property
     def bygone(self) -> bool:
-        """Whether it is a mere memory, as of an Account: nobody manages it, and Keeper does not list it any more."""
+        """Whether it is a mere memory, as of an Account: nobody manages it, and Keeper does not have it any more."""
         return self.gone and not self.managed
 
     @property

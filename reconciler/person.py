@@ -88,14 +88,13 @@ async def in_keeper(keeper: Keeper, snapshot: Snapshot, address: str, user: User
     users = await together(_keeper_user(keeper, account) for account in live)
     shown = {found.id: found for found in users if found is not None}
     absent = frozenset(account.keeper_id for account in live) - shown.keys()
-    # The teams were not listed: they stand as they were.
     seen = observed(known, Listing(shown, {}, absent), now)
     others = tuple(one for one in snapshot.odd if one.keeper_id not in known.accounts)
     accounts = {
         keeper_id: _locked_as(known.accounts[keeper_id], account) if _of_another(account, held.key) else account
         for keeper_id, account in seen.accounts.items()
     }
-    seen = replace(seen, accounts=accounts, teams=snapshot.teams, odd=(*seen.odd, *others))
+    seen = replace(seen, accounts=accounts, odd=(*seen.odd, *others))
     return in_snapshot(seen, address, user)
 
 

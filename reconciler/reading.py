@@ -327,7 +327,7 @@ async def listing(keeper: Keeper, snapshot: Snapshot, progress: Progress | None)
     """Keeper as a whole; whom of the snapshot its lists lack is asked for one by one. Raises KeeperError."""
     return await keeper.listing(
         [k for k, account in snapshot.accounts.items() if not account.gone],
-        [k for k, team in snapshot.teams.items() if team.managed and not team.gone],
+        [k for k, team in snapshot.teams.items() if not team.gone],
         progress,
         # Whoever is taken for unlocked by somebody else, and is not, would stay locked for ever; and no leaver who is
         # taken for locked is locked. Where our own lock has no clear answer yet, the list is what we wait for.

@@ -31,11 +31,11 @@ def observed(snapshot: Snapshot, listing: Listing, now: datetime, *, again: bool
     """The snapshot, rebuilt from what Keeper lists; what we asked for and decided is kept.
 
     Only an id that Keeper answers with 404 is gone: a creation under the address of somebody whom a list lacks would be
-    linked to their account. A team of ours that was never shown stays as it is: it waits in
-    the Pending Queue, which Keeper may not list. What nobody manages is remembered as it was last shown: a creation
-    must not take an account for new that an earlier list had. A team of ours that was shown once is gone when two
-    cycles have read so: queued again, it would be another team, without what is shared with the first. `again`: this
-    is not the first reading of its cycle, or not a whole cycle's.
+    linked to their account, and a group whose team it lacks would get a second one. A team of ours that was never shown
+    stays as it is: it waits in the Pending Queue, which Keeper may not list. What nobody manages is remembered as it
+    was last shown: a creation must not take an account for new that an earlier list had. A team of ours that was shown
+    once is gone when two cycles have read so: queued again, it would be another team, without what is shared with the
+    first. `again`: this is not the first reading of its cycle, or not a whole cycle's.
     """
     teams: dict[str, Team] = {}
     for team_id, team in snapshot.teams.items():
@@ -43,7 +43,7 @@ def observed(snapshot: Snapshot, listing: Listing, now: datetime, *, again: bool
             if team.bygone and lacks_row(listing.teams[team_id]):
                 continue
             teams[team_id] = _seen_team(team, listing.teams[team_id])
-        elif team.gone or (team.managed and not (team_id in listing.absent and team.seen)):
+        elif team.gone or team_id not in listing.absent or (team.managed and not team.seen):
             teams[team_id] = team
         else:
             gone = not team.managed or (team.missing and not again)

@@ -66,13 +66,14 @@ def test_who_comes_back_under_the_same_id_is_not_gone_any_more() -> None:
     assert seen.accounts["k0001"] == account(ADA) and seen.teams[T9] == team(ENG)
 
 
-def test_who_is_unmanaged_is_remembered_once_keeper_denies_them_and_a_team_once_it_does_not_list_it() -> None:
+def test_who_or_what_is_unmanaged_is_remembered_once_keeper_denies_it() -> None:
     seen = observed(snapshot([]), listing([shown(account(ADA))], [shown_team(ENG)]), NOW)
     assert seen.accounts["k0001"].standing is Standing.UNMANAGED and seen.teams[T9].standing is Standing.UNMANAGED
     again = observed(seen, listing([]), NOW)
-    assert again.accounts == seen.accounts and again.teams == {T9: replace(seen.teams[T9], gone=True, missed_at=NOW)}
-    denied = replace(listing([]), absent=frozenset({"k0001"}))
+    assert (again.accounts, again.teams) == (seen.accounts, seen.teams), "a list alone proves nothing"
+    denied = listing([], absent=("k0001", T9))
     lost = observed(seen, denied, NOW)
+    assert lost.teams == {T9: replace(seen.teams[T9], gone=True, missed_at=NOW)}
     assert lost.accounts == {"k0001": replace(seen.accounts["k0001"], gone=True, missed_at=NOW)}
     assert lost.accounts["k0001"].bygone and lost.teams[T9].bygone
     later = observed(lost, denied, NOW + timedelta(days=1))

@@ -1,6 +1,7 @@
 """Faults of reading that reviews have found, each as a short history."""
 
 import json
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -10,6 +11,7 @@ import pytest
 from reconciler import inventory
 from reconciler.cycle import Order
 from reconciler.model import Inventory
+from reconciler.plan import Plan
 from reconciler.simulator.service import Response
 from tests.campaign import decisions
 from tests.campaign.scenes import SCIM, activate, adopt, cycle, group, joined, person, suspend, teams_of
@@ -554,3 +556,23 @@ def test_a_team_whose_queueing_is_open_is_known_by_its_name_though_a_list_in_bet
     world.say(world.cycle(Order(by="schedule"), weather))
     cycle(world, resync=True)
     assert sent and teams_of(world, "ada") == {"Sales"}
+
+
+def test_a_team_that_a_list_overlooks_is_asked_for_before_its_group_gets_another(world: World) -> None:
+    """The state file is lost, so that nothing but the id on the team tells whose it is, and the first plan waits."""
+    joined(world, "ada", group(world, "Sales"))
+    cycle(world, resync=True)
+    decisions.lost(world, random.Random(1))
+    [team] = world.keeper.teams()
+    world.cycle(Order(by="schedule"), Weather(1))
+    world.time.elapsed += 600
+
+    def agrees(plan: Plan) -> bool:
+        world.observer.agreed(plan.effects)
+        return True
+
+    person(world, "bob")
+    weather = Weather(1, edits={f"Keeper GET {SCIM}/Groups?": without_team(team)})
+    world.say(world.cycle(Order(by="root", reviewed=agrees, resync=True), weather))
+    cycle(world, resync=True)
+    assert [*world.keeper.teams()] == [team] and teams_of(world, "ada") == {"Sales"}
