@@ -266,10 +266,10 @@ class After:
             if _queued(outcome):
                 self._keep(replace(self.standing, approvals=None))
             return []
-        found = (n.subject for n in outcome.plan.notices if n.kind is NoticeKind.CONFLICT)
         # Nothing more is given to whoever is in a conflict: it may be somebody else's account.
-        unclear = outcome.unclear.union(one.key for one in found if one.type == "user")
-        waits = approval.approvable(snapshot, settings.policy().teams, outcome.plan.operations, unclear)
+        doubtful = {n.subject.key for n in outcome.plan.notices if n.kind is NoticeKind.CONFLICT}
+        wanted = {group_id: people - doubtful for group_id, people in outcome.wanted.items()}
+        waits = approval.approvable(snapshot, settings.policy().teams, wanted)
         attempt = approval.approval_due(_queued(outcome), waits, self.standing.approvals, now)
         if attempt is None:
             if not waits and (self.standing.approvals or approval.APPROVE in self.standing.hooks):

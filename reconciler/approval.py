@@ -1,12 +1,12 @@
 """When Keeper's inventory is asked for and an approval tried, and what may be approved. Pure."""
 
-from collections.abc import Collection, Iterable, Set
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from reconciler.model import DISPLAY_NAME, Snapshot, normal
-from reconciler.plan import Notice, NoticeKind, Operation, Subject
+from reconciler.model import Directory, Snapshot
+from reconciler.plan import Notice, NoticeKind, Subject
 from reconciler.policy import TeamPolicy
 from reconciler.waiting import Waiting, waiting
 
@@ -51,26 +51,26 @@ def hook_failed(name: str, problem: str) -> Notice:
     return Notice(NoticeKind.HOOK_FAILED, Subject("command", name), words)
 
 
-def approvable(
-    snapshot: Snapshot, policy: TeamPolicy, operations: Iterable[Operation] = (), unclear: Set[str] = frozenset()
-) -> list[Waiting]:
-    """List what the approve command may approve: what waits of our teams. Left out are those that a person looks
-    after, those whose group left the scope and those that the settings leave to themselves. Whom one of the plan's
-    `operations` takes out is not approved, whatever became of it; nor who, or whose group, is `unclear` (JumpCloud
-    ids)."""
-    # By the address that the account has now: the same operation may have changed it.
-    leavers = ((snapshot.accounts.get(op.subject.keeper_id), op.remove) for op in operations)
-    taken = {(account.email, team.keeper_id) for account, teams in leavers if account for team in teams}
-    unsure = {account.email for account in snapshot.accounts.values() if account.jumpcloud_id in unclear}
+def wanted_members(directory: Directory, policy: TeamPolicy) -> dict[str, frozenset[str]]:
+    """By the id of each group in scope that is to be a team, the ids of the people in scope who are in it for sure."""
+    wanted: dict[str, set[str]] = {g.id: set() for g in directory.groups.values() if policy.manages(g.name)}
+    for user in directory.users.values():
+        if user.in_scope and not user.teams_unknown:
+            for group_id in user.groups & wanted.keys():
+                wanted[group_id].add(user.id)
+    return {group_id: frozenset(people) for group_id, people in wanted.items()}
+
+
+def approvable(snapshot: Snapshot, policy: TeamPolicy, wanted: Mapping[str, Set[str]]) -> list[Waiting]:
+    """List what the approve command may approve: what waits of the teams of groups that are `wanted`, and of the people
+    whom JumpCloud wants in each, as `wanted_members` has them. Left out are the teams that a person looks after."""
     found = []
     for one in waiting(snapshot, policy):
-        if one.team.jumpcloud_id in unclear:
+        people = wanted.get(one.team.jumpcloud_id)
+        if people is None or policy.reviews(one.team.name):
             continue
-        members = tuple(m for m in one.members if m.email not in unsure and (m.email, one.team.keeper_id) not in taken)
-        kept = replace(one, members=members)
-        # Of a team that is left to itself, nobody is taken out who left its group.
-        ours = one.team.left_at is None and policy.manages(normal(one.team.asked.get(DISPLAY_NAME, one.team.name)))
-        if kept.approvable and ours and not policy.reviews(one.team.name):
+        kept = replace(one, members=tuple(member for member in one.members if member.jumpcloud_id in people))
+        if kept.approvable:
             found.append(kept)
     return found
 

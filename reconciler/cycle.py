@@ -14,6 +14,7 @@ from loguru import logger
 
 from reconciler import addresses, consent, exits, pace
 from reconciler import apply as executor
+from reconciler.approval import wanted_members
 from reconciler.births import LINKED, UNDO_DUE, UNDO_WORDS, tying_address
 from reconciler.canary import seen_later
 from reconciler.clocks import Timekeeper
@@ -123,7 +124,7 @@ class Outcome:
     those that Keeper does not carry out as expected, with the words for it. `late`: the plan was too old already when
     it was to be applied, since somebody looked at it for long, or the process was stopped meanwhile. `began`: when the
     run did. `to_review`: there was nothing in the plan to look at, and the first plan for this node still is a
-    person's to review, so that nobody was adopted. `unclear`: see `Directory.unclear_places`.
+    person's to review, so that nobody was adopted. `wanted`: see `approval.wanted_members`.
     """
 
     run_id: int
@@ -138,7 +139,7 @@ class Outcome:
     late: bool = False
     began: datetime | None = None
     to_review: bool = False
-    unclear: frozenset[str] = frozenset()
+    wanted: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @property
     def done(self) -> frozenset[Effect]:
@@ -788,7 +789,7 @@ class _Line:
             late,
             self.time.began,
             to_review,
-            read.directory.unclear_places,
+            wanted_members(read.directory, settings.policy().teams),
         )
         if self.order.leavers:
             store.set_meta(LANE_HOLD, _hold_of(final))

@@ -205,12 +205,6 @@ class Directory:
         open_users = (u.id for u in users if u.status is Status.UNKNOWN or u.unsure or u.teams_unknown)
         return self.unclear_groups.union(open_users, (one.id for one in self.quarantined if one.type != "list"))
 
-    @property
-    def unclear_places(self) -> frozenset[str]:
-        """The ids of groups, and of users, whose places in teams stay as they are, though they may have left some."""
-        users = (u.id for u in self.users.values() if u.teams_unknown or u.unsure or (u.belongs and not u.in_scope))
-        return self.unclear_groups.union(users)
-
 
 @dataclass(frozen=True, slots=True)
 class KeeperUser:

@@ -5,7 +5,7 @@ counts as waiting, listed or not, until Keeper's inventory shows that it is appr
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from reconciler.addresses import alike_key
@@ -32,10 +32,11 @@ SETTLING = timedelta(minutes=5)
 class WaitingMember:
     """A membership that was asked for and is not known to be approved.
 
-    `certain`: Keeper's inventory shows it as queued. `listed`: Keeper lists it over SCIM, so it may be approved.
-    `invited`: the person has not accepted the invitation, which comes before any approval.
+    `jumpcloud_id` is the person's. `certain`: Keeper's inventory shows it as queued. `listed`: Keeper lists it over
+    SCIM, so it may be approved. `invited`: the person has not accepted the invitation, which comes before any approval.
     """
 
+    jumpcloud_id: str
     email: str
     since: datetime | None
     certain: bool = False
@@ -114,14 +115,15 @@ def _member(
     entry = _entry(inventory, team_id, membership.asked_at)
     address = alike_key(account.email)
     invited = inventory is not None and address in inventory.invited
+    one = WaitingMember(account.jumpcloud_id, account.email, membership.asked_at, invited=invited)
     if entry is not None and address in (entry.pending or ()):
-        yield WaitingMember(account.email, membership.asked_at, certain=True, invited=invited)
+        yield replace(one, certain=True)
     elif entry is not None and address in (entry.members or ()):
         return
     elif not membership.seen:
-        yield WaitingMember(account.email, membership.asked_at, invited=invited)
-    elif membership.asked_at is not None and (entry is None or entry.pending is None):
-        yield WaitingMember(account.email, membership.asked_at, invited=invited, listed=True)
+        yield one
+    elif membership.shown and membership.asked_at is not None and (entry is None or entry.pending is None):
+        yield replace(one, listed=True)
 
 
 def words(found: Waiting) -> str:

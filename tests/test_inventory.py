@@ -6,10 +6,17 @@ from datetime import timedelta
 
 import pytest
 
-from reconciler.approval import Attempts, approvable, approval_document, approval_due, inventory_due
+from reconciler.approval import (
+    Attempts,
+    approvable,
+    approval_document,
+    approval_due,
+    inventory_due,
+    wanted_members,
+)
 from reconciler.inventory import InventoryError, from_json, parse, to_json
-from reconciler.model import Inventory, InventoryTeam, Membership, Snapshot, Standing, Team
-from reconciler.plan import Cause, Change, Kind, NoticeKind, Operation, Rule, Subject, TeamRef
+from reconciler.model import Directory, Inventory, InventoryTeam, Membership, Snapshot, Standing, Status, Team
+from reconciler.plan import Cause, Change, Kind, NoticeKind, Operation, Rule, Subject
 from reconciler.policy import Policy, TeamPolicy
 from reconciler.report import teams
 from reconciler.report.teams import waiting as shown_as_waiting
@@ -21,6 +28,7 @@ from tests.world import NOW, account, decide, directory, group, snapshot, team, 
 ADA = user(1, 7)
 SALES = group(7, "Sales")
 HOUR = timedelta(hours=1)
+WANTED = wanted_members(directory([ADA], [SALES]), TeamPolicy())
 
 TEAMS = [
     {
@@ -267,7 +275,7 @@ def test_approval_is_tried_at_once_and_then_with_growing_pauses_while_something_
 
 
 def test_only_what_an_approval_helps_and_no_person_looks_after_is_given_to_the_command() -> None:
-    found = approvable(held(), TeamPolicy())
+    found = approvable(held(), TeamPolicy(), WANTED)
     assert approval_document("ACME", found) == {
         "version": 1,
         "tenant": "ACME",
@@ -275,30 +283,45 @@ def test_only_what_an_approval_helps_and_no_person_looks_after_is_given_to_the_c
             {"id": team(SALES).keeper_id, "name": "Sales", "queued": True, "certain": False, "members": [ADA.email]}
         ],
     }
-    assert approvable(held(), TeamPolicy(review=("Sal*",))) == []
-    assert approvable(held(shown(queued=False, pending=True, invited=True)), TeamPolicy()) == []
+    assert approvable(held(), TeamPolicy(review=("Sal*",)), WANTED) == []
+    assert approvable(held(shown(queued=False, pending=True, invited=True)), TeamPolicy(), WANTED) == []
 
 
-def test_whom_jumpcloud_does_not_want_is_not_given_to_the_command() -> None:
-    """A removal may be held, refused, or due at the end of grace only."""
-    there = held(shown(queued=False, pending=True))
-    one, known = team(SALES), account(ADA)
-    assert approvable(there, TeamPolicy())
-    out = Operation(
-        Kind.UPDATE_USER,
-        Subject("user", "former@example.com", ADA.id, known.keeper_id),
-        Cause.JUMPCLOUD,
-        Rule.CHANGED,
-        "changed in JumpCloud",
-        remove=(TeamRef("Sales", SALES.id, one.keeper_id),),
-    )
-    assert approvable(there, TeamPolicy(), [out]) == []
-    left = replace(there.teams[one.keeper_id], left_at=NOW)
-    assert approvable(replace(there, teams={one.keeper_id: left}), TeamPolicy()) == []
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        pytest.param(
+            directory([replace(ADA, groups=frozenset(), direct=True)], [SALES]), id="they have left the group"
+        ),
+        pytest.param(directory([replace(ADA, status=Status.SUSPENDED)], [SALES]), id="they have left"),
+        pytest.param(directory([replace(ADA, teams_unknown=True)], [SALES]), id="their groups cannot be read"),
+        pytest.param(directory([replace(ADA, unsure=True)], [SALES]), id="they may have left"),
+        pytest.param(directory([]), id="they are deleted, and the group has left the scope"),
+        pytest.param(directory([ADA]), id="the group has left the scope"),
+        pytest.param(replace(directory([ADA]), unclear_groups=frozenset({SALES.id})), id="the group cannot be read"),
+        pytest.param(directory([ADA], [group(7, "Former")]), id="the group has a name that the settings leave alone"),
+    ],
+)
+def test_whom_jumpcloud_does_not_want_is_not_given_to_the_command(wanted: Directory) -> None:
+    """Whether an operation takes them out now does not matter."""
+    there, policy = held(shown(queued=False, pending=True)), TeamPolicy(exclude=("For*",))
+    assert approvable(there, policy, wanted_members(directory([ADA], [SALES]), policy))
+    assert approvable(there, policy, wanted_members(wanted, policy)) == []
+
+
+def test_who_was_given_up_and_a_team_that_the_settings_leave_alone_are_not_given_to_the_command() -> None:
+    there, known = held(shown(queued=False, pending=True)), account(ADA)
     for let_go in (TeamPolicy(exclude=("Sal*",)), TeamPolicy(manage=False)):
-        assert approvable(there, let_go) == [], "left to itself by the settings"
+        assert approvable(there, let_go, wanted_members(directory([ADA], [SALES]), let_go)) == []
     given_up = replace(there.accounts[known.keeper_id], standing=Standing.DISOWNED)
-    assert approvable(replace(there, accounts={known.keeper_id: given_up}), TeamPolicy()) == []
+    assert approvable(replace(there, accounts={known.keeper_id: given_up}), TeamPolicy(), WANTED) == []
+
+
+def test_who_was_taken_out_of_a_team_in_keeper_waits_for_no_approval() -> None:
+    """Keeper has shown them in it, and does not any more."""
+    lost = Membership(ours=True, seen=True, shown=False, asked_at=NOW - HOUR)
+    one = team(SALES, queued_at=None)
+    assert waiting(snapshot([account(ADA, memberships={one.keeper_id: lost})], [one]), TeamPolicy()) == []
 
 
 def test_status_and_teams_say_how_sure_it_is() -> None:
@@ -327,7 +350,7 @@ def test_what_keeper_lists_is_not_approved_by_that() -> None:
     assert (found.queued, found.certain, found.listed) == (True, False, True)
     assert [(member.email, member.listed) for member in found.members] == [(ADA.email, True)]
     assert words(listed) == [], "a plan tells of what is not as it should be"
-    assert approvable(listed, TeamPolicy()) == [found]
+    assert approvable(listed, TeamPolicy(), WANTED) == [found]
     [shown_as] = shown_as_waiting(listed, TeamPolicy())
     assert (shown_as["listed"], shown_as["certain"]) == (True, False)
     exact = replace(listed, inventory=shown(queued=False, pending=False))

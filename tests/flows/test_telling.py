@@ -303,6 +303,30 @@ def test_nobody_is_approved_whose_groups_could_not_be_read(world: World, unread:
     assert unread == "names" or "bob@example.com" in teams["Engineering"]
 
 
+@pytest.mark.parametrize("why", ["let go", "taken out by hand"])
+def test_nobody_is_approved_who_has_left_the_group_though_no_operation_takes_them_out(world: World, why: str) -> None:
+    world.keeper.set_dialect(queues_every_membership=True)
+    engineering, sales = world.group("Engineering"), world.group("Sales")
+    ada = world.person("ada", engineering, sales)
+    world.person("bob", engineering, sales)
+    world.run("apply")
+    world.run("resync")
+    if why == "let go":
+        world.teams["exclude"] = '["X-*"]'
+        world.jumpcloud.rename_group(sales, "X-Sales")
+    else:
+        [team] = [one.id for one in world.keeper.teams().values() if one.name == "Sales"]
+        world.keeper.remove_member("ada@example.com", team)
+    hooked(world, approve=keeping(world.folder))
+    world.jumpcloud.remove_member(sales, ada)
+    world.jumpcloud.settle_graph()
+    world.run("resync", expect=None)
+    lines = (world.folder / "given").read_text().splitlines()
+    teams = {team["name"]: team["members"] for line in lines for team in json.loads(line)["teams"]}
+    assert "ada@example.com" not in teams.get("Sales", ())
+    assert "ada@example.com" in teams["Engineering"]
+
+
 def test_nobody_whose_account_is_in_a_conflict_is_approved(world: World) -> None:
     """Their address is that of another Keeper user by now, and nothing more is given to them."""
     world.keeper.set_dialect(queues_every_membership=True)
