@@ -545,16 +545,17 @@ class Snapshot:
     queueing had an unknown outcome that nothing has settled since, with the time; `unsettled_users` those of people
     whose creation had, with the address that was asked for. `failures` is keyed by the subject's key (see
     `plan.Subject.key`). `reviewed`: a person has looked at the first plan for this node. `teams_open`: it left out
-    groups, and so the existing teams of these. `named_teams` are the Keeper ids of teams that are taken over by
-    their names since; it is not stored. `read_at`: when Keeper was last listed. `inventory`: what
-    `keeper.inventory_command` printed last, if there is one. `unclear`: what is in quarantine, by `Quarantined.key`.
-    `fresh` are the Keeper ids of users whom this read listed and no earlier one; it is not stored. `odd`: records that
-    could not be read in full when it was last listed. `refused_births` are, by JumpCloud id, the creations that Keeper
-    linked to an account that is not new; `refused_teams`, by the id of the group, the queueings that it answered with a
-    team that is not new. `own_locks` are the Keeper ids of accounts on which a lock that is found is ours: our last
-    lock had no clear answer, or a creation without an answer may have met the account that we locked. `let_in` are the
-    keys of people whose account is gone and whom we have let in last, or never locked: a lock that it shows once it is
-    back is not ours. `locked_out` are those of people whose account is gone and whom we have locked last.
+    groups, and so the existing teams of these. `named_teams` are the Keeper ids of teams that are taken over by their
+    names since; it is not stored. `read_at`: when Keeper was last listed. `inventory`: what `keeper.inventory_command`
+    printed last, if there is one. `unclear`: what is in quarantine, by `Quarantined.key`. `fresh` are the Keeper ids of
+    users whom this read listed and no earlier one; it is not stored. `untold` are those of users of whose teams it
+    tells nothing, since none of its records names a team or a member; not stored either. `odd`: records that could not
+    be read in full when it was last listed. `refused_births` are, by JumpCloud id, the creations that Keeper linked to
+    an account that is not new; `refused_teams`, by the id of the group, the queueings that it answered with a team that
+    is not new. `own_locks` are the Keeper ids of accounts on which a lock that is found is ours: our last lock had no
+    clear answer, or a creation without an answer may have met the account that we locked. `let_in` are the keys of
+    people whose account is gone and whom we have let in last, or never locked: a lock that it shows once it is back is
+    not ours. `locked_out` are those of people whose account is gone and whom we have locked last.
     """
 
     accounts: Mapping[str, Account] = field(default_factory=dict)
@@ -568,6 +569,7 @@ class Snapshot:
     read_at: datetime | None = None
     inventory: Inventory | None = None
     fresh: frozenset[str] = frozenset()
+    untold: frozenset[str] = frozenset()
     unclear: Mapping[str, Unclear] = field(default_factory=dict)
     odd: tuple[OddRecord, ...] = ()
     refused_births: Mapping[str, RefusedBirth] = field(default_factory=dict)

@@ -272,7 +272,8 @@ class _Settlement:
             # may also have ignored the changes; whoever has lost a team is to be told of.
             if {*shows} & {*news} or removed or (added and not op.changes):
                 return _IN_PART
-            if not op.changes and (waited or (op.add and self._replaced(op, account))):
+            untold = account.keeper_id in self.before.untold
+            if not op.changes and (untold or waited or (op.add and self._replaced(op, account))):
                 return _UNSEEN
             # Somebody has changed it since, or a creation that Keeper linked to the account has: perhaps after ours.
             now = _shown(account)

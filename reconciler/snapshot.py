@@ -80,8 +80,16 @@ def observed(snapshot: Snapshot, listing: Listing, now: datetime, *, again: bool
         if keeper_id not in accounts and user.active is not None and not lacks_row(user):
             accounts[keeper_id] = _seen_user(Account(keeper_id, Standing.UNMANAGED, user.active), user, there, unsure)
             fresh |= {keeper_id} - known - snapshot.accounts.keys()
-    odd = odd_records(listing)
-    return replace(snapshot, accounts=accounts, teams=teams, read_at=now, fresh=snapshot.fresh | fresh, odd=odd)
+    untold = frozenset(k for k, user in listing.users.items() if user.teams is None and "groups" not in user.unreadable)
+    return replace(
+        snapshot,
+        accounts=accounts,
+        teams=teams,
+        read_at=now,
+        fresh=snapshot.fresh | fresh,
+        untold=untold,
+        odd=odd_records(listing),
+    )
 
 
 def _vanished(account: Account, now: datetime) -> Account:

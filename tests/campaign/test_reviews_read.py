@@ -576,3 +576,34 @@ def test_a_team_that_a_list_overlooks_is_asked_for_before_its_group_gets_another
     world.say(world.cycle(Order(by="root", reviewed=agrees, resync=True), weather))
     cycle(world, resync=True)
     assert [*world.keeper.teams()] == [team] and teams_of(world, "ada") == {"Sales"}
+
+
+def test_a_removal_that_emptied_the_last_team_is_not_said_to_have_never_arrived(world: World) -> None:
+    """Keeper leaves out what is empty, so that its lists name no team and no member any more."""
+
+    def leaves_out(reply: Response) -> Response:
+        if reply.status != 200:
+            return reply
+        found = json.loads(reply.body)
+        for row in found.get("Resources", [found]):
+            for name in ("groups", "members"):
+                if row.get(name) == []:
+                    del row[name]
+        return Response.of_json(200, found, reply.headers)
+
+    sales = group(world, "Sales")
+    ada, _ = joined(world, "ada", sales)
+    world.jumpcloud.bind_user(world.application, ada)
+    world.admin_changed()
+    cycle(world, resync=True)
+    world.jumpcloud.remove_member(sales, ada)
+    world.admin_changed()
+    lost = {f"Keeper PATCH {SCIM}/Users": "late_timeout"}
+    for script in (lost, {}, {}, {}):
+        world.time.elapsed += 600
+        weather = Weather(1, script=script, edits={"Keeper GET": leaves_out})
+        world.say(world.cycle(Order(by="schedule", resync=True), weather))
+    with world.open() as store:
+        states = [row["state"] for row in store.journal_rows() if row["kind"] == "update_user"]
+    world.store = None
+    assert not teams_of(world, "ada") and states == ["done", "put_off"]
