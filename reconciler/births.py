@@ -86,6 +86,8 @@ def undoing(
     changes on the account: that may be there before the answer to the creation is. `odd` is what the last list showed
     of an account whose record could not be read in full: what it did not show is left as it is.
     """
+    if odd is not None and known is not None and known.bygone:
+        known = None  # it was so before it went away
     person = op.subject.jumpcloud_id
     # The client sends the address where there is no display name.
     sent = {change.attribute for change in op.changes} | {DISPLAY_NAME}
@@ -168,12 +170,12 @@ _UNDONE = {
 
 def refused(snapshot: Snapshot, person: str, address: str) -> RefusedBirth | None:
     """The creation of this person under this address that Keeper linked to an account which is still there. One whose
-    record could not be read has no row, and is there all the same."""
+    record could not be read has no row, or is a mere memory, and is there all the same."""
     birth = snapshot.refused_births.get(person)
     if birth is None or not addresses.same(birth.address, address):
         return None
     account = snapshot.accounts.get(birth.keeper_id)
-    ended = _odd(snapshot, birth) is None if account is None else has_ended(account, birth.at)
+    ended = _odd(snapshot, birth) is None and (account is None or has_ended(account, birth.at))
     return None if ended else birth
 
 
@@ -223,8 +225,9 @@ def _stands(change: Change, account: Account) -> bool:
 
 
 def stands(birth: RefusedBirth, account: Account | None) -> bool:
-    """Whether something of a refused link may still be to be undone; of an account without a row nobody knows."""
-    return birth.undo is not None and (account is None or due(birth.undo, account) is not None)
+    """Whether something of a refused link may still be to be undone; of one without a row, or with a mere memory in its
+    place, nobody knows."""
+    return birth.undo is not None and (account is None or account.bygone or due(birth.undo, account) is not None)
 
 
 def by_account(births: Mapping[str, RefusedBirth]) -> dict[str, dict[str, RefusedBirth]]:

@@ -59,7 +59,7 @@ def _user(one: KeeperUser) -> OddRecord:
 
 def blocked_users(directory: Directory, snapshot: Snapshot) -> dict[str, str]:
     """By JumpCloud id, the people in scope whose address or id a record without a row has, with words that say so."""
-    alone = [one for one in snapshot.odd if one.type == "user" and one.keeper_id not in snapshot.accounts]
+    alone = [one for one in snapshot.odd if one.type == "user" and _row(snapshot, one) is None]
     if not alone:
         return {}
     by_address = {alike_key(one.name): one for one in alone if one.name}
@@ -74,6 +74,12 @@ def blocked_users(directory: Directory, snapshot: Snapshot) -> dict[str, str]:
                 f"or linked. {_LOOK['user']}"
             )
     return blocked
+
+
+def _row(snapshot: Snapshot, one: OddRecord) -> Account | None:
+    """The row of a user whose record can't be read in full. A mere memory is none: what it was is not what it is."""
+    account = snapshot.accounts.get(one.keeper_id)
+    return None if account is None or account.bygone else account
 
 
 def blocked_groups(directory: Directory, snapshot: Snapshot) -> dict[str, str]:
@@ -120,7 +126,7 @@ def notices(snapshot: Snapshot) -> Iterator[tuple[str, Notice]]:
     It says which fields cannot be read, what was not done, and what to do.
     """
     for one in snapshot.odd:
-        row = snapshot.accounts.get(one.keeper_id) if one.type == "user" else snapshot.teams.get(one.keeper_id)
+        row = _row(snapshot, one) if one.type == "user" else snapshot.teams.get(one.keeper_id)
         jumpcloud_id = row.jumpcloud_id if row else ""
         name = (one.name or (row.shown.get(_NAME_OF[one.type], "") if row else "")) or one.keeper_id
         if row is not None:

@@ -89,7 +89,8 @@ async def in_keeper(keeper: Keeper, snapshot: Snapshot, address: str, user: User
     shown = {found.id: found for found in users if found is not None}
     absent = frozenset(account.keeper_id for account in live) - shown.keys()
     seen = observed(known, Listing(shown, {}, absent), now)
-    others = tuple(one for one in snapshot.odd if one.keeper_id not in known.accounts)
+    read = {account.keeper_id for account in live}
+    others = tuple(one for one in snapshot.odd if one.keeper_id not in read)
     accounts = {
         keeper_id: _locked_as(known.accounts[keeper_id], account) if _of_another(account, held.key) else account
         for keeper_id, account in seen.accounts.items()

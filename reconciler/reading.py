@@ -265,7 +265,8 @@ class Reader:
             async with asyncio.timeout(GLANCE):
                 shown = (await in_keeper(self.services.keeper, self.before, address, user, self.now)).snapshot
             vanished = any(a.gone and not self.before.accounts[k].gone for k, a in shown.accounts.items())
-            return None if vanished or any(hides_lock(shown, k) for k in shown.accounts) else shown
+            hidden = any(hides_lock(shown, k) for k, a in shown.accounts.items() if not a.gone)
+            return None if vanished or hidden else shown
         except (KeeperError, TimeoutError) as error:
             whose = user.id if user else address
             logger.debug("the account of {} was not read again: {}", whose, error or f"not within {GLANCE:g} s")

@@ -302,7 +302,7 @@ class _Settlement:
     def _may_show(self, one: OddRecord, op: Operation) -> bool:
         """Whether a record that cannot be read in full may be of the account that a creation made, or was linked to."""
         account = self.accounts.get(one.keeper_id)
-        if account is None:
+        if account is None or account.bygone:
             return may_be(one, op.subject.jumpcloud_id, op.subject.name)
         return EXTERNAL_ID in one.fields and self._took_names(replace(account, shown=one.shown), op)
 

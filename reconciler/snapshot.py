@@ -56,19 +56,19 @@ def observed(snapshot: Snapshot, listing: Listing, now: datetime, *, again: bool
     there = frozenset(team_id for team_id, team in teams.items() if not team.bygone)
     accounts: dict[str, Account] = {}
     for keeper_id, account in snapshot.accounts.items():
-        if keeper_id in listing.users:
-            # Who is back under a record that cannot be read counts for nothing, like anybody without a row.
-            if not (account.bygone and lacks_row(listing.users[keeper_id])):
-                # Who left while elsewhere counts as locked, to be let in anew; nobody has locked the account for us.
-                if account.gone and account.jumpcloud_id in snapshot.let_in:
-                    account = replace(account, locked_by_us=False)
-                shown = listing.users[keeper_id]
-                if snapshot.unsettled_users and EXTERNAL_ID in shown.unreadable:
-                    # By its id nothing tells whether a creation without an answer was linked to it: its names and
-                    # teams, which a link would have changed, stay known as they were; a link leaves the address.
-                    hidden = tuple(name for name in USER_ATTRIBUTES if name != USER_NAME or name in shown.unreadable)
-                    shown = replace(shown, teams=None, unreadable=hidden)
-                accounts[keeper_id] = _seen_user(account, shown, there, unsure)
+        # Who is back under a record that cannot be read counts for nothing, like anybody without a row. Whose account
+        # it was is remembered all the same.
+        if keeper_id in listing.users and not (account.bygone and lacks_row(listing.users[keeper_id])):
+            # Who left while elsewhere counts as locked, to be let in anew; nobody has locked the account for us.
+            if account.gone and account.jumpcloud_id in snapshot.let_in:
+                account = replace(account, locked_by_us=False)
+            shown = listing.users[keeper_id]
+            if snapshot.unsettled_users and EXTERNAL_ID in shown.unreadable:
+                # By its id nothing tells whether a creation without an answer was linked to it: its names and teams,
+                # which a link would have changed, stay known as they were; a link leaves the address.
+                hidden = tuple(name for name in USER_ATTRIBUTES if name != USER_NAME or name in shown.unreadable)
+                shown = replace(shown, teams=None, unreadable=hidden)
+            accounts[keeper_id] = _seen_user(account, shown, there, unsure)
         elif account.gone or keeper_id not in listing.absent:
             accounts[keeper_id] = account
         else:

@@ -292,6 +292,17 @@ def test_the_address_is_not_created_again_until_it_changes_or_that_account_ends(
         assert Kind.CREATE_USER in {o.kind for o in again.plan.operations if o.subject.key == ADA.id}
 
 
+def test_an_account_that_is_back_under_a_record_that_cannot_be_read_has_not_ended() -> None:
+    lost = stranger(gone=True, missed_at=NOW)
+    still = RefusedBirth(ADA.email, "k0005", undo=undoing(JOINS, linked(stranger()), stranger()), at=NOW - HOUR)
+    odd = OddRecord("user", "", "k0005", "", ("userName", "externalId"))
+    held = snapshot([lost], [team(ENG)], refused_births={ADA.id: still})
+    assert [o.kind for o in decide(directory([ADA]), held).plan.operations] == [Kind.CREATE_USER]
+    made = decide(directory([ADA]), replace(held, odd=(odd,)))
+    told = [n.message for n in made.plan.notices if n.kind is NoticeKind.CONFLICT]
+    assert not made.plan.operations and len(told) == 1 and "is not undone yet" in told[0]
+
+
 def test_an_account_that_no_list_showed_when_it_answered_has_not_ended() -> None:
     births = {ADA.id: RefusedBirth(ADA.email, "k0005", at=NOW)}
     for missed in (NOW - HOUR, NOW):
@@ -750,6 +761,8 @@ def test_what_could_be_read_of_an_odd_record_is_given_back_after_a_link() -> Non
     assert Change("active", "true", "false") in undo.changes
     undo = undoing(JOINS, made, None, odd=replace(locked, teams=(T9,)))
     assert undo is not None and not undo.remove
+    before_it_went_away = stranger(gone=True, missed_at=NOW)
+    assert undoing(JOINS, made, before_it_went_away, odd=locked) == undoing(JOINS, made, None, odd=locked)
 
 
 def test_people_by_point_reads_see_the_account_that_answered() -> None:

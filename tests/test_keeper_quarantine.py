@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from reconciler.keeper_quarantine import from_json, to_json
-from reconciler.model import KeeperTeam, KeeperUser, Listing, Membership, OddRecord, Snapshot, Standing, Status
+from reconciler.model import Account, KeeperTeam, KeeperUser, Listing, Membership, OddRecord, Snapshot, Standing, Status
 from reconciler.plan import Kind, NoticeKind
 from reconciler.rows import State
 from reconciler.settle import settle
@@ -89,7 +89,11 @@ def test_an_unreadable_name_of_a_team_is_as_in_the_snapshot() -> None:
 @pytest.mark.parametrize("by", ["address", "externalId"])
 @pytest.mark.parametrize("field", ["active", "groups", "externalId", "userName"])
 @pytest.mark.parametrize("reviewed", [True, False])
-def test_nobody_is_created_or_adopted_where_a_new_record_cannot_be_read(by: str, field: str, reviewed: bool) -> None:
+@pytest.mark.parametrize("remembered", [True, False])
+def test_nobody_is_created_or_adopted_where_a_new_record_cannot_be_read(
+    by: str, field: str, reviewed: bool, remembered: bool
+) -> None:
+    """Nor where all that is known of the account is how it was before it went away."""
     if (by, field) in (("address", "userName"), ("externalId", "externalId")):
         pytest.skip("nothing is known by what cannot be read")
     attributes = {"userName": "", "externalId": "", "displayName": "", "name.givenName": "", "name.familyName": ""}
@@ -98,13 +102,17 @@ def test_nobody_is_created_or_adopted_where_a_new_record_cannot_be_read(by: str,
         "kx", attributes, None if field == "active" else True, None if field == "groups" else frozenset(), (field,)
     )
     zoe = replace(ZOE, direct=True)
-    after = read(replace(held(ADA), reviewed=reviewed), [shown(held(ADA).accounts["k0001"]), odd])
-    assert "kx" not in after.accounts
+    before = replace(held(ADA), reviewed=reviewed)
+    lost = Account("kx", Standing.UNMANAGED, True, shown={"userName": "x@example.com"}, gone=True, missed_at=NOW)
+    before = replace(before, accounts={**before.accounts, **({"kx": lost} if remembered else {})})
+    after = read(before, [shown(held(ADA).accounts["k0001"]), odd])
+    assert after.accounts.get("kx") == (lost if remembered else None)
     decision = decide(directory([ADA, zoe], [GROUP]), after)
     assert not decision.plan.operations and not decision.plan.adopts
     told = {n.kind: n for n in decision.plan.notices}
     assert told[NoticeKind.CONFLICT].subject.name == ZOE.email and field in told[NoticeKind.CONFLICT].message
     assert told[NoticeKind.QUARANTINED].subject.keeper_id == "kx"
+    assert "counts as it was last read" not in told[NoticeKind.QUARANTINED].message
 
 
 def test_the_odd_record_of_a_stranger_changes_nothing_for_others() -> None:

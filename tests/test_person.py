@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from reconciler.model import Account, Membership, Snapshot, Standing, User
+from reconciler.model import Account, Membership, OddRecord, Snapshot, Standing, User
 from reconciler.person import InKeeper, around, in_jumpcloud, in_keeper, in_snapshot
 from tests.fakes import JumpCloud, Keeper
 from tests.operations import shown, shown_team
@@ -50,6 +50,13 @@ def test_each_account_is_read_anew_and_the_teams_stand_as_they_were() -> None:
 
 def test_an_account_that_keeper_answers_with_404_is_gone() -> None:
     assert looked_at(Keeper(), BOTH).snapshot.accounts["k0001"].gone
+
+
+def test_what_the_list_could_not_read_of_whom_nobody_reads_now_is_kept() -> None:
+    memory = account(EVE, standing=Standing.UNMANAGED, jumpcloud_id="", shown=account(ADA).shown, gone=True)
+    odd = OddRecord("user", "", memory.keeper_id, fields=("userName",))
+    held = looked_at(Keeper([shown(account(ADA))]), snapshot([account(ADA), memory], odd=(odd,)))
+    assert held.snapshot.odd == (odd,) and memory.keeper_id in held.snapshot.accounts
 
 
 def test_a_membership_that_only_the_team_shows_is_not_missing() -> None:

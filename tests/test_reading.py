@@ -10,12 +10,13 @@ import pytest
 
 from reconciler.jumpcloud import UnexpectedReply
 from reconciler.keeper import BadToken
-from reconciler.model import Application, Snapshot, Status
+from reconciler.model import Application, OddRecord, Snapshot, Standing, Status
 from reconciler.plan import Change, Kind
 from reconciler.policy import TeamPolicy
 from reconciler.reading import Read, Reader, as_resync
 from reconciler.rows import State
 from reconciler.settle import REPEATED, Settled
+from tests.fakes import Keeper
 from tests.operations import op, ref, shown, shown_team, team_op, unsettled
 from tests.world import NOW, account, directory, group, listing, snapshot, team, user
 
@@ -79,6 +80,22 @@ def test_an_account_that_could_not_be_read_again_tells_nothing_of_what_was_sent(
     found = asyncio.run(reader.suspended([ada.id]))
     assert found.snapshot.accounts == held.accounts
     assert not found.outcomes
+
+
+def test_a_former_account_whose_state_is_hidden_hides_nothing_of_the_one_that_is_there() -> None:
+    ada = user(1, status=Status.SUSPENDED)
+    memory = account(ada, keeper_id="k9", standing=Standing.UNMANAGED, jumpcloud_id="", gone=True)
+
+    async def record(*_: object) -> Any:
+        return ada
+
+    keeper = Keeper([shown(account(ada), active=False)])
+    services: Any = SimpleNamespace(jumpcloud=SimpleNamespace(record=record), keeper=keeper)
+    row = unsettled(op(Kind.DEACTIVATE_USER, ada), State.SENT)
+    odd = OddRecord("user", "", "k9", fields=("active",))
+    held = snapshot([account(ada), memory], odd=(odd,))
+    reader = Reader(services, "o" * 24, Application("a" * 24, "Keeper"), held, [row], NOW + timedelta(hours=1))
+    assert asyncio.run(reader.suspended([ada.id])).outcomes
 
 
 def test_what_a_repetition_has_done_does_not_prove_the_first_request() -> None:

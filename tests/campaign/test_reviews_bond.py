@@ -268,8 +268,10 @@ def test_an_account_that_is_back_with_an_unreadable_state_was_locked_by_nobody(w
     assert not [n for n in world.plan.notices if n.kind.value == "locked_in_keeper"]
 
 
-@pytest.mark.parametrize("field", ["active", "name"])
-def test_a_link_without_an_answer_to_an_odd_record_is_undone_once_that_can_be_read(world: World, field: str) -> None:
+@pytest.mark.parametrize(("field", "remembered"), [("active", False), ("active", True), ("name", False)])
+def test_a_link_without_an_answer_to_an_odd_record_is_undone_once_that_can_be_read(
+    world: World, field: str, remembered: bool
+) -> None:
     world.keeper.set_dialect(links_aliases=True)
     sales = group(world, "Sales")
     joined(world, "bob", sales)
@@ -277,6 +279,13 @@ def test_a_link_without_an_answer_to_an_odd_record_is_undone_once_that_can_be_re
     for address in ("nils@example.com", "ghost@example.com"):
         world.keeper.change_email(ghost, address)
     world.admin_changed(ghost)
+    if remembered:
+        cycle(world, resync=True)
+        for node in (NODES[1], NODES[0]):
+            world.keeper.move_user_to_other_node(ghost, node)
+            world.admin_changed(ghost)
+            if node == NODES[1]:
+                cycle(world, resync=True)
     world.keeper.show_oddly(ghost, {"active": "perhaps"} if field == "active" else {"name": 3}, ())
     cycle(world, resync=True)
     person(world, "nils", sales)
@@ -653,3 +662,59 @@ def test_an_account_that_two_people_of_one_address_claim_is_left_as_it_is(world:
     cycle(world, resync=True)
     activate(world, staged)
     ending(world, random.Random(1))
+
+
+def left_in_another_node(world: World) -> tuple[str, str]:
+    """Ada, who has another account and address since hers was moved to another node: her id and that of the first."""
+    world.rules.safety = {"max_creations": 50}
+    joined(world, "bob")
+    joined(world, "cy")
+    ada, first = joined(world, "ada")
+    world.keeper.move_user_to_other_node(first, NODES[1])
+    world.jumpcloud.update_user(ada, email="ada.new@example.com")
+    world.admin_changed(first)
+    cycle(world, resync=True)
+    return ada, first
+
+
+def back_oddly(world: World, account: str, field: str) -> None:
+    """The account is back in the node, and one list shows it without this field."""
+    world.keeper.move_user_to_other_node(account, NODES[0])
+    world.admin_changed(account)
+    world.keeper.show_oddly(account, {} if field == "active" else {field: 5}, ("active",) if field == "active" else ())
+    cycle(world, resync=True)
+
+
+@pytest.mark.parametrize("field", ["active", "userName", "externalId"])
+def test_a_record_that_is_odd_once_does_not_hide_whose_the_former_account_of_a_leaver_was(
+    world: World, field: str
+) -> None:
+    ada, first = left_in_another_node(world)
+    suspend(world, ada)
+    cycle(world)  # our lock withdraws her new invitation
+    cycle(world, resync=True)
+    back_oddly(world, first, field)
+    world.keeper.show_oddly(first)
+    ending(world, random.Random(1))
+    assert world.keeper.accounts()[first].locked
+
+
+@pytest.mark.parametrize("when", ["before", "while", "partial", "after"])
+def test_a_record_that_is_odd_once_gives_nobody_the_former_account_of_another(world: World, when: str) -> None:
+    """Keeper keeps no ids, so that nothing but our memory says whose it was."""
+    world.keeper.set_dialect(ignored_attributes=["externalId"])
+    _, first = left_in_another_node(world)
+    heir = person(world, "ada") if when == "before" else ""
+    back_oddly(world, first, "active")
+    if when in ("while", "partial"):
+        heir = person(world, "ada")
+        cycle(world, resync=True, person="ada@example.com" if when == "partial" else "")
+    before = world.keeper.accounts()[first]
+    world.keeper.show_oddly(first)
+    heir = heir or person(world, "ada")
+    for _ in range(2):
+        cycle(world, resync=True)
+    with world.open() as store:
+        assert store.snapshot().accounts[first].jumpcloud_id != heir
+    world.store = None
+    assert world.keeper.accounts()[first] == before
