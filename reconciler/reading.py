@@ -196,14 +196,16 @@ class Reader:
 
     async def one(self, address: str, person: Person | None) -> Read:
         """One person by point reads, as JumpCloud has shown them; Keeper is listed as a whole only where the snapshot
-        knows no account of theirs that is there, so that they may be created or given another, or where a creation of
-        theirs has no known outcome: it may have been linked to any account. Raises NobodyThere."""
+        knows no account of theirs that is there, so that they may be created or given another, where a point read
+        misses an account, whosever it is, or where a creation of theirs has no known outcome: it may have been linked
+        to any account. Raises NobodyThere."""
         user, seen = person.user if person else None, self.before
         held = in_snapshot(seen, address, user)
         by_points = held.has_account and not self._creates(held.key)
         if by_points:
             held = await in_keeper(self.services.keeper, self.before, address, user, self.now)
-        if not (by_points and held.has_account):
+            by_points = held.has_account and not self._lacks(held.snapshot)
+        if not by_points:
             listed = await listing(self.services.keeper, self.before, None)
             seen = observed(self.before, listed, self.now, again=True)
             held = in_snapshot(seen, address, user)
@@ -264,13 +266,16 @@ class Reader:
         try:
             async with asyncio.timeout(GLANCE):
                 shown = (await in_keeper(self.services.keeper, self.before, address, user, self.now)).snapshot
-            vanished = any(a.gone and not self.before.accounts[k].gone for k, a in shown.accounts.items())
             hidden = any(hides_lock(shown, k) for k, a in shown.accounts.items() if not a.gone)
-            return None if vanished or hidden else shown
+            return None if hidden or self._lacks(shown) else shown
         except (KeeperError, TimeoutError) as error:
             whose = user.id if user else address
             logger.debug("the account of {} was not read again: {}", whose, error or f"not within {GLANCE:g} s")
             return None
+
+    def _lacks(self, shown: Snapshot) -> bool:
+        """Whether a point read has missed an account that was there: one 404 is no evidence, but for a list."""
+        return any(account.gone and not self.before.accounts[k].gone for k, account in shown.accounts.items())
 
     def _of(
         self,

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -10,6 +11,7 @@ from reconciler.after import After
 from reconciler.cycle import Order
 from reconciler.orders import Ask, Setting
 from reconciler.report.document import read_saved, to_json
+from reconciler.simulator.service import Response
 from reconciler.store import Store
 from tests.campaign import decisions as campaign_decisions
 from tests.campaign.ending import ending
@@ -230,6 +232,35 @@ def test_an_old_copy_gives_nobody_a_second_account(world: World) -> None:
     cycle(world)
     assert world.keeper.accounts()[new].locked
     ending(world, random.Random(1))
+
+
+def move_addresses_on(world: World, ada: str, bob: str) -> None:
+    """Ada gets another address in JumpCloud, and Bob the one that her account has."""
+    world.jumpcloud.update_user(ada, email="ada.new@example.com")
+    world.jumpcloud.update_user(bob, email="ada@example.com")
+    world.admin_changed()
+
+
+def look(world: World, account: str, answer: Callable[[Response], Response]) -> None:
+    """A look at Bob, who has the address of this account: it is answered so."""
+    world.time.elapsed += 30
+    sky = Weather(1, edits={f"Keeper GET {SCIM}/Users/{account}": answer})
+    world.say(world.cycle(Order(resync=True, person="ada@example.com", by="root"), sky))
+
+
+def test_an_account_of_another_that_a_look_at_one_person_misses_is_not_gone(world: World) -> None:
+    """Else its owner, who is suspended, would stay active until the next list."""
+    world.rules.safety = {"max_creations": 50}
+    joined(world, "zoe")
+    bob, _ = joined(world, "bob")
+    ada, account = joined(world, "ada")
+    move_addresses_on(world, ada, bob)
+    cycle(world)
+    look(world, account, lambda _: Response.of_json(404, {"detail": "not found"}))
+    suspend(world, ada)
+    world.time.elapsed += 60
+    world.say(world.lane(Weather(0)))
+    assert world.keeper.accounts()[account].locked
 
 
 def test_a_read_that_is_behind_does_not_make_our_lock_somebody_elses(world: World) -> None:
