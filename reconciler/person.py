@@ -91,19 +91,16 @@ async def in_keeper(keeper: Keeper, snapshot: Snapshot, address: str, user: User
     seen = observed(known, Listing(shown, {}, absent), now)
     read = {account.keeper_id for account in live}
     others = tuple(one for one in snapshot.odd if one.keeper_id not in read)
-    accounts = {
-        keeper_id: _locked_as(known.accounts[keeper_id], account) if _of_another(account, held.key) else account
-        for keeper_id, account in seen.accounts.items()
-    }
+    accounts = {k: _seen(known.accounts[k], account, held.key) for k, account in seen.accounts.items()}
     seen = replace(seen, accounts=accounts, odd=(*seen.odd, *others))
     return in_snapshot(seen, address, user)
 
 
-def _of_another(account: Account, key: str) -> bool:
-    return account.managed and not account.gone and key not in (account.jumpcloud_id, account.keeper_id)
-
-
-def _locked_as(before: Account, account: Account) -> Account:
+def _seen(before: Account, account: Account, key: str) -> Account:
+    """The account as it was read; the lock stands as it was on one that is another's, and on one that is nobody's and
+    that we have locked."""
+    if account.gone or key in (account.jumpcloud_id, account.keeper_id) or not (account.managed or before.locked_by_us):
+        return account
     return replace(account, active=before.active, locked_by_us=before.locked_by_us, others_lock=before.others_lock)
 
 

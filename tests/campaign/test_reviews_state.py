@@ -263,6 +263,38 @@ def test_an_account_of_another_that_a_look_at_one_person_misses_is_not_gone(worl
     assert world.keeper.accounts()[account].locked
 
 
+def test_a_look_at_one_person_forgets_no_lock_that_a_restore_has_kept(world: World) -> None:
+    """By the copy nobody manages the account, and its read shows how it was before our lock."""
+    world.rules.safety = {"max_creations": 50}
+    joined(world, "zoe")
+    bob, _ = joined(world, "bob")
+    copy = world.folder / "copy"
+    copy.write_bytes(world.path.read_bytes())
+    known = world.observer.remembered()
+    ada, account = joined(world, "ada")
+    move_addresses_on(world, ada, bob)
+    shown: list[Response] = []
+
+    def kept(answer: Response) -> Response:
+        shown.append(answer)
+        return answer
+
+    look(world, account, kept)
+    suspend(world, ada)
+    cycle(world)
+    assert world.keeper.accounts()[account].locked
+    Store.restore(world.path, copy)
+    world.observer.remembers(known, by_command=True)
+    look(world, account, lambda _: shown[0])
+    world.keeper.change_email(account, "ada.new@example.com")
+    world.admin_changed(account)
+    person(world, "dan")  # so that there is something to review
+    cycle(world)
+    activate(world, ada)
+    cycle(world)
+    assert not world.keeper.accounts()[account].locked
+
+
 def test_a_read_that_is_behind_does_not_make_our_lock_somebody_elses(world: World) -> None:
     """The request of one person reads the account of another, who has their address in Keeper, as it was before our
     lock."""
