@@ -19,6 +19,7 @@ from reconciler.model import (
     DISPLAY_NAME,
     EXTERNAL_ID,
     USER_NAME,
+    USERS,
     Account,
     Directory,
     Membership,
@@ -163,7 +164,8 @@ class _Users:
                 self.result.account_of[user.id] = gone.keeper_id
         self._adopt_again()
         self._check_new_addresses()
-        self._take_over()
+        if USERS not in self.directory.unread:
+            self._take_over()
 
     def _by_snapshot(self, user: User) -> bool:
         account = self.known.get(user.id)
@@ -474,9 +476,12 @@ def _remember(result: Match, directory: Directory, snapshot: Snapshot, policy: P
     for keeper_id, account in result.accounts.items():
         user = directory.users.get(user_of.get(keeper_id, account.jumpcloud_id))
         protected_as = protection(policy, user, account)
+        # Whom a person meant with `adopt` can't be told without the list of users.
+        takeover = account.takeover if USERS in directory.unread else Takeover.NONE
         if not account.managed:
-            owner = account.jumpcloud_id if account.standing is Standing.DISOWNED else ""
-            learnt = replace(account, protected_as=protected_as, takeover=Takeover.NONE, jumpcloud_id=owner)
+            kept = account.standing is Standing.DISOWNED or takeover is not Takeover.NONE
+            owner = account.jumpcloud_id if kept else ""
+            learnt = replace(account, protected_as=protected_as, takeover=takeover, jumpcloud_id=owner)
             if learnt != account:
                 result.accounts[keeper_id] = learnt
             continue
@@ -492,7 +497,7 @@ def _remember(result: Match, directory: Directory, snapshot: Snapshot, policy: P
             account,
             left_at=account.left_at if undecided else None if in_scope else account.left_at or now,
             protected_as=protected_as,
-            takeover=Takeover.NONE,
+            takeover=takeover,
             pilot=remembered(policy, directory, user, account, misnamed=pilot_misnamed),
             locked_by_us=(account.locked_by_us and not is_open and not leaves_again)
             # Who left, went out of this node and is back is created anew like anybody whom we had locked.

@@ -11,7 +11,7 @@ from tests.campaign import claims
 from tests.campaign.decisions import consent_to_held, put_back
 from tests.campaign.ending import ending
 from tests.campaign.rules import NODES
-from tests.campaign.scenes import SCIM, activate, adopt, cycle, group, joined, person, suspend, ten_minutes
+from tests.campaign.scenes import SCIM, activate, adopt, cycle, disown, group, joined, person, suspend, ten_minutes
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
 
@@ -718,3 +718,43 @@ def test_a_record_that_is_odd_once_gives_nobody_the_former_account_of_another(wo
         assert store.snapshot().accounts[first].jumpcloud_id != heir
     world.store = None
     assert world.keeper.accounts()[first] == before
+
+
+@pytest.mark.parametrize("was", ["a leaver's", "nobody's", "given up"])
+def test_an_adoption_waits_for_the_list_of_users(world: World, was: str) -> None:
+    """Without it, nobody could be meant: what a person has decided was spent on that, or the account was nobody's."""
+    world.rules.safety = {"max_creations": 50}
+    joined(world, "bob")
+    joined(world, "cy")
+    ada, account = joined(world, "ada")
+    if was == "given up":
+        disown(world, "ada@example.com")
+        cycle(world)
+    elif was == "nobody's":
+        suspend(world, ada)
+        cycle(world)
+        world.keeper.delete_user(account)
+        account = world.keeper.add_user("ada@example.com", external_id=ada)
+        world.keeper.accept_invitation(account)
+        world.admin_changed(account)
+    world.jumpcloud.update_user(ada, email="ada.alt@example.com")
+    if was != "given up":
+        suspend(world, ada)
+        cycle(world, resync=True)
+        ada = person(world, "ada")
+    world.admin_changed()
+    cycle(world)
+    adopt(world, "ada@example.com")
+    lists = ("/api/systemusers", "/api/search/systemusers")
+    for route in lists:
+        world.jumpcloud.oddities.take_down(route, 500)
+    for _ in range(2):
+        cycle(world)
+    for route in lists:
+        world.jumpcloud.oddities.put_up(route)
+    ending(world, random.Random(1))
+    with world.open() as store:
+        assert store.snapshot().accounts[account].jumpcloud_id == ada
+    world.store = None
+    found = world.keeper.accounts()[account]
+    assert (found.external_id, found.locked) == (ada, False)
