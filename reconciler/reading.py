@@ -228,9 +228,10 @@ class Reader:
         people = [person] if person else []
         users, scope = await around(self.services.jumpcloud, people, held.snapshot, address)
         odd = tuple(one for each in people for one in each.quarantined)
-        # Without their own accounts, the others would be given those of this person.
+        # Without their own accounts, the others would be given those of this person; so would who is deleted by now.
         mine = held.snapshot.accounts
-        theirs = {k: a for k, a in self.before.accounts.items() if a.jumpcloud_id in users and k not in mine}
+        others = (users.keys() | owners(held.snapshot)) - {""}
+        theirs = {k: a for k, a in self.before.accounts.items() if a.jumpcloud_id in others and k not in mine}
         snapshot = replace(held.snapshot, accounts={**mine, **theirs})
         return self._of(users, scope, snapshot, frozenset({held.key} - {""}), odd, theirs.keys())
 

@@ -758,3 +758,25 @@ def test_an_adoption_waits_for_the_list_of_users(world: World, was: str) -> None
     world.store = None
     found = world.keeper.accounts()[account]
     assert (found.external_id, found.locked) == (ada, False)
+
+
+def test_a_look_at_the_account_that_a_first_plan_found_for_somebody_deleted_gives_them_no_second(world: World) -> None:
+    """They have another account under another address; the one that was found may be anybody's."""
+    world.rules.safety = {"max_creations": 50}
+    ada, old = found_unreviewed(world)
+    world.keeper.accept_invitation(old)
+    world.jumpcloud.update_user(ada, email="ada.new@example.com")
+    world.admin_changed(old)
+    cycle(world)
+    new = world.keeper.account("ada.new@example.com").id
+    world.keeper.accept_invitation(new)
+    world.jumpcloud.delete_user(ada)
+    world.admin_changed(new)
+    cycle(world, person="ada@example.com", resync=True)
+    with world.open() as store:
+        rows = store.snapshot().accounts
+    world.store = None
+    assert [key for key, row in rows.items() if row.jumpcloud_id == ada] == [new]
+    ending(world, random.Random(1))
+    found = world.keeper.accounts()
+    assert (found[old].locked, found[new].locked) == (False, True)
