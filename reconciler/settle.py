@@ -262,7 +262,11 @@ class _Settlement:
             memberships = {**account.memberships, **after.memberships}
             kept = {t: m for t, m in memberships.items() if t not in {teams[team.key] for team in removed}}
             self.accounts[account.keeper_id] = replace(
-                after, memberships=kept, protected_as=account.protected_as, active=account.active
+                after,
+                memberships=kept,
+                protected_as=account.protected_as,
+                former_external_id=account.former_external_id,
+                active=account.active,
             )
         self._doubt(account.keeper_id, [teams[team.key] for team in doubted])
         if arrived:

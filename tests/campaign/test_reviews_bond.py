@@ -780,3 +780,37 @@ def test_a_look_at_the_account_that_a_first_plan_found_for_somebody_deleted_give
     ending(world, random.Random(1))
     found = world.keeper.accounts()
     assert (found[old].locked, found[new].locked) == (False, True)
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_whoever_gets_a_former_account_back_by_a_creation_is_given_up_with_the_id_of_before(
+    world: World, answered: bool
+) -> None:
+    world.rules.safety = {"max_creations": 50}
+    joined(world, "bob")
+    account = world.keeper.add_user("ada@example.com", external_id="hr-4711")
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    ada = person(world, "ada")
+    cycle(world, resync=True)
+    world.keeper.move_user_to_other_node(account, NODES[1])
+    world.jumpcloud.update_user(ada, email="ada.new@example.com")
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    second = world.keeper.account("ada.new@example.com").id
+    world.keeper.delete_user(second)
+    world.jumpcloud.update_user(ada, email="ada@example.com")
+    world.admin_changed(second)
+
+    def back() -> None:
+        world.keeper.move_user_to_other_node(account, NODES[0])
+        world.admin_changed(account)
+
+    sky = Weather(1, script={f"Keeper POST {SCIM}/Users": "slow" if answered else "late_timeout"}, then=back)
+    world.time.elapsed += 600
+    world.say(world.cycle(Order(resync=True, by="root"), sky))
+    cycle(world, resync=True)
+    assert world.keeper.accounts()[account].external_id == ada
+    disown(world, "ada@example.com")
+    cycle(world)
+    assert world.keeper.accounts()[account].external_id == "hr-4711"
