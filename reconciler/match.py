@@ -98,7 +98,7 @@ def _returned(directory: Directory, snapshot: Snapshot, policy: Policy, now: dat
         left = (user is None or has_left(user)) and not protection(policy, user, account)
         found = account.found_for == owner
         free = (other.managed and other.gone) if other is not None else found
-        if not (left and free) or (found and claimed) or tied_to_another(account, owner):
+        if not (left and free) or (claimed and not account.owned_once) or tied_to_another(account, owner):
             continue
         if other is not None:
             again[other.keeper_id] = superseded(other, now)

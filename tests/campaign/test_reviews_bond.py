@@ -7,6 +7,7 @@ import pytest
 from reconciler.cycle import Order
 from reconciler.report import leavers
 from reconciler.simulator.service import Request, Response
+from reconciler.store import Store
 from tests.campaign import claims
 from tests.campaign.decisions import consent_to_held, put_back
 from tests.campaign.ending import ending
@@ -814,3 +815,30 @@ def test_whoever_gets_a_former_account_back_by_a_creation_is_given_up_with_the_i
     disown(world, "ada@example.com")
     cycle(world)
     assert world.keeper.accounts()[account].external_id == "hr-4711"
+
+
+@pytest.mark.parametrize("between", ["nothing", "observe", "restore"])
+def test_a_plan_that_nobody_reviewed_does_not_hide_whose_the_former_account_of_a_leaver_was(
+    world: World, between: str
+) -> None:
+    """Somebody in scope has its address by now, so that a person agrees to the lock."""
+    ada, first = left_in_another_node(world)
+    suspend(world, ada)
+    cycle(world)  # our lock withdraws her new invitation
+    cycle(world, resync=True)
+    person(world, "ada")
+    world.keeper.move_user_to_other_node(first, NODES[0])
+    world.admin_changed(first)
+    if between == "observe":
+        world.rules.policy["mode"] = "observe"
+    elif between == "restore":
+        copy = world.folder / "copy"
+        copy.write_bytes(world.path.read_bytes())
+        known = world.observer.remembered()
+        Store.restore(world.path, copy)
+        world.observer.remembers(known, by_command=True)
+    if between != "nothing":
+        unreviewed(world)
+    world.rules.policy.pop("mode", None)
+    ending(world, random.Random(1))
+    assert world.keeper.accounts()[first].locked
