@@ -36,6 +36,10 @@ ANOTHER = "another_account"
 FORMER = "former"
 """The state of a lock of before the state file was bound anew, of which the node of today tells nothing."""
 _DUE = "due with the next cycle"
+_BACK_LOCKED = (
+    "the lock had no clear answer, and the account was not in this node for a while: it is locked by now, and nothing "
+    "tells whether by that lock"
+)
 COLUMNS = (
     "email",
     "state",
@@ -95,17 +99,23 @@ def document(store: Store, policy: Policy, since: datetime, now: datetime) -> di
     closed = {
         one: request for request in store.decisions("disown", since) for one in request.arguments.get("closed", ())
     }
-    told = {account.keeper_id for account in open_now}
-    for entries in departures:
-        if _not_here(entries[0]) and _departure(entries[0])[0] not in told:
-            found.append(_answered(entries, snapshot, here, closed, former))
-    ours = {_departure(entries[0]) for entries in done}
+    ours, told = {_departure(entries[0]) for entries in done}, {account.keeper_id for account in open_now}
+    others = {
+        departure: account
+        for keeper_id, account in snapshot.accounts.items()
+        if keeper_id not in told
+        and _locked_by_others(account, since)
+        and (departure := (keeper_id, account.left_at)) not in ours
+    }
     found += [
-        _entry(account, attempts.get((account.keeper_id, account.left_at), []), account.left_at)
-        | {"state": "locked_by_others"}
-        for account in snapshot.accounts.values()
-        if _locked_by_others(account, since) and (account.keeper_id, account.left_at) not in ours
+        _entry(account, attempts.get(departure, []), account.left_at)
+        | {"state": "locked_by_others", "because": "not in this node any more" if account.gone else None}
+        for departure, account in others.items()
     ]
+    for entries in departures:
+        departure = _departure(entries[0])
+        if _not_here(entries[0]) and departure[0] not in told and departure not in others:
+            found.append(_answered(entries, snapshot, here, closed, former))
     found.sort(key=lambda entry: (entry["confirmed_at"] or "", entry["email"]), reverse=True)
     found.sort(key=lambda entry: ("~",) if entry["confirmed_at"] else (entry["first_seen_at"] or "", entry["email"]))
     states = Counter(entry["state"] for entry in found)
@@ -130,7 +140,7 @@ def _locked_by_others(account: Account, since: datetime) -> bool:
     """Whether one of our people left since then and somebody else was faster: there is no lock of ours to show."""
     if not account.managed or account.left_at is None or account.left_at < since:
         return False
-    return not (account.active or account.gone or account.locked_by_us)
+    return account.locked_by_others
 
 
 def _departure(entry: Entry) -> tuple[str, datetime | None]:
@@ -224,7 +234,12 @@ def _done(
         return found | {"state": "came_back"}
     if account.active:
         return found | {"state": "unlocked_again"}
-    return found | {
+    return found | _locked(account)
+
+
+def _locked(account: Account) -> dict[str, Any]:
+    """The end of an entry for an account that shows as locked."""
+    return {
         "state": "locked",
         "left_to_do": "their seat is held, and the vault kept, until it is transferred (Keeper Commander)",
         "command": f"transfer-user {typed(account.email)} --target-user HEIR",
@@ -304,6 +319,8 @@ def _answered(
         return found | {"state": "given"}
     if account.left_at is None or (row.left_at and account.left_at != row.left_at):
         return found | {"state": "came_back"}
+    if not account.gone:
+        return found | _locked(account) | {"because": _BACK_LOCKED}
     inventory = snapshot.inventory
     read = f" on {spoken(stamp(inventory.read_at))}" if inventory else ""
     return found | {"state": "answered", "because": f"Keeper's inventory{read} shows the account locked, or nowhere"}

@@ -13,7 +13,7 @@ from reconciler.clocks import corrected
 from reconciler.cycle import Order
 from reconciler.orders import Ask, Setting
 from reconciler.reading import Stopped
-from reconciler.report import status
+from reconciler.report import leavers, status
 from reconciler.report.document import held_effects
 from reconciler.simulator.service import Response
 from tests.campaign import decisions as campaign_decisions
@@ -816,3 +816,24 @@ def test_a_queueing_that_a_person_let_be_repeated_is_not_said_to_have_made_the_t
         rows = [row for row in store.journal_rows() if row["kind"] == "queue_team"]
     world.store = None
     assert [row["state"] for row in rows] == ["done", "put_off"]
+def evidence(world: World) -> list[dict[str, Any]]:
+    """The entries of `leavers`."""
+    with world.open() as store:
+        policy = world.rules.settings(world.folder).policy()
+        found = leavers.document(store, policy, world.time.now() - HISTORY, world.time.now())
+    world.store = None
+    return list(found["leavers"])
+
+
+def test_a_leaver_whom_somebody_else_had_locked_stays_in_the_evidence_once_their_account_is_gone(world: World) -> None:
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    suspend(world, ada)
+    cycle(world, resync=True)
+    world.keeper.delete_user(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    [entry] = evidence(world)
+    assert (entry["state"], entry["because"]) == ("locked_by_others", "not in this node any more")

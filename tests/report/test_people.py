@@ -245,6 +245,15 @@ def test_a_lock_that_was_answered_with_404_is_no_evidence(store: Store, words: s
     assert (first["state"], first["minutes_to_confirm"]) == ("not_verifiable", "")
 
 
+@pytest.mark.parametrize("ours", [False, True])
+def test_no_inventory_is_said_to_have_answered_for_an_account_that_is_back_and_locked(store: Store, ours: bool) -> None:
+    store.save(snapshot([account(user(1), active=False, locked_by_us=ours, **GONE_SINCE)]), Snapshot())
+    missing(store, 1)
+    (entry,) = evidence(store)
+    assert (entry["state"], entry["attempts"]) == ("locked" if ours else "locked_by_others", 1)
+    assert ours is ("nothing tells whether by that lock" in (entry["because"] or ""))
+
+
 def test_the_question_is_closed_by_a_person_or_by_an_inventory(store: Store) -> None:
     moved = account(user(1), active=False, gone=True, **GONE_SINCE)
     store.save(snapshot([moved, account(user(2))]), Snapshot())
