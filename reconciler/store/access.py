@@ -13,19 +13,20 @@ from reconciler.migrations import LAST_CHANGE
 from reconciler.model import RefusedBirth, RefusedTeam
 from reconciler.plan import Kind, Operation, Rule
 from reconciler.promise import NOT_HERE
-from reconciler.rows import LOCKED_BEFORE, JournalRow, State, journal_row, time_of, time_text
+from reconciler.rows import GONE, LOCKED_BEFORE, JournalRow, State, journal_row, time_of, time_text
 from reconciler.store.base import OpenFile, former_operations, meta, rows
 
 AGREED = "agreed_births"
 """Under which the state file keeps the journal ids of refused creations that a person has let be repeated."""
 _KINDS = "('create_user', 'deactivate_user', 'reactivate_user')"
-# The lists that denied a lock may have been behind: that is known a day later. A lock that was answered with 404, or
-# not sent, is no lock.
+# The lists that denied a lock may have been behind: that is known a day later. Where the account was gone before
+# anything told, a lock may show once it is back. A lock that was answered with 404, or not sent, is no lock.
 _DENIED_LATELY = """
     state = 'failed' AND outcome = 'settled' AND finished_at >= strftime(
         '%Y-%m-%dT%H:%M:%f', (SELECT started_at FROM runs ORDER BY id DESC LIMIT 1), '-1 day')
 """
-_UNCLEAR = f"kind = 'deactivate_user' AND (state IN ('sent', 'unknown') OR ({_DENIED_LATELY}))"
+_GONE_UNTOLD = f"state = 'done' AND outcome = '{GONE}' AND error = '{NOT_HERE}'"
+_UNCLEAR = f"kind = 'deactivate_user' AND (state IN ('sent', 'unknown') OR ({_GONE_UNTOLD}) OR ({_DENIED_LATELY}))"
 _COUNTS = f"((state = 'done' AND error <> '{NOT_HERE}' AND outcome <> '{LOCKED_BEFORE}') OR ({_UNCLEAR}))"
 # Our newest change of a person's access says nothing of another account of theirs, nor of one that is somebody else's
 # by now.
@@ -193,9 +194,14 @@ def own_locks(connection: sqlite3.Connection, former: int) -> frozenset[str]:
         SELECT DISTINCT (
             SELECT {_LOCKED} FROM operations WHERE subject_key = one.subject_key AND id > :former AND kind IN {_KINDS}
             AND {_COUNTS} ORDER BY id DESC LIMIT 1)
-        FROM operations AS one
-        WHERE state IN ('sent', 'unknown', 'failed') AND id > :former
-        AND (({_UNCLEAR}) OR (kind = 'create_user' AND state <> 'failed'))
+        FROM (
+            SELECT subject_key FROM operations WHERE state IN ('sent', 'unknown', 'failed') AND id > :former
+            AND (({_UNCLEAR}) OR (kind = 'create_user' AND state <> 'failed'))
+            UNION SELECT subject_key FROM operations WHERE subject_key IN (
+                SELECT jumpcloud_id FROM users WHERE gone = 1 AND standing = 'managed'
+                UNION SELECT keeper_id FROM users WHERE gone = 1 AND standing = 'managed')
+            AND kind = 'deactivate_user' AND {_GONE_UNTOLD} AND id > :former
+        ) AS one
     """
     return frozenset(locked for (locked,) in connection.execute(sql, {"former": former}) if locked)
 
@@ -217,10 +223,10 @@ def _gone_after(connection: sqlite3.Connection, former: int, last: str) -> froze
     """The keys of people whose account is gone and counts as locked by us, by the kind and outcome of the last change
     of access to it: what was sent for a former account of theirs says nothing. It was "none" where they were in scope
     and open under us: a lock that was taken for ours when the account was adopted is in no journal either, but nothing
-    was asked for them then."""
+    was asked for them then. It is "untold" where the account was gone before anything told of a lock."""
     sql = f"""
         SELECT jumpcloud_id FROM users WHERE gone = 1 AND locked_by_us = 1 AND coalesce((
-            SELECT kind || ' ' || outcome FROM operations
+            SELECT iif({_GONE_UNTOLD}, 'untold', kind || ' ' || outcome) FROM operations
             WHERE subject_key = users.jumpcloud_id AND (kind = 'create_user' OR operations.keeper_id = users.keeper_id)
             AND id > :former AND kind IN {_KINDS} AND {_COUNTS}
             ORDER BY id DESC LIMIT 1), CASE WHEN asked = '{{}}' THEN '' ELSE 'none' END) {last}

@@ -825,6 +825,31 @@ def evidence(world: World) -> list[dict[str, Any]]:
     return list(found["leavers"])
 
 
+@pytest.mark.parametrize("away", [False, True])
+def test_a_lock_without_an_answer_is_ours_once_its_account_is_back(world: World, away: bool) -> None:
+    """The account was moved to another node before a list told, and its owner returns before or after it."""
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    cycle(world, {f"PATCH {SCIM}/Users/{account}": "late_timeout", f"GET {SCIM}/Users": "error"})
+    world.keeper.move_user_to_other_node(account, NODES[1])
+    world.admin_changed(account)
+    cycle(world)
+    if away:
+        activate(world, ada)
+        cycle(world)
+    world.keeper.move_user_to_other_node(account, NODES[0])
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    if not away:
+        [entry] = evidence(world)
+        assert (entry["state"], entry["confirmed_at"]) == ("locked", None)
+        assert "nothing tells whether by that lock" in entry["because"]
+    activate(world, ada)
+    cycle(world)
+    assert world.keeper.account(account).active
+
+
 def test_a_leaver_whom_somebody_else_had_locked_stays_in_the_evidence_once_their_account_is_gone(world: World) -> None:
     joined(world, "bob")
     ada, account = joined(world, "ada")
