@@ -55,6 +55,12 @@ def test_who_is_active_again_was_unlocked_and_the_lock_is_ours_no_more() -> None
     assert still.state is State.FAILED
 
 
+def test_a_lock_without_an_answer_says_nothing_of_one_that_was_seen_before_the_account_was_gone() -> None:
+    seen = account(ADA, active=False, gone=True, locked_by_us=True, left_at=NOW)
+    _, after = settled(op(Kind.DEACTIVATE_USER, ADA), snapshot([seen]))
+    assert after.accounts["k0001"].locked_by_us
+
+
 def test_a_leaver_who_is_gone_is_done_and_whatever_else_was_asked_for_them_is_not() -> None:
     held = snapshot([account(ADA, gone=True, active=False)])
     outcome, after = settled(op(Kind.DEACTIVATE_USER, ADA), held)

@@ -850,6 +850,22 @@ def test_a_lock_without_an_answer_is_ours_once_its_account_is_back(world: World,
     assert world.keeper.account(account).active
 
 
+def test_a_lock_that_was_seen_stays_verified_beside_an_older_one_without_an_answer(world: World) -> None:
+    """Keeper was not there for the first; the account is deleted, as after a transfer, before a list told of it."""
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    cycle(world, {f"PATCH {SCIM}/Users/{account}": "timeout", f"GET {SCIM}/Users": "error"})
+    world.time.elapsed += 300
+    world.lane(Weather(1))
+    assert world.keeper.account(account).locked
+    world.keeper.delete_user(account)
+    world.admin_changed(account)
+    for resync in (False, True):
+        cycle(world, resync=resync)
+    assert [entry["state"] for entry in evidence(world)] == ["gone"]
+
+
 def test_a_leaver_whom_somebody_else_had_locked_stays_in_the_evidence_once_their_account_is_gone(world: World) -> None:
     joined(world, "bob")
     ada, account = joined(world, "ada")
