@@ -261,7 +261,7 @@ def after_user(
     if op.kind is Kind.DEACTIVATE_USER:
         return replace(account, active=False, locked_by_us=True, review_lock=False)
     if op.kind is Kind.REACTIVATE_USER:
-        return replace(account, active=True, locked_by_us=False, left_at=None)
+        return replace(account, active=True, locked_by_us=False)
     return account
 
 

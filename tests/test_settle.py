@@ -50,7 +50,7 @@ def test_who_is_still_active_was_not_locked_and_nothing_is_concluded() -> None:
 def test_who_is_active_again_was_unlocked_and_the_lock_is_ours_no_more() -> None:
     locked = account(ADA, locked_by_us=True, left_at=NOW)
     outcome, after = settled(op(Kind.REACTIVATE_USER, ADA), snapshot([locked]))
-    assert outcome.state is State.DONE and after.accounts["k0001"] == account(ADA)
+    assert outcome.state is State.DONE and after.accounts["k0001"] == account(ADA, left_at=NOW), "they left since then"
     still, _ = settled(op(Kind.REACTIVATE_USER, ADA), snapshot([replace(locked, active=False)]))
     assert still.state is State.FAILED
 

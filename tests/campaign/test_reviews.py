@@ -866,6 +866,24 @@ def test_a_lock_that_was_seen_stays_verified_beside_an_older_one_without_an_answ
     assert [entry["state"] for entry in evidence(world)] == ["gone"]
 
 
+def test_an_unlock_that_is_found_to_have_arrived_does_not_begin_grace_anew(world: World) -> None:
+    """Its answer was lost, and its owner left the scope before Keeper could be listed again."""
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    cycle(world)
+    activate(world, ada)
+    down = {f"GET {SCIM}/Users": "error"}
+    cycle(world, down | {f"PATCH {SCIM}/Users": "late_timeout"})
+    world.jumpcloud.unbind_user(world.application, ada)
+    world.admin_changed()
+    for _ in range(4):  # grace is over with the last
+        cycle(world, down)
+    assert world.keeper.account(account).active
+    cycle(world)
+    assert world.keeper.account(account).locked
+
+
 def test_a_leaver_whom_somebody_else_had_locked_stays_in_the_evidence_once_their_account_is_gone(world: World) -> None:
     joined(world, "bob")
     ada, account = joined(world, "ada")
