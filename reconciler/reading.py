@@ -367,12 +367,7 @@ def _settled(
         if outcomes.get(number, NEVER) == NEVER:
             outcomes[number] = REPEATED
     # Where the record hid a lock, the unlock did not wait for what became of it.
-    unlocks = (n for n, row in sent.items() if row.operation.kind is Kind.REACTIVATE_USER)
-    let_in = {sent[n].operation.subject.keeper_id: n for n in sorted(unlocks) if outcomes[n].state is State.DONE}
-    for number, row in sent.items():
-        locks = row.operation.kind is Kind.DEACTIVATE_USER and outcomes[number] == NEVER
-        if locks and number < let_in.get(row.operation.subject.keeper_id, 0):
-            outcomes[number] = UNDONE
+    outcomes |= {n: UNDONE for n, row in sent.items() if row.undone and outcomes[n] == NEVER}
     outcomes = {n: as_repeated(as_answered(outcome, sent[n].outcome), sent[n]) for n, outcome in outcomes.items()}
     return outcomes, _without_answered(snapshot, sent, outcomes)
 

@@ -73,7 +73,8 @@ MAY_BE_DONE = frozenset({State.SENT, State.DONE, State.UNKNOWN})
 class JournalRow:
     """One operation in the journal. `decision` names what a person decided to let it through, or is empty. `left_at`
     is, of a lock, since when the person was known to be out of scope. `repeated`, of an operation without a known
-    outcome: a later one of its kind on the same subject, with changes of names, has been sent."""
+    outcome: a later one of its kind on the same subject, with changes of names, has been sent. `undone`, of a lock
+    without one: a later unlock of the account has been sent."""
 
     id: int
     run_id: int
@@ -87,6 +88,7 @@ class JournalRow:
     error: str
     left_at: datetime | None = None
     repeated: bool = False
+    undone: bool = False
 
     @property
     def at(self) -> datetime:

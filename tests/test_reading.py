@@ -140,6 +140,7 @@ def test_what_keeper_took_with_an_effect_that_nobody_asked_for_is_not_said_to_ha
         sent_at=NOW,
         planned_at=NOW,
         repeated=False,
+        undone=False,
         outcome="unasked_effect",
     )
     held = snapshot([account(ada)], [team(sales)])

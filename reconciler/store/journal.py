@@ -414,11 +414,17 @@ class Journal(Snapshots):
                 SELECT *, EXISTS (
                     SELECT 1 FROM operations AS later WHERE later.subject_key = operations.subject_key
                     AND later.kind = operations.kind AND later.id > operations.id
-                    AND later.state IN ('sent', 'unknown', 'done') AND later.changes <> '[]') AS repeated
+                    AND later.state IN ('sent', 'unknown', 'done') AND later.changes <> '[]') AS repeated, EXISTS (
+                    SELECT 1 FROM operations AS later WHERE later.subject_key = operations.subject_key
+                    AND later.kind = 'reactivate_user' AND later.keeper_id = operations.keeper_id
+                    AND later.id > operations.id AND later.state IN ('sent', 'unknown', 'done')
+                    AND operations.kind = 'deactivate_user') AS undone
                 FROM operations WHERE state IN ('planned', 'sent', 'unknown') AND id > ? ORDER BY id
             """
             read = rows(connection, sql, former_operations(connection))
-            found = [replace(journal_row(row), repeated=bool(row["repeated"])) for row in read]
+            found = [
+                replace(journal_row(row), repeated=bool(row["repeated"]), undone=bool(row["undone"])) for row in read
+            ]
         others = self._live - {run_id}
         return [row for row in found if row.run_id not in others]
 

@@ -1,6 +1,7 @@
 """Faults that reviews of the code have found, each as a short history."""
 
 import asyncio
+import json
 import random
 from typing import Any
 
@@ -882,6 +883,29 @@ def test_an_unlock_that_is_found_to_have_arrived_does_not_begin_grace_anew(world
     assert world.keeper.account(account).active
     cycle(world)
     assert world.keeper.account(account).locked
+
+
+def test_a_lock_that_an_unlock_with_an_answer_undid_is_not_said_to_be_not_arrived(world: World) -> None:
+    """The record hides the lock, and the answer to the unlock does not."""
+
+    def plain(reply: Response) -> Response:
+        return Response.of_json(reply.status, json.loads(reply.body) | {"active": True}, reply.headers)
+
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    world.keeper.show_oddly(account, {"active": "perhaps"})
+    cycle(world, {f"PATCH {SCIM}/Users": "late_timeout"})
+    activate(world, ada)
+    world.time.elapsed += 600
+    world.cycle(Order(by="schedule"), Weather(1, edits={f"Keeper PATCH {SCIM}/Users/{account}": plain}))
+    world.keeper.show_oddly(account, {})
+    for _ in range(2):
+        cycle(world, resync=True)
+    with world.open() as store:
+        states = {row["kind"]: row["state"] for row in store.journal_rows() if row["keeper_id"] == account}
+    world.store = None
+    assert (states["deactivate_user"], states["reactivate_user"]) == ("put_off", "done")
 
 
 def test_a_leaver_whom_somebody_else_had_locked_stays_in_the_evidence_once_their_account_is_gone(world: World) -> None:
