@@ -429,8 +429,9 @@ def _forget_what_is_stale(restored: Path) -> None:
 
 def _keep_of_the_former(restored: Path, former: Path) -> None:
     """Keep what the former file knew of the locks that were set or undone since the copy was made: whom we locked is
-    unlocked on return, and a lock of somebody else, perhaps to transfer the vault, is left alone. Keep its pauses, too:
-    nothing is sent until a person resumes. And the kinds of which a canary has to tell more.
+    unlocked on return, and a lock of somebody else, perhaps to transfer the vault, is left alone. So are locks kept
+    whose outcome is not known, for the next list to tell. Keep its pauses, too: nothing is sent until a person resumes.
+    And the kinds of which a canary has to tell more.
 
     A former file that is missing or damaged tells nothing; it may be the reason for restoring a copy. One of a newer
     version, which may be another reason, tells what it can.
@@ -445,6 +446,8 @@ def _keep_of_the_former(restored: Path, former: Path) -> None:
             locked = source.execute(_OWN_LOCKS).fetchall()
             pauses = source.execute(_PAUSES).fetchall()
             suspected = source.execute("SELECT key, value FROM meta WHERE key = 'suspected_kinds'").fetchall()
+            unclear = source.execute(_UNCLEAR_LOCKS)
+            columns, unclear_locks = [name for name, *_ in unclear.description], unclear.fetchall()
         finally:
             source.close()
         connection = _connect(restored, "rw")
@@ -453,6 +456,8 @@ def _keep_of_the_former(restored: Path, former: Path) -> None:
             if _binding(connection) == binding:
                 connection.executemany(_KEEP_LOCK, known)
                 connection.executemany(_KEEP_OWN_LOCK, locked)
+                with suppress(sqlite3.DatabaseError):
+                    connection.executemany(_keep_unclear_lock(columns), unclear_locks)
                 connection.executemany("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", suspected)
             if not connection.execute(_PAUSES).fetchall():
                 connection.executemany(_KEEP_PAUSE, pauses)
@@ -489,6 +494,29 @@ _KEEP_OWN_LOCK = """
     ON CONFLICT (keeper_id) DO UPDATE SET active = 0, locked_by_us = 1, asked = excluded.asked
     WHERE standing = 'unmanaged'
 """
+
+_UNCLEAR_LOCKS = """
+    SELECT * FROM operations WHERE kind = 'deactivate_user' AND state IN ('sent', 'unknown')
+    AND id > coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'former_operations'), 0)
+    AND NOT EXISTS (
+        SELECT 1 FROM operations AS later WHERE later.subject_key = operations.subject_key AND later.id > operations.id
+        AND later.kind IN ('create_user', 'deactivate_user', 'reactivate_user') AND later.state = 'done')
+    ORDER BY id
+"""
+
+
+def _keep_unclear_lock(columns: list[str]) -> str:
+    """The statement that adds a lock of the former file to the journal, unless it is there. What a person decided about
+    it then does not count any more, and its run is not known."""
+    own = {"id": "(SELECT coalesce(max(id), 0) + 1 FROM operations)", "decision": "''"}
+    own["run_id"] = "(SELECT coalesce(max(id), 0) FROM runs)"
+    place = {name: f"?{number}" for number, name in enumerate(columns, 1)}
+    return f"""
+        INSERT INTO operations ({", ".join(columns)}) SELECT {", ".join((place | own)[name] for name in columns)}
+        WHERE NOT EXISTS (
+            SELECT 1 FROM operations WHERE kind = 'deactivate_user'
+            AND subject_key = {place["subject_key"]} AND planned_at = {place["planned_at"]})
+    """
 
 
 def _binding(connection: sqlite3.Connection) -> str | None:

@@ -313,3 +313,26 @@ def test_a_read_that_is_behind_does_not_make_our_lock_somebody_elses(world: Worl
     activate(world, ada)
     cycle(world)
     assert world.keeper.account(account).active
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_lock_without_an_answer_is_ours_after_a_restore(world: World, times: int) -> None:
+    """The copy was made before it, and no list has told of it yet."""
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    copy = world.folder / "copy"
+    copy.write_bytes(world.path.read_bytes())
+    known = world.observer.remembered()
+    suspend(world, ada)
+    cycle(world, {f"PATCH {SCIM}/Users/{account}": "late_timeout", f"GET {SCIM}/Users": "error"})
+    for _ in range(times):
+        Store.restore(world.path, copy)
+    world.observer.remembers(known, by_command=True)
+    cycle(world)
+    activate(world, ada)
+    cycle(world)
+    assert world.keeper.account(account).active
+    with world.open() as store:
+        [lock] = (row for row in store.journal_rows() if row["kind"] == "deactivate_user")
+    world.store = None
+    assert (lock["state"], lock["outcome"]) == ("done", "settled")
