@@ -5,6 +5,7 @@ Alerts, reports, metrics and exit codes count the same people, since they all co
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -27,7 +28,7 @@ NOT_HERE = "not in this Keeper node any more: withdrawn, deleted or moved, not k
 NOT_HERE_PREFIX = NOT_HERE.partition(":")[0]
 """The beginning of these words in every version."""
 UNKNOWN_LOCK = "not known to be locked"
-"""The words for somebody whose last lock had no clear answer: it may have taken effect, or may still."""
+"""The words for somebody whose last lock, or unlock, had no clear answer: it may have taken effect, or may still."""
 ACTIVE_THEN = "active when last read"
 """The words for somebody who was active when cycles did not fail yet."""
 UNVERIFIED = "not verifiable"
@@ -123,8 +124,11 @@ def left_node_words(member: bool | None) -> str:
 
 
 def leavers(snapshot: Snapshot) -> list[Account]:
-    """Return the managed people out of scope who are not verifiably locked: active, or not in this node."""
-    found = [a for a in snapshot.accounts.values() if a.managed and a.left_at and (a.active or a.gone)]
+    """Return the managed people out of scope who are not verifiably locked: active, or not in this node. Whom we may
+    have let in, by an unlock without a known outcome, counts as active."""
+    left = (a for a in snapshot.accounts.values() if a.managed and a.left_at)
+    left = (replace(a, active=True) if not a.gone and a.keeper_id in snapshot.open_unlocks else a for a in left)
+    found = [a for a in left if a.active or a.gone]
     if gone := [a for a in found if a.gone]:
         lists_ours = _lists_ours(snapshot)
         open_questions = {a.keeper_id for a in gone if not (a.locked_by_us or _answered(snapshot, a, lists_ours))}
@@ -144,7 +148,7 @@ def spared(account: Account, policy: Policy, merely_left: Collection[str]) -> bo
 
 def access_words(snapshot: Snapshot, account: Account, *, failing: bool) -> str:
     """Say how far it is known that a leaver who is in this node is active. `failing`: cycles fail now."""
-    if account.keeper_id in snapshot.own_locks:
+    if account.keeper_id in snapshot.own_locks | snapshot.open_unlocks:
         return UNKNOWN_LOCK
     return ACTIVE_THEN if failing else "still active"
 

@@ -215,7 +215,8 @@ def _done(
         "minutes_to_confirm": _minutes(since, row.finished_at),
         "left_before": row.operation.cause is not Cause.DRIFT and row.left_at is None,
     }
-    still_locked = newest and account is not None and account.locked_by_us and not account.active
+    let_in = account is not None and (account.active or account.keeper_id in snapshot.open_unlocks)
+    still_locked = newest and account is not None and account.locked_by_us and not let_in
     if row.id <= former and not _tells_of(account, still_locked=still_locked):
         return found | {"state": FORMER}
     other = _other_account(row.operation.subject, here)
@@ -356,6 +357,8 @@ def _why_not_yet(
 ) -> str:
     if account.protected_as:
         return "protected (policy.protect)"
+    if account.keeper_id in snapshot.open_unlocks:
+        return "they were let in before they left, and the unlock had no clear answer from Keeper, which is asked again"
     if account.locked_by_us and policy.drift is Drift.REPORT:
         return "unlocked in Keeper by somebody else, and not locked again (policy.drift)"
     if failure:

@@ -48,10 +48,17 @@ _BINDING_WORDS = {
     "keeper": "Keeper node",
 }
 
-_ACTIVE = """
-    standing = 'managed' AND gone = 0 AND jumpcloud_id <> '' AND (active = 1 OR keeper_id IN (
-        SELECT keeper_id FROM operations WHERE kind = 'reactivate_user' AND state IN ('sent', 'unknown')
-        AND id > coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'former_operations'), 0)))
+_OPEN_UNLOCKS = """
+    SELECT keeper_id FROM operations WHERE kind = 'reactivate_user' AND state IN ('sent', 'unknown')
+    AND id > coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'former_operations'), 0)
+"""
+_LAST_UNLOCKS = f"""
+    {_OPEN_UNLOCKS} AND NOT EXISTS (
+        SELECT 1 FROM operations AS later WHERE later.subject_key = operations.subject_key
+        AND later.id > operations.id AND later.kind = 'deactivate_user' AND later.state = 'done')
+"""
+_ACTIVE = f"""
+    standing = 'managed' AND gone = 0 AND jumpcloud_id <> '' AND (active = 1 OR keeper_id IN ({_OPEN_UNLOCKS}))
 """
 """Whoever is active in Keeper, or may be since we let them in and had no answer."""
 
@@ -133,6 +140,7 @@ class Snapshots(OpenFile):
                 refused_births=refused_births(connection, former),
                 refused_teams=refused_teams(connection, former),
                 own_locks=own_locks(connection, former),
+                open_unlocks=frozenset(keeper_id for (keeper_id,) in connection.execute(_LAST_UNLOCKS)),
                 let_in=let_in(connection, former),
                 locked_out=locked_out(connection, former),
                 failures=_failures(connection, former),

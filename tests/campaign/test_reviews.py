@@ -920,3 +920,27 @@ def test_a_leaver_whom_somebody_else_had_locked_stays_in_the_evidence_once_their
     cycle(world, resync=True)
     [entry] = evidence(world)
     assert (entry["state"], entry["because"]) == ("locked_by_others", "not in this node any more")
+
+
+def test_nobody_is_said_to_be_locked_whom_an_unlock_without_an_answer_may_have_let_in(world: World) -> None:
+    """They left again, and Keeper cannot be read since then."""
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    cycle(world)
+    activate(world, ada)
+    down = {f"GET {SCIM}/Users": "error"}
+    cycle(world, down | {f"PATCH {SCIM}/Users": "late_timeout"})
+    suspend(world, ada)
+    for _ in range(7):
+        cycle(world, down)
+    assert world.keeper.account(account).active
+    entry = evidence(world)[0]
+    assert (entry["state"], entry["access"]) == ("not_yet", "not known to be locked")
+    assert "the unlock had no clear answer" in entry["because"]
+    assert [one["state"] for one in evidence(world)[1:]] == ["came_back"]
+    assert shown(world)["users"]["leaving"] == 1
+    [fact] = told(world, AlertKind.LEAVER_ACTIVE)
+    assert "not known to be locked" in fact.text
+    cycle(world)
+    assert [one["state"] for one in evidence(world)] == ["locked", "came_back"]
