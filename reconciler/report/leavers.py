@@ -8,7 +8,7 @@ with 404 or 410 is no evidence: it says that the account is not in this node, an
 import csv
 import io
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
@@ -96,9 +96,7 @@ def document(store: Store, policy: Policy, since: datetime, now: datetime) -> di
             if entry["because"] == _DUE:
                 entry |= _passed_over(store, account, policy)
             found.append(entry | {"access": access})
-    closed = {
-        one: request for request in store.decisions("disown", since) for one in request.arguments.get("closed", ())
-    }
+    closed = _closed(store.decisions("disown", since), departures)
     ours, told = {_departure(entries[0]) for entries in done}, {account.keeper_id for account in open_now}
     others = {
         departure: account
@@ -143,7 +141,11 @@ def _locked_by_others(account: Account, since: datetime) -> bool:
     return account.locked_by_others
 
 
-def _departure(entry: Entry) -> tuple[str, datetime | None]:
+_Departure = tuple[str, datetime | None]
+"""A departure: the Keeper id of the account, and when its owner was first seen out of scope."""
+
+
+def _departure(entry: Entry) -> _Departure:
     return entry.row.operation.subject.keeper_id, entry.row.left_at
 
 
@@ -151,7 +153,7 @@ def _departures(entries: Iterable[Entry]) -> list[list[Entry]]:
     """Return the attempts of each departure, the newest first. A lock before which an earlier one was done is a
     departure of its own: somebody had unlocked the person, or they had come back."""
     found: list[list[Entry]] = []
-    newest: dict[tuple[str, datetime | None], list[Entry]] = {}
+    newest: dict[_Departure, list[Entry]] = {}
     for entry in entries:
         key = _departure(entry)
         if key in newest and not _verified(entry):
@@ -159,6 +161,20 @@ def _departures(entries: Iterable[Entry]) -> list[list[Entry]]:
         else:
             newest[key] = [entry]
             found.append(newest[key])
+    return found
+
+
+def _closed(requests: Iterable[Request], departures: Iterable[list[Entry]]) -> dict[_Departure, Request]:
+    """The decisions that closed the question of a departure: of an account's newest one by then."""
+    by_account: dict[str, list[Entry]] = defaultdict(list)
+    for entries in departures:
+        by_account[_departure(entries[0])[0]].append(entries[0])
+    found = {}
+    for request in requests:
+        for account in request.arguments.get("closed", ()):
+            before = (entry for entry in by_account[account] if entry.row.planned_at <= request.at)
+            if newest := next(before, None):
+                found[_departure(newest)] = request
     return found
 
 
@@ -300,14 +316,17 @@ def _not_verifiable(account: Account, tried: list[Entry], snapshot: Snapshot, *,
 
 
 def _answered(
-    tried: list[Entry], snapshot: Snapshot, here: Mapping[str, Account], closed: Mapping[str, Request], former: int
+    tried: list[Entry],
+    snapshot: Snapshot,
+    here: Mapping[str, Account],
+    closed: Mapping[_Departure, Request],
+    former: int,
 ) -> dict[str, Any]:
     """A lock that was answered with 404, where the question is not open any more."""
     row = tried[0].row
-    keeper_id = row.operation.subject.keeper_id
-    account = snapshot.accounts.get(keeper_id)
+    account = snapshot.accounts.get(row.operation.subject.keeper_id)
     found = _entry(account, tried, row.left_at) | {"because": f"not verifiable: {row.error}"}
-    if request := closed.get(keeper_id):
+    if request := closed.get(_departure(tried[0])):
         by = f"closed by {request.by} on {spoken(stamp(request.at))}"
         return found | {"state": "closed", "because": f"{by}: {request.reason}" if request.reason else by}
     if row.id <= former and not _tells_of(account, still_locked=False):

@@ -944,3 +944,30 @@ def test_nobody_is_said_to_be_locked_whom_an_unlock_without_an_answer_may_have_l
     assert "not known to be locked" in fact.text
     cycle(world)
     assert [one["state"] for one in evidence(world)] == ["locked", "came_back"]
+
+
+def test_a_question_is_not_said_to_be_closed_by_a_decision_of_before_it(world: World) -> None:
+    """Twice the account is in another node when its owner leaves, and only the first time a person closes that."""
+
+    def moved(node: str) -> None:
+        world.keeper.move_user_to_other_node(account, node)
+        world.admin_changed(account)
+
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    for closes in (True, False):
+        moved(NODES[1])
+        suspend(world, ada)
+        for resync in (False, True):
+            cycle(world, resync=resync)
+        assert [entry["state"] for entry in evidence(world)][:1] == ["not_verifiable"]
+        if closes:
+            with world.open() as store:
+                assert "is closed" in decisions.disown(store, world.time.now(), "root", "", "ada@example.com")
+            world.store = None
+        moved(NODES[0])
+        activate(world, ada)
+        for resync in (True, False):
+            cycle(world, resync=resync)
+        assert world.keeper.account(account).active
+    assert [entry["state"] for entry in evidence(world)] == ["closed", "came_back"]
