@@ -17,7 +17,7 @@ from reconciler.counting import agreeing, count
 from reconciler.diff import pause_after
 from reconciler.model import Account, Snapshot, typed
 from reconciler.pilot import kept_locked, left_outside
-from reconciler.plan import Kind
+from reconciler.plan import Kind, Operation
 from reconciler.promise import ACTIVE_THEN, UNPAUSED
 from reconciler.report import teams
 from reconciler.report.leavers import UNREAD
@@ -33,8 +33,6 @@ LATE = timedelta(minutes=15)
 UNDER_WAY = "under way"
 _CUT_OFF = "cut off"
 _UNREAD = ("failed", "stopped")
-_TOLD_OTHERWISE = (Kind.DEACTIVATE_USER, Kind.QUEUE_TEAM)
-"""Kinds whose unknown outcomes are told in words of their own: among the leavers, and as `unsettled_teams`."""
 MOST = 20
 """Lines of one kind before the rest is a number."""
 
@@ -140,7 +138,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
                 "error": row.error,
             }
             for row in store.unfinished()
-            if row.state is State.UNKNOWN and row.operation.kind not in _TOLD_OTHERWISE
+            if row.state is State.UNKNOWN and not _told_otherwise(row.operation, snapshot)
         ],
         "unsettled_teams": [
             {"team": _name(store, key), "jumpcloud_id": key, "asked_at": stamp(at)}
@@ -172,6 +170,15 @@ def _run(run: Run, live: Collection[int]) -> dict[str, Any]:
 def _keeps_out(account: Account) -> bool:
     """Whether our lock keeps somebody out who has not left, as far as we know."""
     return account.locked_by_us and not account.active and account.left_at is None
+
+
+def _told_otherwise(op: Operation, snapshot: Snapshot) -> bool:
+    """Whether an unknown outcome is told in words of its own: among the leavers, or as one of `unsettled_teams`. A lock
+    may keep somebody out who is back in scope."""
+    if op.kind is not Kind.DEACTIVATE_USER:
+        return op.kind is Kind.QUEUE_TEAM
+    account = snapshot.accounts.get(op.subject.keeper_id)
+    return account is None or not account.managed or account.left_at is not None
 
 
 def _failed(last: Run | None) -> bool:

@@ -971,3 +971,20 @@ def test_a_question_is_not_said_to_be_closed_by_a_decision_of_before_it(world: W
             cycle(world, resync=resync)
         assert world.keeper.account(account).active
     assert [entry["state"] for entry in evidence(world)] == ["closed", "came_back"]
+
+
+def test_a_lock_without_an_answer_that_may_keep_somebody_out_is_told(world: World) -> None:
+    """They are back in scope, so that they are no leaver, and Keeper cannot be read."""
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    down = {f"GET {SCIM}/Users": "error"}
+    cycle(world, down | {f"PATCH {SCIM}/Users": "late_timeout"})
+    assert not shown(world)["unsettled"] and shown(world)["users"]["leaving"] == 1
+    activate(world, ada)
+    cycle(world, down)
+    assert world.keeper.account(account).locked
+    [entry] = shown(world)["unsettled"]
+    assert (entry["subject"], entry["kind"]) == ("ada@example.com", "deactivate_user")
+    cycle(world)
+    assert world.keeper.account(account).active and not shown(world)["unsettled"]
