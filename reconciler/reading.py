@@ -288,7 +288,8 @@ class Reader:
         unread: Set[str] = frozenset(),
     ) -> Read:
         # What became of others, or of who was not read, can't be told: it stays open until the next whole cycle.
-        keys = {*focus, *held.accounts} - unread
+        theirs = (k for k, account in held.accounts.items() if not focus.isdisjoint((account.jumpcloud_id, k)))
+        keys = {*focus, *theirs} - unread
         mine = [row for row in self.unknown if row.operation.subject.key in keys and row.state is not State.PLANNED]
         outcomes, settled = _settled(mine, held, self.before, self.now)
         directory = Directory(

@@ -20,7 +20,7 @@ from reconciler.simulator.service import Response
 from tests.campaign import decisions as campaign_decisions
 from tests.campaign.ending import ending
 from tests.campaign.rules import NODES
-from tests.campaign.scenes import SCIM, activate, cycle, group, joined, person, suspend, teams_of, ten_minutes
+from tests.campaign.scenes import SCIM, activate, adopt, cycle, group, joined, person, suspend, teams_of, ten_minutes
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
 
@@ -988,3 +988,28 @@ def test_a_lock_without_an_answer_that_may_keep_somebody_out_is_told(world: Worl
     assert (entry["subject"], entry["kind"]) == ("ada@example.com", "deactivate_user")
     cycle(world)
     assert world.keeper.account(account).active and not shown(world)["unsettled"]
+
+
+def test_a_look_at_one_person_does_not_tell_what_became_of_the_lock_of_an_account_at_their_address(
+    world: World,
+) -> None:
+    """It belongs to nobody in JumpCloud, and whether it is locked is not taken from such a look."""
+    joined(world, "bob")
+    ada, _ = joined(world, "ada")
+    ghost = world.keeper.add_user("gil@example.com")
+    world.keeper.accept_invitation(ghost)
+    world.admin_changed(ghost)
+    cycle(world, resync=True)
+    adopt(world, "gil@example.com")
+    cycle(world)
+    campaign_decisions.consent_to_held(world)
+    down = {f"GET {SCIM}/Users": "error"}
+    cycle(world, down | {f"PATCH {SCIM}/Users/{ghost}": "late_timeout"})
+    world.jumpcloud.update_user(ada, email="gil@example.com")
+    world.admin_changed()
+    for _ in range(2):
+        cycle(world, resync=True, person="gil@example.com")
+    cycle(world, resync=True)
+    [entry] = evidence(world)
+    assert world.keeper.account(ghost).locked
+    assert (entry["state"], entry["attempts"], entry["confirmed_at"] is not None) == ("locked", 1, True)
