@@ -11,13 +11,14 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
+from itertools import takewhile
 from typing import Any
 
 from reconciler import promise, standing
 from reconciler.addresses import alike_key
 from reconciler.counting import count, times
 from reconciler.history import Entry, Wanted
-from reconciler.model import Account, Failure, Snapshot, typed
+from reconciler.model import Account, Snapshot, typed
 from reconciler.pilot import left_outside
 from reconciler.plan import Cause, Kind, Subject
 from reconciler.policy import Drift, Mode, OutOfScope, Policy
@@ -91,8 +92,8 @@ def document(store: Store, policy: Policy, since: datetime, now: datetime) -> di
             access = promise.access_words(snapshot, account, failing=stands.failing is not None)
             # What failed before is not tried again for whom the settings spare.
             spared = promise.spared(account, policy, stands.merely_left)
-            failure = None if spared else snapshot.failures.get(account.jumpcloud_id or account.keeper_id)
-            entry = _not_yet(account, tried, snapshot, policy, held, failure, now)
+            failed = [] if spared else list(takewhile(_has_failed, tried))
+            entry = _not_yet(account, tried, snapshot, policy, held, failed, now)
             if entry["because"] == _DUE:
                 entry |= _passed_over(store, account, policy)
             found.append(entry | {"access": access})
@@ -181,6 +182,10 @@ def _closed(requests: Iterable[Request], departures: Iterable[list[Entry]]) -> d
 def _verified(entry: Entry) -> bool:
     """Whether Keeper carried the lock out, and did not merely lack the account."""
     return entry.row.state is State.DONE and not _not_here(entry)
+
+
+def _has_failed(entry: Entry) -> bool:
+    return entry.row.state is State.FAILED
 
 
 def _not_here(entry: Entry) -> bool:
@@ -352,7 +357,7 @@ def _not_yet(
     snapshot: Snapshot,
     policy: Policy,
     held: Mapping[str, tuple[str, str]],
-    failure: Failure | None,
+    failed: list[Entry],
     now: datetime,
 ) -> dict[str, Any]:
     found = _entry(account, tried, account.left_at) | {"left_before": account.review_lock}
@@ -360,8 +365,8 @@ def _not_yet(
         # No command sends anything then, and neither what was held nor what failed before goes on.
         return found | {"state": "not_yet", "because": "nothing is sent: the mode is observe (policy.mode)"}
     key = account.jumpcloud_id or account.keeper_id
-    because, command = held.get(key) or (_why_not_yet(account, tried, snapshot, policy, failure, now), None)
-    if failure is not None and command is None:
+    because, command = held.get(key) or (_why_not_yet(account, tried, snapshot, policy, failed, now), None)
+    if failed and command is None:
         command = f"reconciler resync {typed(account.email)}"
     return found | {"state": "not_yet", "because": because, "command": command}
 
@@ -371,7 +376,7 @@ def _why_not_yet(
     tried: list[Entry],
     snapshot: Snapshot,
     policy: Policy,
-    failure: Failure | None,
+    failed: list[Entry],
     now: datetime,
 ) -> str:
     if account.protected_as:
@@ -380,8 +385,8 @@ def _why_not_yet(
         return "they were let in before they left, and the unlock had no clear answer from Keeper, which is asked again"
     if account.locked_by_us and policy.drift is Drift.REPORT:
         return "unlocked in Keeper by somebody else, and not locked again (policy.drift)"
-    if failure:
-        return f"failed {times(failure.count)}, tried again with the next cycle: {failure.error}"
+    if failed:
+        return f"failed {times(len(failed))}, tried again with the next cycle: {failed[0].row.error}"
     if account.keeper_id in snapshot.own_locks:
         error = f": {tried[0].row.error}" if tried and tried[0].row.state is State.UNKNOWN else ""
         return f"the last lock had no clear answer from Keeper, which is asked again{error}"

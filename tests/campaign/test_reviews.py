@@ -1013,3 +1013,18 @@ def test_a_look_at_one_person_does_not_tell_what_became_of_the_lock_of_an_accoun
     [entry] = evidence(world)
     assert world.keeper.account(ghost).locked
     assert (entry["state"], entry["attempts"], entry["confirmed_at"] is not None) == ("locked", 1, True)
+
+
+def test_what_failed_before_somebody_left_is_not_said_of_their_lock(world: World) -> None:
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    world.jumpcloud.update_user(ada, firstname="Ada")
+    world.admin_changed()
+    refused = Weather(1, edits={f"Keeper PATCH {SCIM}/Users/{account}": lambda _: Response.of_json(400, {})})
+    world.time.elapsed += 600
+    world.cycle(Order(by="schedule"), refused)
+    world.jumpcloud.unbind_user(world.application, ada)
+    world.admin_changed()
+    cycle(world)
+    [entry] = evidence(world)
+    assert entry["because"].startswith("in grace until") and entry["command"] is None
