@@ -52,8 +52,12 @@ def _held(store: Store, run: Run, key: str) -> bool:
 
 
 def last_attempt(store: Store, kind: Kind, key: str) -> Passed | None:
-    """Return the newest attempt on a subject, where that was of this kind and brought nothing that is known."""
+    """Return the newest attempt on a subject in this node, where that was of this kind and brought nothing that is
+    known."""
     row = next(iter(store.journal_of(key, 1)), None)
-    if row is None or row.operation.kind is not kind or row.state not in (State.UNKNOWN, State.PUT_OFF):
+    if row is None or row.id <= store.former() or row.operation.kind is not kind:
         return None
-    return None if row.outcome in (TIME, OVERTAKEN) else Passed(row.at, row.error, row.state is State.PUT_OFF)
+    if row.state is State.UNKNOWN:
+        return Passed(row.sent_at or row.planned_at, row.error, put_off=False)
+    put_off = row.state is State.PUT_OFF and row.outcome not in (TIME, OVERTAKEN)
+    return Passed(row.at, row.error) if put_off else None

@@ -17,6 +17,7 @@ from reconciler.plan import Cause, Kind, Operation, Rule, Subject
 from reconciler.policy import OutOfScope, Pilot, Policy, TeamPolicy
 from reconciler.promise import NOT_HERE, WITHDRAWN, WITHDRAWN_OR_DELETED
 from reconciler.report import leavers, teams
+from reconciler.report.last_cycle import Passed, last_attempt
 from reconciler.standing import Standing
 from reconciler.store import Binding, State, Store
 from tests.world import MEMBER, NOW, account, group, snapshot, team, user
@@ -356,6 +357,17 @@ def test_who_fails_is_not_yet_locked_and_says_why(store: Store) -> None:
     assert entry["because"] == "failed once, tried again with the next cycle: no"
     assert entry["command"] == "reconciler resync u1@example.com"
     assert Failure(1, NOW, "no") in store.snapshot().failures.values()
+
+
+def test_an_attempt_is_of_when_it_was_sent_and_of_this_node(store: Store) -> None:
+    lock(store, 1, State.UNKNOWN)
+    row = store.history(Wanted(), 1).entries[0].row
+    store.record(row.id, State.UNKNOWN, NOW, "settled", "a list does not show it")
+    assert last_attempt(store, Kind.DEACTIVATE_USER, user(1).id) == Passed(
+        LEFT + 2 * MINUTE, "a list does not show it", put_off=False
+    )
+    store.rebind(Binding("org", "app", "https://keeper.example/2"), NOW)
+    assert last_attempt(store, Kind.DEACTIVATE_USER, user(1).id) is None
 
 
 def test_how_far_it_is_known_that_somebody_is_active(store: Store) -> None:
