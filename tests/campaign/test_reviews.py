@@ -817,6 +817,8 @@ def test_a_queueing_that_a_person_let_be_repeated_is_not_said_to_have_made_the_t
         rows = [row for row in store.journal_rows() if row["kind"] == "queue_team"]
     world.store = None
     assert [row["state"] for row in rows] == ["done", "put_off"]
+
+
 def evidence(world: World) -> list[dict[str, Any]]:
     """The entries of `leavers`."""
     with world.open() as store:
