@@ -971,7 +971,7 @@ class _Run:
             self.vanishing.gone += 1
         outcome = {True: VANISHED, False: INVITED, None: GONE}[member]
         result = Result(op, State.DONE, outcome, left_node_words(member))
-        self._record(number, result, accounts=[gone(account)] if account is not None else [])
+        self._record(number, result, accounts=[gone(account, self.clock())] if account is not None else [])
         return False
 
     async def _send_team(self, number: int, op: Operation, canary: bool) -> bool:

@@ -58,7 +58,7 @@ def adopt(
             standing=Standing.UNMANAGED if account.standing is Standing.DISOWNED else account.standing,
             # A person who names an account agrees to more than one who means all of them: that stands.
             takeover=Takeover.NONE if account.gone else takeover if email else account.takeover or takeover,
-            active=account.active or (account.gone and not account.others_lock),
+            active=not account.was_locked if account.gone else account.active,
         )
         for account in found
     }

@@ -789,7 +789,7 @@ class _Diff(TeamRules):
         elif account.others_lock:
             reason = "locked by somebody else before they vanished from Keeper, and to be let in"
             self._create(user, Rule.UNLOCK_ASKED if asked else Rule.RETURNED, Cause.JUMPCLOUD, reason)
-        elif account.locked_by_us:
+        elif account.locked_by_us or account.active:
             self._create(user, Rule.RETURNED, Cause.JUMPCLOUD, f"back in scope {self._path(user)}")
         elif self.policy.drift is Drift.REPORT:
             self.notice(NoticeKind.DRIFT, subject, "gone from this Keeper node; not created anew (policy.drift)")

@@ -491,17 +491,16 @@ def _remember(result: Match, directory: Directory, snapshot: Snapshot, policy: P
         undecided = user is not None and (user.unsure or (belongs and not in_scope))
         # Until the link that has opened an account is undone, the lock that was on it is known as ours.
         is_open = in_scope and account.active and not unlocked(linked.get(keeper_id, {}), account)
-        # Nobody was locked since they came back: an account that is not in this node may be open elsewhere.
-        leaves_again = account.gone and account.left_at is None and not belongs
+        # Who left while the account was elsewhere, and is back, is created anew like anybody whom we had locked.
+        is_back = account.active or (account.left_at is not None and in_scope and not account.was_locked)
         learnt = replace(
             account,
+            active=is_back and belongs if account.gone else account.active,
             left_at=account.left_at if undecided else None if in_scope else account.left_at or now,
             protected_as=protected_as,
             takeover=takeover,
             pilot=remembered(policy, directory, user, account, misnamed=pilot_misnamed),
-            locked_by_us=(account.locked_by_us and not is_open and not leaves_again)
-            # Who left, went out of this node and is back is created anew like anybody whom we had locked.
-            or (account.gone and account.left_at is not None and belongs and not account.others_lock),
+            locked_by_us=account.locked_by_us and not is_open,
             review_lock=account.review_lock and not in_scope,
         )
         if user is not None and not account.gone:

@@ -321,14 +321,15 @@ class Account:
 
     For each attribute, `asked` is what we last sent, `settled` what Keeper showed after that, `shown` what it showed
     when last asked. `gone`: Keeper answered 404 for the id, `missed_at`: since when. `locked_by_us`: the account is
-    locked because we deactivated it (or a leaver was locked already when we first saw the account). `left_at`: since
-    when the user is known to be out of scope. `protected_as`: the entry of `policy.protect` that matched. `pilot`: the
-    entries of `policy.only` that named the user when last in scope (see `pilot.entries_for`). `former_external_id`:
-    what to restore on `disown`. `takeover`: what a person asked for with `adopt`. `review_lock`: adopted while out of
-    scope, so the lock needs a person's consent. `others_lock`, of one that is gone: somebody else had locked it when
-    Keeper showed it last. `found_for`, of one that nobody manages: the JumpCloud id of the person in scope for whom a
-    first plan found it that nobody has reviewed, as long as the account has the same address. It stays where the
-    account is managed since they left.
+    locked because we deactivated it (or a leaver was locked already when we first saw the account), or was so when
+    Keeper showed it last. `left_at`: since when the user is known to be out of scope. `active`, of one that is gone and
+    managed: its user left and is back since, and nobody had locked it. `protected_as`: the entry of `policy.protect`
+    that matched. `pilot`: the entries of `policy.only` that named the user when last in scope (see
+    `pilot.entries_for`). `former_external_id`: what to restore on `disown`. `takeover`: what a person asked for with
+    `adopt`. `review_lock`: adopted while out of scope, so the lock needs a person's consent. `others_lock`, of one that
+    is gone: somebody else had locked it when Keeper showed it last. `found_for`, of one that nobody manages: the
+    JumpCloud id of the person in scope for whom a first plan found it that nobody has reviewed, as long as the account
+    has the same address. It stays where the account is managed since they left.
     """
 
     keeper_id: str
@@ -554,9 +555,8 @@ class Snapshot:
     an account that is not new; `refused_teams`, by the id of the group, the queueings that it answered with a team that
     is not new. `own_locks` are the Keeper ids of accounts on which a lock that is found is ours: our last lock had no
     clear answer, or a creation without an answer may have met the account that we locked. `open_unlocks` are those of
-    accounts whose unlock has no known outcome, and which we have not locked since. `let_in` are the keys of people
-    whose account is gone and whom we have let in last, or never locked: a lock that it shows once it is back is not
-    ours. `locked_out` are those of people whose account is gone and whom we have locked last.
+    accounts whose unlock has no known outcome, and which we have not locked since. `locked_out` are the keys of people
+    whose account is gone and whom we have locked last.
     """
 
     accounts: Mapping[str, Account] = field(default_factory=dict)
@@ -577,7 +577,6 @@ class Snapshot:
     refused_teams: Mapping[str, RefusedTeam] = field(default_factory=dict)
     own_locks: frozenset[str] = frozenset()
     open_unlocks: frozenset[str] = frozenset()
-    let_in: frozenset[str] = frozenset()
     locked_out: frozenset[str] = frozenset()
 
     @property

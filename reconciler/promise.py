@@ -131,9 +131,16 @@ def leavers(snapshot: Snapshot) -> list[Account]:
     found = [a for a in left if a.active or a.gone]
     if gone := [a for a in found if a.gone]:
         lists_ours = _lists_ours(snapshot)
-        open_questions = {a.keeper_id for a in gone if not (a.locked_by_us or _answered(snapshot, a, lists_ours))}
+        open_questions = {a.keeper_id for a in gone if not (_left_locked(a) or _answered(snapshot, a, lists_ours))}
         found = [a for a in found if not a.gone or a.keeper_id in open_questions]
     return sorted(found, key=lambda account: (account.email.casefold(), account.keeper_id))
+
+
+def _left_locked(account: Account) -> bool:
+    """Whether an account that is gone was locked when Keeper showed it last, after its person had left. Who was back
+    and left again since may have been let in elsewhere."""
+    left, missed = account.left_at, account.missed_at
+    return account.was_locked and (left is None or missed is None or left < missed)
 
 
 def kept(account: Account, policy: Policy, merely_left: Collection[str]) -> bool:

@@ -214,7 +214,7 @@ class _Settlement:
                 return _GONE
             # A 404 is no evidence of a lock, nor against one that was seen before; a mere memory stands as last shown.
             if not account.bygone:
-                self.accounts[account.keeper_id] = replace(gone(account), locked_by_us=account.locked_by_us)
+                self.accounts[account.keeper_id] = replace(gone(account, self.now), locked_by_us=account.locked_by_us)
             return Settled(State.DONE, NOT_HERE)
         shows = _shows(account, op)
         arrived = {

@@ -59,9 +59,6 @@ def observed(snapshot: Snapshot, listing: Listing, now: datetime, *, again: bool
         # Who is back under a record that cannot be read counts for nothing, like anybody without a row. Whose account
         # it was is remembered all the same.
         if keeper_id in listing.users and not (account.bygone and lacks_row(listing.users[keeper_id])):
-            # Who left while elsewhere counts as locked, to be let in anew; nobody has locked the account for us.
-            if account.gone and account.jumpcloud_id in snapshot.let_in:
-                account = replace(account, locked_by_us=False)
             shown = listing.users[keeper_id]
             if snapshot.unsettled_users and EXTERNAL_ID in shown.unreadable:
                 # By its id nothing tells whether a creation without an answer was linked to it: its names and teams,
@@ -98,9 +95,9 @@ def _vanished(account: Account, now: datetime) -> Account:
     if lost.bygone:
         return lost
     # A leaver who was active when last seen was not locked, or the lock was undone: a 404 is no evidence.
-    verified = not account.active and (account.locked_by_us or account.left_at is not None)
+    ours = account.locked_by_us and not account.active
     others, kept = account.locked_by_others, _in_doubt(account.memberships)
-    return replace(lost, active=False, locked_by_us=verified, memberships=kept, others_lock=others)
+    return replace(lost, active=False, locked_by_us=ours, memberships=kept, others_lock=others)
 
 
 def _in_doubt(memberships: Mapping[str, Membership]) -> Mapping[str, Membership]:
@@ -276,10 +273,10 @@ def _differ(shown: str, asked: str) -> bool:
     return bool(words and wanted) and words != wanted
 
 
-def gone(account: Account) -> Account:
+def gone(account: Account, now: datetime) -> Account:
     """Return the account after a lock that Keeper took, and after which it shows the account no more."""
-    kept = _in_doubt(account.memberships)
-    return replace(account, gone=True, active=False, locked_by_us=True, review_lock=False, memberships=kept)
+    lost = replace(account, gone=True, missed_at=account.missed_at or now, memberships=_in_doubt(account.memberships))
+    return replace(lost, active=False, locked_by_us=True, review_lock=False)
 
 
 def superseded(account: Account, now: datetime) -> Account:

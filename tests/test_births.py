@@ -559,17 +559,14 @@ def test_who_comes_back_by_a_creation_that_meets_the_locked_account_is_unlocked_
     assert (Kind.REACTIVATE_USER in kinds) is ours
 
 
-def test_who_is_gone_was_let_in_or_locked_last_by_what_the_journal_says(store: Store) -> None:
-    """Whoever left while elsewhere counts as locked, and nothing was sent for them."""
+def test_who_is_gone_was_locked_last_by_what_the_journal_says(store: Store) -> None:
     adopted_as_locked = account(ADA, gone=True, active=False, locked_by_us=True, asked={})
     store.save(snapshot([adopted_as_locked]), store.snapshot())
-    assert not (store.snapshot().let_in or store.snapshot().locked_out)
-    store.put(accounts=[replace(adopted_as_locked, asked=account(ADA).asked)])
-    assert ADA.id in store.snapshot().let_in and not store.snapshot().locked_out
+    assert not store.snapshot().locked_out
     recorded(store, Kind.DEACTIVATE_USER, State.DONE, GONE)
-    assert not store.snapshot().let_in and ADA.id in store.snapshot().locked_out
+    assert ADA.id in store.snapshot().locked_out
     recorded(store, Kind.CREATE_USER, State.DONE)
-    assert ADA.id in store.snapshot().let_in and not store.snapshot().locked_out
+    assert not store.snapshot().locked_out
 
 
 def test_a_404_is_no_lock_of_ours(store: Store) -> None:

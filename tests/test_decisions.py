@@ -48,6 +48,17 @@ def test_a_disowned_account_that_is_adopted_again_tells_whose_it_was_until_the_n
     assert decide(directory(conflict), held).snapshot.accounts["k0001"].jumpcloud_id == ""
 
 
+@pytest.mark.parametrize("lock", [{}, {"locked_by_us": True}, {"others_lock": True}])
+def test_whether_an_account_that_was_given_up_and_is_gone_was_locked_outlives_its_adoption(
+    store: Store, lock: dict[str, bool]
+) -> None:
+    """A creation that Keeper links to it, should it be back, is to leave it locked."""
+    lost = account(ADA, standing=Standing.DISOWNED, gone=True, active=False, **lock)
+    after = adopt(store, snapshot([lost]), email=ADA.email).accounts["k0001"]
+    assert after.bygone and after.was_locked is bool(lock)
+    assert after.locked_by_others is ("others_lock" in lock)
+
+
 def test_ghosts_are_the_unmanaged_accounts_that_are_there(store: Store) -> None:
     gone = account(user(3), standing=Standing.UNMANAGED, gone=True)
     given_up = account(user(4), standing=Standing.DISOWNED)

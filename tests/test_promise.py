@@ -91,8 +91,10 @@ def test_leavers_are_those_who_are_active_or_went_without_a_known_lock() -> None
         account(user(4), active=False, gone=True, locked_by_us=True, **left),
         account(user(5)),
         account(user(6), active=False, gone=True),
+        account(user(7), active=False, gone=True, locked_by_us=True, missed_at=NOW, **left),
+        account(user(8), active=False, gone=True, locked_by_us=True, missed_at=NOW - HOUR - HOUR, **left),
     ]
-    assert [one.email for one in leavers(snapshot(people))] == ["u1@example.com", "u3@example.com"]
+    assert [one.email for one in leavers(snapshot(people))] == ["u1@example.com", "u3@example.com", "u8@example.com"]
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def test_whose_lock_it_was_is_remembered_of_an_account_that_is_gone(left: dateti
 
 
 def test_a_lock_after_which_the_account_was_gone_is_not_ours_where_it_shows_as_active() -> None:
-    lost = gone(account(ADA, left_at=NOW))
+    lost = gone(account(ADA, left_at=NOW), NOW)
     for active in (True, False):
         back = observed(snapshot([lost]), listing([shown(account(ADA), active=active)]), NOW).accounts["k0001"]
         assert (back.gone, back.active, back.locked_by_us) == (False, active, not active)
@@ -228,7 +228,7 @@ def test_an_added_team_waits_until_it_is_shown_and_a_removed_one_is_forgotten() 
 def test_a_withdrawn_invitation_leaves_a_lock_of_ours_and_which_memberships_are() -> None:
     """The account may have gone to another node, and come back."""
     by_hand = replace(MEMBER, ours=False)
-    after = gone(account(ADA, memberships={T9: MEMBER, "t0008": by_hand}, review_lock=True))
+    after = gone(account(ADA, memberships={T9: MEMBER, "t0008": by_hand}, review_lock=True), NOW)
     assert after.gone and not after.active and after.locked_by_us and not after.review_lock
     assert after.memberships == {T9: Membership(ours=True, seen=False, shown=False)}
 

@@ -86,7 +86,7 @@ def _account(look: Look, account: Account, queued: Collection[tuple[str, str]]) 
         "email": account.email,
         "standing": account.standing.value,
         "jumpcloud_id": account.jumpcloud_id or None,
-        "active": account.active,
+        "active": account.active and not account.gone,
         "gone": account.gone,
         "locked_by_us": account.locked_by_us,
         "left_at": stamp(account.left_at),

@@ -206,29 +206,14 @@ def own_locks(connection: sqlite3.Connection, former: int) -> frozenset[str]:
     return frozenset(locked for (locked,) in connection.execute(sql, {"former": former}) if locked)
 
 
-def let_in(connection: sqlite3.Connection, former: int) -> frozenset[str]:
-    """The keys of people without an account whom we have let in last, or never locked (see `Snapshot.let_in`).
-
-    A creation with another outcome than "done" may have met an account that we had locked.
-    """
-    return _gone_after(connection, former, "IN ('create_user done', 'reactivate_user done', 'none')")
-
-
 def locked_out(connection: sqlite3.Connection, former: int) -> frozenset[str]:
-    """The keys of people without an account whom we have locked last (see `Snapshot.locked_out`)."""
-    return _gone_after(connection, former, "LIKE 'deactivate_user %'")
-
-
-def _gone_after(connection: sqlite3.Connection, former: int, last: str) -> frozenset[str]:
-    """The keys of people whose account is gone and counts as locked by us, by the kind and outcome of the last change
-    of access to it: what was sent for a former account of theirs says nothing. It was "none" where they were in scope
-    and open under us: a lock that was taken for ours when the account was adopted is in no journal either, but nothing
-    was asked for them then. It is "untold" where the account was gone before anything told of a lock."""
+    """The keys of people without an account whom we have locked last (see `Snapshot.locked_out`). What was sent for a
+    former account of theirs says nothing, nor does a lock of which nothing told before the account was gone."""
     sql = f"""
-        SELECT jumpcloud_id FROM users WHERE gone = 1 AND locked_by_us = 1 AND coalesce((
-            SELECT iif({_GONE_UNTOLD}, 'untold', kind || ' ' || outcome) FROM operations
+        SELECT jumpcloud_id FROM users WHERE gone = 1 AND locked_by_us = 1 AND (
+            SELECT iif({_GONE_UNTOLD}, 'untold', kind) FROM operations
             WHERE subject_key = users.jumpcloud_id AND (kind = 'create_user' OR operations.keeper_id = users.keeper_id)
             AND id > :former AND kind IN {_KINDS} AND {_COUNTS}
-            ORDER BY id DESC LIMIT 1), CASE WHEN asked = '{{}}' THEN '' ELSE 'none' END) {last}
+            ORDER BY id DESC LIMIT 1) = 'deactivate_user'
     """
     return frozenset(key for (key,) in connection.execute(sql, {"former": former}))

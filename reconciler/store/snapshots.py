@@ -24,7 +24,7 @@ from reconciler.rows import (
     time_text,
 )
 from reconciler.statefile_errors import WrongBinding
-from reconciler.store.access import let_in, locked_out, own_locks, refused_births, refused_teams
+from reconciler.store.access import locked_out, own_locks, refused_births, refused_teams
 from reconciler.store.base import OpenFile, former_operations, meta, rows
 
 R = TypeVar("R", Account, Team)
@@ -141,7 +141,6 @@ class Snapshots(OpenFile):
                 refused_teams=refused_teams(connection, former),
                 own_locks=own_locks(connection, former),
                 open_unlocks=frozenset(keeper_id for (keeper_id,) in connection.execute(_LAST_UNLOCKS)),
-                let_in=let_in(connection, former),
                 locked_out=locked_out(connection, former),
                 failures=_failures(connection, former),
                 reviewed=meta(connection, "reviewed") == "1",

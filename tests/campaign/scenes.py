@@ -7,6 +7,7 @@ from reconciler.cycle import Order
 from reconciler.plan import Plan
 from reconciler.simulator.keeper_records import Account
 from tests.campaign import decisions
+from tests.campaign.rules import NODES
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
 
@@ -80,6 +81,12 @@ def activate(world: World, *people: str) -> None:
     for one in people:
         world.jumpcloud.activate(one)
     world.admin_changed()
+
+
+def moves(world: World, account: str, *, back: bool = False) -> None:
+    """An administrator moves an account to another node, or back."""
+    world.keeper.move_user_to_other_node(account, NODES[0 if back else 1])
+    world.admin_changed(account)
 
 
 class _Chosen(random.Random):

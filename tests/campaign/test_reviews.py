@@ -13,6 +13,7 @@ from reconciler.alerts import HISTORY, TOLD_WHEN_DONE, AlertKind, Fact, Situatio
 from reconciler.clocks import corrected
 from reconciler.cycle import Order
 from reconciler.orders import Ask, Setting
+from reconciler.plan import Rule
 from reconciler.reading import Stopped
 from reconciler.report import leavers, status
 from reconciler.report.document import held_effects
@@ -20,7 +21,19 @@ from reconciler.simulator.service import Response
 from tests.campaign import decisions as campaign_decisions
 from tests.campaign.ending import ending
 from tests.campaign.rules import NODES
-from tests.campaign.scenes import SCIM, activate, adopt, cycle, group, joined, person, suspend, teams_of, ten_minutes
+from tests.campaign.scenes import (
+    SCIM,
+    activate,
+    adopt,
+    cycle,
+    group,
+    joined,
+    moves,
+    person,
+    suspend,
+    teams_of,
+    ten_minutes,
+)
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
 
@@ -1030,3 +1043,48 @@ def test_what_failed_before_somebody_left_is_not_said_of_their_lock(world: World
     cycle(world)
     [entry] = evidence(world)
     assert entry["because"].startswith("in grace until") and entry["command"] is None
+
+
+def test_a_lock_of_ours_stays_ours_though_its_owner_came_back_and_left_while_the_account_was_elsewhere(
+    world: World,
+) -> None:
+    """Once they have left again nobody knows whether they were let in there, which is told as long as it is so."""
+    person(world, "zoe")
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    cycle(world)
+    moves(world, account)
+    cycle(world, resync=True)
+    assert not shown(world)["users"]["not_verifiable"]
+    activate(world, ada)
+    cycle(world, {f"POST {SCIM}/Users": "refused"})
+    suspend(world, ada)
+    cycle(world)
+    assert shown(world)["users"]["not_verifiable"]
+    moves(world, account, back=True)
+    cycle(world, resync=True)
+    activate(world, ada)
+    cycle(world)
+    assert world.keeper.account(account).active
+
+
+def test_whoever_was_created_without_an_answer_and_left_elsewhere_has_no_lock_of_ours(world: World) -> None:
+    """Back in scope they are created anew like anybody whom we had locked; the account comes back first."""
+    person(world, "zoe")
+    cycle(world)
+    ada = person(world, "ada")
+    cycle(world, {f"POST {SCIM}/Users": "late_timeout"})
+    account = world.keeper.account("ada@example.com").id
+    world.keeper.accept_invitation(account)
+    world.jumpcloud.unbind_user(world.application, ada)
+    moves(world, account)
+    cycle(world, resync=True)
+    world.jumpcloud.bind_user(world.application, ada)
+    world.admin_changed()
+    cycle(world, {f"POST {SCIM}/Users": "refused"})
+    assert world.plan is not None
+    assert [op.rule for op in world.plan.operations] == [Rule.RETURNED]
+    world.keeper.lock(account)
+    moves(world, account, back=True)
+    cycle(world, resync=True)
+    assert world.keeper.account(account).locked

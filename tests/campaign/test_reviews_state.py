@@ -16,7 +16,7 @@ from reconciler.store import Store
 from tests.campaign import decisions as campaign_decisions
 from tests.campaign.ending import ending
 from tests.campaign.rules import NODES
-from tests.campaign.scenes import SCIM, activate, cycle, disown, group, joined, person, suspend, teams_of
+from tests.campaign.scenes import SCIM, activate, cycle, disown, group, joined, moves, person, suspend, teams_of
 from tests.campaign.seams import Died, Weather
 from tests.campaign.world import World
 
@@ -336,3 +336,24 @@ def test_a_lock_without_an_answer_is_ours_after_a_restore(world: World, times: i
         [lock] = (row for row in store.journal_rows() if row["kind"] == "deactivate_user")
     world.store = None
     assert (lock["state"], lock["outcome"]) == ("done", "settled")
+
+
+def test_a_lock_that_a_restore_keeps_stays_ours_while_its_account_is_elsewhere(world: World) -> None:
+    """By the journal of the copy the person was let in last."""
+    world.rules.safety = {"max_creations": "100%"}
+    person(world, "zoe")
+    ada, account = joined(world, "ada")
+    copy = world.folder / "copy"
+    copy.write_bytes(world.path.read_bytes())
+    known = world.observer.remembered()
+    suspend(world, ada)
+    cycle(world)
+    Store.restore(world.path, copy)
+    world.observer.remembers(known, by_command=True)
+    moves(world, account)
+    cycle(world, resync=True)
+    moves(world, account, back=True)
+    cycle(world, resync=True)
+    activate(world, ada)
+    cycle(world)
+    assert world.keeper.account(account).active
