@@ -179,7 +179,8 @@ def _seen_user(account: Account, user: KeeperUser, teams: Collection[str], unsur
         found_for="" if moved and not account.managed else account.found_for,
         settled=_settled(account, user),
         memberships=memberships,
-        locked_by_us=account.locked_by_us and not (account.others_lock or _lock_is_over(account, user)),
+        locked_by_us=account.locked_by_us
+        and not ((account.gone and account.others_lock) or _lock_is_over(account, user)),
         gone=False,
         missed_at=None,
         others_lock=False,

@@ -474,11 +474,13 @@ _KEEP_PAUSE = """
     VALUES ('pause', 'open', '', ?, ?, ?, ?)
 """
 _LOCKS = """
-    SELECT keeper_id, jumpcloud_id, active, locked_by_us FROM users WHERE standing = 'managed' AND NOT gone
+    SELECT keeper_id, jumpcloud_id, active, locked_by_us FROM users
+    WHERE standing = 'managed' AND (locked_by_us OR NOT gone)
 """
+# Whether an account is in this node the next list tells.
 _KEEP_LOCK = """
-    UPDATE users SET active = ?3, locked_by_us = ?4
-    WHERE keeper_id = ?1 AND jumpcloud_id = ?2 AND standing = 'managed' AND NOT gone AND locked_by_us <> ?4
+    UPDATE users SET active = ?3, locked_by_us = ?4, gone = 0
+    WHERE keeper_id = ?1 AND jumpcloud_id = ?2 AND standing = 'managed' AND locked_by_us <> ?4
 """
 # One that is nobody's yet and locked by us is what a former restore has kept.
 _OWN_LOCKS = """

@@ -357,3 +357,39 @@ def test_a_lock_that_a_restore_keeps_stays_ours_while_its_account_is_elsewhere(w
     activate(world, ada)
     cycle(world)
     assert world.keeper.account(account).active
+
+
+@pytest.mark.parametrize("elsewhere", ["when the copy was made", "when it was put back"])
+def test_a_restore_keeps_our_lock_on_an_account_that_is_or_was_elsewhere(world: World, elsewhere: str) -> None:
+    world.rules.safety = {"max_creations": "100%"}
+    person(world, "zoe")
+    ada, account = joined(world, "ada")
+    earlier = elsewhere == "when the copy was made"
+    if earlier:
+        world.keeper.lock(account)
+        world.admin_changed(account)
+        cycle(world, resync=True)
+        moves(world, account)
+        cycle(world, resync=True)
+    copy = world.folder / "copy"
+    copy.write_bytes(world.path.read_bytes())
+    known = world.observer.remembered()
+    if earlier:
+        world.keeper.unlock(account)
+        moves(world, account, back=True)
+        cycle(world, resync=True)
+    suspend(world, ada)
+    cycle(world)
+    assert world.keeper.account(account).locked
+    if not earlier:
+        moves(world, account)
+        cycle(world, resync=True)
+    Store.restore(world.path, copy)
+    world.observer.remembers(known, by_command=True)
+    cycle(world, resync=True)
+    if not earlier:
+        moves(world, account, back=True)
+        cycle(world, resync=True)
+    activate(world, ada)
+    cycle(world)
+    assert world.keeper.account(account).active
