@@ -4,7 +4,7 @@ A dry run is the same line without its last two steps: it takes no lock and writ
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Set
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -34,6 +34,7 @@ from reconciler.model import (
     GROUP_NAMES,
     GROUPS,
     USERS,
+    Account,
     Application,
     Group,
     Listing,
@@ -49,7 +50,7 @@ from reconciler.plan import SCHEDULE, Effect, Kind, Notice, NoticeKind, Operatio
 from reconciler.policy import FirstRun, Mode, TeamAdoption
 from reconciler.reading import Read, Reader, Services, Stopped, as_resync, listing
 from reconciler.report.document import SavedPlan, to_json
-from reconciler.rows import DENIED, DISAGREES, GONE, INVITED, LEAVERS, OVERTAKEN, PERSON, VANISHED
+from reconciler.rows import DENIED, DISAGREES, GONE, INVITED, LEAVERS, LOCKED_BEFORE, OVERTAKEN, PERSON, VANISHED
 from reconciler.safety import HOLDS_ALL, Judged, judge, new_teams, only, paused, place
 from reconciler.settle import (
     NEVER,
@@ -78,6 +79,7 @@ SETTLING = 30.0
 _GIVING = frozenset({Kind.CREATE_USER.value, Kind.REACTIVATE_USER.value, "add"})
 
 _MAKING = frozenset({Kind.CREATE_USER, Kind.QUEUE_TEAM})
+_ACCESS = frozenset({Kind.DEACTIVATE_USER, Kind.REACTIVATE_USER})
 _NOT_GOOD = frozenset({NoticeKind.UNCONFIRMED, NoticeKind.WILL_BE_HELD})
 
 T = TypeVar("T")
@@ -641,8 +643,9 @@ class _Line:
 
     async def own_locks(self, judged: Judged, learnt: Snapshot, read: Read) -> tuple[Judged, Snapshot]:
         """What a lock that is newly taken for ours rests on is confirmed: on somebody's return it would be undone."""
-        known = {**read.before.accounts, **read.snapshot.accounts}
-        fresh = [a for k, a in learnt.accounts.items() if a.locked_by_us and not (known[k].locked_by_us or a.gone)]
+        both = (read.before.accounts, read.snapshot.accounts)
+        known = {k for accounts in both for k, a in accounts.items() if a.locked_by_us}
+        fresh = [a for k, a in learnt.accounts.items() if a.locked_by_us and not (k in known or a.gone)]
         leavers = [Subject("user", a.email, a.jumpcloud_id, a.keeper_id) for a in fresh]
         doubts = await unconfirmed_locks(leavers, read.directory.users, self.services.jumpcloud)
         if not doubts:
@@ -704,6 +707,11 @@ class _Line:
             )
         if reviewed and not learnt.reviewed and self._reviews_teams:
             learnt = replace(learnt, named_teams=_unsent_by_name(plan))
+        if self.order.partial:
+            # What is sent now is told by its answer, and what became of a request without one by the look.
+            told = {op.subject.keeper_id for op in plan.operations if op.sent and op.kind in _ACCESS}
+            told |= {row.operation.subject.keeper_id for row in read.unknown}
+            learnt = _locked_as_before(learnt, before, read.snapshot.accounts.keys() - told)
         tied = learnt.named_teams
         learnt = _without_unsent_teams(plan, learnt, read)
         lacks = {GROUPS, GROUP_NAMES}.intersection(plan.scope.unread) if self.settings.policy().teams.manage else set()
@@ -865,6 +873,21 @@ def _without_unsent_teams(plan: Plan, learnt: Snapshot, read: Read) -> Snapshot:
     teams = {k: read.snapshot.teams[k] if k in waiting else team for k, team in learnt.teams.items()}
     accounts = without_teams(learnt.accounts, read.snapshot.accounts, waiting)
     return replace(learnt, teams=teams, accounts=accounts, named_teams=learnt.named_teams - waiting)
+
+
+def _locked_as_before(learnt: Snapshot, before: Snapshot, in_doubt: Set[str]) -> Snapshot:
+    """The snapshot, with the locks of these accounts (Keeper ids) as they were: what was read of them may be behind.
+
+    It decides what is sent now, and a later list tells the rest. What is behind our lock shows none, and the next list
+    would show ours as one by another hand, which nobody undoes; what is behind our unlock shows a leaver as locked.
+    """
+    back: dict[str, Account] = {}
+    for keeper_id in (in_doubt - before.own_locks) & learnt.accounts.keys() & before.accounts.keys():
+        account, former = learnt.accounts[keeper_id], before.accounts[keeper_id]
+        there = not (account.gone or former.gone)
+        if there and account.standing is former.standing and account.active is not former.active:
+            back[keeper_id] = replace(account, active=former.active, locked_by_us=former.locked_by_us)
+    return replace(learnt, accounts={**learnt.accounts, **back}) if back else learnt
 
 
 def _remembered(seen: Snapshot, learnt: Snapshot) -> Snapshot:
@@ -1037,6 +1060,11 @@ async def _settle_now(
         snapshot = replace(snapshot, accounts=known)
     # What became of older queueings is for a whole read to tell: a team that is new to us may be that of one.
     snapshot = replace(snapshot, teams={k: t for k, t in snapshot.teams.items() if t.managed or k in before.teams})
+    # What was sent, answered and read back is newer than a list that is behind.
+    done = (one for one in applied.results.values() if one.state is State.DONE and one.outcome != LOCKED_BEFORE)
+    changed = {one.operation.subject.keeper_id for one in done if one.operation.kind in _ACCESS}
+    asked = {op.subject.keeper_id for op in unknown.values()}
+    snapshot = _locked_as_before(snapshot, before, changed - asked)
     with store.together():
         store.save(snapshot, before, mark, found_out(outcomes) | _older_births(store, unknown, outcomes))
         for number in vanished & unknown.keys():

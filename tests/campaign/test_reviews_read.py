@@ -607,3 +607,56 @@ def test_a_removal_that_emptied_the_last_team_is_not_said_to_have_never_arrived(
         states = [row["state"] for row in store.journal_rows() if row["kind"] == "update_user"]
     world.store = None
     assert not teams_of(world, "ada") and states == ["done", "put_off"]
+
+
+def as_open(account: str) -> Callable[[Response], Response]:
+    """Lists and records show this account as it was before its lock."""
+
+    def edit(reply: Response) -> Response:
+        found = json.loads(reply.body)
+        for row in found.get("Resources", [found]):
+            row["active"] = row["active"] or row["id"] == account
+        return Response.of_json(reply.status, found, reply.headers)
+
+    return edit
+
+
+@pytest.mark.parametrize("back", ["in scope", "out of scope, and drift is only reported"])
+def test_a_look_that_is_behind_does_not_make_our_lock_somebody_elses(world: World, back: str) -> None:
+    """The request of one person reads their own account as it was before our lock."""
+    if back != "in scope":
+        world.rules.policy = {"drift": "report"}
+    person(world, "zoe")
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    cycle(world)
+    if back == "in scope":
+        activate(world, ada)
+    behind = Weather(1, edits={f"Keeper GET {SCIM}/Users/{account}": as_open(account)})
+    world.time.elapsed += 30
+    world.say(world.cycle(Order(by="root", person="ada@example.com", resync=True), behind))
+    cycle(world, resync=True)
+    activate(world, ada)
+    cycle(world)
+    assert world.keeper.account(account).active
+
+
+def test_what_is_read_after_an_apply_is_older_than_its_answers(world: World) -> None:
+    """A creation has no answer, so that Keeper is listed at once, as it was before a lock of the same apply."""
+    person(world, "zoe")
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    person(world, "bob")
+    world.time.elapsed += 30
+    begin, behind = world.time.elapsed, as_open(account)
+    weather = Weather(
+        1,
+        script={f"Keeper POST {SCIM}/Users": "late_timeout"},
+        edits={f"Keeper GET {SCIM}/Users": lambda reply: behind(reply) if world.time.elapsed > begin + 60 else reply},
+    )
+    world.say(world.cycle(Order(by="schedule"), weather))
+    assert world.keeper.account(account).locked
+    cycle(world, resync=True)
+    activate(world, ada)
+    cycle(world)
+    assert world.keeper.account(account).active
