@@ -246,6 +246,8 @@ def adopts(world: World, draw: random.Random) -> str:
 
     words = _decide(world, decide)
     ledger = world.observer.ledger
+    for account in named:
+        ledger.given_up.pop(account, None)
     if email and named:
         # By its address an account is given up, and taken back, which the state file need not know yet.
         ledger.disowned -= {one.id for one in accounts if one.email == email and one.id not in named}
@@ -257,6 +259,7 @@ def adopts(world: World, draw: random.Random) -> str:
             if one.id not in ledger.created or one.id in ledger.disowned or one.email == email:
                 ledger.asked[one.id] = (email or "").casefold()
             ledger.disowned.discard(one.id)
+            ledger.meant[one.id] = world.observer.perhaps_whose(one)
             ledger.consented.add(one.email.casefold())
             ledger.created.add(one.id)
             ledger.locks.add(one.id)
@@ -289,7 +292,7 @@ def disowns(world: World, draw: random.Random) -> str:
                 ledger.disowned.add(other.id)
                 # Whoever left before a first plan was reviewed has the account that it had found for them still.
                 owners = {ledger.owner.get(other.id, ""), ledger.found_for.get(other.id, "")}
-                ledger.given_up |= {other.external_id or "", *owners, one.email.casefold()}
+                ledger.given_up[other.id] = {other.external_id or "", *owners, one.email.casefold()}
     if "question whether access ended is closed" in words:
         # Should they come back into the node, as they may have since it was last listed, they are a ghost.
         world.observer.ledger.created -= {a.id for a in accounts if a.email.casefold() == one.email.casefold()}

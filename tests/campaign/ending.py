@@ -272,7 +272,8 @@ class _Equality:
         # Whose account was protected under a former address, and is gone.
         if account is None and "protected" in told and self.truth.addresses[person] & self.world.rules.protected:
             return
-        if "unmanaged" in told and {person, address, *self.truth.addresses[person]} & ledger.given_up:
+        given_up = set[str]().union(*ledger.given_up.values())
+        if "unmanaged" in told and {person, address, *self.truth.addresses[person]} & given_up:
             return
         unknown = account is not None and not (account.external_id or address or account.id in ledger.created)
         if account is None or (unknown and "no_address" in told):

@@ -68,6 +68,9 @@ MORE_WHILE_IT_LIES = 5
 """So many more where Keeper shows of the one alone what was before: three answers in a row, and two on the wire."""
 EVIDENCE_LASTS = timedelta(seconds=31)
 """How long after its confirmation a request may be begun: thirty seconds, and the clock's grain."""
+A_LOOK_IS_BEHIND = timedelta(minutes=6)
+"""How long after we let somebody in a look may show them as before: two minutes, by clocks that differ by two."""
+ACCESS = ("deactivate_user", "reactivate_user")
 LASTS = timedelta(hours=4)
 """How long what a person lets through or announces counts."""
 
@@ -183,8 +186,10 @@ class Ledger:
     reviewed: bool = False  # a person has let something of a first plan through, or the settings do
     disowned: set[str] = field(default_factory=set)
     destroyed: list[tuple[datetime, str]] = field(default_factory=list)  # accounts that a lock deleted
-    given_up: set[str] = field(default_factory=set)  # people, and addresses, whose account was disowned
+    given_up: dict[str, set[str]] = field(default_factory=dict)  # by account that was disowned: people, and addresses
     consented: set[str] = field(default_factory=set)  # addresses whose account a person adopted
+    meant: dict[str, set[str]] = field(default_factory=dict)
+    """By account that a person adopted: everybody to whom it could be given until a cycle had carried that out."""
     locks: set[str] = field(default_factory=set)  # accounts whose lock may be ours
     access: dict[str, tuple[datetime, bool]] = field(default_factory=dict)
     """By person and account: when a request of ours changed their access last, and whether it gave it."""
@@ -200,10 +205,13 @@ class Ledger:
     allowances: list[Allowance] = field(default_factory=list)
     persons: list[tuple[datetime, str]] = field(default_factory=list)
     sent: dict[int, Sent] = field(default_factory=dict)  # by journal row
-    marked: set[int] = field(default_factory=set)  # journal rows that were marked as sent
+    marked: dict[int, tuple[str, str]] = field(default_factory=dict)
+    """Journal rows that were marked as sent: the kind, and the account."""
     found: set[int] = field(default_factory=set)  # of these, those that Keeper showed to be done
     known: dict[str, int] = field(default_factory=dict)  # every account there ever was: the tick at which it came
     shielded: dict[str, set[str]] = field(default_factory=dict)  # by account: the entries that protected it once
+    kept_shielded: dict[str, set[str]] = field(default_factory=dict)
+    """By account: the entry by which the state file knows it as protected."""
     shielded_behind: dict[str, set[str]] = field(default_factory=dict)
     """By account: the entries that protected its owner by a page of JumpCloud that is behind."""
     unseen: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)  # names that no answer showed
@@ -382,10 +390,12 @@ class Observer:
     def _meddled(self, subject: str, was: Account | Team | None, now: Account | Team | None) -> None:
         ledger = self.ledger
         for sent in ledger.sent.values():
-            if sent.undone or sent.subject != subject or all(_stands(change, now) for change in sent.effects):
+            # What the journal says of it already can't be untrue for that.
+            if sent.undone or sent.closed is not None or sent.subject != subject:
                 continue
-            sent.undone = True
-            ledger.perhaps_access |= sent.access if sent.closed is None else {}
+            if not all(_stands(change, now) for change in sent.effects):
+                sent.undone = True
+                ledger.perhaps_access |= sent.access
         for agreement in ledger.agreements:
             # What an administrator undid may never have been seen as done, and is then let through still.
             spent = agreement.spent.get(subject, set())
@@ -451,6 +461,8 @@ class Observer:
             by_address.setdefault(truth.address(person), []).append(person)
         for account in self.keeper.accounts().values():
             ledger.known.setdefault(account.id, self.tick)
+            if account.id in ledger.asked:
+                ledger.meant.setdefault(account.id, set()).update(self.perhaps_whose(account))
             if account.id in ledger.disowned:
                 continue
             external, people = account.external_id or "", by_address.get(account.email.casefold(), [])
@@ -479,6 +491,14 @@ class Observer:
         left = self.first and external in truth.ever and external not in truth.scope_since and not people
         # Somebody who belongs, though not active yet, keeps the address from a leaver.
         return theirs or (left and not any(one != external and truth.stays(one) for one in self._addressed(account)))
+
+    def perhaps_whose(self, account: Account) -> set[str]:
+        """Everybody to whom an account that a person adopts may be given: who ever had its address, in JumpCloud or as
+        the owner of an account, and whose id it bears."""
+        addresses = {account.email.casefold()}
+        bearers = {one for one, known in self.truth.addresses.items() if known & addresses}
+        owners = {self.ledger.owner.get(one, "") for one in self._bearing(addresses)}
+        return bearers | owners | {account.external_id or ""}
 
     def _addressed(self, account: Account) -> list[str]:
         """Everybody in JumpCloud who has this account's address."""
@@ -553,6 +573,7 @@ class Observer:
         ledger.created.clear()
         ledger.met.clear()
         ledger.asked.clear()
+        ledger.kept_shielded.clear()
         ledger.ours |= ledger.disowned
         ledger.disowned.clear()
         # Of whoever is locked the next plan has to think anew: ours are leavers' locks only.
@@ -705,6 +726,7 @@ class Observer:
             self._link()
             if not self.view.partial:
                 self.ledger.asked.clear()
+                self._keep_shields()
         if whole and applied and self.first:
             shown = {one for one, tick in self.ledger.known.items() if tick <= self.view.listed}
             here = [a for a in self.keeper.accounts().values() if a.node == self.rules.node and a.id in shown]
@@ -718,6 +740,9 @@ class Observer:
                 owner = self.ledger.owner.get(account.id, "")
                 if account.active and self.truth.throughout(owner, self.since):
                     self.ledger.locks.discard(account.id)
+        if linked and not self.view.partial:
+            # What happens from now on is after the first plan, though no other cycle has begun.
+            self.view.first = self.latest.first = False
 
     def _find(self) -> None:
         """A plan that nobody has reviewed says whose accounts it would take over by their addresses."""
@@ -836,7 +861,7 @@ class Observer:
         """These rows of the journal are marked as sent, whether their requests will arrive or not."""
         seen = frozenset(self.ledger.seen)
         for row in rows:
-            self.ledger.marked.add(row["id"])
+            self.ledger.marked[row["id"]] = row["kind"], row["keeper_id"]
             self._prolong(row)
             if row["kind"] == "create_user":
                 self.ledger.births[str(row["jumpcloud_id"])] = Birth(
@@ -853,7 +878,7 @@ class Observer:
     def _found(self, rows: Iterable[dict[str, Any]]) -> None:
         """Whoever was to be locked or created when the process died, or was not answered, before that was sent, and is
         then found locked or there: nobody can tell whose lock or account that is."""
-        lost = self.ledger.marked - self.ledger.sent.keys()
+        lost = self.ledger.marked.keys() - self.ledger.sent.keys()
         sent = self.ledger.sent.items()
         lost |= {number for number, one in sent if one.unclear and not one.effects}
         # One that arrived, and that somebody undid before anything showed it.
@@ -1026,13 +1051,14 @@ class Observer:
 
     def _perhaps_ours(self, account: str, row: int) -> bool:
         """Whether a lock of this account may be ours, before the one in this row of the journal."""
-        owner = self.ledger.owner.get(account, "")
-        before = (one for number, one in self.ledger.sent.items() if number != row and one.subject == account)
+        keys = {account, self.ledger.owner.get(account, "")}
+        marked = self.ledger.marked.items()
+        before = [(n, kind) for n, (kind, subject) in marked if n != row and subject == account and kind in ACCESS]
         return (
             account in self.ledger.locks
-            or any(one.kind == "deactivate_user" for one in before)
-            or bool(self.ledger.marked - self.ledger.sent.keys())
-            or self._recently({account, owner}, gave=True)
+            or account in self.opened_unseen
+            or (bool(before) and max(before)[1] == "deactivate_user")
+            or self._recently(keys, gave=True, within=A_LOOK_IS_BEHIND)
         )
 
     def who(self, account: Account) -> set[str]:
@@ -1360,11 +1386,13 @@ class Observer:
                 if ledger.readdressed.get(other.id, 0) > self.view.listed:
                     self.excuse(4)
                     continue
-                if other.email.casefold() in ledger.consented and account.email.casefold() not in other.addresses:
+                # It was given to somebody else, and bears the id of this one still.
+                given = ledger.meant.get(other.id, set()) - {person, ""}
+                if given and account.email.casefold() not in other.addresses:
                     self.excuse(10)
                     continue
                 self.violated("c", f"{account.email} got a second account beside {other.email}")
-        if account.email.casefold() in self.rules.protected and person not in ledger.locked_once:
+        if account.email.casefold() in self.rules.protected and not self._locked_last(person):
             self.violated("b", f"{account.email} was created, though protected")
         own = self.truth.address(person)
         if account.email.casefold() != own and self.truth.has_throughout(person, self.evidence_since):
@@ -1396,8 +1424,7 @@ class Observer:
                 ledger.ours.add(before.id)
             else:
                 self.violated("b", f"{name} was changed, though not managed")
-        addresses = {name.casefold(), *(self.truth.address(one) for one in self.who(before))}
-        if addresses & self.rules.protected and name.casefold() in self.rules.protected:
+        if name.casefold() in self.rules.protected or self._shown_as_protected(before):
             unlocks = after is not None and after.active and not before.active and before.id in ledger.locks
             if not unlocks:
                 self.violated("b", f"{name} was changed, though protected")
@@ -1413,7 +1440,7 @@ class Observer:
                 if self._came_unseen(before):
                     if before.id in ledger.linked:
                         ledger.met[before.id] = ledger.owner[before.id]
-                elif name.casefold() not in ledger.consented:
+                elif new not in ledger.meant.get(before.id, ()):
                     words = f"{name}, the account of {self.truth.address(person)}, was given to"
                     self.violated("c", f"{words} {self.truth.address(new)}")
             for other in self.keeper.accounts().values():
@@ -1421,7 +1448,7 @@ class Observer:
                     continue
                 # A cycle that creates nobody need not list Keeper: who came since the last list is known to none.
                 unlisted = self.asked.method == "PATCH" and ledger.known.get(other.id, 0) > self.view.listed
-                if name.casefold() in ledger.consented:
+                if new in ledger.meant.get(before.id, ()):
                     self.excuse(10)
                 elif not (unlisted or self._came_unseen(other)):
                     self.violated("c", f"{self.truth.address(new)} got {name} beside {other.email}")
@@ -1429,11 +1456,26 @@ class Observer:
             if self.asked.method == "PATCH":  # a creation may have met an account that it is not to have
                 ledger.created.add(before.id)
 
+    def _shown_as_protected(self, account: Account) -> bool:
+        """Whether this cycle was shown the owner of the account under protected addresses only, or the state file knows
+        that the account was protected under a former one."""
+        owner = self.ledger.owner.get(account.id, "") if account.id in self.ledger.linked else ""
+        shown = self.view.addresses_shown.get(owner, set())
+        once = self.ledger.kept_shielded.get(account.id, set()) & self.rules.protected
+        return bool(once or (shown and shown <= self.rules.protected)) and not self._came_unseen(account)
+
+    def _keep_shields(self) -> None:
+        """A whole cycle has read whom the settings protect, and keeps that as long as they do."""
+        for account, shown in self.view.keeper_addresses.items():
+            now = shown & self.rules.protected if shown <= self.rules.protected else set()
+            once = self.ledger.kept_shielded.get(account, set()) & self.rules.protected
+            self.ledger.kept_shielded[account] = now or once
+
     def _came_unseen(self, account: Account) -> bool:
         """Whether a creation met an account that came into the node after Keeper was listed for this cycle, or whose
         address the list denied."""
-        # It may have been known in another node.
-        came = max(self.ledger.known.get(account.id, 0), self.ledger.touched.get(account.id, 0))
+        # It may have been known in another node, or under another address.
+        came = max(self.ledger.known.get(account.id, 0), self.ledger.readdressed.get(account.id, 0))
         late = came > self.view.listed > self.since
         denied = self._misread(account) or (self.first and self.users_denied(account.id))
         return self.asked.method == "POST" and (late or denied)
@@ -1489,9 +1531,15 @@ class Observer:
         if not gave:
             self.ledger.locked_once |= keys
 
-    def _recently(self, keys: set[str], *, gave: bool) -> bool:
-        """Whether our last change of somebody's access was this one, or may have been, and is of the window."""
-        oldest = self.began - self.rules.window - timedelta(minutes=30)
+    def _locked_last(self, person: str) -> bool:
+        """Whether our last change of somebody's access was a lock, or may have been."""
+        changes = (self.ledger.access, self.ledger.perhaps_access)
+        return any(person in known and not known[person][1] for known in changes)
+
+    def _recently(self, keys: set[str], *, gave: bool, within: timedelta | None = None) -> bool:
+        """Whether our last change of somebody's access was this one, or may have been, and is of the window, or so
+        young."""
+        oldest = self.now() - within if within else self.began - self.rules.window - timedelta(minutes=30)
 
         def among(changes: Mapping[str, tuple[datetime, bool]]) -> bool:
             known = [changes[key] for key in keys if key in changes]
@@ -1610,7 +1658,7 @@ class Observer:
 
     def journal_tells_the_truth(self, rows: dict[int, dict[str, Any]], queued_shown: Callable[[str], bool]) -> None:
         """Every request that changed Keeper is in the journal with its true outcome."""
-        for number in self.ledger.marked - self.ledger.sent.keys():
+        for number in self.ledger.marked.keys() - self.ledger.sent.keys():
             row = rows.get(number)
             if row is not None and row["state"] == "done" and row["outcome"] == "done":
                 self.violated("h", f"{row['kind']} of {row['subject_name']} never arrived, and the journal says done")

@@ -1,0 +1,209 @@
+"""Deliberate faults in single stories, which the observer has to see whatever had happened before, and right doings at
+which it has to be silent."""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from reconciler import addresses, apply, decisions, diff, match
+from reconciler.canary import Canaries
+from reconciler.model import Takeover
+from reconciler.simulator.service import Request, Response
+from tests.campaign import decisions as campaign_decisions
+from tests.campaign import mutants
+from tests.campaign.ending import ending
+from tests.campaign.scenes import SCIM, activate, adopt, cycle, disown, joined, person, suspend
+from tests.campaign.world import World
+
+
+def seen(world: World) -> set[str]:
+    """The letters of what the observer has seen."""
+    letters = {one.letter for one in world.observer.violations}
+    world.observer.violations.clear()
+    return letters
+
+
+def test_consent_to_give_an_account_to_somebody_lets_it_go_to_nobody_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    world.jumpcloud.delete_user(ada)
+    second = person(world, "ada")
+    cycle(world)
+    adopt(world, "ada@example.com")
+    cycle(world)
+    assert world.keeper.accounts()[account].external_id == second and not world.observer.violations
+    world.jumpcloud.delete_user(second)
+    person(world, "ada")
+    original = match._Users.__init__
+
+    def consents(self: Any, result: Any, directory: Any, snapshot: Any, *more: Any) -> None:
+        accounts = {k: replace(a, takeover=Takeover.BY_ADDRESS) for k, a in snapshot.accounts.items()}
+        original(self, result, directory, replace(snapshot, accounts=accounts), *more)
+
+    monkeypatch.setattr(match._Users, "__init__", consents)
+    for _ in range(2):
+        cycle(world, resync=True)
+    assert seen(world) == {"c"}
+
+
+def test_whoever_was_given_an_account_by_a_person_gets_no_second_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joined(world, "bob")
+    account = world.keeper.add_user("ada@example.com")
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    ada = person(world, "ada")
+    adopt(world, "ada@example.com")
+    cycle(world)
+    world.jumpcloud.update_user(ada, email="ada.new@example.com")
+    world.admin_changed()
+    original: Callable[[Any, Any], bool] = match._Users._by_snapshot
+
+    def by_address(self: Any, user: Any) -> bool:
+        known = self.known.get(user.id)
+        if known is None or addresses.same(known.email, user.email):
+            return original(self, user)
+        del self.known[user.id]
+        return False
+
+    monkeypatch.setattr(match._Users, "_by_snapshot", by_address)
+    cycle(world)
+    assert seen(world) == {"c"}
+
+
+def test_the_lock_of_somebody_else_right_after_the_first_plan_is_theirs(world: World) -> None:
+    joined(world, "bob")
+    ada = person(world, "ada")
+    account = world.keeper.add_user("ada@example.com", external_id=ada)
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    campaign_decisions.lost(world, random.Random(1))
+    cycle(world)
+    suspend(world, ada)
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    cycle(world)
+    activate(world, ada)
+    with mutants.unlock_whoever_is_locked():
+        cycle(world)
+    assert seen(world) == {"b"}
+
+
+def test_whose_lock_was_undone_is_not_created_anew_where_they_are_protected(world: World) -> None:
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    for changes in (suspend, activate):
+        changes(world, ada)
+        cycle(world)
+    world.rules.policy["protect"] = ["ada@example.com"]
+    cycle(world, resync=True)
+    world.keeper.delete_user(account)
+    world.admin_changed(account)
+    with mutants.forget_who_is_protected():
+        cycle(world, resync=True)
+    assert seen(world) == {"b"}
+
+
+@pytest.mark.parametrize("where", ["in JumpCloud", "once"])
+def test_whom_another_address_than_that_of_the_account_protects_is_left_alone(world: World, where: str) -> None:
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    world.rules.policy["protect"] = ["ada.new@example.com" if where == "in JumpCloud" else "ada@example.com"]
+    cycle(world, resync=True)
+    world.jumpcloud.update_user(ada, email="ada.new@example.com")
+    if where == "once":
+        world.keeper.change_email(account, "ada.new@example.com", keep_alias=False)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    suspend(world, ada)
+    with mutants.forget_who_is_protected():
+        cycle(world)
+    assert seen(world) == {"b"}
+
+
+def test_a_creation_that_meets_an_account_which_was_listed_is_seen_though_somebody_renamed_that(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.rules.safety = {"max_creations": 50}
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    world.jumpcloud.delete_user(ada)
+    person(world, "ada")
+    handle = world.keeper.handle
+
+    def renamed(asked: Request) -> Response:
+        if asked.method == "POST":
+            world.keeper.rename_user(account, display_name="Boss")
+            world.admin_changed(account)
+        return handle(asked)
+
+    def creates(self: Any, user: Any) -> None:
+        self._create(user, diff.Rule.JOINED, diff.Cause.JUMPCLOUD, "joined")
+
+    monkeypatch.setattr(world.keeper, "handle", renamed)
+    monkeypatch.setattr(diff._Diff, "_nobody", creates)
+    cycle(world)
+    assert "c" in seen(world)
+
+
+def test_whoever_was_given_up_and_adopted_again_is_served(world: World) -> None:
+    joined(world, "bob")
+    ada, _ = joined(world, "ada")
+    disown(world, "ada@example.com")
+    cycle(world)
+    adopt(world, "ada@example.com")
+    cycle(world)
+    with world.open() as store:  # nobody has told the observer, as if the adoption had been forgotten
+        decisions.disown(store, world.time.now(), "root", "", "ada@example.com")
+    world.store = None
+    world.jumpcloud.update_user(ada, lastname="New")
+    world.admin_changed()
+    ending(world, random.Random(1))
+    assert "g" in seen(world)
+
+
+def test_what_the_journal_said_is_judged_though_somebody_undid_it_later(world: World) -> None:
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    cycle(world, resync=True)
+    world.jumpcloud.update_user(ada, lastname="Berg")
+    world.admin_changed()
+    with mutants.treat_a_timeout_as_a_failure():
+        cycle(world, {f"PATCH {SCIM}/Users/{account}": "late_timeout"})
+    world.keeper.rename_user(account, family_name="Boss")
+    world.admin_changed(account)
+    suspend(world, ada)
+    ending(world, random.Random(1))
+    assert seen(world) == {"h"}
+
+
+@pytest.mark.parametrize("before", [(), ("lost",), ("locked",)])
+def test_a_lock_on_top_of_one_that_was_shown_is_seen_whatever_was_before(
+    world: World, monkeypatch: pytest.MonkeyPatch, before: Sequence[str]
+) -> None:
+    """A request of somebody else that was lost, or a lock of ours that is undone."""
+    ada, account = joined(world, "ada")
+    if "lost" in before:
+        bob = person(world, "bob")
+        cycle(world, {f"POST {SCIM}/Users": "unreachable"})
+        world.jumpcloud.delete_user(bob)
+        world.admin_changed()
+    if "locked" in before:
+        for changes in (suspend, activate):
+            changes(world, ada)
+            cycle(world)
+    cycle(world)
+    suspend(world, ada)
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    monkeypatch.setattr(apply._Run, "_tells_locks", lambda *_: False)
+    monkeypatch.setattr(Canaries, "_goes_alone", lambda *_: True)
+    cycle(world)
+    assert seen(world) == {"b"}
