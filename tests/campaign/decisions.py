@@ -262,7 +262,6 @@ def adopts(world: World, draw: random.Random) -> str:
             ledger.meant[one.id] = world.observer.perhaps_whose(one)
             ledger.consented.add(one.email.casefold())
             ledger.created.add(one.id)
-            ledger.locks.add(one.id)
     return f"adopt {email or '--ghosts'}: {words}"
 
 

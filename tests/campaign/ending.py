@@ -485,7 +485,7 @@ class _Equality:
         if not found:
             excused = (told & {"conflict", "failing"} and (namesakes or twins)) or (
                 told & {"waiting_for_approval"}
-                and (group in self.held or group in ledger.touched or group in ledger.perhaps_deleted)
+                and (group in self.held or group in ledger.rejected or group in ledger.perhaps_deleted)
             )
             # Keeper says of an id that it never showed, and that was rejected there, that there is no such team.
             known = {name, *(notice.subject.keeper_id for notice in self.notices.get(group, ()))}

@@ -148,6 +148,9 @@ class View:
     answered: set[str] = field(default_factory=set)  # accounts that a reply about one subject showed
     locked_read: set[str] = field(default_factory=set)  # accounts that the last read of them alone showed as locked
     met: dict[str, Account] = field(default_factory=dict)  # accounts as a creation of this cycle met them
+    teams_shown: set[str] = field(default_factory=set)  # those that Keeper's list of teams showed in this cycle
+    places_shown: set[tuple[str, str]] = field(default_factory=set)
+    """The memberships, by account and team, that Keeper's list of users showed in this cycle."""
     addresses_shown: dict[str, set[str]] = field(default_factory=dict)
     """The addresses under which JumpCloud showed people in this cycle."""
 
@@ -222,11 +225,19 @@ class Ledger:
     forgotten_locks: set[str] = field(default_factory=set)  # those of them of which the state file can't know
     readdressed: dict[str, int] = field(default_factory=dict)  # accounts that somebody else made, moved or readdressed
     by_hand: set[tuple[str, str]] = field(default_factory=set)  # memberships by account and team: not known as ours
-    rejected: set[str] = field(default_factory=set)  # teams that somebody else deleted: names, ids
+    listed_teams: set[str] = field(default_factory=set)
+    """The teams that a list has shown to a cycle that came to its end: they do not wait unseen."""
+    listed_places: set[tuple[str, str]] = field(default_factory=set)  # memberships likewise, by account and team
+    rejected: set[str] = field(default_factory=set)
+    """Teams that somebody else deleted, and that may pass for such as wait unseen: names, ids, groups."""
+    deleted_teams: set[tuple[str, ...]] = field(
+        default_factory=set
+    )  # those that do not, of which an old copy may not know
     perhaps_deleted: set[str] = field(default_factory=set)  # groups: we may have deleted their team, and cannot know
     renamed: dict[str, set[str]] = field(default_factory=dict)  # by team: names that it had until somebody renamed it
     withdrawn: set[tuple[str, str]] = field(default_factory=set)  # by account and group or team: by somebody else
-    taken_back: set[tuple[str, str]] = field(default_factory=set)  # those that waited unseen, and that we took away
+    taken_back: set[tuple[str, str]] = field(default_factory=set)
+    """Those of which only an old copy may not know that they are taken away: we did that, or they had been listed."""
 
 
 class Observer:
@@ -408,7 +419,11 @@ class Observer:
         if isinstance(now, Account):
             self._account_meddled(was, now)
         if isinstance(was, Team) and now is None:
-            ledger.rejected |= {was.name, was.id}
+            keys = was.name, was.id, was.external_id or was.id
+            if subject in ledger.listed_teams:
+                ledger.deleted_teams.add(keys)
+            else:
+                ledger.rejected.update(keys)
         if isinstance(was, Team) and isinstance(now, Team) and was.name != now.name:
             ledger.renamed.setdefault(subject, set()).add(was.name)
 
@@ -430,7 +445,10 @@ class Observer:
         if former is None or (former.node, former.email) != (now.node, now.email):
             ledger.readdressed[now.id] = self.tick
         ledger.by_hand |= {(now.id, team) for team in has - had}
-        ledger.withdrawn |= {(now.id, key) for team in had - has for key in self._team_keys(team)}
+        for team in had - has:
+            listed = (now.id, team) in ledger.listed_places
+            taken = ledger.taken_back if listed else ledger.withdrawn
+            taken |= {(now.id, key) for key in self._team_keys(team)}
         if not now.locked:
             ledger.own_locks.discard(now.id)
             ledger.forgotten_locks.discard(now.id)
@@ -574,6 +592,8 @@ class Observer:
         ledger.met.clear()
         ledger.asked.clear()
         ledger.kept_shielded.clear()
+        ledger.listed_teams.clear()
+        ledger.listed_places.clear()
         ledger.ours |= ledger.disowned
         ledger.disowned.clear()
         # Of whoever is locked the next plan has to think anew: ours are leavers' locks only.
@@ -607,6 +627,7 @@ class Observer:
             ledger.linked,
             ledger.locks,
             ledger.taken_back,
+            ledger.deleted_teams,
             ledger.seen,
             ledger.births,
         )
@@ -620,7 +641,9 @@ class Observer:
         given once more."""
         ledger = self.ledger
         ledger.agreements, ledger.disowned, ledger.allowances, unseen, replaced, *known = deepcopy(copy)
-        ledger.reviewed, created, ledger.asked, owner, linked, locks, taken_back, ledger.seen, ledger.births = known
+        ledger.reviewed, created, ledger.asked, owner, linked, locks, taken_back, deleted, *known = known
+        ledger.seen, ledger.births = known
+        ledger.rejected = ledger.rejected.union(*(ledger.deleted_teams - deleted))
         if by_command:
             ledger.reviewed = False
             ledger.agreements.clear()
@@ -727,6 +750,9 @@ class Observer:
             if not self.view.partial:
                 self.ledger.asked.clear()
                 self._keep_shields()
+                if listed:
+                    self.ledger.listed_teams |= self.view.teams_shown
+                    self.ledger.listed_places |= self.view.places_shown
         if whole and applied and self.first:
             shown = {one for one, tick in self.ledger.known.items() if tick <= self.view.listed}
             here = [a for a in self.keeper.accounts().values() if a.node == self.rules.node and a.id in shown]
@@ -828,6 +854,9 @@ class Observer:
                 self.view.users_shown[asked.target] = {str(row["id"]) for row in rows}
                 for row in rows:
                     self.view.keeper_addresses.setdefault(str(row["id"]), set()).add(str(row["userName"]).casefold())
+        elif asked.method == "GET" and asked.path.endswith("/Groups") and shown.status == 200:
+            with suppress(ValueError, TypeError, KeyError):
+                self.view.teams_shown |= {str(row["id"]) for row in json.loads(shown.body)["Resources"]}
         elif "/scim/" in asked.path and "/Users" in asked.path and shown.status in (200, 201):
             with suppress(ValueError, TypeError, KeyError):
                 self.view.answered.add(str(json.loads(shown.body)["id"]))
@@ -847,6 +876,8 @@ class Observer:
                 for row in found.get("Resources", [found]):
                     teams = {team["value"] for team in row.get("groups", ())}
                     self.shown_teams.setdefault(str(row["id"]), set()).update(teams)
+                    if "Resources" in found:
+                        self.view.places_shown |= {(str(row["id"]), team) for team in teams}
         if asked.path.startswith(("/api/systemusers", "/api/search/systemusers")) and shown.status == 200:
             with suppress(ValueError, TypeError, KeyError, AttributeError):
                 found = json.loads(shown.body)
@@ -1135,6 +1166,7 @@ class Observer:
         had, has = _memberships(before), _memberships(after)
         self.ledger.by_hand -= {(before.id, team) for team in had - has}
         given = {(before.id, key) for team in has - had for key in self._team_keys(team)}
+        self.ledger.listed_places -= given  # until it is listed again
         self.ledger.withdrawn -= given
         self.ledger.taken_back -= given
         for team in had - has:

@@ -3,6 +3,7 @@ which it has to be silent."""
 
 import random
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from reconciler.simulator.service import Request, Response
 from tests.campaign import decisions as campaign_decisions
 from tests.campaign import mutants
 from tests.campaign.ending import ending
-from tests.campaign.scenes import SCIM, activate, adopt, cycle, disown, joined, person, suspend
+from tests.campaign.scenes import SCIM, activate, adopt, cycle, disown, group, joined, person, suspend
 from tests.campaign.world import World
 
 
@@ -207,3 +208,68 @@ def test_a_lock_on_top_of_one_that_was_shown_is_seen_whatever_was_before(
     monkeypatch.setattr(Canaries, "_goes_alone", lambda *_: True)
     cycle(world)
     assert seen(world) == {"b"}
+
+
+@pytest.mark.parametrize("forgetful", [True, False])
+def test_a_membership_that_was_listed_and_taken_away_by_hand_is_not_said_to_wait(
+    world: World, monkeypatch: pytest.MonkeyPatch, forgetful: bool
+) -> None:
+    """The membership of somebody else in the same team does wait."""
+    sales = group(world, "Sales")
+    joined(world, "bob", sales)
+    _, account = joined(world, "ada", sales)
+    cycle(world, resync=True)
+    world.keeper.set_dialect(queues_every_membership=True, shows_pending_memberships=False)
+    person(world, "cy", sales)
+    cycle(world, resync=True)
+    if forgetful:
+        original: Callable[..., Any] = diff._Diff._added
+
+        def added(*about: Any) -> Any:
+            return ((team, cause) for team, cause in original(*about) if cause is not diff.Cause.DRIFT)
+
+        monkeypatch.setattr(diff._Diff, "_added", added)
+    (team,) = world.keeper.accounts()[account].teams
+    world.keeper.remove_member(account, team)
+    world.admin_changed(account, team)
+    ending(world, random.Random(1))
+    assert ("g" in seen(world)) is forgetful
+
+
+@pytest.mark.parametrize("forgetful", [True, False])
+def test_a_team_that_was_listed_and_deleted_by_hand_is_not_said_to_wait(
+    world: World, monkeypatch: pytest.MonkeyPatch, forgetful: bool
+) -> None:
+    sales = group(world, "Sales")
+    _, account = joined(world, "ada", sales)
+    cycle(world, resync=True)
+    (team,) = world.keeper.accounts()[account].teams
+    world.keeper.delete_team(team)
+    world.admin_changed(team, sales, account)
+
+    def forgets(directory: Any, snapshot: Any, *more: Any) -> Any:
+        teams = {k: replace(t, seen=False, gone=False, missed_at=None) for k, t in snapshot.teams.items()}
+        return match.match(directory, replace(snapshot, teams=teams), *more)
+
+    if forgetful:
+        monkeypatch.setattr(diff, "match", forgets)
+    ending(world, random.Random(1))
+    assert ("g" in seen(world)) is forgetful
+
+
+@pytest.mark.parametrize("everybodys", [True, False])
+def test_a_lock_that_was_there_when_a_person_adopted_the_account_is_somebody_elses(
+    world: World, everybodys: bool
+) -> None:
+    joined(world, "bob")
+    account = world.keeper.add_user("ada@example.com")
+    world.keeper.accept_invitation(account)
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    adopt(world, "ada@example.com")
+    person(world, "ada")
+    with mutants.unlock_whoever_is_locked() if everybodys else nullcontext():
+        for _ in range(2):
+            cycle(world, resync=True)
+    assert seen(world) == ({"b"} if everybodys else set())
