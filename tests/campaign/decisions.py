@@ -260,7 +260,6 @@ def adopts(world: World, draw: random.Random) -> str:
                 ledger.asked[one.id] = (email or "").casefold()
             ledger.disowned.discard(one.id)
             ledger.meant[one.id] = world.observer.perhaps_whose(one)
-            ledger.consented.add(one.email.casefold())
             ledger.created.add(one.id)
     return f"adopt {email or '--ghosts'}: {words}"
 

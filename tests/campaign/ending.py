@@ -298,9 +298,9 @@ class _Equality:
             return
         # A person gave it to another one of that address, who alone was in scope then.
         namesakes = [one for one in self.truth.scope_since if self.truth.address(one) == address]
-        if conflict and address in ledger.consented and len(namesakes) > 1:
+        if conflict and account.id in ledger.meant and len(namesakes) > 1:
             return
-        if self.spared.newcomers and (account.id not in ledger.created or address in ledger.consented):
+        if self.spared.newcomers and (account.id not in ledger.created or account.id in ledger.meant):
             return  # to be adopted, which takes a list of Keeper
         # Their id on an account with another address links nobody, and the conflict is then about the person alone.
         alone = any(one.kind.value == "conflict" and not one.subject.keeper_id for one in self.notices.get(person, ()))
@@ -451,7 +451,7 @@ class _Equality:
         address = account.email.casefold()
         bound = self.world.jumpcloud.in_scope(self.world.application)
         known = {account.external_id, ledger.met.get(account.id), *ledger.owner.values(), *bound}
-        unknown = address in ledger.consented and not people & self.truth.people.keys() & known
+        unknown = account.id in ledger.meant and not people & self.truth.people.keys() & known
         rivals = any(self.truth.address(one) == address and self.truth.stays(one) for one in self.truth.people)
         # Or it may be that of somebody without an address, if no cycle has tied an account to them.
         rivals = rivals or any(self.truth.stays(one) and not self.truth.address(one) for one in self.truth.people)

@@ -190,7 +190,6 @@ class Ledger:
     disowned: set[str] = field(default_factory=set)
     destroyed: list[tuple[datetime, str]] = field(default_factory=list)  # accounts that a lock deleted
     given_up: dict[str, set[str]] = field(default_factory=dict)  # by account that was disowned: people, and addresses
-    consented: set[str] = field(default_factory=set)  # addresses whose account a person adopted
     meant: dict[str, set[str]] = field(default_factory=dict)
     """By account that a person adopted: everybody to whom it could be given until a cycle had carried that out."""
     locks: set[str] = field(default_factory=set)  # accounts whose lock may be ours
@@ -258,7 +257,8 @@ class Observer:
         """How often something was let pass, by its number in docs/campaign-excuses.md."""
         self.wronged: dict[str, str] = {}
         """Accounts that were wronged since all of JumpCloud's reads were stale: whose."""
-        self.list_lied: list[int] = []
+        self.lies: list[tuple[int, str]] = []
+        """The ticks after which a read of Keeper's users, or teams, had lied: "Users", "Groups"."""
         self.asked = Request("GET", "/", {}, b"")
         self.kind = ""  # of the operation in hand
         self.row = 0  # its row in the journal
@@ -479,7 +479,7 @@ class Observer:
             by_address.setdefault(truth.address(person), []).append(person)
         for account in self.keeper.accounts().values():
             ledger.known.setdefault(account.id, self.tick)
-            if account.id in ledger.asked:
+            if account.id in ledger.asked and not self._lapsed(account):
                 ledger.meant.setdefault(account.id, set()).update(self.perhaps_whose(account))
             if account.id in ledger.disowned:
                 continue
@@ -499,8 +499,6 @@ class Observer:
             if account.id in ledger.asked and account.id in ledger.created and self._in_doubt(account):
                 self.excuse(10)
                 ledger.created.discard(account.id)
-                if self._lapsed(account):
-                    ledger.consented.discard(ledger.asked[account.id])
 
     def _by_its_id(self, account: Account, people: Collection[str]) -> bool:
         """Whether the id on an account makes it somebody's, if these people in scope have its address."""
@@ -516,7 +514,7 @@ class Observer:
         addresses = {account.email.casefold()}
         bearers = {one for one, known in self.truth.addresses.items() if known & addresses}
         owners = {self.ledger.owner.get(one, "") for one in self._bearing(addresses)}
-        return bearers | owners | {account.external_id or ""}
+        return bearers | owners | {self.ledger.aliased.get(account.id, account).external_id or ""}
 
     def _addressed(self, account: Account) -> list[str]:
         """Everybody in JumpCloud who has this account's address."""
@@ -1095,7 +1093,7 @@ class Observer:
     def who(self, account: Account) -> set[str]:
         """Everybody whose account this is, as far as anything says so."""
         met = self.ledger.met.get(account.id)
-        if met and account.email.casefold() not in self.ledger.consented:
+        if met and account.id not in self.ledger.meant:
             return {met}  # nobody else got it by a creation that met it
         owner = self.ledger.owner.get(account.id, "")
         # A creation that met it by an alias has made it nobody else's.
@@ -1245,7 +1243,8 @@ class Observer:
                 continue
             # It was adopted for its owner meanwhile, who may have another address by now.
             owner_had = self.truth.addresses.get(now.external_id, ())
-            if not ({*now.addresses} & self.ledger.consented or now.email.casefold() in owner_had):
+            adopted = now.external_id in self.ledger.meant.get(now.id, ())
+            if not (adopted or now.email.casefold() in owner_had):
                 if now.id in self.ledger.forgotten_links or now.node != self.rules.node:
                     self.excuse(9)
                     continue
@@ -1642,7 +1641,9 @@ class Observer:
         """Whether nothing could have shown that this took effect: a membership that waits for approval where Keeper
         hides that, be it asked for or taken back, or whatever Keeper's lists denied twice."""
         closed = self.tick if sent.closed is None else sent.closed
-        if sum(sent.tick <= tick <= closed for tick in self.list_lied) > 1:
+        teams = any(_memberships(one.before) != _memberships(one.after) for one in sent.effects)
+        about = {"Groups"} if sent.kind.endswith("_team") else {"Users", "Groups"} if teams else {"Users"}
+        if len({tick for tick, which in self.lies if which in about and sent.tick <= tick <= closed}) > 1:
             return self.excuse(3)
         hidden = sent.hidden or not self.keeper.dialect.shows_pending_memberships
         if hidden and sent.effects and all(_only_pending(change) or _left_no_mark(change) for change in sent.effects):
@@ -1735,8 +1736,8 @@ class Observer:
                 self.violated("h", f"{sent.kind} of {name} took effect, and the journal says {words}")
 
 
-def _memberships(account: Account | None) -> set[str]:
-    return {*account.teams, *account.pending_teams} if account else set()
+def _memberships(account: Account | Team | None) -> set[str]:
+    return {*account.teams, *account.pending_teams} if isinstance(account, Account) else set()
 
 
 def _stands(change: Change, now: Account | Team | None) -> bool:
@@ -1749,7 +1750,7 @@ def _stands(change: Change, now: Account | Team | None) -> bool:
         names = [name for name in (*names, *NAMES, "locked") if getattr(before, name, 0) != getattr(after, name, 0)]
     if not (isinstance(after, Account) and isinstance(now, Account)):
         return all(getattr(now, name, 0) == getattr(after, name, 0) for name in names)
-    had, has = _memberships(before if isinstance(before, Account) else None), _memberships(after)
+    had, has = _memberships(before), _memberships(after)
     kept = has - had <= _memberships(now) and not (had - has) & _memberships(now)
     return kept and now.node == after.node and all(getattr(now, name, 0) == getattr(after, name, 0) for name in names)
 

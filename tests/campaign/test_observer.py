@@ -2,6 +2,7 @@
 which it has to be silent."""
 
 import random
+import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -273,3 +274,42 @@ def test_a_lock_that_was_there_when_a_person_adopted_the_account_is_somebody_els
         for _ in range(2):
             cycle(world, resync=True)
     assert seen(world) == ({"b"} if everybodys else set())
+
+
+def test_an_account_that_was_adopted_once_keeps_no_id_of_somebody_whose_creation_met_it_later(world: World) -> None:
+    world.keeper.set_dialect(links_aliases=True)
+    world.rules.safety = {"max_creations": 50}
+    joined(world, "bob")
+    account = world.keeper.add_user("ada@example.com")
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    adopt(world, "ada@example.com")
+    person(world, "ada")
+    cycle(world)
+    for address in ("nils@example.com", "ada@example.com"):
+        world.keeper.change_email(account, address, keep_alias=True)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    person(world, "nils")
+    with mutants.adopt_whatever_a_creation_answers():
+        cycle(world)
+        ending(world, random.Random(1))
+    assert "c" in seen(world)
+
+
+def test_a_change_of_names_is_not_denied_by_lists_of_teams_that_lie(world: World) -> None:
+    joined(world, "bob")
+    group(world, "Sales")
+    ada, account = joined(world, "ada")
+    world.jumpcloud.update_user(ada, lastname="Berg")
+    world.admin_changed()
+    lies = {f"GET {SCIM}/Groups?": "shortened"}
+    cycle(world, {f"PATCH {SCIM}/Users/{account}": "death_after", **lies}, resync=True)
+    cycle(world, lies, resync=True)
+    with sqlite3.connect(world.path) as connection:
+        connection.execute("UPDATE operations SET state = 'put_off', outcome = 'settled' WHERE kind = 'update_user'")
+    connection.close()
+    suspend(world, ada)
+    ending(world, random.Random(1))
+    assert seen(world) == {"h"}

@@ -426,8 +426,10 @@ class World:
         finally:
             self.time.pass_by()
             self.happened = weather.happened
-            if any(entry.startswith(("stale Keeper", "shortened Keeper")) for entry in weather.happened):
-                self.observer.list_lied.append(self.observer.tick)
+            lies = [entry for entry in weather.happened if entry.startswith(("stale Keeper", "shortened Keeper"))]
+            for which in ("Users", "Groups"):
+                if any(f"/{which}" in entry for entry in lies):
+                    self.observer.lies.append((self.observer.tick, which))
             if self.store is not None and not self.store.dead:
                 self.observer.closed(self.store)
             self.close()
