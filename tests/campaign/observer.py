@@ -7,8 +7,9 @@ ledger believes the more lenient of two things; everything else is a violation, 
 a  nobody who was in scope during the whole time since the last completed read began loses access or a team
 b  no unmanaged user is touched but to adopt, no protected one but to undo our own lock, nobody else's lock is undone
 c  no person gets a second account, no account a second person
-d  the limits over the window hold, unless a person agreed
-e  nothing is sent to a node that the state file is not bound to
+d  the limits over the window hold, unless a person agreed; without that nobody joins a team of teams.review, no team is
+   deleted, and nobody locked whom a person adopted out of scope
+e  nothing is sent to a node that the state file is not bound to, nor about somebody whom the pilot leaves out
 f  no secret shows anywhere
 g  in the end Keeper equals JumpCloud
 h  what is sent is in the journal before, and with its true outcome after
@@ -28,6 +29,7 @@ from contextvars import ContextVar
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 from typing import Any
 
 from reconciler.simulator.keeper import Keeper
@@ -190,6 +192,9 @@ class Ledger:
     disowned: set[str] = field(default_factory=set)
     destroyed: list[tuple[datetime, str]] = field(default_factory=list)  # accounts that a lock deleted
     given_up: dict[str, set[str]] = field(default_factory=dict)  # by account that was disowned: people, and addresses
+    adopted: dict[str, int] = field(default_factory=dict)  # by account that we had not, and a person adopted: the tick
+    pilot_groups: set[str] = field(default_factory=set)  # the names that any pilot so far has named
+    pilot_addresses: set[str] = field(default_factory=set)
     meant: dict[str, set[str]] = field(default_factory=dict)
     """By account that a person adopted: everybody to whom it could be given until a cycle had carried that out."""
     locks: set[str] = field(default_factory=set)  # accounts whose lock may be ours
@@ -589,6 +594,7 @@ class Observer:
         ledger.created.clear()
         ledger.met.clear()
         ledger.asked.clear()
+        ledger.adopted.clear()
         ledger.kept_shielded.clear()
         ledger.listed_teams.clear()
         ledger.listed_places.clear()
@@ -682,6 +688,9 @@ class Observer:
         self.ledger.reviewed |= not first and self.let_through
         self.let_through = rules.safety.get("first_run") == "apply"
         self.rules = rules
+        pilot = rules.policy.get("only", {})
+        self.ledger.pilot_groups |= {*pilot.get("groups", ())}
+        self.ledger.pilot_addresses |= {address.casefold() for address in pilot.get("users", ())}
         listed = self.latest.listed
         self.latest = View(self.tick, self.now(), person, leavers, unlock, first, len(self.ledger.known), listed)
         self.latest.adoptable = self._adoptable()
@@ -1132,6 +1141,11 @@ class Observer:
                     continue  # it is that of whoever had the address before the cycle began
                 if self.truth.throughout(person, self.evidence_since) and not new:
                     self._stale_or("a", before.id, person, f"{name} was locked, though in scope all the time")
+            adopted = self.ledger.adopted.get(before.id, self.tick)
+            since_then = [p for p in who if p in self.truth.scope_since or self.truth.left_scope.get(p, 0) >= adopted]
+            waits = before.id in self.ledger.adopted and not (since_then or self.first)
+            if waits and not self._agreed("deactivate_user", who | {before.id}):
+                self.violated("d", f"{name} was locked, adopted out of scope, and nobody has looked at that")
             # A lock that may be ours, and that somebody undid by hand, is restored.
             free = before.id in self.ledger.locks or self._recently(who | {before.id}, gave=True)
             self.ledger.locks.add(before.id)
@@ -1174,6 +1188,8 @@ class Observer:
                 lost = {(before.id, key) for key in self._team_keys(team)}
                 self.ledger.withdrawn |= lost if self._is_unasked(team) else set()
                 self.ledger.taken_back |= lost
+        if self.asked.method == "PATCH":
+            self._review(who | {before.id}, before, has - had)
         # A team that is deleted takes its members with it; who they are was judged above.
         for team in had - has - lost_teams:
             if not self._is_unasked(team):
@@ -1283,9 +1299,38 @@ class Observer:
 
     def _agreed_though_hidden(self, account: Account, person: str) -> bool:
         """Whether a person let the lock of somebody through whose record is hidden."""
-        lock = ("deactivate_user", account.id)
-        agreed = any(self._counts(one) and lock in one.effects for one in self.ledger.agreements)
-        return agreed and person in self.truth.jumpcloud.organization().hidden
+        hidden = person in self.truth.jumpcloud.organization().hidden
+        return hidden and self._agreed("deactivate_user", {account.id})
+
+    def _agreed(self, kind: str, keys: Set[str], *teams: str) -> bool:
+        """Whether a person has let this through for one of these people and accounts, with one of these teams."""
+        wanted = {(kind, key, *([team] if team else [])) for key in keys for team in (teams or [""])}
+        agreements = (one for one in self.ledger.agreements if self._counts(one))
+        return any(wanted & one.effects.union(*one.spent.values()) for one in agreements)
+
+    def _review(self, keys: Set[str], account: Account, teams: Iterable[str]) -> None:
+        """Somebody joined these teams: those of teams.review only if a person agreed."""
+        patterns = self.rules.teams.get("review", ())
+        for team in teams if patterns and not (self.first or self.scope_behind()) else ():
+            found = self.keeper.teams().get(team)
+            group = self.truth.groups.get(found.external_id or "", "") if found else ""
+            # By the group and the team: one that was renamed may be known by another name.
+            reviewed = all(
+                any(fnmatchcase(name, one) for one in patterns) for name in (group, found.name if found else "")
+            )
+            if reviewed and team not in self.ledger.renamed and not self._agreed("add", keys, *self._team_keys(team)):
+                self.violated(
+                    "d", f"{account.email} was added to {group}, and nobody has looked at that (teams.review)"
+                )
+
+    def _outside_the_pilot(self, who: Set[str], account: Account) -> bool:
+        """Whether none of these people was ever in a group, or had an address, that any pilot so far has named."""
+        if "only" not in self.rules.policy:
+            return False
+        names, addresses = self.ledger.pilot_groups, self.ledger.pilot_addresses
+        inside = any(self.truth.groups_of.get(one, set()) & names for one in who)
+        known = {account.email.casefold()}.union(*(self.truth.addresses.get(one, set()) for one in who))
+        return bool(who) and not inside and not known & addresses
 
     def _unseen(self, account: Account, team: str) -> bool:
         """Whether a membership waits, or waited until just now, where Keeper hides that, and never showed."""
@@ -1336,10 +1381,7 @@ class Observer:
         """A lock deleted an account that was no invitation: three are let pass within the window, and those on the
         wire; more only if a person agrees."""
         self.excuse(15)
-        agreed = any(
-            self._counts(one) and ("deactivate_user", account.id) in one.effects for one in self.ledger.agreements
-        )
-        if not agreed:
+        if not self._agreed("deactivate_user", {account.id}):
             self.ledger.destroyed.append((self.now(), account.id))
         if len(self._within(self.ledger.destroyed)) > 3 + 3:
             self.violated("d", f"{account.email} was deleted by a lock, after {len(self.ledger.destroyed)} others")
@@ -1425,6 +1467,9 @@ class Observer:
                 self.violated("c", f"{account.email} got a second account beside {other.email}")
         if account.email.casefold() in self.rules.protected and not self._locked_last(person):
             self.violated("b", f"{account.email} was created, though protected")
+        if self._outside_the_pilot({person}, account):
+            self.violated("e", f"{account.email} was created, though outside the pilot")
+        self._review({person, account.id}, account, _memberships(account))
         own = self.truth.address(person)
         if account.email.casefold() != own and self.truth.has_throughout(person, self.evidence_since):
             self._stale_or("c", account.id, person, f"{account.email} was created for somebody whose address is {own}")
@@ -1459,6 +1504,8 @@ class Observer:
             unlocks = after is not None and after.active and not before.active and before.id in ledger.locks
             if not unlocks:
                 self.violated("b", f"{name} was changed, though protected")
+        if self.asked.method == "PATCH" and not gives_back and self._outside_the_pilot(self.who(before), before):
+            self.violated("e", f"{name} was changed, though outside the pilot")
         if after is None or after.external_id == before.external_id:
             return
         # The id that a link by an alias has left there is nobody's claim to the account.
@@ -1538,6 +1585,10 @@ class Observer:
             if former != new and former in self.truth.jumpcloud.organization().groups:
                 self.violated("c", f"the team {after.name} was given to another group while its own is there")
             self.ledger.tied[after.id] = new
+        if isinstance(change.before, Team) and after is None:
+            keys = {change.before.id, change.before.external_id or ""} - {""}
+            if not self._agreed("delete_team", keys):
+                self.violated("d", f"the team {change.before.name} was deleted, and nobody has looked at that")
         if change.before is not None or not isinstance(after, Team):
             return
         group = after.external_id or ""

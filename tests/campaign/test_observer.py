@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 
-from reconciler import addresses, apply, decisions, diff, match
+from reconciler import addresses, apply, decisions, diff, diff_teams, match, safety
 from reconciler.canary import Canaries
+from reconciler.cycle import Order
 from reconciler.model import Takeover
 from reconciler.simulator.service import Request, Response
 from tests.campaign import decisions as campaign_decisions
 from tests.campaign import mutants
 from tests.campaign.ending import ending
-from tests.campaign.scenes import SCIM, activate, adopt, cycle, disown, group, joined, person, suspend
+from tests.campaign.scenes import SCIM, activate, adopt, cycle, disown, group, joined, person, suspend, teams_of
+from tests.campaign.seams import Weather
 from tests.campaign.world import World
 
 
@@ -313,3 +315,97 @@ def test_a_change_of_names_is_not_denied_by_lists_of_teams_that_lie(world: World
     suspend(world, ada)
     ending(world, random.Random(1))
     assert seen(world) == {"h"}
+
+
+def nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What always waits for a person is let through at once."""
+    monkeypatch.setattr(safety._Judge, "_always_waiting", lambda _, operations: ([], [*operations]))
+
+
+@pytest.mark.parametrize("released", [True, False])
+@pytest.mark.parametrize("new", [True, False])
+def test_whoever_joins_a_team_that_is_reviewed_was_looked_at(
+    world: World, monkeypatch: pytest.MonkeyPatch, new: bool, released: bool
+) -> None:
+    world.rules.teams = {"review": ["Sal*"]}
+    sales = group(world, "Sales")
+    world.rules.safety = {"max_creations": 50}
+    joined(world, "ada", sales)
+    bob, _ = joined(world, "bob", *([] if new else [group(world, "Legal")]))
+    world.keeper.approve_all()
+    world.admin_changed()
+    cycle(world, resync=True)
+    world.time.elapsed += 5 * 3600
+    if new:
+        person(world, "cy", sales)
+    else:
+        world.jumpcloud.add_member(sales, bob)
+        world.admin_changed()
+    if released:
+        world.cycle(Order(by="root"), Weather(0))
+        assert campaign_decisions.consent_to_held(world)
+    else:
+        nothing_waits(monkeypatch)
+    world.cycle(Order(by="root"), Weather(0))
+    assert teams_of(world, "cy" if new else "bob") >= {"Sales"}
+    assert seen(world) == (set() if released else {"d"})
+
+
+@pytest.mark.parametrize("released", [True, False])
+def test_whoever_deletes_a_team_has_looked_at_it(world: World, monkeypatch: pytest.MonkeyPatch, released: bool) -> None:
+    world.rules.policy["grace"] = "0s"
+    world.rules.teams = {"out_of_scope": "delete"}
+    sales = group(world, "Sales")
+    joined(world, "ada")
+    cycle(world, resync=True)
+    world.time.elapsed += 5 * 3600
+    world.jumpcloud.unbind_group(world.application, sales)
+    world.admin_changed()
+    if released:
+        world.cycle(Order(by="root"), Weather(0))
+        assert campaign_decisions.consent_to_held(world)
+    else:
+        nothing_waits(monkeypatch)
+    world.cycle(Order(by="root"), Weather(0))
+    assert not world.keeper.teams()
+    assert seen(world) == (set() if released else {"d"})
+
+
+@pytest.mark.parametrize("released", [True, False])
+def test_the_lock_of_whoever_is_adopted_out_of_scope_was_looked_at(
+    world: World, monkeypatch: pytest.MonkeyPatch, released: bool
+) -> None:
+    joined(world, "bob")
+    account = world.keeper.add_user("ada@example.com")
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    adopt(world, "ada@example.com")
+    world.time.elapsed += 5 * 3600
+    if released:
+        world.cycle(Order(by="root"), Weather(0))
+        assert campaign_decisions.consent_to_held(world)
+    else:
+        nothing_waits(monkeypatch)
+    world.cycle(Order(by="root"), Weather(0))
+    assert world.keeper.account(account).locked
+    assert seen(world) == (set() if released else {"d"})
+
+
+@pytest.mark.parametrize("heeded", [True, False])
+def test_nothing_is_sent_about_whom_a_pilot_leaves_out(
+    world: World, monkeypatch: pytest.MonkeyPatch, heeded: bool
+) -> None:
+    _, account = joined(world, "bob")
+    pilot = group(world, "Pilot")
+    ada, own = joined(world, "ada", pilot)
+    world.rules.policy["only"] = {"groups": ["Pilot"], "users": []}
+    world.rules.safety = {"max_creations": 50, "max_deactivations": 50}
+    if not heeded:
+        for module in (diff, diff_teams):
+            monkeypatch.setattr(module, "in_pilot", lambda *_, **__: True)
+    person(world, "cy")
+    suspend(world, ada, world.truth.people[world.observer.ledger.owner[account]].id)
+    cycle(world, resync=True)
+    assert world.keeper.account(own).locked and world.keeper.account(account).locked is not heeded
+    assert seen(world) == (set() if heeded else {"e"})

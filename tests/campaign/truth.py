@@ -24,6 +24,8 @@ class Truth:
     """Every address that somebody ever had."""
     address_since: dict[str, tuple[int, str]] = field(default_factory=dict)
     """The address of somebody, and the tick at which they were first seen to have it."""
+    groups_of: dict[str, set[str]] = field(default_factory=dict)
+    """The names of all groups in which somebody ever was, in scope or not."""
     shared_names: set[str] = field(default_factory=set)
     """The names that several groups in scope have had at a time."""
     left_scope: dict[str, int] = field(default_factory=dict)
@@ -43,6 +45,9 @@ class Truth:
             self.addresses.setdefault(one, set()).add(address)
             if self.address_since.get(one, (0, ""))[1] != address:
                 self.address_since[one] = tick, address
+        for group, people in home.truth.members.items():
+            for one in people:
+                self.groups_of.setdefault(one, set()).add(home.groups[group].name)
         self.groups = self.jumpcloud.groups_in_scope(self.application)
         if len(names := set(self.groups.values())) < len(self.groups):
             self.shared_names |= {name for name in names if list(self.groups.values()).count(name) > 1}
