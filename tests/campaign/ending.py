@@ -367,12 +367,15 @@ class _Equality:
         ):
             wanted = unicodedata.normalize("NFC", want or "").strip()
             held = unicodedata.normalize("NFC", have or "").strip()
-            overtaken = self.world.observer.ledger.overtaken.get(account.id, ())
-            if wanted and wanted != held and field.replace(" ", "_") in overtaken:
+            name, ledger = field.replace(" ", "_"), self.world.observer.ledger
+            wished = unicodedata.normalize("NFC", ledger.wished.get(account.id, {}).get(name, wanted)).strip()
+            if not wanted or wanted == held:
+                continue
+            if wished == wanted and name in ledger.overtaken.get(account.id, ()):
                 self.excuse(8)
-            elif wanted and wanted != held and self._came_meanwhile(account):
+            elif wished == wanted and self._came_meanwhile(account):
                 self.excuse(4)
-            elif wanted and wanted != held:
+            else:
                 self.wrong(f"{account.email} has the {field} {held!r}, not {wanted!r}", person, account.id)
 
     def _came_meanwhile(self, account: Account) -> bool:

@@ -223,6 +223,7 @@ class Ledger:
     """By account: the entries that protected its owner by a page of JumpCloud that is behind."""
     unseen: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)  # names that no answer showed
     overtaken: dict[str, set[str]] = field(default_factory=dict)  # those that somebody else changed before they showed
+    wished: dict[str, dict[str, str]] = field(default_factory=dict)  # by account: the names that we asked for last
     linked_names: dict[str, set[tuple[str, str]]] = field(default_factory=dict)  # what a link by an alias has given
     replaced: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)  # as they were before ours
     own_locks: set[str] = field(default_factory=set)  # accounts that are locked by us
@@ -596,6 +597,7 @@ class Observer:
         ledger.asked.clear()
         ledger.adopted.clear()
         ledger.kept_shielded.clear()
+        ledger.wished.clear()
         ledger.listed_teams.clear()
         ledger.listed_places.clear()
         ledger.ours |= ledger.disowned
@@ -1063,6 +1065,10 @@ class Observer:
         # Who is refused as already there is found there later, and taken for what became of the request.
         made, asks = everything.get(subject), answer.status < 300 or asked.method == "POST"
         named = {name for name, word in NAMES.items() if asks and hasattr(made, name) and word.encode() in asked.body}
+        if isinstance(made, Account) and str(body.get("userName", made.email)).casefold() == made.email.casefold():
+            asked_for = json.loads(asked.body)
+            wishes = {name: value for name in named if (value := _found_under(asked_for, NAMES[name])) is not None}
+            self.ledger.wished[subject] = self.ledger.wished.get(subject, {}) | wishes
         if named:
             # What Keeper makes of a wish may be anything; where no answer shows it, it is what Keeper shows next.
             self.ledger.overtaken.get(subject, set()).difference_update(named)
@@ -1836,6 +1842,16 @@ def _same_but(change: Change, **ignored: Any) -> bool:
     if not isinstance(before, Account) or not isinstance(after, Account):
         return False
     return replace(before, **ignored) == replace(after, **ignored)
+
+
+def _found_under(body: object, name: str) -> str | None:
+    """The value that a request gives something by this name, in whatever form."""
+    if isinstance(body, list):
+        return next((found for one in body if (found := _found_under(one, name)) is not None), None)
+    if not isinstance(body, dict):
+        return None
+    own = (str(value) for key, value in body.items() if key in (name, f"name.{name}"))
+    return next(own, None) or _found_under([*body.values()], name)
 
 
 def _of(subject: object, name: str) -> str:

@@ -409,3 +409,55 @@ def test_nothing_is_sent_about_whom_a_pilot_leaves_out(
     cycle(world, resync=True)
     assert world.keeper.account(own).locked and world.keeper.account(account).locked is not heeded
     assert seen(world) == (set() if heeded else {"e"})
+
+
+@pytest.mark.parametrize("deaf", [True, False])
+def test_a_name_that_changes_after_somebody_had_overtaken_it_is_sent(
+    world: World, monkeypatch: pytest.MonkeyPatch, deaf: bool
+) -> None:
+    world.keeper.set_dialect(patch_reply="none")
+    ada, account = joined(world, "ada")
+    for name in ("Berg", "Holm"):
+        cycle(world, resync=True)
+        world.jumpcloud.update_user(ada, lastname=name)
+        world.admin_changed()
+        cycle(world)
+    world.keeper.rename_user(account, family_name="Boss")
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    assert not world.observer.violations
+    if deaf:
+        original: Callable[[Any], dict[str, str]] = diff.wanted_attributes
+        monkeypatch.setattr(diff, "wanted_attributes", lambda user: original(user) | {"name.familyName": ""})
+    world.jumpcloud.update_user(ada, lastname="Lund")
+    world.admin_changed()
+    ending(world, random.Random(1))
+    assert seen(world) == ({"g"} if deaf else set())
+
+
+@pytest.mark.parametrize("deaf", [True, False])
+def test_a_name_that_changes_after_a_creation_had_met_the_account_is_sent(
+    world: World, monkeypatch: pytest.MonkeyPatch, deaf: bool
+) -> None:
+    world.keeper.set_dialect(link_updates=False)
+    joined(world, "bob")
+    handle = world.keeper.handle
+
+    def made(asked: Request) -> Response:
+        if asked.method == "POST" and "ada@example.com" not in {a.email for a in world.keeper.accounts().values()}:
+            world.admin_changed(world.keeper.add_user("ada@example.com"))
+        return handle(asked)
+
+    monkeypatch.setattr(world.keeper, "handle", made)
+    ada = person(world, "ada")
+    cycle(world)
+    monkeypatch.undo()
+    cycle(world, resync=True)
+    assert not world.observer.violations
+    if deaf:
+        original: Callable[[Any], dict[str, str]] = diff.wanted_attributes
+        monkeypatch.setattr(diff, "wanted_attributes", lambda user: original(user) | {"name.familyName": ""})
+    world.jumpcloud.update_user(ada, lastname="Lund")
+    world.admin_changed()
+    ending(world, random.Random(1))
+    assert seen(world) == ({"g"} if deaf else set())
