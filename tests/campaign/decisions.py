@@ -255,7 +255,7 @@ def adopts(world: World, draw: random.Random) -> str:
         if one.id in named:
             ledger.ours.add(one.id)  # whoever is away may be back before the state file learns of that
         if one.id in named and one.node == NODES[0]:
-            if one.id not in ledger.created:
+            if one.id in ledger.disowned or one.id not in ledger.created | ledger.linked:
                 ledger.adopted[one.id] = world.observer.tick
             # Whoever names an account agrees to more than `--ghosts` does, before it or after it.
             if one.id not in ledger.created or one.id in ledger.disowned or one.email == email:

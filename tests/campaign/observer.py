@@ -268,6 +268,7 @@ class Observer:
         self.asked = Request("GET", "/", {}, b"")
         self.kind = ""  # of the operation in hand
         self.row = 0  # its row in the journal
+        self.undoes = False  # whether that undoes what a creation has done to an account that it met
         self.listings: list[int] = []  # the ticks at which Keeper's users were listed
         self.first_asked = 0  # the tick at which the first answer of either service came
         self.forgotten = 0
@@ -714,6 +715,11 @@ class Observer:
             if entries and self.scope_behind():
                 self.ledger.shielded_behind.setdefault(account.id, set()).update(entries)
 
+    def _adopted_behind(self) -> None:
+        """A page that is behind may show somebody in scope whose account was adopted after they had left."""
+        if self.scope_behind():
+            self.ledger.adopted.clear()
+
     def _locks_behind(self) -> None:
         """The lock of somebody whom a page that is behind shows as a leaver is ours before the first plan."""
         if not (self.first and self.scope_behind()):
@@ -730,6 +736,7 @@ class Observer:
         """
         self._shield_behind()
         self._locks_behind()
+        self._adopted_behind()
         if listed:
             # A cycle of some people keeps nothing of what its list shows of others.
             there, locks = self.keeper.accounts(), self.view.locked_shown
@@ -972,6 +979,7 @@ class Observer:
     def linked(self, store: CampaignStore) -> None:
         """What was learnt is saved once anything is marked as sent: of a first plan, whoever something is sent for."""
         self._shield_behind()
+        self._adopted_behind()
         ledger, accounts = self.ledger, self.keeper.accounts()
         concerned = store.concerned()
         if self.scope_behind():
@@ -993,6 +1001,7 @@ class Observer:
         for its own what a page that is behind made so."""
         self._locks_behind()
         self._adopted_as_left(store)
+        self._adopted_behind()
         if store.value("reviewed") == "1":
             tied = store.tied().items()
             self.ledger.linked |= {
@@ -1041,7 +1050,7 @@ class Observer:
         if found is None or row is None:
             self.violated("h", f"{what} is in no journal")
             return
-        self.kind, self.row = str(found["kind"]), row
+        self.kind, self.row, self.undoes = str(found["kind"]), row, found["rule"] == "undone"
         if found["state"] != "sent":
             self.violated("h", f"{what} was sent while the journal says {found['state']}")
         target = asked.path.rpartition("/")[2]
@@ -1149,7 +1158,7 @@ class Observer:
                     self._stale_or("a", before.id, person, f"{name} was locked, though in scope all the time")
             adopted = self.ledger.adopted.get(before.id, self.tick)
             since_then = [p for p in who if p in self.truth.scope_since or self.truth.left_scope.get(p, 0) >= adopted]
-            waits = before.id in self.ledger.adopted and not (since_then or self.first)
+            waits = before.id in self.ledger.adopted and not (since_then or self.first or self.scope_behind())
             if waits and not self._agreed("deactivate_user", who | {before.id}):
                 self.violated("d", f"{name} was locked, adopted out of scope, and nobody has looked at that")
             # A lock that may be ours, and that somebody undid by hand, is restored.
@@ -1194,7 +1203,7 @@ class Observer:
                 lost = {(before.id, key) for key in self._team_keys(team)}
                 self.ledger.withdrawn |= lost if self._is_unasked(team) else set()
                 self.ledger.taken_back |= lost
-        if self.asked.method == "PATCH":
+        if self.asked.method == "PATCH" and not self.undoes:
             self._review(who | {before.id}, before, has - had)
         # A team that is deleted takes its members with it; who they are was judged above.
         for team in had - has - lost_teams:
@@ -1510,7 +1519,9 @@ class Observer:
             unlocks = after is not None and after.active and not before.active and before.id in ledger.locks
             if not unlocks:
                 self.violated("b", f"{name} was changed, though protected")
-        if self.asked.method == "PATCH" and not gives_back and self._outside_the_pilot(self.who(before), before):
+        # What a link had done, or had been done to whom somebody gave up, is undone for everybody.
+        changes = self.asked.method == "PATCH" and not (self.undoes or gives_back)
+        if changes and self._outside_the_pilot(self.who(before), before):
             self.violated("e", f"{name} was changed, though outside the pilot")
         if after is None or after.external_id == before.external_id:
             return

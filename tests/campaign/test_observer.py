@@ -317,6 +317,13 @@ def test_a_change_of_names_is_not_denied_by_lists_of_teams_that_lie(world: World
     assert seen(world) == {"h"}
 
 
+class Ghosts(random.Random):
+    """Chance that chooses `adopt --ghosts`."""
+
+    def random(self) -> float:
+        return 0.0
+
+
 def nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """What always waits for a person is let through at once."""
     monkeypatch.setattr(safety._Judge, "_always_waiting", lambda _, operations: ([], [*operations]))
@@ -392,6 +399,37 @@ def test_the_lock_of_whoever_is_adopted_out_of_scope_was_looked_at(
     assert seen(world) == (set() if released else {"d"})
 
 
+@pytest.mark.parametrize("ghosts", [True, False])
+def test_whoever_is_adopted_and_linked_by_a_page_that_is_behind_is_locked_like_anybody(
+    world: World, ghosts: bool
+) -> None:
+    """They had been in scope for a while in which Keeper could not be listed."""
+    world.rules.policy["grace"], world.rules.safety = "0s", {"max_creations": 50}
+    for name in ("bob", "cy", "dan"):
+        joined(world, name)
+    ada = person(world, "ada")
+    suspend(world, ada)
+    account = world.keeper.add_user("ada@example.com")
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    activate(world, ada)
+    for _ in range(6):  # what is shown by a page that is behind is one of these
+        cycle(world, {f"GET {SCIM}/Users?": "refused"})
+    suspend(world, ada)
+    cycle(world, {f"GET {SCIM}/Users?": "refused"})
+    if ghosts:
+        campaign_decisions.adopts(world, Ghosts(1))
+    else:
+        adopt(world, "ada@example.com")
+    for seed in range(2):
+        world.cycle(Order(by="root"), Weather(seed, liars="behind"))
+    assert world.keeper.account(account).external_id == ada
+    cycle(world)
+    assert world.keeper.account(account).locked
+    ending(world, random.Random(1))
+
+
 @pytest.mark.parametrize("heeded", [True, False])
 def test_nothing_is_sent_about_whom_a_pilot_leaves_out(
     world: World, monkeypatch: pytest.MonkeyPatch, heeded: bool
@@ -461,3 +499,25 @@ def test_a_name_that_changes_after_a_creation_had_met_the_account_is_sent(
     world.admin_changed()
     ending(world, random.Random(1))
     assert seen(world) == ({"g"} if deaf else set())
+
+
+def test_a_link_is_undone_also_of_whom_a_pilot_leaves_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, account = joined(world, "ula")
+    pilot = group(world, "Pilot")
+    cycle(world)
+    world.rules.policy["only"] = {"groups": ["Pilot"], "users": []}
+    person(world, "nils", pilot)
+    handle = world.keeper.handle
+
+    def readdresses(asked: Request) -> Response:
+        if asked.method == "POST" and world.keeper.account(account).email != "nils@example.com":
+            world.keeper.change_email(account, "nils@example.com", keep_alias=False)
+            world.admin_changed(account)
+        return handle(asked)
+
+    monkeypatch.setattr(world.keeper, "handle", readdresses)
+    before = world.keeper.account(account).external_id
+    for _ in range(2):
+        cycle(world)
+    assert world.keeper.account(account).external_id == before
+    assert not world.observer.violations
