@@ -1,6 +1,7 @@
 """The claims of `leavers`, `status` and the alerts once a fault-free resync has read everything, held against the truth
 (t)."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,9 +23,12 @@ GRAIN = timedelta(minutes=2)
 def judge(world: World, store: Store, plan: Plan) -> None:
     """Hold every claim against the truth. `plan` is that of the resync."""
     settings, now = world.rules.settings(world.folder), world.time.now()
-    for entry in leavers.document(store, settings.policy(), ALWAYS, now)["leavers"]:
+    entries = leavers.document(store, settings.policy(), ALWAYS, now)["leavers"]
+    for entry in entries:
         for words in _untrue(world, entry):
             world.observer.violated("t", f"leavers says of {entry['email']}: {entry['state']}, and {words}")
+    for email in _left_out(world, {entry["keeper_id"] for entry in entries}):
+        world.observer.violated("t", f"leavers does not name {email}, whom we have locked")
     found = status.document(store, settings, now)
     here = _here(world)
     managed = [k for k, account in store.snapshot().accounts.items() if account.managed and not account.gone]
@@ -38,6 +42,14 @@ def judge(world: World, store: Store, plan: Plan) -> None:
     done, age = store.done_since(now - HISTORY, TOLD_WHEN_DONE), settings.teams.queue_age
     last = Situation(now, store.snapshot(), settings.policy(), age, plan, done=done, passed=store.open_kinds(now))
     _judge_alerts(world, facts(last), done, here)
+
+
+def _left_out(world: World, named: Collection[str]) -> list[str]:
+    """The addresses of leavers whom we have locked, and whom nothing names."""
+    ledger, truth = world.observer.ledger, world.truth
+    locked = {k: account for k, account in _here(world).items() if account.locked and k in ledger.own_locks}
+    left = {k: a for k, a in locked.items() if not any(map(truth.stays, world.observer.who(a)))}
+    return [account.email for k, account in left.items() if not (k in ledger.disowned or k in named)]
 
 
 def _judge_alerts(world: World, told: list[Fact], done: list[JournalRow], here: dict[str, Account]) -> None:

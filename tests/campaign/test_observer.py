@@ -14,6 +14,7 @@ from reconciler import addresses, apply, decisions, diff, diff_teams, match, saf
 from reconciler.canary import Canaries
 from reconciler.cycle import Order
 from reconciler.model import Takeover
+from reconciler.report import leavers
 from reconciler.simulator.service import Request, Response
 from tests.campaign import decisions as campaign_decisions
 from tests.campaign import mutants
@@ -521,3 +522,15 @@ def test_a_link_is_undone_also_of_whom_a_pilot_leaves_out(world: World, monkeypa
         cycle(world)
     assert world.keeper.account(account).external_id == before
     assert not world.observer.violations
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_leavers_names_whom_we_have_locked(world: World, monkeypatch: pytest.MonkeyPatch, named: bool) -> None:
+    joined(world, "bob")
+    ada, _ = joined(world, "ada")
+    suspend(world, ada)
+    cycle(world)
+    if not named:
+        monkeypatch.setattr(leavers, "document", lambda *_: {"leavers": []})
+    ending(world, random.Random(1))
+    assert seen(world) == (set() if named else {"t"})
