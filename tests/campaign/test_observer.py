@@ -14,6 +14,7 @@ from reconciler import addresses, apply, decisions, diff, diff_teams, match, saf
 from reconciler.canary import Canaries
 from reconciler.cycle import Order
 from reconciler.model import Takeover
+from reconciler.plan import Cause, Rule
 from reconciler.report import leavers
 from reconciler.simulator.service import Request, Response
 from tests.campaign import decisions as campaign_decisions
@@ -150,7 +151,7 @@ def test_a_creation_that_meets_an_account_which_was_listed_is_seen_though_somebo
         return handle(asked)
 
     def creates(self: Any, user: Any) -> None:
-        self._create(user, diff.Rule.JOINED, diff.Cause.JUMPCLOUD, "joined")
+        self._create(user, Rule.JOINED, Cause.JUMPCLOUD, "joined")
 
     monkeypatch.setattr(world.keeper, "handle", renamed)
     monkeypatch.setattr(diff._Diff, "_nobody", creates)
@@ -230,7 +231,7 @@ def test_a_membership_that_was_listed_and_taken_away_by_hand_is_not_said_to_wait
         original: Callable[..., Any] = diff._Diff._added
 
         def added(*about: Any) -> Any:
-            return ((team, cause) for team, cause in original(*about) if cause is not diff.Cause.DRIFT)
+            return ((team, cause) for team, cause in original(*about) if cause is not Cause.DRIFT)
 
         monkeypatch.setattr(diff._Diff, "_added", added)
     (team,) = world.keeper.accounts()[account].teams
@@ -466,7 +467,7 @@ def test_a_name_that_changes_after_somebody_had_overtaken_it_is_sent(
     cycle(world, resync=True)
     assert not world.observer.violations
     if deaf:
-        original: Callable[[Any], dict[str, str]] = diff.wanted_attributes
+        original = match.wanted_attributes
         monkeypatch.setattr(diff, "wanted_attributes", lambda user: original(user) | {"name.familyName": ""})
     world.jumpcloud.update_user(ada, lastname="Lund")
     world.admin_changed()
@@ -494,7 +495,7 @@ def test_a_name_that_changes_after_a_creation_had_met_the_account_is_sent(
     cycle(world, resync=True)
     assert not world.observer.violations
     if deaf:
-        original: Callable[[Any], dict[str, str]] = diff.wanted_attributes
+        original = match.wanted_attributes
         monkeypatch.setattr(diff, "wanted_attributes", lambda user: original(user) | {"name.familyName": ""})
     world.jumpcloud.update_user(ada, lastname="Lund")
     world.admin_changed()
