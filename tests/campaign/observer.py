@@ -549,8 +549,21 @@ class Observer:
         here = (a for a in self.keeper.accounts().values() if a.node == account.node and a.id != account.id)
         # The id of somebody in scope on an account with another address is a conflict.
         readdressed = external in self.truth.scope_since and external not in alike and not self.ledger.asked[account.id]
-        doubt = len(owners) > 1 or tied or readdressed or self._lapsed(account)
+        doubt = len(owners) > 1 or tied or readdressed or self._lapsed(account) or self._contested(account)
         return doubt or any(one.external_id in others for one in here)
+
+    def _contested(self, account: Account) -> bool:
+        """Whether an account that bears nobody's id is that of somebody in scope whose address is by now that of
+        another account, or of somebody else too."""
+        owner = self.ledger.owner.get(account.id, "")
+        address = self.truth.address(owner)
+        if account.external_id in self.truth.ever or owner not in self.truth.scope_since or not address:
+            return False
+        here = (one for one in self.keeper.accounts().values() if one.node == account.node and one.id != account.id)
+        theirs = [one for one in self.truth.scope_since if self.truth.address(one) == address]
+        return account.email.casefold() != address and (
+            len(theirs) > 1 or any(one.email.casefold() == address for one in here)
+        )
 
     def _lapsed(self, account: Account) -> bool:
         """Whether an account, which a person adopted, has another address than that by which it was named."""

@@ -535,3 +535,25 @@ def test_leavers_names_whom_we_have_locked(world: World, monkeypatch: pytest.Mon
         monkeypatch.setattr(leavers, "document", lambda *_: {"leavers": []})
     ending(world, random.Random(1))
     assert seen(world) == (set() if named else {"t"})
+
+
+@pytest.mark.parametrize("contested", [True, False])
+@pytest.mark.parametrize("deaf", [True, False])
+def test_an_adoption_lapses_where_its_owner_has_the_address_of_another_account(
+    world: World, monkeypatch: pytest.MonkeyPatch, contested: bool, deaf: bool
+) -> None:
+    """The account bears no id any more; the owner leaves then."""
+    (nils, account), (ines, _) = joined(world, "nils"), joined(world, "ines")
+    disown(world, "nils@example.com")
+    cycle(world, resync=True)
+    world.jumpcloud.update_user(ines, email="")
+    world.jumpcloud.update_user(nils, email="ines@example.com" if contested else "zoe@example.com")
+    world.admin_changed()
+    adopt(world, "nils@example.com")
+    if deaf:
+        monkeypatch.setattr(match._Users, "_adopt_again", lambda _: None)
+    cycle(world, resync=True)
+    suspend(world, nils)
+    ending(world, random.Random(1))
+    assert world.keeper.account(account).locked is not (contested or deaf)
+    assert seen(world) == ({"g"} if deaf and not contested else set())
