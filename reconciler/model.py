@@ -489,7 +489,7 @@ class RefusedBirth:
 
     `address` was asked for, `keeper_id` is the account. `agreed`: a person has decided with `adopt` that it is asked
     for once more. `undo` is what gives the account back what it had, None once Keeper has taken that. `at`: when the
-    creation was sent.
+    creation was sent. Once a later creation is done, it refuses nothing: `address` is empty, and `undo` is left.
     """
 
     address: str
@@ -504,7 +504,8 @@ class RefusedTeam:
     """The newest queueing for one group that Keeper answered with a team which is not new (see `team_births`).
 
     `name` was asked for, `keeper_id` is the team. `words` say to an administrator what happened. `undo` is what gives
-    the team back what it had, None once Keeper has taken that. `at`: when the queueing was sent.
+    the team back what it had, None once Keeper has taken that. `at`: when the queueing was sent. Once a later queueing
+    is done, it refuses nothing: `name` and `words` are empty, and `undo` is left.
     """
 
     name: str

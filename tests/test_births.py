@@ -220,6 +220,25 @@ def test_an_undo_that_is_refused_is_asked_for_again_by_the_next_plan(store: Stor
     assert gone_right.plan.operations == ()
 
 
+def test_an_undo_outlives_a_later_creation_that_is_done_and_refuses_nothing_more(store: Store) -> None:
+    """The account was not there when the person was created under another address."""
+    held, moved = stranger(), replace(ADA, email="b6@example.com")
+    keeper = node(held)
+    keeper.shows[ADA.email] = linked(held)
+    keeper.shows[moved.email] = shown(account(moved))
+    keeper.errors[held.keeper_id] = [scim.Refused("b", "changed")] * 4
+    applied(store, keeper, snapshot([held], [team(ENG)]), JOINS)
+    adopt(store, NOW, "root", "hers", email=ADA.email)
+    undo = store.snapshot().refused_births[ADA.id].undo
+    applied(store, keeper, replace(store.snapshot(), accounts={}), op(Kind.CREATE_USER, moved))
+    assert store.snapshot().refused_births == {ADA.id: RefusedBirth("", held.keeper_id, undo=undo, at=NOW)}
+    back = replace(held, shown=linked(held).attributes)
+    now = replace(store.snapshot(), accounts={**store.snapshot().accounts, held.keeper_id: back})
+    [due_now] = decide(directory([moved]), now).plan.operations
+    applied(store, keeper, now, due_now)
+    assert due_now.rule is Rule.UNDONE and not store.snapshot().refused_births
+
+
 def test_an_undo_that_keeper_takes_and_does_not_carry_out_is_a_failure(store: Store) -> None:
     held = stranger()
     keeper = node(held)

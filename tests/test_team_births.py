@@ -185,6 +185,23 @@ def test_a_refused_team_is_queued_again_once_a_name_changes_or_the_other_team_is
         assert planned(replace(kept, teams={"t0005": changed}), VAULT) == again
 
 
+def test_an_undo_outlives_a_later_queueing_that_is_done_and_refuses_nothing_more(store: Store) -> None:
+    """The team was not there when one was queued for the group under another name."""
+    keeper, held = Keeper(), stranger()
+    keeper.shows["vault"] = linked(held)
+    keeper.errors[held.keeper_id] = [scim.Refused("vault", "changed")]
+    applied(store, keeper, snapshot([], [held]), QUEUE)
+    undo = store.snapshot().refused_teams[VAULT.id].undo
+    applied(store, keeper, replace(store.snapshot(), teams={}), team_op(Kind.QUEUE_TEAM, replace(VAULT, name="Safe")))
+    assert undo is not None
+    assert store.snapshot().refused_teams == {VAULT.id: RefusedTeam("", held.keeper_id, "", undo, NOW)}
+    back = {held.keeper_id: replace(held, shown=linked(held).attributes)}
+    assert planned(replace(store.snapshot(), teams=back), VAULT) == [(Kind.RENAME_TEAM, Rule.UNDONE)]
+    assert planned(replace(store.snapshot(), teams={held.keeper_id: held}), VAULT) == [
+        (Kind.QUEUE_TEAM, Rule.GROUP_IN_SCOPE)
+    ]
+
+
 def test_a_person_may_give_the_other_team_to_the_group(store: Store) -> None:
     keeper, held = Keeper(), stranger()
     keeper.shows["vault"] = KeeperTeam(held.keeper_id, held.shown)

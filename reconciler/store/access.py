@@ -112,20 +112,28 @@ class Access(OpenFile):
 def newest_refused(connection: sqlite3.Connection, former: int, kind: Kind) -> dict[str, int]:
     """By JumpCloud id, the newest creation, or queueing, that Keeper answered with what is not new. A later one that
     failed otherwise, or has no known outcome, ends neither the refusal nor what a person agreed to."""
+    return {key: number for key, number, ended in _newest_linked(connection, former, kind) if not ended}
+
+
+def _newest_linked(connection: sqlite3.Connection, former: int, kind: Kind) -> list[tuple[str, int, int]]:
+    """The JumpCloud id and journal id of each, and whether a later one that was done has ended the refusal."""
     sql = """
-        SELECT jumpcloud_id, id FROM operations AS made
+        SELECT jumpcloud_id, id, EXISTS (
+            SELECT 1 FROM operations AS later WHERE later.subject_key = made.subject_key AND later.kind = :kind
+            AND later.state = 'done' AND later.id > made.id)
+        FROM operations AS made
         WHERE state = 'failed' AND outcome = :linked AND kind = :kind AND keeper_id <> '' AND id > :former
         AND id = (SELECT max(id) FROM operations AS newest WHERE newest.subject_key = made.subject_key
-                  AND newest.kind = :kind AND (newest.state = 'done' OR newest.outcome = :linked))
+                  AND newest.kind = :kind AND newest.outcome = :linked)
     """
-    return dict(connection.execute(sql, {"linked": LINKED, "kind": kind.value, "former": former}))
+    return connection.execute(sql, {"linked": LINKED, "kind": kind.value, "former": former}).fetchall()
 
 
 def refused_births(connection: sqlite3.Connection, former: int) -> dict[str, RefusedBirth]:
     """By JumpCloud id, the newest creation where Keeper linked it to an account that is not new."""
     agreed = set(json.loads(meta(connection, AGREED) or "[]"))
     return {
-        person: RefusedBirth(name, keeper_id, number in agreed, undo, at)
+        person: RefusedBirth(name, keeper_id, bool(name) and number in agreed, undo, at)
         for person, number, name, keeper_id, _, at, undo in _refused(connection, former, Kind.CREATE_USER)
     }
 
@@ -142,14 +150,18 @@ def _refused(
     connection: sqlite3.Connection, former: int, kind: Kind
 ) -> Iterator[tuple[str, int, str, str, str, datetime | None, Operation | None]]:
     """Yield the newest refused creations: the JumpCloud id and journal id, the name that it asked for, the id that it
-    was answered with, words for it, its time, and what is still to be undone of it."""
-    refused = newest_refused(connection, former, kind)
-    later = _later(connection, min(refused.values())) if refused else {}
+    was answered with, words for it, its time, and what is still to be undone of it. For one that has ended, name and
+    words are empty, and it is yielded as long as something of it is to be undone."""
+    refused = _newest_linked(connection, former, kind)
+    later = _later(connection, min(number for _, number, _ in refused)) if refused else {}
     sql = "SELECT subject_name, keeper_id, error, coalesce(sent_at, planned_at) FROM operations WHERE id = ?"
-    for key, number in refused.items():
+    for key, number, ended in refused:
         name, keeper_id, words, at = connection.execute(sql, (number,)).fetchone()
         undo = _open_undo([row for row in later.get(keeper_id, ()) if row.id > number])
-        yield key, number, name, keeper_id, words, time_of(at), undo
+        if not ended:
+            yield key, number, name, keeper_id, words, time_of(at), undo
+        elif undo is not None:
+            yield key, number, "", keeper_id, "", time_of(at), undo
 
 
 def _later(connection: sqlite3.Connection, number: int) -> dict[str, list[JournalRow]]:

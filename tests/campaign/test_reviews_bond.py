@@ -842,3 +842,33 @@ def test_a_plan_that_nobody_reviewed_does_not_hide_whose_the_former_account_of_a
     world.rules.policy.pop("mode", None)
     ending(world, random.Random(1))
     assert world.keeper.accounts()[first].locked
+
+
+@pytest.mark.parametrize("managed", [True, False])
+def test_a_link_is_undone_once_its_account_is_back_though_the_person_was_created_under_another_address(
+    world: World, managed: bool
+) -> None:
+    """Keeper had refused the undo, and the account was in another node when its person got one of their own."""
+    world.rules.safety = {"max_creations": 50}
+    world.keeper.set_dialect(links_aliases=True)
+    sales = group(world, "Sales")
+    joined(world, "bob", sales)
+    ada = joined(world, "ada")[1] if managed else world.keeper.add_user("ada@example.com")
+    for address in ("nils@example.com", "ada@example.com"):
+        world.keeper.change_email(ada, address, keep_alias=True)
+    world.admin_changed(ada)
+    cycle(world, resync=True)
+    before = world.keeper.accounts()[ada]
+    nils = person(world, "nils", sales)
+    cycle(world, {f"PATCH {SCIM}/Users/{ada}": "refused"})
+    assert world.keeper.accounts()[ada].external_id == nils
+    world.jumpcloud.update_user(nils, email="nils.new@example.com")
+    for node in (NODES[1], NODES[0]):
+        world.keeper.move_user_to_other_node(ada, node)
+        world.admin_changed(ada)
+        cycle(world, resync=True)
+    assert world.keeper.account("nils.new@example.com").external_id == nils
+    cycle(world, resync=True)
+    found = world.keeper.accounts()[ada]
+    assert (found.external_id, found.teams, found.pending_teams) == (before.external_id, (), ())
+    ending(world, random.Random(1))
