@@ -803,8 +803,7 @@ class _Run:
         """
         known, _ = self._before(account.keeper_id)
         if known is not None:
-            external = known.shown.get(EXTERNAL_ID, "")
-            former = known.former_external_id or (external if external != account.jumpcloud_id else "")
+            former = births.former_id(known, account.jumpcloud_id)
             account = replace(account, former_external_id=former, protected_as=known.protected_as)
         doubtful = {t: replace(m, asked_at=None) for t, m in account.memberships.items() if m.waiting}
         if doubtful and (known is not None or self.journal.may_be_there(op.subject.key, number)):

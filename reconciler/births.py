@@ -272,6 +272,12 @@ def ids_on(account: Account, linked: Mapping[str, Account]) -> tuple[str, str]:
     return account.shown.get(EXTERNAL_ID, ""), own_id(account, linked)
 
 
+def former_id(account: Account, person: str) -> str:
+    """The externalId that `disown` gives back to an account which becomes this person's: that of before us."""
+    shown = account.shown.get(EXTERNAL_ID, "")
+    return account.former_external_id or (shown if shown != person else "")
+
+
 def owners(snapshot: Snapshot) -> set[str]:
     """List the ids of whoever has, or had, an account by the snapshot, or by what Keeper shows; "" may be one of
     them."""

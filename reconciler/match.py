@@ -11,7 +11,7 @@ from datetime import datetime
 
 from reconciler import addresses
 from reconciler.addresses import alike_key
-from reconciler.births import by_account, due, ids_on, linked_to, own_id, refused_words, unlocked
+from reconciler.births import by_account, due, former_id, ids_on, linked_to, own_id, refused_words, unlocked
 from reconciler.counting import count
 from reconciler.keeper_quarantine import blocked_users
 from reconciler.match_teams import match_teams, wanted_team_attributes
@@ -320,7 +320,6 @@ class _Users:
             self.result.shielded.add(user.id)
             self.result.accounts[account.keeper_id] = replace(account, protected_as=entry)
             return
-        external = own_id(account, self.linked)
         # A leaver who was locked before the state file knew the account: we may have forgotten our own lock, and on
         # return it has to end. A lock that came later is somebody else's.
         forgotten = account.keeper_id in self.snapshot.fresh and not account.active and has_left(user)
@@ -334,7 +333,7 @@ class _Users:
             account,
             standing=Standing.MANAGED,
             jumpcloud_id=user.id,
-            former_external_id=account.former_external_id or (external if external != user.id else ""),
+            former_external_id=former_id(self.linked.get(account.keeper_id, account), user.id),
             asked={},
             settled={USER_NAME: account.email} if named else {},
             takeover=Takeover.NONE,
@@ -434,16 +433,17 @@ class _Users:
 
         A lock that is there already was not set by us.
         """
-        external = own_id(account, self.linked)
+        own = self.linked.get(account.keeper_id, account)
         known = {*self.known, *self.result.account_of}
-        owners = (o for o in (external, account.jumpcloud_id) if o in self.directory.users and o not in known)
+        ids = (own.shown.get(EXTERNAL_ID, ""), account.jumpcloud_id)
+        owners = (one for one in ids if one in self.directory.users and one not in known)
         owner = next(owners, "") or self._left_under(account)
         lost = self.known.get(owner)
         return replace(
             account,
             standing=Standing.MANAGED,
             jumpcloud_id=owner,
-            former_external_id=account.former_external_id or (external if external != owner else ""),
+            former_external_id=former_id(own, owner),
             takeover=Takeover.NONE,
             left_at=account.left_at or (lost.left_at if lost else None) or self.now,
             pilot=lost.pilot if lost else account.pilot,

@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import chain
 
 from reconciler import addresses, team_births
-from reconciler.births import as_shown, is_theirs, own, refused_words, undoing, wanted_address, with_refused
+from reconciler.births import as_shown, former_id, is_theirs, own, refused_words, undoing, wanted_address, with_refused
 from reconciler.keeper_errors import NotFound
 from reconciler.keeper_quarantine import hides_lock, may_be
 from reconciler.match import same
@@ -254,6 +254,9 @@ class _Settlement:
             former = None if op.kind is Kind.CREATE_USER else account
             reply = KeeperUser(account.keeper_id, account.shown, account.active, frozenset(shown))
             after = after_user(former, done, teams, reply, at)
+            if op.kind is Kind.CREATE_USER:
+                known = self.former.accounts.get(account.keeper_id, account)
+                after = replace(after, former_external_id=former_id(known, after.jumpcloud_id))
             if op.kind is Kind.CREATE_USER and not account.active:
                 after = replace(after, locked_by_us=account.locked_by_us or after.keeper_id in self.before.own_locks)
             if op.kind is Kind.CREATE_USER and after.jumpcloud_id in self._given_up:
@@ -265,7 +268,6 @@ class _Settlement:
                 after,
                 memberships=kept,
                 protected_as=account.protected_as,
-                former_external_id=account.former_external_id,
                 active=account.active,
             )
         self._doubt(account.keeper_id, [teams[team.key] for team in doubted])

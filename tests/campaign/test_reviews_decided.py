@@ -18,6 +18,7 @@ from tests.campaign.scenes import (
     activate,
     adopt,
     cycle,
+    disown,
     group,
     joined,
     person,
@@ -466,3 +467,25 @@ def test_what_a_person_decides_before_a_request_leaves_holds_for_what_is_marked_
     cycle(world)
     expected = "ada Lovelace" if decision == "pause" else "ada Test"
     assert world.keeper.account(account).display_name == expected
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_an_account_that_a_person_agreed_to_is_given_up_with_the_id_of_before(world: World, answered: bool) -> None:
+    """Keeper links their creation to it once more."""
+    world.keeper.set_dialect(links_aliases=True)
+    joined(world, "bob")
+    account = world.keeper.add_user("ghost@example.com", external_id="hr-4711")
+    world.keeper.accept_invitation(account)
+    for address in ("nils@example.com", "ghost@example.com"):
+        world.keeper.change_email(account, address, keep_alias=True)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    nils = person(world, "nils")
+    cycle(world)
+    assert "will be created" in adopts(world, "nils@example.com")
+    cycle(world, {} if answered else {f"POST {SCIM}/Users": "late_timeout"})
+    cycle(world, resync=True)
+    assert world.keeper.accounts()[account].external_id == nils
+    disown(world, "ghost@example.com")
+    cycle(world)
+    assert world.keeper.accounts()[account].external_id == "hr-4711"
