@@ -77,13 +77,8 @@ def in_snapshot(snapshot: Snapshot, address: str, user: User | None) -> InKeeper
 
 
 async def in_keeper(keeper: Keeper, snapshot: Snapshot, address: str, user: User | None, now: datetime) -> InKeeper:
-    """The same, with each account read anew. Raises KeeperError.
-
-    Whether an account of somebody else's is locked stays as it was: a read that is behind our lock shows none, and the
-    next one would pass for a lock by another hand. Whoever is looked at themselves, and every list, says so anew.
-    """
-    held = in_snapshot(snapshot, address, user)
-    known = held.snapshot
+    """The same, with each account read anew. Raises KeeperError."""
+    known = in_snapshot(snapshot, address, user).snapshot
     live = [account for account in known.accounts.values() if not account.gone]
     users = await together(_keeper_user(keeper, account) for account in live)
     shown = {found.id: found for found in users if found is not None}
@@ -91,17 +86,7 @@ async def in_keeper(keeper: Keeper, snapshot: Snapshot, address: str, user: User
     seen = observed(known, Listing(shown, {}, absent), now)
     read = {account.keeper_id for account in live}
     others = tuple(one for one in snapshot.odd if one.keeper_id not in read)
-    accounts = {k: _seen(known.accounts[k], account, held.key) for k, account in seen.accounts.items()}
-    seen = replace(seen, accounts=accounts, odd=(*seen.odd, *others))
-    return in_snapshot(seen, address, user)
-
-
-def _seen(before: Account, account: Account, key: str) -> Account:
-    """The account as it was read; the lock stands as it was on one that is another's, and on one that is nobody's and
-    that we have locked."""
-    if account.gone or key in (account.jumpcloud_id, account.keeper_id) or not (account.managed or before.locked_by_us):
-        return account
-    return replace(account, active=before.active, locked_by_us=before.locked_by_us, others_lock=before.others_lock)
+    return in_snapshot(replace(seen, odd=(*seen.odd, *others)), address, user)
 
 
 async def _keeper_user(keeper: Keeper, account: Account) -> KeeperUser | None:

@@ -172,7 +172,7 @@ class Reader:
         keys = sorted({row.operation.subject.keeper_id for row in rows})
         accounts = [snapshot.accounts.get(key) for key in keys]
         found = await together(self._shown(one.email, None) for one in accounts if one is not None)
-        shown = {k: a for one in found if one is not None for k, a in one.accounts.items() if not a.gone}
+        shown = {k: a for one in found if one is not None for k, a in one.accounts.items() if k in keys and not a.gone}
         seen = replace(snapshot, accounts={**snapshot.accounts, **shown})
         return [row for row in rows if row.operation.subject.keeper_id in shown], seen
 

@@ -410,3 +410,15 @@ def test_a_lock_of_ours_without_an_answer_is_not_told_as_somebody_elses(world: W
     found = explain(world, "p0@example.com")
     assert found["verdict"]["text"] == "suspended in JumpCloud; locked in Keeper by us."
     assert verdict(found) == ("out_of_scope", "reconciler resync p0@example.com")
+
+
+def test_the_account_of_somebody_else_at_the_address_is_told_as_keeper_shows_it(
+    world: World, people: list[str]
+) -> None:
+    locked = account_of(world, people[0])
+    world.jumpcloud.update_user(people[0], email="new@example.com")
+    world.jumpcloud.update_user(people[1], email="p0@example.com")
+    world.run("apply")
+    world.keeper.lock(locked)
+    told = {one["keeper_id"]: one["active"] for one in explain(world, "p0@example.com")["keeper"]}
+    assert told == {locked: False, account_of(world, people[1]): True}
