@@ -250,7 +250,9 @@ class Reader:
         shown = await together(self._shown("", user) for user in users.values())
         for user, held in zip(users.values(), shown, strict=True):
             known = held or in_snapshot(self.before, "", user).snapshot
-            accounts |= known.accounts
+            # What the owner's own look has shown stands where one at somebody else who has the address has failed.
+            own = {k: account for k, account in known.accounts.items() if account.jumpcloud_id == user.id}
+            accounts = {**known.accounts, **accounts, **own}
             unread |= {user.id, *known.accounts} if held is None else set()
         return self._of(users, GroupScope({}), replace(self.before, accounts=accounts), frozenset(users), unread=unread)
 

@@ -263,6 +263,31 @@ def test_an_account_of_another_that_a_look_at_one_person_misses_is_not_gone(worl
     assert world.keeper.accounts()[account].locked
 
 
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_lane_sees_that_an_account_is_open_though_it_looks_at_it_for_somebody_else_too(
+    world: World, first: int, fails: bool
+) -> None:
+    """Two are suspended at once, and the address of one is that of the other's account, which our last unlock has
+    opened without an answer. `fails`: one of the two looks does."""
+    world.rules.safety = {"max_creations": 50, "max_deactivations": 50}
+    joined(world, "zoe")
+    people = sorted((*joined(world, name), name) for name in ("ada", "bob"))
+    (ada, account, name), (bob, other, _) = people[first], people[1 - first]
+    suspend(world, ada)
+    cycle(world)
+    activate(world, ada)
+    world.jumpcloud.update_user(ada, email="ada.new@example.com")
+    world.jumpcloud.update_user(bob, email=f"{name}@example.com")
+    world.admin_changed()
+    cycle(world, {f"PATCH {SCIM}/Users/{account}": "late_timeout", f"GET {SCIM}/Users": "error"})
+    assert not world.keeper.accounts()[account].locked
+    suspend(world, ada, bob)
+    world.time.elapsed += 60
+    world.say(world.lane(Weather(0, script={f"Keeper GET {SCIM}/Users/{other}": "error"} if fails else {})))
+    assert world.keeper.accounts()[account].locked
+
+
 def test_a_look_at_one_person_forgets_no_lock_that_a_restore_has_kept(world: World) -> None:
     """By the copy nobody manages the account, and its read shows how it was before our lock."""
     world.rules.safety = {"max_creations": 50}
