@@ -395,9 +395,9 @@ class _Settlement:
             return odd is not None and odd.external_id != key
         return known.shown.get(EXTERNAL_ID) != key
 
-    def _odd(self, account: Account) -> OddRecord | None:
-        """The record of the account, if the former list showed it and it could not be read in full."""
-        return next((one for one in self.former.odd if one.keeper_id == account.keeper_id), None)
+    def _odd(self, one: Account | Team) -> OddRecord | None:
+        """The record of the account or team, if the former list showed it and it could not be read in full."""
+        return next((record for record in self.former.odd if record.keeper_id == one.keeper_id), None)
 
     def _refused(self, op: Operation, other: Account, at: datetime) -> Settled:
         """A creation that Keeper linked to an account that is not new."""
@@ -478,7 +478,10 @@ class _Settlement:
     def _listed_team(self, team: Team, key: str) -> bool:
         """Whether a list had the team before it was tied to this group."""
         known = self.former.teams.get(team.keeper_id)
-        return known is not None and not team_births.is_tied(known, key)
+        if known is None:
+            odd = self._odd(team)
+            return odd is not None and odd.external_id != key
+        return not team_births.is_tied(known, key)
 
     def _linked_team(self, key: str) -> Team | None:
         """The team that was there before the request, and carries our id now."""
@@ -487,9 +490,9 @@ class _Settlement:
 
     def _refused_team(self, op: Operation, other: Team, at: datetime) -> Settled:
         """A queueing that Keeper answered with a team that is not new."""
-        former = self.former.teams[other.keeper_id]
+        former = self.former.teams.get(other.keeper_id)
         undo = team_births.undoing(op, KeeperTeam(other.keeper_id, other.shown), former)
-        words = team_births.refused_words(op.subject.name, former.name, other.jumpcloud_id)
+        words = team_births.refused_words(op.subject.name, (former or other).name, other.jumpcloud_id)
         self.unsettled.pop(op.subject.jumpcloud_id, None)
         refused = RefusedTeam(op.subject.name, other.keeper_id, words, undo, at)
         self.refused_teams[op.subject.jumpcloud_id] = refused

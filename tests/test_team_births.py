@@ -259,6 +259,18 @@ def test_a_queueing_without_an_answer_that_met_a_team_of_an_earlier_list_is_refu
     assert planned(after, VAULT) == [(Kind.RENAME_TEAM, Rule.UNDONE)]
 
 
+def test_a_queueing_without_an_answer_that_met_a_team_without_a_readable_record_is_refused() -> None:
+    """As where it has an answer: a list had the team, whatever could be read of it."""
+    odd = OddRecord("team", "VAULT", "t0005", fields=("members",))
+    seen = snapshot([], [replace(stranger(), shown=linked(stranger()).attributes)], unsettled_teams={VAULT.id: NOW})
+    outcomes, after = settle([(1, QUEUE, NOW)], seen, snapshot([], odd=(odd,)), NOW)
+    assert (outcomes[1].state, outcomes[1].linked) == (State.FAILED, "t0005")
+    assert outcomes[1].undo is not None and outcomes[1].undo.changes == (Change("externalId", VAULT.id, ""),)
+    assert not after.teams["t0005"].managed and planned(after, VAULT) == [(Kind.RENAME_TEAM, Rule.UNDONE)]
+    tied, _ = settle([(1, QUEUE, NOW)], seen, snapshot([], odd=(replace(odd, external_id=VAULT.id),)), NOW)
+    assert tied[1].state is State.DONE
+
+
 def test_a_team_that_shows_first_after_a_queueing_without_an_answer_is_ours() -> None:
     seen = snapshot([], [team(VAULT, standing=Standing.UNMANAGED, jumpcloud_id="")])
     outcomes, after = settle([(1, QUEUE, NOW)], seen, snapshot([]), NOW)
