@@ -176,7 +176,10 @@ def _follows(store: Store, before: Snapshot, op: Operation, request: Request) ->
         return op.rule is Rule.DISOWNED
     account, team = before.accounts.get(op.subject.keeper_id), before.teams.get(op.subject.keeper_id)
     birth = before.refused_births.get(op.subject.jumpcloud_id) if op.kind is Kind.CREATE_USER else None
-    if (account and account.takeover is not Takeover.NONE) or (team and team.takeover) or (birth and birth.agreed):
+    # Of an account that is managed already, it is what another owner gets.
+    asked = account is not None and account.takeover is not Takeover.NONE
+    theirs = account is not None and account.managed and account.jumpcloud_id == op.subject.jumpcloud_id
+    if (asked and not theirs) or (team and team.takeover) or (birth and birth.agreed):
         return True
     newest = next(iter(store.journal_of(op.subject.key, 1)), None)
     return newest is not None and newest.decision == _named(request) and newest.state is not State.DONE

@@ -489,3 +489,29 @@ def test_an_account_that_a_person_agreed_to_is_given_up_with_the_id_of_before(wo
     disown(world, "ghost@example.com")
     cycle(world)
     assert world.keeper.accounts()[account].external_id == "hr-4711"
+
+
+@pytest.mark.parametrize("by_lane", [True, False])
+def test_the_lock_of_a_leaver_does_not_follow_from_the_adoption_of_their_account_for_somebody_else(
+    world: World, by_lane: bool
+) -> None:
+    """They are suspended while they are in grace, and before a cycle has carried the adoption out."""
+    world.rules.safety = {"max_creations": 50}
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    world.jumpcloud.update_user(ada, email="ada.alt@example.com")
+    world.jumpcloud.unbind_user(world.application, ada)
+    world.admin_changed()
+    cycle(world, resync=True)
+    heir = person(world, "ada")
+    cycle(world)
+    adopt(world, "ada@example.com")
+    suspend(world, ada)
+    world.jumpcloud.oddities.spoil(heir, email=7)
+    world.time.elapsed += 60
+    world.say(world.lane(Weather(0)) if by_lane else world.cycle(Order(by="schedule"), Weather(0)))
+    assert world.keeper.accounts()[account].locked
+    with world.open() as store:
+        decided = {row["decision"] for row in store.journal_rows() if row["kind"] == "deactivate_user"}
+    world.store = None
+    assert decided == {""}
