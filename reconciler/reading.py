@@ -228,7 +228,7 @@ class Reader:
         people = [person] if person else []
         users, scope = await around(self.services.jumpcloud, people, held.snapshot, address)
         odd = tuple(one for each in people for one in each.quarantined)
-        # Without their own accounts, the others would be given those of this person; so would who is deleted by now.
+        # Without their own accounts, the others, also those deleted by now, would be given those of this person.
         mine = held.snapshot.accounts
         others = (users.keys() | owners(held.snapshot)) - {""}
         theirs = {k: a for k, a in self.before.accounts.items() if a.jumpcloud_id in others and k not in mine}
