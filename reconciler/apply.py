@@ -860,7 +860,8 @@ class _Run:
                 ids = (undo.subject.jumpcloud_id, undo.subject.keeper_id)
                 self.marks |= dict.fromkeys(ids, hands.changed(ids))
                 # It rests on nothing in JumpCloud: no evidence grows old.
-                with last_moment(Stamp.now(self.client.clock)), changing() as self.begun[part]:
+                moment = last_moment(Stamp.now(self.client.clock), self.paused)
+                with moment, changing() as self.begun[part]:
                     await self._sent(part, undo, canary=False)
             elif undo is not None:
                 self._tell(part, Result(undo, State.PUT_OFF, births.UNDO_DUE, births.UNDO_WORDS))

@@ -515,3 +515,27 @@ def test_the_lock_of_a_leaver_does_not_follow_from_the_adoption_of_their_account
         decided = {row["decision"] for row in store.journal_rows() if row["kind"] == "deactivate_user"}
     world.store = None
     assert decided == {""}
+def test_a_pause_holds_for_the_undo_of_a_link_too(world: World) -> None:
+    """It is asked for while a creation is on its way, which Keeper answers with an account that is there."""
+    world.rules.safety = {"max_creations": 50}
+    world.keeper.set_dialect(links_aliases=True)
+    joined(world, "bob")
+    _, ada = joined(world, "ada")
+    for address in ("nils@example.com", "ada@example.com"):
+        world.keeper.change_email(ada, address, keep_alias=True)
+    world.admin_changed(ada)
+    cycle(world, resync=True)
+    before = world.keeper.account(ada)
+    person(world, "nils")
+
+    def pauses() -> None:
+        assert world.store is not None
+        world.store.add_request("pause", {}, "root", world.time.now(), "a vault is moved")
+
+    world.time.elapsed += 600
+    world.say(world.cycle(Order(by="root"), Weather(1, script={f"Keeper POST {SCIM}/Users": ""}, then=pauses)))
+    assert world.keeper.account(ada).display_name == "nils Test", "not given back yet"
+    assert world.open().resume("root", world.time.now(), "")
+    world.close()
+    cycle(world)
+    assert world.keeper.account(ada) == before
