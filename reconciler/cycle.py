@@ -254,7 +254,7 @@ async def look(settings: Settings, services: Services, store: Store, address: st
             held = await in_keeper(services.keeper, snapshot, address, user, now)
         elif snapshot.read_at is None:
             listed = await listing(services.keeper, snapshot, None)
-            held = in_snapshot(observed(snapshot, listed, now, again=True), address, user)
+            held = in_snapshot(observed(snapshot, listed, now), address, user)
     except KeeperError as error:
         unread["keeper"] = str(error)
     # A lock of ours may have had no answer: the next cycle tells that it is ours.
@@ -1052,7 +1052,7 @@ async def _settle_now(
     unknown |= {n: op for n in vanished if (op := applied.results[n].operation).subject.keeper_id in listed.users}
     unknown = {n: op for n, op in unknown.items() if not _touched(store, mark, op.subject)}
     rows = ((number, op, now) for number, op in unknown.items())
-    outcomes, snapshot = settle(rows, observed(before, listed, now, again=True), before, now)
+    outcomes, snapshot = settle(rows, observed(before, listed, now), before, now)
     outcomes |= {row.id: as_repeated(outcomes[row.id], row) for row in rows_open if row.id in unknown}
     if not before.reviewed:
         # Whose lock is on an account that is new to us is for the first plan to say, and it has to be new to that too.

@@ -172,7 +172,8 @@ class TeamRules:
             self._queue(group, subject)
         elif self.match.teams[team_id].missing:
             again = "left alone" if self.policy.drift is Drift.REPORT else "queued again"
-            words = f"Keeper does not show the team; it is {again} if the next cycle does not find it either"
+            words = f"Keeper does not show the team; it is {again} if a cycle "
+            words += "at least two minutes later does not find it either"
             self.notice(NoticeKind.DRIFT, subject, words)
         elif self.match.teams[team_id].gone:
             if self.policy.drift is Drift.REPORT:

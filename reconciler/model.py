@@ -404,7 +404,7 @@ class Team:
     `seen`: Keeper has listed it at some time; a team of ours that was never seen waits in the Pending Queue.
     `takeover`: a person asked with `adopt --team` to take the team over. `left_at`: since when its group is known to
     be out of the application's scope. `gone`: Keeper answered 404 for the id; `missed_at`: since when. A team of ours
-    is gone once two cycles have read so.
+    is gone once two readings, two minutes apart or more, have said so.
     """
 
     keeper_id: str
@@ -432,7 +432,7 @@ class Team:
 
     @property
     def missing(self) -> bool:
-        """Whether one cycle has read that Keeper does not have it, which the next one has to confirm."""
+        """Whether Keeper was read not to have it, which a later reading has to confirm."""
         return self.missed_at is not None and not self.gone
 
     @property

@@ -207,7 +207,7 @@ class Reader:
             by_points = held.has_account and not self._lacks(held.snapshot)
         if not by_points:
             listed = await listing(self.services.keeper, self.before, None)
-            seen = observed(self.before, listed, self.now, again=True)
+            seen = observed(self.before, listed, self.now)
             held = in_snapshot(seen, address, user)
         if not held.key:
             there = (account for account in seen.accounts.values() if not account.bygone)

@@ -64,6 +64,7 @@ _GONE = Settled(State.PUT_OFF, "the account is not in this node any more; nothin
 _FORMER = Settled(State.PUT_OFF, "the person has another account by now; nothing tells whether it arrived")
 UNDONE = Settled(State.PUT_OFF, "undone by a later unlock; nothing tells whether it arrived")
 _UNREADABLE = Settled(State.UNKNOWN, "Keeper's record cannot be read in full and tells nothing of it")
+_GONE_PERHAPS = Settled(State.UNKNOWN, "Keeper does not show the team; a later reading tells whether it is gone")
 _QUEUED_PERHAPS = Settled(State.UNKNOWN, "not shown; it may be queued")
 TOO_EARLY = Settled(State.UNKNOWN, "not shown yet; it may still take effect: Keeper is asked again after two minutes")
 PATIENCE = timedelta(minutes=2)
@@ -440,7 +441,7 @@ class _Settlement:
         denied = NEVER if team is None or team.seen else _UNSEEN
         if op.kind is Kind.DELETE_TEAM:
             if team is not None and not team.gone:
-                return denied
+                return _GONE_PERHAPS if team.missing else denied
             # As after an answer: nobody else has deleted it, should its group come back.
             self.teams.pop(op.subject.keeper_id, None)
             return _ARRIVED

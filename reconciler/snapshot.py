@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from reconciler import addresses
 from reconciler.births import undone
@@ -26,16 +26,19 @@ from reconciler.model import (
 from reconciler.plan import Kind, Operation, Rule
 from reconciler.team_births import undone as team_undone
 
+BEHIND = timedelta(minutes=2)
+"""How far a read of Keeper may be behind."""
 
-def observed(snapshot: Snapshot, listing: Listing, now: datetime, *, again: bool = False) -> Snapshot:
+
+def observed(snapshot: Snapshot, listing: Listing, now: datetime) -> Snapshot:
     """The snapshot, rebuilt from what Keeper lists; what we asked for and decided is kept.
 
     Only an id that Keeper answers with 404 is gone: a creation under the address of somebody whom a list lacks would be
     linked to their account, and a group whose team it lacks would get a second one. A team of ours that was never shown
     stays as it is: it waits in the Pending Queue, which Keeper may not list. What nobody manages is remembered as it
     was last shown: a creation must not take an account for new that an earlier list had. A team of ours that was shown
-    once is gone when two cycles have read so: queued again, it would be another team, without what is shared with the
-    first. `again`: this is not the first reading of its cycle, or not a whole cycle's.
+    once is gone when two readings say so that are `BEHIND` apart, since one may be from before it was made: queued
+    again, it would be another team, without what is shared with the first.
     """
     teams: dict[str, Team] = {}
     for team_id, team in snapshot.teams.items():
@@ -46,8 +49,9 @@ def observed(snapshot: Snapshot, listing: Listing, now: datetime, *, again: bool
         elif team.gone or team_id not in listing.absent or (team.managed and not team.seen):
             teams[team_id] = team
         else:
-            gone = not team.managed or (team.missing and not again)
-            teams[team_id] = replace(team, gone=gone, missed_at=team.missed_at or now)
+            missed_at = team.missed_at or now
+            gone = not team.managed or now - missed_at >= BEHIND
+            teams[team_id] = replace(team, gone=gone, missed_at=missed_at)
     for team_id, shown_team in listing.teams.items():
         if team_id not in teams and not lacks_row(shown_team):
             teams[team_id] = _seen_team(Team(team_id, Standing.UNMANAGED), shown_team)

@@ -472,6 +472,7 @@ def test_a_deletion_has_arrived_when_the_team_is_gone() -> None:
     outcome, after = settled(deletion, snapshot([], [team(ENG, gone=True), team(SALES)]))
     assert outcome.state is State.DONE and [*after.teams] == [T8], "as after an answer: nobody else has deleted it"
     assert settled(deletion, snapshot([], [team(ENG)]))[0].state is State.FAILED
+    assert settled(deletion, snapshot([], [team(ENG, missed_at=NOW)]))[0].state is State.UNKNOWN
 
 
 @pytest.mark.parametrize(("kind", "wanted"), [(Kind.DELETE_TEAM, ENG), (Kind.RENAME_TEAM, group(9, "New"))])

@@ -660,3 +660,41 @@ def test_what_is_read_after_an_apply_is_older_than_its_answers(world: World) -> 
     activate(world, ada)
     cycle(world)
     assert world.keeper.account(account).active
+
+
+def test_two_lists_that_are_behind_take_no_team_for_gone(world: World) -> None:
+    """A fresh list has shown the team that was queued just now; the two after it are from before that."""
+    person(world, "ada", group(world, "Sales"))
+    cycle(world)
+    [team] = world.keeper.teams()
+    behind = {
+        f"Keeper GET {SCIM}/Groups?": without_team(team),
+        f"Keeper GET {SCIM}/Groups/{team}": lambda reply: Response.of_json(404, {"status": "404"}, reply.headers),
+    }
+    for edits in ({}, behind, behind):
+        world.time.elapsed += 15
+        world.say(world.cycle(Order(by="root", resync=True), Weather(1, edits=edits)))
+    assert [*world.keeper.teams()] == [team]
+
+
+def test_what_became_of_a_deletion_is_open_until_the_team_is_sure_to_be_gone(world: World) -> None:
+    world.rules.policy["grace"] = "0s"
+    world.rules.teams = {"out_of_scope": "delete"}
+    sales = group(world, "Sales")
+    person(world, "zoe")
+    cycle(world)
+    world.keeper.approve_all()
+    cycle(world, resync=True)
+    world.jumpcloud.unbind_group(world.application, sales)
+    world.admin_changed()
+    cycle(world)
+    decisions.consent_to_held(world)
+    cycle(world, {f"DELETE {SCIM}/Groups": "late_cut"})
+    states = []
+    for seconds in (20, 20, 120):
+        world.time.elapsed += seconds
+        world.say(world.cycle(Order(by="root", resync=True), Weather(1)))
+        with world.open() as store:
+            states += [row["state"] for row in store.journal_rows() if row["kind"] == "delete_team"]
+        world.store = None
+    assert not world.keeper.teams() and states == ["unknown", "unknown", "done"]

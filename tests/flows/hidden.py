@@ -1,7 +1,9 @@
 """A Keeper that does not show what is there."""
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,3 +30,10 @@ def hide(world: World, id: str, kind: str = "Users") -> None:
 
     world.back.faults.add(Answered(without), method="GET", target=rf"/{kind}\?")
     world.back.faults.add(status(404), method="GET", target=f"/{kind}/{id}")
+
+
+def two_minutes_after(world: World) -> None:
+    """Let two minutes pass since a team was missed; a reading from then on may tell that it is gone."""
+    older = "strftime('%Y-%m-%dT%H:%M:%S.000000Z', missed_at, '-2 minutes')"
+    with closing(sqlite3.connect(world.state_file)) as connection, connection:
+        connection.execute(f"UPDATE teams SET missed_at = {older}")

@@ -6,7 +6,7 @@ import pytest
 
 from reconciler import cycle
 from reconciler.simulator.service import Request, Response
-from tests.flows.hidden import Answered, hide
+from tests.flows.hidden import Answered, hide, two_minutes_after
 from tests.inside import Inside, accept, account
 from tests.stage import World
 
@@ -328,6 +328,7 @@ def test_a_team_that_somebody_made_in_the_place_of_the_deleted_one_is_taken_over
     assert "will be taken over" in world.run("adopt", "--team", "Engineering").stdout
     for _ in range(2):
         world.run("resync", expect=None)
+        two_minutes_after(world)
     assert [one.external_id for one in world.keeper.teams().values()] == [group]
     assert len(world.keeper.members(new)) == len(world.keeper.accounts())
     assert "nothing to do" in world.run("resync").stdout.lower()
