@@ -437,11 +437,13 @@ class _Settlement:
             made = after_team(None, shows, KeeperTeam(team.keeper_id, team.shown), team.queued_at or asked_at)
             self.teams[team.keeper_id] = replace(made, seen=team.seen)
             return _ARRIVED
-        # One that never showed may wait in the Pending Queue, as it was or as it was asked for; or be gone.
-        denied = NEVER if team is None or team.seen else _UNSEEN
+        if team is not None and team.missing:
+            return _GONE_PERHAPS
+        # One that does not show may wait in the Pending Queue, as it was or as it was asked for; or be gone.
+        denied = NEVER if team is not None and team.seen and not team.gone else _UNSEEN
         if op.kind is Kind.DELETE_TEAM:
             if team is not None and not team.gone:
-                return _GONE_PERHAPS if team.missing else denied
+                return denied
             # As after an answer: nobody else has deleted it, should its group come back.
             self.teams.pop(op.subject.keeper_id, None)
             return _ARRIVED

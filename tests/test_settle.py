@@ -464,6 +464,10 @@ def test_a_rename_has_arrived_when_the_name_is_shown() -> None:
     outcome, after = settled(team_op(Kind.RENAME_TEAM, new), snapshot([], [renamed]))
     assert outcome.state is State.DONE and after.teams[T9] == team(new)
     assert settled(team_op(Kind.RENAME_TEAM, new), snapshot([], [team(ENG)]))[0].state is State.FAILED
+    for gone, state in ((False, State.UNKNOWN), (True, State.PUT_OFF)):
+        lost = snapshot([], [team(ENG, missed_at=NOW, gone=gone)])
+        outcome, _ = settled(team_op(Kind.RENAME_TEAM, new), lost)
+        assert outcome.state is state, "it may have had the name before it was deleted"
 
 
 def test_a_deletion_has_arrived_when_the_team_is_gone() -> None:

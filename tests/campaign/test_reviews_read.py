@@ -525,11 +525,17 @@ def without_team(team: str) -> Callable[[Response], Response]:
     def less(reply: Response) -> Response:
         found = json.loads(reply.body)
         rows = [row for row in found["Resources"] if row["id"] != team]
-        return Response.of_json(
-            200, found | {"Resources": rows, "totalResults": found["totalResults"] - 1}, reply.headers
-        )
+        return Response.of_json(200, found | {"Resources": rows, "totalResults": len(rows)}, reply.headers)
 
     return less
+
+
+def nothing_of(team: str) -> dict[str, Callable[[Response], Response]]:
+    """Keeper's answers from before this team was made, or while it overlooks it."""
+    return {
+        f"Keeper GET {SCIM}/Groups?": without_team(team),
+        f"Keeper GET {SCIM}/Groups/{team}": lambda reply: Response.of_json(404, {"status": "404"}, reply.headers),
+    }
 
 
 def test_a_team_whose_queueing_is_open_is_known_by_its_name_though_a_list_in_between_has_shown_it(world: World) -> None:
@@ -667,14 +673,35 @@ def test_two_lists_that_are_behind_take_no_team_for_gone(world: World) -> None:
     person(world, "ada", group(world, "Sales"))
     cycle(world)
     [team] = world.keeper.teams()
-    behind = {
-        f"Keeper GET {SCIM}/Groups?": without_team(team),
-        f"Keeper GET {SCIM}/Groups/{team}": lambda reply: Response.of_json(404, {"status": "404"}, reply.headers),
-    }
-    for edits in ({}, behind, behind):
+    for edits in ({}, nothing_of(team), nothing_of(team)):
         world.time.elapsed += 15
         world.say(world.cycle(Order(by="root", resync=True), Weather(1, edits=edits)))
     assert [*world.keeper.teams()] == [team]
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+def test_a_new_name_of_a_team_that_does_not_show_is_not_said_to_have_never_arrived(world: World, deleted: bool) -> None:
+    """Somebody deletes it, or one list overlooks it."""
+    sales = group(world, "Sales")
+    joined(world, "ada", sales)
+    cycle(world, resync=True)
+    [team] = world.keeper.teams()
+    world.jumpcloud.rename_group(sales, "Retail")
+    world.admin_changed()
+    unlisted = {f"GET {SCIM}/Groups?": "error"}
+    cycle(world, {f"PATCH {SCIM}/Groups/{team}": "late_cut", **unlisted})
+    assert world.keeper.teams()[team].name == "Retail"
+    if deleted:
+        world.keeper.delete_team(team)
+        world.admin_changed(team)
+    for edits in (nothing_of(team), {}):
+        world.time.elapsed += 600
+        world.say(world.cycle(Order(by="root", resync=True), Weather(1, edits=edits)))
+    with world.open() as store:
+        states = [row["state"] for row in store.journal_rows() if row["kind"] == "rename_team"]
+    world.store = None
+    assert states == ["put_off" if deleted else "done"]
+    assert [one.name for one in world.keeper.teams().values()] == ["Retail"]
 
 
 def test_what_became_of_a_deletion_is_open_until_the_team_is_sure_to_be_gone(world: World) -> None:
