@@ -195,7 +195,7 @@ def skip_the_confirmation_of_giving() -> AbstractContextManager[Any]:
 
 def use_evidence_of_any_age() -> AbstractContextManager[Any]:
     """Send a confirmed change whenever the service takes it, however late."""
-    return patch.object(apply, "last_moment", lambda _: nullcontext())
+    return patch.object(apply, "last_moment", lambda *_: nullcontext())
 
 
 def believe_a_short_page() -> AbstractContextManager[Any]:
