@@ -515,6 +515,8 @@ def test_the_lock_of_a_leaver_does_not_follow_from_the_adoption_of_their_account
         decided = {row["decision"] for row in store.journal_rows() if row["kind"] == "deactivate_user"}
     world.store = None
     assert decided == {""}
+
+
 def test_a_pause_holds_for_the_undo_of_a_link_too(world: World) -> None:
     """It is asked for while a creation is on its way, which Keeper answers with an account that is there."""
     world.rules.safety = {"max_creations": 50}
