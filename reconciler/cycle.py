@@ -15,7 +15,7 @@ from loguru import logger
 from reconciler import addresses, consent, exits, pace
 from reconciler import apply as executor
 from reconciler.approval import wanted_members
-from reconciler.births import LINKED, UNDO_DUE, UNDO_WORDS, tying_address
+from reconciler.births import ACTIVE, LINKED, UNDO_DUE, UNDO_WORDS, tying_address
 from reconciler.canary import seen_later
 from reconciler.clocks import Timekeeper
 from reconciler.config import Settings
@@ -79,7 +79,6 @@ SETTLING = 30.0
 _GIVING = frozenset({Kind.CREATE_USER.value, Kind.REACTIVATE_USER.value, "add"})
 
 _MAKING = frozenset({Kind.CREATE_USER, Kind.QUEUE_TEAM})
-_ACCESS = frozenset({Kind.DEACTIVATE_USER, Kind.REACTIVATE_USER})
 _NOT_GOOD = frozenset({NoticeKind.UNCONFIRMED, NoticeKind.WILL_BE_HELD})
 
 T = TypeVar("T")
@@ -709,9 +708,8 @@ class _Line:
             learnt = replace(learnt, named_teams=_unsent_by_name(plan))
         if self.order.partial:
             # What is sent now is told by its answer, and what became of a request without one by the look.
-            told = {op.subject.keeper_id for op in plan.operations if op.sent and op.kind in _ACCESS}
-            told |= {row.operation.subject.keeper_id for row in read.unknown}
-            learnt = _locked_as_before(learnt, before, read.snapshot.accounts.keys() - told)
+            asked = [op for op in plan.operations if op.sent] + [row.operation for row in read.unknown]
+            learnt = _locked_as_before(learnt, before, read.snapshot.accounts.keys() - _turned(asked))
         tied = learnt.named_teams
         learnt = _without_unsent_teams(plan, learnt, read)
         lacks = {GROUPS, GROUP_NAMES}.intersection(plan.scope.unread) if self.settings.policy().teams.manage else set()
@@ -873,6 +871,11 @@ def _without_unsent_teams(plan: Plan, learnt: Snapshot, read: Read) -> Snapshot:
     teams = {k: read.snapshot.teams[k] if k in waiting else team for k, team in learnt.teams.items()}
     accounts = without_teams(learnt.accounts, read.snapshot.accounts, waiting)
     return replace(learnt, teams=teams, accounts=accounts, named_teams=learnt.named_teams - waiting)
+
+
+def _turned(operations: Iterable[Operation]) -> Set[str]:
+    """The Keeper ids of the accounts that these operations lock or unlock, be it to undo a link."""
+    return {op.subject.keeper_id for op in operations for change in op.changes if change.attribute == ACTIVE}
 
 
 def _locked_as_before(learnt: Snapshot, before: Snapshot, in_doubt: Set[str]) -> Snapshot:
@@ -1061,10 +1064,9 @@ async def _settle_now(
     # What became of older queueings is for a whole read to tell: a team that is new to us may be that of one.
     snapshot = replace(snapshot, teams={k: t for k, t in snapshot.teams.items() if t.managed or k in before.teams})
     # What was sent, answered and read back is newer than a list that is behind.
-    done = (one for one in applied.results.values() if one.state is State.DONE and one.outcome != LOCKED_BEFORE)
-    changed = {one.operation.subject.keeper_id for one in done if one.operation.kind in _ACCESS}
-    asked = {op.subject.keeper_id for op in unknown.values()}
-    snapshot = _locked_as_before(snapshot, before, changed - asked)
+    done = [one for one in applied.results.values() if one.state is State.DONE and one.outcome != LOCKED_BEFORE]
+    turned = _turned(one.operation for one in done) - _turned(unknown.values())
+    snapshot = _locked_as_before(snapshot, before, turned)
     with store.together():
         store.save(snapshot, before, mark, found_out(outcomes) | _older_births(store, unknown, outcomes))
         for number in vanished & unknown.keys():

@@ -872,3 +872,29 @@ def test_a_link_is_undone_once_its_account_is_back_though_the_person_was_created
     found = world.keeper.accounts()[ada]
     assert (found.external_id, found.teams, found.pending_teams) == (before.external_id, (), ())
     ending(world, random.Random(1))
+
+
+def test_a_look_at_a_link_that_stands_forgets_no_lock_that_it_has_undone(world: World) -> None:
+    """The undo was refused, and nothing could be listed; the undo after the look is refused, too."""
+    world.rules.safety = {"max_creations": "100%"}
+    world.keeper.set_dialect(links_aliases=True, link_unlocks=True)
+    person(world, "zoe")
+    _, account = joined(world, "ada")
+    for address in ("bob@example.com", "ada@example.com"):
+        world.keeper.change_email(account, address, keep_alias=True)
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    person(world, "bob")
+
+    def unread(reply: Response) -> Response:
+        return reply if world.keeper.account(account).locked else Response.of_json(500, {})
+
+    refused = {f"Keeper PATCH {SCIM}/Users/{account}": "refused"}
+    world.time.elapsed += 600
+    world.say(world.cycle(Order(by="root"), Weather(1, script=refused, edits={f"Keeper GET {SCIM}/Users": unread})))
+    assert not world.keeper.account(account).locked
+    cycle(world, {f"PATCH {SCIM}/Users/{account}": "refused"}, person="ada@example.com", resync=True)
+    cycle(world)
+    cycle(world, resync=True)
+    assert world.keeper.account(account).locked

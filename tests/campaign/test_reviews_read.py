@@ -725,3 +725,23 @@ def test_what_became_of_a_deletion_is_open_until_the_team_is_sure_to_be_gone(wor
             states += [row["state"] for row in store.journal_rows() if row["kind"] == "delete_team"]
         world.store = None
     assert not world.keeper.teams() and states == ["unknown", "unknown", "done"]
+
+
+def test_a_look_that_is_behind_tells_of_no_lock_where_something_else_has_no_outcome(world: World) -> None:
+    person(world, "zoe")
+    ada, account = joined(world, "ada")
+    cycle(world)
+    world.jumpcloud.update_user(ada, lastname="Byron")
+    world.admin_changed()
+    cycle(world, {f"PATCH {SCIM}/Users/{account}": "timeout", f"GET {SCIM}/Users": "error"})
+    suspend(world, ada)
+    world.time.elapsed += 60
+    world.say(world.lane(Weather(0)))
+    assert not active(world, "ada")
+    activate(world, ada)
+    world.time.elapsed += 30
+    behind = Weather(1, edits={f"Keeper GET {SCIM}/Users/{account}": as_open(account)})
+    world.say(world.cycle(Order(by="root", person="ada@example.com", resync=True), behind))
+    cycle(world, resync=True)
+    cycle(world)
+    assert active(world, "ada")
