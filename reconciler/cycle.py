@@ -887,7 +887,8 @@ def _locked_as_before(learnt: Snapshot, before: Snapshot, in_doubt: Set[str]) ->
     back: dict[str, Account] = {}
     for keeper_id in (in_doubt - before.own_locks) & learnt.accounts.keys() & before.accounts.keys():
         account, former = learnt.accounts[keeper_id], before.accounts[keeper_id]
-        there = not (account.gone or former.gone)
+        # Where somebody else had locked the account, no read is behind a change of ours.
+        there = not (account.gone or former.gone or former.locked_by_others)
         if there and account.standing is former.standing and account.active is not former.active:
             back[keeper_id] = replace(account, active=former.active, locked_by_us=former.locked_by_us)
     return replace(learnt, accounts={**learnt.accounts, **back}) if back else learnt

@@ -745,3 +745,17 @@ def test_a_look_that_is_behind_tells_of_no_lock_where_something_else_has_no_outc
     cycle(world, resync=True)
     cycle(world)
     assert active(world, "ada")
+
+
+def test_whom_an_administrator_has_let_in_is_not_said_to_be_locked_after_a_look_at_them(world: World) -> None:
+    person(world, "zoe")
+    _, account = joined(world, "ada")
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    world.keeper.unlock(account)
+    world.admin_changed(account)
+    cycle(world, person="ada@example.com", resync=True)
+    cycle(world)
+    assert world.plan is not None
+    assert [notice.kind for notice in world.plan.notices] == []
