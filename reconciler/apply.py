@@ -223,7 +223,8 @@ class _Run:
         seen = journal.seen_locked() if locks else frozenset()
         # A read may still show the lock that we have just undone.
         let_in = journal.let_in_since(clock() - PATIENCE) if locks else frozenset()
-        self.locked_unseen = snapshot.own_locks | let_in
+        self.own_locks = snapshot.own_locks
+        self.locked_unseen = self.own_locks | let_in
         """Keeper ids of accounts, and keys of people, whose lock is sent whatever a look would show."""
         confirmation.doubted = journal.put_off_since(clock() - LATELY, UNCONFIRMED)
         self.cut_short: list[tuple[int, Operation]] = []
@@ -798,8 +799,8 @@ class _Run:
     def _created(self, number: int, op: Operation, account: Account) -> Account:
         """The account of somebody who was created, with what was known of it.
 
-        An account of ours that Keeper linked again may be locked: by us, where our newest change of the person's access
-        was a lock of that account.
+        An account of ours that Keeper linked again may be locked: by us, where it was so when Keeper showed it last, or
+        where our last lock had no clear answer.
         """
         known, _ = self._before(account.keeper_id)
         if known is not None:
@@ -809,7 +810,7 @@ class _Run:
         if doubtful and (known is not None or self.journal.may_be_there(op.subject.key, number)):
             # An account that Keeper linked, rather than made, may not have been given the teams of the request.
             account = replace(account, memberships={**account.memberships, **doubtful})
-        ours = self.journal.locked_last(op.subject.key, number) == account.keeper_id
+        ours = (known is not None and known.locked_by_us) or account.keeper_id in self.own_locks
         return replace(account, locked_by_us=not account.active and ours)
 
     def _undone(self, number: int, op: Operation, reply: KeeperUser | None, words: str, outcome: str) -> None:

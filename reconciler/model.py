@@ -555,9 +555,8 @@ class Snapshot:
     be read in full when it was last listed. `refused_births` are, by JumpCloud id, the creations that Keeper linked to
     an account that is not new; `refused_teams`, by the id of the group, the queueings that it answered with a team that
     is not new. `own_locks` are the Keeper ids of accounts on which a lock that is found is ours: our last lock had no
-    clear answer, or a creation without an answer may have met the account that we locked. `open_unlocks` are those of
-    accounts whose unlock has no known outcome, and which we have not locked since. `locked_out` are the keys of people
-    whose account is gone and whom we have locked last.
+    clear answer. `open_unlocks` are those of accounts whose unlock has no known outcome, and which we have not locked
+    since. `locked_out` are the keys of people whose account is gone and whom we have locked last.
     """
 
     accounts: Mapping[str, Account] = field(default_factory=dict)

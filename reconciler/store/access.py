@@ -55,19 +55,6 @@ class Access(OpenFile):
         with self._reading() as connection:
             return former_operations(connection)
 
-    def locked_last(self, key: str, before: int) -> str:
-        """The Keeper id of the account that the newest change of this person's access before this journal id locked;
-        "" where that was no lock."""
-        with self._reading() as connection:
-            values = {"key": key, "before": before, "former": former_operations(connection)}
-            sql = f"""
-                SELECT {_LOCKED} FROM operations
-                WHERE subject_key = :key AND id > :former AND id < :before AND kind IN {_KINDS} AND {_COUNTS}
-                ORDER BY id DESC LIMIT 1
-            """
-            found = connection.execute(sql, values).fetchone()
-            return found[0] if found else ""
-
     def let_in_since(self, since: datetime) -> frozenset[str]:
         """The keys of whoever we have let in again, or may have, since then."""
         with self._reading() as connection:
@@ -207,8 +194,8 @@ def own_locks(connection: sqlite3.Connection, former: int) -> frozenset[str]:
             SELECT {_LOCKED} FROM operations WHERE subject_key = one.subject_key AND id > :former AND kind IN {_KINDS}
             AND {_COUNTS} ORDER BY id DESC LIMIT 1)
         FROM (
-            SELECT subject_key FROM operations WHERE state IN ('sent', 'unknown', 'failed') AND id > :former
-            AND (({_UNCLEAR}) OR (kind = 'create_user' AND state <> 'failed'))
+            SELECT subject_key FROM operations
+            WHERE state IN ('sent', 'unknown', 'failed') AND id > :former AND {_UNCLEAR}
             UNION SELECT subject_key FROM operations WHERE subject_key IN (
                 SELECT jumpcloud_id FROM users WHERE gone = 1 AND standing = 'managed'
                 UNION SELECT keeper_id FROM users WHERE gone = 1 AND standing = 'managed')

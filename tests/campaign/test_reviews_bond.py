@@ -12,7 +12,19 @@ from tests.campaign import claims
 from tests.campaign.decisions import consent_to_held, put_back
 from tests.campaign.ending import ending
 from tests.campaign.rules import NODES
-from tests.campaign.scenes import SCIM, activate, adopt, cycle, disown, group, joined, person, suspend, ten_minutes
+from tests.campaign.scenes import (
+    SCIM,
+    activate,
+    adopt,
+    cycle,
+    disown,
+    group,
+    joined,
+    moves,
+    person,
+    suspend,
+    ten_minutes,
+)
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
 
@@ -872,6 +884,42 @@ def test_a_link_is_undone_once_its_account_is_back_though_the_person_was_created
     found = world.keeper.accounts()[ada]
     assert (found.external_id, found.teams, found.pending_teams) == (before.external_id, (), ())
     ending(world, random.Random(1))
+
+
+@pytest.mark.parametrize("answered", [True, False])
+@pytest.mark.parametrize("ours", [True, False])
+def test_whose_lock_a_creation_meets_on_the_former_account_is_told_by_that_account(
+    world: World, ours: bool, answered: bool
+) -> None:
+    """The journal does not have a lock that was there when we came, nor tell whether the last one there is undone."""
+    world.rules.safety = {"max_creations": "100%"}
+    person(world, "zoe")
+    if ours:
+        ada = person(world, "ada")
+        suspend(world, ada)
+        account = world.keeper.add_user("ada@example.com", external_id=ada, locked=True)
+        world.admin_changed(account)
+        cycle(world)
+    else:
+        ada, account = joined(world, "ada")
+        suspend(world, ada)
+        cycle(world)
+        world.keeper.unlock(account)
+        world.admin_changed(account)
+    activate(world, ada)
+    if not ours:
+        cycle(world, resync=True)
+    moves(world, account)
+    cycle(world, {f"POST {SCIM}/Users": "refused"}, resync=True)
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    kind = "slow" if answered else "late_timeout"
+    back = Weather(1, script={f"Keeper POST {SCIM}/Users": kind}, then=lambda: moves(world, account, back=True))
+    world.time.elapsed += 600
+    world.say(world.cycle(Order(by="root", person="ada@example.com"), back))
+    cycle(world, resync=True)
+    cycle(world, resync=True)
+    assert world.keeper.account(account).active is ours
 
 
 def test_a_look_at_a_link_that_stands_forgets_no_lock_that_it_has_undone(world: World) -> None:
