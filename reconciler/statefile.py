@@ -442,8 +442,9 @@ def _keep_of_the_former(restored: Path, former: Path) -> None:
                 return
         source = _connect(former, "ro")
         try:
-            binding, known = _binding(source), source.execute(_LOCKS).fetchall()
-            locked = source.execute(_OWN_LOCKS).fetchall()
+            binding, others = _binding(source), _others_lock(source)
+            known = source.execute(_LOCKS.format(others=others)).fetchall()
+            locked = source.execute(_OWN_LOCKS.format(others=others)).fetchall()
             pauses = source.execute(_PAUSES).fetchall()
             suspected = source.execute("SELECT key, value FROM meta WHERE key = 'suspected_kinds'").fetchall()
             unclear = source.execute(_UNCLEAR_LOCKS)
@@ -473,19 +474,23 @@ _KEEP_PAUSE = """
     INSERT INTO requests (kind, state, result, arguments, requested_by, at, reason)
     VALUES ('pause', 'open', '', ?, ?, ?, ?)
 """
+# As Keeper showed the accounts last, also those that are gone.
 _LOCKS = """
-    SELECT keeper_id, jumpcloud_id, active, locked_by_us FROM users
-    WHERE standing = 'managed' AND (locked_by_us OR NOT gone)
+    SELECT keeper_id, jumpcloud_id, iif(gone, NOT (locked_by_us OR {others}), active),
+        locked_by_us AND NOT (gone AND {others})
+    FROM users WHERE standing = 'managed'
 """
 # Whether an account is in this node the next list tells.
 _KEEP_LOCK = """
     UPDATE users SET active = ?3, locked_by_us = ?4, gone = 0
-    WHERE keeper_id = ?1 AND jumpcloud_id = ?2 AND standing = 'managed' AND locked_by_us <> ?4
+    WHERE keeper_id = ?1 AND jumpcloud_id = ?2 AND standing = 'managed'
+    AND (locked_by_us <> ?4 OR (active <> ?3 AND NOT gone))
 """
-# One that is nobody's yet and locked by us is what a former restore has kept.
+# One that is nobody's and locked by us was its owner's until they had another, or is what a former restore has kept.
 _OWN_LOCKS = """
     SELECT keeper_id, shown, iif(standing = 'managed', json_object('externalId', jumpcloud_id), asked) FROM users
-    WHERE NOT gone AND locked_by_us AND (standing = 'unmanaged' OR (standing = 'managed' AND jumpcloud_id <> ''))
+    WHERE locked_by_us AND NOT (gone AND {others})
+    AND (standing = 'unmanaged' OR (standing = 'managed' AND jumpcloud_id <> ''))
 """
 # An account that nobody manages by the copy, or that it lacks, is matched anew, with whose it was: Keeper may keep no
 # id that shows it, and whoever has its address by now must not get it. A copy of the first version takes none.
@@ -519,6 +524,13 @@ def _keep_unclear_lock(columns: list[str]) -> str:
             SELECT 1 FROM operations WHERE kind = 'deactivate_user'
             AND subject_key = {place["subject_key"]} AND planned_at = {place["planned_at"]})
     """
+
+
+def _others_lock(connection: sqlite3.Connection) -> str:
+    """The column that tells of an account that is gone whether somebody else had locked it; 0 where an older file has
+    none."""
+    columns = {name for _, name, *_ in connection.execute("PRAGMA table_info(users)")}
+    return "others_lock" if "others_lock" in columns else "0"
 
 
 def _binding(connection: sqlite3.Connection) -> str | None:

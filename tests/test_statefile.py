@@ -478,6 +478,18 @@ def test_after_a_restore_what_waits_unseen_is_asked_for_once_more(filled: Path) 
     assert (held["t-waits"].doubtful, held["t-shows"]) == (True, shows)
 
 
+def test_a_restore_keeps_the_locks_of_a_file_of_before_the_locks_of_others_were_told_apart(
+    filled: Path, copy: Path
+) -> None:
+    with Store.open(filled, write=True) as store:
+        store.put(accounts=[replace(ADA, active=False, gone=True, locked_by_us=True)])
+    sql(filled, "ALTER TABLE users DROP COLUMN others_lock")
+    Store.restore(filled, copy)
+    with Store.open(filled, write=False) as reader:
+        ada = reader.snapshot().accounts["k-ada"]
+    assert (ada.gone, ada.active, ada.locked_by_us) == (False, False, True)
+
+
 def test_to_go_back_from_a_newer_version_ends_no_pause(filled: Path, copy: Path) -> None:
     with Store.open(filled, write=True) as store:
         store.add_request("pause", {}, by="root", at=datetime(2026, 11, 1, tzinfo=UTC), reason="the new version")

@@ -418,3 +418,62 @@ def test_a_restore_keeps_our_lock_on_an_account_that_is_or_was_elsewhere(world: 
     activate(world, ada)
     cycle(world)
     assert world.keeper.account(account).active
+
+
+@pytest.mark.parametrize("by_the_copy", ["locked by us", "open"])
+def test_a_restore_keeps_a_lock_of_somebody_else_on_an_account_that_is_elsewhere(
+    world: World, by_the_copy: str
+) -> None:
+    world.rules.safety = {"max_creations": "100%"}
+    person(world, "zoe")
+    ada, account = joined(world, "ada")
+    if by_the_copy == "locked by us":
+        suspend(world, ada)
+    cycle(world)
+    copy = world.folder / "copy"
+    copy.write_bytes(world.path.read_bytes())
+    known = world.observer.remembered()
+    activate(world, ada)
+    cycle(world)
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    moves(world, account)
+    cycle(world, resync=True)
+    Store.restore(world.path, copy)
+    world.observer.remembers(known, by_command=True)
+    cycle(world, resync=True)
+    assert world.plan is not None and not world.plan.operations
+    moves(world, account, back=True)
+    cycle(world, resync=True)
+    cycle(world, resync=True)
+    assert world.keeper.account(account).locked
+
+
+@pytest.mark.parametrize("by_the_copy", ["unknown", "nobody's"])
+def test_a_restore_keeps_our_lock_on_an_account_that_is_elsewhere_and_new_since_the_copy(
+    world: World, by_the_copy: str
+) -> None:
+    world.rules.safety = {"max_creations": "100%"}
+    person(world, "zoe")
+    cycle(world)
+    if by_the_copy == "nobody's":
+        world.keeper.add_user("ada@example.com")
+        cycle(world, resync=True)
+    copy = world.folder / "copy"
+    copy.write_bytes(world.path.read_bytes())
+    known = world.observer.remembered()
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    cycle(world)
+    assert world.keeper.account(account).locked
+    moves(world, account)
+    cycle(world, resync=True)
+    Store.restore(world.path, copy)
+    world.observer.remembers(known, by_command=True)
+    cycle(world, resync=True)
+    moves(world, account, back=True)
+    activate(world, ada)
+    cycle(world, resync=True)
+    cycle(world)
+    assert world.keeper.account(account).active
