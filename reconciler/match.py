@@ -491,12 +491,13 @@ def _remember(result: Match, directory: Directory, snapshot: Snapshot, policy: P
         undecided = user is not None and (user.unsure or (belongs and not in_scope))
         # Until the link that has opened an account is undone, the lock that was on it is known as ours.
         is_open = in_scope and account.active and not unlocked(linked.get(keeper_id, {}), account)
+        left_at = account.left_at if undecided else None if in_scope else account.left_at or now
         # Who left while the account was elsewhere, and is back, is created anew like anybody whom we had locked.
-        is_back = account.active or (account.left_at is not None and in_scope and not account.was_locked)
+        is_back = account.active or (account.left_at is not None and not account.was_locked)
         learnt = replace(
             account,
-            active=is_back and belongs if account.gone else account.active,
-            left_at=account.left_at if undecided else None if in_scope else account.left_at or now,
+            active=is_back and left_at is None if account.gone else account.active,
+            left_at=left_at,
             protected_as=protected_as,
             takeover=takeover,
             pilot=remembered(policy, directory, user, account, misnamed=pilot_misnamed),

@@ -33,7 +33,7 @@ from reconciler.pairs import tied_to_another
 from reconciler.plan import Change, Kind, Operation, TeamRef
 from reconciler.promise import NOT_HERE
 from reconciler.rows import DENIED, DISAGREES, GONE, SETTLED, UNASKED, JournalRow, State
-from reconciler.snapshot import after_team, after_user, given_up, gone, superseded
+from reconciler.snapshot import after_team, after_user, given_up, superseded
 from reconciler.waiting import told_by_inventory
 
 
@@ -213,9 +213,8 @@ class _Settlement:
         if account.gone:
             if op.kind is not Kind.DEACTIVATE_USER:
                 return _GONE
-            # A 404 is no evidence of a lock, nor against one that was seen before; a mere memory stands as last shown.
-            if not account.bygone:
-                self.accounts[account.keeper_id] = replace(gone(account, self.now), locked_by_us=account.locked_by_us)
+            # A 404 is no evidence of a lock, nor against one that was seen before. Consent to the lock is used up.
+            self.accounts[account.keeper_id] = replace(account, review_lock=False)
             return Settled(State.DONE, NOT_HERE)
         shows = _shows(account, op)
         arrived = {

@@ -134,6 +134,16 @@ def test_a_user_who_is_gone_from_the_node_is_drift_and_not_said_to_be_deleted() 
     assert [(n.kind, "deleted" in n.message) for n in reported.plan.notices] == [(NoticeKind.DRIFT, False)]
 
 
+def test_who_is_back_is_created_anew_though_readings_of_them_differ_meanwhile() -> None:
+    """Nothing tells then that they have left; and who has not left counts as deleted in Keeper, which is drift."""
+    u, policy = user(1, direct=True), Policy(drift=Drift.REPORT)
+    left = snapshot([account(u, gone=True, active=False, left_at=NOW)])
+    back = decide(directory([u]), left, policy).snapshot
+    for unclear in (replace(u, unsure=True), replace(u, unsure=True, status=Status.SUSPENDED)):
+        meanwhile = decide(directory([unclear]), back, policy).snapshot
+        assert only(decide(directory([u]), meanwhile, policy)).rule is Rule.RETURNED
+
+
 def test_an_empty_value_never_wipes_one_out() -> None:
     u = user(1, direct=True)
     assert kinds(decide(directory([replace(u, given_name="", display_name="")]), snapshot([account(u)]))) == []

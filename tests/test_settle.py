@@ -61,6 +61,13 @@ def test_a_lock_without_an_answer_says_nothing_of_one_that_was_seen_before_the_a
     assert after.accounts["k0001"].locked_by_us
 
 
+def test_a_lock_that_met_no_account_does_not_hide_that_its_owner_is_back() -> None:
+    """Else they would count as deleted in Keeper, and not be created anew where drift is only reported."""
+    back = account(ADA, active=True, gone=True)
+    outcome, after = settled(op(Kind.DEACTIVATE_USER, ADA), snapshot([back]))
+    assert outcome.words == NOT_HERE and after.accounts["k0001"] == back
+
+
 def test_a_leaver_who_is_gone_is_done_and_whatever_else_was_asked_for_them_is_not() -> None:
     held = snapshot([account(ADA, gone=True, active=False)])
     outcome, after = settled(op(Kind.DEACTIVATE_USER, ADA), held)
