@@ -198,7 +198,7 @@ def _answered(snapshot: Snapshot, account: Account, lists_ours: bool) -> bool:
 def _lists_ours(snapshot: Snapshot) -> bool:
     """Whether the inventory has the ids of everybody active of ours. One that lacks any has other ids, or was taken
     with too few rights: what it lacks proves nothing."""
-    ours = {a.keeper_id for a in snapshot.accounts.values() if a.managed and a.active}
+    ours = {a.keeper_id for a in snapshot.accounts.values() if a.managed and a.active and not a.gone}
     return snapshot.inventory is not None and bool(ours) and snapshot.inventory.ids.keys() >= ours
 
 
