@@ -131,16 +131,19 @@ def leavers(snapshot: Snapshot) -> list[Account]:
     found = [a for a in left if a.active or a.gone]
     if gone := [a for a in found if a.gone]:
         lists_ours = _lists_ours(snapshot)
-        open_questions = {a.keeper_id for a in gone if not (_left_locked(a) or _answered(snapshot, a, lists_ours))}
+        open_questions = {
+            a.keeper_id for a in gone if not (_left_locked(snapshot, a) or _answered(snapshot, a, lists_ours))
+        }
         found = [a for a in found if not a.gone or a.keeper_id in open_questions]
     return sorted(found, key=lambda account: (account.email.casefold(), account.keeper_id))
 
 
-def _left_locked(account: Account) -> bool:
+def _left_locked(snapshot: Snapshot, account: Account) -> bool:
     """Whether an account that is gone was locked when Keeper showed it last, after its person had left. Who was back
-    and left again since may have been let in elsewhere."""
+    and left again since may have been let in elsewhere, or by an unlock that had no answer."""
     left, missed = account.left_at, account.missed_at
-    return account.was_locked and (left is None or missed is None or left < missed)
+    known = account.was_locked and account.keeper_id not in snapshot.open_unlocks
+    return known and (left is None or missed is None or left < missed)
 
 
 def kept(account: Account, policy: Policy, merely_left: Collection[str]) -> bool:

@@ -11,6 +11,7 @@ from reconciler import keeper_quarantine
 from reconciler.inventory import from_json, to_json
 from reconciler.merge import merged
 from reconciler.model import EXTERNAL_ID, Account, Failure, Inventory, OddRecord, RefusedBirth, Snapshot, Team, Unclear
+from reconciler.promise import NOT_HERE
 from reconciler.rows import (
     ACCOUNT_COLUMNS,
     State,
@@ -48,15 +49,24 @@ _BINDING_WORDS = {
     "keeper": "Keeper node",
 }
 
-_OPEN_UNLOCKS = """
-    SELECT keeper_id FROM operations WHERE kind = 'reactivate_user' AND state IN ('sent', 'unknown')
+_UNLOCKS = """
+    SELECT keeper_id FROM operations WHERE kind = 'reactivate_user'
     AND id > coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'former_operations'), 0)
 """
-_LAST_UNLOCKS = f"""
-    {_OPEN_UNLOCKS} AND NOT EXISTS (
-        SELECT 1 FROM operations AS later WHERE later.subject_key = operations.subject_key
-        AND later.id > operations.id AND later.kind = 'deactivate_user' AND later.state = 'done')
+_OPEN_UNLOCKS = f"{_UNLOCKS} AND state IN ('sent', 'unknown')"
+# What became of one is not told where its account was gone by then.
+_GONE_UNLOCKS = f"""
+    {_UNLOCKS} AND state = 'put_off' AND outcome = 'settled'
+    AND subject_key IN (SELECT jumpcloud_id FROM users WHERE gone = 1 AND locked_by_us = 1)
+    AND keeper_id IN (SELECT keeper_id FROM users WHERE gone = 1)
 """
+_NOT_LOCKED_SINCE = f"""
+    NOT EXISTS (
+        SELECT 1 FROM operations AS later WHERE later.subject_key = operations.subject_key
+        AND later.id > operations.id AND later.kind = 'deactivate_user' AND later.state = 'done'
+        AND later.error <> '{NOT_HERE}')
+"""
+_LAST_UNLOCKS = f"{_OPEN_UNLOCKS} AND {_NOT_LOCKED_SINCE} UNION {_GONE_UNLOCKS} AND {_NOT_LOCKED_SINCE}"
 _ACTIVE = f"""
     standing = 'managed' AND gone = 0 AND jumpcloud_id <> '' AND (active = 1 OR keeper_id IN ({_OPEN_UNLOCKS}))
 """

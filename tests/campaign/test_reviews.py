@@ -1088,3 +1088,24 @@ def test_whoever_was_created_without_an_answer_and_left_elsewhere_has_no_lock_of
     moves(world, account, back=True)
     cycle(world, resync=True)
     assert world.keeper.account(account).locked
+
+
+def test_whom_an_unlock_without_an_answer_may_have_let_in_is_not_said_to_be_locked_once_they_are_gone(
+    world: World,
+) -> None:
+    """An administrator moved the account before anything told of the unlock, and they left again."""
+    person(world, "zoe")
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    cycle(world)
+    activate(world, ada)
+    cycle(world, {f"PATCH {SCIM}/Users/{account}": "late_timeout", f"GET {SCIM}/Users": "error"})
+    moves(world, account)
+    suspend(world, ada)
+    cycle(world, {f"GET {SCIM}/Users": "error"})
+    cycle(world, resync=True)
+    assert world.keeper.account(account).active and shown(world)["users"]["not_verifiable"] == 1
+    assert [entry["state"] for entry in evidence(world)] == ["not_verifiable", "gone"]
+    moves(world, account, back=True)
+    cycle(world, resync=True)
+    assert world.keeper.account(account).locked and not shown(world)["users"]["not_verifiable"]
