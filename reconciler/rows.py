@@ -204,6 +204,13 @@ def account_row(account: Account) -> dict[str, Any]:
     }
 
 
+def own_lock_of(row: Row) -> Account:
+    """An account that we have locked, from what is needed of its row, as one that nobody manages."""
+    shown, asked = _mapping(row["shown"]), _mapping(row["asked"])
+    keeper_id = _keeper_id(row["keeper_id"])
+    return Account(keeper_id, Standing.UNMANAGED, active=False, shown=shown, asked=asked, locked_by_us=True)
+
+
 def membership_row(user: str, team: str, membership: Membership) -> dict[str, Any]:
     """One membership of one account."""
     return {

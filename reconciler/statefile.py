@@ -13,8 +13,8 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -345,11 +345,15 @@ def _make(path: Path) -> None:
             connection.close()
 
 
-def restore(path: Path, copy: Path) -> Path | None:
+Keep = Callable[[sqlite3.Connection, sqlite3.Connection], None]
+"""Has a copy, within a transaction, keep what the file tells in whose place it is put."""
+
+
+def restore(path: Path, copy: Path, keep: Keep) -> Path | None:
     """Put a copy of a state file in the place of the state file, which is kept under the name that is returned.
 
-    The copy has to be ours, whole, and of this version or an older one. Raises `StateError`, `InUse` while a process
-    has the file open; nothing was changed then.
+    The copy has to be ours, whole, and of this version or an older one, from which it is migrated. Raises `StateError`,
+    `InUse` while a process has the file open; nothing was changed then.
     """
     with translated(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -364,7 +368,7 @@ def restore(path: Path, copy: Path) -> Path | None:
                 with _in_place(path) as fresh:
                     _copy(source, fresh)
                     _forget_what_is_stale(fresh)
-                    _keep_of_the_former(fresh, path)
+                    _keep_of_the_former(fresh, path, keep)
                     # Whatever SQLite left beside the damaged or old file belongs to it and not to the copy. It follows
                     # the file: should this be cut off, a file without its WAL would pass for a whole one.
                     for end in ("", *_SIDE_FILES):
@@ -385,9 +389,8 @@ def _open_copy(copy: Path) -> sqlite3.Connection:
         with translated(copy):
             if not _is_there(copy):
                 raise NoCopy(copy, "it does not exist")
-            source = _connect(copy, "ro")
+            source = open_for_reading(copy)
             try:
-                _version(source, copy)
                 (found,) = source.execute("PRAGMA quick_check(1)").fetchone()
                 if found != "ok":
                     raise Damaged(copy, f"it is damaged: {found}")
@@ -427,115 +430,20 @@ def _forget_what_is_stale(restored: Path) -> None:
         connection.close()
 
 
-def _keep_of_the_former(restored: Path, former: Path) -> None:
-    """Keep what the former file knew of the locks that were set or undone since the copy was made: whom we locked is
-    unlocked on return, and a lock of somebody else, perhaps to transfer the vault, is left alone. So are locks kept
-    whose outcome is not known, for the next list to tell. Keep its pauses, too: nothing is sent until a person resumes.
-    And the kinds of which a canary has to tell more.
-
-    A former file that is missing or damaged tells nothing; it may be the reason for restoring a copy. One of a newer
-    version, which may be another reason, tells what it can.
-    """
-    with suppress(StateError, sqlite3.DatabaseError):
-        with suppress(Newer):
-            if not _is_there(former):
-                return
-        source = _connect(former, "ro")
-        try:
-            binding, others = _binding(source), _others_lock(source)
-            known = source.execute(_LOCKS.format(others=others)).fetchall()
-            locked = source.execute(_OWN_LOCKS.format(others=others)).fetchall()
-            pauses = source.execute(_PAUSES).fetchall()
-            suspected = source.execute("SELECT key, value FROM meta WHERE key = 'suspected_kinds'").fetchall()
-            unclear = source.execute(_UNCLEAR_LOCKS)
-            columns, unclear_locks = [name for name, *_ in unclear.description], unclear.fetchall()
-        finally:
-            source.close()
-        connection = _connect(restored, "rw")
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            if _binding(connection) == binding:
-                connection.executemany(_KEEP_LOCK, known)
-                connection.executemany(_KEEP_OWN_LOCK, locked)
-                with suppress(sqlite3.DatabaseError):
-                    connection.executemany(_keep_unclear_lock(columns), unclear_locks)
-                connection.executemany("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", suspected)
-            if not connection.execute(_PAUSES).fetchall():
-                connection.executemany(_KEEP_PAUSE, pauses)
-            connection.execute("COMMIT")
-        finally:
-            connection.close()
-
-
-_PAUSES = """
-    SELECT arguments, requested_by, at, reason FROM requests WHERE kind = 'pause' AND state = 'open'
-"""
-_KEEP_PAUSE = """
-    INSERT INTO requests (kind, state, result, arguments, requested_by, at, reason)
-    VALUES ('pause', 'open', '', ?, ?, ?, ?)
-"""
-# As Keeper showed the accounts last, also those that are gone.
-_LOCKS = """
-    SELECT keeper_id, jumpcloud_id, iif(gone, NOT (locked_by_us OR {others}), active),
-        locked_by_us AND NOT (gone AND {others})
-    FROM users WHERE standing = 'managed'
-"""
-# Whether an account is in this node the next list tells.
-_KEEP_LOCK = """
-    UPDATE users SET active = ?3, locked_by_us = ?4, gone = 0
-    WHERE keeper_id = ?1 AND jumpcloud_id = ?2 AND standing = 'managed'
-    AND (locked_by_us <> ?4 OR (active <> ?3 AND NOT gone))
-"""
-# One that is nobody's and locked by us was its owner's until they had another, or is what a former restore has kept.
-_OWN_LOCKS = """
-    SELECT keeper_id, shown, iif(standing = 'managed', json_object('externalId', jumpcloud_id), asked) FROM users
-    WHERE locked_by_us AND NOT (gone AND {others})
-    AND (standing = 'unmanaged' OR (standing = 'managed' AND jumpcloud_id <> ''))
-"""
-# An account that nobody manages by the copy, or that it lacks, is matched anew, with whose it was: Keeper may keep no
-# id that shows it, and whoever has its address by now must not get it. A copy of the first version takes none.
-_KEEP_OWN_LOCK = """
-    INSERT OR IGNORE INTO users (keeper_id, standing, active, jumpcloud_id, shown, asked, settled, gone, locked_by_us,
-        protected_as, former_external_id, takeover, review_lock)
-    VALUES (?, 'unmanaged', 0, '', ?, ?, '{}', 0, 1, '', '', 0, 0)
-    ON CONFLICT (keeper_id) DO UPDATE SET active = 0, locked_by_us = 1, asked = excluded.asked
-    WHERE standing = 'unmanaged'
-"""
-
-_UNCLEAR_LOCKS = """
-    SELECT * FROM operations WHERE kind = 'deactivate_user' AND state IN ('sent', 'unknown')
-    AND id > coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'former_operations'), 0)
-    AND NOT EXISTS (
-        SELECT 1 FROM operations AS later WHERE later.subject_key = operations.subject_key AND later.id > operations.id
-        AND later.kind IN ('create_user', 'deactivate_user', 'reactivate_user') AND later.state = 'done')
-    ORDER BY id
-"""
-
-
-def _keep_unclear_lock(columns: list[str]) -> str:
-    """The statement that adds a lock of the former file to the journal, unless it is there. What a person decided about
-    it then does not count any more, and its run is not known."""
-    own = {"id": "(SELECT coalesce(max(id), 0) + 1 FROM operations)", "decision": "''"}
-    own["run_id"] = "(SELECT coalesce(max(id), 0) FROM runs)"
-    place = {name: f"?{number}" for number, name in enumerate(columns, 1)}
-    return f"""
-        INSERT INTO operations ({", ".join(columns)}) SELECT {", ".join((place | own)[name] for name in columns)}
-        WHERE NOT EXISTS (
-            SELECT 1 FROM operations WHERE kind = 'deactivate_user'
-            AND subject_key = {place["subject_key"]} AND planned_at = {place["planned_at"]})
-    """
-
-
-def _others_lock(connection: sqlite3.Connection) -> str:
-    """The column that tells of an account that is gone whether somebody else had locked it; 0 where an older file has
-    none."""
-    columns = {name for _, name, *_ in connection.execute("PRAGMA table_info(users)")}
-    return "others_lock" if "others_lock" in columns else "0"
-
-
-def _binding(connection: sqlite3.Connection) -> str | None:
-    found = connection.execute("SELECT value FROM meta WHERE key = 'binding'").fetchone()
-    return found[0] if found else None
+def _keep_of_the_former(restored: Path, former: Path, keep: Keep) -> None:
+    """Have the copy keep what the file tells in whose place it is put. A file that is missing, or not one of ours,
+    tells nothing. One of a newer version, which may be the reason for restoring a copy, tells what it can."""
+    try:
+        if not _is_there(former):
+            return
+    except Newer:
+        pass
+    except (StateError, sqlite3.DatabaseError):
+        return
+    with closing(_connect(former, "ro")) as source, closing(_connect(restored, "rw")) as copy:
+        copy.execute("BEGIN IMMEDIATE")
+        keep(copy, source)
+        copy.execute("COMMIT")
 
 
 def copy_suffix(day: datetime) -> str:

@@ -5,6 +5,10 @@ what is written in one call is written as a whole or not at all, and is on the d
 method raises `StateError` where the file can't be read or written.
 """
 
+import os
+from pathlib import Path
+
+from reconciler import statefile
 from reconciler.rows import JournalRow, Request, Run, State
 from reconciler.statefile_errors import (
     Damaged,
@@ -18,6 +22,7 @@ from reconciler.statefile_errors import (
     WrongBinding,
 )
 from reconciler.store.access import Access
+from reconciler.store.former import keep
 from reconciler.store.journal import Journal
 from reconciler.store.requests import Requests
 from reconciler.store.snapshots import Binding
@@ -44,3 +49,13 @@ __all__ = [
 
 class Store(Journal, Access, Requests, Times):
     """An open state file; see the module."""
+
+    @classmethod
+    def restore(cls, path: str | os.PathLike[str], copy: Path) -> Path | None:
+        """Go back to a copy of the state file; returns the name under which the present one is kept, if there is one.
+
+        What was done since the copy was made is not known any more: the next cycle is a resync, and a first plan again
+        that a person reviews. Raises `StateError`.
+        """
+        resolved = Path(os.path.realpath(path))  # Path.resolve has an error of its own for links that lead in a circle
+        return statefile.restore(resolved, Path(os.path.realpath(copy)), keep)

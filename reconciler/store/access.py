@@ -46,6 +46,14 @@ NEWEST_ACCESS = f"""
 """The ids of the newest operation on each person's access that had an effect or may have had one, and of the newest
 creation of each that was sent."""
 
+UNCLEAR_LOCKS = f"""
+    SELECT *, NULL AS left_at, '' AS pilot_entries FROM operations WHERE {_UNCLEAR} AND id IN (
+        SELECT max(id) FROM operations WHERE id > :former AND kind IN {_KINDS} AND {_COUNTS} GROUP BY subject_key)
+    ORDER BY id
+"""
+"""The locks of which nothing has told yet, where no change of that person's access has come later; what a file of an
+older version lacks is empty."""
+
 
 class Access(OpenFile):
     """The memory of each person's access."""

@@ -19,6 +19,8 @@ from reconciler.statefile_errors import Damaged, Replaced, StateError, translate
 
 LIVE = "live_runs"
 """Under which the state file keeps the ids of the runs that its writer has begun and not ended."""
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""The errors with which the reading of a row ends that is not as we write it."""
 CANARY_LASTS = timedelta(days=7)
 """How long a kind of operations stays open once its canary has passed."""
 _ADDS = frozenset({Kind.UPDATE_USER, Kind.REACTIVATE_USER})
@@ -73,16 +75,6 @@ class OpenFile:
         """
         resolved = Path(os.path.realpath(path))  # Path.resolve has an error of its own for links that lead in a circle
         return cls(resolved, statefile.open_beside(resolved), None, beside=True)
-
-    @classmethod
-    def restore(cls, path: str | os.PathLike[str], copy: Path) -> Path | None:
-        """Go back to a copy of the state file; returns the name under which the present one is kept, if there is one.
-
-        What was done since the copy was made is not known any more: the next cycle is a resync, and a first plan again
-        that a person reviews. Raises `StateError`.
-        """
-        resolved = Path(os.path.realpath(path))  # Path.resolve has an error of its own for links that lead in a circle
-        return statefile.restore(resolved, Path(os.path.realpath(copy)))
 
     @property
     def in_use(self) -> bool:
@@ -172,7 +164,7 @@ class OpenFile:
                 yield self._connection
             except UnicodeEncodeError:
                 raise
-            except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+            except UNREADABLE as error:
                 raise Damaged(self.path, f"a row can't be read ({error!r:.200})") from error
             finally:
                 if self._connection.in_transaction:

@@ -477,3 +477,29 @@ def test_a_restore_keeps_our_lock_on_an_account_that_is_elsewhere_and_new_since_
     cycle(world, resync=True)
     cycle(world)
     assert world.keeper.account(account).active
+
+
+@pytest.mark.parametrize("back", ["before the restore", "after it"])
+def test_a_restore_keeps_a_lock_without_an_answer_whose_account_was_elsewhere(world: World, back: str) -> None:
+    """A list found it gone before one told of the lock, so that the former journal has it as done."""
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    copy = world.folder / "copy"
+    copy.write_bytes(world.path.read_bytes())
+    known = world.observer.remembered()
+    suspend(world, ada)
+    cycle(world, {f"PATCH {SCIM}/Users/{account}": "late_timeout", f"GET {SCIM}/Users": "error"})
+    moves(world, account)
+    cycle(world)
+    if back == "before the restore":
+        moves(world, account, back=True)
+    Store.restore(world.path, copy)
+    world.observer.remembers(known, by_command=True)
+    cycle(world)
+    if back == "after it":
+        moves(world, account, back=True)
+        cycle(world, resync=True)
+    activate(world, ada)
+    for _ in range(2):
+        cycle(world)
+    assert world.keeper.account(account).active
