@@ -252,7 +252,7 @@ def _done(
     if _anothers(account, row):
         return found | {"state": "given"}
     # Who was back in scope and left again before they were unlocked has been locked all the time.
-    if account.left_at is None or (row.left_at and account.left_at != row.left_at and not still_locked):
+    if _came_back(row, account) and not (account.left_at and still_locked):
         return found | {"state": "came_back"}
     if account.active:
         return found | {"state": "unlocked_again"}
@@ -278,6 +278,14 @@ def _anothers(account: Account, row: JournalRow) -> bool:
     """Whether the account is another JumpCloud user's by now, so that it says nothing more of whoever left."""
     owner = row.operation.subject.jumpcloud_id
     return account.managed and bool(owner and account.jumpcloud_id) and account.jumpcloud_id != owner
+
+
+def _came_back(row: JournalRow, account: Account) -> bool:
+    """Whether the person of a lock was in scope since: they have not left, or have left once more. Who had left before
+    they were managed left, as far as we know, no later than the lock was due."""
+    if account.left_at is None:
+        return True
+    return account.left_at != row.left_at if row.left_at else account.left_at > row.planned_at
 
 
 def _other_account(subject: Subject, here: Mapping[str, Account]) -> Account | None:
@@ -342,7 +350,7 @@ def _answered(
         return found | {"state": "not_verifiable"}
     if _anothers(account, row):
         return found | {"state": "given"}
-    if account.left_at is None or (row.left_at and account.left_at != row.left_at):
+    if _came_back(row, account):
         return found | {"state": "came_back"}
     if not account.gone:
         return found | _locked(account) | {"because": _BACK_LOCKED}

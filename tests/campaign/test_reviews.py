@@ -1109,3 +1109,28 @@ def test_whom_an_unlock_without_an_answer_may_have_let_in_is_not_said_to_be_lock
     moves(world, account, back=True)
     cycle(world, resync=True)
     assert world.keeper.account(account).locked and not shown(world)["users"]["not_verifiable"]
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_who_had_left_before_the_first_plan_and_was_let_in_by_us_is_not_said_to_be_locked(
+    world: World, answered: bool
+) -> None:
+    """Nor to have been unlocked by somebody else. They left again since; of the lock, the journal has no departure."""
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    campaign_decisions.lost(world, random.Random(1))
+    cycle(world)
+    assert [(entry["state"], entry["left_before"]) for entry in evidence(world)] == [("locked", True)]
+    activate(world, ada)
+    down = {f"GET {SCIM}/Users": "error"}
+    cycle(world, {} if answered else down | {f"PATCH {SCIM}/Users": "late_timeout"})
+    assert world.keeper.account(account).active
+    if answered:
+        world.jumpcloud.unbind_user(world.application, ada)  # grace begins
+        world.admin_changed()
+    else:
+        suspend(world, ada)
+    cycle(world, {} if answered else down)
+    assert world.keeper.account(account).active
+    assert [entry["state"] for entry in evidence(world)] == ["not_yet", "came_back"]
