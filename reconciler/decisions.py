@@ -7,6 +7,7 @@ from reconciler import addresses, births
 from reconciler.counting import agreeing, count
 from reconciler.diff_teams import listed
 from reconciler.model import Account, Snapshot, Standing, Takeover, normal, typed
+from reconciler.rows import time_text
 from reconciler.snapshot import given_up, superseded
 from reconciler.store import Store
 
@@ -132,7 +133,7 @@ def disown(store: Store, now: datetime, by: str, reason: str, email: str) -> str
         alike = sorted({a.email for a in before.accounts.values() if a.managed and addresses.alike(a.email, email)})
         other = f" {alike[0]} is managed, {addresses.DIFFERENCE}." if alike else ""
         raise NothingDecided(f"{email} is nobody whom we manage in Keeper; nothing was changed.{other}")
-    closed = {account.keeper_id for account in found if account.gone and account.left_at is not None}
+    closed = {one.keeper_id: time_text(one.left_at) for one in found if one.gone and one.left_at is not None}
     # Should it come back, a creation for whoever has its address by then must not take it for a new one.
     accounts = {
         account.keeper_id: replace(superseded(account, now), asked={})
@@ -141,11 +142,11 @@ def disown(store: Store, now: datetime, by: str, reason: str, email: str) -> str
         for account in found
     }
     decided = replace(before, accounts={**before.accounts, **accounts})
-    arguments: dict[str, object] = {"accounts": sorted(accounts), "email": email, "closed": sorted(closed)}
+    arguments: dict[str, object] = {"accounts": sorted(accounts), "email": email, "closed": closed}
     _keep(store, decided, before, "disown", arguments, now, by, reason)
     # A partial cycle may be about to change them, or to create the person anew.
     store.hands.changed({*accounts, *(account.jumpcloud_id for account in found)})
-    if closed == accounts.keys():
+    if closed.keys() == accounts.keys():
         return f"{email} is not in this Keeper node: the question whether access ended is closed, nothing else is done."
     return (
         f"{email} is given up: nothing is changed any more but the externalId that we set, which is taken back, and "

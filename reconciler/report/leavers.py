@@ -25,7 +25,7 @@ from reconciler.policy import Drift, Mode, OutOfScope, Policy
 from reconciler.promise import REMOVED, WITHDRAWN, WITHDRAWN_OR_DELETED
 from reconciler.report.last_cycle import passed_over
 from reconciler.report.terminal import clean, spoken, stamp, styled, wrapped
-from reconciler.rows import GONE, INVITED, LOCKED_BEFORE, VANISHED, JournalRow, Request
+from reconciler.rows import GONE, INVITED, LOCKED_BEFORE, VANISHED, JournalRow, Request, time_of
 from reconciler.store import State, Store
 
 MOST = 100_000
@@ -84,8 +84,7 @@ def document(store: Store, policy: Policy, since: datetime, now: datetime) -> di
     attempts = {_departure(entries[0]): entries for entries in reversed(departures)}
     open_now, back = promise.leavers(snapshot), promise.invited_again(snapshot)
     for account in open_now:
-        of_this = attempts.get((account.keeper_id, account.left_at)) or attempts.get((account.keeper_id, None), [])
-        tried = [entry for entry in of_this if not _verified(entry)]
+        tried = [entry for entry in _attempts_of(account, attempts) if not _verified(entry)]
         if account.gone:
             found.append(_not_verifiable(account, tried, snapshot, again=account.keeper_id in back))
         else:
@@ -165,17 +164,27 @@ def _departures(entries: Iterable[Entry]) -> list[list[Entry]]:
     return found
 
 
+def _attempts_of(account: Account, attempts: Mapping[_Departure, list[Entry]]) -> list[Entry]:
+    """The attempts at the lock that is due now; the journal does not say since when whoever left before the first plan
+    is out of scope."""
+    found = attempts.get((account.keeper_id, account.left_at)) or attempts.get((account.keeper_id, None), [])
+    return [] if found and _came_back(found[0].row, account.left_at) else found
+
+
 def _closed(requests: Iterable[Request], departures: Iterable[list[Entry]]) -> dict[_Departure, Request]:
-    """The decisions that closed the question of a departure: of an account's newest one by then."""
-    by_account: dict[str, list[Entry]] = defaultdict(list)
+    """The decisions that closed the question of a departure: of an account's newest one by then. Those of former
+    versions do not say since when its person had left; of one without a lock there is nothing to tell."""
+    by_account: dict[str, list[JournalRow]] = defaultdict(list)
     for entries in departures:
-        by_account[_departure(entries[0])[0]].append(entries[0])
+        by_account[_departure(entries[0])[0]].append(entries[0].row)
     found = {}
     for request in requests:
-        for account in request.arguments.get("closed", ()):
-            before = (entry for entry in by_account[account] if entry.row.planned_at <= request.at)
-            if newest := next(before, None):
-                found[_departure(newest)] = request
+        closed = request.arguments.get("closed", ())
+        for account in closed:
+            left = time_of(closed[account]) if isinstance(closed, dict) else None
+            before = (row for row in by_account[account] if row.planned_at <= request.at)
+            if newest := next((row for row in before if left is None or not _came_back(row, left)), None):
+                found[account, newest.left_at] = request
     return found
 
 
@@ -252,7 +261,7 @@ def _done(
     if _anothers(account, row):
         return found | {"state": "given"}
     # Who was back in scope and left again before they were unlocked has been locked all the time.
-    if _came_back(row, account) and not (account.left_at and still_locked):
+    if _came_back(row, account.left_at) and not (account.left_at and still_locked):
         return found | {"state": "came_back"}
     if account.active:
         return found | {"state": "unlocked_again"}
@@ -280,12 +289,12 @@ def _anothers(account: Account, row: JournalRow) -> bool:
     return account.managed and bool(owner and account.jumpcloud_id) and account.jumpcloud_id != owner
 
 
-def _came_back(row: JournalRow, account: Account) -> bool:
-    """Whether the person of a lock was in scope since: they have not left, or have left once more. Who had left before
-    they were managed left, as far as we know, no later than the lock was due."""
-    if account.left_at is None:
+def _came_back(row: JournalRow, left_at: datetime | None) -> bool:
+    """Whether the person of a lock was in scope since: they are out of scope since another time, if at all. Who had
+    left before they were managed left, as far as we know, no later than the lock was planned."""
+    if left_at is None:
         return True
-    return account.left_at != row.left_at if row.left_at else account.left_at > row.planned_at
+    return left_at != row.left_at if row.left_at else left_at > row.planned_at
 
 
 def _other_account(subject: Subject, here: Mapping[str, Account]) -> Account | None:
@@ -350,7 +359,7 @@ def _answered(
         return found | {"state": "not_verifiable"}
     if _anothers(account, row):
         return found | {"state": "given"}
-    if _came_back(row, account):
+    if _came_back(row, account.left_at):
         return found | {"state": "came_back"}
     if not account.gone:
         return found | _locked(account) | {"because": _BACK_LOCKED}

@@ -1134,3 +1134,26 @@ def test_who_had_left_before_the_first_plan_and_was_let_in_by_us_is_not_said_to_
     cycle(world, {} if answered else down)
     assert world.keeper.account(account).active
     assert [entry["state"] for entry in evidence(world)] == ["not_yet", "came_back"]
+
+
+def test_a_decision_about_a_departure_without_a_lock_closes_no_earlier_one(world: World) -> None:
+    """The second time the account is known to be in another node before its owner leaves, so that no lock is sent."""
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    moves(world, account)
+    suspend(world, ada)
+    for resync in (False, True):
+        cycle(world, resync=resync)
+    moves(world, account, back=True)
+    activate(world, ada)
+    for resync in (True, False):
+        cycle(world, resync=resync)
+    assert [entry["state"] for entry in evidence(world)] == ["came_back"]
+    moves(world, account)
+    cycle(world, resync=True)
+    suspend(world, ada)
+    cycle(world)
+    with world.open() as store:
+        assert "is closed" in decisions.disown(store, world.time.now(), "root", "", "ada@example.com")
+    world.store = None
+    assert [entry["state"] for entry in evidence(world)] == ["came_back"]

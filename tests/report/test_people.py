@@ -246,6 +246,14 @@ def test_a_lock_that_was_answered_with_404_is_no_evidence(store: Store, words: s
     assert (first["state"], first["minutes_to_confirm"]) == ("not_verifiable", "")
 
 
+def test_an_attempt_of_a_departure_that_is_over_is_none_of_the_next(store: Store) -> None:
+    """They had left before the first plan, so that the journal does not say since when."""
+    store.save(snapshot([account(user(1), left_at=NOW - MINUTE)]), Snapshot())
+    lock(store, 1, State.FAILED, left=None)
+    (entry,) = evidence(store)
+    assert (entry["state"], entry["attempts"], entry["because"]) == ("not_yet", 0, "due with the next cycle")
+
+
 @pytest.mark.parametrize("ours", [False, True])
 def test_no_inventory_is_said_to_have_answered_for_an_account_that_is_back_and_locked(store: Store, ours: bool) -> None:
     store.save(snapshot([account(user(1), active=False, locked_by_us=ours, **GONE_SINCE)]), Snapshot())
