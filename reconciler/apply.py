@@ -54,6 +54,7 @@ from reconciler.rows import (
     DISAGREES,
     GONE,
     INVITED,
+    LACKED,
     LOCKED_BEFORE,
     OVERTAKEN,
     TIME,
@@ -1120,8 +1121,12 @@ class _Run:
         nobodys = error.stops_apply or isinstance(error, scim.Unavailable | scim.Throttled | scim.Expired)
         nobodys = nobodys or (isinstance(error, _PERHAPS_FOR_ALL) and self.all_forbidden)
         state = State.UNKNOWN if doubtful else State.PUT_OFF if nobodys else State.FAILED
-        # A 404 after an attempt without an answer does not say that the account was gone before.
-        name = scim.Unanswered.name if error.uncertain and isinstance(error, scim.NotFound) else error.name
+        name = error.name
+        if error.uncertain and self.looks.get(number) == (True, None):
+            name = LACKED
+        elif error.uncertain and isinstance(error, scim.NotFound):
+            # A 404 after an attempt without an answer does not say that the account was gone before.
+            name = scim.Unanswered.name
         if isinstance(error, scim.Expired) and self.paused():
             name = "put_off"  # the next cycle does not make up for it
         self._record(number, Result(op, state, name, str(error)))

@@ -1056,7 +1056,8 @@ async def _settle_now(
     unknown |= {n: op for n in vanished if (op := applied.results[n].operation).subject.keeper_id in listed.users}
     unknown = {n: op for n, op in unknown.items() if not _touched(store, mark, op.subject)}
     rows = ((number, op, now) for number, op in unknown.items())
-    outcomes, snapshot = settle(rows, observed(before, listed, now), before, now)
+    recorded = {number: applied.results[number].outcome for number in unknown}
+    outcomes, snapshot = settle(rows, observed(before, listed, now), before, now, recorded)
     outcomes |= {row.id: as_repeated(outcomes[row.id], row) for row in rows_open if row.id in unknown}
     if not before.reviewed:
         # Whose lock is on an account that is new to us is for the first plan to say, and it has to be new to that too.

@@ -555,8 +555,9 @@ class Snapshot:
     be read in full when it was last listed. `refused_births` are, by JumpCloud id, the creations that Keeper linked to
     an account that is not new; `refused_teams`, by the id of the group, the queueings that it answered with a team that
     is not new. `own_locks` are the Keeper ids of accounts on which a lock that is found is ours: our last lock had no
-    clear answer. `open_unlocks` are those of accounts whose unlock has no known outcome, and which we have not locked
-    since. `locked_out` are the keys of people whose account is gone and whom we have locked last.
+    clear answer. `open_locks` are those of accounts whose lock has no known outcome, also where Keeper answered that it
+    lacks them, and which we have not unlocked since; `open_unlocks` the same of unlocks. `locked_out` are the keys of
+    people whose account is gone and whom we have locked last.
     """
 
     accounts: Mapping[str, Account] = field(default_factory=dict)
@@ -576,6 +577,7 @@ class Snapshot:
     refused_births: Mapping[str, RefusedBirth] = field(default_factory=dict)
     refused_teams: Mapping[str, RefusedTeam] = field(default_factory=dict)
     own_locks: frozenset[str] = frozenset()
+    open_locks: frozenset[str] = frozenset()
     open_unlocks: frozenset[str] = frozenset()
     locked_out: frozenset[str] = frozenset()
 

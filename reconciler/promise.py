@@ -158,7 +158,7 @@ def spared(account: Account, policy: Policy, merely_left: Collection[str]) -> bo
 
 def access_words(snapshot: Snapshot, account: Account, *, failing: bool) -> str:
     """Say how far it is known that a leaver who is in this node is active. `failing`: cycles fail now."""
-    if account.keeper_id in snapshot.own_locks | snapshot.open_unlocks:
+    if account.keeper_id in snapshot.own_locks | snapshot.open_locks | snapshot.open_unlocks:
         return UNKNOWN_LOCK
     return ACTIVE_THEN if failing else "still active"
 

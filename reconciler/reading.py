@@ -365,7 +365,8 @@ def _settled(
     of_teams = (
         (n, op, sent[n].sent_at or sent[n].planned_at) for n, op in asked.items() if n not in repeated or op.add
     )
-    outcomes, snapshot = settle(of_teams, snapshot, former, now)
+    recorded = {number: row.outcome for number, row in sent.items()}
+    outcomes, snapshot = settle(of_teams, snapshot, former, now, recorded)
     for number in repeated:
         if outcomes.get(number, NEVER) == NEVER:
             outcomes[number] = REPEATED

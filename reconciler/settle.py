@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import chain
+from types import MappingProxyType
 
 from reconciler import addresses, team_births
 from reconciler.births import as_shown, former_id, is_theirs, own, refused_words, undoing, wanted_address, with_refused
@@ -32,7 +33,7 @@ from reconciler.model import (
 from reconciler.pairs import tied_to_another
 from reconciler.plan import Change, Kind, Operation, TeamRef
 from reconciler.promise import NOT_HERE
-from reconciler.rows import DENIED, DISAGREES, GONE, SETTLED, UNASKED, JournalRow, State
+from reconciler.rows import DENIED, DISAGREES, GONE, LACKED, SETTLED, UNASKED, JournalRow, State
 from reconciler.snapshot import after_team, after_user, given_up, superseded
 from reconciler.waiting import told_by_inventory
 
@@ -73,21 +74,26 @@ ACCESS = frozenset({Kind.CREATE_USER, Kind.DEACTIVATE_USER, Kind.REACTIVATE_USER
 
 
 def settle(
-    unknown: Iterable[tuple[int, Operation, datetime]], snapshot: Snapshot, former: Snapshot, now: datetime
+    unknown: Iterable[tuple[int, Operation, datetime]],
+    snapshot: Snapshot,
+    former: Snapshot,
+    now: datetime,
+    recorded: Mapping[int, str] = MappingProxyType({}),
 ) -> tuple[dict[int, Settled], Snapshot]:
     """The outcomes by journal id, and the snapshot with what follows from them.
 
-    `unknown` are journal ids, operations and when each was sent. `snapshot` was just rebuilt from Keeper, `former` is
-    the one before. A lock that we asked for and find is ours, so that we may undo it. A team that Keeper does not show
-    may wait in the Pending Queue: it stays unknown, unless the inventory tells. A change of access that does not show
-    within `PATIENCE` stays unknown.
+    `unknown` are journal ids, operations and when each was sent; `recorded` are their outcomes by then. `snapshot` was
+    just rebuilt from Keeper, `former` is the one before. A lock that we asked for and find is ours, so that we may undo
+    it, unless Keeper answered that it lacks the account. A team that Keeper does not show may wait in the Pending
+    Queue: it stays unknown, unless the inventory tells. A change of access that does not show within `PATIENCE` stays
+    unknown.
     """
     unknown = list(unknown)
     work = _Settlement(with_own_locks(snapshot), former, now, [op for _, op, _ in unknown])
     outcomes: dict[int, Settled] = {}
     # Of several creations of one subject, the one whose names show is the one that arrived.
     for number, op, at in sorted(unknown, key=lambda row: not work.made(row[1])):
-        outcome = work.outcome(op, at)
+        outcome = work.outcome(op, at, lacked=recorded.get(number) == NotFound.name)
         early = outcome in (NEVER, _GONE, _UNREADABLE) and op.kind in ACCESS and now - at < PATIENCE
         outcomes[number] = TOO_EARLY if early else outcome
     settled = replace(
@@ -115,7 +121,7 @@ def outcome_name(outcome: Settled, state: State, recorded: str) -> str:
     """The name of an outcome in the journal. What stays unknown keeps what its answer told of Keeper; no more than a
     list that denies it is remembered as such. An account that is gone after a lock without a clear answer counts among
     those that a lock may have removed, unless Keeper lacked it before."""
-    if outcome.words == NOT_HERE and recorded != NotFound.name:
+    if outcome.words == NOT_HERE and recorded not in (NotFound.name, LACKED):
         return GONE
     if state is not State.UNKNOWN:
         return SETTLED
@@ -194,7 +200,8 @@ class _Settlement:
             found.setdefault(one.shown.get(EXTERNAL_ID, ""), []).append(one)
         return found
 
-    def outcome(self, op: Operation, at: datetime) -> Settled:
+    def outcome(self, op: Operation, at: datetime, *, lacked: bool = False) -> Settled:
+        """What became of an operation. `lacked`: Keeper answered that it lacks the account."""
         if op.subject.type == "team":
             return self._team(op, at)
         account = self._created(op) if op.kind is Kind.CREATE_USER else self.accounts.get(op.subject.keeper_id)
@@ -215,6 +222,9 @@ class _Settlement:
                 return _GONE
             # A 404 is no evidence of a lock, nor against one that was seen before. Consent to the lock is used up.
             self.accounts[account.keeper_id] = replace(account, review_lock=False)
+            return Settled(State.DONE, NOT_HERE)
+        if lacked and op.kind is Kind.DEACTIVATE_USER and not account.active:
+            # The account is back, with a lock of somebody else, or with one that is older than this.
             return Settled(State.DONE, NOT_HERE)
         shows = _shows(account, op)
         arrived = {

@@ -404,7 +404,7 @@ def _why_not_yet(
         return "unlocked in Keeper by somebody else, and not locked again (policy.drift)"
     if failed:
         return f"failed {times(len(failed))}, tried again with the next cycle: {failed[0].row.error}"
-    if account.keeper_id in snapshot.own_locks:
+    if account.keeper_id in snapshot.own_locks | snapshot.open_locks:
         error = f": {tried[0].row.error}" if tried and tried[0].row.state is State.UNKNOWN else ""
         return f"the last lock had no clear answer from Keeper, which is asked again{error}"
     if left_outside(policy, account):

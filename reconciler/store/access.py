@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from reconciler.births import LINKED, beside, not_done, without_lock
+from reconciler.keeper_errors import NotFound
 from reconciler.migrations import LAST_CHANGE
 from reconciler.model import RefusedBirth, RefusedTeam
 from reconciler.plan import Kind, Operation, Rule
@@ -26,7 +27,8 @@ _DENIED_LATELY = """
         '%Y-%m-%dT%H:%M:%f', (SELECT started_at FROM runs ORDER BY id DESC LIMIT 1), '-1 day')
 """
 _GONE_UNTOLD = f"state = 'done' AND outcome = '{GONE}' AND error = '{NOT_HERE}'"
-_UNCLEAR = f"kind = 'deactivate_user' AND (state IN ('sent', 'unknown') OR ({_GONE_UNTOLD}) OR ({_DENIED_LATELY}))"
+_UNANSWERED = f"state IN ('sent', 'unknown') AND outcome <> '{NotFound.name}'"
+_UNCLEAR = f"kind = 'deactivate_user' AND (({_UNANSWERED}) OR ({_GONE_UNTOLD}) OR ({_DENIED_LATELY}))"
 _COUNTS = f"((state = 'done' AND error <> '{NOT_HERE}' AND outcome <> '{LOCKED_BEFORE}') OR ({_UNCLEAR}))"
 # Our newest change of a person's access says nothing of another account of theirs, nor of one that is somebody else's
 # by now.

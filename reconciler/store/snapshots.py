@@ -49,10 +49,16 @@ _BINDING_WORDS = {
     "keeper": "Keeper node",
 }
 
-_UNLOCKS = """
-    SELECT keeper_id FROM operations WHERE kind = 'reactivate_user'
-    AND id > coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'former_operations'), 0)
+_OF_THIS_NODE = """
+    SELECT keeper_id FROM operations
+    WHERE id > coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'former_operations'), 0)
 """
+_OPEN_LOCKS = f"""
+    {_OF_THIS_NODE} AND kind = 'deactivate_user' AND state IN ('sent', 'unknown') AND NOT EXISTS (
+        SELECT 1 FROM operations AS later WHERE later.subject_key = operations.subject_key
+        AND later.id > operations.id AND later.kind = 'reactivate_user' AND later.state = 'done')
+"""
+_UNLOCKS = f"{_OF_THIS_NODE} AND kind = 'reactivate_user'"
 _OPEN_UNLOCKS = f"{_UNLOCKS} AND state IN ('sent', 'unknown')"
 # What became of one is not told where its account was gone by then.
 _GONE_UNLOCKS = f"""
@@ -150,6 +156,7 @@ class Snapshots(OpenFile):
                 refused_births=refused_births(connection, former),
                 refused_teams=refused_teams(connection, former),
                 own_locks=own_locks(connection, former),
+                open_locks=frozenset(keeper_id for (keeper_id,) in connection.execute(_OPEN_LOCKS)),
                 open_unlocks=frozenset(keeper_id for (keeper_id,) in connection.execute(_LAST_UNLOCKS)),
                 locked_out=locked_out(connection, former),
                 failures=_failures(connection, former),

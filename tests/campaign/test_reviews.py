@@ -1157,3 +1157,65 @@ def test_a_decision_about_a_departure_without_a_lock_closes_no_earlier_one(world
         assert "is closed" in decisions.disown(store, world.time.now(), "root", "", "ada@example.com")
     world.store = None
     assert [entry["state"] for entry in evidence(world)] == ["came_back"]
+
+
+@pytest.mark.parametrize("by_list", [False, True])
+def test_a_lock_without_an_answer_is_not_ours_where_keeper_lacked_the_account_before(
+    world: World, by_list: bool
+) -> None:
+    """An administrator locks it as soon as it is back in the node."""
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    moves(world, account)
+    suspend(world, ada)
+    down = {} if by_list else {f"GET {SCIM}/Users?": "error"}
+    cycle(world, down | {f"PATCH {SCIM}/Users/{account}": "late_timeout"})
+    cycle(world)
+    moves(world, account, back=True)
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    assert [entry["state"] for entry in evidence(world)] == ["locked_by_others"]
+    activate(world, ada)
+    for _ in range(2):
+        cycle(world)
+    assert world.keeper.account(account).locked
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_a_lock_that_was_answered_with_404_is_no_lock_of_ours(world: World, back: bool) -> None:
+    """Nothing could be listed, and an administrator had locked the account, or does so once it is back in the node."""
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    if not back:
+        world.keeper.lock(account)
+    moves(world, account)
+    suspend(world, ada)
+    cycle(world, {f"GET {SCIM}/Users": "error"})
+    [entry] = evidence(world)
+    assert entry["access"] == "not known to be locked" and "not in this Keeper node" in entry["because"]
+    moves(world, account, back=True)
+    if back:
+        world.keeper.lock(account)
+        world.admin_changed(account)
+    cycle(world)
+    assert [entry["state"] for entry in evidence(world)] == ["locked_by_others"]
+    activate(world, ada)
+    for _ in range(2):
+        cycle(world)
+    assert world.keeper.account(account).locked
+
+
+def test_a_lock_without_an_answer_that_a_list_shows_is_ours_though_a_look_had_missed_the_account(world: World) -> None:
+    """One look may be wrong, and the lock took effect."""
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    missed = {f"Keeper GET {SCIM}/Users/{account}": lambda _: Response.of_json(404, {})}
+    world.time.elapsed += 600
+    world.cycle(Order(), Weather(1, script={f"Keeper PATCH {SCIM}/Users/{account}": "late_timeout"}, edits=missed))
+    assert world.keeper.account(account).locked
+    cycle(world)
+    activate(world, ada)
+    cycle(world)
+    assert world.keeper.account(account).active
