@@ -882,6 +882,7 @@ class Observer:
                 rows = json.loads(shown.body)["Resources"]
                 self.view.users_shown[asked.target] = {str(row["id"]) for row in rows}
                 for row in rows:
+                    self._list_shows(str(row["id"]), row.get("active"))
                     self.view.keeper_addresses.setdefault(str(row["id"]), set()).add(str(row["userName"]).casefold())
         elif asked.method == "GET" and asked.path.endswith("/Groups") and shown.status == 200:
             with suppress(ValueError, TypeError, KeyError):
@@ -912,6 +913,14 @@ class Observer:
                 found = json.loads(shown.body)
                 for row in found.get("results", [found]):
                     self.view.addresses_shown.setdefault(row["_id"], set()).add(row["email"].strip().casefold())
+
+    def _list_shows(self, account: str, active: object) -> None:
+        """Take note of what a row tells of the lock, which may be behind the truth. Where it tells nothing, the list
+        before is the newest."""
+        self.view.locked_shown.pop(account, None)
+        if isinstance(active, bool):
+            self.view.locked_shown[account] = not active
+            self.perhaps_locked |= set() if active else {account}
 
     def users_denied(self, account: str) -> bool:
         """Whether Keeper's list of users lied in this cycle, and lacked this account."""

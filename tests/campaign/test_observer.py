@@ -1,6 +1,7 @@
 """Deliberate faults in single stories, which the observer has to see whatever had happened before, and right doings at
 which it has to be silent."""
 
+import json
 import random
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -10,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from reconciler import addresses, apply, decisions, diff, diff_teams, match, safety
+from reconciler import addresses, apply, decisions, diff, diff_teams, match, safety, snapshot
 from reconciler.canary import Canaries
 from reconciler.cycle import Order
 from reconciler.model import Takeover
-from reconciler.plan import Cause, Rule
+from reconciler.plan import Cause, NoticeKind, Rule
 from reconciler.report import leavers
 from reconciler.simulator.service import Request, Response
 from tests.campaign import decisions as campaign_decisions
@@ -557,3 +558,46 @@ def test_an_adoption_lapses_where_its_owner_has_the_address_of_another_account(
     ending(world, random.Random(1))
     assert world.keeper.account(account).locked is not (contested or deaf)
     assert seen(world) == ({"g"} if deaf and not contested else set())
+
+
+@pytest.mark.parametrize("shown", ["no lock that can be read", "the lock of before"])
+def test_an_unlock_that_no_list_has_shown_is_not_known(world: World, shown: str) -> None:
+    """Somebody else's lock is the last that Keeper showed of the account, which is gone since (seed 29300603)."""
+    joined(world, "bob")
+    _, account = joined(world, "ada")
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    world.keeper.unlock(account)
+    world.admin_changed(account)
+
+    def behind(reply: Response) -> Response:
+        found = json.loads(reply.body)
+        rows = [row | {"active": False} if row["id"] == account else row for row in found["Resources"]]
+        return Response.of_json(200, found | {"Resources": rows}, reply.headers)
+
+    edits = {f"Keeper GET {SCIM}/Users?": behind} if shown == "the lock of before" else {}
+    if not edits:
+        world.keeper.show_oddly(account, {"active": "perhaps"})
+    world.time.elapsed += 600
+    world.cycle(Order(by="root", resync=True), Weather(1, edits=edits))
+    world.keeper.delete_user(account)
+    world.admin_changed(account)
+    assert ending(world, random.Random(1)), world.observer.violations
+    assert world.plan is not None
+    assert any(one.kind is NoticeKind.LOCKED_IN_KEEPER for one in world.plan.notices)
+
+
+def test_an_unlock_that_a_list_has_shown_is_known(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    joined(world, "bob")
+    _, account = joined(world, "ada")
+    for change in (world.keeper.lock, world.keeper.unlock):
+        change(account)
+        world.admin_changed(account)
+        cycle(world, resync=True)
+    world.keeper.delete_user(account)
+    world.admin_changed(account)
+    original = snapshot._vanished
+    monkeypatch.setattr(snapshot, "_vanished", lambda *args: replace(original(*args), others_lock=True))
+    ending(world, random.Random(1))
+    assert seen(world) == {"t", "g"}
