@@ -650,6 +650,7 @@ class Observer:
             ledger.deleted_teams,
             ledger.seen,
             ledger.births,
+            {k for k, locked in self.shown_locked.items() if locked} - ledger.own_locks,
         )
         names = ledger.unseen, ledger.replaced
         return deepcopy((ledger.agreements, ledger.disowned, ledger.allowances, *names, *known))
@@ -662,7 +663,8 @@ class Observer:
         ledger = self.ledger
         ledger.agreements, ledger.disowned, ledger.allowances, unseen, replaced, *known = deepcopy(copy)
         ledger.reviewed, created, ledger.asked, owner, linked, locks, taken_back, deleted, *known = known
-        ledger.seen, ledger.births = known
+        ledger.seen, ledger.births, shut = known
+        self.shown_locked |= dict.fromkeys(shut, True)
         ledger.rejected = ledger.rejected.union(*(ledger.deleted_teams - deleted))
         if by_command:
             ledger.reviewed = False

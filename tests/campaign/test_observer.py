@@ -588,6 +588,23 @@ def test_an_unlock_that_no_list_has_shown_is_not_known(world: World, shown: str)
     assert any(one.kind is NoticeKind.LOCKED_IN_KEEPER for one in world.plan.notices)
 
 
+@pytest.mark.parametrize("by_command", [True, False])
+def test_an_unlock_that_an_old_copy_lacks_is_not_known(world: World, by_command: bool) -> None:
+    joined(world, "bob")
+    _, account = joined(world, "ada")
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    campaign_decisions.copied(world, random.Random(1))
+    world.keeper.unlock(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    world.keeper.delete_user(account)
+    world.admin_changed(account)
+    campaign_decisions.put_back(world, *world.copies[0], by_command=by_command)
+    assert ending(world, random.Random(1)), world.observer.violations
+
+
 def test_an_unlock_that_a_list_has_shown_is_known(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     joined(world, "bob")
     _, account = joined(world, "ada")
