@@ -120,7 +120,7 @@ async def _tell(
     refused: Mapping[Key, Refusal],
 ) -> Report:
     def keep(remember: Sequence[Key], forget: Sequence[Key], at: datetime) -> None:
-        for key in forget:
+        for key in (*remember, *forget):
             unsaved.pop(key, None)
         try:
             store.tell(receiver.name, at, remember, forget)

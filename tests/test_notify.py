@@ -73,6 +73,23 @@ def test_an_alert_is_told_once_even_where_the_state_file_cannot_be_written(
     assert receiver.kinds() == ["failing"]
 
 
+def test_what_could_not_be_kept_once_is_not_repeated_with_every_run_from_then_on(
+    tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise Unusable(tmp_path, "the disk is full")
+
+    unsaved: dict[str, dict[Key, datetime]] = {}
+    using = settings(tmp_path, webhook=secret(tmp_path, "hook", receiver.url))
+    with Store.open(tmp_path / "state.db", write=True) as store:
+        with monkeypatch.context() as no_room:
+            no_room.setattr(store, "tell", full)
+            tell(using, store, BOTH, unsaved)
+        for minutes in (5, 240, 245, 250):
+            tell(using, store, replace(BOTH, at=NOW + timedelta(minutes=minutes)), unsaved)
+    assert receiver.kinds() == ["leaver_active", "failing", "leaver_active"], "at first, and after four hours"
+
+
 def test_a_receiver_that_hangs_takes_a_bounded_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notify, "CALL_LIMIT", 0.5)
     monkeypatch.setattr(notify, "COMMAND_LIMIT", 0.5)
