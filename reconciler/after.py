@@ -19,7 +19,6 @@ from reconciler.cycle import Order, Outcome
 from reconciler.http import Counters
 from reconciler.model import Snapshot
 from reconciler.plan import Kind, Notice, NoticeKind
-from reconciler.policy import Mode
 from reconciler.promise import Lack, failing
 from reconciler.reading import NobodyThere, Stopped
 from reconciler.safety import OF_TEAMS
@@ -113,7 +112,7 @@ class After:
         traffic: Iterable[tuple[str, Counters]] = (),
     ) -> list[Notice]:
         """After a run that came to an outcome; gives the notices of what followed it. Seconds: how long it took."""
-        self._correct(now)
+        self._begin(settings, now)
         began = outcome.began or outcome.plan.generated_at
         whole = not order.partial
         # A cycle without anything to send does not show that all writes are paused.
@@ -137,7 +136,7 @@ class After:
             others = {key: lack for key, lack in after.lacks.items() if key not in spoken_of and lack not in over}
         after = replace(after, merely_left=merely_left(outcome.plan, after.merely_left), lacks={**others, **lacks})
         snapshot = self._snapshot(settings)
-        self._keep(_inventoried(after, settings, outcome, snapshot, began))
+        self._keep(_inventoried(after, outcome, snapshot, began))
         await self._tell(settings, order, snapshot, outcome, began=began, now=now)
         if good and (problem := await notify.heartbeat(settings)) is not None:
             self._called({"heartbeat": problem}, now)
@@ -155,18 +154,24 @@ class After:
         traffic: Iterable[tuple[str, Counters]] = (),
     ) -> None:
         """After a run that raised; `words` tell a person why (see `words_of`)."""
-        self._correct(now)
+        self._begin(settings, now)
         after = self.standing.counted("failed", seconds, (), traffic)
         self._keep(after if order.partial else after.failed(words, now, resync=order.resync))
         snapshot = self._snapshot(settings)
         await self._tell(settings, order, snapshot, None, began=now, now=now)
         self._measure(settings, snapshot, now)
 
-    def _correct(self, now: datetime) -> None:
-        """Do to what is in memory what the run did to the state file, should a clock have been wrong before."""
+    def _begin(self, settings: Settings, now: datetime) -> None:
+        """Do to what is in memory what the run did to the state file, should a clock have been wrong before, and forget
+        what went wrong with a receiver or program that the settings do not name any more."""
         text, number = corrected_text(standing.to_json(self.standing), now, now)
-        if number:
-            self.standing = standing.from_json(text)
+        stands = standing.from_json(text) if number else self.standing
+        receivers, programs = notify.names(settings), hooks.names(settings)
+        self.standing = replace(
+            stands,
+            untold={name: problem for name, problem in stands.untold.items() if name in receivers},
+            hooks={name: problem for name, problem in stands.hooks.items() if name in programs},
+        )
 
     def ready(self, settings: Settings, now: datetime) -> bool:
         """Whether the last good cycle is younger than three intervals."""
@@ -255,10 +260,7 @@ class After:
     ) -> list[Notice]:
         """Have what was queued approved, where the settings name who does that. A partial run does not know whom
         JumpCloud wants in a team still: what it queued is approved after the next whole one."""
-        used = bool(settings.teams.approve_command) and settings.policy().mode is not Mode.OBSERVE
-        if not used and approval.APPROVE in self.standing.hooks:
-            self._keep(self.standing.hook(approval.APPROVE, ""))
-        if snapshot is None or not used:
+        if snapshot is None or approval.APPROVE not in hooks.names(settings):
             return []
         if self.store.pause() is not None or outcome.plan.first_held:
             return []
@@ -302,9 +304,7 @@ class After:
             logger.warning("How it stands could not be kept: {}", error)
 
 
-def _inventoried(
-    after: Standing, settings: Settings, outcome: Outcome, snapshot: Snapshot | None, began: datetime
-) -> Standing:
+def _inventoried(after: Standing, outcome: Outcome, snapshot: Snapshot | None, began: datetime) -> Standing:
     """How it stands with the inventory command: it is not asked in every cycle, and is well only once it answered."""
     failed = [
         notice.message
@@ -315,7 +315,7 @@ def _inventoried(
         return after.hook(approval.INVENTORY, failed[0])
     inventory = snapshot.inventory if snapshot else None
     answered = inventory is not None and inventory.read_at >= began
-    return after.hook(approval.INVENTORY, "") if answered or not settings.keeper.inventory_command else after
+    return after.hook(approval.INVENTORY, "") if answered else after
 
 
 def _measures(settings: Settings) -> bool:

@@ -11,12 +11,20 @@ from reconciler.approval import APPROVE, INVENTORY, approval_document
 from reconciler.config import Settings
 from reconciler.inventory import InventoryError, parse
 from reconciler.model import Inventory
+from reconciler.policy import Mode
 from reconciler.waiting import Waiting
 
 INVENTORY_LIMIT = 60.0
 APPROVE_LIMIT = 120.0
 """Seconds that each program may take: Commander logs in and decrypts the whole enterprise first."""
 INVENTORY_BYTES = 64 << 20
+
+
+def names(settings: Settings) -> frozenset[str]:
+    """The names of those that are used with these settings: nothing is approved while only observing."""
+    approves = settings.teams.approve_command and settings.policy().mode is not Mode.OBSERVE
+    used = {INVENTORY: settings.keeper.inventory_command, APPROVE: approves}
+    return frozenset(name for name, command in used.items() if command)
 
 
 async def read_inventory(settings: Settings, now: datetime) -> Inventory:

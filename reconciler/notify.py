@@ -76,6 +76,12 @@ def receivers(settings: Settings) -> list[Receiver]:
     return found
 
 
+def names(settings: Settings) -> frozenset[str]:
+    """The names of all that the settings have called: the receivers, and the address of the heartbeat."""
+    others = {"heartbeat"} if settings.notify.heartbeat is not None else set[str]()
+    return frozenset(others.union(receiver.name for receiver in receivers(settings)))
+
+
 async def tell(
     settings: Settings,
     store: Store,

@@ -20,6 +20,7 @@ from reconciler.after import After, words_of
 from reconciler.alert_text import TEXT_BYTES, document
 from reconciler.alerts import Alert, AlertKind, Fact, Failing, Key, Refusal, Situation
 from reconciler.apply import Result
+from reconciler.approval import INVENTORY, hook_failed
 from reconciler.config import Settings, load
 from reconciler.cycle import Order, Outcome
 from reconciler.health import Told, serving
@@ -278,6 +279,16 @@ def test_without_a_list_nobody_has_ceased_to_fail_and_nothing_to_be_held_soon(tm
     for runs, lacks, alarms in (([bad, unread], [lock.subject.key], 1), ([bad, unread, outcome()], [], 0)):
         stands = after_runs(tmp_path, using, *runs).standing
         assert (list(stands.lacks), len(stands.will_be_held)) == (lacks, alarms)
+
+
+def test_what_the_settings_do_not_name_any_more_has_not_failed(tmp_path: Path) -> None:
+    beat = settings(tmp_path, heartbeat=secret(tmp_path, "beat", "http://127.0.0.1:1/"))
+    assert after_runs(tmp_path, beat, outcome()).standing.untold.keys() == {"heartbeat"}
+    failed = replace(outcome(), plan=replace(outcome().plan, notices=(hook_failed(INVENTORY, "it ended with 1"),)))
+    after = after_runs(tmp_path, beat, failed)
+    assert ([*after.standing.untold], [*after.standing.hooks]) == (["heartbeat"], [INVENTORY])
+    after = after_runs(tmp_path, settings(tmp_path), StateError(tmp_path, "it broke"))
+    assert (after.standing.untold, after.standing.hooks) == ({}, {})
 
 
 @pytest.mark.parametrize("error", [NobodyThere("nobody"), Stopped("stopped")])
