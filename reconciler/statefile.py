@@ -411,13 +411,15 @@ def _replaced_suffix() -> str:
 def _forget_what_is_stale(restored: Path) -> None:
     """Forget what may not be so any more, since it is not known what was done after the copy was made.
 
-    The next plan is a first one, and each kind of operations begins with a canary. No order, release or hold of then
-    counts any more. Memberships that waited unseen may have been taken away: they are given once more.
+    The service that ran then has ended since, and may have been told to. The next plan is a first one, and each kind of
+    operations begins with a canary. No order, release or hold of then counts any more. Memberships that waited unseen
+    may have been taken away: they are given once more.
     """
     connection = _connect(restored, "rw")
     try:
         connection.execute("BEGIN IMMEDIATE")
-        connection.execute("DELETE FROM meta WHERE key IN ('reviewed', 'teams_open', 'read_at', 'canaries')")
+        stale = "('reviewed', 'teams_open', 'read_at', 'canaries', 'next_cycle', 'settings')"
+        connection.execute(f"DELETE FROM meta WHERE key IN {stale}")
         connection.execute(
             "UPDATE requests SET state = 'lapsed' WHERE state IN ('open', 'filed', 'taken') AND kind <> 'pause'"
         )

@@ -462,6 +462,16 @@ def test_a_restored_file_waits_for_a_review(filled: Path, copy: Path) -> None:
     assert names(filled.parent) == {"copy", "reconciler.db", "reconciler.db.lock", former.name}
 
 
+def test_a_restored_file_tells_nothing_of_the_service_that_ran_when_the_copy_was_made(filled: Path, copy: Path) -> None:
+    """It was stopped for the restore: that it ended without being told to would be untrue."""
+    with Store.open(copy, write=True) as store:
+        store.set_meta("next_cycle", datetime.now(UTC).isoformat())
+        store.set_meta("settings", "a digest")
+    Store.restore(filled, copy)
+    with Store.open(filled, write=False) as reader:
+        assert (reader.meta("next_cycle"), reader.meta("settings")) == (None, None)
+
+
 def test_after_a_restore_what_waits_unseen_is_asked_for_once_more(filled: Path) -> None:
     """It may have been taken away since the copy was made."""
     waits = Membership(ours=True, seen=False, shown=False, asked_at=datetime(2026, 11, 1, tzinfo=UTC))
