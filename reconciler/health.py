@@ -42,9 +42,9 @@ class Told:
 def silent(now: float, due: float, interval: float, traffic: Iterable[Counters]) -> bool:
     """Whether requests have been due for three intervals while no connection was attempted or answered.
 
-    They are due from `due` on, when a cycle should have begun, and at a service as soon as one waits there. A failed
-    attempt is a sign of life like any other: an outage of a service makes nothing silent. `now` and `due` are
-    monotonic times, all in seconds.
+    They are due from `due` on, when a cycle should have begun, and at a service as soon as one waits there; which ones
+    count: see `Counters`. A failed attempt is a sign of life like any other: an outage of a service makes nothing
+    silent. `now` and `due` are monotonic times, all in seconds.
     """
     patience = max(INTERVALS * interval, SHORTEST_SILENCE)
     counters = list(traffic)

@@ -17,6 +17,7 @@ import urllib.parse
 import urllib.request
 import zlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self
@@ -40,7 +41,7 @@ from reconciler.http_errors import (
     Unreachable,
 )
 from reconciler.http_replies import BACKOFF, MAX_PARTS, Failure, Reply, judge, redirected_to
-from reconciler.pace import Clock, NoTurn, Pace, no_end
+from reconciler.pace import Clock, NoTurn, Pace, is_urgent, no_end
 from reconciler.urls import is_loopback, service_url
 
 __all__ = [
@@ -101,8 +102,10 @@ class Limits:
 @dataclass(slots=True)
 class Counters:
     """Counts of what the clients of one service have done: attempts sent, attempts repeated, replies that said to slow
-    down. `waiting` are the requests without an answer yet; `sign` is the monotonic time of the last sign of life: an
-    attempt that began or ended, or a request while there was no other."""
+    down. `waiting` are the requests that are not urgent and have no answer yet, or are not to begin yet; `sign` is the
+    monotonic time of the last sign of life: an attempt that began or ended, or a request while there was no other.
+    Urgent ones count only while others wait: the leaver lane, which asks each minute, is no sign that whole cycles go
+    on."""
 
     requests: int = 0
     retries: int = 0
@@ -177,7 +180,20 @@ class Http:
 
     async def calm(self) -> None:
         """Wait as long as the service has asked everybody to wait."""
-        await self._pace.calm()
+        with self._waits():
+            await self._pace.calm()
+
+    @contextmanager
+    def _waits(self) -> Iterator[None]:
+        """Count what is done within as waiting, unless it is urgent."""
+        if not self.counters.waiting:
+            self._sign()
+        counted = int(not is_urgent())
+        self.counters.waiting += counted
+        try:
+            yield
+        finally:
+            self.counters.waiting -= counted
 
     @property
     def clock(self) -> Clock:
@@ -208,13 +224,8 @@ class Http:
         changes = method != "GET" and not self._reads_only
         time_left = functools.partial(evidence_age.time_left, self._clock) if changes else no_end
         wanted = _Wanted(call, url, headers, content, changes, time_left)
-        if not self.counters.waiting:
-            self._sign()
-        self.counters.waiting += 1
-        try:
+        with self._waits():
             return await self._answer(wanted, repeatable=repeatable)
-        finally:
-            self.counters.waiting -= 1
 
     async def _answer(self, wanted: "_Wanted", *, repeatable: bool) -> Reply:
         """Make attempts until there is a definite answer, or none is to be expected."""
@@ -309,7 +320,8 @@ class Http:
             self._sign()
 
     def _sign(self) -> None:
-        self.counters.sign = self._clock.monotonic()
+        if self.counters.waiting or not is_urgent():
+            self.counters.sign = self._clock.monotonic()
 
     async def _authorise(self, request: httpx.Request) -> bool:
         """Put the credentials in; False where they can't be sent. No frame that can fail later holds them."""

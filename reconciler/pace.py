@@ -55,6 +55,11 @@ def urgent() -> Iterator[None]:
         _URGENT.reset(token)
 
 
+def is_urgent() -> bool:
+    """Whether requests that are made here are urgent."""
+    return _URGENT.get()
+
+
 class NoTurn(Exception):
     """The request may not start any more once its turn comes."""
 
@@ -108,7 +113,7 @@ class Pace:
         once where the pace alone is known to take longer.
         """
         woken = asyncio.Event()
-        line = self._urgent if _URGENT.get() else self._others
+        line = self._urgent if is_urgent() else self._others
         ahead = len(self._urgent) + (len(self._others) if line is self._others else 0)
         line[woken] = None
         try:

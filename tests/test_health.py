@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from reconciler import daemon as d
+from reconciler import pace
 from reconciler.config import load
 from reconciler.health import SHORTEST_SILENCE, silent
 from reconciler.http import Counters, HttpError, Limits
@@ -67,6 +68,53 @@ def signs(service: Service, **options: object) -> Counters:
 def test_a_failed_attempt_is_a_sign_of_life(trouble: httpx.Response | Exception) -> None:
     counters = signs(Service(trouble), limits=Limits(attempts=1))
     assert (counters.sign, counters.waiting) == (2000.0, 0)
+
+
+def test_the_leaver_lane_is_no_sign_that_whole_cycles_go_on() -> None:
+    """It asks each minute: a daemon that has begun no cycle for days would pass for alive."""
+    with pace.urgent():
+        counters = signs(Service(answer(200)))
+    assert (counters.requests, counters.sign, counters.waiting) == (1, -math.inf, 0)
+
+
+def test_urgent_requests_are_a_sign_while_others_wait_for_their_turn() -> None:
+    async def run() -> tuple[float, float]:
+        clock, hanging = Time(), asyncio.Event()
+
+        async def credentials() -> dict[str, str]:
+            if not pace.is_urgent():
+                await hanging.wait()
+            return {}
+
+        async with client(Service(answer(200), answer(200)), clock, headers=credentials) as http:
+            other = asyncio.create_task(http.request("GET", "/Users", repeatable=True))
+            await asyncio.sleep(0)
+            before, clock.now = http.counters.sign, 2000.0
+            with pace.urgent():
+                await http.request("GET", "/Users", repeatable=True)
+            after = http.counters.sign
+            hanging.set()
+            await other
+            return before, after
+
+    before, after = asyncio.run(run())
+    assert before < after == 2000.0
+
+
+def test_what_waits_until_a_service_takes_requests_again_is_counted() -> None:
+    """Nothing is attempted meanwhile but by the leaver lane, as long as that is told to wait in its place."""
+
+    async def run() -> tuple[int, int]:
+        clock = Time()
+        async with client(Service(answer(200)), clock) as http:
+            http._pace._resume = clock.now + 300.0
+            waits = asyncio.create_task(http.calm())
+            await asyncio.sleep(0)
+            during = http.counters.waiting
+            await waits
+            return during, http.counters.waiting
+
+    assert asyncio.run(run()) == (1, 0)
 
 
 def test_a_client_that_has_done_nothing_gives_no_sign() -> None:
