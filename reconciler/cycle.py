@@ -304,14 +304,14 @@ async def run(
             await stack.enter_async_context(store.hands.beside())
         try:
             # The application first: what its replies say of the time need not be asked for.
-            found = await _unless(stopping, line.found())
-            await _unless(stopping, time.settle(services, run_id, ask=not order.leavers))
+            found = await unless(stopping, line.found())
+            await unless(stopping, time.settle(services, run_id, ask=not order.leavers))
             consent.prolong_cut_off(store, time.now)
             # By this task, which everything below is a part of: what a subtask holds, only that one holds.
             await stack.enter_async_context(store.hands.hold(found.keys))
             began = Stamp.now(services.keeper.clock)
             with beating(services.keeper.clock) as heart:
-                read, decision = await _unless(stopping, line.considered(found))
+                read, decision = await unless(stopping, line.considered(found))
                 # Whoever stood still in a read has read some of it before.
                 stood = heart.stood() > executor.TIME_BOX
             read_at = began if stood else Stamp.now(services.keeper.clock)
@@ -319,8 +319,8 @@ async def run(
             await deciding.enter_async_context(store.hands.deciding)
             decision, judged = line.agreed(decision, read)
             learnt = line.learnt(decision, judged.plan, read)
-            judged, learnt = await _unless(stopping, line.own_locks(judged, learnt, read))
-            learnt, unlinked = await _unless(stopping, line.linked(learnt, read))
+            judged, learnt = await unless(stopping, line.own_locks(judged, learnt, read))
+            learnt, unlinked = await unless(stopping, line.linked(learnt, read))
             read = _untouched(read, store)
             # In one step: had we closed the journal before and died, whose lock was ours would be forgotten; had we
             # died in between, nobody would know what a linked account was before.
@@ -405,7 +405,7 @@ class _Found:
     person: Person | None = None
 
 
-async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
+async def unless(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
     """The result of the work; raises `Stopped` as soon as the event is set."""
     task, stop = asyncio.create_task(work), asyncio.create_task(stopping.wait())
     try:

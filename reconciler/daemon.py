@@ -314,7 +314,8 @@ class Daemon:
         began = loop.time()
         try:
             try:
-                order = await cycle.leavers(self.settings, self._services, self.store, self.clock())
+                look = cycle.leavers(self.settings, self._services, self.store, self.clock())
+                order = await cycle.unless(self.stopping, look)
             finally:
                 # What a lock and the news of it take is no reason to look more rarely for other people.
                 self._look_at = loop.time() + lane_rest(loop.time() - began)

@@ -628,6 +628,28 @@ def test_locks_that_take_long_do_not_delay_the_next_look(world: World, monkeypat
     assert asyncio.run(go()) < 0.5
 
 
+def test_a_look_of_the_lane_that_hangs_does_not_delay_the_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where JumpCloud is down: nothing is lost by giving a read up."""
+    looks: list[str] = []
+
+    async def look(*_: object) -> None:
+        looks.append("begun")
+        await asyncio.sleep(PATIENCE)
+
+    monkeypatch.setattr(cycle, "leavers", look)
+
+    async def go() -> None:
+        with opened(world) as store:
+            one = a_daemon(world, store)
+            worker = asyncio.create_task(one._work_urgently())
+            await until(lambda: looks)
+            one.stop()
+            async with asyncio.timeout(PATIENCE / 2):
+                await worker
+
+    asyncio.run(go())
+
+
 def test_the_lane_does_not_wait_for_all_orders_about_one_person(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     filed = [["first", "second"]]
