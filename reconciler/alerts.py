@@ -239,7 +239,7 @@ def silent(over: Iterable[Key], found: Iterable[Fact]) -> list[Key]:
 
 
 def _can_tell(key: Key, now: Situation) -> bool:
-    kind, subject = AlertKind(key[0]), key[1]
+    kind, subject = key
     everybody = now.plan is not None and now.whole
     whole = everybody and now.complete
     if subject.startswith(_DONE):

@@ -91,6 +91,19 @@ def test_what_could_not_be_kept_once_is_not_repeated_with_every_run_from_then_on
     assert receiver.kinds() == ["leaver_active", "failing", "leaver_active"], "at first, and after four hours"
 
 
+def test_what_another_version_has_told_keeps_nothing_back(tmp_path: Path, receiver: Receiver) -> None:
+    """Whoever goes back to a former version would hear nothing at all any more."""
+    using = settings(tmp_path, webhook=secret(tmp_path, "hook", receiver.url))
+    whole = replace(FAILING, plan=Plan("cycle", NOW, SOURCE, Scope(0, 0, 0)))
+    with Store.open(tmp_path / "state.db", write=True) as store:
+        store.tell("webhook", NOW, [("begun", ""), ("of_another_version", "x")])
+        tell(using, store, FAILING)
+        assert ("of_another_version", "x") in store.told("webhook")
+        tell(using, store, whole)
+        assert set(store.told("webhook")) == {("begun", ""), ("failing", "cycles")}
+    assert receiver.kinds() == ["failing"]
+
+
 def test_a_receiver_that_hangs_takes_a_bounded_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notify, "CALL_LIMIT", 0.5)
     monkeypatch.setattr(notify, "COMMAND_LIMIT", 0.5)
