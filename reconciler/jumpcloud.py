@@ -91,7 +91,7 @@ RECORDS = 50
 """How many records are read one by one at each look for suspended people, where nothing else can be had."""
 
 WITNESSES = 3
-"""How many groups that are there are read, to see that the record of a group can be read."""
+"""How many records of groups that are there, or of users, are read, to see that such a record can be read at all."""
 
 BESIDE = 10
 """How many people are searched for besides, to see that a search finds anybody."""
@@ -839,14 +839,15 @@ class JumpCloud:
         return _suspended(users) | (own or frozenset())
 
     async def _some_records(self, user_ids: Sequence[str]) -> frozenset[str] | None:
-        """The suspended ones among the next of these users by their own records; None where the first can't be read."""
+        """The suspended ones among the next of these users by their own records; None where the first few can't be
+        read. A single one may be refused."""
         chunk = self._next("read", user_ids, RECORDS)
-        first, problem = await _attempted(self._record(chunk[0], patient=False))
-        if problem:
-            return None
-        rest = await together(_attempted(self._record(user_id, patient=False)) for user_id in chunk[1:])
-        rows = (row for row in (first, *(row for row, _ in rest)) if row is not None)
-        return frozenset(row.id for row in rows if row.status is Status.SUSPENDED)
+        answers: list[tuple[UserRow | None, str]] = []
+        for some in (chunk[:WITNESSES], chunk[WITNESSES:]):
+            answers += await together(_attempted(self._record(user_id, patient=False)) for user_id in some)
+            if all(problem for _, problem in answers):
+                return None
+        return frozenset(row.id for row, _ in answers if row is not None and row.status is Status.SUSPENDED)
 
     def _next(self, way: str, user_ids: Sequence[str], most: int) -> Sequence[str]:
         """The next of these users whose turn it is to be looked up in this way: all where there are no more."""

@@ -189,6 +189,19 @@ def test_where_neither_the_list_nor_the_search_can_be_had_own_records_are_read_b
             ask(server, lambda client: client.suspended(active, frozenset()))
 
 
+@pytest.mark.parametrize("refusal", [status(403), status(500)])
+@pytest.mark.parametrize("listed", [True, False])
+def test_one_record_that_is_refused_hides_nobody_else(refusal: Any, listed: bool) -> None:
+    simulator, application = small(8)
+    active = sorted(simulator.in_scope(application))
+    simulator.suspend(active[-1])
+    with served(simulator) as server:
+        fault = Edit(stateless) if listed else status(403)
+        server.faults.add(fault, target=r"/api/systemusers\?|/api/search/")
+        server.faults.add(refusal, target=f"/api/systemusers/{active[0]}")
+        assert ask(server, lambda client: client.suspended(active, frozenset())) == {active[-1]}
+
+
 @pytest.mark.parametrize(("people", "finds"), [(8, True), (8, False), (250, True)])
 def test_where_neither_the_search_nor_the_list_tells_states_own_records_do(people: int, finds: bool) -> None:
     simulator, application = small(people)
