@@ -241,7 +241,7 @@ class _Diff(TeamRules):
     def learnt(self, locked: Set[str]) -> Snapshot:
         """The snapshot to record; a focused diff learns of its people only. `locked` are the accounts to be locked."""
         if self.focus is None:
-            unclear = remembered(self.before.unclear, self.quarantined, self.now)
+            unclear = remembered(self.directory, self.before.unclear, self.quarantined, self.now)
             named = frozenset(self.match.named_teams)
             known = replace(self.before, unclear=unclear, named_teams=named)
             return replace(known, accounts=self.match.accounts, teams=self.match.teams)

@@ -12,6 +12,7 @@ from reconciler.model import (
     Account,
     Directory,
     Quarantined,
+    Status,
     Unclear,
     by_group,
 )
@@ -81,12 +82,21 @@ def notice(one: Quarantined, subject: Subject) -> Notice:
     return Notice(NoticeKind.QUARANTINED, subject, f"{one.problem}: {effect}. {way}")
 
 
-def remembered(before: Mapping[str, Unclear], found: Mapping[str, Notice], now: datetime) -> Mapping[str, Unclear]:
-    """Map what is in quarantine now, by `Quarantined.key`, to when it began; what is over is forgotten."""
-    return {
-        key: Unclear(before[key].since if key in before else now, said.subject.name, said.message)
-        for key, said in sorted(found.items())
+def remembered(
+    directory: Directory, before: Mapping[str, Unclear], found: Mapping[str, Notice], now: datetime
+) -> Mapping[str, Unclear]:
+    """Map what is in quarantine now, by `Quarantined.key`, to when it began; what is over is forgotten. That somebody's
+    record is missing is not over while it is not read: many are asked for by turns."""
+    unread = {one.id: one.key for one in directory.quarantined if (one.type, one.field) == ("user", UNREAD)}
+    if USERS in directory.unread:
+        unread |= {user.id: "" for user in directory.users.values() if user.bound and user.status is Status.UNKNOWN}
+    missing = {user_id: key for user_id in unread if (key := Quarantined("user", user_id, HIDDEN, "").key) in before}
+    told = found.keys() - {unread[user_id] for user_id in missing}
+    fresh = {
+        key: Unclear(before[key].since if key in before else now, found[key].subject.name, found[key].message)
+        for key in told
     }
+    return dict(sorted({**fresh, **{key: before[key] for key in missing.values()}}.items()))
 
 
 def hidden_since(directory: Directory, before: Mapping[str, Unclear], now: datetime) -> dict[str, datetime]:

@@ -162,6 +162,25 @@ def test_a_hidden_record_is_told_at_once_alerted_after_an_hour_and_waits_for_a_p
     assert timedelta(days=1) == HIDDEN_FOR
 
 
+@pytest.mark.parametrize("way", ["by turns", "no list"])
+def test_a_hidden_record_is_hidden_still_while_nobody_asks_for_it(way: str) -> None:
+    ada, eve = user(1, 90), user(2, 90)
+    held = snapshot([account(ada), account(eve)], [team(group(90))])
+    missing = hidden(ada, [eve])
+    odd = Quarantined("user", ada.id, "own record", "was not read")
+    if way == "no list":
+        odd = Quarantined("list", "users", "list", "the list can't be read")
+    unread = replace(missing, quarantined=(odd,))
+    for minutes in range(0, 24 * 60, 30):
+        read = unread if minutes % 60 else missing
+        held = decide(read, held, now=NOW + timedelta(minutes=minutes)).snapshot
+        assert [one.since for key, one in held.unclear.items() if key == f"{ada.id} record"] == [NOW]
+        assert f"{ada.id} own record" not in held.unclear
+    decision = decide(missing, held, now=NOW + timedelta(days=1))
+    assert [op.rule for op in decision.plan.operations if op.subject.key == ada.id] == [Rule.HIDDEN]
+    assert not decide(directory([ada, eve], [group(90)]), decision.snapshot).snapshot.unclear
+
+
 def test_somebody_hidden_who_is_locked_already_is_left_so() -> None:
     ada = user(1, 90)
     first = decide(hidden(ada), snapshot([account(ada, active=False, locked_by_us=True)], [team(group(90))]))
