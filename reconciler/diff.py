@@ -780,10 +780,10 @@ class _Diff(TeamRules):
         asked = subject.key in self.unlock
         if user.id in self.match.conflicts:
             self.notice(NoticeKind.CONFLICT, subject, self.match.conflicts[user.id])
-        elif not user.email:
-            self.notice(NoticeKind.NO_ADDRESS, subject, "gone from Keeper, and no usable e-mail address in JumpCloud")
         elif not user.in_scope:
             self._tell_state(user, subject, "not created anew")
+        elif not user.email:
+            self.notice(NoticeKind.NO_ADDRESS, subject, "gone from Keeper, and no usable e-mail address in JumpCloud")
         elif account.others_lock and not (asked or self.policy.reactivate is Reactivate.ANY):
             self._tell_locked_before(account, user, subject)
         elif account.others_lock:

@@ -181,6 +181,14 @@ def test_a_hidden_record_is_hidden_still_while_nobody_asks_for_it(way: str) -> N
     assert not decide(directory([ada, eve], [group(90)]), decision.snapshot).snapshot.unclear
 
 
+def test_nobody_is_said_to_have_no_address_whose_record_was_not_read() -> None:
+    ada = user(1, 90)
+    gone = account(ada, gone=True, active=False)
+    notices = decide(hidden(ada), snapshot([gone], [team(group(90))])).plan.notices
+    assert NoticeKind.NO_ADDRESS not in {one.kind for one in notices}
+    assert NoticeKind.STATE_UNKNOWN in {one.kind for one in notices}
+
+
 def test_somebody_hidden_who_is_locked_already_is_left_so() -> None:
     ada = user(1, 90)
     first = decide(hidden(ada), snapshot([account(ada, active=False, locked_by_us=True)], [team(group(90))]))
