@@ -672,16 +672,14 @@ class JumpCloud:
     async def _user(self, user_id: str) -> _Known | None:
         """A user's own record; None where it is gone, which only counts while the application can still be read.
 
-        Where the record can't be read, what a search for the id finds stands for it. The search comes before further
-        attempts: evidence would grow old meanwhile.
+        Where the record can't be read, or its state, what a search for the id finds stands for it. The search comes
+        before further attempts: evidence would grow old meanwhile.
         """
-        try:
-            row = await self._record(user_id, patient=False)
-        except JumpCloudError as error:
-            _unless_refused(error)
+        row, problem = await _attempted(self._record(user_id, patient=False))
+        if problem or (row is not None and row.unusable):
             if (found := await self._search_one(user_id)) is not None:
                 return found
-            row = await self._record(user_id, patient=True)
+            row = row or await self._record(user_id, patient=True)
         if row is None:
             await self.still_there()
         return None if row is None else _known(row)

@@ -109,6 +109,33 @@ def test_a_suspended_person_whose_own_record_does_not_tell_the_state_is_locked(w
     assert not active(world, "ada") and active(world, "bob")
 
 
+@pytest.mark.parametrize("way", ["back", "left", "new"])
+def test_somebody_whose_own_record_does_not_tell_the_state_is_served_as_a_search_says(world: World, way: str) -> None:
+    joined(world, "bob")
+    ada = ""
+    if way == "new":
+        ada = person(world, "ada")
+    else:
+        ada, _ = joined(world, "ada")
+        cycle(world, resync=True)
+    if way == "back":
+        suspend(world, ada)
+        cycle(world)
+        activate(world, ada)
+    elif way == "left":
+        world.jumpcloud.unbind_user(world.application, ada)
+        world.admin_changed()
+
+    def odd(reply: Response) -> Response:
+        return Response.of_json(200, json.loads(reply.body) | {"state": 7, "suspended": None}, reply.headers)
+
+    edits = {f"JumpCloud GET /api/systemusers/{ada}": odd}
+    for _ in range(2):
+        world.time.elapsed += 3600
+        world.say(world.cycle(Order(by="schedule"), Weather(1, edits=edits)))
+    assert active(world, "ada") is (way != "left")
+
+
 def test_a_lock_is_sent_though_keeper_asks_to_wait_at_each_look_at_the_account(world: World) -> None:
     joined(world, "bob")
     ada, _ = joined(world, "ada")
