@@ -488,7 +488,7 @@ def _remember(result: Match, directory: Directory, snapshot: Snapshot, policy: P
         belongs = user is not None and user.belongs
         in_scope = user is not None and user.in_scope
         # Of somebody whose state or binding is not known, nothing says that they have left, or come back.
-        undecided = user is not None and (user.unsure or (belongs and not in_scope))
+        undecided = user is not None and not has_left(user) and (user.unsure or (belongs and not in_scope))
         # Until the link that has opened an account is undone, the lock that was on it is known as ours.
         is_open = in_scope and account.active and not unlocked(linked.get(keeper_id, {}), account)
         left_at = account.left_at if undecided else None if in_scope else account.left_at or now

@@ -135,6 +135,13 @@ def test_a_state_that_does_not_tell_is_no_return_and_no_departure(status: Status
     assert (known.left_at, known.locked_by_us) == (left, left is not None)
 
 
+def test_whoever_is_suspended_has_left_though_it_is_not_sure_whether_they_are_bound() -> None:
+    ada = user(1, 90, status=Status.SUSPENDED, unsure=True)
+    decision = decide(directory([ada], [group(90)]), snapshot([account(ada)], [team(group(90))]))
+    assert [op.rule for op in decision.plan.operations] == [Rule.SUSPENDED]
+    assert decision.snapshot.accounts["k0001"].left_at == NOW
+
+
 def hidden(person: User, others: list[User] | None = None, groups: list[Group] | None = None) -> Directory:
     unknown = replace(person, email="", status=Status.UNKNOWN, display_name="", given_name="", family_name="")
     record = Quarantined("user", person.id, "record", "shows no record")
