@@ -421,7 +421,12 @@ class JumpCloud:
     # -- the users' attributes ----------------------------------------------------------------------------------------
 
     async def read_directory(
-        self, scope: Scope, also: Collection[str], progress: Progress | None, likely: Sequence[str] = ()
+        self,
+        scope: Scope,
+        also: Collection[str],
+        progress: Progress | None,
+        likely: Sequence[str] = (),
+        overdue: Collection[str] = (),
     ) -> Directory:
         """Everybody in scope and those in `also`, with their attributes; what can't be a JumpCloud id is ignored.
 
@@ -431,8 +436,9 @@ class JumpCloud:
 
         Whoever the application lists and the users' list lacks is read alone, `HIDDEN_ALONE` of them by turns; their
         state is unknown where there is no own record. They may be deleted: then the application lists them no more once
-        it is up to date. Where the attributes can't be had at all, the state of everybody is unknown whom no search
-        finds.
+        it is up to date. So are leavers in `overdue` whom both lists lack, `ALONE` of them: as deleted nobody is locked
+        whose own record is there. Where the attributes can't be had at all, the state of everybody is unknown whom no
+        search finds.
         """
         wanted = frozenset(scope.users).union(user_id for user_id in also if is_jumpcloud_id(user_id))
         records = [*scope.quarantined, *scope.groups.quarantined]
@@ -442,13 +448,16 @@ class JumpCloud:
         if problem:
             records.append(quarantine.unreadable_list(USERS, problem))
             unknown = lacking
-        elif hidden := sorted(lacking.intersection(scope.users)):
-            asked = self._next("hidden", hidden, HIDDEN_ALONE)
+        else:
+            hidden = lacking.intersection(scope.users)
+            asked = self._next("hidden", sorted(hidden), HIDDEN_ALONE)
+            unlisted = self._next("unlisted", sorted(lacking.intersection(overdue) - hidden), ALONE)
             with others_wait():
-                answers = await together(_attempted(self._user(user_id)) for user_id in asked)
-            found |= {known[0].id: known for known, _ in answers if known is not None}
-            unknown = frozenset(hidden) - found.keys()
-            missing = {user_id for user_id, answer in zip(asked, answers, strict=True) if answer == (None, "")}
+                read = await together(_attempted(self._user(user_id)) for user_id in (*asked, *unlisted))
+            answers = dict(zip((*asked, *unlisted), read, strict=True))
+            found |= {user_id: known for user_id, (known, _) in answers.items() if known is not None}
+            unknown = hidden - found.keys()
+            missing = {user_id for user_id, answer in answers.items() if answer == (None, "")}
             records += [quarantine.hidden(user_id, missing=user_id in missing) for user_id in sorted(unknown)]
         overlooked = [one for one in likely if one in found and one not in scope.users]
         overlooked = [one for one in overlooked if found[one][0].status is Status.ACTIVE]

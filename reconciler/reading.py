@@ -43,6 +43,8 @@ from reconciler.tasks import siblings, together
 
 STALE = timedelta(days=1)
 """A snapshot whose newest run is older than this is rebuilt from Keeper first."""
+OVERDUE = timedelta(hours=1)
+"""Most leavers are locked by then; of who is not, a list may tell something else than the own record does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,9 @@ class Reader:
         if isinstance(shown, Listing):
             snapshot = observed(snapshot, shown, self.now)
             scope = await self._with_groups_of(scope, snapshot)
-        directory = await jumpcloud.read_directory(scope, owners(snapshot), self.progress, _likely(snapshot))
+        directory = await jumpcloud.read_directory(
+            scope, owners(snapshot), self.progress, _likely(snapshot), _overdue(snapshot, self.now)
+        )
         unlisted = isinstance(shown, KeeperError)
         rows, snapshot = await self._alone(snapshot) if unlisted else (self.unknown, snapshot)
         outcomes, snapshot = _settled(rows, snapshot, self.before, self.now)
@@ -322,6 +326,12 @@ def _likely(snapshot: Snapshot) -> list[str]:
     """The JumpCloud ids of managed people: those who were in scope when last read, then those who left last."""
     managed = [account for account in snapshot.accounts.values() if account.managed and account.jumpcloud_id]
     return [a.jumpcloud_id for a in sorted(managed, key=lambda a: -(a.left_at.timestamp() if a.left_at else math.inf))]
+
+
+def _overdue(snapshot: Snapshot, now: datetime) -> set[str]:
+    """The JumpCloud ids of managed people who had left by an earlier read long ago, and are active still."""
+    there = (account for account in snapshot.accounts.values() if account.managed and not account.gone)
+    return {a.jumpcloud_id for a in there if a.active and a.left_at is not None and now - a.left_at >= OVERDUE}
 
 
 async def as_resync(keeper: Keeper, read: Read, now: datetime, progress: Progress | None) -> Read:

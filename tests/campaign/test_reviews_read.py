@@ -48,6 +48,25 @@ def test_whoever_the_lists_hide_is_read_alone_however_many_they_are(world: World
     assert not active(world, people[ids[-1]])
 
 
+def test_a_leaver_whom_the_list_of_users_lacks_is_read_alone(world: World) -> None:
+    ada, _ = joined(world, "ada")
+    joined(world, "bob")
+    cycle(world, resync=True)
+    world.jumpcloud.unbind_user(world.application, ada)
+    world.admin_changed()
+
+    def hide(reply: Response) -> Response:
+        found = json.loads(reply.body)
+        rows = [row for row in found["results"] if row["_id"] != ada]
+        return Response.of_json(200, found | {"results": rows, "totalCount": 1}, reply.headers)
+
+    edits = {"JumpCloud GET /api/systemusers?": hide, "JumpCloud POST /api/search/systemusers": hide}
+    for _ in range(2):
+        world.time.elapsed += 3600
+        world.say(world.cycle(Order(by="schedule"), Weather(1, edits=edits)))
+    assert not active(world, "ada") and active(world, "bob")
+
+
 def test_a_record_that_cannot_be_read_is_not_called_missing(world: World) -> None:
     people = [person(world, name) for name in ("ada", "bob", "cy", "dan")]
     cycle(world)
