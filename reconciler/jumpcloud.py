@@ -329,10 +329,19 @@ class JumpCloud:
         if listed is None:
             return {}, [quarantine.unreadable_list(GROUP_NAMES, problem)]
         absent = sorted(ids - listed.values.keys())
-        alone = await together(_attempted(self._group(group_id)) for group_id in absent[:ALONE])
-        found = listed.values | {group.id: group for group, _ in alone if group is not None}
+        return await self._named_alone(ids, listed.values, absent[:ALONE])
+
+    async def _named_alone(
+        self, ids: frozenset[str], listed: Mapping[str, Group], asked: Sequence[str]
+    ) -> tuple[dict[str, Group], list[Quarantined]]:
+        """The same, with the records of those that are `asked` for besides those that are `listed`."""
+        answers = dict(zip(asked, await together(_attempted(self._group(one)) for one in asked), strict=True))
+        found = {**listed, **{group_id: group for group_id, (group, _) in answers.items() if group is not None}}
         named = {group_id: group for group_id, group in sorted(found.items()) if group.name}
-        records = [quarantine.nameless(group_id, listed=group_id in found) for group_id in sorted(ids - named.keys())]
+        records = [
+            quarantine.nameless(group_id, listed=group_id in found, missing=answers.get(group_id) == (None, ""))
+            for group_id in sorted(ids - named.keys())
+        ]
         return named, records
 
     async def _gone(
@@ -664,19 +673,9 @@ class JumpCloud:
 
     async def _person(self, user: User, paths: Paths, records: list[Quarantined]) -> Person:
         ways = Ways(paths.direct, paths.groups, paths.unclear)
-        ids = sorted(paths.groups)
-        found = [group for group, _ in await together(_attempted(self._group(group_id)) for group_id in ids)]
-        groups = {group.id: group for group in found if group is not None and group.name}
-        records = [
-            *records,
-            *quarantine.scope({user.id: ways}, ()),
-            *(
-                quarantine.nameless(group_id, listed=group is not None)
-                for group_id, group in zip(ids, found, strict=True)
-                if group_id not in groups
-            ),
-        ]
-        return Person(_bound(user, ways, unsure=False), groups, frozenset(ids) - groups.keys(), tuple(sorted(records)))
+        groups, nameless = await self._named_alone(paths.groups, {}, sorted(paths.groups))
+        records = [*records, *quarantine.scope({user.id: ways}, ()), *nameless]
+        return Person(_bound(user, ways, unsure=False), groups, paths.groups - groups.keys(), tuple(sorted(records)))
 
     async def _user(self, user_id: str) -> _Known | None:
         """A user's own record; None where it is gone, which only counts while the application can still be read.

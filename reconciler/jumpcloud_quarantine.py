@@ -50,9 +50,11 @@ def hidden(user_id: str, *, missing: bool) -> Quarantined:
     return Quarantined("user", user_id, HIDDEN, words)
 
 
-def nameless(group_id: str, *, listed: bool) -> Quarantined:
-    """A group in scope without a usable name; `listed`: there is a record of it."""
-    words = "the group has no usable name in JumpCloud" if listed else "JumpCloud has no record of the group"
+def nameless(group_id: str, *, listed: bool, missing: bool) -> Quarantined:
+    """A group in scope without a usable name. `listed`: there is a record of it; `missing`: there is none. Else it
+    could not be read, or was not asked for."""
+    words = "JumpCloud has no record of the group" if missing else "the group's record in JumpCloud was not read"
+    words = "the group has no usable name in JumpCloud" if listed else words
     return Quarantined("team", group_id, "name", f"{words}, while the application leads through it")
 
 

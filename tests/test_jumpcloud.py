@@ -888,6 +888,23 @@ def test_a_group_that_the_list_of_groups_lacks_is_read_alone() -> None:
         agrees(ask(server, whole), simulator, application)
 
 
+@pytest.mark.parametrize(("fault", "missing"), [(status(403), False), (status(404), True)])
+def test_a_group_whose_record_was_refused_is_not_said_to_have_none(fault: Any, missing: bool) -> None:
+    simulator, application = small(3, groups=2)
+    [group, *_] = {group for groups in simulator.in_scope(application).values() for group in groups}
+
+    async def alone(client: jc.JumpCloud) -> jc.Person:
+        found = [await client.person(id=one) for one in simulator.in_scope(application)]
+        return next(one for one in found if one is not None and group in one.unclear_groups)
+
+    with served(simulator) as server:
+        server.faults.add(Rewrite(drop=[group], total=1), target=GROUPS)
+        server.faults.add(fault, target=f"/api/v2/usergroups/{group}")
+        for records in (ask(server, whole).quarantined, ask(server, alone).quarantined):
+            [said] = [one for one in records if one.id == group]
+            assert ("has no record of the group" in said.problem) is missing
+
+
 @pytest.mark.parametrize("fault", [status(403), status(404), status(503), InvalidJson(), status(200, b"{}")])
 def test_without_the_names_all_groups_are_unclear_and_people_go_on(fault: Any) -> None:
     simulator, application = small(3, groups=2)
