@@ -47,13 +47,13 @@ def _agreement(plan_id: str, effects: Collection[Effect]) -> dict[str, Any]:
 def drop_what_is_not_due(store: Store, due: frozenset[Effect], tells: Callable[[Effect], bool], now: datetime) -> None:
     """Narrow the releases to what is `due` now: the same mistake made again later is a person's to look at again.
 
-    `tells`: see `Read.tells`. Nothing is planned for somebody who could not be read; it may be due all the same.
+    `tells`: see `_Line.tells`. Nothing is planned for somebody who could not be read; it may be due all the same.
     """
     open_keys = store.open_keys()
     for request in store.open_requests(now, "release"):
         effects, used = request.effects, store.used_up(request)
-        # Nor is anything planned for somebody whose last change has no known outcome yet.
-        undecided = {effect for effect in effects if effect[1] in open_keys or not tells(effect)}
+        # Nor is anything planned for somebody, or with a team, whose last change has no known outcome yet.
+        undecided = {effect for effect in effects if not (tells(effect) and open_keys.isdisjoint(effect[1:]))}
         kept = effects & (due | used | undecided)
         if kept <= used:
             store.close_request(request.id, "done", now)

@@ -553,6 +553,11 @@ class _Line:
             return paused(judged, pause.by, pause.at, pause.reason)
         return judged
 
+    def tells(self, read: Read) -> Callable[[Effect], bool]:
+        """Return the test whether the plan tells if an effect is due (see `Read.tells`): while the time is not certain,
+        what waits for the end of a grace is not planned."""
+        return read.tells() if self.time.certain else lambda _: False
+
     def agreed(self, decision: Decision, read: Read) -> tuple[Decision, Judged]:
         """The plan with the limits, once a saved plan or a first plan that was reviewed is on record as agreed to."""
         order = self.order
@@ -561,7 +566,7 @@ class _Line:
         if order.saved is not None:
             self._agree(order.saved.id, order.saved.effects, f"the saved plan {order.saved.id} was applied")
         if not order.partial:
-            consent.drop_what_is_not_due(self.store, decision.plan.effects, read.tells(), self.now)
+            consent.drop_what_is_not_due(self.store, decision.plan.effects, self.tells(read), self.now)
         judged = self.limited(decision)
         if judged.plan.first_held and order.reviewed is not None and order.reviewed(judged.plan):
             self._agree(judged.plan.id, judged.plan.agreed_effects, "the first plan was reviewed")
@@ -771,7 +776,7 @@ class _Line:
         limit = SETTLING if self.order.leavers else None
         whole = not self.order.person
         await _settle_now(self.services, store, run_id, applied, clock, whole=whole, limit=limit)
-        tells = read.tells()
+        tells = self.tells(read)
         if not self.order.partial:
             consent.drop_what_is_not_due(store, judged.plan.effects, tells, self.now)  # what is used up by now
         consent.prolong(store, {judged.decisions.get(n, "") for n, j in planned.items() if _done(applied, j)}, clock())

@@ -106,7 +106,9 @@ class Read:
         if self.fallback or self.directory.unread:
             return lambda _: False
         directory, snapshot = self.directory, self.snapshot
-        unclear = directory.unclear.union(blocked_users(directory, snapshot), blocked_groups(directory, snapshot))
+        missing = {key for t in snapshot.teams.values() if t.missing for key in (t.jumpcloud_id, t.keeper_id) if key}
+        blocked = (blocked_users(directory, snapshot), blocked_groups(directory, snapshot))
+        unclear = directory.unclear.union(*blocked, missing)
         return lambda effect: unclear.isdisjoint(effect[1:])
 
     def without_list(self, error: KeeperError) -> "Read":

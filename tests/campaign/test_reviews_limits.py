@@ -1,7 +1,16 @@
 """Faults of what limits hold and let through, each as a short history."""
 
+from dataclasses import replace
+
+import pytest
+
 from reconciler.alerts import AlertKind
+from reconciler.cycle import Order
+from reconciler.simulator.service import Response
+from reconciler.timekeeping import judge
+from tests.campaign.decisions import consent_to_held
 from tests.campaign.scenes import SCIM, cycle, group, joined, person, suspend, teams_of
+from tests.campaign.seams import Weather
 from tests.campaign.test_reviews import told
 from tests.campaign.world import World
 
@@ -84,3 +93,64 @@ def test_a_team_that_was_taken_once_is_told_once(world: World) -> None:
     world.admin_changed()
     cycle(world)
     assert len(told(world, AlertKind.LOST_TEAM)) == 2
+
+
+def five_people(world: World) -> list[str]:
+    world.rules.teams, world.rules.safety = {"review": ["Sec*"]}, {"max_creations": 50}
+    return [joined(world, name)[0] for name in ("ada", "bob", "cy", "dan", "eve")]
+
+
+def test_who_was_let_into_a_team_whose_queueing_had_no_answer_is_in_it_once_it_shows(world: World) -> None:
+    world.keeper.set_dialect(shows_queued_teams=False, gets_hidden_teams=True)
+    ada, *_ = five_people(world)
+    world.jumpcloud.add_member(group(world, "Sec"), ada)
+    world.admin_changed()
+    assert "teams.review 1" in cycle(world, {f"POST {SCIM}/Groups": "late_timeout"})
+    assert consent_to_held(world)
+    assert "unsettled 1" in cycle(world)
+    world.keeper.approve_all()
+    world.admin_changed()
+    assert "held" not in cycle(world)
+    assert teams_of(world, "ada") == {"Sec"}
+
+
+def test_who_was_let_into_a_team_that_a_list_lacks_once_is_in_it_once_it_shows_again(world: World) -> None:
+    ada, *_ = five_people(world)
+    sec = group(world, "Sec")
+    cycle(world)
+    world.keeper.approve_all()
+    world.admin_changed()
+    cycle(world, resync=True)
+    world.jumpcloud.add_member(sec, ada)
+    world.admin_changed()
+    assert "teams.review 1" in cycle(world)
+    assert consent_to_held(world)
+    none = {"totalResults": 0, "startIndex": 1, "itemsPerPage": 0, "Resources": []}
+    edits = {f"Keeper GET {SCIM}/Groups?": lambda _: Response.of_json(200, none)}
+    edits[f"Keeper GET {SCIM}/Groups/"] = lambda _: Response.of_json(404, {})
+    world.time.elapsed += 600
+    assert "drift" in world.cycle(Order(by="schedule", resync=True), Weather(1, edits=edits))
+    assert "held" not in cycle(world)
+    assert teams_of(world, "ada") == {"Sec"}
+
+
+def test_a_lock_that_was_let_through_outlasts_a_doubt_about_the_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody's grace ends meanwhile, so the lock is not planned; it is due all the same."""
+    world.rules.safety = {"max_deactivations": 0, "always_allow": 0, "max_creations": 50}
+    for name in ("bob", "cy", "dan"):
+        joined(world, name)
+    ada, account = joined(world, "ada")
+    world.jumpcloud.unbind_user(world.application, ada)
+    world.admin_changed()
+    for _ in range(5):
+        text = cycle(world)
+    assert "max_deactivations 1" in text
+    assert consent_to_held(world)
+    with monkeypatch.context() as doubt:
+        doubt.setattr("reconciler.clocks.judge", lambda *about: replace(judge(*about), certain=False, correct_to=None))
+        cycle(world)
+    assert not world.keeper.accounts()[account].locked
+    cycle(world)
+    assert world.keeper.accounts()[account].locked
