@@ -33,8 +33,8 @@ def agree(store: Store, plan_id: str, effects: Collection[Effect], *, by: str, a
 
 
 def agree_once(store: Store, plan_id: str, effects: Collection[Effect], *, by: str, at: datetime, reason: str) -> None:
-    """The same within a run, whose time is known, and without what an open release is about already."""
-    agreed = {effect for one in store.open_requests(at, "release") for effect in one.effects}
+    """The same within a run, whose time is known, and without what an open release lets through already."""
+    agreed = {effect for one in store.open_requests(at, "release") for effect in one.effects - store.used_up(one)}
     if news := frozenset(effects) - agreed:
         arguments, until = _agreement(plan_id, news), at + RELEASE_LASTS
         store.add_request("release", arguments, by=by, at=at, reason=reason, until=until, lasts=RELEASE_LASTS)

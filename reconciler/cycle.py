@@ -564,7 +564,9 @@ class _Line:
         if self.settings.policy().mode is Mode.OBSERVE:
             consent.drop_all(self.store, self.now)
         if order.saved is not None:
-            self._agree(order.saved.id, order.saved.effects, f"the saved plan {order.saved.id} was applied")
+            # What earlier cycles for it have done is let through once.
+            effects = order.saved.effects - order.already
+            self._agree(order.saved.id, effects, f"the saved plan {order.saved.id} was applied")
         if not order.partial:
             consent.drop_what_is_not_due(self.store, decision.plan.effects, self.tells(read), self.now)
         judged = self.limited(decision)

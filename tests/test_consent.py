@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.consent import RELEASE_LASTS, agree, drop_what_is_not_due, given, prolong, prolong_cut_off, window
+from reconciler.consent import (
+    RELEASE_LASTS,
+    agree,
+    agree_once,
+    drop_what_is_not_due,
+    given,
+    prolong,
+    prolong_cut_off,
+    window,
+)
 from reconciler.plan import Effect, Kind, Operation, Plan, Rule, Scope
 from reconciler.policy import Limit, Limits, TeamPolicy
 from reconciler.rows import LOCKED_BEFORE, State
@@ -249,6 +258,13 @@ def test_what_undoes_a_refused_creation_prolongs_no_release(store: Store) -> Non
     was(store, State.DONE, replace(OTHER, kind=Kind.UPDATE_USER, rule=Rule.UNDONE), number)
     prolong_cut_off(store, NOW)
     assert store.decisions("release", AGO - DAY)[0].until == AGO + timedelta(minutes=1)
+
+
+def test_what_a_release_has_used_up_is_let_through_once_more_by_a_saved_plan(store: Store) -> None:
+    number = release(store, LOCK, OTHER)
+    was(store, State.DONE, LOCK, number, at=AGO + timedelta(minutes=1))
+    agree_once(store, "saved", effects_of([LOCK, OTHER]), by="root", at=NOW, reason="")
+    assert [one.effects for one in consent(store).releases] == [OTHER.effects(), LOCK.effects()]
 
 
 def test_what_a_crash_left_undone_is_still_released_but_for_a_team_that_may_be_queued(store: Store) -> None:
