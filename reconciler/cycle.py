@@ -694,8 +694,8 @@ class _Line:
         before, learnt = read.before, decision.snapshot
         reviewed = learnt.reviewed or self._is_review(plan, decision)
         held = any(hold.limit in HOLDS_ALL for hold in plan.held)
-        nothing_to_review = not (reviewed or held or self.order.partial)
-        if plan.first_held or not enforced or nothing_to_review:
+        unreviewed = not (reviewed or self.order.partial)
+        if plan.first_held or not enforced or unreviewed:
             # Nothing is linked yet. What was read of one person is no whole snapshot, and must not be saved as one.
             seen = replace(before, accounts={**before.accounts, **read.snapshot.accounts})
             seen = _remembered(seen if self.order.partial else read.snapshot, learnt)

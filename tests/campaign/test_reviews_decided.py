@@ -541,3 +541,26 @@ def test_a_pause_holds_for_the_undo_of_a_link_too(world: World) -> None:
     world.close()
     cycle(world)
     assert world.keeper.account(ada) == before
+
+
+@pytest.mark.parametrize("first_run", ["review", "apply"])
+def test_a_pause_holds_the_takeovers_of_a_first_plan_too(world: World, first_run: str) -> None:
+    """Who has let a first plan through, and pauses since it takes over the wrong account, is shown that again."""
+    world.rules.safety = {"first_run": first_run}
+    account = world.keeper.add_user("ada@example.com")
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    person(world, "ada")
+    person(world, "bob")
+    if first_run == "review":
+        unreviewed(world)
+        assert campaign_decisions.consent_to_held(world)
+    world.open().add_request("pause", {}, "root", world.time.now(), "that is somebody else's")
+    world.close()
+    unreviewed(world)
+    assert world.open().resume("root", world.time.now(), "")
+    world.close()
+    world.time.elapsed += 5 * 3600
+    unreviewed(world)
+    assert world.plan is not None
+    assert [one.name for one in world.plan.adopts] == ["ada@example.com"]
