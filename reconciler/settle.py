@@ -201,7 +201,7 @@ class _Settlement:
         return found
 
     def outcome(self, op: Operation, at: datetime, *, lacked: bool = False) -> Settled:
-        """What became of an operation. `lacked`: Keeper answered that it lacks the account."""
+        """Return the outcome of an operation. `lacked`: Keeper answered that it lacks the account."""
         if op.subject.type == "team":
             return self._team(op, at)
         account = self._created(op) if op.kind is Kind.CREATE_USER else self.accounts.get(op.subject.keeper_id)

@@ -1,4 +1,4 @@
-"""What a copy of the state file keeps of the file in whose place it is put, which may be damaged or of another version.
+"""A copy of the state file keeps some of the file in whose place it is put: that may be damaged or of another version.
 
 The former file has a lock without an answer, a lock that was carried out, and a pause, of after the copy was made.
 """
@@ -63,7 +63,7 @@ def files(tmp_path: Path) -> Files:
 
 
 def kept(files: Files) -> set[str]:
-    """What the copy has kept, once it is in the place of the file: all of it can be read."""
+    """Return all that the copy has kept, once it is in the place of the file."""
     Store.restore(files.path, files.copy)
     found = set()
     with Store.open(files.path, write=True) as store:
@@ -158,7 +158,7 @@ def test_a_former_file_without_a_column_stops_no_restore(files: Files, column: s
 
 
 def test_a_disk_that_is_full_loses_nothing_unnoticed(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What could not be written was passed over, and the copy was put in place without it."""
+    """The copy was put in place without it: a failed write was passed over."""
     sql(files.path, "UPDATE requests SET reason = printf('%.*c', 100000, 'x')")
     before, connect = files.path.read_bytes(), statefile._connect
 

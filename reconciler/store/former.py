@@ -1,4 +1,4 @@
-"""What a copy of the state file keeps of the file in whose place it is put.
+"""Keeps, in a copy of the state file, some of what the file knew in whose place it is put.
 
 That file may be damaged, or of another version: each of its rows is read into our types, and one that can't be read so
 tells nothing. It may be the reason for restoring a copy, which must stay readable.
@@ -52,7 +52,7 @@ def keep(copy: sqlite3.Connection, former: sqlite3.Connection) -> None:
 
 
 def _told(file: sqlite3.Connection, sql: str, made: Callable[[sqlite3.Row], T], **values: Any) -> list[T]:
-    """What is made of the rows of a query, as far as they can be read."""
+    """Return the rows of a query, each as `made` reads it; rows that can not be read so are left out."""
     cursor = file.cursor()
     cursor.row_factory = sqlite3.Row
     found: list[T] = []

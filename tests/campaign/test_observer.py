@@ -328,7 +328,7 @@ class Ghosts(random.Random):
 
 
 def nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What always waits for a person is let through at once."""
+    """A fault: the plan lets through at once all that always waits for a person."""
     monkeypatch.setattr(safety._Judge, "_always_waiting", lambda _, operations: ([], [*operations]))
 
 

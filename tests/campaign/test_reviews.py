@@ -793,7 +793,7 @@ def test_an_administrator_locks_between_our_look_and_a_lock_that_is_refused(worl
 
 
 def test_a_group_that_is_back_has_a_team_again_though_our_deletion_of_the_former_had_no_answer(world: World) -> None:
-    """What somebody else deletes in Keeper is only reported here, but nobody else has deleted it."""
+    """Deletions by somebody else are only reported here, but nobody else has deleted it."""
     world.rules.policy |= {"grace": "0s", "drift": "report"}
     world.rules.teams = {"out_of_scope": "delete"}
     sales = group(world, "Sales")

@@ -545,7 +545,7 @@ def test_a_pause_holds_for_the_undo_of_a_link_too(world: World) -> None:
 
 @pytest.mark.parametrize("first_run", ["review", "apply"])
 def test_a_pause_holds_the_takeovers_of_a_first_plan_too(world: World, first_run: str) -> None:
-    """Who has let a first plan through, and pauses since it takes over the wrong account, is shown that again."""
+    """A person lets a first plan through, and pauses since it takes over the wrong account: they are shown it again."""
     world.rules.safety = {"first_run": first_run}
     account = world.keeper.add_user("ada@example.com")
     world.keeper.accept_invitation(account)
