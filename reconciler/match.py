@@ -134,8 +134,11 @@ class _Users:
         for account in accounts:
             if not account.gone or account.standing is Standing.DISOWNED:
                 self.by_address[alike_key(account.email)].append(account)
+        self.claims: dict[str, list[User]] = defaultdict(list)
         self.belonging: dict[str, set[str]] = defaultdict(set)
         for user in directory.users.values():
+            if user.email and user.in_scope:
+                self.claims[alike_key(user.email)].append(user)
             if user.email and user.belongs:
                 self.belonging[alike_key(user.email)].add(user.id)
         # By the id of whoever may have been given it.
@@ -272,14 +275,14 @@ class _Users:
             )
 
     def _claimed_twice(self, user: User) -> str:
-        others = [self.directory.users[one] for one in sorted(self.belonging[alike_key(user.email)] - {user.id})]
+        others = [other for other in self.claims[alike_key(user.email)] if other.id != user.id]
         if not others:
             return ""
         if any(addresses.same(other.email, user.email) for other in others):
-            claimed = f"more than one JumpCloud user of the application has the address {user.email}"
+            claimed = f"more than one JumpCloud user in scope has the address {user.email}"
         else:
             claimed = (
-                f"this address is {user.email}, and another JumpCloud user of the application has {others[0].email}, "
+                f"this address is {user.email}, and another JumpCloud user in scope has {others[0].email}, "
                 f"{addresses.DIFFERENCE}"
             )
         return f"{claimed}; nobody was created or linked for it. Give each a different address in JumpCloud"

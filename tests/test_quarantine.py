@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 
 from reconciler.alerts import AlertKind, Situation, facts
 from reconciler.diff_quarantine import HIDDEN_FOR
-from reconciler.model import Account, Directory, Group, Membership, Quarantined, Snapshot, Standing, Status, User
+from reconciler.model import Account, Directory, Group, Membership, Quarantined, Snapshot, Status, User
 from reconciler.plan import Cause, Kind, NoticeKind, Operation, Rule
 from reconciler.policy import Limits, Pilot, Policy, TeamOutOfScope, TeamPolicy
 from reconciler.safety import Consent, judge
@@ -141,17 +140,6 @@ def test_whoever_is_suspended_has_left_though_it_is_not_sure_whether_they_are_bo
     decision = decide(directory([ada], [group(90)]), snapshot([account(ada)], [team(group(90))]))
     assert [op.rule for op in decision.plan.operations] == [Rule.SUSPENDED]
     assert decision.snapshot.accounts["k0001"].left_at == NOW
-
-
-@pytest.mark.parametrize("doubt", [{"status": Status.UNKNOWN}, {"status": Status.STAGED}, {"unsure": True}])
-def test_an_account_stays_nobodys_while_one_of_two_people_with_its_address_is_in_doubt(doubt: dict[str, Any]) -> None:
-    ada = user(1, 90)
-    other = replace(user(2, 90), email=ada.email, **doubt)
-    found = replace(account(ada), standing=Standing.UNMANAGED, jumpcloud_id="", asked={}, settled={})
-    found = replace(found, shown={**found.shown, "externalId": ""})
-    decision = decide(directory([ada, other], [group(90)]), snapshot([found], [team(group(90))]))
-    assert not decision.plan.operations and not decision.snapshot.accounts["k0001"].managed
-    assert NoticeKind.CONFLICT in {one.kind for one in decision.plan.notices if one.subject.key == ada.id}
 
 
 def hidden(person: User, others: list[User] | None = None, groups: list[Group] | None = None) -> Directory:
