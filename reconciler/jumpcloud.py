@@ -680,13 +680,15 @@ class JumpCloud:
     async def _user(self, user_id: str) -> _Known | None:
         """A user's own record; None where it is gone, which only counts while the application can still be read.
 
-        Where the record can't be read, or its state, what a search for the id finds stands for it. The search comes
-        before further attempts: evidence would grow old meanwhile.
+        Where the record can't be read, or does not tell the state, what a search for the id finds stands for it, but
+        for the address that the record shows: a search may be behind. The search comes before further attempts:
+        evidence would grow old meanwhile.
         """
         row, problem = await _attempted(self._record(user_id, patient=False))
-        if problem or (row is not None and row.unusable):
+        if problem or (row is not None and row.unusable and row.status is Status.UNKNOWN):
             if (found := await self._search_one(user_id)) is not None:
-                return found
+                address = usable_address(row.email) if row is not None else ""
+                return (replace(found[0], email=address), found[1]) if address else found
             row = row or await self._record(user_id, patient=True)
         if row is None:
             await self.still_there()

@@ -1181,6 +1181,34 @@ def test_a_search_stands_for_records_that_can_not_be_read(fault: Any) -> None:
         assert found is not None and found.user.id == people[1]
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A fault that changes fields of a record."""
+
+    fields: dict[str, Any]
+
+    def run(self, handle: Handler, request: Request) -> Answer:
+        answer = handle(request)
+        assert isinstance(answer, Response)
+        return Response.of_json(answer.status, json.loads(answer.body) | self.fields)
+
+
+def test_a_search_that_is_behind_does_not_overrule_what_the_own_record_tells() -> None:
+    """Where one of the two fields about access says suspended, the other decides nothing."""
+    simulator, application = small(2)
+    one, other = sorted(simulator.in_scope(application))
+    with served(simulator) as server:
+        server.faults.add(Shown({"state": 7, "suspended": True}), target=f"/api/systemusers/{one}")
+        server.faults.add(Shown({"state": 7, "email": "new@example.com"}), target=f"/api/systemusers/{other}")
+        server.faults.add(
+            Edit(lambda rows: [row | {"state": "ACTIVATED", "suspended": False} for row in rows]), target=SEARCH
+        )
+        assert ask(server, lambda client: client.status_of(one)) is Status.SUSPENDED
+        assert not requests(server, SEARCH)
+        user = ask(server, lambda client: client.user(other))
+        assert user is not None and (user.status, user.email) == (Status.ACTIVE, "new@example.com")
+
+
 @pytest.mark.parametrize("shown", [[NOBODY], [NOBODY, ""], []], ids=["somebody else", "others too", "nobody"])
 def test_a_search_that_does_not_heed_the_id_stands_for_no_record(shown: list[str]) -> None:
     simulator, application = small(2)
