@@ -270,8 +270,10 @@ class After:
             return []
         # Nothing more is given to whoever is in a conflict: it may be somebody else's account.
         doubtful = {n.subject.key for n in outcome.plan.notices if n.kind is NoticeKind.CONFLICT}
-        wanted = {group_id: people - doubtful for group_id, people in outcome.wanted.items()}
-        waits = approval.approvable(snapshot, settings.policy().teams, wanted)
+        teams = settings.policy().teams
+        members = approval.wanted_members(outcome.directory, teams) if outcome.directory else {}
+        wanted = {group_id: people - doubtful for group_id, people in members.items()}
+        waits = approval.approvable(snapshot, teams, wanted)
         attempt = approval.approval_due(_queued(outcome), waits, self.standing.approvals, now)
         if attempt is None:
             if not waits and (self.standing.approvals or approval.APPROVE in self.standing.hooks):

@@ -64,8 +64,7 @@ from reconciler.rows import (
     State,
 )
 from reconciler.safety import MOST_VANISHED
-from reconciler.settle import PATIENCE
-from reconciler.snapshot import after_team, after_user, given_up, gone, locked_before, superseded
+from reconciler.snapshot import BEHIND, after_team, after_user, given_up, gone, locked_before, superseded
 from reconciler.tasks import together
 
 if TYPE_CHECKING:
@@ -223,7 +222,7 @@ class _Run:
         locks = [(number, op) for number, op in operations if op.kind is Kind.DEACTIVATE_USER and number not in agreed]
         seen = journal.seen_locked() if locks else frozenset()
         # A read may still show the lock that we have just undone.
-        let_in = journal.let_in_since(clock() - PATIENCE) if locks else frozenset()
+        let_in = journal.let_in_since(clock() - BEHIND) if locks else frozenset()
         self.own_locks = snapshot.own_locks
         self.locked_unseen = self.own_locks | let_in
         """Keeper ids of accounts, and keys of people, whose lock is sent whatever a look would show."""

@@ -14,7 +14,6 @@ from loguru import logger
 
 from reconciler import addresses, consent, exits, pace
 from reconciler import apply as executor
-from reconciler.approval import wanted_members
 from reconciler.births import ACTIVE, LINKED, UNDO_DUE, UNDO_WORDS, tying_address
 from reconciler.canary import seen_later
 from reconciler.clocks import Timekeeper
@@ -36,6 +35,7 @@ from reconciler.model import (
     USERS,
     Account,
     Application,
+    Directory,
     Group,
     Listing,
     Snapshot,
@@ -125,7 +125,7 @@ class Outcome:
     those that Keeper does not carry out as expected, with the words for it. `late`: the plan was too old already when
     it was to be applied, since somebody looked at it for long, or the process was stopped meanwhile. `began`: when the
     run did. `to_review`: there was nothing in the plan to look at, and the first plan for this node still is a
-    person's to review, so that nobody was adopted. `wanted`: see `approval.wanted_members`.
+    person's to review, so that nobody was adopted. `directory`: what the run read of JumpCloud.
     """
 
     run_id: int
@@ -140,7 +140,7 @@ class Outcome:
     late: bool = False
     began: datetime | None = None
     to_review: bool = False
-    wanted: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    directory: Directory | None = None
 
     @property
     def done(self) -> frozenset[Effect]:
@@ -802,7 +802,7 @@ class _Line:
             late,
             self.time.began,
             to_review,
-            wanted_members(read.directory, settings.policy().teams),
+            read.directory,
         )
         if self.order.leavers:
             store.set_meta(LANE_HOLD, _hold_of(final))

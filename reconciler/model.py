@@ -280,8 +280,9 @@ class Standing(StrEnum):
 
 
 class Takeover(IntEnum):
-    """What a person asked for with `adopt`, until the next whole read that has JumpCloud's list of users: an account by
-    its address, which may be tied to somebody else; or whoever is in Keeper and nobody's in JumpCloud."""
+    """The takeover that a person asked for with `adopt`, until the next whole read that has JumpCloud's list of users:
+    of an account by its address, which may be tied to somebody else; or of whoever is in Keeper and nobody's in
+    JumpCloud."""
 
     NONE = 0
     BY_ADDRESS = 1

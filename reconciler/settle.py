@@ -275,10 +275,7 @@ class _Settlement:
             memberships = {**account.memberships, **after.memberships}
             kept = {t: m for t, m in memberships.items() if t not in {teams[team.key] for team in removed}}
             self.accounts[account.keeper_id] = replace(
-                after,
-                memberships=kept,
-                protected_as=account.protected_as,
-                active=account.active,
+                after, memberships=kept, protected_as=account.protected_as, active=account.active
             )
         self._doubt(account.keeper_id, [teams[team.key] for team in doubted])
         if arrived:
@@ -401,13 +398,17 @@ class _Settlement:
         """Whether a list had the account before it carried this person's id."""
         known = self.former.accounts.get(account.keeper_id)
         if known is None:
-            odd = self._odd(account)
-            return odd is not None and odd.external_id != key
+            return self._listed_oddly(account.keeper_id, key)
         return known.shown.get(EXTERNAL_ID) != key
 
-    def _odd(self, one: Account | Team) -> OddRecord | None:
-        """The record of the account or team, if the former list showed it and it could not be read in full."""
-        return next((record for record in self.former.odd if record.keeper_id == one.keeper_id), None)
+    def _listed_oddly(self, keeper_id: str, key: str) -> bool:
+        """Whether the former list had this account or team without a row, and not by a record with this id."""
+        odd = self._odd(keeper_id)
+        return odd is not None and odd.external_id != key
+
+    def _odd(self, keeper_id: str) -> OddRecord | None:
+        """The record of this account or team, if the former list showed it and it could not be read in full."""
+        return next((record for record in self.former.odd if record.keeper_id == keeper_id), None)
 
     def _refused(self, op: Operation, other: Account, at: datetime) -> Settled:
         """A creation that Keeper linked to an account that is not new."""
@@ -421,7 +422,7 @@ class _Settlement:
         theirs = frozenset(filter(None, (self._sent_as(team) for one in mine for team in one.add)))
         asked = [change for one in mine for change in one.changes]
         known = known and own(known, self.former.refused_births)
-        undo = undoing(sent, as_shown(other), known, theirs, asked, self._odd(other))
+        undo = undoing(sent, as_shown(other), known, theirs, asked, self._odd(other.keeper_id))
         self.refused_births = {**with_refused(self.refused_births, op, other.keeper_id, undo, at)}
         undone = True if undo is None else None
         words = refused_words(wanted_address(op), other.email, managed=other.managed, undone=undone)
@@ -491,8 +492,7 @@ class _Settlement:
         """Whether a list had the team before it was tied to this group."""
         known = self.former.teams.get(team.keeper_id)
         if known is None:
-            odd = self._odd(team)
-            return odd is not None and odd.external_id != key
+            return self._listed_oddly(team.keeper_id, key)
         return not team_births.is_tied(known, key)
 
     def _linked_team(self, key: str) -> Team | None:

@@ -22,6 +22,7 @@ from reconciler.statefile_errors import (
     WrongBinding,
 )
 from reconciler.store.access import Access
+from reconciler.store.base import real
 from reconciler.store.former import keep
 from reconciler.store.journal import Journal
 from reconciler.store.requests import Requests
@@ -57,5 +58,4 @@ class Store(Journal, Access, Requests, Times):
         What was done since the copy was made is not known any more: the next cycle is a resync, and a first plan again
         that a person reviews. Raises `StateError`.
         """
-        resolved = Path(os.path.realpath(path))  # Path.resolve has an error of its own for links that lead in a circle
-        return statefile.restore(resolved, Path(os.path.realpath(copy)), keep)
+        return statefile.restore(real(path), real(copy), keep)

@@ -27,6 +27,11 @@ _ADDS = frozenset({Kind.UPDATE_USER, Kind.REACTIVATE_USER})
 """The kinds that add to what is there: those of which a canary may have to tell that nothing was replaced."""
 
 
+def real(path: str | os.PathLike[str]) -> Path:
+    """Return the file to which a path leads, through links."""
+    return Path(os.path.realpath(path))  # Path.resolve has an error of its own for links that lead in a circle
+
+
 class OpenFile:
     """An open state file. Every method raises `StateError` where the file can't be read or written."""
 
@@ -58,7 +63,7 @@ class OpenFile:
         it `takes_requests`. A reader takes no lock and writes nothing; a missing file is an empty state to it. Raises
         `StateError`.
         """
-        resolved = Path(os.path.realpath(path))  # Path.resolve has an error of its own for links that lead in a circle
+        resolved = real(path)
         if not write:
             return cls(resolved, statefile.open_for_reading(resolved), None)
         opened = cls(resolved, *statefile.open_for_writing(resolved, takes_requests=takes_requests))
@@ -73,7 +78,7 @@ class OpenFile:
 
         Raises `StateError`, also where there is no file yet.
         """
-        resolved = Path(os.path.realpath(path))  # Path.resolve has an error of its own for links that lead in a circle
+        resolved = real(path)
         return cls(resolved, statefile.open_beside(resolved), None, beside=True)
 
     @property
