@@ -59,12 +59,13 @@ def tell(
     return asyncio.run(notify.tell(using, store, now, NOW, {} if unsaved is None else unsaved, refused or {}))
 
 
+def full(*_: object) -> None:
+    raise Unusable(Path("state.db"), "the disk is full")
+
+
 def test_an_alert_is_told_once_even_where_the_state_file_cannot_be_written(
     tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
-        raise Unusable(tmp_path, "the disk is full")
-
     unsaved: dict[str, dict[Key, datetime]] = {}
     using = settings(tmp_path, webhook=secret(tmp_path, "hook", receiver.url))
     with Store.open(tmp_path / "state.db", write=True) as store:
@@ -77,9 +78,6 @@ def test_an_alert_is_told_once_even_where_the_state_file_cannot_be_written(
 def test_what_could_not_be_kept_once_is_not_repeated_with_every_run_from_then_on(
     tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
-        raise Unusable(tmp_path, "the disk is full")
-
     unsaved: dict[str, dict[Key, datetime]] = {}
     using = settings(tmp_path, webhook=secret(tmp_path, "hook", receiver.url))
     with Store.open(tmp_path / "state.db", write=True) as store:

@@ -89,6 +89,23 @@ def moves(world: World, account: str, *, back: bool = False) -> None:
     world.admin_changed(account)
 
 
+def team_deleted_without_answer(world: World) -> str:
+    """A group that has left the scope, for good: Keeper deletes its team, and its answer is lost. The group's id."""
+    world.rules.policy["grace"] = "0s"
+    world.rules.teams = {"out_of_scope": "delete"}
+    sales = group(world, "Sales")
+    person(world, "zoe")
+    cycle(world)
+    world.keeper.approve_all()
+    cycle(world, resync=True)
+    world.jumpcloud.unbind_group(world.application, sales)
+    world.admin_changed()
+    cycle(world)
+    decisions.consent_to_held(world)
+    cycle(world, {f"DELETE {SCIM}/Groups": "late_timeout"})
+    return sales
+
+
 class _Chosen(random.Random):
     """Chance that chooses this account."""
 

@@ -31,6 +31,7 @@ from tests.campaign.scenes import (
     moves,
     person,
     suspend,
+    team_deleted_without_answer,
     teams_of,
     ten_minutes,
 )
@@ -794,18 +795,8 @@ def test_an_administrator_locks_between_our_look_and_a_lock_that_is_refused(worl
 
 def test_a_group_that_is_back_has_a_team_again_though_our_deletion_of_the_former_had_no_answer(world: World) -> None:
     """Deletions by somebody else are only reported here, but nobody else has deleted it."""
-    world.rules.policy |= {"grace": "0s", "drift": "report"}
-    world.rules.teams = {"out_of_scope": "delete"}
-    sales = group(world, "Sales")
-    person(world, "zoe")
-    cycle(world)
-    world.keeper.approve_all()
-    cycle(world, resync=True)
-    world.jumpcloud.unbind_group(world.application, sales)
-    world.admin_changed()
-    cycle(world)
-    campaign_decisions.consent_to_held(world)
-    cycle(world, {f"DELETE {SCIM}/Groups": "late_timeout"})
+    world.rules.policy["drift"] = "report"
+    sales = team_deleted_without_answer(world)
     for _ in range(3):
         cycle(world, resync=True)
     world.jumpcloud.bind_group(world.application, sales)

@@ -14,7 +14,18 @@ from reconciler.model import Inventory
 from reconciler.plan import Plan
 from reconciler.simulator.service import Response
 from tests.campaign import decisions
-from tests.campaign.scenes import SCIM, activate, adopt, cycle, group, joined, person, suspend, teams_of
+from tests.campaign.scenes import (
+    SCIM,
+    activate,
+    adopt,
+    cycle,
+    group,
+    joined,
+    person,
+    suspend,
+    team_deleted_without_answer,
+    teams_of,
+)
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
 
@@ -751,18 +762,7 @@ def test_a_new_name_of_a_team_that_does_not_show_is_not_said_to_have_never_arriv
 
 
 def test_what_became_of_a_deletion_is_open_until_the_team_is_sure_to_be_gone(world: World) -> None:
-    world.rules.policy["grace"] = "0s"
-    world.rules.teams = {"out_of_scope": "delete"}
-    sales = group(world, "Sales")
-    person(world, "zoe")
-    cycle(world)
-    world.keeper.approve_all()
-    cycle(world, resync=True)
-    world.jumpcloud.unbind_group(world.application, sales)
-    world.admin_changed()
-    cycle(world)
-    decisions.consent_to_held(world)
-    cycle(world, {f"DELETE {SCIM}/Groups": "late_cut"})
+    team_deleted_without_answer(world)
     states = []
     for seconds in (20, 20, 120):
         world.time.elapsed += seconds
