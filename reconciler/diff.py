@@ -321,7 +321,7 @@ class _Diff(TeamRules):
                 self._account(account, None)
             elif account.managed or account.gone:
                 continue
-            elif alike_key(account.email) not in spoken_of or self._left_owner(account) is not None:
+            elif alike_key(account.email) not in spoken_of or self._another_of(account, told):
                 self._unmanaged(account)
 
     def _pilot(self, user: User | None, account: Account | None) -> None:
@@ -544,6 +544,14 @@ class _Diff(TeamRules):
             f"in Keeper{state}, {whose}, not managed: never changed. "
             f"To have us manage them: reconciler adopt {typed(account.email)}",
         )
+
+    def _another_of(self, account: Account, told: Set[str]) -> bool:
+        """Whether an account carries the id of somebody of whom nothing is told but what their account says: they
+        have left, or have another one."""
+        if self._left_owner(account) is not None:
+            return True
+        owner = self.directory.users.get(account.shown.get(EXTERNAL_ID, ""))
+        return owner is not None and owner.belongs and owner.id in self.match.account_of and owner.id not in told
 
     def _left_owner(self, account: Account) -> User | None:
         """Whoever has left and whose id is on an account that nobody manages."""

@@ -143,6 +143,15 @@ def test_of_two_accounts_with_ones_id_the_one_with_the_address_is_theirs() -> No
     assert "has another Keeper user" in conflicts(made)["alice@example.com"]
 
 
+def test_a_second_account_is_told_beside_the_conflict_of_whoever_has_its_address() -> None:
+    users = [user(1, direct=True, email="rosa@example.com"), user(2, direct=True, email="max@example.com")]
+    hers = unmanaged(1, "rosa@example.com", jc(1), active=False)
+    made = decide(directory(users), first([hers, unmanaged(9, "max@example.com", jc(1))]))
+    told = {n.subject.key: n.message for n in made.plan.notices if n.kind is NoticeKind.CONFLICT}
+    assert "tied to another JumpCloud id" in told[jc(2)]
+    assert "rosa@example.com" in told["k0009"] and "has another Keeper user" in told["k0009"]
+
+
 def renamed(status: Status = Status.ACTIVE) -> tuple[User, User]:
     """Somebody whose account has their former address still, and who has that address now."""
     return user(1, direct=True, email="dora.new@example.com", status=status), user(2, direct=True)
