@@ -112,6 +112,8 @@ class Sent:
     """Where it let somebody in: the last change of their access before it, as in the ledger."""
     answered: set[str] = field(default_factory=set)  # names that the answer showed
     unclear: bool = False  # whether Keeper's answer says nothing of what became of it
+    replaced: dict[str, bool] = field(default_factory=dict)
+    """The teams that Keeper took somebody out of with it by itself, and whether a reply had shown them there."""
 
 
 @dataclass(frozen=True)
@@ -1091,6 +1093,10 @@ class Observer:
         sent = self.ledger.sent.setdefault(row, Sent(row, subject, found["kind"], self.tick))
         sent.subject, sent.tick = subject, self.tick
         sent.effects += effects
+        for one in effects:
+            if isinstance(had := one.before, Account):
+                lost = filter(self._is_unasked, _memberships(had) - _memberships(one.after))
+                sent.replaced |= {team: not self._unseen(had, team) for team in lost}
         sent.unclear = answer.status >= 500
         sides = [one for change in effects for one in (change.before, change.after)]
         pending = {team for one in sides if isinstance(one, Account) for team in one.pending_teams}
@@ -1740,6 +1746,8 @@ class Observer:
         hidden = sent.hidden or not self.keeper.dialect.shows_pending_memberships
         if hidden and sent.effects and all(_only_pending(change) or _left_no_mark(change) for change in sent.effects):
             return self.excuse(2)
+        if hidden and sent.replaced and all(map(_only_takes, sent.effects)):
+            return self.excuse(15)  # what is lost may be somebody else's doing, and what was added waits unseen
         if sent.effects and all(
             (_left_no_mark(c) and not _only_pending(c)) or c.before == c.after for c in sent.effects
         ):
@@ -1796,7 +1804,9 @@ class Observer:
             if sent.effects and row["state"] != "done" and not sent.undone:
                 if sent.kind == "queue_team" and row["state"] == "unknown" and not queued_shown(sent.subject):
                     continue
-                if row["outcome"] == "settled" and self._invisible(sent):
+                # Whoever has lost what they were shown to have may have lost it by this.
+                denied = row["state"] == "failed" and any(sent.replaced.values())
+                if row["outcome"] == "settled" and not denied and self._invisible(sent):
                     continue
                 # Of what waited and was taken back it says that nobody can tell whether that arrived.
                 if row["outcome"] == "settled" and row["state"] == "put_off" and all(map(_only_pending, sent.effects)):
@@ -1810,9 +1820,6 @@ class Observer:
                     continue  # nor of what was asked for again, nor of a lock that an unlock has undone
                 if (row["state"], row["outcome"]) == ("put_off", "settled") and self._overwritten(sent):
                     self.excuse(2)  # the names of somebody else are all that a list could show
-                    continue
-                if self.keeper.dialect.add_replaces_groups and all(map(_only_teams, sent.effects)):
-                    self.excuse(15)  # what was added was replaced by what was added next
                     continue
                 if row["outcome"] == "linked_to_another" and all(change.before for change in sent.effects):
                     self.excuse(4)  # it met an account that was there, and that is what became of it
@@ -1861,9 +1868,12 @@ def _only_pending(change: Change) -> bool:
     return _same_but(change, pending_teams=())
 
 
-def _only_teams(change: Change) -> bool:
-    """Whether an effect is nothing but memberships."""
-    return _same_but(change, teams=(), pending_teams=())
+def _only_takes(change: Change) -> bool:
+    """Whether an effect is nothing but memberships that are lost, and such as wait for approval."""
+    before, after = change.before, change.after
+    if not isinstance(before, Account) or not isinstance(after, Account):
+        return False
+    return _same_but(change, teams=(), pending_teams=()) and {*after.teams} <= {*before.teams}
 
 
 def _left_no_mark(change: Change) -> bool:

@@ -106,6 +106,21 @@ def team_deleted_without_answer(world: World) -> str:
     return sales
 
 
+def replaced_unseen(world: World, answer: str = "") -> str:
+    """Keeper replaces a team that somebody has by one in which they wait unseen, and its `answer` may be lost: their
+    JumpCloud id."""
+    world.rules.safety = {"max_grants": "100%"}
+    world.keeper.set_dialect(queues_every_membership=True, shows_pending_memberships=False)
+    joined(world, "bob")
+    ada, account = joined(world, "ada", group(world, "Legal"))
+    cycle(world, resync=True)
+    world.jumpcloud.add_member(group(world, "Sales"), ada)
+    world.admin_changed()
+    world.keeper.set_dialect(add_replaces_groups=True)
+    cycle(world, {f"PATCH {SCIM}/Users/{account}": answer} if answer else {})
+    return ada
+
+
 class _Chosen(random.Random):
     """Chance that chooses this account."""
 

@@ -15,7 +15,18 @@ from tests.campaign import decisions as campaign_decisions
 from tests.campaign import meddling
 from tests.campaign.ending import ending
 from tests.campaign.rules import NODES
-from tests.campaign.scenes import SCIM, activate, adopt, cycle, group, joined, person, suspend, teams_of
+from tests.campaign.scenes import (
+    SCIM,
+    activate,
+    adopt,
+    cycle,
+    group,
+    joined,
+    person,
+    replaced_unseen,
+    suspend,
+    teams_of,
+)
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
 
@@ -557,6 +568,16 @@ def test_a_keeper_that_behaves_anew_does_so_to_a_few(world: World) -> None:
     assert 1 <= world.observer.excused[15] <= 4
     meddling.behaves(world, random.Random(1))
     ending(world, random.Random(1))
+
+
+@pytest.mark.parametrize("answer", ["", "late_timeout"])
+def test_an_addition_that_replaced_and_waits_unseen_may_be_said_to_show_nowhere(world: World, answer: str) -> None:
+    """The person leaves before it is asked for again, and Keeper behaves by the time that the journal is judged."""
+    ada = replaced_unseen(world, answer)
+    suspend(world, ada)
+    excused = world.observer.excused[15]
+    ending(world, random.Random(1))
+    assert world.observer.excused[15] > excused
 
 
 def test_a_membership_that_waits_unseen_goes_with_the_one_that_a_link_by_an_alias_has_added(world: World) -> None:

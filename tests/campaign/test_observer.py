@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from reconciler import addresses, apply, decisions, diff, diff_teams, match, safety, snapshot
+from reconciler import addresses, apply, decisions, diff, diff_teams, match, safety, settle, snapshot
 from reconciler.canary import Canaries
 from reconciler.cycle import Order
 from reconciler.model import Takeover
@@ -21,7 +21,19 @@ from reconciler.simulator.service import Request, Response
 from tests.campaign import decisions as campaign_decisions
 from tests.campaign import mutants
 from tests.campaign.ending import ending
-from tests.campaign.scenes import SCIM, activate, adopt, cycle, disown, group, joined, person, suspend, teams_of
+from tests.campaign.scenes import (
+    SCIM,
+    activate,
+    adopt,
+    cycle,
+    disown,
+    group,
+    joined,
+    person,
+    replaced_unseen,
+    suspend,
+    teams_of,
+)
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
 
@@ -616,3 +628,10 @@ def test_an_unlock_that_a_list_has_shown_is_known(world: World, monkeypatch: pyt
     monkeypatch.setattr(snapshot, "_vanished", lambda *args: replace(original(*args), others_lock=True))
     ending(world, random.Random(1))
     assert seen(world) == {"t", "g"}
+
+
+def test_an_addition_that_replaced_what_was_shown_is_not_denied(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settle._Settlement, "_replaced", lambda *_: False)
+    suspend(world, replaced_unseen(world, "late_timeout"))
+    ending(world, random.Random(1))
+    assert seen(world) == {"h"}
