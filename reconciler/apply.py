@@ -64,7 +64,7 @@ from reconciler.rows import (
     State,
 )
 from reconciler.safety import MOST_VANISHED
-from reconciler.snapshot import BEHIND, after_team, after_user, given_up, gone, locked_before, superseded
+from reconciler.snapshot import BEHIND, after_team, after_user, given_up, gone, locked_before, superseded, with_places
 from reconciler.tasks import together
 
 if TYPE_CHECKING:
@@ -627,6 +627,7 @@ class _Run:
             if shown is not None and (shown.active is None or (shown.teams is None and (op.add or op.remove))):
                 problem = f"Keeper's record of it cannot be read ({', '.join(shown.unreadable)})"
                 raise scim.UnexpectedReply(op.subject.name, "read", problem=problem)
+            self._see(shown)
             return True, shown
         except (scim.KeeperError, TimeoutError) as error:
             if not needed:
@@ -685,6 +686,7 @@ class _Run:
             raise refusal
         shown = None if op.kind is Kind.CREATE_USER else await self.client.user(op.subject.keeper_id)
         rest = op
+        self._see(shown)
         if shown is not None and shown.teams is not None:
             ids = self._team_ids(op)
             lacking = tuple(team for team in op.add if ids[team.key] not in shown.teams)
@@ -910,6 +912,13 @@ class _Run:
             # A person gave them up while their creation was on its way.
             account = given_up(account)
         self._record(number, result, accounts=[account, *left])
+
+    def _see(self, shown: KeeperUser | None) -> None:
+        """Keep which memberships do not wait any more, by a look: a request may take them away, whatever is recorded of
+        it, and then no list ever shows them."""
+        account = self.journal.account(shown.id) if shown is not None else None
+        if account is not None and (seen := with_places(account, shown)) != account:
+            self.journal.put(accounts=[seen])
 
     def _tells_locks(self, op: Operation) -> bool:
         """Whether the account is looked at before its lock: one that shows then is somebody else's, since none of ours

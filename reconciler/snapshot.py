@@ -239,7 +239,7 @@ def after_user(
     asked = {change.attribute: change.after for change in op.changes if change.attribute != "active"}
     told = {a: v for a, v in reply.attributes.items() if v} if reply else {}
     settled = _settled_by(account, asked, told, op)
-    memberships = dict(account.memberships)
+    memberships = dict(with_places(account, reply).memberships)
     # A creation that Keeper linked to an account of somebody's making may have left that its teams, like its names.
     # Nobody new is created locked.
     linked = op.kind is Kind.CREATE_USER and (
@@ -265,6 +265,14 @@ def after_user(
     if op.kind is Kind.REACTIVATE_USER:
         return replace(account, active=True, locked_by_us=False)
     return account
+
+
+def with_places(account: Account, reply: KeeperUser | None) -> Account:
+    """Return the account with those of its memberships as shown that a reply about it shows: they wait no more, and
+    are missed should they be gone from the next list."""
+    there = (reply.teams if reply else None) or frozenset()
+    found = {t: replace(m, seen=True, shown=True) for t, m in account.memberships.items() if t in there}
+    return replace(account, memberships={**account.memberships, **found})
 
 
 def locked_before(account: Account) -> Account:

@@ -728,6 +728,34 @@ def test_additions_that_replace_reach_few_people_though_no_answer_shows_it(world
     assert 10 < sum("Legal" not in teams_of(world, f"p{n}") for n in range(60)) < 30
 
 
+@pytest.mark.parametrize("shown_by", ["a look", "an answer"])
+def test_a_team_that_a_reply_has_shown_is_missed_once_an_addition_has_replaced_it(world: World, shown_by: str) -> None:
+    """It was approved after the last list, so it counted as waiting still, and was never given again."""
+    world.rules.safety = {"max_grants": "100%"}
+    world.keeper.set_dialect(shows_pending_memberships=False)
+    sales = group(world, "Sales")
+    bob, _ = joined(world, "bob", sales)
+    ada = person(world, "ada", group(world, "Legal"))
+    cycle(world)
+    account = world.keeper.account("ada@example.com").id
+    world.keeper.accept_invitation(account)
+    cycle(world, resync=True)
+    for one in (bob, ada) if shown_by == "an answer" else ():  # the first opens the kind
+        world.keeper.approve_all()
+        world.jumpcloud.update_user(one, lastname="Other", displayname="Other")
+        world.admin_changed(account)
+        cycle(world)
+    world.keeper.approve_all()
+    world.jumpcloud.add_member(sales, ada)
+    world.admin_changed(account)
+    world.keeper.set_dialect(add_replaces_groups=True)
+    cycle(world)
+    world.keeper.set_dialect(add_replaces_groups=False)
+    for _ in range(2):
+        cycle(world, resync=True)
+    assert teams_of(world, "ada") == {"Legal", "Sales"}
+
+
 @pytest.mark.parametrize("how", ["late_timeout", "late_error"])
 def test_locks_that_delete_and_are_not_answered_stop_after_a_few(world: World, how: str) -> None:
     """A list told of each, and did not count the accounts that were gone."""
