@@ -135,9 +135,9 @@ def as_answered(outcome: Settled, recorded: str) -> Settled:
     it any more; and what Keeper took may have been undone before anything showed it."""
     if outcome == _CHANGED_SINCE and recorded in (DISAGREES, DENIED):
         outcome = NEVER  # the names that show may be what Keeper made of ours, and the rest had no effect
-    if outcome != NEVER:
-        return outcome
-    return {UNASKED: _TAKEN, DENIED: _TAKEN_UNSEEN}.get(recorded, outcome)
+    if outcome in (NEVER, _UNSEEN, _CHANGED_SINCE) and recorded == UNASKED:
+        return _TAKEN
+    return _TAKEN_UNSEEN if outcome == NEVER and recorded == DENIED else outcome
 
 
 def as_repeated(outcome: Settled, row: JournalRow) -> Settled:

@@ -136,6 +136,7 @@ def test_an_addition_that_does_not_show_may_have_replaced_the_team_that_is_missi
     lost = snapshot([account(ADA, memberships={T9: replace(MEMBER, shown=False)})], teams)
     outcome, after = settled(adds, lost, former)
     assert outcome.state is State.PUT_OFF and "whether it arrived or not" in outcome.words and after == lost
+    assert as_answered(outcome, UNASKED).words.startswith("Keeper took it"), "a read-back has shown what it replaced"
     assert settled(adds, former, former)[0].state is State.FAILED, "no team is missing"
     assert settled(adds, lost, lost)[0].state is State.FAILED, "it was missing before"
     moves = op(Kind.UPDATE_USER, ADA, add=(ref(SALES),), remove=(ref(ENG),))
