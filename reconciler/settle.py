@@ -51,7 +51,7 @@ class Settled:
 
 
 _ARRIVED = Settled(State.DONE, "found in Keeper")
-NEVER = Settled(State.FAILED, "Keeper shows that it did not arrive")
+NEVER = Settled(State.FAILED, "Keeper does not show it: it counts as never arrived")
 """What one list alone says, which may be behind. Of a queued team no list says so, only the inventory."""
 REPEATED = Settled(State.PUT_OFF, "a later request of its kind was sent; nothing tells whether this one arrived")
 _TAKEN = Settled(State.PUT_OFF, "Keeper took it, with an effect that nobody asked for, and does not show it now")

@@ -17,6 +17,7 @@ from reconciler.model import Snapshot
 from reconciler.plan import Kind, Operation
 from reconciler.promise import NOT_HERE
 from reconciler.rows import GONE, SETTLED
+from reconciler.settle import NEVER
 from reconciler.store import Binding, NoRoom, State, Store
 from tests.operations import op
 from tests.world import NOW, account, snapshot, user
@@ -175,7 +176,7 @@ def test_a_disk_that_is_full_loses_nothing_unnoticed(files: Files, monkeypatch: 
 
 @pytest.mark.parametrize(
     ("state", "outcome", "error"),
-    [(State.DONE, GONE, NOT_HERE), (State.FAILED, SETTLED, "Keeper shows that it did not arrive")],
+    [(State.DONE, GONE, NOT_HERE), (State.FAILED, SETTLED, NEVER.words)],
 )
 def test_a_lock_that_may_still_show_is_asked_about_again(files: Files, state: State, outcome: str, error: str) -> None:
     """Its account was gone before anything told of it, or two lists have denied it that may have been behind."""
