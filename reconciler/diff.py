@@ -284,8 +284,10 @@ class _Diff(TeamRules):
         """The state of somebody is not known, or whether they are in scope."""
         if account.active or user.bound:
             self._tell_state(user, subject, "nothing about their access is changed")
+        if not account.active:
+            return  # as with anybody whose state is known: what somebody locked is left alone
         since = self._hidden_since.get(user.id)
-        if since is None or self.now - since < HIDDEN_FOR or not account.active:
+        if since is None or self.now - since < HIDDEN_FOR:
             self._update(account, user, subject, access=False)
             return
         reason = f"JumpCloud shows no record of them since {since:%Y-%m-%d %H:%M} UTC, and still binds them"
@@ -875,12 +877,13 @@ class _Diff(TeamRules):
             self.notice(NoticeKind.CONFLICT, subject, self.match.conflicts[user.id])
         elif claimed:
             self.notice(NoticeKind.CONFLICT, subject, claimed)
-        held = conflict or bool(claimed)
+        # Without their address it is not known whether they have another Keeper user, to whom the id belongs.
+        held = conflict or bool(claimed) or not user.email
         # Of the pilot when we locked them, but not now: our lock is undone, and nothing else is done.
         unlock_only = access and not account.active and subject.key in self.outside_by_now
         # A link is undone by itself, whatever this waits for; nor is it drift.
         own = births.own(account, self._others_births.get(account.keeper_id, {}))
-        found = [] if unlock_only else list(self._changes(own, wanted_attributes(user), subject, held_address=held))
+        found = [] if unlock_only else list(self._changes(own, wanted_attributes(user), subject, held=held))
         changes = tuple(change for change, _ in found)
         causes = [cause for _, cause in found]
         drifted = [change.attribute for change, cause in found if cause is Cause.DRIFT]

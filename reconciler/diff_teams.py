@@ -349,10 +349,10 @@ class TeamRules:
                 self.notice(NoticeKind.WAITING_FOR_APPROVAL, subject, told)
 
     def _changes(
-        self, row: Account | Team, wanted: Mapping[str, str], subject: Subject, *, held_address: bool = False
+        self, row: Account | Team, wanted: Mapping[str, str], subject: Subject, *, held: bool = False
     ) -> Iterator[tuple[Change, Cause]]:
         """The attributes that are not in line. What we asked for and what Keeper made of it are in line as long as
-        neither moved; an empty wish never wipes a value out."""
+        neither moved; an empty wish never wipes a value out. `held`: the address and the id stay as they are."""
         for attribute, want in wanted.items():
             have = row.shown.get(attribute, "")
             if not want or same(attribute, want, have):
@@ -360,8 +360,10 @@ class TeamRules:
             asked = attribute in row.asked and same(attribute, want, row.asked[attribute])
             if asked and row.settled.get(attribute, have) == have:
                 continue
-            if attribute == USER_NAME and (held_address or self.policy.address_change is AddressChange.REPORT):
-                if asked and not held_address:
+            if held and attribute in (USER_NAME, EXTERNAL_ID):
+                continue
+            if attribute == USER_NAME and self.policy.address_change is AddressChange.REPORT:
+                if asked:
                     self.notice(
                         NoticeKind.DRIFT,
                         subject,
@@ -369,7 +371,7 @@ class TeamRules:
                         "change it in JumpCloud too; else, to go back, in Keeper Commander: "
                         f"enterprise-user --add-alias {typed(want)} {typed(have)}",
                     )
-                elif not held_address:
+                else:
                     self.notice(
                         NoticeKind.ADDRESS_CHANGE,
                         subject,

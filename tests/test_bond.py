@@ -152,6 +152,19 @@ def test_a_second_account_is_told_beside_the_conflict_of_whoever_has_its_address
     assert "rosa@example.com" in told["k0009"] and "has another Keeper user" in told["k0009"]
 
 
+@pytest.mark.parametrize("status", [Status.ACTIVE, Status.UNKNOWN])
+@pytest.mark.parametrize("active", [True, False])
+def test_an_account_gets_no_id_while_the_address_of_its_person_is_not_known(status: Status, active: bool) -> None:
+    former, current = account(user(1), active=active), unmanaged(9, "yan@example.com", jc(1))
+    former = replace(former, shown={"userName": "u1@example.com"}, asked={}, settled={"userName": "u1@example.com"})
+    known = user(1, direct=True, email="yan@example.com")
+    hidden = replace(known, email="", status=status)
+    for person in (known, hidden):
+        made = decide(directory([person, user(2, direct=True, email="u1@example.com")]), snapshot([former, current]))
+        changed = {c.attribute for op in made.plan.operations for c in op.changes if op.subject.jumpcloud_id == jc(1)}
+        assert "externalId" not in changed
+
+
 def renamed(status: Status = Status.ACTIVE) -> tuple[User, User]:
     """Somebody whose account has their former address still, and who has that address now."""
     return user(1, direct=True, email="dora.new@example.com", status=status), user(2, direct=True)
