@@ -665,9 +665,10 @@ class _Line:
     async def linked(self, learnt: Snapshot, read: Read) -> tuple[Snapshot, dict[str, str]]:
         """Confirm the addresses that newly tie people to accounts, and take back the ties that are in doubt.
 
-        Returns, by JumpCloud id, why. A partial cycle has read everybody's own record just now.
+        Returns, by JumpCloud id, why. The leaver lane has read everybody's own record just now; whoever a `resync
+        EMAIL` is about was found by a list or a search, which may be behind, and may have waited for another run since.
         """
-        if self.order.partial:
+        if self.order.leavers:
             return learnt, {}
         before, people = read.snapshot.accounts, read.directory.users
         changed = {k: a for k, a in retied(before, learnt.accounts).items() if k in learnt.accounts}

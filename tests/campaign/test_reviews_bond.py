@@ -946,3 +946,22 @@ def test_a_look_at_a_link_that_stands_forgets_no_lock_that_it_has_undone(world: 
     cycle(world)
     cycle(world, resync=True)
     assert world.keeper.account(account).locked
+
+
+def test_a_look_by_a_list_that_is_behind_ties_nobody_to_the_account_of_another(world: World) -> None:
+    """Bob has just got the address that Ada had, and an account under it by hand."""
+    joined(world, "zoe")
+    ada, bob = person(world, "ada.new"), person(world, "ada")
+    account = world.keeper.add_user("ada@example.com")
+    world.admin_changed(account)
+
+    def behind(reply: Response) -> Response:
+        before = reply.body.replace(b'"ada@', b'"bob@').replace(b'"ada.new@', b'"ada@')
+        return Response(reply.status, reply.headers, before)
+
+    sky = Weather(1, edits={f"JumpCloud {read}": behind for read in ("GET /api/systemusers?", "POST /api/search")})
+    world.say(world.cycle(Order(resync=True, person="ada@example.com", by="root"), sky))
+    assert world.keeper.accounts()[account].external_id is None
+    cycle(world)
+    assert world.keeper.accounts()[account].external_id == bob
+    assert world.keeper.account("ada.new@example.com").external_id == ada
