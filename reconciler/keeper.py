@@ -93,6 +93,7 @@ a list without an end."""
 DETAIL_LENGTH = 200
 """Characters of a service's own words that an error repeats."""
 
+_DENIED = "Keeper lists it, and answers that it is not there when it is read alone"
 _DIFFERING = "Keeper lists it more than once, and not the same each time"
 _PROBE = "/ServiceProviderConfig"
 _CORE = "urn:ietf:params:scim:schemas:core:2.0:"
@@ -212,8 +213,9 @@ class Keeper:
         the result, or `absent` after a 404 or 410, or `unread` where the answer is another. Likewise whatever only one
         of several readings showed: overlooked, it would get a second account or team. Rows of one id that differ say
         nothing but that there is a record, which is asked for too. Nor is a list, which may be stale, proof that one of
-        the `locked` was unlocked, or one of the `active` locked: they are asked for too. Raises IncompleteRead for a
-        list that does not add up, or of which more than ten rows and more than 5 % cannot be read.
+        the `locked` was unlocked, or one of the `active` locked: they are asked for too, and are `unread` after a 404,
+        since the list may be from before our last change. Raises IncompleteRead for a list that does not add up, or of
+        which more than ten rows and more than 5 % cannot be read.
         """
         user_list, glimpsed_users = await self._list(_USERS, progress)
         team_list, glimpsed_teams = await self._list(_TEAMS, progress)
@@ -224,6 +226,7 @@ class Keeper:
         lost_teams = sorted((glimpsed_teams.keys() | set(known_teams)) - teams.keys())
         more_users, unread_users = await self._one_by_one(_USERS, [*lost_users, *turned])
         more_teams, unread_teams = await self._one_by_one(_TEAMS, lost_teams)
+        unread_users |= dict.fromkeys({*turned} - more_users.keys() - unread_users.keys(), _DENIED)
         unread_users |= dict.fromkeys(user_list.differing - more_users.keys() - unread_users.keys(), _DIFFERING)
         unread_teams |= dict.fromkeys(team_list.differing - more_teams.keys() - unread_teams.keys(), _DIFFERING)
         users = {id: user for id, user in _telling(users, teams).items() if id not in unread_users} | more_users

@@ -1051,6 +1051,17 @@ def test_the_lock_that_a_stale_list_does_not_show_stands_where_the_record_is_not
     assert [(one.keeper_id, one.name) for one in found.unread] == [("1", "u1@example.com")]
 
 
+def test_whose_record_is_denied_is_not_as_a_stale_list_shows_them_nor_gone() -> None:
+    class Denies(Behind):
+        def handle(self, request: Request) -> Response:
+            return Response.of_json(404, {}) if request.path in ("/Users/1", "/Users/4") else super().handle(request)
+
+    with world(Denies([*people(3), person(4, active=False)], [])) as stage:
+        found = stage.run(lambda keeper: keeper.listing(["1", "2", "3"], locked=["1", "2"], active=["3", "4"]))
+    assert found.users.keys() == {"2", "3"} and not found.absent
+    assert sorted(one.keeper_id for one in found.unread) == ["1", "4"]
+
+
 @pytest.mark.parametrize("gone", [404, 410])
 def test_what_is_gone_is_absent_whichever_way_keeper_says_so(enterprise: simulated.Keeper, gone: int) -> None:
     enterprise.set_dialect(gone_status=gone, missing_status=gone)

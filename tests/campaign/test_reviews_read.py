@@ -805,3 +805,28 @@ def test_whom_an_administrator_has_let_in_is_not_said_to_be_locked_after_a_look_
     cycle(world)
     assert world.plan is not None
     assert [notice.kind for notice in world.plan.notices] == []
+
+
+def test_a_list_that_is_behind_does_not_show_a_lock_on_an_account_that_went_since(world: World) -> None:
+    """It shows our lock, which we have undone: the account was deleted just after that."""
+    joined(world, "zoe")
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    cycle(world)
+    before: list[Response] = []
+
+    def noted(reply: Response) -> Response:
+        before.append(reply)
+        return reply
+
+    lists = f"Keeper GET {SCIM}/Users?"
+    world.say(world.cycle(Order(by="root", resync=True), Weather(1, edits={lists: noted})))
+    activate(world, ada)
+    cycle(world)
+    world.keeper.delete_user(account)
+    world.admin_changed(account)
+    world.time.elapsed += 60
+    behind = Weather(1, edits={lists: lambda reply: before.pop(0) if before else reply})
+    world.say(world.cycle(Order(by="root", resync=True), behind))
+    cycle(world, resync=True)
+    assert active(world, "ada")
