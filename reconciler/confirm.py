@@ -69,6 +69,7 @@ _IN_USE = "somebody in scope has this address when it is looked for alone"
 _OTHER_ADDRESS = (
     "in scope by the lists, but the own record, read again, has another address: not tied to the account of this one"
 )
+_NOT_NAMED = "the own record, read again, has another address than the one that was named: not unlocked"
 _NO_PATHS = Paths(bound=False, direct=False, groups=frozenset())
 CLOCK = Clock()
 
@@ -125,7 +126,8 @@ class Confirmation:
     somebody is not tied to the account that the plan has for them. `at_once` operations are confirmed, as many as
     JumpCloud is asked requests: where it is slow, evidence would grow old while others are read in between. `ghosts`
     are the addresses of the accounts to be locked that are nobody's in JumpCloud, `owners` the JumpCloud ids of those
-    who have another account. `doubted` are the keys of people with something that was not confirmed lately.
+    who have another account. `named` is the address by which a person asked for the plan of somebody. `doubted` are the
+    keys of people with something that was not confirmed lately.
     """
 
     jumpcloud: JumpCloud
@@ -138,6 +140,7 @@ class Confirmation:
     owners: Collection[str] = ()
     clock: Clock = CLOCK
     at_once: int = 4
+    named: str = ""
     doubted: frozenset[str] = frozenset()
     _lost: float = 0.0
     _searched: dict[str, tuple[Stamp, User | None]] = field(default_factory=dict)
@@ -311,11 +314,19 @@ class Confirmation:
             return "in scope by the lists, but the own record, read again, does not say active: not unlocked"
         if not _has_address(user, tying_address(op)):
             return _OTHER_ADDRESS
+        if op.rule is Rule.UNLOCK_ASKED and not self._is_named(user, op):
+            return _NOT_NAMED
         return (
             ""
             if (await self.jumpcloud.application_paths(user_id)).bound
             else "in scope by the lists, but not bound to the application when read alone: not unlocked"
         )
+
+    def _is_named(self, user: User, op: Operation) -> bool:
+        """Whether a person may have named this one by the address: a search that is behind finds whoever had it, and
+        the lock of somebody else may be on their account."""
+        known = (user.email, op.subject.name)
+        return not user.email or any(addresses.same(one, self.named) for one in known)
 
     async def _why_not_give(self, op: Operation) -> tuple[Stamp | None, Doubt | None]:
         """When the person was seen to be active still, else the doubt: suspended people stay in their groups."""

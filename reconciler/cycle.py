@@ -645,6 +645,7 @@ class _Line:
             {account.jumpcloud_id for account in held if account.managed and not account.gone},
             self.services.keeper.clock,
             self.settings.jumpcloud.in_flight,
+            self.order.person,
         )
 
     async def own_locks(self, judged: Judged, learnt: Snapshot, read: Read) -> tuple[Judged, Snapshot]:

@@ -948,20 +948,41 @@ def test_a_look_at_a_link_that_stands_forgets_no_lock_that_it_has_undone(world: 
     assert world.keeper.account(account).locked
 
 
+def addresses_behind(reply: Response) -> Response:
+    """Ada still has the address that Bob has by now, and he the one before."""
+    return Response(reply.status, reply.headers, reply.body.replace(b'"ada@', b'"bob@').replace(b'"ada.new@', b'"ada@'))
+
+
+SEARCHES_BEHIND = dict.fromkeys(
+    ("JumpCloud GET /api/systemusers?", "JumpCloud POST /api/search/systemusers"), addresses_behind
+)
+
+
 def test_a_look_by_a_list_that_is_behind_ties_nobody_to_the_account_of_another(world: World) -> None:
     """Bob has just got the address that Ada had, and an account under it by hand."""
     joined(world, "zoe")
     ada, bob = person(world, "ada.new"), person(world, "ada")
     account = world.keeper.add_user("ada@example.com")
     world.admin_changed(account)
-
-    def behind(reply: Response) -> Response:
-        before = reply.body.replace(b'"ada@', b'"bob@').replace(b'"ada.new@', b'"ada@')
-        return Response(reply.status, reply.headers, before)
-
-    sky = Weather(1, edits={f"JumpCloud {read}": behind for read in ("GET /api/systemusers?", "POST /api/search")})
-    world.say(world.cycle(Order(resync=True, person="ada@example.com", by="root"), sky))
+    order = Order(resync=True, person="ada@example.com", by="root")
+    world.say(world.cycle(order, Weather(1, edits=SEARCHES_BEHIND)))
     assert world.keeper.accounts()[account].external_id is None
     cycle(world)
     assert world.keeper.accounts()[account].external_id == bob
     assert world.keeper.account("ada.new@example.com").external_id == ada
+
+
+def test_to_unlock_whoever_has_an_address_unlocks_nobody_who_had_it_by_a_list_that_is_behind(world: World) -> None:
+    """Ada has another address by now, in Keeper too, and an administrator has locked her account."""
+    joined(world, "zoe")
+    ada, account = joined(world, "ada")
+    world.keeper.change_email(account, "ada.new@example.com", keep_alias=False)
+    world.keeper.lock(account)
+    world.jumpcloud.update_user(ada, email="ada.new@example.com")
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    order = Order(resync=True, person="ada@example.com", unlock=True, by="root")
+    world.say(world.cycle(order, Weather(1, edits=SEARCHES_BEHIND)))
+    assert world.keeper.accounts()[account].locked
+    cycle(world, person="ada.new@example.com", unlock=True)
+    assert world.keeper.accounts()[account].active
