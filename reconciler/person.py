@@ -6,7 +6,7 @@ from datetime import datetime
 
 from reconciler import addresses
 from reconciler.addresses import alike_key
-from reconciler.births import ids_on, linked_to, owners
+from reconciler.births import ids_on, linked_to, own_id, owners
 from reconciler.jumpcloud import GroupScope, JumpCloud, JumpCloudError, Person, PersonAmbiguous, Unavailable
 from reconciler.keeper import Keeper
 from reconciler.model import USER_NAME, Account, KeeperUser, Listing, Snapshot, User, is_jumpcloud_id
@@ -32,6 +32,14 @@ class InKeeper:
         """Whether an account of theirs is there, as far as the snapshot knows."""
         accounts = self.snapshot.accounts.values()
         return any(self.key in (a.jumpcloud_id, a.keeper_id) and not a.gone for a in accounts)
+
+    def is_estranged_from(self, user: User) -> bool:
+        """Whether their account shows neither the id nor the address of this person in scope, so that another one may
+        show both: the snapshot may be from an old copy of the state file."""
+        linked = linked_to(self.snapshot)
+        mine = [a for a in self.snapshot.accounts.values() if a.managed and a.jumpcloud_id == user.id and not a.gone]
+        strange = (own_id(a, linked) != user.id and not addresses.same(a.email, user.email) for a in mine)
+        return user.in_scope and any(strange)
 
 
 async def in_jumpcloud(jumpcloud: JumpCloud, snapshot: Snapshot, address: str) -> Person | None:

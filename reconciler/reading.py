@@ -32,6 +32,7 @@ from reconciler.model import (
     Snapshot,
     Status,
     User,
+    is_jumpcloud_id,
 )
 from reconciler.person import InKeeper, around, in_keeper, in_snapshot
 from reconciler.plan import Effect, Kind, Notice
@@ -203,18 +204,22 @@ class Reader:
     async def one(self, address: str, person: Person | None) -> Read:
         """One person by point reads, as JumpCloud has shown them; Keeper is listed as a whole only where the snapshot
         knows no account of theirs that is there, so that they may be created or given another, where a point read
-        misses an account, whosever it is, or where a creation of theirs has no known outcome: it may have been linked
-        to any account. Raises NobodyThere."""
+        misses an account, whosever it is, or shows nothing of theirs on their own, or where a creation of theirs has no
+        known outcome: it may have been linked to any account. Raises NobodyThere."""
         user, seen = person.user if person else None, self.before
         held = in_snapshot(seen, address, user)
         by_points = held.has_account and not self._creates(held.key)
         if by_points:
             held = await in_keeper(self.services.keeper, self.before, address, user, self.now)
-            by_points = held.has_account and not self._lacks(held.snapshot)
+            by_points = held.has_account and not (self._lacks(held.snapshot) or (user and held.is_estranged_from(user)))
         if not by_points:
             listed = await listing(self.services.keeper, self.before, None)
             seen = observed(self.before, listed, self.now)
             held = in_snapshot(seen, address, user)
+            if person is None and is_jumpcloud_id(held.key):
+                # Only this list has shown their account under the address: they may have others.
+                person = await self.services.jumpcloud.person(id=held.key)
+                held = in_snapshot(seen, address, person.user if person else None)
         if not held.key:
             there = (account for account in seen.accounts.values() if not account.bygone)
             alike = sorted({account.email for account in there if addresses.alike(account.email, address)})

@@ -234,6 +234,27 @@ def test_an_old_copy_gives_nobody_a_second_account(world: World) -> None:
     ending(world, random.Random(1))
 
 
+@pytest.mark.parametrize("address", ["ada@example.com", "ada.new@example.com", "ada.former@example.com"])
+def test_a_look_at_one_person_gives_them_no_second_account_by_an_old_copy(world: World, address: str) -> None:
+    """Ada had given up the account that the copy has for her, and got another one."""
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    copy = world.path.read_bytes(), world.observer.remembered()
+    disown(world, "ada@example.com")
+    cycle(world)
+    world.keeper.change_email(account, "ada.former@example.com", keep_alias=False)
+    new = world.keeper.add_user("ada.new@example.com", external_id=ada)
+    world.jumpcloud.update_user(ada, email="ada.new@example.com")
+    world.admin_changed(account, new)
+    campaign_decisions.put_back(world, *copy, by_command=False)
+    cycle(world, person=address, resync=True)
+    assert not world.keeper.accounts()[account].external_id
+    with world.open() as store:
+        rows = store.snapshot().accounts
+    world.store = None
+    assert [key for key, row in rows.items() if row.jumpcloud_id == ada] == [new]
+
+
 def move_addresses_on(world: World, ada: str, bob: str) -> None:
     """Ada gets another address in JumpCloud, and Bob the one that her account has."""
     world.jumpcloud.update_user(ada, email="ada.new@example.com")
