@@ -986,3 +986,24 @@ def test_to_unlock_whoever_has_an_address_unlocks_nobody_who_had_it_by_a_list_th
     assert world.keeper.accounts()[account].locked
     cycle(world, person="ada.new@example.com", unlock=True)
     assert world.keeper.accounts()[account].active
+
+
+def test_a_link_to_an_account_that_the_same_apply_has_changed_is_undone_by_the_next_cycle(world: World) -> None:
+    """What the apply was told of the account is older than the list that shows the link."""
+    world.rules.safety = {"max_creations": 50}
+    world.keeper.set_dialect(links_aliases=True)
+    sales = group(world, "Sales")
+    joined(world, "zoe", sales)
+    ada, account = joined(world, "ada")
+    world.keeper.change_email(account, "ada.new@example.com", keep_alias=True)
+    world.jumpcloud.update_user(ada, email="ada.new@example.com", firstname="Augusta")
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    world.jumpcloud.update_user(ada, firstname="Ada")
+    world.jumpcloud.update_user(person(world, "bob", sales), email="ada@example.com")
+    world.admin_changed()
+    cycle(world, {f"POST {SCIM}/Users": "late_timeout"})
+    world.time.elapsed += 30
+    world.say(world.cycle(Order(by="schedule"), Weather(1)))
+    assert world.keeper.accounts()[account].external_id == ada
+    assert not world.keeper.accounts()[account].teams

@@ -830,3 +830,55 @@ def test_a_list_that_is_behind_does_not_show_a_lock_on_an_account_that_went_sinc
     world.say(world.cycle(Order(by="root", resync=True), behind))
     cycle(world, resync=True)
     assert active(world, "ada")
+
+
+@pytest.mark.parametrize("what", ["given a team", "taken out of a team", "a name", "the name of a team"])
+def test_a_list_after_an_apply_does_not_show_what_is_done_as_changed_by_somebody_else(world: World, what: str) -> None:
+    """Keeper refuses a creation, and is listed for that: as it was before the same apply changed somebody."""
+    world.rules.safety = {"max_creations": 50}
+    sales = group(world, "Sales")
+    joined(world, "zoe", sales)
+    ada, _ = joined(world, "ada", *([] if what == "given a team" else [sales]))
+    world.jumpcloud.bind_user(world.application, ada)
+    world.admin_changed()
+    before: dict[bool, Response] = {}
+    applied: list[Response] = []
+
+    def rows_of(reply: Response) -> list[dict[str, object]]:
+        return list(json.loads(reply.body)["Resources"])
+
+    def noted(reply: Response) -> Response:
+        if rows := rows_of(reply):
+            before["userName" in rows[0]] = reply
+        return reply
+
+    def behind(reply: Response) -> Response:
+        rows = rows_of(reply)
+        return before["userName" in rows[0]] if rows and applied else reply
+
+    def changed(reply: Response) -> Response:
+        applied.append(reply)
+        return reply
+
+    lists = (f"Keeper GET {SCIM}/Users?", f"Keeper GET {SCIM}/Groups?")
+    world.say(world.cycle(Order(by="root", resync=True), Weather(1, edits=dict.fromkeys(lists, noted))))
+    if what == "given a team":
+        world.jumpcloud.add_member(sales, ada)
+    elif what == "taken out of a team":
+        world.jumpcloud.remove_member(sales, ada)
+    elif what == "a name":
+        world.jumpcloud.update_user(ada, firstname="Augusta")
+    else:
+        world.jumpcloud.rename_group(sales, "Sellers")
+    person(world, "bob")
+    world.keeper.take_elsewhere("bob@example.com")
+    world.admin_changed()
+    world.time.elapsed += 600
+    edits = dict.fromkeys(lists, behind) | {f"Keeper PATCH {SCIM}": changed}
+    world.say(world.cycle(Order(by="schedule"), Weather(1, edits=edits)))
+    assert applied
+    world.time.elapsed += 120  # bob's creation waits, so that nothing asks for another list
+    world.say(world.cycle(Order(by="schedule"), Weather(1)))
+    assert world.plan is not None
+    assert [op.subject.name for op in world.plan.operations] == ["bob@example.com"]
+    assert {notice.subject.name for notice in world.plan.notices} == {"bob@example.com"}
