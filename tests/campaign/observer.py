@@ -297,6 +297,7 @@ class Observer:
         self.perhaps_locked: set[str] = set()  # those that were locked in the list of a later one
         self.shown_teams: dict[str, set[str]] = {}  # by account, the teams that a reply of Keeper has ever shown
         self.former: dict[str, set[str]] = {}  # by account that is gone, the addresses that it had then
+        self.former_ids: dict[str, str] = {}  # likewise the JumpCloud id that it bore
         self.left: dict[str, Account | Team] = {}
         """Keeper as it was left by whatever changed it last."""
 
@@ -373,6 +374,7 @@ class Observer:
                 continue
             if isinstance(was, Account) and found is None:
                 self.former[subject] = {*was.addresses}
+                self.former_ids[subject] = was.external_id or ""
             if isinstance(found, Account) and found.node == self.rules.node:
                 how = "active" if found.active else "locked"
             else:
@@ -390,8 +392,10 @@ class Observer:
         return locked and keeper_id not in self.ledger.own_locks
 
     def left_locked_of(self, person: str) -> bool:
-        """Whether an account of theirs, or with their address, left this node under somebody else's lock."""
-        theirs = {one for one, owner in self.ledger.owner.items() if owner == person}
+        """Whether an account of theirs, or with their id or address, left this node under somebody else's lock."""
+        there = {one.id: one.external_id for one in self.keeper.accounts().values()}
+        theirs = {one for one, bears in {**self.former_ids, **there}.items() if bears == person}
+        theirs |= {one for one, owner in self.ledger.owner.items() if owner == person}
         return self._left_locked(theirs | self._bearing({self.truth.address(person)}))
 
     def left_locked_once_of(self, person: str) -> bool:

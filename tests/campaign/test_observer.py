@@ -635,3 +635,21 @@ def test_an_addition_that_replaced_what_was_shown_is_not_denied(world: World, mo
     suspend(world, replaced_unseen(world, "late_timeout"))
     ending(world, random.Random(1))
     assert seen(world) == {"h"}
+@pytest.mark.parametrize("locked", [True, False])
+def test_whoever_has_no_account_but_one_that_bore_their_id_and_was_locked_is_told(world: World, locked: bool) -> None:
+    """It had another address, and so was never theirs."""
+    joined(world, "bob")
+    ada = person(world, "ada")
+    world.jumpcloud.unbind_user(world.application, ada)
+    world.admin_changed()
+    account = world.keeper.add_user("other@example.com", external_id=ada, locked=locked)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    world.keeper.delete_user(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    world.jumpcloud.bind_user(world.application, ada)
+    world.admin_changed()
+    assert ending(world, random.Random(1)), world.observer.violations
+    there = {one.email for one in world.keeper.accounts().values()}
+    assert there == {"bob@example.com"} | (set() if locked else {"ada@example.com"})
