@@ -635,6 +635,23 @@ def test_an_addition_that_replaced_what_was_shown_is_not_denied(world: World, mo
     suspend(world, replaced_unseen(world, "late_timeout"))
     ending(world, random.Random(1))
     assert seen(world) == {"h"}
+@pytest.mark.parametrize("believed", [True, False])
+def test_what_keeper_has_refused_is_not_said_to_be_done(world: World, believed: bool) -> None:
+    ada, account = joined(world, "ada")
+    cycle(world)
+    world.jumpcloud.update_user(ada, lastname="Berg")
+    world.admin_changed()
+    world.keeper.refuse(account, 400)
+    cycle(world)
+    world.keeper.refuse(account, None)
+    if believed:
+        with sqlite3.connect(world.path) as connection:
+            connection.execute("UPDATE operations SET state = 'done', outcome = 'done' WHERE state = 'failed'")
+        connection.close()
+    ending(world, random.Random(1))
+    assert seen(world) == ({"h"} if believed else set())
+
+
 @pytest.mark.parametrize("locked", [True, False])
 def test_whoever_has_no_account_but_one_that_bore_their_id_and_was_locked_is_told(world: World, locked: bool) -> None:
     """It had another address, and so was never theirs."""
