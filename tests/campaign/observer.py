@@ -16,7 +16,8 @@ h  what is sent is in the journal before, and with its true outcome after
 i  in the end nothing is left to settle
 s  with any one record, list or subject broken everybody else is served within two cycles
 t  no claim of `leavers`, `status` and the alerts is untrue
-r  nobody who was out of scope during all of that time is unlocked, added to a team, or created while not active
+r  nobody who was out of scope during all of that time is unlocked, added to a team, or created while not active;
+   nobody joins a team that is not theirs
 x  nothing ends in an error that was not foreseen, nothing hangs, no two requests at a time change one subject
 """
 
@@ -1331,8 +1332,9 @@ class Observer:
 
     def _added(self, account: Account, who: Collection[str], team: str, *, fresh: bool) -> None:
         """Somebody who was there was added to a team; `fresh`: it was queued within the window."""
-        group = self._group_of(team)
+        group = self._group_of(team) or self._former_group_of(team)
         if not group or not who:
+            self._added_to_a_strangers(account, who, team)
             return
         apart = all(self.truth.apart_throughout(person, group, self.since) for person in who)
         if not apart:
@@ -1340,13 +1342,29 @@ class Observer:
         if self.asked.method == "POST" and self._met_unlisted(account):
             self.excuse(4)
             return
-        if fresh or any(self.truth.active(person) and self.truth.is_member(person, group) for person in who):
+        member = any(self.truth.active(person) and self.truth.is_member(person, group) for person in who)
+        if self.scope_behind() and (fresh or member):
             self.excuse(13)
         else:
             person = next(filter(self.evidence_behind, sorted(who)), "")
             name = self.truth.groups.get(group)
             words = f"{account.email} was added to {name}, though apart from its group all the time"
             self._stale_or("r", account.id, person, words)
+
+    def _former_group_of(self, team: str) -> str:
+        """The group whose id the team bears, if that is there and out of scope."""
+        found = self.keeper.teams().get(team)
+        group = found.external_id or "" if found else ""
+        return group if group in self.truth.jumpcloud.organization().groups else ""
+
+    def _added_to_a_strangers(self, account: Account, who: Collection[str], team: str) -> None:
+        """Nobody is added to a team that nobody has tied to a group, and whose name no group of theirs ever had."""
+        found = self.keeper.teams().get(team)
+        if found is None or found.external_id or not who or team in self.ledger.tied:
+            return
+        names = {found.name, *self.ledger.renamed.get(team, ())}
+        if not any(self.truth.groups_of.get(person, set()) & names for person in who):
+            self.violated("r", f"{account.email} was added to {found.name}, which is no team of theirs")
 
     def _agreed_though_hidden(self, account: Account, person: str) -> bool:
         """Whether a person let the lock of somebody through whose record is hidden."""
@@ -1534,10 +1552,13 @@ class Observer:
         self._count("max_creations", {person, account.id}, ("create_user",), free=free)
         if person in ledger.locked_once:
             self._changed_access({person, account.id}, gave=True)
-        if person in self.truth.ever and self.truth.inactive_throughout(person, self.since):
+        if person in self.truth.ever and self.truth.inactive_throughout(person, self.evidence_since):
             self._stale_or("r", account.id, person, f"{account.email} was created, though not active all the time")
         elif person in self.truth.ever and self.truth.out_throughout(person, self.since):
-            self.excuse(13)
+            if self.scope_behind():
+                self.excuse(13)
+            else:
+                self.violated("r", f"{account.email} was created, though out of scope all the time")
 
     def _touched(self, before: Account, after: Account | None) -> None:
         """Whether this account may be touched at all, and whose it is afterwards."""

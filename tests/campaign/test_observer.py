@@ -14,7 +14,7 @@ import pytest
 from reconciler import addresses, apply, decisions, diff, diff_teams, match, safety, settle, snapshot
 from reconciler.canary import Canaries
 from reconciler.cycle import Order
-from reconciler.model import Takeover
+from reconciler.model import Takeover, User
 from reconciler.plan import Cause, NoticeKind, Rule
 from reconciler.report import leavers
 from reconciler.simulator.service import Request, Response
@@ -635,6 +635,68 @@ def test_an_addition_that_replaced_what_was_shown_is_not_denied(world: World, mo
     suspend(world, replaced_unseen(world, "late_timeout"))
     ending(world, random.Random(1))
     assert seen(world) == {"h"}
+@pytest.mark.parametrize("whose", ["nobody's", "that of a group out of scope", "their own"])
+def test_nobody_is_added_to_a_team_that_is_not_theirs(
+    world: World, monkeypatch: pytest.MonkeyPatch, whose: str
+) -> None:
+    """A fault: the request names another team than the journal does."""
+    world.rules.safety = {"max_grants": 50}
+    sales, legal = group(world, "Sales"), group(world, "Legal")
+    joined(world, "bob", sales, legal)
+    ada, account = joined(world, "ada")
+    world.time.elapsed += 26 * 3600  # the teams are not new any more
+    world.jumpcloud.unbind_group(world.application, legal)
+    world.admin_changed()
+    cycle(world)
+    theirs = next(one.id for one in world.keeper.teams().values() if one.external_id == sales)
+    other = next(one.id for one in world.keeper.teams().values() if one.external_id == legal)
+    other = {"nobody's": world.keeper.add_team("Board"), "their own": theirs}.get(whose, other)
+    world.jumpcloud.add_member(sales, ada)
+    world.admin_changed(other)
+    handle = world.keeper.handle
+
+    def renamed(asked: Request) -> Response:
+        return handle(replace(asked, body=asked.body.replace(theirs.encode(), other.encode())))
+
+    monkeypatch.setattr(world.keeper, "handle", renamed)
+    cycle(world)
+    assert world.keeper.account(account).teams == (other,)
+    assert seen(world) == (set() if whose == "their own" else {"r"})
+
+
+@pytest.mark.parametrize("everybody", [True, False])
+def test_nobody_is_created_out_of_scope_where_no_list_is_behind(
+    world: World, monkeypatch: pytest.MonkeyPatch, everybody: bool
+) -> None:
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    world.jumpcloud.unbind_user(world.application, ada)
+    world.keeper.delete_user(account)
+    world.admin_changed(account)
+    if everybody:
+        monkeypatch.setattr(User, "bound", True)
+    cycle(world, resync=True)
+    assert len(world.keeper.accounts()) == (2 if everybody else 1)
+    assert seen(world) == ({"r"} if everybody else set())
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_whoever_is_suspended_during_a_cycle_is_not_created(world: World, confirmed: bool) -> None:
+    joined(world, "bob")
+    ada = person(world, "ada")
+
+    def leaves() -> str:
+        suspend(world, ada)
+        world.time.elapsed += 120
+        return "ada is suspended"
+
+    world.interludes.append((8, leaves))
+    with nullcontext() if confirmed else mutants.skip_the_confirmation_of_giving():
+        cycle(world)
+    assert len(world.keeper.accounts()) == (1 if confirmed else 2)
+    assert seen(world) == (set() if confirmed else {"r"})
+
+
 @pytest.mark.parametrize("believed", [True, False])
 def test_what_keeper_has_refused_is_not_said_to_be_done(world: World, believed: bool) -> None:
     ada, account = joined(world, "ada")
