@@ -4,14 +4,16 @@ It knows the truth of both services and keeps its own ledger: who was created or
 locked, given and taken when, and what a person agreed to. Where the reconciler can't know better than it does, the
 ledger believes the more lenient of two things; everything else is a violation, named by the letter of its invariant:
 
-a  nobody who was in scope during the whole time since the last completed read began loses access or a team
-b  no unmanaged user is touched but to adopt, no protected one but to undo our own lock, nobody else's lock is undone
+a  nobody who was in scope during the whole time since the last completed read began loses access or a team, and nobody
+   who merely left does before grace is over
+b  no unmanaged user is touched but to adopt, no protected one but to undo our own lock, nobody else's lock is undone,
+   no membership taken away that somebody else gave
 c  no person gets a second account, no account a second person
 d  the limits over the window hold, unless a person agreed; without that nobody joins a team of teams.review, no team is
    deleted, and nobody locked whom a person adopted out of scope
 e  nothing is sent to a node that the state file is not bound to, nor about somebody whom the pilot leaves out
 f  no secret shows anywhere
-g  in the end Keeper equals JumpCloud
+g  in the end Keeper equals JumpCloud; until then no name is wiped out, and no address sent against the settings
 h  what is sent is in the journal before, and with its true outcome after
 i  in the end nothing is left to settle
 s  with any one record, list or subject broken everybody else is served within two cycles
@@ -234,6 +236,11 @@ class Ledger:
     forgotten_locks: set[str] = field(default_factory=set)  # those of them of which the state file can't know
     readdressed: dict[str, int] = field(default_factory=dict)  # accounts that somebody else made, moved or readdressed
     by_hand: set[tuple[str, str]] = field(default_factory=set)  # memberships by account and team: not known as ours
+    gifts: set[tuple[str, str]] = field(default_factory=set)
+    """Those of them that somebody else gave since the state file was made."""
+    belonged: dict[str, tuple[int, datetime | None]] = field(default_factory=dict)
+    """The accounts whose owner a cycle has seen in scope, where nothing untrue was shown since: the tick of that, and
+    when the owner left first after it."""
     listed_teams: set[str] = field(default_factory=set)
     """The teams that a list has shown to a cycle that came to its end: they do not wait unseen."""
     listed_places: set[tuple[str, str]] = field(default_factory=set)  # memberships likewise, by account and team
@@ -289,6 +296,8 @@ class Observer:
         """Whether Keeper's list of users lied in this cycle."""
         self.scope_behind: Callable[[], bool] = lambda: False
         """Whether JumpCloud showed in this cycle who was in scope before."""
+        self.scope_in_doubt: Callable[[], bool] = lambda: False
+        """Whether JumpCloud shows in this cycle what is not so, or the reconciler's clock has been wrong."""
         self.evidence_behind: Callable[[str], bool] = lambda _: False
         """Whether a read of this person alone showed in this cycle what JumpCloud said before."""
         self.fates: dict[str, list[tuple[datetime, str]]] = {}
@@ -354,6 +363,9 @@ class Observer:
             if (account.node != self.rules.node or renamed) and unseen:
                 # Taken away before the answer to its creation, or the plan that was to take it over.
                 self.ledger.created.discard(account.id)
+            seen, left = self.ledger.belonged.get(account.id, (0, None))
+            if seen and left is None and self.ledger.owner.get(account.id) not in self.truth.scope_since:
+                self.ledger.belonged[account.id] = seen, self.now()
             # An address alone ties nobody to an account that no cycle has linked yet: it may be somebody else's now.
             if account.external_id not in self.truth.ever and account.id not in self.ledger.linked:
                 self.ledger.owner.pop(account.id, None)
@@ -460,6 +472,7 @@ class Observer:
         if former is None or (former.node, former.email) != (now.node, now.email):
             ledger.readdressed[now.id] = self.tick
         ledger.by_hand |= {(now.id, team) for team in has - had}
+        ledger.gifts |= {(now.id, team) for team in has - had}
         for team in had - has:
             listed = (now.id, team) in ledger.listed_places
             taken = ledger.taken_back if listed else ledger.withdrawn
@@ -619,6 +632,8 @@ class Observer:
         ledger.asked.clear()
         ledger.adopted.clear()
         ledger.kept_shielded.clear()
+        ledger.gifts.clear()
+        ledger.belonged.clear()
         ledger.wished.clear()
         ledger.listed_teams.clear()
         ledger.listed_places.clear()
@@ -787,6 +802,7 @@ class Observer:
         if linked:
             self._link()
             if not self.view.partial:
+                self._belong()
                 self.ledger.asked.clear()
                 self._keep_shields()
                 if listed:
@@ -808,6 +824,22 @@ class Observer:
         if linked and not self.view.partial:
             # What happens from now on is after the first plan, though no other cycle has begun.
             self.view.first = self.latest.first = False
+
+    def _belong(self) -> None:
+        """A whole cycle has seen who is in scope: should they leave, their grace begins anew."""
+        for account in self.keeper.accounts().values():
+            theirs = account.id in self.ledger.linked and account.id in self.ledger.created
+            if theirs and self.truth.throughout(self.ledger.owner.get(account.id, ""), self.since):
+                self.ledger.belonged[account.id] = self.tick, None
+
+    def _in_grace(self, account: Account, who: Set[str]) -> bool:
+        """Whether everybody whose account this is has merely left the scope, and so lately that no clock and no cycle
+        that was under way can make their grace be over."""
+        seen, left = self.ledger.belonged.get(account.id, (0, None))
+        if left is None or self.scope_in_doubt() or who != {self.ledger.owner.get(account.id)}:
+            return False
+        merely = all(self.truth.active(one) and self.truth.deactivated.get(one, 0) < seen for one in who)
+        return merely and self.now() < left + self.rules.grace - timedelta(minutes=10)
 
     def _find(self) -> None:
         """A plan that nobody has reviewed says whose accounts it would take over by their addresses."""
@@ -1195,6 +1227,8 @@ class Observer:
                     self._stale_or("a", before.id, person, f"{name} was locked, though in scope all the time")
             adopted = self.ledger.adopted.get(before.id, self.tick)
             since_then = [p for p in who if p in self.truth.scope_since or self.truth.left_scope.get(p, 0) >= adopted]
+            if self._in_grace(before, who) and not self._agreed("deactivate_user", who | {before.id}):
+                self.violated("a", f"{name} was locked before grace was over")
             waits = before.id in self.ledger.adopted and not (since_then or self.first or self.scope_behind())
             if waits and not self._agreed("deactivate_user", who | {before.id}):
                 self.violated("d", f"{name} was locked, adopted out of scope, and nobody has looked at that")
@@ -1227,8 +1261,13 @@ class Observer:
             self._given(before, who, "was unlocked")
             self.ledger.own_locks.discard(before.id)
             self.ledger.forgotten_locks.discard(before.id)
+        if self.asked.method == "PATCH" and not self.undoes:
+            self._attributes(before, after, who)
         had, has = _memberships(before), _memberships(after)
+        if self.asked.method == "PATCH" and not self.undoes and self.rules.policy.get("drift") != "repair":
+            self._taken_from_others(before, who, had - has - lost_teams)
         self.ledger.by_hand -= {(before.id, team) for team in had - has}
+        self.ledger.gifts -= {(before.id, team) for team in had ^ has}
         given = {(before.id, key) for team in has - had for key in self._team_keys(team)}
         self.ledger.listed_places -= given  # until it is listed again
         self.ledger.withdrawn -= given
@@ -1253,6 +1292,30 @@ class Observer:
             self._added(before, who, team, fresh=fresh)
             if not fresh:
                 self._count("max_grants", who | {before.id}, ("add", *keys))
+
+    def _attributes(self, before: Account, after: Account, who: Set[str]) -> None:
+        """A change of ours wipes no name out; it sends an address only by the settings, and nobody else's."""
+        wiped = [name for name in NAMES if _of(before, name) and not _of(after, name)]
+        if wiped:
+            self.violated("g", f"{before.email} has lost the {wiped[0].replace('_', ' ')}")
+        address = after.email.casefold()
+        if address == before.email.casefold():
+            return
+        if self.rules.policy.get("address_change") != "send":
+            self.violated("g", f"{before.email} was given the address {address}, which the settings do not allow")
+        others = {one for one in self.truth.people if self.truth.address(one) == address} - who
+        theirs = [one for one in others if self.truth.stays(one) and self.truth.has_throughout(one, self.since)]
+        if theirs and not self.scope_behind():
+            self.violated("c", f"{before.email} was given the address {address} of somebody else")
+
+    def _taken_from_others(self, account: Account, who: Set[str], teams: Set[str]) -> None:
+        """These memberships were taken away: not those that somebody else gave to whoever never was in the group."""
+        for team in {one for one in teams if (account.id, one) in self.ledger.gifts and not self._is_unasked(one)}:
+            found = self.keeper.teams().get(team) or self._gone_teams.get(team)
+            names = self.ledger.renamed.get(team, set()) | ({found.name} if found else set())
+            once = {(one, found.external_id or "") for one in who} & self.truth.member_once if found else set()
+            if found and not once and not any(self.truth.groups_of.get(one, set()) & names for one in who):
+                self.violated("b", f"{account.email} was taken out of {found.name}, which somebody else had given them")
 
     def _by_alias(self, before: Account, after: Account | None) -> bool:
         """Whether a creation met an account by its alias, or this gives back what the account had before that."""

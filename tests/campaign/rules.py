@@ -60,6 +60,11 @@ class Rules:
     def window(self) -> timedelta:
         return timedelta(hours=24)
 
+    @property
+    def grace(self) -> timedelta:
+        value = str(self.policy.get("grace", "30m"))
+        return timedelta(seconds=int(value[:-1]) * {"s": 1, "m": 60, "h": 3600}[value[-1]])
+
     def manages(self, group: str) -> bool:
         """Whether a group of this name is to be a team."""
         wanted = any(fnmatchcase(group, pattern) for pattern in self.teams.get("include", ["*"]))

@@ -7,15 +7,17 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from reconciler import addresses, apply, decisions, diff, diff_teams, match, safety, settle, snapshot
 from reconciler.canary import Canaries
+from reconciler.config import Settings
 from reconciler.cycle import Order
 from reconciler.model import Takeover, User
-from reconciler.plan import Cause, NoticeKind, Rule
+from reconciler.plan import Cause, Change, NoticeKind, Rule
 from reconciler.report import leavers
 from reconciler.simulator.service import Request, Response
 from tests.campaign import decisions as campaign_decisions
@@ -34,6 +36,8 @@ from tests.campaign.scenes import (
     suspend,
     teams_of,
 )
+from tests.campaign.rules import Rules
+from tests.campaign.scenes import SCIM, activate, adopt, cycle, disown, group, joined, person, suspend, teams_of
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
 
@@ -635,6 +639,104 @@ def test_an_addition_that_replaced_what_was_shown_is_not_denied(world: World, mo
     suspend(world, replaced_unseen(world, "late_timeout"))
     ending(world, random.Random(1))
     assert seen(world) == {"h"}
+def acts_by(monkeypatch: pytest.MonkeyPatch, **policy: str) -> None:
+    """A fault: the reconciler acts as if the settings had these."""
+    original = Rules.settings
+
+    def others(self: Rules, folder: Path) -> Settings:
+        return original(replace(self, policy=self.policy | policy), folder)
+
+    monkeypatch.setattr(Rules, "settings", others)
+
+
+@pytest.mark.parametrize("hasty", [True, False])
+def test_whoever_merely_left_is_not_locked_before_grace_is_over(
+    world: World, monkeypatch: pytest.MonkeyPatch, hasty: bool
+) -> None:
+    sales = group(world, "Sales")
+    joined(world, "bob")
+    ada, account = joined(world, "ada", sales)
+    cycle(world)
+    world.jumpcloud.remove_member(sales, ada)
+    world.admin_changed()
+    if hasty:
+        acts_by(monkeypatch, grace="0s")
+    for _ in range(1 if hasty else 6):
+        cycle(world)
+    assert world.keeper.account(account).locked
+    assert seen(world) == ({"a"} if hasty else set())
+
+
+@pytest.mark.parametrize("sends", [True, False])
+def test_an_address_is_sent_by_the_settings_only(world: World, monkeypatch: pytest.MonkeyPatch, sends: bool) -> None:
+    ada, account = joined(world, "ada")
+    cycle(world)
+    world.jumpcloud.update_user(ada, email="ada.new@example.com")
+    world.admin_changed()
+    if sends:
+        acts_by(monkeypatch, address_change="send")
+    else:
+        world.rules.policy["address_change"] = "send"
+    cycle(world)
+    assert world.keeper.account(account).email == "ada.new@example.com"
+    assert seen(world) == ({"g"} if sends else set())
+
+
+@pytest.mark.parametrize("sends", [True, False])
+def test_the_address_of_somebody_else_is_not_sent(world: World, monkeypatch: pytest.MonkeyPatch, sends: bool) -> None:
+    world.rules.policy["address_change"] = "send"
+    ada, account = joined(world, "ada")
+    eve = person(world, "eve")
+    world.jumpcloud.update_user(eve, state="STAGED")
+    world.admin_changed()
+    cycle(world)
+    world.jumpcloud.update_user(ada, email="eve@example.com")
+    world.admin_changed()
+    if sends:
+        monkeypatch.setattr(diff._Diff, "_claimed", lambda *_: "")
+    cycle(world)
+    assert (world.keeper.account(account).email == "eve@example.com") is sends
+    assert seen(world) == ({"c"} if sends else set())
+
+
+@pytest.mark.parametrize("wipes", [True, False])
+def test_a_name_that_jumpcloud_does_not_say_stays(world: World, monkeypatch: pytest.MonkeyPatch, wipes: bool) -> None:
+    ada, account = joined(world, "ada")
+    cycle(world)
+    world.jumpcloud.update_user(ada, lastname="")
+    world.admin_changed()
+    original = diff._Diff._changes
+
+    def changes(self: Any, row: Any, wanted: Any, subject: Any, **more: Any) -> Any:
+        yield from original(self, row, wanted, subject, **more)
+        if wanted["name.familyName"] == "":
+            yield Change("name.familyName", "Test", ""), Cause.JUMPCLOUD
+
+    if wipes:
+        monkeypatch.setattr(diff._Diff, "_changes", changes)
+    cycle(world)
+    assert (world.keeper.account(account).family_name == "Test") is not wipes
+    assert seen(world) == ({"g"} if wipes else set())
+
+
+@pytest.mark.parametrize("takes", [True, False])
+def test_what_somebody_else_has_given_is_not_taken_away(
+    world: World, monkeypatch: pytest.MonkeyPatch, takes: bool
+) -> None:
+    sales = group(world, "Sales")
+    joined(world, "bob", sales)
+    _, account = joined(world, "ada")
+    cycle(world)
+    (team,) = world.keeper.teams()
+    world.keeper.add_member(account, team)
+    world.admin_changed(account, team)
+    if takes:
+        acts_by(monkeypatch, drift="repair")
+    cycle(world, resync=True)
+    assert bool(world.keeper.account(account).teams) is not takes
+    assert seen(world) == ({"b"} if takes else set())
+
+
 @pytest.mark.parametrize("whose", ["nobody's", "that of a group out of scope", "their own"])
 def test_nobody_is_added_to_a_team_that_is_not_theirs(
     world: World, monkeypatch: pytest.MonkeyPatch, whose: str

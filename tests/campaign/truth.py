@@ -14,6 +14,8 @@ class Truth:
     application: str
     scope_since: dict[str, int] = field(default_factory=dict)
     member_since: dict[tuple[str, str], int] = field(default_factory=dict)
+    member_once: set[tuple[str, str]] = field(default_factory=set)
+    """Everybody who ever was in scope through a group, with that."""
     people: dict[str, User] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
     ever: dict[str, User] = field(default_factory=dict)
@@ -61,6 +63,7 @@ class Truth:
         self.scope_since = {one: self.scope_since.get(one, tick) for one in active}
         self.once |= active
         self.member_since = {pair: self.member_since.get(pair, tick) for pair in members}
+        self.member_once |= members
 
     def active(self, person: str) -> bool:
         user = self.people.get(person)

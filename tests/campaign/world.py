@@ -85,6 +85,7 @@ class World:
         self.observer.answers_lost = self._answers_lost
         self.observer.points_lie = lambda: self.weather.liars in ("points", "both")
         self.observer.scope_behind = self._scope_behind
+        self.observer.scope_in_doubt = self._scope_in_doubt
         self.observer.evidence_behind = self._evidence_behind
         self.rules = Rules()
         self.tokens = {node: self.keeper.token(node) for node in NODES}
@@ -203,6 +204,11 @@ class World:
 
     def _scope_behind(self) -> bool:
         return any(entry.startswith("stale JumpCloud") for entry in self.weather.happened)
+
+    def _scope_in_doubt(self) -> bool:
+        lies = tuple(f"{kind} JumpCloud" for kind in LISTS_LIE)
+        lied = any(entry.startswith(lies) for entry in self.weather.happened)
+        return lied or bool(self.weather.edits or self.troubles) or not self.time.right
 
     def _evidence_behind(self, person: str) -> bool:
         if self.weather.liars != "both":
@@ -430,6 +436,8 @@ class World:
             for which in ("Users", "Groups"):
                 if any(f"/{which}" in entry for entry in lies):
                     self.observer.lies.append((self.observer.tick, which))
+            if self._scope_in_doubt():
+                self.observer.ledger.belonged.clear()
             if self.store is not None and not self.store.dead:
                 self.observer.closed(self.store)
             self.close()
