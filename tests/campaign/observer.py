@@ -767,11 +767,14 @@ class Observer:
             if account.locked and account.id in self.ledger.ours and owner in self.truth.left_scope:
                 self.ledger.locks.add(account.id)
 
-    def cycle_completed(self, *, listed: bool, whole: bool, linked: bool, applied: bool) -> None:
+    def cycle_completed(self, *, listed: bool, whole: bool, linked: bool, applied: bool, calm: bool = False) -> None:
         """The cycle came to its end: whom it unlocked, and whom it saw active and in scope, is not locked by us.
 
-        `listed`: it goes by what Keeper's list of users showed it.
+        `listed`: it goes by what Keeper's list of users showed it. `calm`: nothing went wrong, or happened beside it,
+        and nothing was held but by limits on giving.
         """
+        if calm and not self.first:
+            self._served()
         self._shield_behind()
         self._locks_behind()
         self._adopted_behind()
@@ -840,6 +843,39 @@ class Observer:
             return False
         merely = all(self.truth.active(one) and self.truth.deactivated.get(one, 0) < seen for one in who)
         return merely and self.now() < left + self.rules.grace - timedelta(minutes=10)
+
+    def _served(self) -> None:
+        """One calm cycle is enough to lock whoever is suspended, and to undo our own lock on somebody in scope, where
+        nothing else is known of the account than that it is theirs."""
+        for account in self.keeper.accounts().values():
+            person = self.ledger.owner.get(account.id, "")
+            if account.node != self.rules.node or not self._plainly_theirs(account, person):
+                continue
+            suspended = self.truth.inactive_throughout(person, self.since) and self.truth.says_suspended(person)
+            if account.active and suspended:
+                self.violated("s", f"{account.email} is suspended, and a calm cycle has not locked them")
+            ours = account.id in self.ledger.own_locks - self.ledger.forgotten_locks
+            if account.locked and ours and self.truth.throughout(person, self.since):
+                self.violated("s", f"{account.email} is in scope, and a calm cycle has not undone our lock")
+
+    def _plainly_theirs(self, account: Account, person: str) -> bool:
+        """Whether a cycle has seen this person in scope and the owner of the account, which nobody else has touched
+        since, and everything that is known of either is settled."""
+        ledger, (seen, _) = self.ledger, self.ledger.belonged.get(account.id, (0, None))
+        address = self.truth.address(person)
+        theirs = {
+            one.id
+            for one in self.keeper.accounts().values()
+            if person in (one.external_id, ledger.owner.get(one.id)) or address in one.addresses
+        }
+        special = {*ledger.disowned, *ledger.aliased, *ledger.met, *ledger.shielded_behind}
+        shielded = self._protected(account) or ledger.kept_shielded.get(account.id)
+        rows = [number for number, (_, subject) in ledger.marked.items() if subject == account.id]
+        before = [number for number in rows if number not in ledger.sent or ledger.sent[number].tick < self.since]
+        settled = all(number in ledger.sent and ledger.sent[number].closed is not None for number in before)
+        plain = bool(seen) and account.external_id == person and theirs == {account.id} and settled
+        untouched = ledger.touched.get(account.id, 0) < seen and account.id not in special and not shielded
+        return plain and untouched and self._addressed(account) == [person]
 
     def _find(self) -> None:
         """A plan that nobody has reviewed says whose accounts it would take over by their addresses."""

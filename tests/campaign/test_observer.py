@@ -834,3 +834,23 @@ def test_whoever_has_no_account_but_one_that_bore_their_id_and_was_locked_is_tol
     assert ending(world, random.Random(1)), world.observer.violations
     there = {one.email for one in world.keeper.accounts().values()}
     assert there == {"bob@example.com"} | (set() if locked else {"ada@example.com"})
+
+
+@pytest.mark.parametrize("change", [suspend, activate])
+@pytest.mark.parametrize("late", [True, False])
+def test_one_calm_cycle_locks_whoever_is_suspended_and_undoes_our_lock(
+    world: World, monkeypatch: pytest.MonkeyPatch, change: Callable[..., None], late: bool
+) -> None:
+    """A fault: only a resync does."""
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    cycle(world)
+    if change is activate:
+        suspend(world, ada)
+        cycle(world)
+    change(world, ada)
+    if late:
+        monkeypatch.setattr(diff._Diff, "_locked" if change is activate else "_out_of_scope", lambda *_: None)
+    cycle(world)
+    assert world.keeper.account(account).locked is ((change is suspend) is not late)
+    assert seen(world) == ({"s"} if late else set())

@@ -69,6 +69,10 @@ class Truth:
         user = self.people.get(person)
         return user is not None and user.state == "ACTIVATED" and not user.suspended
 
+    def says_suspended(self, person: str) -> bool:
+        user = self.people.get(person)
+        return user is not None and (user.suspended or user.state == "SUSPENDED")
+
     def stays(self, person: str) -> bool:
         """Whether the person is bound and has not left, though they may not be active yet."""
         user = self.people.get(person)

@@ -34,6 +34,8 @@ from tests.campaign.seams import LATE, LISTS_LIE, CampaignStore, Died, Seam, Wea
 from tests.campaign.truth import Truth
 
 API_KEY = "jca_" + "5" * 40
+GIVING = ("max_creations", "max_grants", "max_reactivations")
+"""The limits that hold nothing else than what gives."""
 FORESEEN = (jumpcloud.JumpCloudError, keeper.KeeperError, StateError, NobodyThere, HttpError, SavedPlanError)
 
 T = TypeVar("T")
@@ -101,6 +103,7 @@ class World:
         self.plan: Plan | None = None
         self.store: CampaignStore | None = None
         self._exchanges = 0
+        self._busy = False  # whether anything goes on beside the cycle
         self._loop: Loop | None = None
         self._main: asyncio.Task[Any] | None = None
         self._services: Services | None = None
@@ -285,6 +288,7 @@ class World:
         """
 
         async def run(store: CampaignStore) -> str:
+            self._busy = bool(beside)
             others = asyncio.create_task(self._partial_cycles(store, beside))
             try:
                 outcome = await self._one_cycle(store, order, weather)
@@ -363,7 +367,12 @@ class World:
         linked = not waits and not self.rules.observes and (order.partial or store.value("reviewed") == "1")
         applied = linked and not self.rules.narrow and told_all
         listed = not outcome.fallback
-        self.observer.cycle_completed(listed=listed, whole=whole, linked=linked, applied=applied)
+        giving = all(hold.limit in GIVING for hold in outcome.plan.held)
+        calm = (
+            linked and listed and giving and not (order.partial or weather.happened or weather.edits or self.troubles)
+        )
+        calm = calm and order.saved is None and not (self.rules.narrow or self.odd_release or self._busy)
+        self.observer.cycle_completed(listed=listed, whole=whole, linked=linked, applied=applied, calm=calm)
         if linked:
             self.observer.taken_over(store)
         for hold in outcome.plan.held:
