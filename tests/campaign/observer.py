@@ -144,6 +144,8 @@ class View:
     people: int = 0  # accounts there ever were when Keeper was listed for the plan
     listed: int = 0  # the tick at which Keeper's users were listed last
     wrote: bool = False  # whether it has sent anything
+    tied: dict[str, str] = field(default_factory=dict)
+    """The owners of the accounts that were linked as it began."""
     adoptable: set[str] = field(default_factory=set)  # accounts that a first plan takes over as it began
     unlocked: set[str] = field(default_factory=set)  # accounts that this cycle has unlocked
     unasked: dict[str, set[str]] = field(default_factory=dict)
@@ -735,6 +737,8 @@ class Observer:
         listed = self.latest.listed
         self.latest = View(self.tick, self.now(), person, leavers, unlock, first, len(self.ledger.known), listed)
         self.latest.adoptable = self._adoptable()
+        owners = self.ledger.owner.items()
+        self.latest.tied = {account: person for account, person in owners if account in self.ledger.linked}
         self._eligible()
         self._shield()
         return self.latest
@@ -1641,6 +1645,8 @@ class Observer:
         own = self.truth.address(person)
         if account.email.casefold() != own and self.truth.has_throughout(person, self.evidence_since):
             self._stale_or("c", account.id, person, f"{account.email} was created for somebody whose address is {own}")
+        if rival := self._rival(person, account):
+            self.violated("c", f"{account.email} was created, which is the address of {rival} too")
         ledger.owner[account.id] = person
         ledger.ours.add(account.id)
         ledger.linked.add(account.id)
@@ -1658,6 +1664,14 @@ class Observer:
                 self.excuse(13)
             else:
                 self.violated("r", f"{account.email} was created, though out of scope all the time")
+
+    def _rival(self, person: str, account: Account) -> str:
+        """Somebody else who has been in scope under the account's address all the time, and as whom nobody named it."""
+        others = set(self._addressed(account)) - {person}
+        there = [one for one in others if self.truth.throughout(one, self.since)]
+        known = [one for one in there if self.truth.has_throughout(one, self.since)]
+        named = account.id in self.ledger.meant
+        return next(iter(known), "") if person and not (named or self.scope_in_doubt()) else ""
 
     def _touched(self, before: Account, after: Account | None) -> None:
         """Whether this account may be touched at all, and whose it is afterwards."""
@@ -1687,6 +1701,9 @@ class Observer:
         if new and new == ledger.met.get(before.id):
             ledger.owner[before.id] = new  # given back
         elif new in self.truth.ever and before.id not in ledger.disowned:
+            tied = self.asked.method != "PATCH" or self.view.tied.get(before.id) == new
+            if not tied and (rival := self._rival(new, before)):
+                self.violated("c", f"{name} was given to {self.truth.address(new)}, and has the address of {rival}")
             for person in {old, former} & self.truth.ever.keys() - {new}:
                 if self._came_unseen(before):
                     if before.id in ledger.linked:

@@ -854,3 +854,36 @@ def test_one_calm_cycle_locks_whoever_is_suspended_and_undoes_our_lock(
     cycle(world)
     assert world.keeper.account(account).locked is ((change is suspend) is not late)
     assert seen(world) == ({"s"} if late else set())
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("believed", [True, False])
+def test_an_address_that_two_people_have_gives_nobody_an_account(
+    world: World, monkeypatch: pytest.MonkeyPatch, there: bool, believed: bool
+) -> None:
+    world.rules.safety = {"max_creations": 50}
+    joined(world, "bob")
+    if there:
+        account = world.keeper.add_user("ada@example.com")
+        world.admin_changed(account)
+    for name in ("ada", "eve"):
+        world.jumpcloud.update_user(person(world, name), email="ada@example.com")
+    world.admin_changed()
+    if believed:
+        monkeypatch.setattr(match._Users, "_claimed_twice", lambda *_: "")
+    cycle(world)
+    assert ("c" in seen(world)) is believed
+
+
+def test_whoever_had_the_account_before_somebody_else_got_its_address_keeps_it(world: World) -> None:
+    """The process died over the request that gives the account their id."""
+    world.rules.safety = {"max_creations": 50}
+    joined(world, "bob")
+    account = world.keeper.add_user("ada@example.com")
+    world.admin_changed(account)
+    ada = person(world, "ada")
+    cycle(world, {f"PATCH {SCIM}/Users": "death_before"})
+    world.jumpcloud.update_user(person(world, "eve"), email="ada@example.com")
+    world.admin_changed()
+    cycle(world, resync=True)
+    assert world.keeper.account(account).external_id == ada
