@@ -245,6 +245,10 @@ class _Equality:
         others = [a for a in self.world.keeper.accounts().values() if address in a.addresses and a not in own]
         theirs = {address, *(a.email.casefold() for a in own)}
         same = [one for one in self.truth.scope_since if one != person and self.truth.address(one) in theirs]
+        # An account that bears their id, and that no creation of ours has made, may be that of whoever is staged too.
+        newborn = self.world.observer.ledger.newborn
+        found = {a.email.casefold() for a in own if a.id not in newborn} - {address}
+        same += [o for o in self.truth.people if o != person and self.truth.stays(o) and self.truth.address(o) in found]
         return bool(others or same or len(own) > 1 or any(self._has_another(person, one) for one in own))
 
     def _in_scope(self, person: str) -> None:

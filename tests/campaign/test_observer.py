@@ -887,3 +887,24 @@ def test_whoever_had_the_account_before_somebody_else_got_its_address_keeps_it(w
     world.admin_changed()
     cycle(world, resync=True)
     assert world.keeper.account(account).external_id == ada
+
+
+@pytest.mark.parametrize("has_address", [True, False])
+def test_an_account_that_may_be_somebody_elses_who_is_staged_is_given_nothing(world: World, has_address: bool) -> None:
+    """A first plan had found it for a leaver by the id alone, who is back."""
+    world.rules.policy["out_of_scope"] = "keep"
+    sales = group(world, "Sales")
+    person(world, "bob")
+    ada = person(world, "ada")
+    world.jumpcloud.unbind_user(world.application, ada)
+    account = world.keeper.add_user("eve@example.com", external_id=ada)
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    for _ in range(2):
+        cycle(world)
+    world.jumpcloud.update_user(person(world, "eve"), state="STAGED")
+    world.jumpcloud.update_user(ada, **({} if has_address else {"email": ""}))
+    world.jumpcloud.add_member(sales, ada)
+    world.admin_changed()
+    assert ending(world, random.Random(1)), world.observer.violations
+    assert not world.keeper.account(account).teams
