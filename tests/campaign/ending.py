@@ -251,6 +251,12 @@ class _Equality:
         same += [o for o in self.truth.people if o != person and self.truth.stays(o) and self.truth.address(o) in found]
         return bool(others or same or len(own) > 1 or any(self._has_another(person, one) for one in own))
 
+    def _given_away(self, person: str) -> bool:
+        """Whether their account was given to somebody else since the copy was made that is the state file now."""
+        former = self.world.observer.ledger.former_owner
+        given = [a for a in self.accounts.values() if former.get(a.id) == person and a.external_id != person]
+        return any(self.truth.stays(a.external_id or "") for a in given) and self.world.observer.excuse(10)
+
     def _in_scope(self, person: str) -> None:
         account, address = self._account_of(person), self.truth.address(person)
         told = self.told(person, account.id if account else "")
@@ -291,6 +297,7 @@ class _Equality:
                 or ("locked_in_keeper" in told and self.world.observer.left_locked_of(person))
                 or ("locked_in_keeper" in told and self._linked_by_a_page_that_is_behind(person))
                 or ("conflict" in told and self._theirs_passes_for_linked(person))
+                or ("conflict" in told and self._given_away(person))
                 or (told & {"failing"} and any(address in a.addresses for a in self._elsewhere()))
                 or (told & {"failing"} and address in self.spared.aliases)
             )

@@ -178,6 +178,8 @@ class Ledger:
     """What the observer remembers."""
 
     owner: dict[str, str] = field(default_factory=dict)  # by account: the JumpCloud id of the person
+    former_owner: dict[str, str] = field(default_factory=dict)
+    """By account that was given to somebody else after the copy was made which is the state file now: whose it was."""
     found_for: dict[str, str] = field(default_factory=dict)
     """By account, for whom in scope a plan found it that nobody had reviewed."""
     ours: set[str] = field(default_factory=set)  # accounts that may be managed
@@ -634,6 +636,7 @@ class Observer:
         ledger.asked.clear()
         ledger.adopted.clear()
         ledger.kept_shielded.clear()
+        ledger.former_owner.clear()
         ledger.gifts.clear()
         ledger.belonged.clear()
         ledger.wished.clear()
@@ -697,7 +700,9 @@ class Observer:
             ledger.allowances.clear()
         else:
             ledger.withdrawn |= ledger.taken_back - taken_back
-        ledger.owner = {**{one: owner[one] for one in linked & owner.keys()}, **ledger.owner}
+        known_owners = {one: owner[one] for one in linked & owner.keys()}
+        ledger.former_owner = {k: one for k, one in known_owners.items() if ledger.owner.get(k, one) != one}
+        ledger.owner = {**known_owners, **ledger.owner}
         ledger.linked |= linked
         ledger.created = {one for one in created if owner.get(one) == ledger.owner.get(one)}
         ledger.locks |= locks

@@ -415,6 +415,31 @@ def test_whose_account_a_person_gave_to_the_new_bearer_of_its_address_gets_one_o
     assert world.observer.excused[10] and not world.observer.violations
 
 
+@pytest.mark.parametrize("by_command", [True, False])
+@pytest.mark.parametrize("address", ["ada@example.com", "eve@example.com"])
+def test_whose_account_was_given_to_somebody_else_has_none_where_a_copy_does_not_know_that(
+    world: World, address: str, by_command: bool
+) -> None:
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    cycle(world)
+    campaign_decisions.copied(world, random.Random(1))
+    eve = person(world, "eve")
+    world.jumpcloud.update_user(ada, email="former@example.com")
+    world.jumpcloud.update_user(eve, email="ada@example.com")
+    world.admin_changed()
+    cycle(world)
+    adopt(world, "ada@example.com")
+    cycle(world)
+    assert world.keeper.account(account).external_id == eve
+    world.jumpcloud.update_user(eve, email=address)
+    activate(world, ada)
+    campaign_decisions.put_back(world, *world.copies[0], by_command=by_command)
+    ending(world, random.Random(1))
+    assert world.observer.excused[10] and not world.observer.violations
+
+
 @pytest.mark.parametrize("has_address", [True, False])
 def test_nobodys_account_stays_while_somebody_in_scope_has_its_address_or_none(world: World, has_address: bool) -> None:
     ada = person(world, "ada")
