@@ -1716,7 +1716,9 @@ class Observer:
                 elif new not in ledger.meant.get(before.id, ()):
                     words = f"{name}, the account of {self.truth.address(person)}, was given to"
                     self.violated("c", f"{words} {self.truth.address(new)}")
-            for other in self.keeper.accounts().values():
+            # Whose it was before is given back the id that somebody had taken, whatever else bears it by now.
+            others = [] if self.view.tied.get(before.id) == new else [*self.keeper.accounts().values()]
+            for other in others:
                 if other.id == before.id or other.external_id != new or other.node != before.node:
                     continue
                 # A cycle that creates nobody need not list Keeper: who came since the last list is known to none.

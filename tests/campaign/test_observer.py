@@ -908,3 +908,19 @@ def test_an_account_that_may_be_somebody_elses_who_is_staged_is_given_nothing(wo
     world.admin_changed()
     assert ending(world, random.Random(1)), world.observer.violations
     assert not world.keeper.account(account).teams
+
+
+def test_an_account_gets_the_id_of_its_owner_again_though_another_bears_it(world: World) -> None:
+    """An old copy of the state file does not know that it was given up."""
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    cycle(world)
+    campaign_decisions.copied(world, random.Random(1))
+    disown(world, "ada@example.com")
+    cycle(world)
+    other = world.keeper.add_user("y@example.com", external_id=ada)
+    world.admin_changed(other)
+    cycle(world, resync=True)
+    campaign_decisions.put_back(world, *world.copies[0], by_command=True)
+    cycle(world)
+    assert world.keeper.account(account).external_id == ada
