@@ -309,7 +309,7 @@ class Observer:
         self.shown_locked: dict[str, bool] = {}
         """By account, whether it was locked in the list of the last cycle that came to its end."""
         self.opened_unseen: set[str] = set()  # accounts that we have let in, and nothing has shown as open since
-        self.perhaps_locked: set[str] = set()  # those that were locked in the list of a later one
+        self.perhaps_locked: set[str] = set()  # those that were locked in a later list, or when read alone
         self.shown_teams: dict[str, set[str]] = {}  # by account, the teams that a reply of Keeper has ever shown
         self.former: dict[str, set[str]] = {}  # by account that is gone, the addresses that it had then
         self.former_ids: dict[str, str] = {}  # likewise the JumpCloud id that it bore
@@ -981,7 +981,9 @@ class Observer:
             self.view.locked_read.discard(asked.path.rpartition("/")[2])
             with suppress(ValueError, TypeError, KeyError, AttributeError):
                 if json.loads(shown.body)["active"] is False and shown.status == 200:
-                    self.view.locked_read.add(asked.path.rpartition("/")[2])
+                    account = asked.path.rpartition("/")[2]
+                    self.view.locked_read.add(account)
+                    self.perhaps_locked |= {account} - self.ledger.own_locks
         if self.opened_unseen and "/Users" in asked.path and shown.status in (200, 201):
             with suppress(ValueError, TypeError, KeyError, AttributeError):
                 found = json.loads(shown.body)
@@ -1301,6 +1303,7 @@ class Observer:
             self._count("max_reactivations", who | {before.id}, ("reactivate_user",), free=free)
             self._changed_access(who | {before.id}, gave=True)
             self.view.unlocked.add(before.id)
+            self.perhaps_locked.discard(before.id)
             self.opened_unseen.add(before.id)
             self._opened(before.id)
             self._given(before, who, "was unlocked")

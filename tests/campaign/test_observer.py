@@ -924,3 +924,21 @@ def test_an_account_gets_the_id_of_its_owner_again_though_another_bears_it(world
     campaign_decisions.put_back(world, *world.copies[0], by_command=True)
     cycle(world)
     assert world.keeper.account(account).external_id == ada
+
+
+@pytest.mark.parametrize("unlocked", [True, False])
+def test_an_unlock_after_the_look_before_our_lock_is_not_known(world: World, unlocked: bool) -> None:
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    cycle(world)
+    suspend(world, ada)
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    cycle(world)
+    if unlocked:
+        world.keeper.unlock(account)
+    world.keeper.delete_user(account)
+    world.admin_changed(account)
+    activate(world, ada)
+    assert ending(world, random.Random(1)), world.observer.violations
+    assert len(world.keeper.accounts()) == 1
