@@ -557,8 +557,11 @@ class _Diff(TeamRules):
 
     def _left_owner(self, account: Account) -> User | None:
         """Whoever has left and whose id is on an account that nobody manages."""
-        owner = self.directory.users.get(self._as_their_own.get(account.keeper_id, account).shown.get(EXTERNAL_ID, ""))
+        owner = self.directory.users.get(self._own_id(account))
         return owner if owner is not None and has_left(owner) else None
+
+    def _own_id(self, account: Account) -> str:
+        return births.own_id(account, self._as_their_own)
 
     @cached_property
     def _lost_addresses(self) -> set[str]:
@@ -700,6 +703,15 @@ class _Diff(TeamRules):
                         subject,
                         f"{reason}, but somebody in scope has this address: not locked. If they are the same person: "
                         f"reconciler adopt {typed(account.email)}; else give one of the two another address",
+                    )
+                    return
+                bearer = self.directory.users.get(self._own_id(account))
+                if bearer is not None and bearer.belongs:
+                    self.notice(
+                        NoticeKind.CONFLICT,
+                        subject,
+                        f"{reason}, but it carries the JumpCloud id of {self._named(bearer)}, who has not left: not "
+                        f"locked. If it is theirs, give it their address in Keeper's Admin Console; else lock it there",
                     )
                     return
                 if self._without_address and not self._left_with(account.email):

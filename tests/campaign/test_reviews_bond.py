@@ -1007,3 +1007,25 @@ def test_a_link_to_an_account_that_the_same_apply_has_changed_is_undone_by_the_n
     world.say(world.cycle(Order(by="schedule"), Weather(1)))
     assert world.keeper.accounts()[account].external_id == ada
     assert not world.keeper.accounts()[account].teams
+def test_an_account_that_was_adopted_as_nobodys_is_not_locked_while_somebody_in_scope_has_its_id(world: World) -> None:
+    """She has another one by now, which had left the node when a person adopted this one."""
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    cycle(world)
+    moves(world, account)
+    cycle(world, resync=True)
+    other = world.keeper.add_user("x@example.com", external_id=ada)
+    world.keeper.accept_invitation(other)
+    world.admin_changed(other)
+    cycle(world, resync=True)
+    adopt(world, "x@example.com")
+    world.time.elapsed += 5 * 3600  # the review of the first plan lets nothing through any more
+    cycle(world)
+    moves(world, account, back=True)
+    activate(world, ada)
+    assert ending(world, random.Random(1)), world.observer.violations
+    assert world.keeper.account(account).active and world.keeper.account(other).active
+    suspend(world, ada)
+    ending(world, random.Random(1))
+    assert world.keeper.account(account).locked and world.keeper.account(other).locked
