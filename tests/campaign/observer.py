@@ -815,6 +815,10 @@ class Observer:
             self._link()
             if not self.view.partial:
                 self._belong()
+                for account in self.keeper.accounts().values():
+                    if account.id in self.ledger.asked and self._protected(account):
+                        self.excuse(10)
+                        self.ledger.created.discard(account.id)
                 self.ledger.asked.clear()
                 self._keep_shields()
                 if listed:

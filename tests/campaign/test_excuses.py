@@ -377,6 +377,20 @@ def test_what_a_person_adopts_is_not_taken_over_once_it_is_in_doubt(world: World
     assert world.observer.excused[10]
 
 
+def test_what_a_person_adopts_is_not_taken_over_while_it_is_protected(world: World) -> None:
+    person(world, "ada")
+    cycle(world)
+    ghost = world.keeper.add_user("former@example.com")
+    world.admin_changed(ghost)
+    world.rules.policy["protect"] = ["former@example.com"]
+    cycle(world, resync=True)
+    adopt(world, "former@example.com")
+    cycle(world)
+    world.rules.policy["protect"] = []
+    ending(world, random.Random(1))
+    assert world.observer.excused[10] and not world.observer.violations
+
+
 def test_what_a_person_adopts_is_not_taken_over_once_it_has_another_address(world: World) -> None:
     """A creation that meets it by the alias that stays is undone (seed 10000452)."""
     world.keeper.set_dialect(links_aliases=True)
