@@ -1277,7 +1277,7 @@ class Observer:
                 if self.truth.throughout(person, self.evidence_since) and not new:
                     self._stale_or("a", before.id, person, f"{name} was locked, though in scope all the time")
             adopted = self.ledger.adopted.get(before.id, self.tick)
-            since_then = [p for p in who if p in self.truth.scope_since or self.truth.left_scope.get(p, 0) >= adopted]
+            since_then = [p for p in who if self.truth.stays(p) or self.truth.ceased.get(p, 0) >= adopted]
             if self._in_grace(before, who) and not self._agreed("deactivate_user", who | {before.id}):
                 self.violated("a", f"{name} was locked before grace was over")
             waits = before.id in self.ledger.adopted and not (since_then or self.first or self.scope_behind())

@@ -942,3 +942,24 @@ def test_an_unlock_after_the_look_before_our_lock_is_not_known(world: World, unl
     activate(world, ada)
     assert ending(world, random.Random(1)), world.observer.violations
     assert len(world.keeper.accounts()) == 1
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+def test_whoever_was_adopted_while_staged_is_locked_like_anybody(world: World, deleted: bool) -> None:
+    joined(world, "bob")
+    eve = person(world, "eve")
+    world.jumpcloud.update_user(eve, state="STAGED")
+    account = world.keeper.add_user("eve@example.com", external_id=eve)
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    adopt(world, "eve@example.com")
+    cycle(world)
+    world.time.elapsed += 5 * 3600
+    if deleted:
+        world.jumpcloud.delete_user(eve)
+        world.admin_changed()
+    else:
+        suspend(world, eve)
+    cycle(world)
+    assert world.keeper.account(account).locked

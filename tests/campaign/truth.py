@@ -33,6 +33,9 @@ class Truth:
     left_scope: dict[str, int] = field(default_factory=dict)
     left_group: dict[tuple[str, str], int] = field(default_factory=dict)
     """The tick at which somebody was first seen out of scope, or apart from a group, after they had been there."""
+    belonging: set[str] = field(default_factory=set)
+    ceased: dict[str, int] = field(default_factory=dict)
+    """The tick at which somebody was first seen not to belong any more, after they had: see `stays`."""
     active_people: set[str] = field(default_factory=set)
     deactivated: dict[str, int] = field(default_factory=dict)
 
@@ -57,6 +60,9 @@ class Truth:
         members = {(one, group) for one in active for group in bound[one]}
         self.left_scope |= dict.fromkeys(self.scope_since.keys() - active, tick)
         self.left_group |= dict.fromkeys(self.member_since.keys() - members, tick)
+        belonging = {one for one in bound if one in self.people and not self.says_suspended(one)}
+        self.ceased |= dict.fromkeys(self.belonging - belonging, tick)
+        self.belonging = belonging
         able = {one for one in self.people if self.active(one)}
         self.deactivated |= dict.fromkeys(self.active_people - able, tick)
         self.active_people = able
