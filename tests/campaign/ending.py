@@ -248,7 +248,7 @@ class _Equality:
         # An account that bears their id, and that no creation of ours has made, may be that of whoever is staged too.
         newborn = self.world.observer.ledger.newborn
         found = {a.email.casefold() for a in own if a.id not in newborn} - {address}
-        same += [o for o in self.truth.people if o != person and self.truth.stays(o) and self.truth.address(o) in found]
+        same += [o for o in self.truth.people if o != person and self.truth.address(o) in found and self.truth.stays(o)]
         return bool(others or same or len(own) > 1 or any(self._has_another(person, one) for one in own))
 
     def _given_away(self, person: str) -> bool:
@@ -475,6 +475,9 @@ class _Equality:
         # It was in another node while its owner was given another one, or was made while they had another.
         others = {one for one in ledger.newborn if one != account.id and ledger.owner.get(one) in people}
         others |= {one for one in people if self._has_another(one, account)}
+        others |= {
+            k for k in ledger.created - {account.id} if k in self.accounts and self.accounts[k].external_id in people
+        }
         if others and account.id in ledger.readdressed and self.told(account.id) & {"ghost", "conflict"}:
             self.excuse(11)
             return

@@ -27,6 +27,7 @@ from tests.campaign.scenes import (
     suspend,
     teams_of,
 )
+from tests.campaign.scenes import SCIM, activate, adopt, cycle, group, joined, moves, person, suspend, teams_of
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
 
@@ -823,6 +824,22 @@ def test_an_account_that_somebody_made_with_the_id_of_a_person_who_has_another_i
     world.admin_changed(other)
     cycle(world, resync=True)
     suspend(world, ada)
+    ending(world, random.Random(1))
+    assert world.observer.excused[11] and not world.observer.violations
+
+
+def test_an_account_that_comes_back_after_a_person_adopted_another_for_its_owner_is_told(world: World) -> None:
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    other = world.keeper.add_user("x@example.com", external_id=ada)
+    world.admin_changed(other)
+    cycle(world, resync=True)
+    adopt(world, "x@example.com")
+    moves(world, account)
+    cycle(world, resync=True)
+    suspend(world, ada)
+    cycle(world)
+    moves(world, account, back=True)
     ending(world, random.Random(1))
     assert world.observer.excused[11] and not world.observer.violations
 
