@@ -192,6 +192,7 @@ class Ledger:
     )  # accounts that a cycle came to its end with, so that it knows their owners
     created: set[str] = field(default_factory=set)  # accounts that must be: created by us, or adopted by a person
     aliased: dict[str, Account] = field(default_factory=dict)  # accounts that a creation met by an alias: as before
+    met_late: set[str] = field(default_factory=set)  # those of them that had got that address after the list
     forgotten_links: set[str] = field(default_factory=set)  # those of them of which the state file can't know
     relinked: dict[str, Account] = field(default_factory=dict)  # those of them that were linked anew, as before that
     met: dict[str, str] = field(default_factory=dict)  # our accounts that a creation for another met: whose
@@ -1376,7 +1377,10 @@ class Observer:
             asked = str(json.loads(self.asked.body).get("userName", "")).casefold()
             if asked == before.email.casefold():
                 self.view.met.setdefault(before.id, before)
-                return False
+                if not self._readdressed_since_listed(before):
+                    return False
+                self.excuse(4)  # as by an alias: the list had it under another address
+                ledger.met_late.add(before.id)
             ledger.aliased.setdefault(before.id, before)
             names = {(name, _of(after, name)) for name in NAMES if _of(after, name) != _of(before, name)}
             ledger.linked_names.setdefault(before.id, set()).update(names)
@@ -1418,6 +1422,11 @@ class Observer:
                 del ledger.aliased[before.id]
         return back
 
+    def _readdressed_since_listed(self, account: Account) -> bool:
+        """Whether the account was in Keeper's last list, and got its address after that."""
+        ledger, listed = self.ledger, self.view.listed
+        return ledger.known.get(account.id, self.tick) <= listed < ledger.readdressed.get(account.id, 0)
+
     def links_undone(self) -> None:
         """No account keeps the id of somebody whose creation met it by an alias."""
         for was in self.ledger.aliased.values():
@@ -1427,7 +1436,8 @@ class Observer:
             # It was adopted for its owner meanwhile, who may have another address by now.
             owner_had = self.truth.addresses.get(now.external_id, ())
             adopted = now.external_id in self.ledger.meant.get(now.id, ())
-            if not (adopted or now.email.casefold() in owner_had):
+            theirs = now.email.casefold() in owner_had and now.id not in self.ledger.met_late
+            if not (adopted or theirs):
                 if now.id in self.ledger.forgotten_links or now.node != self.rules.node:
                     self.excuse(9)
                     continue

@@ -963,3 +963,47 @@ def test_whoever_was_adopted_while_staged_is_locked_like_anybody(world: World, d
         suspend(world, eve)
     cycle(world)
     assert world.keeper.account(account).locked
+
+
+@pytest.mark.parametrize("whose", ["given up", "protected", "locked by somebody else", "locked by us"])
+@pytest.mark.parametrize("undone", [True, False])
+def test_what_a_creation_meets_that_got_its_address_after_the_list_is_as_it_was(
+    world: World, monkeypatch: pytest.MonkeyPatch, whose: str, undone: bool
+) -> None:
+    world.keeper.set_dialect(link_unlocks=True)
+    world.rules.safety = {"max_creations": 50, "max_reactivations": 50}
+    world.rules.policy["protect"] = ["ada@example.com"] if whose == "protected" else []
+    joined(world, "bob")
+    if whose in ("given up", "locked by us"):
+        ada, account = joined(world, "ada")
+    else:
+        account = world.keeper.add_user("ada@example.com", locked=whose == "locked by somebody else")
+        world.admin_changed(account)
+    cycle(world, resync=True)
+    if whose == "given up":
+        disown(world, "ada@example.com")
+    elif whose == "locked by us":
+        suspend(world, ada)
+    cycle(world)
+    before = world.keeper.account(account)
+    eve = person(world, "eve", group(world, "Sales"))
+    handle = world.keeper.handle
+
+    def readdresses(asked: Request) -> Response:
+        if asked.method == "POST" and world.keeper.account(account).email != "eve@example.com":
+            world.keeper.change_email(account, "eve@example.com", keep_alias=False)
+            world.admin_changed(account)
+        return handle(asked)
+
+    monkeypatch.setattr(world.keeper, "handle", readdresses)
+    with nullcontext() if undone else mutants.adopt_whatever_a_creation_answers():
+        cycle(world)
+    after = world.keeper.account(account)
+    if undone:
+        # Keeper shows the address in the place of an empty display name.
+        assert after == replace(before, email="eve@example.com", display_name=after.display_name)
+        ending(world, random.Random(1))
+    else:
+        assert after.external_id == eve
+        world.observer.links_undone()
+    assert bool(seen(world)) is not undone
