@@ -22,12 +22,12 @@ from tests.campaign.scenes import (
     cycle,
     group,
     joined,
+    moves,
     person,
     replaced_unseen,
     suspend,
     teams_of,
 )
-from tests.campaign.scenes import SCIM, activate, adopt, cycle, group, joined, moves, person, suspend, teams_of
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
 

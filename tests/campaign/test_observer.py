@@ -23,6 +23,7 @@ from reconciler.simulator.service import Request, Response
 from tests.campaign import decisions as campaign_decisions
 from tests.campaign import mutants
 from tests.campaign.ending import ending
+from tests.campaign.rules import Rules
 from tests.campaign.scenes import (
     SCIM,
     activate,
@@ -36,8 +37,6 @@ from tests.campaign.scenes import (
     suspend,
     teams_of,
 )
-from tests.campaign.rules import Rules
-from tests.campaign.scenes import SCIM, activate, adopt, cycle, disown, group, joined, person, suspend, teams_of
 from tests.campaign.seams import Weather
 from tests.campaign.world import World
 
@@ -639,6 +638,8 @@ def test_an_addition_that_replaced_what_was_shown_is_not_denied(world: World, mo
     suspend(world, replaced_unseen(world, "late_timeout"))
     ending(world, random.Random(1))
     assert seen(world) == {"h"}
+
+
 def acts_by(monkeypatch: pytest.MonkeyPatch, **policy: str) -> None:
     """A fault: the reconciler acts as if the settings had these."""
     original = Rules.settings

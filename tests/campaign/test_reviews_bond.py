@@ -1007,6 +1007,8 @@ def test_a_link_to_an_account_that_the_same_apply_has_changed_is_undone_by_the_n
     world.say(world.cycle(Order(by="schedule"), Weather(1)))
     assert world.keeper.accounts()[account].external_id == ada
     assert not world.keeper.accounts()[account].teams
+
+
 def test_an_account_that_was_adopted_as_nobodys_is_not_locked_while_somebody_in_scope_has_its_id(world: World) -> None:
     """She has another one by now, which had left the node when a person adopted this one."""
     joined(world, "bob")
