@@ -64,7 +64,17 @@ from reconciler.rows import (
     State,
 )
 from reconciler.safety import MOST_VANISHED
-from reconciler.snapshot import BEHIND, after_team, after_user, given_up, gone, locked_before, superseded, with_places
+from reconciler.snapshot import (
+    BEHIND,
+    after_team,
+    after_user,
+    given_up,
+    gone,
+    in_place_of,
+    locked_before,
+    superseded,
+    with_places,
+)
 from reconciler.tasks import together
 
 if TYPE_CHECKING:
@@ -908,6 +918,7 @@ class _Run:
         former = self.account_of.get(account.jumpcloud_id) if account.jumpcloud_id else None
         other = self.journal.account(former) if former and former != account.keeper_id else None
         left = [superseded(other, self.clock())] if other is not None else []
+        account = in_place_of(account, other) if other is not None else account
         if other is not None and other.standing is Standing.DISOWNED and former not in self.given_up:
             # A person gave them up while their creation was on its way.
             account = given_up(account)

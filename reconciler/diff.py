@@ -63,6 +63,7 @@ _SPARED = {
     Kind.CREATE_USER: "not created anew",
     Kind.UPDATE_USER: "not changed",
 }
+_SHIELDED = "protected (policy.protect): neither created nor taken over"
 _LETS_IN = frozenset({Kind.REACTIVATE_USER, Kind.CREATE_USER})
 
 
@@ -376,7 +377,7 @@ class _Diff(TeamRules):
         elif user.id in self.match.conflicts:
             self.notice(NoticeKind.CONFLICT, subject, self.match.conflicts[user.id])
         elif user.id in self.match.shielded or protection(self.policy, user, None):
-            self.notice(NoticeKind.PROTECTED, subject, "protected (policy.protect): neither created nor taken over")
+            self.notice(NoticeKind.PROTECTED, subject, _SHIELDED)
         elif not user.in_scope:
             self._tell_state(user, subject, "not created")
         elif not user.email:
@@ -802,6 +803,8 @@ class _Diff(TeamRules):
         asked = subject.key in self.unlock
         if user.id in self.match.conflicts:
             self.notice(NoticeKind.CONFLICT, subject, self.match.conflicts[user.id])
+        elif user.id in self.match.shielded:
+            self.notice(NoticeKind.PROTECTED, subject, _SHIELDED)
         elif not user.in_scope:
             self._tell_state(user, subject, "not created anew")
         elif not user.email:

@@ -38,11 +38,13 @@ from reconciler.policy import Policy
 from reconciler.snapshot import superseded
 
 
-def protection(policy: Policy, user: User | None, account: Account | None) -> str:
-    """The entry of `policy.protect` that covers this person, or "". It sticks to the account while it is listed."""
+
+def protection(policy: Policy, user: User | None, account: Account | None, former: Account | None = None) -> str:
+    """The entry of `policy.protect` that covers this person, or "". It sticks to them while it is listed: also where
+    another account is to be theirs in place of a `former` one."""
     keys = [alike_key(user.email)] if user and user.email else []
-    if account:
-        keys += [alike_key(account.email), account.protected_as]
+    for one in (account, former):
+        keys += [alike_key(one.email), one.protected_as] if one else []
     return next((key for key in keys if key and key in policy.protect), "")
 
 
@@ -95,7 +97,7 @@ def _returned(directory: Directory, snapshot: Snapshot, policy: Policy, now: dat
     for account in back:
         owner, claimed = account.owned_once or account.found_for, alike_key(account.email) in belonging
         user, other = directory.users.get(owner), known.get(owner)
-        left = (user is None or has_left(user)) and not protection(policy, user, account)
+        left = (user is None or has_left(user)) and not protection(policy, user, account, other)
         found = account.found_for == owner
         free = (other.managed and other.gone) if other is not None else found
         if not (left and free) or (claimed and not account.owned_once) or tied_to_another(account, owner):
@@ -187,7 +189,7 @@ class _Users:
         if shows_one or not user.in_scope or account.locked_by_others:
             return None
         both = [a for a in self.by_external.get(user.id, ()) if addresses.same(a.email, user.email)]
-        return both[0] if len(both) == 1 and not protection(self.policy, user, both[0]) else None
+        return both[0] if len(both) == 1 and not protection(self.policy, user, both[0], account) else None
 
     def _linked_against_the_bond(self, user: User) -> bool:
         """Whether an account carries the user's id only since Keeper linked their creation to it: that is undone
@@ -316,7 +318,8 @@ class _Users:
 
     def _adopt(self, user: User, account: Account) -> None:
         self.taken[account.keeper_id] = user.id
-        if entry := protection(self.policy, user, account):
+        former = self.known.get(user.id)
+        if entry := protection(self.policy, user, account, former):
             self.result.shielded.add(user.id)
             self.result.accounts[account.keeper_id] = replace(account, protected_as=entry)
             return
@@ -328,7 +331,6 @@ class _Users:
         named = account.takeover is Takeover.BY_ADDRESS
         # What the pilot said of this person goes with them; what it said of somebody else says nothing.
         theirs = user.id in (account.jumpcloud_id, account.owned_once, account.found_for)
-        former = self.known.get(user.id)
         self.result.accounts[account.keeper_id] = replace(
             account,
             standing=Standing.MANAGED,
@@ -410,9 +412,10 @@ class _Users:
             if owners:
                 continue
             found_over = self._taken_over(account)
-            if not protection(self.policy, self.directory.users.get(found_over.jumpcloud_id), account):
-                if (former_account := self.known.get(found_over.jumpcloud_id)) is not None:
-                    self.result.accounts[former_account.keeper_id] = superseded(former_account, self.now)
+            user, lost = self.directory.users.get(found_over.jumpcloud_id), self.known.get(found_over.jumpcloud_id)
+            if not protection(self.policy, user, account, lost):
+                if lost is not None:
+                    self.result.accounts[lost.keeper_id] = superseded(lost, self.now)
                 self.result.accounts[account.keeper_id] = found_over
                 self.result.adopted.append(account.keeper_id)
                 if found_over.jumpcloud_id in self.directory.users:

@@ -34,7 +34,7 @@ from reconciler.pairs import tied_to_another
 from reconciler.plan import Change, Kind, Operation, TeamRef
 from reconciler.promise import NOT_HERE
 from reconciler.rows import DENIED, DISAGREES, GONE, LACKED, SETTLED, UNASKED, JournalRow, State
-from reconciler.snapshot import after_team, after_user, given_up, superseded
+from reconciler.snapshot import after_team, after_user, given_up, in_place_of, superseded
 from reconciler.waiting import told_by_inventory
 
 
@@ -367,6 +367,7 @@ class _Settlement:
         if found is not None:
             former = [k for k, a in self.accounts.items() if a.jumpcloud_id == key and k != found.keeper_id]
             for keeper_id in former:
+                found = self.accounts[found.keeper_id] = in_place_of(found, self.accounts[keeper_id])
                 self.accounts[keeper_id] = superseded(self.accounts[keeper_id], self.now)
         return found
 

@@ -314,6 +314,11 @@ def superseded(account: Account, now: datetime) -> Account:
     )
 
 
+def in_place_of(account: Account, former: Account) -> Account:
+    """Return the account that was made for a person in place of their former one: who is protected stays so."""
+    return replace(account, protected_as=account.protected_as or former.protected_as)
+
+
 def found_for(account: Account, adopted: Account, teams: Collection[str]) -> Account:
     """Return the account as long as nobody manages it, with whose it is, as if it were `adopted`; its places in these
     teams too."""

@@ -564,3 +564,67 @@ def test_a_pause_holds_the_takeovers_of_a_first_plan_too(world: World, first_run
     unreviewed(world)
     assert world.plan is not None
     assert [one.name for one in world.plan.adopts] == ["ada@example.com"]
+
+
+def locks_withdrawn_invitation(world: World) -> str:
+    """Ada, whose invitation our lock has withdrawn: her id."""
+    world.rules.safety = {"max_creations": 50}
+    joined(world, "bob")
+    ada = person(world, "ada")
+    cycle(world)
+    suspend(world, ada)
+    cycle(world)
+    cycle(world, resync=True)
+    world.rules.policy["protect"] = ["ada@example.com"]
+    return ada
+
+
+def test_whoever_is_protected_under_a_former_address_is_so_with_an_account_made_by_hand(world: World) -> None:
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    world.rules.policy["protect"] = ["ada@example.com"]
+    cycle(world, resync=True)
+    world.jumpcloud.update_user(ada, email="ada.new@example.com")
+    world.keeper.delete_user(account)
+    new = world.keeper.add_user("ada.new@example.com")
+    world.keeper.accept_invitation(new)
+    world.admin_changed(account, new)
+    before = world.keeper.accounts()[new]
+    cycle(world, resync=True)
+    suspend(world, ada)
+    for _ in range(2):
+        cycle(world, resync=True)
+    assert world.keeper.accounts()[new] == before
+    ending(world, random.Random(1))
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_whoever_is_protected_under_a_former_address_is_so_once_they_are_created_anew(
+    world: World, answered: bool
+) -> None:
+    ada = locks_withdrawn_invitation(world)
+    cycle(world, resync=True)
+    world.jumpcloud.update_user(ada, email="ada.new@example.com")
+    activate(world, ada)
+    for faults in ({} if answered else {f"POST {SCIM}/Users": "late_timeout"}, {}):
+        cycle(world, faults, resync=True)
+    account = world.keeper.account("ada.new@example.com").id
+    world.keeper.accept_invitation(account)
+    suspend(world, ada)
+    for _ in range(2):
+        cycle(world, resync=True)
+    assert not world.keeper.accounts()[account].locked
+
+
+def test_no_creation_meets_the_account_that_somebody_has_made_for_whoever_is_protected(world: World) -> None:
+    """Our lock had withdrawn their invitation: they are let in, as far as we know."""
+    ada = locks_withdrawn_invitation(world)
+    account = world.keeper.add_user("ada@example.com")
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    activate(world, ada)
+    before = world.keeper.accounts()[account]
+    for _ in range(2):
+        cycle(world, resync=True)
+    assert world.keeper.accounts()[account] == before
+    ending(world, random.Random(1))
