@@ -260,8 +260,13 @@ class _Diff(TeamRules):
             mine = {k: a for k, a in mine.items() if k not in found}
             others |= found
         # It has not read whom else a person may have meant with `adopt`: a whole read ends that.
-        asked = mine.keys() & self.before.accounts.keys() - retied(self.before.accounts, mine).keys()
-        mine |= {k: replace(mine[k], takeover=self.before.accounts[k].takeover) for k in asked}
+        there, tied = self.before.accounts, retied(self.before.accounts, mine)
+        for k in (k for k in mine.keys() & there.keys() if there[k].takeover is not Takeover.NONE):
+            if not (mine[k].managed or there[k].managed):
+                mine[k] = replace(mine[k], standing=there[k].standing, jumpcloud_id=there[k].jumpcloud_id)
+            elif k in tied:
+                continue
+            mine[k] = replace(mine[k], takeover=there[k].takeover)
         return replace(self.before, accounts={**others, **mine})
 
     def subject(self, account: Account, user: User | None = None) -> Subject:
@@ -368,11 +373,12 @@ class _Diff(TeamRules):
         """A user in scope without an account that is ours."""
         subject = Subject("user", self._named(user), user.id)
         if user.id in self.match.disowned:
+            given_up = self.match.accounts[self.match.disowned[user.id]]
             self.notice(
                 NoticeKind.UNMANAGED,
                 subject,
                 f"in scope, but given up by a person (disown); back under management: reconciler adopt "
-                f"{typed(user.email)}",
+                f"{typed(given_up.email)}",
             )
         elif user.id in self.match.conflicts:
             self.notice(NoticeKind.CONFLICT, subject, self.match.conflicts[user.id])

@@ -482,9 +482,17 @@ def _remember(result: Match, directory: Directory, snapshot: Snapshot, policy: P
         # Whom a person meant with `adopt` can't be told without the list of users.
         takeover = account.takeover if USERS in directory.unread else Takeover.NONE
         if not account.managed:
-            kept = account.standing is Standing.DISOWNED or takeover is not Takeover.NONE
-            owner = account.jumpcloud_id if kept else ""
-            learnt = replace(account, protected_as=protected_as, takeover=takeover, jumpcloud_id=owner)
+            owner = account.jumpcloud_id
+            lapsed = account.standing is Standing.UNMANAGED and takeover is Takeover.NONE and bool(owner)
+            # What was given up and could not be taken back stays given up: else its person would get another one.
+            given_up = lapsed and not account.gone and owner not in result.account_of
+            learnt = replace(
+                account,
+                standing=Standing.DISOWNED if given_up else account.standing,
+                protected_as=protected_as,
+                takeover=takeover,
+                jumpcloud_id="" if lapsed and not given_up else owner,
+            )
             if learnt != account:
                 result.accounts[keeper_id] = learnt
             continue

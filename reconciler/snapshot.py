@@ -175,8 +175,11 @@ def _seen_user(account: Account, user: KeeperUser, teams: Collection[str], unsur
     # somebody else's.
     moved = not addresses.same(shown.get(USER_NAME, ""), account.email)
     lapsed = account.takeover is Takeover.BY_ADDRESS and moved
+    # One that was given up before stays so: else its person would get another one.
+    given_up = lapsed and not account.managed and bool(account.jumpcloud_id)
     return replace(
         account,
+        standing=Standing.DISOWNED if given_up else account.standing,
         active=not account.was_locked if user.active is None else user.active,
         shown=shown,
         takeover=Takeover.NONE if lapsed else account.takeover,

@@ -38,14 +38,16 @@ def test_adopting_only_marks_the_account_and_the_next_plan_takes_it_over(store: 
     assert after.takeover is Takeover.BY_ADDRESS and after.standing is Standing.UNMANAGED
 
 
-def test_a_disowned_account_that_is_adopted_again_tells_whose_it_was_until_the_next_plan(store: Store) -> None:
+def test_a_disowned_account_that_is_adopted_again_is_given_up_still_where_it_can_not_be_taken_over(
+    store: Store,
+) -> None:
     given_up = account(ADA, standing=Standing.DISOWNED)
     held = adopt(store, snapshot([given_up]), email=ADA.email)
     after = held.accounts["k0001"]
     assert after.standing is Standing.UNMANAGED and after.takeover is Takeover.BY_ADDRESS
     assert after.jumpcloud_id == ADA.id
     conflict = [replace(user(number, direct=True), email=ADA.email) for number in (3, 4)]
-    assert decide(directory(conflict), held).snapshot.accounts["k0001"].jumpcloud_id == ""
+    assert decide(directory(conflict), held).snapshot.accounts["k0001"] == given_up
 
 
 @pytest.mark.parametrize("lock", [{}, {"locked_by_us": True}, {"others_lock": True}])

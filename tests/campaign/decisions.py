@@ -247,7 +247,10 @@ def adopts(world: World, draw: random.Random) -> str:
     words = _decide(world, decide)
     ledger = world.observer.ledger
     for account in named:
-        ledger.given_up.pop(account, None)
+        ledger.retaken.pop(account, None)
+        given_up = ledger.given_up.pop(account, set())
+        if account in ledger.disowned:
+            ledger.retaken[account] = given_up
     if email and named:
         # By its address an account is given up, and taken back, which the state file need not know yet.
         ledger.disowned -= {one.id for one in accounts if one.email == email and one.id not in named}

@@ -203,6 +203,7 @@ class Ledger:
     disowned: set[str] = field(default_factory=set)
     destroyed: list[tuple[datetime, str]] = field(default_factory=list)  # accounts that a lock deleted
     given_up: dict[str, set[str]] = field(default_factory=dict)  # by account that was disowned: people, and addresses
+    retaken: dict[str, set[str]] = field(default_factory=dict)  # the same of those of `asked` that were given up before
     adopted: dict[str, int] = field(default_factory=dict)  # by account that we had not, and a person adopted: the tick
     pilot_groups: set[str] = field(default_factory=set)  # the names that any pilot so far has named
     pilot_addresses: set[str] = field(default_factory=set)
@@ -371,6 +372,8 @@ class Observer:
             seen, left = self.ledger.belonged.get(account.id, (0, None))
             if seen and left is None and self.ledger.owner.get(account.id) not in self.truth.scope_since:
                 self.ledger.belonged[account.id] = seen, self.now()
+                if account.node == self.rules.node:
+                    self._stays_given_up(account)
             # An address alone ties nobody to an account that no cycle has linked yet: it may be somebody else's now.
             if account.external_id not in self.truth.ever and account.id not in self.ledger.linked:
                 self.ledger.owner.pop(account.id, None)
@@ -532,6 +535,12 @@ class Observer:
             if account.id in ledger.asked and account.id in ledger.created and self._in_doubt(account):
                 self.excuse(10)
                 ledger.created.discard(account.id)
+                self._stays_given_up(account)
+
+    def _stays_given_up(self, account: Account) -> None:
+        """What a person gave up and then adopted, and what can't be taken over, is given up still."""
+        if account.id in self.ledger.asked:
+            self.ledger.given_up[account.id] = self.ledger.retaken.get(account.id, set())
 
     def _by_its_id(self, account: Account, people: Collection[str]) -> bool:
         """Whether the id on an account makes it somebody's, if these people in scope have its address."""

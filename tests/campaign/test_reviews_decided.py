@@ -628,3 +628,42 @@ def test_no_creation_meets_the_account_that_somebody_has_made_for_whoever_is_pro
         cycle(world, resync=True)
     assert world.keeper.accounts()[account] == before
     ending(world, random.Random(1))
+
+
+@pytest.mark.parametrize("cause", ["claimed", "partial", "moved", "protected"])
+def test_whoever_was_given_up_and_could_not_be_taken_back_gets_no_second_account(world: World, cause: str) -> None:
+    world.rules.safety = {"max_creations": 50}
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    disown(world, "ada@example.com")
+    cycle(world)
+    world.jumpcloud.update_user(ada, email="ada.new@example.com")
+    world.admin_changed()
+    cycle(world)
+    world.rules.policy["protect"] = ["ada@example.com"] if cause == "protected" else []
+    adopts(world, "ada@example.com") if cause == "protected" else adopt(world, "ada@example.com")
+    other = person(world, "cy")
+    if cause in ("claimed", "partial"):
+        world.jumpcloud.update_user(other, email="ada.new@example.com")
+    elif cause == "moved":
+        world.keeper.change_email(account, "ada.married@example.com", keep_alias=False)
+    world.admin_changed(account)
+    cycle(world, resync=True, person="ada@example.com" if cause == "partial" else "")
+    world.jumpcloud.update_user(other, email="cy@example.com")
+    world.admin_changed()
+    world.rules.policy["protect"] = []
+    cycle(world, resync=True)
+    with world.open() as store:
+        managed = store.snapshot().accounts[account].managed
+    world.store = None
+    assert managed is (cause == "partial"), "which has not read whom else a person may have meant"
+    now = world.keeper.account(account).email
+    if not managed:
+        assert world.plan is not None
+        assert [one for one in world.plan.notices if one.message.endswith(f"reconciler adopt {now}")]
+    ending(world, random.Random(1))
+    assert [one.email for one in world.keeper.accounts().values() if one.email.startswith("ada")] == [now]
+    if not managed:
+        adopt(world, now)
+        cycle(world, resync=True)
+    assert world.keeper.accounts()[account].external_id == ada
