@@ -313,8 +313,9 @@ class _Users:
                 f"reconciler adopt {typed(user.email)}"
             )
             return
-        self.result.account_of.pop(holder, None)
         self._adopt(user, account)
+        if user.id in self.result.account_of:
+            self.result.account_of.pop(holder, None)
 
     def _adopt(self, user: User, account: Account) -> None:
         self.taken[account.keeper_id] = user.id

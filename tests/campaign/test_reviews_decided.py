@@ -667,3 +667,21 @@ def test_whoever_was_given_up_and_could_not_be_taken_back_gets_no_second_account
         adopt(world, now)
         cycle(world, resync=True)
     assert world.keeper.accounts()[account].external_id == ada
+
+
+def test_whose_account_is_protected_is_not_said_to_be_deleted_when_somebody_else_was_to_have_it(world: World) -> None:
+    joined(world, "bob")
+    ada, _ = joined(world, "ada")
+    world.rules.policy["protect"] = ["ada@example.com"]
+    cycle(world)
+    world.jumpcloud.update_user(ada, email="ada.alt@example.com")
+    suspend(world, ada)
+    cycle(world)
+    person(world, "ada")
+    cycle(world)
+    assert "Nobody will be taken over" in adopts(world, "ada@example.com")
+    cycle(world)
+    assert world.plan is not None
+    told = {one.message for one in world.plan.notices if one.kind.value == "protected"}
+    assert "protected (policy.protect): not locked, although suspended in JumpCloud as ada.alt@example.com" in told
+    assert not [words for words in told if "deleted" in words]
