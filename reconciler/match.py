@@ -18,6 +18,8 @@ from reconciler.match_teams import match_teams, wanted_team_attributes
 from reconciler.model import (
     DISPLAY_NAME,
     EXTERNAL_ID,
+    HIDDEN,
+    UNREAD,
     USER_NAME,
     USERS,
     Account,
@@ -37,6 +39,8 @@ from reconciler.pilot import misnamed, remembered
 from reconciler.policy import Policy
 from reconciler.snapshot import superseded
 
+_HIDES_ADDRESS = frozenset({"email", HIDDEN, UNREAD})
+"""The fields of a `Quarantined` for a user whose address is not known."""
 
 
 def protection(policy: Policy, user: User | None, account: Account | None, former: Account | None = None) -> str:
@@ -143,6 +147,10 @@ class _Users:
                 self.claims[alike_key(user.email)].append(user)
             if user.email and user.belongs:
                 self.belonging[alike_key(user.email)].add(user.id)
+        # Whose address can't be read, and who has no account: any may be theirs.
+        unread = {one.id for one in directory.quarantined if one.type == "user" and one.field in _HIDES_ADDRESS}
+        there = {user_id for user_id, account in self.known.items() if not account.gone}
+        self.unread = sorted(one for one in unread - there if one in directory.users and directory.users[one].belongs)
         # By the id of whoever may have been given it.
         self.given: dict[str, Account] = {}
         for account in self.live:
@@ -215,7 +223,8 @@ class _Users:
             # Whoever left before we came is adopted in the reviewed first plan only: it leads to their lock.
             if self.snapshot.reviewed or not has_left(user):
                 return False
-            own = [a for a in own or found if not self.belonging.get(alike_key(a.email))]
+            own = own or ([] if self.unread else found)
+            own = [account for account in own if not self.belonging.get(alike_key(account.email))]
         elif not own:
             if self._named(user):
                 return False
@@ -231,13 +240,16 @@ class _Users:
                 "given. Delete the wrong one in Keeper's Admin Console, then run a resync"
             )
         else:
-            todo = "If it is theirs", "; else delete that Keeper user in Keeper's Admin Console"
+            adopt = f"reconciler adopt {typed(found[0].email)}"
+            todo = f"If it is theirs: {adopt}; else delete that Keeper user in Keeper's Admin Console"
             if self.belonging.get(alike_key(found[0].email), set()) - {user.id}:
-                todo = "If it is that of the other JumpCloud user, who has its address", ""
+                todo = f"If it is that of the other JumpCloud user, who has its address: {adopt}"
+            elif self.unread:
+                todo = f"Who has its address shows once JumpCloud's record of {self.unread[0]} can be read"
             words = (
                 f"the Keeper user {found[0].email} carries this person's JumpCloud id, but the address in JumpCloud is "
                 f"{user.email or 'not usable'}; that may be somebody else's vault, so nothing was linked, created or "
-                f"given. {todo[0]}: reconciler adopt {typed(found[0].email)}{todo[1]}"
+                f"given. {todo}"
             )
         self.result.conflicts[user.id] = words
         return True
@@ -249,7 +261,8 @@ class _Users:
 
     def _meant_by_id(self, account: Account) -> bool:
         """Whether a person named this account with `adopt`, and nobody else could be meant by its address."""
-        return account.takeover is Takeover.BY_ADDRESS and not self.belonging.get(alike_key(account.email))
+        alone = not (self.unread or self.belonging.get(alike_key(account.email)))
+        return account.takeover is Takeover.BY_ADDRESS and alone
 
     def _by_address(self, user: User) -> None:
         alike = self.by_address.get(alike_key(user.email), [])

@@ -1031,3 +1031,46 @@ def test_an_account_that_was_adopted_as_nobodys_is_not_locked_while_somebody_in_
     suspend(world, ada)
     ending(world, random.Random(1))
     assert world.keeper.account(account).locked and world.keeper.account(other).locked
+def test_a_leaver_gets_no_account_that_may_be_of_somebody_whose_address_cannot_be_read(world: World) -> None:
+    """It carries the leaver's id, and another address than theirs."""
+    person(world, "zoe")
+    ada, bob = person(world, "ada"), person(world, "bob")
+    suspend(world, ada)
+    account = world.keeper.add_user("bob@example.com", external_id=ada)
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    world.jumpcloud.oddities.spoil(bob, email=7)
+    cycle(world, resync=True)
+    world.jumpcloud.oddities.heal(bob)
+    ending(world, random.Random(1))
+    assert not world.keeper.accounts()[account].locked
+
+
+@pytest.mark.parametrize("how", ["odd", "hidden", "readable"])
+def test_what_a_person_adopts_goes_to_nobody_else_by_its_id_while_an_address_cannot_be_read(
+    world: World, how: str
+) -> None:
+    world.rules.safety = {"max_creations": 50}
+    joined(world, "zoe")
+    ada, bob = person(world, "ada"), person(world, "bob")
+    account = world.keeper.add_user("bob@example.com", external_id=ada)
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    adopt(world, "bob@example.com")  # as the conflict advises, for bob
+    if how == "odd":
+        world.jumpcloud.oddities.spoil(bob, email=7)
+    elif how == "hidden":
+        world.jumpcloud.hide_user(bob)
+    cycle(world, resync=True)
+    if how != "readable":
+        assert world.plan is not None
+        assert [one for one in world.plan.notices if f"record of {bob} can be read" in one.message]
+        world.jumpcloud.oddities.heal(bob)
+        world.jumpcloud.show_user(bob)
+        world.admin_changed()
+        cycle(world, resync=True)
+        assert world.keeper.accounts()[account].external_id == ada
+        adopt(world, "bob@example.com")
+        cycle(world, resync=True)
+    assert world.keeper.accounts()[account].external_id == bob
