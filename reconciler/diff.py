@@ -64,6 +64,7 @@ _SPARED = {
     Kind.UPDATE_USER: "not changed",
 }
 _SHIELDED = "protected (policy.protect): neither created nor taken over"
+_FOUND = "a first plan found it for somebody who has left"
 _LETS_IN = frozenset({Kind.REACTIVATE_USER, Kind.CREATE_USER})
 
 
@@ -698,7 +699,11 @@ class _Diff(TeamRules):
             if self.focus is None:
                 kind, words = NoticeKind.CONFLICT, "but somebody in scope has its address: not locked. If it is "
                 words += f"theirs: reconciler adopt {typed(account.email)}; else lock it in Keeper's Admin Console"
-            self.notice(kind, subject, f"a first plan found it for somebody who has left, {words}")
+            self.notice(kind, subject, f"{_FOUND}, {words}")
+            return
+        theirs = user is not None and addresses.same(user.email, account.email)
+        if account.merely_found and self._without_address and not theirs:
+            self.notice(NoticeKind.CONFLICT, subject, f"{_FOUND}, {self._may_be_theirs}")
             return
         if user is None:
             rule, reason = Rule.DELETED, "deleted in JumpCloud"
@@ -722,12 +727,7 @@ class _Diff(TeamRules):
                     )
                     return
                 if self._without_address and not self._left_with(account.email):
-                    self.notice(
-                        NoticeKind.CONFLICT,
-                        subject,
-                        f"{reason}, but it may be the Keeper user of {listed(self._without_address, 5)}, in scope "
-                        "without a usable address: not locked before they have one in JumpCloud",
-                    )
+                    self.notice(NoticeKind.CONFLICT, subject, f"{reason}, {self._may_be_theirs}")
                     return
         elif user.status is Status.SUSPENDED:
             rule, reason = Rule.SUSPENDED, "suspended in JumpCloud"
@@ -787,6 +787,14 @@ class _Diff(TeamRules):
     def _without_address(self) -> list[str]:
         """The names of people who belong and have neither a usable address nor a Keeper user: any may be theirs."""
         return sorted(self._named(user) for user in self._without_account if user.belongs and not user.email)
+
+    @property
+    def _may_be_theirs(self) -> str:
+        """Why an account that is tied to nobody by more than an address is not locked."""
+        return (
+            f"but it may be the Keeper user of {listed(self._without_address, 5)}, in scope without a usable address: "
+            "not locked before they have one in JumpCloud"
+        )
 
     def _left_with(self, email: str) -> bool:
         """Whether somebody who is bound, has left and has no Keeper user has this very address."""

@@ -383,16 +383,21 @@ class _Users:
             if not user.in_scope or user_id in self.result.conflicts or addresses.same(account.email, user.email):
                 continue
             others = self.belonging.get(alike_key(account.email), set()) - {user_id}
-            if others and not account.gone and USER_NAME not in {**account.asked, **account.settled}:
+            tied = account.gone or USER_NAME in {**account.asked, **account.settled}
+            if (others or self.unread) and not tied:
                 # Whoever had left was adopted by the id alone, which Keeper may have linked to the account, or by the
                 # address alone, which they had as a first plan found it.
                 by_id = account.shown.get(EXTERNAL_ID) == user_id
                 tie = "carries this person's JumpCloud id" if by_id else "was found for this person"
+                if others:
+                    whose = f"has the address of the JumpCloud user {min(others)}, whose vault that may be"
+                    todo = ". Else take this person out of the application in JumpCloud, and then: "
+                    todo += f"reconciler adopt {typed(account.email)}"
+                else:
+                    whose, todo = f"may have that of {self.unread[0]}, whose record in JumpCloud can't be read", ""
                 self.result.conflicts[user_id] = (
-                    f"the Keeper user {account.email} {tie}, but has the address of the JumpCloud user "
-                    f"{min(others)}, whose vault that may be: it is not unlocked, and given nothing. "
-                    "If it is this person's, give it their address in Keeper's Admin Console. Else take this person "
-                    f"out of the application in JumpCloud, and then: reconciler adopt {typed(account.email)}"
+                    f"the Keeper user {account.email} {tie}, but {whose}: it is not unlocked, and given nothing. If it "
+                    f"is this person's, give it their address in Keeper's Admin Console{todo}"
                 )
                 continue
             if not user.email:

@@ -1074,3 +1074,45 @@ def test_what_a_person_adopts_goes_to_nobody_else_by_its_id_while_an_address_can
         adopt(world, "bob@example.com")
         cycle(world, resync=True)
     assert world.keeper.accounts()[account].external_id == bob
+
+
+def test_nobody_is_let_in_to_an_account_that_may_be_of_somebody_whose_address_cannot_be_read(world: World) -> None:
+    """A first plan had adopted it for a leaver by their id alone."""
+    world.rules.safety = {"max_creations": 50}
+    person(world, "zoe")
+    ada = person(world, "ada")
+    suspend(world, ada)
+    account = world.keeper.add_user("bob@example.com", external_id=ada)
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    bob = person(world, "bob")
+    cycle(world)
+    activate(world, ada)
+    cycle(world)
+    world.jumpcloud.oddities.spoil(bob, email=7)
+    cycle(world)
+    assert world.keeper.accounts()[account].locked
+    assert world.plan is not None
+    assert [one for one in world.plan.notices if f"may have that of {bob}" in one.message]
+    world.jumpcloud.oddities.heal(bob)
+    ending(world, random.Random(1))
+
+
+def test_an_account_that_a_first_plan_found_is_not_locked_while_an_address_cannot_be_read(world: World) -> None:
+    """Its address is that of somebody who has joined since; a person has let the lock through."""
+    ada, account = found_unreviewed(world)
+    world.jumpcloud.update_user(ada, email="kim@example.com")
+    world.admin_changed()
+    cycle(world)
+    suspend(world, ada)
+    for _ in range(2):
+        cycle(world)
+    heir = person(world, "ada")
+    world.jumpcloud.oddities.spoil(heir, email=7)
+    assert consent_to_held(world)
+    cycle(world)
+    assert not world.keeper.accounts()[account].locked
+    world.jumpcloud.oddities.heal(heir)
+    ending(world, random.Random(1))
+    assert not world.keeper.accounts()[account].locked
