@@ -242,8 +242,10 @@ class _Users:
         else:
             adopt = f"reconciler adopt {typed(found[0].email)}"
             todo = f"If it is theirs: {adopt}; else delete that Keeper user in Keeper's Admin Console"
-            if self.belonging.get(alike_key(found[0].email), set()) - {user.id}:
-                todo = f"If it is that of the other JumpCloud user, who has its address: {adopt}"
+            others = self.belonging.get(alike_key(found[0].email), set()) - {user.id}
+            if others:
+                when = "" if any(self.directory.users[one].in_scope for one in others) else "once that one is active, "
+                todo = f"If it is that of the other JumpCloud user, who has its address: {when}{adopt}"
             elif self.unread:
                 todo = f"Who has its address shows once JumpCloud's record of {self.unread[0]} can be read"
             words = (

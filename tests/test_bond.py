@@ -136,6 +136,17 @@ def test_adopt_links_an_account_by_the_id_that_it_carries_where_nobody_has_its_a
     assert not decide(directory([bob]), snapshot([ghosts])).plan.adopts
 
 
+@pytest.mark.parametrize("status", [Status.ACTIVE, Status.STAGED])
+def test_who_is_to_have_an_account_that_carries_anothers_id_has_to_be_active(status: Status) -> None:
+    bob, alice = user(1, direct=True), user(2, direct=True, email="alice@example.com", status=status)
+    held, people = snapshot([unmanaged(9, alice.email, bob.id)]), directory([bob, alice])
+    told = conflicts(decide(people, held))[bob.email]
+    assert told.endswith(": reconciler adopt alice@example.com") is (status is Status.ACTIVE)
+    assert told.endswith(": once that one is active, reconciler adopt alice@example.com") is (status is Status.STAGED)
+    named = snapshot([unmanaged(9, alice.email, bob.id, takeover=Takeover.BY_ADDRESS)])
+    assert decide(people, named).snapshot.accounts["k0009"].managed is (status is Status.ACTIVE)
+
+
 def test_of_two_accounts_with_ones_id_the_one_with_the_address_is_theirs() -> None:
     bob = user(1, direct=True)
     made = decide(directory([bob]), first([unmanaged(8, "alice@example.com", bob.id), unmanaged(9, bob.email, bob.id)]))
