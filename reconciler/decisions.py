@@ -93,7 +93,7 @@ def _adopt_by_birth(
     others = listed(sorted({births.met(before.refused_births[one], before) for one in people}))
     return (
         f"{email} will be created with the next plan. If Keeper links that to {others} again, the account is theirs, "
-        f"unless it is managed for another JumpCloud user.{FOLLOWS}"
+        f"unless it is managed for another JumpCloud user, or is that of one who has not left.{FOLLOWS}"
     )
 
 

@@ -421,13 +421,14 @@ class _Diff(TeamRules):
             self._tell_locked_before(locked, user, subject)
             return
         birth = births.refused(self.before, user.id, user.email)
+        other = self.before.accounts.get(birth.keeper_id) if birth is not None else None
         if birth is not None and not birth.agreed:
-            other = self.before.accounts.get(birth.keeper_id)
-            managed, undone = other is not None and other.managed, not births.stands(birth, other)
-            words = births.refused_words(user.email, births.met(birth, self.before), managed=managed, undone=undone)
+            held = other is not None and (other.managed or self._is_anothers(other, user))
+            undone = not births.stands(birth, other)
+            words = births.refused_words(user.email, births.met(birth, self.before), managed=held, undone=undone)
             self.notice(NoticeKind.CONFLICT, subject, words)
             return
-        if birth is not None:
+        if birth is not None and not (other is not None and self._is_anothers(other, user)):
             rule, reason = Rule.ADOPTED, f"{reason}; a person agreed to the account that Keeper links"
         wanted = {attribute: value for attribute, value in wanted_attributes(user).items() if value}
         self.operations.append(
@@ -442,6 +443,13 @@ class _Diff(TeamRules):
                 pilot=tuple(sorted(entries_for(self.policy, self.directory, user, self.match.account(user.id)))),
             )
         )
+
+    def _is_anothers(self, account: Account, user: User) -> bool:
+        """Whether an account that nobody manages is that of somebody else who has not left: of whom a person has given
+        up, or of who has its address."""
+        owner = self.directory.users.get(account.jumpcloud_id)
+        given_up = account.standing is Standing.DISOWNED and owner is not None and owner.belongs
+        return given_up or bool(self._addresses.get(alike_key(account.email), set()) - {user.id})
 
     @cached_property
     def _locked_and_gone(self) -> dict[str, Account]:

@@ -685,3 +685,68 @@ def test_whose_account_is_protected_is_not_said_to_be_deleted_when_somebody_else
     told = {one.message for one in world.plan.notices if one.kind.value == "protected"}
     assert "protected (policy.protect): not locked, although suspended in JumpCloud as ada.alt@example.com" in told
     assert not [words for words in told if "deleted" in words]
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_no_consent_gives_the_account_of_whoever_was_given_up_to_somebody_else_before_they_have_left(
+    world: World, left: bool
+) -> None:
+    """By an alias of theirs, as by their address."""
+    world.rules.safety = {"max_creations": 50}
+    world.keeper.set_dialect(links_aliases=True)
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    for address in ("nils@example.com", "ada@example.com"):
+        world.keeper.change_email(account, address, keep_alias=True)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    disown(world, "ada@example.com")
+    cycle(world)
+    if left:
+        suspend(world, ada)
+    before = world.keeper.account(account)
+    nils = person(world, "nils")
+    for agreed in (False, True):
+        if agreed:
+            assert "will be created with the next plan" in adopts(world, "nils@example.com")
+        for _ in range(2):
+            cycle(world)
+        assert world.plan is not None
+        told = [one.message for one in world.plan.notices if one.message.startswith("The creation of nils")]
+        assert bool(told) is not (left and agreed)
+        assert all(("another JumpCloud user's account" in words) is not left for words in told)
+    if left:
+        assert world.keeper.account(account).external_id == nils
+        return
+    assert world.keeper.account(account) == before
+    world.keeper.change_email(account, "nils@example.com", keep_alias=True)
+    world.keeper.change_email(account, "ada@example.com", keep_alias=False)  # the alias is removed
+    world.admin_changed(account)
+    adopts(world, "nils@example.com")
+    cycle(world, resync=True)
+    assert world.keeper.account("nils@example.com").external_id == nils
+
+
+@pytest.mark.parametrize("claimed", [True, False])
+def test_no_consent_by_an_alias_gives_anybody_the_account_with_the_address_of_another(
+    world: World, claimed: bool
+) -> None:
+    """Whoever has the address of an account that was a leaver's waits for a person to say whose it is."""
+    world.rules.safety = {"max_creations": 50}
+    world.keeper.set_dialect(links_aliases=True)
+    joined(world, "bob")
+    former = world.jumpcloud.add_user("old@example.com", state="SUSPENDED", firstname="Old", lastname="Test")
+    account = world.keeper.add_user("ada@example.com", external_id=former)
+    world.keeper.accept_invitation(account)
+    for address in ("nils@example.com", "ada@example.com"):
+        world.keeper.change_email(account, address, keep_alias=True)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    if claimed:
+        person(world, "ada")
+    nils = person(world, "nils")
+    cycle(world)
+    assert "will be created with the next plan" in adopts(world, "nils@example.com")
+    for _ in range(2):
+        cycle(world)
+    assert world.keeper.account(account).external_id == (former if claimed else nils)
