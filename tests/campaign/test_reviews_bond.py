@@ -1031,6 +1031,8 @@ def test_an_account_that_was_adopted_as_nobodys_is_not_locked_while_somebody_in_
     suspend(world, ada)
     ending(world, random.Random(1))
     assert world.keeper.account(account).locked and world.keeper.account(other).locked
+
+
 def test_a_leaver_gets_no_account_that_may_be_of_somebody_whose_address_cannot_be_read(world: World) -> None:
     """It carries the leaver's id, and another address than theirs."""
     person(world, "zoe")
