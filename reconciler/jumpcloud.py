@@ -829,7 +829,7 @@ class JumpCloud:
         # A list that fails is waited for only where nobody's own record can be had either.
         first, _ = await _attempted(self._page_of_users(0, patient=False))
         listed, _ = await _attempted(self._listed(wanted, None, first)) if first else (None, "")
-        own = None if listed else await self._some_records(sorted(wanted))
+        own = None if listed else await self._some_records("read", sorted(wanted))
         if own is not None:
             return own
         return await self._suspended_of((listed or await self._listed(wanted, None, None)).values)
@@ -843,18 +843,21 @@ class JumpCloud:
     async def _suspended_of(self, users: Mapping[str, _Known]) -> frozenset[str]:
         """The suspended ones of these users; those whose state can't be read are looked up by turns."""
         untold = sorted(user_id for user_id, (user, _) in users.items() if user.status is Status.UNKNOWN)
-        own = await self._some_records(untold) if untold else None
+        own = await self._some_records("untold", untold) if untold else None
         return _suspended(users) | (own or frozenset())
 
-    async def _some_records(self, user_ids: Sequence[str]) -> frozenset[str] | None:
+    async def _some_records(self, way: str, user_ids: Sequence[str]) -> frozenset[str] | None:
         """The suspended ones among the next of these users by their own records; None where the first few can't be
-        read. A single one may be refused."""
-        chunk = self._next("read", user_ids, RECORDS)
-        answers: list[tuple[UserRow | None, str]] = []
-        for some in (chunk[:WITNESSES], chunk[WITNESSES:]):
-            answers += await together(_attempted(self._record(user_id, patient=False)) for user_id in some)
-            if all(problem for _, problem in answers):
-                return None
+        read. Some may be refused for good: so the next look begins with others."""
+        start = self._next_looked_up.get(way, 0) % len(user_ids)
+        chunk = [*user_ids[start:], *user_ids[:start]][:RECORDS]
+        few, rest = chunk[:WITNESSES], chunk[WITNESSES:]
+        answers = await together(_attempted(self._record(user_id, patient=False)) for user_id in few)
+        if all(problem for _, problem in answers):
+            self._next_looked_up[way] = start + len(few)
+            return None
+        self._next_looked_up[way] = start + len(chunk)
+        answers += await together(_attempted(self._record(user_id, patient=False)) for user_id in rest)
         return frozenset(row.id for row, _ in answers if row is not None and row.status is Status.SUSPENDED)
 
     def _next(self, way: str, user_ids: Sequence[str], most: int) -> Sequence[str]:

@@ -1,5 +1,6 @@
 """Finding suspended people without a list of everybody: what the leaver lane and a creation's evidence ask."""
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -191,15 +192,27 @@ def test_where_neither_the_list_nor_the_search_can_be_had_own_records_are_read_b
 
 @pytest.mark.parametrize("refusal", [status(403), status(500)])
 @pytest.mark.parametrize("listed", [True, False])
-def test_one_record_that_is_refused_hides_nobody_else(refusal: Any, listed: bool) -> None:
-    simulator, application = small(8)
+@pytest.mark.parametrize(("people", "refused", "looks"), [(8, 1, 1), (8, 4, 2), (120, 40, 16)])
+def test_records_that_are_refused_hide_nobody_else(
+    refusal: Any, listed: bool, people: int, refused: int, looks: int
+) -> None:
+    simulator, application = small(people)
     active = sorted(simulator.in_scope(application))
-    simulator.suspend(active[-1])
+    simulator.suspend(active[refused])
+
+    async def rounds(client: JumpCloud) -> set[str]:
+        found = set[str]()
+        for _ in range(looks):
+            with suppress(JumpCloudError):
+                found |= await client.suspended(active, frozenset())
+        return found
+
     with served(simulator) as server:
         fault = Edit(stateless) if listed else status(403)
         server.faults.add(fault, target=r"/api/systemusers\?|/api/search/")
-        server.faults.add(refusal, target=f"/api/systemusers/{active[0]}")
-        assert ask(server, lambda client: client.suspended(active, frozenset())) == {active[-1]}
+        for one in active[:refused]:
+            server.faults.add(refusal, target=f"/api/systemusers/{one}")
+        assert ask(server, rounds) == {active[refused]}
 
 
 @pytest.mark.parametrize(("people", "finds"), [(8, True), (8, False), (250, True)])
