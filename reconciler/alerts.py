@@ -270,13 +270,15 @@ def _can_tell(key: Key, now: Situation) -> bool:
 def merely_left(plan: Plan, before: Collection[str] = ()) -> frozenset[str]:
     """The Keeper ids of those who left the scope and are neither suspended nor deleted: grace and
     `policy.out_of_scope` are for them alone. After a plan about one person, or one without a list, the others are as
-    they were `before`."""
+    they were `before`, and so is whose state the plan does not know."""
     found = {op.subject.keeper_id for op in plan.operations if op.rule is Rule.LEFT}
     found |= {one.subject.keeper_id for one in plan.notices if one.kind in _SPARED and one.subject.type == "user"}
+    planned = {op.subject.keeper_id for op in plan.operations}
+    unsaid = {one.subject.keeper_id for one in plan.notices if one.kind in _UNDECIDED} - planned
+    others: set[str] = set()
     if plan.focus is not None or plan.scope.unread:
-        about = {op.subject.keeper_id for op in plan.operations} | {one.subject.keeper_id for one in plan.notices}
-        found |= set(before) - about
-    return frozenset(found)
+        others = set(before) - planned - {one.subject.keeper_id for one in plan.notices}
+    return frozenset(found | others | unsaid.intersection(before))
 
 
 def _leavers(now: Situation) -> Iterator[Fact]:

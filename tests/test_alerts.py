@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ from reconciler.alerts import (
     silent,
 )
 from reconciler.apply import Result
-from reconciler.model import Failure, Inventory, InventoryTeam, Membership, Snapshot, Standing
+from reconciler.model import Failure, Inventory, InventoryTeam, Membership, Snapshot, Standing, Status
 from reconciler.plan import (
     Cause,
     Change,
@@ -236,6 +237,23 @@ def test_who_merely_left_is_known_of_the_others_after_a_look_at_one_person_or_wi
     unread = plan(lock(2, Rule.SUSPENDED))
     unread = replace(unread, scope=replace(unread.scope, unread=("users",)))
     assert merely_left(unread, everybody) == {lock(1).subject.keeper_id}
+
+
+@pytest.mark.parametrize("policy", [Policy(grace=timedelta(days=7)), Policy(out_of_scope=OutOfScope.KEEP)])
+@pytest.mark.parametrize("odd", [{"unsure": True}, {"status": Status.UNKNOWN}])
+@pytest.mark.parametrize("focus", [None, frozenset({BOB.id})])
+def test_one_odd_reading_ends_no_grace(policy: Policy, odd: dict[str, Any], focus: frozenset[str] | None) -> None:
+    """Bob left two days ago and is in grace, or kept: that one read does not tell his state is no reason for alarm."""
+    held = snapshot([account(BOB, left_at=NOW - timedelta(days=2))], [team(group(90))])
+    known = merely_left(decide(directory([BOB], [group(90)]), held, policy).plan)
+    assert known == {account(BOB).keeper_id}
+    made = decide(directory([user(2, 90, **odd)], [group(90)]), held, policy, focus=focus).plan
+    known = merely_left(made, known)
+    assert known == {account(BOB).keeper_id}
+    found = facts(after(held, plan=made, policy=policy, merely_left=known))
+    assert AlertKind.LEAVER_ACTIVE not in {fact.kind for fact in found}
+    suspended = decide(directory([user(2, 90, status=Status.SUSPENDED)], [group(90)]), held, policy).plan
+    assert merely_left(suspended, known) == set()
 
 
 def test_why_a_leaver_is_still_active_is_said() -> None:
