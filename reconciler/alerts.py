@@ -392,8 +392,13 @@ def _failing(now: Situation) -> Iterator[Fact]:
 
 
 def _stuck(now: Situation) -> Iterator[Fact]:
-    """Whom it keeps failing for, as long as it is due: no licence is free, Keeper refuses a value."""
-    names = {op.subject.key: op.subject.name for op in now.plan.operations} if now.plan else {}
+    """Whom it keeps failing for, as long as it is tried again: no licence is free, Keeper refuses a value."""
+    if now.plan is None or now.policy.mode is Mode.OBSERVE:
+        return
+    held = now.plan.held_indices
+    outside = {notice.subject.key for notice in now.plan.notices if notice.kind is NoticeKind.OUTSIDE_PILOT}
+    due = (op.subject for number, op in enumerate(now.plan.operations) if number not in held)
+    names = {subject.key: subject.name for subject in due if subject.key not in outside}
     for key, failure in sorted(now.snapshot.failures.items()):
         if failure.count >= ATTEMPTS and key in names:
             text = f"failed {failure.count} times in a row, last at {_time(failure.last_at)}: {failure.error}"

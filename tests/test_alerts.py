@@ -319,6 +319,18 @@ def test_whom_it_keeps_failing_for_is_told_once_as_long_as_it_is_due() -> None:
         assert ended(facts(over), told, over) == list(told)
 
 
+def test_whom_nothing_is_tried_for_any_more_is_not_said_to_keep_failing() -> None:
+    """It was said to be tried again with growing pauses, and to be tried at once by a command past a hold."""
+    held = snapshot([account(ADA)], failures={ADA.id: Failure(3, NOW - HOUR, "Keeper refuses it")})
+    assert [fact.kind for fact in facts(after(held, plan=plan(lock(1))))] == [AlertKind.STUCK]
+    waits = plan(lock(1, sent=False), held=HELD)
+    assert [fact.kind for fact in facts(after(held, plan=waits))] == [AlertKind.HELD]
+    for policy in (Policy(mode=Mode.OBSERVE), Policy(only=Pilot(users=frozenset({BOB.email})))):
+        made = decide(directory([BOB]), replace(held, teams={}), policy).plan
+        assert [op.sent for op in made.operations if op.subject.key == ADA.id] == [False]
+        assert AlertKind.STUCK not in {fact.kind for fact in facts(after(held, plan=made, policy=policy))}
+
+
 def test_a_protected_leaver_is_told_once_and_not_as_a_leaver() -> None:
     held = snapshot([account(ADA, left_at=NOW - 9 * HOUR, protected_as=ADA.email)])
     alert = only(tell(after(held)))
