@@ -157,10 +157,11 @@ def spared(account: Account, policy: Policy, merely_left: Collection[str]) -> bo
 
 
 def access_words(snapshot: Snapshot, account: Account, *, failing: bool) -> str:
-    """Say how far it is known that a leaver who is in this node is active. `failing`: cycles fail now."""
+    """Say how far it is known that a leaver who is in this node is active. `failing`: cycles fail now. A restored state
+    file tells how it was then."""
     if account.keeper_id in snapshot.own_locks | snapshot.open_locks | snapshot.open_unlocks:
         return UNKNOWN_LOCK
-    return ACTIVE_THEN if failing else "still active"
+    return ACTIVE_THEN if failing or snapshot.read_at is None else "still active"
 
 
 def invited_again(snapshot: Snapshot) -> frozenset[str]:

@@ -411,15 +411,19 @@ def _replaced_suffix() -> str:
 def _forget_what_is_stale(restored: Path) -> None:
     """Forget what may not be so any more, since it is not known what was done after the copy was made.
 
-    The service that ran then has ended since, and may have been told to. The next plan is a first one, and each kind of
-    operations begins with a canary. No order, release or hold of then counts any more. Memberships that waited unseen
-    may have been taken away: they are given once more.
+    The service that ran then has ended since, and may have been told to; what failed then may work. The next plan is a
+    first one, and each kind of operations begins with a canary. No order, release or hold of then counts any more, nor
+    one that was foreseen. Memberships that waited unseen may have been taken away: they are given once more.
     """
     connection = _connect(restored, "rw")
     try:
         connection.execute("BEGIN IMMEDIATE")
         stale = "('reviewed', 'teams_open', 'read_at', 'canaries', 'next_cycle', 'settings')"
         connection.execute(f"DELETE FROM meta WHERE key IN {stale}")
+        of_then = "'$.failing', '$.lacks', '$.alarms', '$.hooks', '$.untold'"
+        connection.execute(
+            f"UPDATE meta SET value = json_remove(value, {of_then}) WHERE key = 'standing' AND json_valid(value)"
+        )
         connection.execute(
             "UPDATE requests SET state = 'lapsed' WHERE state IN ('open', 'filed', 'taken') AND kind <> 'pause'"
         )

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 import sqlite_utils  # noqa: F401  imported here, since an ordinary user may not be allowed to read it
 
-from reconciler import statefile
+from reconciler import standing, statefile
+from reconciler.alerts import Failing
 from reconciler.model import Account, Membership, Snapshot, Standing, Team
 from reconciler.statefile_errors import NoCopy
 from reconciler.store import Damaged, Foreign, InUse, Newer, Replaced, StateError, Store, Unusable
@@ -470,6 +471,20 @@ def test_a_restored_file_tells_nothing_of_the_service_that_ran_when_the_copy_was
     Store.restore(filled, copy)
     with Store.open(filled, write=False) as reader:
         assert (reader.meta("next_cycle"), reader.meta("settings")) == (None, None)
+
+
+def test_a_restored_file_does_not_say_what_failed_when_the_copy_was_made(filled: Path, copy: Path) -> None:
+    """Nor what was foreseen then: it may have been mended on the same day, weeks ago."""
+    at = datetime(2026, 11, 1, tzinfo=UTC)
+    kept = standing.Standing(last_good=at, merely_left=frozenset({"k1"}), totals={"cycles:failed": 2.0})
+    failing, untold = Failing(2, at, "Keeper is down", resync=True), {"webhook": (at, "no connection")}
+    then = replace(kept, failing=failing, lacks={"j1": "changes"}, will_be_held=frozenset({"max_removals"}))
+    then = replace(then, untold=untold).hook("teams.approve_command", "it ended with 1")
+    with Store.open(copy, write=True) as store:
+        store.set_meta(standing.KEY, standing.to_json(then))
+    Store.restore(filled, copy)
+    with Store.open(filled, write=False) as reader:
+        assert standing.from_json(reader.meta(standing.KEY)) == kept
 
 
 def test_after_a_restore_what_waits_unseen_is_asked_for_once_more(filled: Path) -> None:

@@ -386,6 +386,9 @@ def test_how_far_it_is_known_that_somebody_is_active(store: Store) -> None:
         return leavers.render(found, width=200, colour=False)
 
     assert "u1@example.com: NOT YET: still active\n" in said()
+    store.set_meta("read_at", "")  # as in a state file that was restored
+    assert "u1@example.com: NOT YET: active when last read\n" in said()
+    store.set_meta("read_at", NOW.isoformat())
     store.set_meta(standing.KEY, standing.to_json(Standing(failing=Failing(1, NOW, "JumpCloud is down"))))
     assert "u1@example.com: NOT YET: active when last read\n" in said()
     lock(store, 1, State.UNKNOWN)
