@@ -127,8 +127,8 @@ def make_sure_of_room(path: Path, operations: int) -> None:
         )
 
 
-def is_in_use(path: Path) -> bool:
-    """Whether a process holds the writer's lock."""
+def is_in_use(path: Path, *, by_daemon: bool = False) -> bool:
+    """Whether a process holds the writer's lock; `by_daemon`: one that takes requests."""
     try:
         descriptor = os.open(_lock_path(path), os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -136,7 +136,7 @@ def is_in_use(path: Path) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
+        return not by_daemon or _holder(descriptor)[1]
     finally:
         os.close(descriptor)
     return False
@@ -594,15 +594,19 @@ def _lock(path: Path, takes_requests: bool) -> int:
         holder = f"process {os.getpid()} ({command})\n" + (_TAKES_REQUESTS if takes_requests else "")
         os.pwrite(descriptor, holder.encode(errors="replace"), 0)
     except BlockingIOError:
-        holder, _, rest = os.pread(descriptor, 4096, 0).decode(errors="replace").partition("\n")
+        holder, daemon = _holder(descriptor)
         os.close(descriptor)
-        daemon = rest == _TAKES_REQUESTS
-        holder = holder or "another process"
         raise InUse(path, f"it is in use by {holder}", holder=holder, takes_requests=daemon) from None
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _holder(lock: int) -> tuple[str, bool]:
+    """Name who holds the lock, and say whether that is a daemon that takes requests."""
+    holder, _, rest = os.pread(lock, 4096, 0).decode(errors="replace").partition("\n")
+    return holder or "another process", rest == _TAKES_REQUESTS
 
 
 def unlock(lock: int) -> None:

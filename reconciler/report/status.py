@@ -39,7 +39,7 @@ MOST = 20
 
 def in_force(store: Store, settings: Settings) -> bool | None:
     """Whether the service that is running has loaded these settings, None where none is running."""
-    loaded = store.meta("settings") if store.in_use else None
+    loaded = store.meta("settings") if store.is_served else None
     return loaded == settings.digest if loaded else None
 
 
@@ -84,6 +84,7 @@ def document(store: Store, settings: Settings, now: datetime) -> dict[str, Any]:
         "keeper_read_at": stamp(snapshot.read_at),
         "lacks_room": statefile.lacks_room(store.path),
         "in_use": in_use,
+        "served": store.is_served,
         "next_cycle_at": stamp(time_of(store.meta("next_cycle"))),
         "users": {
             "managed": len(managed),
@@ -385,7 +386,8 @@ def _cycles_failing(entry: dict[str, Any]) -> str:
 
 
 def _next(found: dict[str, Any]) -> str:
-    """When the service does something next; nothing where it was told to stop, or there never was one."""
+    """When the service does something next; nothing where it was told to stop, there never was one, or another command
+    has its state file."""
     due = found["next_cycle_at"]
     if run := found["under_way"]:
         return f"A run is under way since {spoken(run['started_at'])}."
@@ -393,6 +395,8 @@ def _next(found: dict[str, Any]) -> str:
         return ""
     if not found["in_use"]:
         return f"The service has ended without being told to. Its next cycle was to be on {spoken(due)}."
+    if not found["served"]:
+        return ""
     if datetime.fromisoformat(due) + LATE < datetime.fromisoformat(found["asked_at"]):
         return f"The next cycle was due on {spoken(due)}. Does the service hang?"
     return f"Next cycle: {spoken(due)}."

@@ -86,6 +86,11 @@ class OpenFile:
         """Whether somebody, this process or another one, has the file open for writing."""
         return statefile.is_in_use(self.path)
 
+    @property
+    def is_served(self) -> bool:
+        """Whether a daemon has the file open that takes requests."""
+        return statefile.is_in_use(self.path, by_daemon=True)
+
     def data_version(self) -> int:
         """A number that changes when another process has written."""
         with translated(self.path):

@@ -316,6 +316,17 @@ def test_looks_at_people_beside_a_long_cycle_do_not_hide_it(world: World) -> Non
     assert told.startswith("A run is under way since ") and "hang" not in told
 
 
+@pytest.mark.parametrize("served", [True, False])
+def test_a_command_that_has_the_state_file_is_no_service(world: World, served: bool) -> None:
+    """As after a service that was killed: it seemed to hang, and to have loaded other settings."""
+    settings, now = load(world.folder / "config.toml"), datetime.now(UTC)
+    with Store.open(settings.state_path(), write=True, takes_requests=served) as store:
+        store.set_meta("next_cycle", (now - timedelta(hours=1)).isoformat())
+        store.set_meta("settings", "other ones")
+        told = flat(status.render(status.document(store, settings, now), width=100, colour=False))
+    assert [words in told for words in ("Does the service hang?", "systemctl reload")] == [served] * 2
+
+
 @pytest.mark.parametrize(
     ("key", "value", "why"),
     [

@@ -121,7 +121,7 @@ def test_status_tells_whether_the_service_runs_and_what_it_does_next(world: Worl
         return flat(world.run("status").stdout)
 
     assert "ervice" not in told(), "there never was one"
-    with Store.open(path, write=True) as store:  # whoever has it open stands for the service
+    with Store.open(path, write=True, takes_requests=True) as store:  # whoever has it open so stands for the service
         store.set_meta("next_cycle", (datetime.now(UTC) + timedelta(minutes=5)).isoformat())
         assert "Next cycle: " in told()
         store.set_meta("next_cycle", (datetime.now(UTC) - timedelta(hours=1)).isoformat())
