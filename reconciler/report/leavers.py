@@ -36,7 +36,8 @@ ANOTHER = "another_account"
 """The state of a leaver whose address opens an account that is not the one we locked."""
 FORMER = "former"
 """The state of a lock of before the state file was bound anew, of which the node of today tells nothing."""
-_DUE = "due with the next cycle"
+_NEXT = "with the next cycle"
+"""When a lock that is due is sent, where nothing else is known to be in its way."""
 _BACK_LOCKED = (
     "the lock had no clear answer, and the account was not in this node for a while: it is locked by now, and nothing "
     "tells whether by that lock"
@@ -83,6 +84,7 @@ def document(store: Store, policy: Policy, since: datetime, now: datetime) -> di
     found = [_beside_another(entry, unmanaged) for entry in found]
     attempts = {_departure(entries[0]): entries for entries in reversed(departures)}
     open_now, back = promise.leavers(snapshot), promise.invited_again(snapshot)
+    when, way = _turn(store, snapshot)
     for account in open_now:
         tried = [entry for entry in _attempts_of(account, attempts) if not _verified(entry)]
         if account.gone:
@@ -92,8 +94,8 @@ def document(store: Store, policy: Policy, since: datetime, now: datetime) -> di
             # What failed before is not tried again for whom the settings spare.
             spared = promise.spared(account, policy, stands.merely_left)
             failed = [] if spared else list(takewhile(_has_failed, tried))
-            entry = _not_yet(account, tried, snapshot, policy, held, failed, now)
-            if entry["because"] == _DUE:
+            entry = _not_yet(account, tried, snapshot, policy, held, failed, now, when=when, way=way)
+            if entry["because"] == f"due {_NEXT}":
                 entry |= _passed_over(store, account, policy)
             found.append(entry | {"access": access})
     closed = _closed(store.decisions("disown", since), departures)
@@ -376,15 +378,20 @@ def _not_yet(
     held: Mapping[str, tuple[str, str]],
     failed: list[Entry],
     now: datetime,
+    *,
+    when: str,
+    way: str | None,
 ) -> dict[str, Any]:
     found = _entry(account, tried, account.left_at) | {"left_before": account.review_lock}
     if policy.mode is Mode.OBSERVE and not account.protected_as:
         # No command sends anything then, and neither what was held nor what failed before goes on.
         return found | {"state": "not_yet", "because": "nothing is sent: the mode is observe (policy.mode)"}
     key = account.jumpcloud_id or account.keeper_id
-    because, command = held.get(key) or (_why_not_yet(account, tried, snapshot, policy, failed, now), None)
+    because, command = held.get(key) or (_why_not_yet(account, tried, snapshot, policy, failed, now, when), None)
     if failed and command is None:
         command = f"reconciler resync {typed(account.email)}"
+    elif command is None and when in because:
+        command = way
     return found | {"state": "not_yet", "because": because, "command": command}
 
 
@@ -395,6 +402,7 @@ def _why_not_yet(
     policy: Policy,
     failed: list[Entry],
     now: datetime,
+    when: str,
 ) -> str:
     if account.protected_as:
         return "protected (policy.protect)"
@@ -403,7 +411,7 @@ def _why_not_yet(
     if account.locked_by_us and policy.drift is Drift.REPORT:
         return "unlocked in Keeper by somebody else, and not locked again (policy.drift)"
     if failed:
-        return f"failed {times(len(failed))}, tried again with the next cycle: {failed[0].row.error}"
+        return f"failed {times(len(failed))}, tried again {when}: {failed[0].row.error}"
     if account.keeper_id in snapshot.own_locks | snapshot.open_locks:
         error = f": {tried[0].row.error}" if tried and tried[0].row.state is State.UNKNOWN else ""
         return f"the last lock had no clear answer from Keeper, which is asked again{error}"
@@ -413,11 +421,20 @@ def _why_not_yet(
         return "kept, unless suspended or deleted (policy.out_of_scope)"
     if tried and tried[0].row.state is State.PUT_OFF and tried[0].row.error:
         # It was due: either grace had ended, or there is none.
-        return f"put off, due again with the next cycle: {tried[0].row.error}"
+        return f"put off, due again {when}: {tried[0].row.error}"
     assert account.left_at is not None
     if now < account.left_at + policy.grace and not account.review_lock:
         return f"in grace until {spoken(stamp(account.left_at + policy.grace))}, unless suspended or deleted"
-    return _DUE
+    return f"due {when}"
+
+
+def _turn(store: Store, snapshot: Snapshot) -> tuple[str, str | None]:
+    """When a lock that is due is sent, and the command that has to come first, if any."""
+    if store.pause() is not None:
+        return "once writes are resumed", "reconciler resume"
+    if not snapshot.reviewed:
+        return "with the first plan for this Keeper node", "reconciler plan"
+    return _NEXT, None
 
 
 def _passed_over(store: Store, account: Account, policy: Policy) -> dict[str, Any]:

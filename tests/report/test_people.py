@@ -358,6 +358,34 @@ def test_why_somebody_is_still_active(store: Store, values: dict[str, Any], poli
     assert entry["because"].startswith(words)
 
 
+@pytest.mark.parametrize(
+    ("reviewed", "paused", "when", "command"),
+    [
+        (False, False, "with the first plan for this Keeper node", "reconciler plan"),
+        (True, True, "once writes are resumed", "reconciler resume"),
+        (False, True, "once writes are resumed", "reconciler resume"),
+    ],
+)
+def test_no_lock_is_due_with_a_cycle_that_sends_nothing(
+    store: Store, reviewed: bool, paused: bool, when: str, command: str
+) -> None:
+    """As after a restore, or a pause that no cycle has seen yet."""
+    people = [account(user(number), **GONE_SINCE) for number in (1, 2, 3)]
+    store.save(snapshot(people, reviewed=reviewed), Snapshot())
+    lock(store, 2, State.PUT_OFF)
+    newest = store.history(Wanted(kind=Kind.DEACTIVATE_USER), 1).entries[0].row
+    store.record(newest.id, State.PUT_OFF, NOW, "put_off", "no")
+    lock(store, 3, State.FAILED)
+    if paused:
+        store.add_request("pause", {}, by="root", at=NOW, reason="")
+    found = {entry["email"][:2]: (entry["because"], entry["command"]) for entry in evidence(store)}
+    assert found == {
+        "u1": (f"due {when}", command),
+        "u2": (f"put off, due again {when}: no", command),
+        "u3": (f"failed once, tried again {when}: no", "reconciler resync u3@example.com"),
+    }
+
+
 def test_who_fails_is_not_yet_locked_and_says_why(store: Store) -> None:
     store.save(snapshot([account(user(1), **GONE_SINCE)]), Snapshot())
     lock(store, 1, State.FAILED, after=9)
