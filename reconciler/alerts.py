@@ -96,6 +96,10 @@ Key = tuple[str, str]
 _SPARED = frozenset({NoticeKind.KEPT, NoticeKind.IN_GRACE})
 _UNDECIDED = frozenset({NoticeKind.STATE_UNKNOWN})
 """Notices about people of whom JumpCloud does not say that they should have access now."""
+_IN_SCOPE = frozenset(
+    {NoticeKind.CONFLICT, NoticeKind.LOCKED_IN_KEEPER, NoticeKind.OUTSIDE_PILOT, NoticeKind.PROTECTED}
+)
+"""Notices that, as does the plan to unlock them, tell of people in scope why they are locked."""
 _DONE = "done:"
 """Begins the keys of what was done; the id in the journal follows."""
 NAMED = 5
@@ -329,6 +333,7 @@ def _locked(now: Situation) -> Iterator[Fact]:
         return
     planned = _planned(now, Kind.REACTIVATE_USER)
     unsaid = {n.subject.keeper_id for n in now.plan.notices if n.kind in _UNDECIDED}
+    told = planned.keys() | {n.subject.keeper_id or n.subject.key for n in now.plan.notices if n.kind in _IN_SCOPE}
     waiting_for_person = now.plan.held_indices
     locked_and_gone = {n.subject.keeper_id for n in now.plan.notices if n.kind is NoticeKind.LOCKED_IN_KEEPER}
     # A new account is planned under the person's JumpCloud id.
@@ -339,7 +344,7 @@ def _locked(now: Situation) -> Iterator[Fact]:
             continue
         found = number, op = planned.get(account.keeper_id, (-1, None))
         due = op is not None and (op.sent or number in waiting_for_person)
-        if account.keeper_id in unsaid:
+        if account.keeper_id in unsaid or not (now.people or told & {account.keeper_id, account.jumpcloud_id}):
             continue
         if kept_locked(now.policy, account) and not due:
             words = said.get(account.jumpcloud_id, KEPT_LOCKED)

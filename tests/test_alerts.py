@@ -23,7 +23,17 @@ from reconciler.alerts import (
     silent,
 )
 from reconciler.apply import Result
-from reconciler.model import Failure, Inventory, InventoryTeam, Membership, Snapshot, Standing, Status
+from reconciler.model import (
+    Failure,
+    Inventory,
+    InventoryTeam,
+    Membership,
+    Quarantined,
+    Snapshot,
+    Standing,
+    Status,
+    User,
+)
 from reconciler.plan import (
     Cause,
     Change,
@@ -454,6 +464,19 @@ def test_people_in_scope_who_are_locked_are_told_once_by_who_locked_them() -> No
         assert [key[0] for key in ended(facts(well), told, well) if key[0].startswith("locked")] == ["locked_in_scope"]
     blind = replace(well, people=False)
     assert not [key for key in ended(facts(blind), told, blind) if key[0].startswith("locked")]
+
+
+def test_nobody_is_said_to_be_in_scope_whom_no_list_of_jumpcloud_showed() -> None:
+    """They were in scope when last read, and may be suspended by now, with a lock that somebody else set for that."""
+    cy, group_90 = user(3, 90), group(90)
+    people = [account(ADA, active=False, locked_by_us=True), account(BOB, active=False)]
+    held = snapshot([*people, account(cy, active=False, locked_by_us=True)], [team(group_90)])
+    unread = (Quarantined("list", "users", "list", "the list can't be read"),)
+    unknown = [User(one.id, "", Status.UNKNOWN, groups=cy.groups) for one in (ADA, BOB)]
+    made = decide(replace(directory([*unknown, cy], [group_90]), quarantined=unread), held)
+    assert made.plan.scope.unread
+    now = after(made.snapshot, plan=made.plan, people=False, complete=False)
+    assert [fact.name for fact in facts(now) if fact.kind.value.startswith("locked")] == [cy.email]
 
 
 def test_a_lock_of_somebody_else_on_an_account_that_is_gone_is_told_like_any() -> None:
