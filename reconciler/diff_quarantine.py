@@ -89,7 +89,9 @@ def remembered(
     record is missing is not over while it is not read: many are asked for by turns."""
     unread = {one.id: one.key for one in directory.quarantined if (one.type, one.field) == ("user", UNREAD)}
     if USERS in directory.unread:
-        unread |= {user.id: "" for user in directory.users.values() if user.bound and user.status is Status.UNKNOWN}
+        # Whom a search has found has a record, though its state may be odd.
+        unfound = (user for user in directory.users.values() if user.status is Status.UNKNOWN and not user.email)
+        unread |= {user.id: "" for user in unfound if user.bound}
     missing = {user_id: key for user_id in unread if (key := Quarantined("user", user_id, HIDDEN, "").key) in before}
     told = found.keys() - {unread[user_id] for user_id in missing}
     fresh = {

@@ -188,6 +188,16 @@ def test_a_hidden_record_is_hidden_still_while_nobody_asks_for_it(way: str) -> N
     assert not decide(directory([ada, eve], [group(90)]), decision.snapshot).snapshot.unclear
 
 
+def test_a_record_that_a_search_shows_is_not_hidden_though_its_state_is_odd_and_there_is_no_list() -> None:
+    ada, eve = user(1, 90), user(2, 90)
+    held = snapshot([account(ada), account(eve)], [team(group(90))])
+    known = decide(hidden(ada, [eve]), held).snapshot
+    assert list(known.unclear) == [f"{ada.id} record"]
+    odd = (Quarantined("list", "users", "list", "it can't be read"), Quarantined("user", ada.id, "state", "it is odd"))
+    shown = replace(directory([replace(ada, status=Status.UNKNOWN), eve], [group(90)]), quarantined=odd)
+    assert list(decide(shown, known).snapshot.unclear) == [f"{ada.id} state", "users list"]
+
+
 def test_nobody_is_said_to_have_no_address_whose_record_was_not_read() -> None:
     ada = user(1, 90)
     gone = account(ada, gone=True, active=False)
