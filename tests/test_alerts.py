@@ -592,6 +592,15 @@ def test_a_new_account_that_undoes_a_lock_is_told_as_an_unlock() -> None:
     assert ended(facts(then), taken([alert], NOW), then) == [], "a later lock of ours: else it would be told once more"
 
 
+@pytest.mark.parametrize(
+    ("made", "whole", "goes_on"), [(plan(), True, True), (plan(), False, False), (None, True, False)]
+)
+def test_a_look_at_a_few_people_does_not_show_that_cycles_go_on(made: Plan | None, whole: bool, goes_on: bool) -> None:
+    """As of the leaver lane, where the receiver took nothing after the cycle that failed."""
+    failing = after(plan=made, whole=whole, failing=Failing(2, NOW, "JumpCloud's list of groups can't be read"))
+    assert ("Cycles go on" in only(tell(failing)).facts[0].text) is goes_on
+
+
 def test_the_alert_that_cycles_fail_names_who_is_still_active() -> None:
     people = [account(user(n), left_at=NOW - HOUR / 2) for n in range(1, 8)]
     people += [account(user(8), left_at=NOW - HOUR / 2, protected_as="u8@example.com")]
