@@ -4,6 +4,7 @@ A dry run is the same line without its last two steps: it takes no lock and writ
 """
 
 import asyncio
+import json
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Set
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
@@ -359,6 +360,8 @@ async def leavers(settings: Settings, services: Services, store: Store, now: dat
     active = store.active_ids()
     with pace.urgent():
         found = active & await services.jumpcloud.suspended(active, store.suspended_ids())
+        # Many are looked at by turns: whose lock is held is not over because it is the turn of others.
+        found |= await services.jumpcloud.suspended_by_record(_held_by_lane(store) & active - found)
         policy = settings.policy()
         # Whom no cycle, or none but a whole one, may lock need not be read each time.
         there = store.active_accounts(found)
@@ -388,6 +391,15 @@ def _end_hold(store: Store, now: datetime) -> None:
         run_id = store.begin_run(LEAVERS, now, by=SCHEDULE, reason="what was held is not due any more")
         store.finish_run(run_id, now, "nothing")
         store.set_meta(LANE_HOLD, "")
+
+
+def _held_by_lane(store: Store) -> frozenset[str]:
+    """The JumpCloud ids of the people whose locks the lane has held last."""
+    plan_id = store.meta(LANE_HOLD)
+    run = store.held_run(plan_id) if plan_id else None
+    document = store.document(run.id) if run is not None else None
+    operations = json.loads(document)["operations"] if document else ()
+    return frozenset(op["subject"]["jumpcloud_id"] for op in operations)
 
 
 def _hold_of(plan: Plan) -> str:

@@ -148,6 +148,36 @@ def test_what_the_limits_hold_is_recorded_once(filled: tuple[World, list[str]]) 
     assert found(world) is not None, "it is held, and told, anew"
 
 
+def test_what_it_holds_is_not_over_while_it_is_the_turn_of_others(world: World) -> None:
+    """Where nothing but own records can be had, fifty of them are read by turns."""
+    _, people = fill(world, 60)
+    world.run("apply")
+    accept(world)
+    world.safety |= {"max_deactivations": "0", "always_allow": "0"}
+    world.write_settings()
+    one = min(people)
+    world.jumpcloud.suspend(one)
+    for target in (r"/api/systemusers\?", "/api/search/systemusers"):
+        world.front.faults.add(status(403), target=target)
+    settings = load(world.folder / "config.toml")
+
+    async def looks(number: int) -> list[cycle.Order | None]:
+        async with services(settings) as both:
+            with Inside(world).store(write=True) as store:
+                return [await cycle.leavers(settings, both, store, datetime.now(UTC)) for _ in range(number)]
+
+    (order,) = asyncio.run(looks(1))
+    assert order is not None and order.leavers == {one}
+    assert Inside(world).run(order).result == "held"
+    assert asyncio.run(looks(6)) == [None] * 6, "one of them is without them"
+    with world.state() as store:
+        assert store.held_now() is not None
+    world.jumpcloud.activate(one)
+    assert asyncio.run(looks(1)) == [None]
+    with world.state() as store:
+        assert store.held_now() is None
+
+
 def test_what_it_holds_is_judged_anew_after_a_while(filled: tuple[World, list[str]]) -> None:
     """While whole cycles fail, whoever could not be told is told only by another run of the lane."""
     world, people = filled
