@@ -1,6 +1,6 @@
 """The rules of quarantine: which unreadable parts matter to whom, what is not done for them, and since when. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from datetime import datetime, timedelta
 
 from reconciler.model import (
@@ -85,20 +85,27 @@ def notice(one: Quarantined, subject: Subject) -> Notice:
 def remembered(
     directory: Directory, before: Mapping[str, Unclear], found: Mapping[str, Notice], now: datetime
 ) -> Mapping[str, Unclear]:
-    """Map what is in quarantine now, by `Quarantined.key`, to when it began; what is over is forgotten. That somebody's
-    record is missing is not over while it is not read: many are asked for by turns."""
-    unread = {one.id: one.key for one in directory.quarantined if (one.type, one.field) == ("user", UNREAD)}
+    """Map what is in quarantine now, by `Quarantined.key`, to when it began; what is over is forgotten. What is wrong
+    with somebody's record, or that it is missing, is not over while it is not read: many are asked for by turns."""
+    unread = {one.id for one in directory.quarantined if (one.type, one.field) == ("user", UNREAD)}
     if USERS in directory.unread:
         # Whom a search has found has a record, though its state may be odd.
         unfound = (user for user in directory.users.values() if user.status is Status.UNKNOWN and not user.email)
-        unread |= {user.id: "" for user in unfound if user.bound}
-    missing = {user_id: key for user_id in unread if (key := Quarantined("user", user_id, HIDDEN, "").key) in before}
-    told = found.keys() - {unread[user_id] for user_id in missing}
+        unread |= {user.id for user in unfound if user.bound}
+    kept = {key: one for key, one in before.items() if key not in found and _is_of_record(key, unread)}
+    missing = {user_id for user_id in unread if Quarantined("user", user_id, HIDDEN, "").key in kept}
+    told = found.keys() - {Quarantined("user", user_id, UNREAD, "").key for user_id in missing}
     fresh = {
         key: Unclear(before[key].since if key in before else now, found[key].subject.name, found[key].message)
         for key in told
     }
-    return dict(sorted({**fresh, **{key: before[key] for key in missing.values()}}.items()))
+    return dict(sorted({**fresh, **kept}.items()))
+
+
+def _is_of_record(key: str, users: Set[str]) -> bool:
+    """Whether such a key is about the own record of one of these users, or a field of it."""
+    user_id, _, field = key.partition(" ")
+    return user_id in users and field not in ("paths", "scope", UNREAD)
 
 
 def hidden_since(directory: Directory, before: Mapping[str, Unclear], now: datetime) -> dict[str, datetime]:

@@ -188,6 +188,26 @@ def test_a_hidden_record_is_hidden_still_while_nobody_asks_for_it(way: str) -> N
     assert not decide(directory([ada, eve], [group(90)]), decision.snapshot).snapshot.unclear
 
 
+@pytest.mark.parametrize("way", ["by turns", "no list"])
+def test_what_is_wrong_with_a_record_is_wrong_still_while_it_is_not_read(way: str) -> None:
+    """An odd state was said to be so since the newest break, and told anew an hour after each."""
+    ada, eve = user(1, 90), user(2, 90)
+    held = snapshot([account(ada), account(eve)], [team(group(90))])
+    state, paths = (Quarantined("user", ada.id, field, "it is odd") for field in ("state", "paths"))
+    odd = directory([replace(ada, status=Status.UNKNOWN, teams_unknown=True), eve], [group(90)])
+    known = decide(replace(odd, quarantined=(state, paths)), held).snapshot
+    assert {one.since for one in known.unclear.values()} == {NOW}
+    why = Quarantined("user", ada.id, "own record", "was not read")
+    if way == "no list":
+        why = Quarantined("list", "users", "list", "the list can't be read")
+    unread = replace(hidden(ada, [eve]), quarantined=(why,))
+    later = decide(unread, known, now=NOW + timedelta(minutes=50)).snapshot
+    assert {key: one.since for key, one in later.unclear.items() if key != why.key} == {state.key: NOW}
+    again = decide(replace(odd, quarantined=(state,)), later, now=NOW + timedelta(hours=1)).snapshot
+    assert {key: one.since for key, one in again.unclear.items()} == {state.key: NOW}
+    assert not decide(directory([ada, eve], [group(90)]), again).snapshot.unclear
+
+
 def test_a_record_that_a_search_shows_is_not_hidden_though_its_state_is_odd_and_there_is_no_list() -> None:
     ada, eve = user(1, 90), user(2, 90)
     held = snapshot([account(ada), account(eve)], [team(group(90))])
