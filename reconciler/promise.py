@@ -12,6 +12,7 @@ from enum import StrEnum
 from reconciler import addresses
 from reconciler.addresses import alike_key
 from reconciler.counting import count
+from reconciler.keeper_quarantine import hides_lock
 from reconciler.model import Account, Inventory, Snapshot, Standing
 from reconciler.pilot import left_outside
 from reconciler.plan import Kind, NoticeKind, Plan
@@ -30,7 +31,7 @@ NOT_HERE_PREFIX = NOT_HERE.partition(":")[0]
 UNKNOWN_LOCK = "not known to be locked"
 """The words for somebody whose last lock, or unlock, had no clear answer: it may have taken effect, or may still."""
 ACTIVE_THEN = "active when last read"
-"""The words for somebody who was active when cycles did not fail yet."""
+"""The words for somebody who was active when it could be read last."""
 UNVERIFIED = "not verifiable"
 """The mark of such a lock in the report of a run."""
 WAS_LOCKED = "somebody else had locked the account before, so no lock was sent"
@@ -158,10 +159,11 @@ def spared(account: Account, policy: Policy, merely_left: Collection[str]) -> bo
 
 def access_words(snapshot: Snapshot, account: Account, *, failing: bool) -> str:
     """Say how far it is known that a leaver who is in this node is active. `failing`: cycles fail now. A restored state
-    file tells how it was then."""
+    file tells how it was then, and a record that does not show whether it is locked counts as it did before."""
     if account.keeper_id in snapshot.own_locks | snapshot.open_locks | snapshot.open_unlocks:
         return UNKNOWN_LOCK
-    return ACTIVE_THEN if failing or snapshot.read_at is None else "still active"
+    before = failing or snapshot.read_at is None or hides_lock(snapshot, account.keeper_id)
+    return ACTIVE_THEN if before else "still active"
 
 
 def invited_again(snapshot: Snapshot) -> frozenset[str]:

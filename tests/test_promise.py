@@ -4,13 +4,14 @@ from datetime import timedelta
 
 import pytest
 
-from reconciler.model import Inventory, Snapshot
+from reconciler.model import Inventory, OddRecord, Snapshot
 from reconciler.plan import Cause, Held, Kind, Notice, NoticeKind, Operation, Plan, Rule, Scope, Subject
 from reconciler.promise import (
     INVENTORY_LASTS,
     WITHDRAWN,
     WITHDRAWN_OR_DELETED,
     Lack,
+    access_words,
     failing,
     failing_words,
     joined,
@@ -145,3 +146,14 @@ def test_an_inventory_answers_by_the_id_whatever_the_address_is_by_now(ids: dict
 def test_without_anybody_active_no_inventory_shows_that_it_is_whole() -> None:
     moved = account(user(3), active=False, gone=True, left_at=NOW - HOUR)
     assert leavers(snapshot([moved], inventory=Inventory(NOW, users={"x@example.com": "Active"}))) == [moved]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [(("active",), "active when last read"), ((), "active when last read"), (("displayName",), "still active")],
+)
+def test_whose_record_does_not_show_a_lock_is_not_said_to_be_active_still(fields: tuple[str, ...], words: str) -> None:
+    """Somebody else may have locked the account since it could be read."""
+    left = account(user(1), left_at=NOW - HOUR)
+    odd = OddRecord("user", left.email, left.keeper_id, fields=fields)
+    assert access_words(snapshot([left], odd=(odd,)), left, failing=False) == words

@@ -7,7 +7,7 @@ from typing import Any
 
 from reconciler.alerts import HISTORY, TOLD_WHEN_DONE, AlertKind, Fact, Situation, facts
 from reconciler.plan import Plan
-from reconciler.promise import UNKNOWN_LOCK, WITHDRAWN
+from reconciler.promise import ACTIVE_THEN, UNKNOWN_LOCK, WITHDRAWN
 from reconciler.report import leavers, status
 from reconciler.rows import JournalRow
 from reconciler.simulator.keeper_records import Account
@@ -64,7 +64,7 @@ def _untrue_now(world: World, here: dict[str, Account], fact: Fact) -> str:
     account = here.get(fact.key)
     if fact.kind is AlertKind.LEAVER_ACTIVE and ("still active" in fact.text or UNKNOWN_LOCK in fact.text):
         return "" if account and account.active else "the account is not active"
-    if fact.kind is AlertKind.LEAVER_ACTIVE:
+    if fact.kind is AlertKind.LEAVER_ACTIVE and ACTIVE_THEN not in fact.text:
         return "the account is in this node" if account else ""
     if fact.kind is AlertKind.LOCKED_BY_OTHERS and account is None and "vanished from this node" in fact.text:
         observer = world.observer
