@@ -18,6 +18,7 @@ from reconciler import promise, standing
 from reconciler.addresses import alike_key
 from reconciler.counting import count, times
 from reconciler.history import Entry, Wanted
+from reconciler.keeper_quarantine import hides_lock
 from reconciler.model import Account, Snapshot, typed
 from reconciler.pilot import left_outside
 from reconciler.plan import Cause, Kind, Subject
@@ -42,6 +43,7 @@ _BACK_LOCKED = (
     "the lock had no clear answer, and the account was not in this node for a while: it is locked by now, and nothing "
     "tells whether by that lock"
 )
+_UNSHOWN = "as last read: by now Keeper's record of the account does not show whether it is locked"
 COLUMNS = (
     "email",
     "state",
@@ -267,7 +269,7 @@ def _done(
         return found | {"state": "came_back"}
     if account.active:
         return found | {"state": "unlocked_again"}
-    return found | _locked(account)
+    return found | _locked(account) | {"because": _UNSHOWN if hides_lock(snapshot, account.keeper_id) else None}
 
 
 def _locked(account: Account) -> dict[str, Any]:

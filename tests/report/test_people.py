@@ -12,7 +12,7 @@ import pytest
 from reconciler import decisions, model, standing
 from reconciler.alerts import Failing
 from reconciler.history import Wanted
-from reconciler.model import Failure, Inventory, InventoryTeam, Membership, Snapshot
+from reconciler.model import Failure, Inventory, InventoryTeam, Membership, OddRecord, Snapshot
 from reconciler.plan import Cause, Kind, Operation, Rule, Subject
 from reconciler.policy import OutOfScope, Pilot, Policy, TeamPolicy
 from reconciler.promise import NOT_HERE, WITHDRAWN, WITHDRAWN_OR_DELETED
@@ -157,6 +157,18 @@ def test_what_became_of_who_was_locked(store: Store, values: dict[str, Any], sta
     store.save(snapshot([account(user(1), **values)]), Snapshot())
     lock(store, 1)
     assert evidence(store)[-1]["state"] == state
+
+
+def test_a_lock_is_as_last_read_whose_record_does_not_show_it_any_more(store: Store) -> None:
+    locked = account(user(1), active=False, locked_by_us=True, **GONE_SINCE)
+    lock(store, 1)
+    for odd, because in (
+        ((), None),
+        ((OddRecord("user", locked.email, locked.keeper_id, fields=("active",)),), "as last"),
+    ):
+        store.save(snapshot([locked], odd=odd), store.snapshot())
+        (found,) = evidence(store)
+        assert found["state"] == "locked" and str(found["because"]).startswith(str(because))
 
 
 def test_a_lock_that_was_put_off_is_not_in_grace(store: Store) -> None:
