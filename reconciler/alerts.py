@@ -387,7 +387,9 @@ def _causes(now: Situation) -> Callable[[Account, int, Operation | None], str]:
 def _failing(now: Situation) -> Iterator[Fact]:
     failing = now.failing
     if failing is not None and failing.count >= FAILURES:
-        text = f"{failing.count} in a row since {_time(failing.since)}, the last: {failing.words.rstrip('.')}"
+        # Other cycles may have succeeded between resyncs that failed.
+        times = f"{failing.count}{'' if failing.resync else ' in a row'}"
+        text = f"{times} since {_time(failing.since)}, the last: {failing.words.rstrip('.')}"
         if now.plan is not None and now.whole:
             text += ". Cycles go on, as far as they can without what was not read"
         overdue = [a for a in _ours(now) if a.active and a.left_at and now.at >= a.left_at + _grace(now, a)]

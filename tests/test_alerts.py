@@ -601,6 +601,13 @@ def test_a_look_at_a_few_people_does_not_show_that_cycles_go_on(made: Plan | Non
     assert ("Cycles go on" in only(tell(failing)).facts[0].text) is goes_on
 
 
+@pytest.mark.parametrize("resync", [True, False])
+def test_resyncs_that_fail_are_not_said_to_fail_in_a_row(resync: bool) -> None:
+    """One each night, say, and hundreds of cycles between that need not ask Keeper for anything."""
+    failing = after(failing=Failing(2, NOW, "Keeper could not be listed", resync=resync))
+    assert ("in a row" in only(tell(failing)).facts[0].text) is not resync
+
+
 def test_the_alert_that_cycles_fail_names_who_is_still_active() -> None:
     people = [account(user(n), left_at=NOW - HOUR / 2) for n in range(1, 8)]
     people += [account(user(8), left_at=NOW - HOUR / 2, protected_as="u8@example.com")]
