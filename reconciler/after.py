@@ -270,13 +270,14 @@ class After:
             return []
         # Nothing more is given to whoever is in a conflict: it may be somebody else's account.
         doubtful = {n.subject.key for n in outcome.plan.notices if n.kind is NoticeKind.CONFLICT}
-        teams = settings.policy().teams
-        members = approval.wanted_members(outcome.directory, teams) if outcome.directory else {}
+        teams, directory = settings.policy().teams, outcome.directory
+        members = approval.wanted_members(directory, teams) if directory else {}
         wanted = {group_id: people - doubtful for group_id, people in members.items()}
         waits = approval.approvable(snapshot, teams, wanted)
         attempt = approval.approval_due(_queued(outcome), waits, self.standing.approvals, now)
         if attempt is None:
-            if not waits and (self.standing.approvals or approval.APPROVE in self.standing.hooks):
+            over = not (waits or (directory and approval.untold(snapshot, teams, directory)))
+            if over and (self.standing.approvals or approval.APPROVE in self.standing.hooks):
                 self._keep(replace(self.standing, approvals=None).hook(approval.APPROVE, ""))
             return []
         self._keep(replace(self.standing, approvals=attempt))

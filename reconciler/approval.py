@@ -75,6 +75,13 @@ def approvable(snapshot: Snapshot, policy: TeamPolicy, wanted: Mapping[str, Set[
     return found
 
 
+def untold(snapshot: Snapshot, policy: TeamPolicy, directory: Directory) -> bool:
+    """Whether something waits of which this read does not tell whether JumpCloud wants it."""
+    unclear = directory.unclear
+    about = ({one.team.jumpcloud_id, *(m.jumpcloud_id for m in one.members)} for one in waiting(snapshot, policy))
+    return any(directory.unread or ids & unclear for ids in about)
+
+
 def approval_due(
     queued_now: bool, waits: Collection[Waiting], before: Attempts | None, now: datetime
 ) -> Attempts | None:

@@ -303,6 +303,21 @@ def test_nobody_is_approved_whose_groups_could_not_be_read(world: World, unread:
     assert unread == "names" or "bob@example.com" in teams["Engineering"]
 
 
+def test_the_approve_command_fails_still_while_no_groups_can_be_read(world: World) -> None:
+    """What waits can't be told then: that is no reason to forget the failure, and to try anew at once after it."""
+    world.keeper.set_dialect(queues_every_membership=True)
+    filled(world, 2)
+    hooked(world, approve=keeping(world.folder, code=1))
+    world.run("apply")
+    assert len(given(world.folder)) == 1 and "teams.approve_command failed: " in world.run("status").stdout
+    world.jumpcloud.oddities.take_down("/api/v2/usergroups", 403)
+    world.run("apply", expect=None)
+    assert "teams.approve_command failed: " in world.run("status").stdout
+    world.jumpcloud.oddities.put_up("/api/v2/usergroups")
+    world.run("apply")
+    assert len(given(world.folder)) == 1, "the pause after a failure lasts"
+
+
 @pytest.mark.parametrize("why", ["let go", "taken out by hand"])
 def test_nobody_is_approved_who_has_left_the_group_though_no_operation_takes_them_out(world: World, why: str) -> None:
     world.keeper.set_dialect(queues_every_membership=True)
