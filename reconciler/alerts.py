@@ -265,7 +265,13 @@ def _can_tell(key: Key, now: Situation) -> bool:
             planned = now.plan.counts if now.plan else {}
             return subject in now.passed or (whole and subject not in planned)
         case _:
-            return everybody and now.people
+            return everybody and now.people and subject.partition(" ")[0] not in _undecided(now)
+
+
+def _undecided(now: Situation) -> set[str]:
+    """The people of whom this run did not read whether something told of them is over: their keys and Keeper ids."""
+    notices = now.plan.notices if now.plan else ()
+    return {key for one in notices if one.kind in _UNDECIDED for key in (one.subject.key, one.subject.keeper_id)}
 
 
 # -- the facts ------------------------------------------------------------------------------------------------------

@@ -466,6 +466,19 @@ def test_people_in_scope_who_are_locked_are_told_once_by_who_locked_them() -> No
     assert not [key for key in ended(facts(blind), told, blind) if key[0].startswith("locked")]
 
 
+def test_what_was_told_of_somebody_is_not_over_while_their_state_is_not_known() -> None:
+    """It was told once more after each odd reading."""
+    subject = lock(1).subject
+    locked = snapshot([account(ADA, active=False, locked_by_us=True)])
+    twice = Notice(NoticeKind.CONFLICT, subject, "more than one JumpCloud user in scope has the address")
+    told = taken(tell(after(locked, plan=plan(unlock(1, sent=False), notices=(twice,)))), NOW)
+    assert {kind for kind, _ in told} == {"locked_in_scope", "address_conflict"}
+    odd = after(locked, plan=plan(notices=(Notice(NoticeKind.STATE_UNKNOWN, subject, "not as documented"),)))
+    assert tell(odd, told) == [] == ended(facts(odd), told, odd)
+    well = after(snapshot([account(ADA)]))
+    assert set(ended(facts(well), told, well)) == told.keys()
+
+
 def test_nobody_is_said_to_be_in_scope_whom_no_list_of_jumpcloud_showed() -> None:
     """They were in scope when last read, and may be suspended by now, with a lock that somebody else set for that."""
     cy, group_90 = user(3, 90), group(90)
