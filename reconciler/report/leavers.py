@@ -93,10 +93,9 @@ def document(store: Store, policy: Policy, since: datetime, now: datetime) -> di
             found.append(_not_verifiable(account, tried, snapshot, again=account.keeper_id in back))
         else:
             access = promise.access_words(snapshot, account, failing=stands.failing is not None)
-            # What failed before is not tried again for whom the settings spare.
-            spared = promise.spared(account, policy, stands.merely_left)
-            failed = [] if spared else list(takewhile(_has_failed, tried))
-            entry = _not_yet(account, tried, snapshot, policy, held, failed, now, when=when, way=way)
+            # What failed before, or was put off, is not tried again for whom the settings spare.
+            again = [] if promise.spared(account, policy, stands.merely_left) else tried
+            entry = _not_yet(account, tried, snapshot, policy, held, again, now, when=when, way=way)
             if entry["because"] == f"due {_NEXT}":
                 entry |= _passed_over(store, account, policy)
             found.append(entry | {"access": access})
@@ -378,7 +377,7 @@ def _not_yet(
     snapshot: Snapshot,
     policy: Policy,
     held: Mapping[str, tuple[str, str]],
-    failed: list[Entry],
+    again: list[Entry],
     now: datetime,
     *,
     when: str,
@@ -389,8 +388,8 @@ def _not_yet(
         # No command sends anything then, and neither what was held nor what failed before goes on.
         return found | {"state": "not_yet", "because": "nothing is sent: the mode is observe (policy.mode)"}
     key = account.jumpcloud_id or account.keeper_id
-    because, command = held.get(key) or (_why_not_yet(account, tried, snapshot, policy, failed, now, when), None)
-    if failed and command is None:
+    because, command = held.get(key) or (_why_not_yet(account, tried, snapshot, policy, again, now, when), None)
+    if again and _has_failed(again[0]) and command is None:
         command = f"reconciler resync {typed(account.email)}"
     elif command is None and when in because:
         command = way
@@ -402,10 +401,11 @@ def _why_not_yet(
     tried: list[Entry],
     snapshot: Snapshot,
     policy: Policy,
-    failed: list[Entry],
+    again: list[Entry],
     now: datetime,
     when: str,
 ) -> str:
+    failed = list(takewhile(_has_failed, again))
     if account.protected_as:
         return "protected (policy.protect)"
     if account.keeper_id in snapshot.open_unlocks:
@@ -419,11 +419,11 @@ def _why_not_yet(
         return f"the last lock had no clear answer from Keeper, which is asked again{error}"
     if left_outside(policy, account):
         return "outside the pilot (policy.only)"
+    if again and again[0].row.state is State.PUT_OFF and again[0].row.error:
+        # It was due: either grace had ended, or there is none.
+        return f"put off, due again {when}: {again[0].row.error}"
     if policy.out_of_scope is OutOfScope.KEEP:
         return "kept, unless suspended or deleted (policy.out_of_scope)"
-    if tried and tried[0].row.state is State.PUT_OFF and tried[0].row.error:
-        # It was due: either grace had ended, or there is none.
-        return f"put off, due again {when}: {tried[0].row.error}"
     assert account.left_at is not None
     if now < account.left_at + policy.grace and not account.review_lock:
         return f"in grace until {spoken(stamp(account.left_at + policy.grace))}, unless suspended or deleted"

@@ -181,6 +181,20 @@ def test_a_lock_that_was_put_off_is_not_in_grace(store: Store) -> None:
     assert found["because"] == "put off, due again with the next cycle: the service asks to wait"
 
 
+@pytest.mark.parametrize("merely", [True, False])
+def test_a_lock_that_was_put_off_is_due_again_unless_the_person_is_kept_by_now(store: Store, merely: bool) -> None:
+    """A suspended person was said to be kept."""
+    one = account(user(1), **GONE_SINCE)
+    store.save(snapshot([one]), Snapshot())
+    lock(store, 1, State.PUT_OFF)
+    newest = store.history(Wanted(kind=Kind.DEACTIVATE_USER), 1).entries[0].row
+    store.record(newest.id, State.PUT_OFF, NOW, "put_off", "the service asks to wait")
+    known = Standing(merely_left=frozenset({one.keeper_id} if merely else ()))
+    store.set_meta(standing.KEY, standing.to_json(known))
+    (found,) = evidence(store, Policy(out_of_scope=OutOfScope.KEEP))
+    assert found["because"].startswith("kept" if merely else "put off, due again")
+
+
 def test_what_was_sent_before_the_file_was_bound_anew_is_no_return(store: Store) -> None:
     """The snapshot of then is forgotten: everybody who was locked in the former node "has come back"."""
     for person in (1, 2, 3):
