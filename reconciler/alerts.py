@@ -325,7 +325,9 @@ def _ours(now: Situation) -> Iterator[Account]:
 
 
 def _grace(now: Situation, account: Account) -> timedelta:
-    return now.policy.grace if account.keeper_id in now.merely_left else timedelta()
+    """How long the lock of a leaver waits. That of one who was adopted out of scope waits for a person and no grace."""
+    waits = account.keeper_id in now.merely_left and not account.review_lock
+    return now.policy.grace if waits else timedelta()
 
 
 def _planned(now: Situation, kind: Kind) -> dict[str, tuple[int, Operation]]:

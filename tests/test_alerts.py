@@ -238,6 +238,17 @@ def test_a_leaver_who_is_active_an_hour_past_grace_is_told_of_while_cycles_work_
         assert [alert.kind for alert in tell(now)] == ([AlertKind.LEAVER_ACTIVE] if told else [])
 
 
+def test_whoever_was_adopted_out_of_scope_is_told_of_before_grace_would_end() -> None:
+    """Their lock is due at once, and held for a person."""
+    held = snapshot([account(ADA, left_at=NOW - HOUR, review_lock=True)])
+    made = decide(directory([ADA, BOB]), held, LONG).plan
+    assert [op.rule for op in made.operations if op.kind is Kind.DEACTIVATE_USER] == [Rule.LEFT]
+    now = after(held, plan=made, policy=LONG, merely_left=merely_left(made))
+    assert [fact.name for fact in facts(now) if fact.kind is AlertKind.LEAVER_ACTIVE] == [ADA.email]
+    failing = replace(now, plan=None, failing=Failing(2, NOW, "Keeper is down"))
+    assert ADA.email in next(fact.text for fact in facts(failing) if fact.kind is AlertKind.FAILING)
+
+
 def test_who_merely_left_is_known_of_the_others_after_a_look_at_one_person_or_without_a_list() -> None:
     everybody = merely_left(plan(lock(1), lock(2), lock(3, Rule.SUSPENDED)))
     assert everybody == {lock(1).subject.keeper_id, lock(2).subject.keeper_id}
