@@ -112,8 +112,9 @@ def diff(
     nobody is created or adopted. The `uncertain` keys are locked at most: their last operation may still take effect.
     """
     matched = match(directory, snapshot, policy, now)
-    contested = retied(snapshot.teams, matched.teams).keys() if focus is not None or not from_list else frozenset()
+    contested = set(retied(snapshot.teams, matched.teams)) if focus is not None or not from_list else set()
     if not from_list:
+        contested |= retied(snapshot.accounts, matched.accounts).keys()
         matched = fallback.without_adoptions(matched, directory, snapshot)
     work = _Diff(directory, matched, snapshot, policy, now, focus, pausing, unlock, certain, contested)
     work.teams()
@@ -608,6 +609,9 @@ class _Diff(TeamRules):
 
     def _account(self, account: Account, user: User | None) -> None:
         subject = self.subject(account, user)
+        if self.may_be_others(account) and not account.gone:
+            self.notice(NoticeKind.QUARANTINED, subject, fallback.ANOTHER_OWNER)
+            return
         if self._given_since(account, user, subject):
             return
         protected = protection(self.policy, user, account)

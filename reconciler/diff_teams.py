@@ -97,7 +97,7 @@ class TeamRules:
         self.pausing = pausing
         self.unlock = unlock
         self.certain = certain
-        self.contested = contested  # Keeper ids of teams that get another group once Keeper is listed
+        self.contested = contested  # Keeper ids of teams and accounts that get another owner once Keeper is listed
         self.operations: list[Operation] = []
         self.notices: list[Notice] = []
         self.pilots: set[str] = set()  # keys of subjects whose operations are sent
@@ -145,10 +145,10 @@ class TeamRules:
         """Whether the team stays as it is, with everybody in it, since its group is unclear."""
         return not self.directory.unclear_groups.isdisjoint((team.jumpcloud_id, tied_to(team)))
 
-    def may_be_others(self, team: Team) -> bool:
-        """Whether a cycle without a list of Keeper would give the team to another group. That is for one that has
-        listed it: until then nobody gets what the team holds, or loses it."""
-        return team.keeper_id in self.contested
+    def may_be_others(self, row: Account | Team) -> bool:
+        """Whether a cycle without a list of Keeper would give the team or account to another owner. That is for one
+        that has listed it: until then nobody gets what it holds, or loses it."""
+        return row.keeper_id in self.contested
 
     def _pilot_groups(self) -> set[str] | None:
         if self.policy.only is None:

@@ -1,6 +1,7 @@
 """A cycle whose list of Keeper could not be had: it goes on from the snapshot, with less. Pure.
 
-Nobody is created or adopted, no team is queued, and whoever has an operation without a known outcome is locked at most.
+Nobody is created or adopted, no team is queued or deleted, and whoever has an operation without a known outcome is
+locked at most. What gets another owner once Keeper is listed stays as it is.
 """
 
 from collections.abc import Iterable
@@ -53,6 +54,11 @@ def not_made(notices: Iterable[Notice]) -> list[str]:
     return [one.subject.name for one in notices if one.message in (_NOT_CREATED, _NOT_QUEUED)]
 
 
+ANOTHER_OWNER = (
+    "a person has given this Keeper user to somebody else, or Keeper has shown that it is somebody else's: it is not "
+    "locked, and nothing is changed about it, before Keeper can be listed"
+)
+"""The words for an account that gets another owner once Keeper is listed."""
 _LISTS = Subject("list", "Keeper's lists of users and teams")
 _NOT_CREATED = (
     "in scope, and not created: Keeper could not be listed, so an account of theirs may be there. They are created "

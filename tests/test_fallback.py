@@ -61,6 +61,19 @@ def test_an_account_is_not_taken_over_from_its_owner_and_not_locked_for_it() -> 
     assert decision.snapshot.accounts[old.keeper_id].jumpcloud_id == BOB.id
 
 
+def test_an_account_that_gets_another_owner_once_keeper_is_listed_is_neither_locked_nor_changed() -> None:
+    """A person has named it for whoever has its address now; of its former owner nothing is left in JumpCloud."""
+    given = account(BOB, takeover=Takeover.BY_ADDRESS, shown={**account(BOB).shown, "userName": ZOE.email})
+    decision = decide(directory([ADA, ZOE], [GROUP]), held(given), from_list=False)
+    assert not decision.plan.operations
+    assert any(n.subject.keeper_id == given.keeper_id and "is not locked" in n.message for n in decision.plan.notices)
+    # An old copy of the state file knows another account of theirs, which is somebody else's by now.
+    former = account(ZOE, shown={"userName": "x@example.com"}, active=False, locked_by_us=True)
+    theirs = replace(account(ZOE), keeper_id="k9", standing=Standing.UNMANAGED, jumpcloud_id="")
+    decision = decide(directory([ADA, ZOE], [GROUP]), held(former, theirs), from_list=False)
+    assert not decision.plan.operations
+
+
 def test_a_team_is_not_taken_over_by_a_group_of_its_name() -> None:
     again = group(7, GROUP.name)
     before = held()

@@ -750,3 +750,20 @@ def test_no_consent_by_an_alias_gives_anybody_the_account_with_the_address_of_an
     for _ in range(2):
         cycle(world)
     assert world.keeper.account(account).external_id == (former if claimed else nils)
+def test_an_account_that_a_person_gave_to_its_new_owner_is_not_locked_while_keeper_cannot_be_listed(
+    world: World,
+) -> None:
+    ada, account = joined(world, "ada")
+    joined(world, "bob")
+    world.jumpcloud.unbind_user(world.application, ada)
+    world.admin_changed()
+    assert "in_grace" in cycle(world)
+    world.jumpcloud.delete_user(ada)
+    person(world, "ada")  # hired again
+    adopt(world, "ada@example.com")
+    for _ in range(3):
+        cycle(world, {f"GET {SCIM}/Users?": "error"}, resync=True)
+        assert world.keeper.account(account).active
+    cycle(world, resync=True)
+    assert world.keeper.account(account).active
+    assert world.plan is not None and not world.plan.notices
