@@ -153,18 +153,20 @@ def told_by_inventory(snapshot: Snapshot, jumpcloud_id: str, name: str, asked_at
     """What the inventory says of a team whose queueing had no answer: the team, False where it is certain that there
     is none, None where it can't tell.
 
-    Two nodes of one enterprise may have teams of one name, so only the nodes of teams that we know count. An inventory
-    that shows none of them was taken with too few rights, or elsewhere: it proves nothing. Nor does one with a queued
-    team that nothing else has shown: it may be ours, under a name that somebody changed or Keeper has cut.
+    Two nodes of one enterprise may have teams of one name, so only the nodes of teams that Keeper lists for us count,
+    whoever manages those; where there are none, the only node there is. An inventory that shows none of them was taken
+    with too few rights, or elsewhere: it proves nothing. Nor does one with a queued team that nothing else has shown:
+    it may be ours, under a name that somebody changed or Keeper has cut.
     """
     inventory = snapshot.inventory
     if inventory is None or inventory.read_at < asked_at + SETTLING or not inventory.teams:
         return None
-    ours = {team_id for team_id, team in snapshot.teams.items() if team.managed and not team.gone}
-    nodes = {inventory.teams[team_id].node for team_id in ours if team_id in inventory.teams}
-    if ours and not nodes:
+    there = {team_id for team_id, team in snapshot.teams.items() if not team.gone}
+    nodes = {team.node for team in inventory.teams.values() if not there or team.id in there}
+    if not nodes or (len(nodes) > 1 and not there):
         return None
-    others = [t for t in inventory.teams.values() if t.id not in ours and (t.node in nodes or not nodes)]
+    ours = {team_id for team_id in there if snapshot.teams[team_id].managed}
+    others = [team for team in inventory.teams.values() if team.id not in ours and team.node in nodes]
     namesakes = [team for team in others if team.name == normal(name)]
     if not namesakes:
         return None if any(team.queued and team.id not in snapshot.teams for team in others) else False

@@ -210,6 +210,12 @@ def test_it_is_asked_for_again_where_the_inventory_shows_it_absent() -> None:
             Inventory(NOW, {"tA": InventoryTeam("tA", "Sal", "Root", queued=True)}),
             "it may be ours, under a name that somebody changed or Keeper has cut",
         ),
+        (
+            Inventory(
+                NOW, {"tA": InventoryTeam("tA", "Sales", "A", queued=True), "tX": InventoryTeam("tX", "IT", "B", False)}
+            ),
+            "nothing tells which of two nodes is ours",
+        ),
     ],
 )
 def test_it_stays_open_where_the_inventory_cannot_tell(inventory: Inventory | None, why: str) -> None:
@@ -242,6 +248,18 @@ def test_only_the_node_of_our_other_teams_counts() -> None:
     assert state is State.FAILED
     state, _ = outcome(Inventory(NOW, {elsewhere.id: elsewhere}), known)
     assert state is State.UNKNOWN  # it shows none of our teams: taken elsewhere, or with too few rights
+
+
+def test_a_team_that_nobody_manages_tells_the_node_too() -> None:
+    """Keeper lists the teams of this node, whoever made them: an inventory without any of them is of elsewhere."""
+    by_hand = Team("t0005", Standing.UNMANAGED, shown={"displayName": "Legal"}, seen=True)
+    elsewhere = InventoryTeam("tX", "Other", "Root/B", queued=False)
+    namesake = InventoryTeam("tY", "Sales", "Root/B", queued=True)
+    for entry in (elsewhere, namesake):
+        assert outcome(Inventory(NOW, {entry.id: entry}), snapshot([], [by_hand]))[0] is State.UNKNOWN
+    here = InventoryTeam("t0005", "Legal", "Root/A", queued=False)
+    state, after = outcome(Inventory(NOW, {e.id: e for e in (here, namesake)}), snapshot([], [by_hand]))
+    assert state is State.FAILED and namesake.id not in after.teams
 
 
 # -- when the programs are run --------------------------------------------------------------------------------------
