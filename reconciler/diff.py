@@ -417,7 +417,7 @@ class _Diff(TeamRules):
             words = f"{user.email} was asked for without an answer for somebody else, whose account would be linked"
             self.notice(NoticeKind.CONFLICT, subject, f"{words}: not {until}")
             return
-        locked = self._locked_and_gone.get(alike_key(user.email)) or self._locked_and_gone.get(user.id)
+        locked = self._locked_before(user)
         if locked is not None and user.id not in self.unlock and self.policy.reactivate is not Reactivate.ANY:
             self._tell_locked_before(locked, user, subject)
             return
@@ -452,11 +452,23 @@ class _Diff(TeamRules):
         given_up = account.standing is Standing.DISOWNED and owner is not None and owner.belongs
         return given_up or bool(self._addresses.get(alike_key(account.email), set()) - {user.id})
 
+    def _locked_before(self, user: User) -> Account | None:
+        """The account without an owner that somebody locked before it vanished, and that a creation may link and
+        unlock: by its address, or by the id that it carries. Not where another account has had the person's address
+        since then: no two have one at a time, so that the address is that account's no more."""
+        found = [self._locked_and_gone.get(key) for key in (alike_key(user.email), user.id)]
+        if found == [None, None]:
+            return None
+        others = (a for a in self.match.accounts.values() if a.gone and addresses.same(a.email, user.email))
+        since = max((a.missed_at for a in others if a.missed_at is not None), default=None)
+        return next((a for a in found if a and not (since and a.missed_at and a.missed_at < since)), None)
+
     @cached_property
     def _locked_and_gone(self) -> dict[str, Account]:
-        """By address and by the id that it carries, each account without an owner that somebody locked before it
-        vanished: a creation may link and unlock it."""
+        """By address and by the id that it carries, the last account without an owner that somebody locked before it
+        vanished."""
         found = [a for a in self.match.accounts.values() if a.bygone and a.locked_by_others]
+        found.sort(key=lambda a: a.missed_at.timestamp() if a.missed_at else 0.0)
         keys = ((key, a) for a in found for key in (alike_key(a.email), a.shown.get(EXTERNAL_ID, "")))
         return {key: account for key, account in keys if key}
 

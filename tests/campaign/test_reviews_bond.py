@@ -8,12 +8,13 @@ from reconciler.cycle import Order
 from reconciler.report import leavers
 from reconciler.simulator.service import Request, Response
 from reconciler.store import Store
-from tests.campaign import claims
+from tests.campaign import claims, decisions
 from tests.campaign.decisions import consent_to_held, put_back
 from tests.campaign.ending import ending
 from tests.campaign.rules import NODES
 from tests.campaign.scenes import (
     SCIM,
+    _Chosen,
     activate,
     adopt,
     cycle,
@@ -1118,3 +1119,54 @@ def test_an_account_that_a_first_plan_found_is_not_locked_while_an_address_canno
     world.jumpcloud.oddities.heal(heir)
     ending(world, random.Random(1))
     assert not world.keeper.accounts()[account].locked
+@pytest.mark.parametrize("unlocked", [False, True])
+def test_whom_our_lock_keeps_out_is_created_anew_though_somebody_locked_an_older_account_of_theirs(
+    world: World, unlocked: bool
+) -> None:
+    """The vault of the older one was transferred; since then Keeper has had another account under the address."""
+    ada, former = joined(world, "ada")
+    joined(world, "bob")
+    world.keeper.lock(former)
+    world.admin_changed(former)
+    cycle(world, resync=True)
+    world.keeper.delete_user(former)
+    world.admin_changed(former)
+    assert "locked_in_keeper" in cycle(world, resync=True)
+    if unlocked:
+        cycle(world, person="ada@example.com", unlock=True)
+    else:
+        world.admin_changed(world.keeper.add_user("ada@example.com", state="invited"))
+    cycle(world, resync=True)
+    suspend(world, ada)
+    cycle(world)  # withdraws the invitation
+    cycle(world, resync=True)
+    assert [one.email for one in world.keeper.accounts().values()] == ["bob@example.com"]
+    activate(world, ada)
+    cycle(world)
+    assert world.keeper.account("ada@example.com").active
+
+
+def test_an_older_account_under_the_address_lets_no_lock_of_somebody_else_be_undone(world: World) -> None:
+    ada = person(world, "ada")
+    joined(world, "bob")
+    suspend(world, ada)
+    cycle(world)  # withdraws the invitation
+    cycle(world, resync=True)
+    activate(world, ada)
+    cycle(world)
+    account = world.keeper.account("ada@example.com").id
+    world.keeper.accept_invitation(account)
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    moves(world, account)
+    assert "locked_in_keeper" in cycle(world, resync=True)
+    suspend(world, ada)
+    cycle(world)
+    closed = decisions.disowns(world, _Chosen(world.keeper.account(account)))
+    assert "is closed" in closed, closed
+    activate(world, ada)
+    assert "locked_in_keeper" in cycle(world)
+    moves(world, account, back=True)
+    cycle(world, resync=True)
+    assert world.keeper.account(account).locked
