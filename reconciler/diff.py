@@ -513,6 +513,12 @@ class _Diff(TeamRules):
         account_of, refused = self.match.account_of, self.before.refused_births
         return births.by_account({one: b for one, b in refused.items() if account_of.get(one) != b.keeper_id})
 
+    def _given_by_links(self, account: Account) -> set[str]:
+        """The Keeper ids of the teams that the undoing of links takes from the account."""
+        undos = (birth.undo for birth in self._others_births.get(account.keeper_id, {}).values() if birth.undo)
+        parts = (births.due(undo, account, self._teams_of(account)) for undo in undos)
+        return {team.keeper_id for part in parts if part is not None for team in part.remove}
+
     def _teams_of(self, account: Account) -> frozenset[str]:
         """The Keeper ids of the teams that the account's own user is to have, all where that is not clear."""
         user = self.directory.users.get(account.jumpcloud_id)
@@ -998,7 +1004,8 @@ class _Diff(TeamRules):
                     yield team, Cause.DRIFT
 
     def _removed(self, account: Account, user: User, subject: Subject) -> Iterator[tuple[TeamRef, Cause]]:
-        for team_id in sorted(account.memberships):
+        # What a link gave is no gift by hand, and waits for nothing that this operation may wait for.
+        for team_id in sorted(account.memberships.keys() - self._given_by_links(account)):
             membership, team = account.memberships[team_id], self.match.teams.get(team_id)
             if team is None or not team.managed or team.gone or team.missing or user.teams_unknown or self.stays(team):
                 continue

@@ -28,6 +28,7 @@ from reconciler.model import (
 )
 from reconciler.person import in_snapshot
 from reconciler.plan import Change, Kind, NoticeKind, Operation, Rule
+from reconciler.policy import Drift, Policy
 from reconciler.rows import GONE, State
 from reconciler.settle import NEVER, PATIENCE, TOO_EARLY, settle
 from reconciler.snapshot import observed, superseded
@@ -648,6 +649,24 @@ def test_a_link_is_undone_by_itself_beside_what_is_due_for_the_owner_of_the_acco
     own = replace(held, refused_births={EVE.id: births[ADA.id]})
     [change] = decide(directory([EVE], [ENG]), own).plan.operations
     assert change.rule is not Rule.UNDONE and Change("externalId", ADA.id, EVE.id) in change.changes
+
+
+@pytest.mark.parametrize("drift", list(Drift))
+def test_a_team_that_a_link_gave_is_taken_back_by_the_undo_whatever_is_done_about_drift(drift: Drift) -> None:
+    """The owner's own operation would wait in a hold, and nobody has given the team by hand."""
+    still, births = standing(account(EVE))
+    other = team(group(8))
+    by_hand = replace(MEMBER, ours=False)
+    held = replace(still, memberships={T9: by_hand, other.keeper_id: by_hand})
+    known = snapshot([held], [team(ENG), other], refused_births=births)
+    made = decide(directory([ADA, EVE], [ENG, group(8)]), known, Policy(drift=drift)).plan
+    taken = {o.rule: [one.keeper_id for one in o.remove] for o in made.operations}
+    assert taken.pop(Rule.UNDONE) == [T9]
+    told = [n.message for n in made.notices if n.kind is NoticeKind.GIVEN_BY_HAND]
+    if drift is Drift.REPAIR:
+        assert taken == {Rule.RESTORED: [other.keeper_id]} and not told
+    else:
+        assert not taken and [group(8).name in words for words in told] == [True]
 
 
 def test_what_the_owner_of_the_account_has_got_since_is_not_taken_back_later() -> None:
