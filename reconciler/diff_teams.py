@@ -36,7 +36,7 @@ from reconciler.plan import (
     TeamRef,
     Upcoming,
 )
-from reconciler.policy import AddressChange, Drift, Policy, TeamOutOfScope
+from reconciler.policy import AddressChange, Drift, Mode, Policy, TeamOutOfScope
 from reconciler.waiting import waiting, words
 
 
@@ -305,11 +305,11 @@ class TeamRules:
         for team in self.teams_in_grace:
             number = losing[team.keeper_id]
             until = f"{self.team_stays_until(team):%Y-%m-%d %H:%M} UTC"
-            will = (
-                f"after {until} {count(number, 'person', 'is')} taken out of the team"
-                if number
-                else f"nobody would be taken out of the team after {until}"
-            )
+            if number and self.policy.mode is not Mode.OBSERVE:
+                will = f"after {until} {count(number, 'person', 'is')} taken out of the team"
+            else:
+                will = f"{count(number, 'person') if number else 'nobody'} would be taken out of the team after {until}"
+                will += ", but nothing is sent (policy.mode)" if number else ""
             self.notice(
                 NoticeKind.IN_GRACE,
                 Subject("team", team.name, team.jumpcloud_id, team.keeper_id),

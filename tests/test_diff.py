@@ -504,6 +504,14 @@ def test_the_team_of_a_group_that_left_keeps_its_members_until_grace_ends() -> N
     assert kinds(back) == [] and back.snapshot.teams["t0009"].left_at is None
 
 
+def test_nobody_is_said_to_be_taken_out_of_a_team_where_nothing_is_sent() -> None:
+    here = user(1, direct=True)
+    held = snapshot([account(here, memberships={"t0009": MEMBER})], [team(group(9, "Sales"))])
+    (notice,) = decide(directory([here]), held, Policy(mode=Mode.OBSERVE)).plan.notices
+    assert notice.kind is NoticeKind.IN_GRACE and "1 person would be taken out of the team" in notice.message
+    assert "nothing is sent (policy.mode)" in notice.message
+
+
 def test_members_who_left_a_group_that_stays_in_scope_lose_its_team_at_once() -> None:
     g, u = group(9), user(1, direct=True)
     held = snapshot([account(u, memberships={"t0009": MEMBER})], [team(g)])
