@@ -185,18 +185,14 @@ class _Diff(TeamRules):
         # Neither lock nor unlock waits: what failed was perhaps something else, and the leaver can still log in, or
         # somebody who belongs can't.
         until = self.now if _access(op) else failure.last_at + pause_after(failure.count)
-        resync = f"reconciler resync {self._typed(op.subject)}"
-        how = resync if op.subject.type == "user" else "the next cycle after that"
+        # Nothing asks for a team alone.
+        how = f"; at once: reconciler resync {self._typed(op.subject)}" if op.subject.type == "user" else ""
         self.notice(
             NoticeKind.FAILING,
             op.subject,
             f"failed {'once' if failure.count == 1 else f'{failure.count} times in a row'}, last: "
             f"{failure.error.rstrip('. ')}. "
-            + (
-                f"Tried again after {until:%Y-%m-%d %H:%M} UTC; at once: {how}"
-                if until > self.now
-                else "Tried again now"
-            ),
+            + (f"Tried again after {until:%Y-%m-%d %H:%M} UTC{how}" if until > self.now else "Tried again now"),
         )
         return replace(op, sent=False) if until > self.now else op
 

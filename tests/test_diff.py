@@ -587,6 +587,15 @@ def test_a_failing_subject_rests_for_a_while_but_not_when_a_person_asks() -> Non
     assert only(decide(directory([u]), held, focus=frozenset({u.id}), pausing=False)).sent
 
 
+def test_who_fails_is_told_with_the_command_that_tries_at_once_and_a_team_has_none() -> None:
+    failure = Failure(2, NOW - timedelta(minutes=9), "refused")
+    held = snapshot([], failures=dict.fromkeys((jc(1), jc(9)), failure))
+    plan = decide(directory([user(1, direct=True)], [group(9)]), held).plan
+    said = {notice.subject.type: notice.message for notice in plan.notices}
+    rests = "failed 2 times in a row, last: refused. Tried again after 2026-11-24 12:01 UTC"
+    assert said == {"user": f"{rests}; at once: reconciler resync u1@example.com", "team": rests}
+
+
 def test_a_leavers_lock_waits_for_no_pause_after_failures() -> None:
     held = snapshot([account(user(1))], failures={user(1).id: Failure(8, NOW - timedelta(minutes=1), "refused")})
     plan = decide(directory([user(1, direct=True, status=Status.SUSPENDED)]), held).plan
