@@ -541,7 +541,7 @@ class _Diff(TeamRules):
                 words = "protected (policy.protect): not taken over, although a person asked for it (adopt)"
                 self.notice(NoticeKind.PROTECTED, subject, words)
             return
-        owner = self.directory.users.get(account.shown.get(EXTERNAL_ID, ""))
+        owner = self._carried(account)
         if owner is not None and owner.belongs:
             if owner.id not in self.match.account_of:
                 # Of anybody else the owner's own notice says what is not done.
@@ -583,16 +583,17 @@ class _Diff(TeamRules):
         have left, or have another one."""
         if self._left_owner(account) is not None:
             return True
-        owner = self.directory.users.get(account.shown.get(EXTERNAL_ID, ""))
+        owner = self._carried(account)
         return owner is not None and owner.belongs and owner.id in self.match.account_of and owner.id not in told
 
     def _left_owner(self, account: Account) -> User | None:
         """Whoever has left and whose id is on an account that nobody manages."""
-        owner = self.directory.users.get(self._own_id(account))
+        owner = self._carried(account)
         return owner if owner is not None and has_left(owner) else None
 
-    def _own_id(self, account: Account) -> str:
-        return births.own_id(account, self._as_their_own)
+    def _carried(self, account: Account) -> User | None:
+        """The person whose id is on an account. One that a link has left there says nothing, and is taken back."""
+        return self.directory.users.get(births.own_id(account, self._as_their_own))
 
     @cached_property
     def _lost_addresses(self) -> set[str]:
@@ -743,7 +744,7 @@ class _Diff(TeamRules):
                         f"reconciler adopt {typed(account.email)}; else give one of the two another address",
                     )
                     return
-                bearer = self.directory.users.get(self._own_id(account))
+                bearer = self._carried(account)
                 if bearer is not None and bearer.belongs:
                     self.notice(
                         NoticeKind.CONFLICT,

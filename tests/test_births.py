@@ -669,6 +669,15 @@ def test_a_team_that_a_link_gave_is_taken_back_by_the_undo_whatever_is_done_abou
         assert not taken and [group(8).name in words for words in told] == [True]
 
 
+def test_an_account_with_an_id_that_a_link_has_left_there_is_not_called_the_wrong_one() -> None:
+    """Whoever deletes it in Keeper, as was advised, deletes the vault of somebody else."""
+    still, births = standing(stranger(), "former@example.com")
+    known = snapshot([still, account(ADA)], [team(ENG)], refused_births=births)
+    made = decide(directory([ADA], [ENG]), known).plan
+    assert [o.rule for o in made.operations] == [Rule.UNDONE]
+    assert [n.kind for n in made.notices] == [NoticeKind.GHOST]
+
+
 def test_what_the_owner_of_the_account_has_got_since_is_not_taken_back_later() -> None:
     """Another operation has done the rest, so that the undo was never sent."""
     held = account(EVE, memberships={})
