@@ -235,6 +235,18 @@ def test_what_a_link_gave_to_a_team_outside_the_pilot_is_given_back() -> None:
 # -- a queueing without an answer -----------------------------------------------------------------------------------
 
 
+def test_a_team_with_an_id_that_a_link_has_left_there_is_not_called_the_wrong_one() -> None:
+    held = stranger()
+    undo = undoing(QUEUE, linked(held), held)
+    still = replace(held, shown=linked(held).attributes)
+    refused = {VAULT.id: RefusedTeam("", held.keeper_id, "", undo, NOW)}
+    known = snapshot([], [still, team(VAULT)], refused_teams=refused)
+    made = decide(directory([], [VAULT]), known).plan
+    assert [o.rule for o in made.operations] == [Rule.UNDONE] and not made.notices
+    told = decide(directory([], [VAULT]), replace(known, refused_teams={})).plan.notices
+    assert ["Delete the wrong one" in one.message for one in told] == [True]
+
+
 def test_the_undoing_of_one_link_hides_none_of_another_to_the_same_team(store: Store) -> None:
     held = stranger()
     was, parts = held, []
