@@ -541,6 +541,9 @@ class _Diff(TeamRules):
                 words = "protected (policy.protect): not taken over, although a person asked for it (adopt)"
                 self.notice(NoticeKind.PROTECTED, subject, words)
             return
+        if self.may_be_others(account):
+            self.notice(NoticeKind.QUARANTINED, subject, fallback.NOT_ADOPTED)
+            return
         owner = self._carried(account)
         if owner is not None and owner.belongs:
             if owner.id not in self.match.account_of:

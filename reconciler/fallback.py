@@ -59,6 +59,11 @@ ANOTHER_OWNER = (
     "locked, and nothing is changed about it, before Keeper can be listed"
 )
 """The words for an account that gets another owner once Keeper is listed."""
+NOT_ADOPTED = (
+    "in Keeper, and not taken over: Keeper could not be listed, so it may be somebody else's by now. It is taken over "
+    "once Keeper can be listed, if it is not"
+)
+"""The words for an account that is adopted once Keeper is listed."""
 _LISTS = Subject("list", "Keeper's lists of users and teams")
 _NOT_CREATED = (
     "in scope, and not created: Keeper could not be listed, so an account of theirs may be there. They are created "

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.fallback import NOT_ADOPTED
 from reconciler.keeper import BadToken, IncompleteRead, KeeperError
 from reconciler.model import Application, Snapshot, Standing, Status, Takeover
 from reconciler.plan import Kind, NoticeKind
@@ -50,6 +51,8 @@ def test_nobody_is_adopted_and_a_wish_for_it_waits() -> None:
     decision = decide(wanted, before, from_list=False)
     assert not decision.plan.adopts and not decision.plan.operations
     assert decision.snapshot.accounts[stranger.keeper_id] == stranger
+    told = {n.message for n in decision.plan.notices if n.subject.keeper_id == stranger.keeper_id}
+    assert NOT_ADOPTED in told and not any("not in scope" in words for words in told)
 
 
 def test_an_account_is_not_taken_over_from_its_owner_and_not_locked_for_it() -> None:
