@@ -321,9 +321,8 @@ class TeamRules:
     def _twin(self, team: Team) -> None:
         """A team that is its group's no more, or not ours, and bears the id of a group that has another one."""
         group = self.directory.groups.get(team.jumpcloud_id if team.managed else team.shown.get(EXTERNAL_ID, ""))
-        links = (one for one in self.before.refused_teams.values() if one.keeper_id == team.keeper_id)
-        if not team.managed and any(team_births.due(one, team) is not None for one in links):
-            return  # the id that a queueing has left there is taken back
+        if not team.managed and team_births.left_by_link(self.before, team):
+            return
         if group is not None and group.id in self.match.team_of and self.policy.teams.manages(group.name):
             done = "nothing is done with it"
             if team.managed:

@@ -20,7 +20,7 @@ from reconciler.model import (
 )
 from reconciler.pairs import Match, tied_since, tied_to
 from reconciler.policy import Policy
-from reconciler.team_births import refused
+from reconciler.team_births import left_by_link, refused
 
 MAX_TEAM_NAME = 185
 """Characters that a team's name may have. Assumed: Keeper's encrypted fields are refused at a little above that."""
@@ -34,17 +34,19 @@ def wanted_team_attributes(group: Group) -> dict[str, str]:
 def match_teams(result: Match, directory: Directory, snapshot: Snapshot, policy: Policy) -> None:
     """Pair the groups; the accounts in the result learn which memberships came with a team that is adopted."""
     linked = by_group(snapshot.teams.values())
-    _give_back(result, linked, directory, policy)
+    _give_back(result, linked, directory, snapshot, policy)
     free = [t for _, t in sorted(snapshot.teams.items()) if not t.managed and not t.gone]
     by_external: dict[str, list[Team]] = defaultdict(list)
     by_name: dict[str, list[Team]] = defaultdict(list)
     orphans: dict[str, list[Team]] = defaultdict(list)
     for team in free:
-        by_external[team.shown.get(EXTERNAL_ID, "")].append(team)
+        if not left_by_link(snapshot, team):
+            by_external[_owner(team)].append(team)
         by_name[normal(team.name)].append(team)
     known = {*directory.groups, *directory.unclear_groups}
     for _, team in sorted(snapshot.teams.items()):
-        if team.managed and not team.gone and known.isdisjoint((team.jumpcloud_id, tied_to(team))):
+        tie = team.jumpcloud_id if left_by_link(snapshot, team) else tied_to(team)
+        if team.managed and not team.gone and known.isdisjoint((team.jumpcloud_id, tie)):
             for name in {normal(team.name), normal(team.asked.get(DISPLAY_NAME))} - {""}:
                 orphans[name].append(team)
 
@@ -128,16 +130,20 @@ def _forget_consents(result: Match, directory: Directory) -> None:
             result.teams[team_id] = replace(team, takeover=False)
 
 
-def _give_back(result: Match, linked: dict[str, Team], directory: Directory, policy: Policy) -> None:
+def _give_back(
+    result: Match, linked: dict[str, Team], directory: Directory, snapshot: Snapshot, policy: Policy
+) -> None:
     """A group that is back in scope has its team again, where no tie to the namesake that was to take it arrived.
     Likewise a group to which the team was tied before an old copy of the state file was restored, unless the group that
-    the copy names is in scope."""
+    the copy names is in scope. An id that a queueing has left there, and that is to be taken back, is no tie."""
     known = {*directory.groups, *directory.unclear_groups}
     for group_id, team in sorted(linked.items()):
         home = directory.groups.get(tied_to(team))
         if team.gone or home is None or home.id in linked or not policy.teams.manages(home.name):
             continue
         if tied_since(team) and group_id in known:
+            continue
+        if left_by_link(snapshot, team):
             continue
         del linked[group_id]
         linked[home.id] = replace(team, jumpcloud_id=home.id, asked={}, settled={})

@@ -110,6 +110,13 @@ def due(birth: RefusedTeam, team: Team) -> Operation | None:
     return replace(birth.undo, changes=changes) if changes else None
 
 
+def left_by_link(snapshot: Snapshot, team: Team) -> bool:
+    """Whether a queueing has left the id that a team bears there, so that it is to be taken back and ties nothing."""
+    birth = snapshot.refused_teams.get(team.shown.get(EXTERNAL_ID, ""))
+    undo = due(birth, team) if birth is not None and birth.keeper_id == team.keeper_id else None
+    return undo is not None and any(change.attribute == EXTERNAL_ID for change in undo.changes)
+
+
 def undone(team: Team, undo: Operation, reply: KeeperTeam | None) -> Team:
     """The team after Keeper took an undo: what was asked for by the reconciler stays as it was."""
     told = {name: value for name, value in reply.attributes.items() if value} if reply else {}

@@ -247,6 +247,43 @@ def test_a_team_with_an_id_that_a_link_has_left_there_is_not_called_the_wrong_on
     assert ["Delete the wrong one" in one.message for one in told] == [True]
 
 
+def test_the_team_of_a_group_that_has_left_is_not_given_to_the_one_whose_id_a_link_left_there() -> None:
+    """Whatever is shared with it would become theirs."""
+    own = team(SALES)
+    still = replace(own, shown=linked(own).attributes)
+    refused = {VAULT.id: RefusedTeam(VAULT.name, own.keeper_id, "because", undoing(QUEUE, linked(own), own), NOW)}
+    made = decide(directory([ADA], [VAULT]), snapshot([account(ADA)], [still], refused_teams=refused))
+    assert [(o.rule, o.subject.keeper_id) for o in made.plan.operations] == [(Rule.UNDONE, own.keeper_id)]
+    assert made.snapshot.teams[own.keeper_id].jumpcloud_id == SALES.id
+    # An id that nothing of ours has left there is that of whoever has the team by now.
+    by_hand = decide(directory([ADA], [VAULT]), snapshot([account(ADA)], [still]))
+    assert by_hand.snapshot.teams[own.keeper_id].jumpcloud_id == VAULT.id
+
+
+def test_a_group_that_was_made_again_gets_no_second_team_while_a_link_has_left_an_id_on_the_first() -> None:
+    own, again = team(SALES), group(7, SALES.name)
+    still = replace(own, shown={**linked(own).attributes, "displayName": SALES.name})
+    refused = {VAULT.id: RefusedTeam(VAULT.name, own.keeper_id, "because", undoing(QUEUE, linked(own), own), NOW)}
+    made = decide(directory([ADA], [VAULT, again], gone=[SALES]), snapshot([], [still], refused_teams=refused)).plan
+    assert Rule.UNDONE in {o.rule for o in made.operations}
+    assert Kind.QUEUE_TEAM not in {o.kind for o in made.operations}
+    back = decide(directory([ADA], [again], gone=[SALES]), snapshot([], [own])).snapshot.teams
+    assert back[own.keeper_id].jumpcloud_id == again.id
+
+
+def test_a_group_whose_new_team_waits_unseen_keeps_it_though_a_link_has_left_its_id_on_another() -> None:
+    held = stranger()
+    still = replace(held, shown=linked(held).attributes)
+    queued = team(VAULT, seen=False, shown={}, settled={})
+    refused = {VAULT.id: RefusedTeam("", held.keeper_id, "", undoing(QUEUE, linked(held), held), NOW)}
+    made = decide(directory([ADA], [VAULT]), snapshot([account(ADA)], [still, queued], refused_teams=refused)).plan
+    assert [(o.rule, [one.keeper_id for one in o.add]) for o in made.operations] == [
+        (Rule.UNDONE, []),
+        (Rule.CHANGED, [queued.keeper_id]),
+    ]
+    assert NoticeKind.CONFLICT not in {notice.kind for notice in made.notices}
+
+
 def test_the_undoing_of_one_link_hides_none_of_another_to_the_same_team(store: Store) -> None:
     held = stranger()
     was, parts = held, []
