@@ -562,7 +562,7 @@ class _Run:
             account = self._created(number, op, after_user(None, sent, ids, reply, self.clock()))
             outcome = LOCKED if account.locked_by_us else outcome
         else:
-            account = after_user(self._account(op), sent, ids, reply, self.clock())
+            account = after_user(self._account(op), sent, ids, self._told_of(sent, reply), self.clock())
         if wrong is not None:
             # It has an id, and is the person's whenever it shows.
             disagrees = UNASKED if isinstance(wrong, Unasked) else DISAGREES
@@ -829,8 +829,20 @@ class _Run:
         if births.still_linked(op, reply):
             raise _still_linked(op)
         account = self._account(op)
-        accounts = [] if account is None else [births.undone(account, op, reply)]
+        accounts = [] if account is None else [births.undone(account, op, self._told_of(op, reply))]
         self._record(number, Result(op, State.DONE, outcome, words), accounts=accounts)
+
+    def _told_of(self, op: Operation, reply: KeeperUser | None) -> KeeperUser | None:
+        """The answer to a change as it is recorded: while a creation of somebody else is on its way, which Keeper may
+        have linked to this account, only what was asked for. The rest is what has to be given back then."""
+        account = self._account(op)
+        if reply is None or account is None:
+            return reply
+        asked = {change.attribute for change in op.changes}
+        told = {name: v for name, v in reply.attributes.items() if name in asked or v == account.shown.get(name, "")}
+        if told == reply.attributes or not self.journal.open_births() - {op.subject.jumpcloud_id}:
+            return reply
+        return replace(reply, attributes=told)
 
     def _link(
         self, op: Operation, made: KeeperUser | KeeperTeam
@@ -954,8 +966,10 @@ class _Run:
         if account is None or now in (account.jumpcloud_id, account.shown.get(EXTERNAL_ID)) or not is_jumpcloud_id(now):
             return False
         words = f"its JumpCloud id in Keeper is {now} since the last list; the next cycle decides anew"
-        seen = replace(account, shown={**account.shown, **shown.attributes})
-        self._record(number, Result(op, State.PUT_OFF, OVERTAKEN, words), accounts=[seen])
+        read = {name: value for name, value in shown.attributes.items() if name not in shown.unreadable}
+        # What was there before a creation that Keeper may have linked to it has to be given back.
+        seen = [] if now in self.journal.open_births() else [replace(account, shown={**account.shown, **read})]
+        self._record(number, Result(op, State.PUT_OFF, OVERTAKEN, words), accounts=seen)
         return True
 
     async def _locked_after_all(self, number: int, op: Operation, error: scim.KeeperError) -> bool:

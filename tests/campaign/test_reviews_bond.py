@@ -1170,3 +1170,50 @@ def test_an_older_account_under_the_address_lets_no_lock_of_somebody_else_be_und
     moves(world, account, back=True)
     cycle(world, resync=True)
     assert world.keeper.account(account).locked
+def who_has_an_alias(world: World, name: str, **names: str) -> tuple[str, str]:
+    """Somebody with these names in JumpCloud, and with the address of Nils as an alias: both ids."""
+    one = world.jumpcloud.add_user(f"{name}@example.com", state="ACTIVATED", **names)
+    world.jumpcloud.bind_user(world.application, one)
+    account = world.keeper.add_user(f"{name}@example.com", given_name=name)
+    for address in ("nils@example.com", f"{name}@example.com"):
+        world.keeper.change_email(account, address, keep_alias=True)
+    world.admin_changed(account)
+    return one, account
+
+
+def test_an_answer_does_not_hide_what_was_there_before_a_link_without_one(world: World) -> None:
+    """Ada's change is answered with the names of Nils, whose creation has no answer yet. Where JumpCloud says nothing
+    of a name, nothing else would give hers back."""
+    world.keeper.set_dialect(links_aliases=True)
+    joined(world, "bob")
+    ada, account = who_has_an_alias(world, "ada", lastname="Test")
+    cycle(world, resync=True)
+    world.jumpcloud.update_user(ada, lastname="Lovelace")
+    person(world, "nils")
+    cycle(world, {f"POST {SCIM}/Users": "late_timeout", f"PATCH {SCIM}/Users/{account}#1": "slow"})
+    cycle(world, resync=True)
+    cycle(world, resync=True)
+    there = world.keeper.account(account)
+    assert (there.given_name, there.family_name, there.external_id) == ("ada", "Lovelace", ada)
+
+
+def test_the_look_before_a_lock_does_not_hide_what_was_there_before_a_link_without_an_answer(world: World) -> None:
+    """The reads of the lane before that look are a minute behind, and do not show the link yet."""
+    world.keeper.set_dialect(links_aliases=True)
+    joined(world, "bob")
+    ada, account = who_has_an_alias(world, "ada", firstname="ada", lastname="Test")
+    cycle(world, resync=True)
+    nils = person(world, "nils")
+    cycle(world, {f"POST {SCIM}/Users": "death_after"})
+    suspend(world, ada)
+
+    def behind(reply: Response) -> Response:
+        body = reply.body.replace(nils.encode(), ada.encode()).replace(b"nils", b"ada")
+        return Response(reply.status, reply.headers, body)
+
+    world.say(world.lane(Weather(1, edits={f"Keeper GET {SCIM}/Users/{account}#{n}": behind for n in (1, 2)})))
+    for _ in range(3):
+        cycle(world, resync=True)
+    there = world.keeper.account(account)
+    assert there.locked
+    assert (there.given_name, there.external_id) == ("ada", ada)
