@@ -817,7 +817,9 @@ class _Run:
         known, _ = self._before(account.keeper_id)
         if known is not None:
             former = births.former_id(known, account.jumpcloud_id)
-            account = replace(account, former_external_id=former, protected_as=known.protected_as)
+            # Of groups that the person has left while the account was not in this node it may have the teams still.
+            places = {**known.memberships, **account.memberships}
+            account = replace(account, former_external_id=former, protected_as=known.protected_as, memberships=places)
         doubtful = {t: replace(m, asked_at=None) for t, m in account.memberships.items() if m.waiting}
         if doubtful and (known is not None or self.journal.may_be_there(op.subject.key, number)):
             # An account that Keeper linked, rather than made, may not have been given the teams of the request.

@@ -580,6 +580,23 @@ def test_who_left_a_group_while_the_account_was_in_another_node_loses_its_team(
     assert teams_of(world, "ada") == {"IT"}
 
 
+def test_who_left_a_group_while_the_account_was_elsewhere_loses_its_team_though_a_creation_meets_the_account(
+    world: World,
+) -> None:
+    world.rules.safety = {"max_creations": 50, "max_grants": 50}
+    sales, it = group(world, "Sales"), group(world, "IT")
+    joined(world, "bob", sales, it)
+    ada, account = joined(world, "ada", sales, it)
+    cycle(world, resync=True)
+    moves(world, account)
+    world.jumpcloud.remove_member(sales, ada)
+    world.admin_changed()
+    weather = Weather(1, script={f"Keeper POST {SCIM}/Users": ""}, then=lambda: moves(world, account, back=True))
+    world.cycle(Order(by="root", resync=True), weather)
+    assert ending(world, random.Random(1))
+    assert teams_of(world, "ada") == {"IT"}
+
+
 def test_a_team_is_not_deleted_over_whoever_was_put_there_since_by_hand(world: World) -> None:
     world.rules.policy["grace"] = "0s"
     world.rules.teams = {"out_of_scope": "delete"}
