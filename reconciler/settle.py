@@ -31,7 +31,7 @@ from reconciler.model import (
     by_group,
 )
 from reconciler.pairs import tied_to_another
-from reconciler.plan import Change, Kind, Operation, TeamRef
+from reconciler.plan import Change, Kind, Operation, Rule, TeamRef
 from reconciler.promise import NOT_HERE
 from reconciler.rows import DENIED, DISAGREES, GONE, LACKED, SETTLED, UNASKED, JournalRow, State
 from reconciler.snapshot import after_team, after_user, given_up, in_place_of, superseded
@@ -236,8 +236,10 @@ class _Settlement:
         shown = {team_id for team_id, membership in account.memberships.items() if membership.shown}
         added = tuple(team for team in op.add if teams.get(team.key) in shown)
         removed = tuple(team for team in op.remove if team.key in teams and teams[team.key] not in shown)
-        # What waits unseen is not shown in any case: that proves nothing of its removal.
-        waited = tuple(team for team in removed if account.waits(teams[team.key]))
+        # What waits unseen is not shown in any case: that proves nothing of its removal. Nor does a place that a link
+        # has added and no list has shown.
+        unseen = [t for t in removed if op.rule is Rule.UNDONE and not self._was_shown(account, teams[t.key])]
+        waited = tuple(team for team in removed if team in unseen or account.waits(teams[team.key]))
         news = [change for change in op.changes if not same(change.attribute, change.before, change.after)]
         # A team without an id yet may have been left out of the request, for want of that.
         sent = tuple(team for team in op.add if team in added or self._was_sent(team))
@@ -250,7 +252,7 @@ class _Settlement:
         doubted: tuple[TeamRef, ...] = ()
         if not arrived or op.kind is not Kind.UPDATE_USER:
             removed = tuple(team for team in removed if team not in waited)
-            doubted = waited
+            doubted = tuple(team for team in waited if team not in unseen)
         if op.kind is Kind.CREATE_USER and shows == op.changes:
             # Another account that Keeper linked instead would have kept its own names, and its teams; one that we had
             # made before, of which a lost state file knew, has them without the teams.
@@ -303,6 +305,12 @@ class _Settlement:
         asked = {self._sent_as(team) for team in op.remove}
         then, now = ({t for t, one in row.memberships.items() if one.shown} for row in (known, account))
         return any(team in self.teams and not self.teams[team].gone for team in then - now - asked)
+
+    def _was_shown(self, account: Account, team_id: str) -> bool:
+        """Whether the last list showed this membership."""
+        known = self.former.accounts.get(account.keeper_id)
+        place = known.memberships.get(team_id) if known is not None else None
+        return place is not None and place.shown
 
     def _quarantined(self, op: Operation, account: Account | None) -> bool:
         """Whether the record that would show the operation cannot be read."""

@@ -1217,3 +1217,20 @@ def test_the_look_before_a_lock_does_not_hide_what_was_there_before_a_link_witho
     there = world.keeper.account(account)
     assert there.locked
     assert (there.given_name, there.external_id) == ("ada", ada)
+
+
+def test_a_link_stands_whose_undo_never_arrived(world: World) -> None:
+    """A place in a team that Keeper does not show before it is approved does not prove the undo."""
+    world.keeper.set_dialect(links_aliases=True, queues_every_membership=True, shows_pending_memberships=False)
+    sales = group(world, "Sales")
+    joined(world, "bob", sales)
+    account = world.keeper.add_user("ada@example.com", given_name="ada")
+    for address in ("nils@example.com", "ada@example.com"):
+        world.keeper.change_email(account, address, keep_alias=True)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    person(world, "nils", sales)
+    cycle(world, {f"PATCH {SCIM}/Users/{account}": "timeout"})
+    cycle(world, resync=True)
+    there = world.keeper.account(account)
+    assert (there.given_name, there.teams, there.pending_teams, there.external_id) == ("ada", (), (), None)
