@@ -519,8 +519,7 @@ class _Run:
             lacking = [f"without {_named(sent.changes, done.changes)}"] if done.changes != sent.changes else []
             if not _same_teams(done, sent):
                 lacking.append("not all teams were changed")
-                if op.rule is not Rule.UNDONE:
-                    self.journal.mark_narrowed(number, self.clock(), replace(done, add=self._known(done.add)))
+                self._narrow(number, sent, replace(done, add=self._known(done.add)))
             words = f"{', and '.join(lacking)}: {refusal}" if lacking else words
             sent = done
         if op.rule is Rule.UNDONE:
@@ -719,8 +718,9 @@ class _Run:
         return await self._team_by_team(op, rest, refusal)
 
     def _narrow(self, number: int, op: Operation, rest: Operation) -> None:
-        """Record that only the rest of an operation is sent once more. Other names and teams are asked for by the next
-        plan; the former ones it knows only by what is still to be undone: all that the last attempt left out."""
+        """Record that only the rest of an operation is sent once more, or was done. Other names and teams are asked for
+        by the next plan; the former ones it knows only by what is still to be undone: all that the last attempt left
+        out."""
         if op.rule is not Rule.UNDONE:
             self.journal.mark_narrowed(number, self.clock(), rest)
             return

@@ -24,6 +24,7 @@ from tests.campaign.scenes import (
     moves,
     person,
     suspend,
+    teams_of,
     ten_minutes,
 )
 from tests.campaign.seams import Weather
@@ -1234,3 +1235,31 @@ def test_a_link_stands_whose_undo_never_arrived(world: World) -> None:
     cycle(world, resync=True)
     there = world.keeper.account(account)
     assert (there.given_name, there.teams, there.pending_teams, there.external_id) == ("ada", (), (), None)
+
+
+def test_of_a_link_that_keeper_undoes_in_part_the_rest_is_undone_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.keeper.set_dialect(links_aliases=True)
+    sales, legal = group(world, "Sales"), group(world, "Legal")
+    joined(world, "bob", sales, legal)
+    account = world.keeper.add_user("ada@example.com")
+    for address in ("nils@example.com", "ada@example.com"):
+        world.keeper.change_email(account, address, keep_alias=True)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    stays = next(team.id for team in world.keeper.teams().values() if team.name == "Legal").encode()
+    handle = world.keeper.handle
+
+    def refusing(asked: Request) -> Response:
+        refused = asked.method == "PATCH" and stays in asked.body
+        return Response.of_json(400, {"message": "not this team"}) if refused else handle(asked)
+
+    monkeypatch.setattr(world.keeper, "handle", refusing)
+    person(world, "nils", sales, legal)
+    cycle(world)
+    cycle(world)
+    assert teams_of(world, "ada") == {"Legal"}
+    monkeypatch.undo()
+    cycle(world, resync=True)
+    assert teams_of(world, "ada") == set()
