@@ -11,7 +11,17 @@ from itertools import chain
 from types import MappingProxyType
 
 from reconciler import addresses, team_births
-from reconciler.births import as_shown, former_id, is_theirs, own, refused_words, undoing, wanted_address, with_refused
+from reconciler.births import (
+    ACTIVE,
+    as_shown,
+    former_id,
+    is_theirs,
+    own,
+    refused_words,
+    undoing,
+    wanted_address,
+    with_refused,
+)
 from reconciler.keeper_errors import NotFound
 from reconciler.keeper_quarantine import hides_lock, may_be
 from reconciler.match import same
@@ -271,6 +281,10 @@ class _Settlement:
                 after = replace(after, former_external_id=former_id(known, after.jumpcloud_id))
             if op.kind is Kind.CREATE_USER and not account.active:
                 after = replace(after, locked_by_us=account.locked_by_us or after.keeper_id in self.before.own_locks)
+            if op.rule is Rule.UNDONE and arrived and any(change.attribute == ACTIVE for change in op.changes):
+                # It sets the lock again that the link has undone: whose that was, it is.
+                known = self.former.accounts.get(account.keeper_id, account)
+                after = replace(after, locked_by_us=known.locked_by_us)
             if op.kind is Kind.CREATE_USER and after.jumpcloud_id in self._given_up:
                 after = given_up(after)
             # A user who was created shows what else they are a member of.

@@ -1263,3 +1263,26 @@ def test_of_a_link_that_keeper_undoes_in_part_the_rest_is_undone_later(
     monkeypatch.undo()
     cycle(world, resync=True)
     assert teams_of(world, "ada") == set()
+
+
+def test_a_lock_of_ours_that_an_undo_without_an_answer_sets_again_is_ours(world: World) -> None:
+    """Else whoever comes back would stay locked out. By the settings nobody is locked again whom somebody else has let
+    in, so that the undo alone does it."""
+    world.rules.safety = {"max_creations": 50}
+    world.keeper.set_dialect(links_aliases=True, link_unlocks=True)
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    for address in ("nils@example.com", "ada@example.com"):
+        world.keeper.change_email(account, address, keep_alias=True)
+    world.admin_changed(account)
+    suspend(world, ada)
+    cycle(world, resync=True)
+    world.rules.policy["drift"] = "report"
+    person(world, "nils")
+    cycle(world, {f"PATCH {SCIM}/Users/{account}": "refused"})
+    assert world.keeper.account(account).active
+    cycle(world, {f"PATCH {SCIM}/Users/{account}": "late_timeout"})
+    assert world.keeper.account(account).locked
+    activate(world, ada)
+    cycle(world, resync=True)
+    assert world.keeper.account(account).active
