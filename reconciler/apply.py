@@ -1043,6 +1043,9 @@ class _Run:
             if not team_births.is_theirs(op.subject.jumpcloud_id, reply, known, listed=listed):
                 raise _NotBorn(reply)
             team = after_team(None, op, reply, self.clock())
+            if known is not None:
+                # The group has it again. It is no new team: what was shared with it is so still.
+                team = replace(team, queued_at=known.queued_at)
         else:
             if canary and op.rule is not Rule.UNDONE:
                 _, before = await self._glance(op.subject.keeper_id)

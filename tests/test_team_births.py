@@ -115,6 +115,14 @@ def test_a_new_team_and_one_that_was_the_groups_are_the_groups(store: Store) -> 
         assert outcomes(store)[-1] == (Kind.QUEUE_TEAM, State.DONE, "done")
 
 
+def test_a_team_that_was_the_groups_is_not_new_again(store: Store) -> None:
+    """Who joins a new team gains nothing yet, and no limit counts that; and a team that we did not queue stays."""
+    keeper, held = Keeper(), team(VAULT, gone=True, queued_at=None)
+    keeper.shows["vault"] = KeeperTeam(held.keeper_id, held.shown)
+    applied(store, keeper, snapshot([], [held]), QUEUE)
+    assert store.snapshot().teams[held.keeper_id].queued_at is None
+
+
 @pytest.mark.parametrize("owner", [None, SALES])
 def test_a_team_that_another_run_lists_while_it_is_queued_is_new(store: Store, owner: Group | None) -> None:
     """Only what the plan was made from counts, and whose team it is by now."""
