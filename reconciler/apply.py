@@ -778,9 +778,10 @@ class _Run:
         return done, reply, arrived
 
     def _tell_ignored(self, op: Operation, shown: KeeperUser) -> None:
-        """An attribute that Keeper makes something else of is no failure, but nobody should have to guess."""
+        """An attribute that Keeper makes something else of is no failure, but nobody should have to guess. One that
+        cannot be read tells nothing."""
         for change in op.changes:
-            have = shown.attributes.get(change.attribute)
+            have = None if change.attribute in shown.unreadable else shown.attributes.get(change.attribute)
             if have is not None and not same(change.attribute, change.after, have):
                 self._notice(op, f"Keeper took {change.attribute} {change.after}, but shows {have or 'nothing'}")
 

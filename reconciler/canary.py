@@ -197,7 +197,8 @@ def disagreement(
     if takes_agreed(op):
         return None
     if op.kind is Kind.CREATE_USER:
-        if not same(USER_NAME, shown.attributes.get(USER_NAME, ""), wanted_address(op)):
+        readable = USER_NAME not in shown.unreadable
+        if readable and not same(USER_NAME, shown.attributes.get(USER_NAME, ""), wanted_address(op)):
             return Disagreement(f"Keeper created {name} under another address")
         words = unasked(op, None, "", frozenset(), expected, shown)
         return Unasked(words) if words else None

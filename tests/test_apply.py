@@ -641,6 +641,19 @@ def test_an_attribute_that_keeper_ignores_and_a_team_that_does_not_show_are_noti
     }
 
 
+def test_nothing_is_said_of_what_cannot_be_read_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    keeper, fields = node(), ("userName", "displayName")
+    made = keeper.shows["u7@example.com"] = shown(account(user(7)))
+    odd = replace(made, attributes={**made.attributes, **dict.fromkeys(fields, "")}, unreadable=fields)
+
+    async def read(_: str) -> KeeperUser:
+        return odd
+
+    monkeypatch.setattr(keeper, "user", read)
+    result = applied(store, keeper, op(Kind.CREATE_USER, user(7)), canaries=True)
+    assert states(store) == [State.DONE] and not result.notices
+
+
 def test_what_others_changed_before_the_canary_was_read_back_shows_as_drift(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
