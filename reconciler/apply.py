@@ -1267,7 +1267,7 @@ def _still_linked(undo: Operation) -> scim.Refused:
     return scim.Refused(
         undo.subject.name,
         f"separated from another {whose}'s creation",
-        problem=f"Keeper took the change, but still shows the JumpCloud id of that {whose}",
+        problem="Keeper took the change, but still shows what that creation has left there",
         advice=f"Look at the {who} in the Admin Console (Admin > {where}); it is tried again.",
     )
 

@@ -286,9 +286,17 @@ def owners(snapshot: Snapshot) -> set[str]:
 
 
 def still_linked(undo: Operation, shown: KeeperUser | KeeperTeam | None) -> bool:
-    """Whether Keeper shows the id of the wrong person or group in its answer to an undo."""
-    have = shown.attributes.get(EXTERNAL_ID, "") if shown else ""
-    return bool(have) and any(one.attribute == EXTERNAL_ID and one.before == have for one in undo.changes)
+    """Whether Keeper shows in its answer to an undo what that was to take back: the id of the wrong person or group, a
+    place in a team, or that the account is open."""
+    if shown is None:
+        return False
+    have = shown.attributes.get(EXTERNAL_ID, "")
+    if have and any(one.attribute == EXTERNAL_ID and one.before == have for one in undo.changes):
+        return True
+    if isinstance(shown, KeeperTeam):
+        return False
+    opened = shown.active is True and any(one.attribute == ACTIVE for one in undo.changes)
+    return opened or any(team.keeper_id in (shown.teams or ()) for team in undo.remove)
 
 
 def beside(undo: Operation, planned: Operation) -> Operation | None:

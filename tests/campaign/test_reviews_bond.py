@@ -1,6 +1,7 @@
 """Faults of the bond between people and accounts that reviews have found, each as a short history."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -1286,3 +1287,28 @@ def test_a_lock_of_ours_that_an_undo_without_an_answer_sets_again_is_ours(world:
     activate(world, ada)
     cycle(world, resync=True)
     assert world.keeper.account(account).active
+
+
+def test_an_undo_is_not_done_whose_answer_shows_what_it_was_to_take_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.keeper.set_dialect(links_aliases=True)
+    sales = group(world, "Sales")
+    joined(world, "bob", sales)
+    account = world.keeper.add_user("ada@example.com")
+    for address in ("nils@example.com", "ada@example.com"):
+        world.keeper.change_email(account, address, keep_alias=True)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    handle = world.keeper.handle
+
+    def deaf(asked: Request) -> Response:
+        body = asked.body.replace(b'"remove"', b'"add"') if asked.method == "PATCH" else asked.body
+        return handle(replace(asked, body=body))
+
+    monkeypatch.setattr(world.keeper, "handle", deaf)
+    person(world, "nils", sales)
+    cycle(world)
+    monkeypatch.undo()
+    cycle(world, resync=True)
+    assert teams_of(world, "ada") == set()
