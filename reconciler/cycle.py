@@ -15,7 +15,7 @@ from loguru import logger
 
 from reconciler import addresses, consent, exits, pace
 from reconciler import apply as executor
-from reconciler.births import ACTIVE, LINKED, UNDO_DUE, UNDO_WORDS, tying_address
+from reconciler.births import ACTIVE, LINKED, UNDO_DUE, UNDO_WORDS, beside, tying_address
 from reconciler.canary import seen_later
 from reconciler.clocks import Timekeeper
 from reconciler.config import Settings
@@ -996,11 +996,18 @@ def _note_unknown(store: Store, read: Read, now: datetime) -> None:
             store.record_refused(row.id, now, linked.words, linked.linked, linked.undo, sent=False)
         elif row.id in outcomes and (row.state is not State.UNKNOWN or outcomes[row.id].state is not State.UNKNOWN):
             state = outcomes[row.id].state
+            _keep_rest(store, row.id, row.operation, outcomes[row.id], now)
             if state is State.FAILED and row.state is State.SENT and row.operation.kind is Kind.QUEUE_TEAM:
                 state = State.PUT_OFF  # our end broke off, not the subject's fault: no pause follows
             store.record(row.id, state, now, outcome_name(outcomes[row.id], state, row.outcome), outcomes[row.id].words)
             if row.outcome in (DISAGREES, DENIED) and state is State.DONE:
                 _open_by_list(store, row.operation.kind, now)
+
+
+def _keep_rest(store: Store, number: int, op: Operation, outcome: Settled, now: datetime) -> int:
+    """Keep what is left of an undo that a list shows in part, in a row of its own; returns its journal id, else 0."""
+    shown = beside(op, outcome.undo) if outcome.undo is not None else None
+    return store.mark_narrowed(number, now, shown, outcome.undo) if shown is not None else 0
 
 
 def _tell_refused(applied: executor.Applied, number: int, part: int, outcome: Settled) -> None:
@@ -1161,6 +1168,8 @@ def _record_settled(
         if outcome == NEVER:
             state, words = State.UNKNOWN, _LOOKED_ONCE
         store.record(number, state, now, outcome_name(outcome, state, recorded), words)
+        if outcome.undo is not None and (part := _keep_rest(store, number, unknown[number], outcome, now)):
+            applied.results[part] = executor.Result(outcome.undo, State.PUT_OFF, UNDO_DUE, UNDO_WORDS)
         if recorded == DISAGREES and state is State.DONE:
             _open_by_list(store, unknown[number].kind, now)
         name = OVERTAKEN if outcome == REPEATED else recorded

@@ -52,7 +52,8 @@ from reconciler.waiting import told_by_inventory
 class Settled:
     """The outcome of one operation, with words for the journal: done (be it in part), failed (it never arrived), put
     off (nothing can show whether it arrived, and it may be asked for again at once), or still unknown. A creation that
-    Keeper `linked` to an account that is not new (its Keeper id) has failed; `undo` is what is to be undone of it."""
+    Keeper `linked` to an account that is not new (its Keeper id) has failed; `undo` is what is to be undone of it. Of
+    an undo that is done in part it is the rest, for which no plan asks by itself."""
 
     state: State
     words: str
@@ -300,7 +301,11 @@ class _Settlement:
             # What Keeper refused together was sent in parts: the changes without the teams, or each team by itself. It
             # may also have ignored the changes; whoever has lost a team is to be told of.
             if {*shows} & {*news} or removed or (added and not op.changes):
-                return _IN_PART
+                if op.rule is not Rule.UNDONE:
+                    return _IN_PART
+                changes = tuple(change for change in op.changes if change not in shows)
+                rest = replace(op, changes=changes, remove=tuple(team for team in op.remove if team not in removed))
+                return replace(_IN_PART, undo=rest)
             untold = account.keeper_id in self.before.untold
             if not op.changes and (untold or waited or (op.add and self._replaced(op, account))):
                 return _UNSEEN
