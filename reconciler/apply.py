@@ -514,6 +514,7 @@ class _Run:
             reply = await self._request(sent)
         except (scim.Refused, scim.AddressTaken) as refusal:
             done, reply, arrived = await self._in_parts(number, sent, refusal)
+            refusal.subject = op.subject.name  # an administrator knows nobody by a Keeper id
             if not arrived:
                 outcome, words = "already", f"so already, as far as Keeper shows: {refusal}"
             lacking = [f"without {_named(sent.changes, done.changes)}"] if done.changes != sent.changes else []

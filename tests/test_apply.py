@@ -254,10 +254,12 @@ def test_what_is_only_about_a_team_that_is_not_queued_waits(store: Store) -> Non
 
 def test_a_team_that_keeper_refuses_does_not_stand_in_the_way_of_the_rest(store: Store) -> None:
     keeper = node()
-    keeper.errors["k0001"] = [refused()]
+    keeper.errors["k0001"] = [scim.Refused("Keeper user k0001", "changed")]
     back = op(Kind.REACTIVATE_USER, ADA, add=(ref(ENG),))
     applied(store, keeper, back)
-    assert keeper.sent[-1] == ("active=True", "k0001") and states(store) == [State.DONE]
+    [row] = store.journal(NOW)
+    assert keeper.sent[-1] == ("active=True", "k0001") and row.state is State.DONE
+    assert row.error.startswith(f"not all teams were changed: {ADA.email} was not changed"), "nobody is known by an id"
     assert store.snapshot().accounts["k0001"].memberships == {}
 
 
