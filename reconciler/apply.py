@@ -662,7 +662,15 @@ class _Run:
                 raise _NotBorn(made)
             return made
         values = {c.attribute: c.after == "true" if c.attribute == births.ACTIVE else c.after for c in op.changes}
-        return await self.client.patch_user(op.subject.keeper_id, values, add, [ids[team.key] for team in op.remove])
+        remove = [ids[team.key] for team in op.remove]
+        try:
+            return await self.client.patch_user(op.subject.keeper_id, values, add, remove)
+        except scim.NotFound as error:
+            if error.uncertain or not (add or remove):
+                raise
+            _, shown = await self._look(op, None, needed=False)
+            # With teams in the request it may be one of these that is not there, as where somebody is created.
+            raise error if shown is None else _team_lacking(error) from None
 
     async def _in_parts(
         self, number: int, op: Operation, refusal: scim.Refused | scim.AddressTaken
@@ -1257,6 +1265,17 @@ def _not_at_this_address(error: scim.UnknownNode) -> scim.Refused:
         error.done,
         problem="Keeper knows nothing at the address that this was sent to, though it knows the node",
         advice="Look for a firewall or proxy that refuses such requests; it is tried again.",
+        status=error.status,
+        detail=error.detail,
+    )
+
+
+def _team_lacking(error: scim.NotFound) -> scim.Refused:
+    return scim.Refused(
+        error.subject,
+        error.done,
+        problem="Keeper lacks one of the teams, though it has the user",
+        advice="The teams must be of the same node, and not rejected in the Pending Queue. It is tried again.",
         status=error.status,
         detail=error.detail,
     )

@@ -17,7 +17,7 @@ from reconciler.plan import Rule
 from reconciler.reading import Stopped
 from reconciler.report import leavers, status
 from reconciler.report.document import held_effects
-from reconciler.simulator.service import Response
+from reconciler.simulator.service import Request, Response
 from tests.campaign import decisions as campaign_decisions
 from tests.campaign.ending import ending
 from tests.campaign.rules import NODES
@@ -595,6 +595,39 @@ def test_who_left_a_group_while_the_account_was_elsewhere_loses_its_team_though_
     world.cycle(Order(by="root", resync=True), weather)
     assert ending(world, random.Random(1))
     assert teams_of(world, "ada") == {"IT"}
+
+
+@pytest.mark.parametrize("away", [True, False])
+def test_nobody_stays_locked_out_for_a_team_that_keeper_answers_with_404(
+    world: World, monkeypatch: pytest.MonkeyPatch, away: bool
+) -> None:
+    """A team was rejected in the queue. The 404 may as well be about the account, which is not here then."""
+    world.rules.safety = {"max_grants": 50}
+    world.keeper.set_dialect(shows_queued_teams=False)
+    joined(world, "bob")
+    sales = group(world, "Sales")
+    ada, account = joined(world, "ada", sales)
+    handle = world.keeper.handle
+
+    def unknown(asked: Request) -> Response:
+        reply = handle(asked)
+        return Response.of_json(404, {"message": "Not found"}) if b"No team" in reply.body else reply
+
+    monkeypatch.setattr(world.keeper, "handle", unknown)
+    suspend(world, ada)
+    legal = group(world, "Legal")
+    cycle(world)
+    world.keeper.delete_team("Legal")
+    world.jumpcloud.add_member(legal, ada)
+    world.jumpcloud.remove_member(sales, ada)
+    activate(world, ada)
+    if away:
+        world.keeper.delete_user(account)
+        world.admin_changed(account)
+    cycle(world)
+    cycle(world)
+    there = world.keeper.accounts().get(account)
+    assert there is None if away else there is not None and there.active and not there.teams
 
 
 def test_a_team_is_not_deleted_over_whoever_was_put_there_since_by_hand(world: World) -> None:
