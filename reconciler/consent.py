@@ -33,9 +33,10 @@ def agree(store: Store, plan_id: str, effects: Collection[Effect], *, by: str, a
 
 
 def agree_once(store: Store, plan_id: str, effects: Collection[Effect], *, by: str, at: datetime, reason: str) -> None:
-    """The same within a run, whose time is known, and without what an open release lets through already."""
+    """The same within a run, whose time is known, and without those of whom open releases let through all already."""
     agreed = {effect for one in store.open_requests(at, "release") for effect in one.effects - store.used_up(one)}
-    if news := frozenset(effects) - agreed:
+    subjects = {effect[1] for effect in frozenset(effects) - agreed}
+    if news := {effect for effect in effects if effect[1] in subjects}:
         arguments, until = _agreement(plan_id, news), at + RELEASE_LASTS
         store.add_request("release", arguments, by=by, at=at, reason=reason, until=until, lasts=RELEASE_LASTS)
 

@@ -320,9 +320,10 @@ class _Judge:
         return Judged(replace(self.plan, operations=operations, held=held, limits=tuple(self.uses)), decisions)
 
     def _decision(self, op: Operation) -> str:
-        for release in self.consent.releases:
-            if op.effects() & release.effects:
-                return release.id
+        # The one that lets most of it through: what it does not counts for the limits from now on.
+        most = max(self.consent.releases, key=lambda one: len(op.effects() & one.effects), default=None)
+        if most is not None and op.effects() & most.effects:
+            return most.id
         if op.kind is Kind.DEACTIVATE_USER and op.subject.key in self.covered:
             return self.covered[op.subject.key]
         return self.consent.person if self._by_person else ""

@@ -267,6 +267,21 @@ def test_what_a_release_has_used_up_is_let_through_once_more_by_a_saved_plan(sto
     assert [one.effects for one in consent(store).releases] == [OTHER.effects(), LOCK.effects()]
 
 
+@pytest.mark.parametrize("saved", [False, True])
+def test_what_two_releases_let_through_together_fills_no_window(store: Store, saved: bool) -> None:
+    both = op(Kind.UPDATE_USER, ADA, add=(ENG, SALES))
+    release(store, op(Kind.UPDATE_USER, ADA, add=(ENG,)))
+    if saved:
+        agree_once(store, "saved", both.effects(), by="root", at=AGO, reason="")
+    else:
+        release(store, both)
+    plan = Plan("cycle", NOW, SOURCE, Scope(1, 2, 2), (both,))
+    judged = judge(plan, snapshot([account(ADA)]), [], Limits(), TeamPolicy(), consent(store))
+    was(store, State.DONE, both, judged.decisions[0])
+    assert [past.counts for past in window(store, NOW - DAY, DAY)] == [False]
+    assert not any(one.effects for one in consent(store).releases)
+
+
 def test_what_a_crash_left_undone_is_still_released_but_for_a_team_that_may_be_queued(store: Store) -> None:
     queued = team_op(Kind.QUEUE_TEAM, group(9))
     number = release(store, LOCK, queued)
