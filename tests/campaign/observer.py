@@ -786,14 +786,16 @@ class Observer:
             if account.locked and account.id in self.ledger.ours and owner in self.truth.left_scope:
                 self.ledger.locks.add(account.id)
 
-    def cycle_completed(self, *, listed: bool, whole: bool, linked: bool, applied: bool, calm: bool = False) -> None:
+    def cycle_completed(
+        self, *, listed: bool, whole: bool, linked: bool, applied: bool, calm: Set[str] | None = None
+    ) -> None:
         """The cycle came to its end: whom it unlocked, and whom it saw active and in scope, is not locked by us.
 
-        `listed`: it goes by what Keeper's list of users showed it. `calm`: nothing went wrong, or happened beside it,
-        and nothing was held but by limits on giving.
+        `listed`: it goes by what Keeper's list of users showed it. `calm`: where nothing went wrong, or happened beside
+        it, and nothing was held but by limits on giving, the ids of the accounts whose operations were held.
         """
-        if calm and not self.first:
-            self._served()
+        if calm is not None and not self.first:
+            self._served(calm)
         self._shield_behind()
         self._locks_behind()
         self._adopted_behind()
@@ -867,7 +869,7 @@ class Observer:
         merely = all(self.truth.active(one) and self.truth.deactivated.get(one, 0) < seen for one in who)
         return merely and self.now() < left + self.rules.grace - timedelta(minutes=10)
 
-    def _served(self) -> None:
+    def _served(self, held: Set[str]) -> None:
         """One calm cycle is enough to lock whoever is suspended, and to undo our own lock on somebody in scope, where
         nothing else is known of the account than that it is theirs."""
         for account in self.keeper.accounts().values():
@@ -878,7 +880,7 @@ class Observer:
             if account.active and suspended:
                 self.violated("s", f"{account.email} is suspended, and a calm cycle has not locked them")
             ours = account.id in self.ledger.own_locks - self.ledger.forgotten_locks
-            if account.locked and ours and self.truth.throughout(person, self.since):
+            if account.locked and ours and account.id not in held and self.truth.throughout(person, self.since):
                 self.violated("s", f"{account.email} is in scope, and a calm cycle has not undone our lock")
 
     def _plainly_theirs(self, account: Account, person: str) -> bool:

@@ -857,6 +857,18 @@ def test_one_calm_cycle_locks_whoever_is_suspended_and_undoes_our_lock(
     assert seen(world) == ({"s"} if late else set())
 
 
+def test_a_calm_cycle_may_hold_those_who_come_back_in_numbers(world: World) -> None:
+    world.rules.safety = {"max_creations": 50, "max_deactivations": 50, "max_reactivations": 2}
+    people = [joined(world, name)[0] for name in ("ada", "bob", "eve")]
+    for one in people:
+        suspend(world, one)
+    cycle(world)
+    world.time.elapsed += 2 * 86400
+    for one in people:
+        activate(world, one)
+    assert "held" in cycle(world) and not seen(world)
+
+
 @pytest.mark.parametrize("there", [True, False])
 @pytest.mark.parametrize("believed", [True, False])
 def test_an_address_that_two_people_have_gives_nobody_an_account(

@@ -1121,6 +1121,8 @@ def test_an_account_that_a_first_plan_found_is_not_locked_while_an_address_canno
     world.jumpcloud.oddities.heal(heir)
     ending(world, random.Random(1))
     assert not world.keeper.accounts()[account].locked
+
+
 @pytest.mark.parametrize("unlocked", [False, True])
 def test_whom_our_lock_keeps_out_is_created_anew_though_somebody_locked_an_older_account_of_theirs(
     world: World, unlocked: bool
@@ -1172,6 +1174,8 @@ def test_an_older_account_under_the_address_lets_no_lock_of_somebody_else_be_und
     moves(world, account, back=True)
     cycle(world, resync=True)
     assert world.keeper.account(account).locked
+
+
 def who_has_an_alias(world: World, name: str, **names: str) -> tuple[str, str]:
     """Somebody with these names in JumpCloud, and with the address of Nils as an alias: both ids."""
     one = world.jumpcloud.add_user(f"{name}@example.com", state="ACTIVATED", **names)

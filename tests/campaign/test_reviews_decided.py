@@ -750,6 +750,8 @@ def test_no_consent_by_an_alias_gives_anybody_the_account_with_the_address_of_an
     for _ in range(2):
         cycle(world)
     assert world.keeper.account(account).external_id == (former if claimed else nils)
+
+
 def test_an_account_that_a_person_gave_to_its_new_owner_is_not_locked_while_keeper_cannot_be_listed(
     world: World,
 ) -> None:
