@@ -1319,3 +1319,32 @@ def test_an_undo_is_not_done_whose_answer_shows_what_it_was_to_take_back(
     monkeypatch.undo()
     cycle(world, resync=True)
     assert teams_of(world, "ada") == set()
+
+
+def test_a_place_that_an_undo_could_not_take_back_is_taken_back_once_it_shows(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keeper refuses the undo with the team. That it does not show the place before it is approved proves nothing."""
+    world.keeper.set_dialect(links_aliases=True, queues_every_membership=True, shows_pending_memberships=False)
+    sales = group(world, "Sales")
+    joined(world, "bob", sales)
+    account = world.keeper.add_user("ada@example.com")
+    for address in ("nils@example.com", "ada@example.com"):
+        world.keeper.change_email(account, address, keep_alias=True)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    (team,) = world.keeper.teams()
+    handle = world.keeper.handle
+
+    def refusing(asked: Request) -> Response:
+        refused = asked.method == "PATCH" and team.encode() in asked.body
+        return Response.of_json(400, {"message": "not so"}) if refused else handle(asked)
+
+    monkeypatch.setattr(world.keeper, "handle", refusing)
+    person(world, "nils", sales)
+    cycle(world)
+    monkeypatch.undo()
+    world.keeper.approve_all()
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    assert teams_of(world, "ada") == set()
