@@ -1388,9 +1388,9 @@ class Observer:
             asked = str(json.loads(self.asked.body).get("userName", "")).casefold()
             if asked == before.email.casefold():
                 self.view.met.setdefault(before.id, before)
-                if not self._readdressed_since_listed(before):
+                if not self._known_otherwise(before, str(json.loads(self.asked.body).get("externalId", ""))):
                     return False
-                self.excuse(4)  # as by an alias: the list had it under another address
+                self.excuse(4)  # as by an alias
                 ledger.met_late.add(before.id)
             ledger.aliased.setdefault(before.id, before)
             names = {(name, _of(after, name)) for name in NAMES if _of(after, name) != _of(before, name)}
@@ -1433,10 +1433,13 @@ class Observer:
                 del ledger.aliased[before.id]
         return back
 
-    def _readdressed_since_listed(self, account: Account) -> bool:
-        """Whether the account was in Keeper's last list, and got its address after that."""
+    def _known_otherwise(self, account: Account, person: str) -> bool:
+        """Whether a list has shown the account, which is not this person's, and it got its address, or came back into
+        the node with it, after the last one."""
         ledger, listed = self.ledger, self.view.listed
-        return ledger.known.get(account.id, self.tick) <= listed < ledger.readdressed.get(account.id, 0)
+        known = account.id in ledger.seen or ledger.known.get(account.id, self.tick) <= listed
+        theirs = person in (account.external_id, self.view.tied.get(account.id))
+        return known and not theirs and listed < ledger.readdressed.get(account.id, 0)
 
     def links_undone(self) -> None:
         """No account keeps the id of somebody whose creation met it by an alias."""

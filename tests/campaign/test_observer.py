@@ -32,6 +32,7 @@ from tests.campaign.scenes import (
     disown,
     group,
     joined,
+    moves,
     person,
     replaced_unseen,
     suspend,
@@ -980,9 +981,11 @@ def test_whoever_was_adopted_while_staged_is_locked_like_anybody(world: World, d
 
 @pytest.mark.parametrize("whose", ["given up", "protected", "locked by somebody else", "locked by us"])
 @pytest.mark.parametrize("undone", [True, False])
+@pytest.mark.parametrize("away", [True, False])
 def test_what_a_creation_meets_that_got_its_address_after_the_list_is_as_it_was(
-    world: World, monkeypatch: pytest.MonkeyPatch, whose: str, undone: bool
+    world: World, monkeypatch: pytest.MonkeyPatch, whose: str, undone: bool, away: bool
 ) -> None:
+    """`away`: it was in another node, and came back with that address."""
     world.keeper.set_dialect(link_unlocks=True)
     world.rules.safety = {"max_creations": 50, "max_reactivations": 50}
     world.rules.policy["protect"] = ["ada@example.com"] if whose == "protected" else []
@@ -999,6 +1002,9 @@ def test_what_a_creation_meets_that_got_its_address_after_the_list_is_as_it_was(
         suspend(world, ada)
     cycle(world)
     before = world.keeper.account(account)
+    if away:
+        moves(world, account)
+        cycle(world, resync=True)
     eve = person(world, "eve", group(world, "Sales"))
     handle = world.keeper.handle
 
@@ -1006,6 +1012,8 @@ def test_what_a_creation_meets_that_got_its_address_after_the_list_is_as_it_was(
         if asked.method == "POST" and world.keeper.account(account).email != "eve@example.com":
             world.keeper.change_email(account, "eve@example.com", keep_alias=False)
             world.admin_changed(account)
+            if away:
+                moves(world, account, back=True)
         return handle(asked)
 
     monkeypatch.setattr(world.keeper, "handle", readdresses)
