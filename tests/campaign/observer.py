@@ -1737,8 +1737,9 @@ class Observer:
         if new and new == ledger.met.get(before.id):
             ledger.owner[before.id] = new  # given back
         elif new in self.truth.ever and before.id not in ledger.disowned:
-            tied = self.asked.method != "PATCH" or self.view.tied.get(before.id) == new
-            if not tied and (rival := self._rival(new, before)):
+            shown = self.view.keeper_addresses.get(before.id) == {name.casefold()}
+            found = self.asked.method == "PATCH" and shown and self.view.tied.get(before.id) != new
+            if found and (rival := self._rival(new, before)):
                 self.violated("c", f"{name} was given to {self.truth.address(new)}, and has the address of {rival}")
             for person in {old, former} & self.truth.ever.keys() - {new}:
                 if self._came_unseen(before):

@@ -889,6 +889,28 @@ def test_an_address_that_two_people_have_gives_nobody_an_account(
     assert ("c" in seen(world)) is believed
 
 
+def test_an_account_that_gets_the_address_of_somebody_else_after_the_list_is_adopted_as_it_was_listed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.rules.safety = {"max_creations": 50}
+    joined(world, "bob")
+    account = world.keeper.add_user("ada@example.com")
+    world.admin_changed(account)
+    ada = person(world, "ada")
+    person(world, "eve")
+    handle = world.keeper.handle
+
+    def readdresses(asked: Request) -> Response:
+        if asked.method == "PATCH" and world.keeper.account(account).email == "ada@example.com":
+            world.keeper.change_email(account, "eve@example.com", keep_alias=False)
+            world.admin_changed(account)
+        return handle(asked)
+
+    monkeypatch.setattr(world.keeper, "handle", readdresses)
+    cycle(world, {f"POST {SCIM}/Users": "refused"}, resync=True)
+    assert world.keeper.account(account).external_id == ada
+
+
 def test_whoever_had_the_account_before_somebody_else_got_its_address_keeps_it(world: World) -> None:
     """The process died over the request that gives the account their id."""
     world.rules.safety = {"max_creations": 50}
