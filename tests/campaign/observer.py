@@ -1369,7 +1369,7 @@ class Observer:
             self.violated("g", f"{before.email} was given the address {address}, which the settings do not allow")
         others = {one for one in self.truth.people if self.truth.address(one) == address} - who
         theirs = [one for one in others if self.truth.stays(one) and self.truth.has_throughout(one, self.since)]
-        if theirs and not self.scope_behind():
+        if theirs and not self.scope_in_doubt():
             self.violated("c", f"{before.email} was given the address {address} of somebody else")
 
     def _taken_from_others(self, account: Account, who: Set[str], teams: Set[str]) -> None:
@@ -1491,10 +1491,12 @@ class Observer:
             self._stale_or("r", account.id, person, words)
 
     def _former_group_of(self, team: str) -> str:
-        """The group whose id the team bears, if that is there and out of scope."""
+        """The group to which we have tied the team, and nobody has consented to another, if it is there and out of
+        scope."""
         found = self.keeper.teams().get(team)
         group = found.external_id or "" if found else ""
-        return group if group in self.truth.jumpcloud.organization().groups else ""
+        theirs = group in self.truth.jumpcloud.organization().groups and self.ledger.tied.get(team) == group
+        return group if theirs else ""
 
     def _added_to_a_strangers(self, account: Account, who: Collection[str], team: str) -> None:
         """Nobody is added to a team that nobody has tied to a group, and whose name no group of theirs ever had."""
