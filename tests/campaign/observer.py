@@ -488,7 +488,10 @@ class Observer:
         if not now.locked:
             ledger.own_locks.discard(now.id)
             ledger.forgotten_locks.discard(now.id)
+        if not now.locked and (former is None or former.locked):  # a link may have opened it before
             self._opened(now.id)
+        if now.locked and former is not None and not former.locked:
+            ledger.own_locks.discard(now.id)  # a link had opened ours
 
     def _opened(self, account: str) -> None:
         """Whoever lets somebody in again leaves nothing of the lock that a link may have undone."""
@@ -1422,6 +1425,8 @@ class Observer:
         theirs = self.truth.teams_of(owner)
         strange = {team for team in has - had if self._group_of(team) not in theirs}
         back = all(new in (old, first) for old, new, first in steps) and not strange and not (had - has) & should
+        if back and after.locked and not before.locked:
+            self.perhaps_locked.add(before.id)  # as it was known before
         # A second creation may have been linked to it, and given it other teams.
         left = {team for team in has - _memberships(was) if self._group_of(team) not in theirs}
         linked = {(name, _of(after, name)) for name in NAMES if _of(after, name) != _of(was, name)}

@@ -1050,3 +1050,61 @@ def test_what_a_creation_meets_that_got_its_address_after_the_list_is_as_it_was(
         assert after.external_id == eve
         world.observer.links_undone()
     assert bool(seen(world)) is not undone
+
+
+def linked_by_alias(world: World, lock: str, faults: dict[str, str]) -> tuple[str, str, str]:
+    """Keeper links Ada's creation to Eve's account, which that opens: both their ids, and the account's."""
+    world.keeper.set_dialect(links_aliases=True, link_unlocks=True)
+    world.rules.safety = {"max_creations": 50, "max_reactivations": 50}
+    joined(world, "bob")
+    eve, account = joined(world, "eve")
+    cycle(world)
+    if lock == "ours":
+        suspend(world, eve)
+    elif lock:
+        world.keeper.lock(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    campaign_decisions.copied(world, random.Random(1))
+    for address in ("ada@example.com", "eve@example.com"):
+        world.keeper.change_email(account, address, keep_alias=True)
+    world.admin_changed(account)
+    ada = person(world, "ada")
+    cycle(world, faults)
+    return ada, eve, account
+
+
+LOST = {f"POST {SCIM}/Users": "late_timeout"}
+
+
+@pytest.mark.parametrize("change", ["another address", "another node and back"])
+def test_a_lock_that_a_link_has_undone_is_set_again_whatever_else_is_changed(world: World, change: str) -> None:
+    _, _, account = linked_by_alias(world, "somebody's", LOST)
+    if change == "another address":
+        world.keeper.change_email(account, "new@example.com", keep_alias=True)
+        world.admin_changed(account)
+    else:
+        moves(world, account)
+        moves(world, account, back=True)
+    cycle(world, resync=True)
+    assert world.keeper.account(account).locked
+
+
+def test_an_unlock_after_a_lock_that_was_set_again_is_not_known(world: World) -> None:
+    _, _, account = linked_by_alias(world, "somebody's", LOST)
+    cycle(world)
+    assert world.keeper.account(account).locked
+    world.keeper.unlock(account)
+    world.admin_changed(account)
+    world.keeper.delete_user(account)
+    world.admin_changed(account)
+    assert ending(world, random.Random(1)), world.observer.violations
+
+
+def test_a_lock_of_somebody_else_after_a_link_has_undone_ours_is_theirs(world: World) -> None:
+    _, eve, account = linked_by_alias(world, "ours", LOST)
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    activate(world, eve)
+    assert ending(world, random.Random(1)), world.observer.violations
