@@ -257,6 +257,17 @@ class _Equality:
         given = [a for a in self.accounts.values() if former.get(a.id) == person and a.external_id != person]
         return any(self.truth.stays(a.external_id or "") for a in given) and self.world.observer.excuse(10)
 
+    def _linked_elsewhere(self, person: str) -> bool:
+        """Whether Keeper linked their creation under this address to an account that is there: it is asked for no more.
+        Or it linked that of somebody else to theirs, of which an old copy of the state file does not know."""
+        ledger = self.world.observer.ledger
+        address, account = ledger.refused.get(person, ("", ""))
+        met = [ledger.aliased[one] for one in ledger.forgotten_links & self.accounts.keys() & ledger.aliased.keys()]
+        theirs = [was for was in met if person in (was.external_id, ledger.owner.get(was.id))]
+        if account in self.accounts and address == self.truth.address(person):
+            return True
+        return bool(theirs) and self.world.observer.excuse(9)
+
     def _in_scope(self, person: str) -> None:
         account, address = self._account_of(person), self.truth.address(person)
         told = self.told(person, account.id if account else "")
@@ -297,7 +308,7 @@ class _Equality:
                 or ("locked_in_keeper" in told and self.world.observer.left_locked_of(person))
                 or ("locked_in_keeper" in told and self._linked_by_a_page_that_is_behind(person))
                 or ("conflict" in told and self._theirs_passes_for_linked(person))
-                or ("conflict" in told and self._given_away(person))
+                or ("conflict" in told and (self._given_away(person) or self._linked_elsewhere(person)))
                 or (told & {"failing"} and any(address in a.addresses for a in self._elsewhere()))
                 or (told & {"failing"} and address in self.spared.aliases)
             )

@@ -195,6 +195,8 @@ class Ledger:
     met_late: set[str] = field(default_factory=set)  # those of them that had got that address after the list
     forgotten_links: set[str] = field(default_factory=set)  # those of them of which the state file can't know
     relinked: dict[str, Account] = field(default_factory=dict)  # those of them that were linked anew, as before that
+    refused: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """By person: the address of their last creation that met an account by an alias, and that account."""
     met: dict[str, str] = field(default_factory=dict)  # our accounts that a creation for another met: whose
     asked: dict[str, str] = field(default_factory=dict)
     """By account that a person adopted, and that no cycle has come to its end with since: the address by which it was
@@ -1396,6 +1398,7 @@ class Observer:
                 self.excuse(4)  # as by an alias
                 ledger.met_late.add(before.id)
             ledger.aliased.setdefault(before.id, before)
+            ledger.refused[str(json.loads(self.asked.body).get("externalId", ""))] = asked, before.id
             names = {(name, _of(after, name)) for name in NAMES if _of(after, name) != _of(before, name)}
             ledger.linked_names.setdefault(before.id, set()).update(names)
             if before.id in ledger.forgotten_links:
@@ -1673,6 +1676,9 @@ class Observer:
                     continue  # one that Keeper's list lacked; under the same address Keeper would have linked them
                 if ledger.readdressed.get(other.id, 0) > self.view.listed:
                     self.excuse(4)
+                    continue
+                if other.id in ledger.forgotten_links and ledger.aliased.get(other.id, other).external_id != person:
+                    self.excuse(9)  # it is somebody else's, as far as an old copy of the state file knows
                     continue
                 # It was given to somebody else, and bears the id of this one still.
                 given = ledger.meant.get(other.id, set()) - {person, ""}

@@ -364,6 +364,28 @@ def test_an_old_copy_does_not_know_that_a_link_has_left_the_id_of_somebody_on_an
     ending(world, random.Random(1))
 
 
+@pytest.mark.parametrize("whose", ["the creation", "the account"])
+def test_an_old_copy_does_not_know_of_a_link_of_which_either_gets_another_address(world: World, whose: str) -> None:
+    world.keeper.set_dialect(links_aliases=True)
+    world.rules.safety = {"max_creations": 50}
+    joined(world, "bob")
+    eve, account = joined(world, "eve")
+    if whose == "the creation":
+        suspend(world, eve)
+    cycle(world, resync=True)
+    campaign_decisions.copied(world, random.Random(1))
+    for address in ("ada@example.com", "eve@example.com"):
+        world.keeper.change_email(account, address, keep_alias=True)
+    world.admin_changed(account)
+    ada = person(world, "ada")
+    cycle(world, {f"POST {SCIM}/Users": "late_timeout"})
+    world.jumpcloud.update_user(ada if whose == "the creation" else eve, email="new@example.com")
+    world.admin_changed()
+    campaign_decisions.put_back(world, *world.copies[0], by_command=False)
+    ending(world, random.Random(1))
+    assert world.observer.excused[9] and not world.observer.violations
+
+
 def test_what_a_person_adopts_is_not_taken_over_once_it_is_in_doubt(world: World) -> None:
     person(world, "ada")
     cycle(world)

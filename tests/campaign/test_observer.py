@@ -1077,6 +1077,15 @@ def linked_by_alias(world: World, lock: str, faults: dict[str, str]) -> tuple[st
 LOST = {f"POST {SCIM}/Users": "late_timeout"}
 
 
+def test_whose_creation_was_linked_elsewhere_is_not_created_though_the_alias_is_removed(world: World) -> None:
+    _, _, account = linked_by_alias(world, "", {})
+    world.keeper.change_email(account, "ada@example.com", keep_alias=True)
+    world.keeper.change_email(account, "eve@example.com", keep_alias=False)
+    world.admin_changed(account)
+    assert ending(world, random.Random(1)), world.observer.violations
+    assert len(world.keeper.accounts()) == 2
+
+
 @pytest.mark.parametrize("change", ["another address", "another node and back"])
 def test_a_lock_that_a_link_has_undone_is_set_again_whatever_else_is_changed(world: World, change: str) -> None:
     _, _, account = linked_by_alias(world, "somebody's", LOST)
