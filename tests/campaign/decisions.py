@@ -293,6 +293,7 @@ def disowns(world: World, draw: random.Random) -> str:
                 ledger = world.observer.ledger
                 ledger.ours.discard(other.id)
                 ledger.disowned.add(other.id)
+                ledger.given.pop(other.id, None)
                 # Whoever left before a first plan was reviewed has the account that it had found for them still.
                 owners = {ledger.owner.get(other.id, ""), ledger.found_for.get(other.id, "")}
                 ledger.given_up[other.id] = {other.external_id or "", *owners, one.email.casefold()}

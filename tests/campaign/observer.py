@@ -198,6 +198,8 @@ class Ledger:
     refused: dict[str, tuple[str, str]] = field(default_factory=dict)
     """By person: the address of their last creation that met an account by an alias, and that account."""
     met: dict[str, str] = field(default_factory=dict)  # our accounts that a creation for another met: whose
+    given: dict[str, str] = field(default_factory=dict)
+    """By account that a person adopted for somebody, and that bears the id of whoever had it before: whose it is."""
     asked: dict[str, str] = field(default_factory=dict)
     """By account that a person adopted, and that no cycle has come to its end with since: the address by which it was
     named, "" where it was not."""
@@ -648,6 +650,7 @@ class Observer:
         self.forgotten_at = self.now()
         ledger.created.clear()
         ledger.met.clear()
+        ledger.given.clear()
         ledger.asked.clear()
         ledger.adopted.clear()
         ledger.kept_shielded.clear()
@@ -832,6 +835,7 @@ class Observer:
             self._link()
             if not self.view.partial:
                 self._belong()
+                self._give()
                 for account in self.keeper.accounts().values():
                     if account.id in self.ledger.asked and self._protected(account):
                         self.excuse(10)
@@ -864,6 +868,20 @@ class Observer:
             theirs = account.id in self.ledger.linked and account.id in self.ledger.created
             if theirs and self.truth.throughout(self.ledger.owner.get(account.id, ""), self.since):
                 self.ledger.belonged[account.id] = self.tick, None
+
+    def _give(self) -> None:
+        """A whole cycle has given each account that a person named to the one person who has its address and no other
+        account, if whoever had it before has left. The request that gives it their id may have failed."""
+        ledger, truth = self.ledger, self.truth
+        taken = {*ledger.owner.values(), *(one.external_id for one in self.keeper.accounts().values())}
+        for account in self.keeper.accounts().values():
+            named = ledger.asked.get(account.id) == account.email.casefold() and account.node == self.rules.node
+            people = [one for one in self._addressed(account) if truth.stays(one)]
+            (person, *others) = people or [""]
+            sure = truth.throughout(person, self.since) and truth.has_throughout(person, self.since)
+            free = not others and person not in taken and not truth.stays(account.external_id or "")
+            if named and sure and free and not (self.scope_in_doubt() or self._protected(account)):
+                ledger.given[account.id] = ledger.owner[account.id] = person
 
     def _in_grace(self, account: Account, who: Set[str]) -> bool:
         """Whether everybody whose account this is has merely left the scope, and so lately that no clock and no cycle
@@ -1256,6 +1274,8 @@ class Observer:
         met = self.ledger.met.get(account.id)
         if met and account.id not in self.ledger.meant:
             return {met}  # nobody else got it by a creation that met it
+        if account.id in self.ledger.given:
+            return {self.ledger.given[account.id]}
         owner = self.ledger.owner.get(account.id, "")
         # A creation that met it by an alias has made it nobody else's.
         external = self.ledger.aliased.get(account.id, account).external_id or ""
@@ -1744,6 +1764,7 @@ class Observer:
             self.violated("e", f"{name} was changed, though outside the pilot")
         if after is None or after.external_id == before.external_id:
             return
+        ledger.given.pop(before.id, None)
         # The id that a link by an alias has left there is nobody's claim to the account.
         new, old = after.external_id or "", ledger.aliased.get(before.id, before).external_id or ""
         former = ledger.owner.get(before.id, "") if before.id in ledger.created else ""

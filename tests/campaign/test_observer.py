@@ -1117,3 +1117,27 @@ def test_a_lock_of_somebody_else_after_a_link_has_undone_ours_is_theirs(world: W
     cycle(world, resync=True)
     activate(world, eve)
     assert ending(world, random.Random(1)), world.observer.violations
+
+
+def test_an_account_is_whose_a_person_gave_it_to_though_it_bears_the_id_of_another_still(world: World) -> None:
+    """The former owner is back in scope, under another address."""
+    world.rules.safety = {"max_creations": 50, "max_deactivations": 50}
+    joined(world, "bob")
+    eve, account = joined(world, "eve")
+    suspend(world, eve)
+    cycle(world)
+    world.keeper.unlock(account)
+    world.jumpcloud.update_user(eve, email="former@example.com")
+    ada = person(world, "ada")
+    world.jumpcloud.update_user(ada, email="eve@example.com")
+    world.admin_changed(account)
+    cycle(world)
+    adopt(world, "eve@example.com")
+    refused = {f"PATCH {SCIM}/Users": "refused"}
+    cycle(world, refused)
+    activate(world, eve)
+    cycle(world, refused)
+    assert world.keeper.account(account).external_id == eve
+    suspend(world, ada)
+    cycle(world)
+    assert world.keeper.account(account).locked
