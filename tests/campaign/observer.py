@@ -874,8 +874,8 @@ class Observer:
         account, if whoever had it before has left. The request that gives it their id may have failed."""
         ledger, truth = self.ledger, self.truth
         taken = {*ledger.owner.values(), *(one.external_id for one in self.keeper.accounts().values())}
-        for account in self.keeper.accounts().values():
-            named = ledger.asked.get(account.id) == account.email.casefold() and account.node == self.rules.node
+        for account in [one for one in self.keeper.accounts().values() if one.id in ledger.asked]:
+            named = ledger.asked[account.id] == account.email.casefold() and account.node == self.rules.node
             people = [one for one in self._addressed(account) if truth.stays(one)]
             (person, *others) = people or [""]
             sure = truth.throughout(person, self.since) and truth.has_throughout(person, self.since)
@@ -896,15 +896,17 @@ class Observer:
         """One calm cycle is enough to lock whoever is suspended, and to undo our own lock on somebody in scope, where
         nothing else is known of the account than that it is theirs."""
         for account in self.keeper.accounts().values():
-            person = self.ledger.owner.get(account.id, "")
-            if account.node != self.rules.node or not self._plainly_theirs(account, person):
-                continue
+            person, words = self.ledger.owner.get(account.id, ""), ""
             suspended = self.truth.inactive_throughout(person, self.since) and self.truth.says_suspended(person)
             if account.active and suspended:
-                self.violated("s", f"{account.email} is suspended, and a calm cycle has not locked them")
+                words = "is suspended, and a calm cycle has not locked them"
             ours = account.id in self.ledger.own_locks - self.ledger.forgotten_locks
             if account.locked and ours and account.id not in held and self.truth.throughout(person, self.since):
                 self.violated("s", f"{account.email} is in scope, and a calm cycle has not undone our lock")
+            if account.locked and ours and self.truth.throughout(person, self.since):
+                words = "is in scope, and a calm cycle has not undone our lock"
+            if words and account.node == self.rules.node and self._plainly_theirs(account, person):
+                self.violated("s", f"{account.email} {words}")
 
     def _plainly_theirs(self, account: Account, person: str) -> bool:
         """Whether a cycle has seen this person in scope and the owner of the account, which nobody else has touched
