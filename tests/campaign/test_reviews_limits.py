@@ -6,6 +6,7 @@ import pytest
 
 from reconciler.alerts import AlertKind
 from reconciler.cycle import Order
+from reconciler.report.document import SavedPlan, read_saved, to_json
 from reconciler.simulator.service import Response
 from reconciler.timekeeping import judge
 from tests.campaign.decisions import consent_to_held
@@ -154,3 +155,28 @@ def test_a_lock_that_was_let_through_outlasts_a_doubt_about_the_time(
     assert not world.keeper.accounts()[account].locked
     cycle(world)
     assert world.keeper.accounts()[account].locked
+
+
+def saved_plan(world: World) -> SavedPlan:
+    """A person saves the plan of now, and agrees to it."""
+    made = world.dry_run(Weather(1), resync=False)
+    assert made is not None
+    world.observer.agreed(made.effects)
+    return read_saved(to_json(made).encode(), "plan.json")
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_saved_plan_that_is_applied_again_queues_no_team_twice(world: World, again: bool) -> None:
+    """The first request had no answer, and the team waits for approval; so it does where that was a second one."""
+    world.keeper.set_dialect(shows_queued_teams=False, gets_hidden_teams=True)
+    person(world, "ada")
+    cycle(world)
+    group(world, "Sales")
+    lost = {f"POST {SCIM}/Groups": "timeout"}
+    if again:
+        assert "partial" in cycle(world, lost)
+        assert "unsettled 1" in cycle(world)
+    saved = saved_plan(world)
+    assert "partial" in cycle(world, {f"POST {SCIM}/Groups": "late_timeout"}, saved=saved)
+    assert "unsettled 1" in cycle(world, saved=saved)
+    assert len(world.keeper.teams()) == 1
