@@ -102,9 +102,9 @@ class Read:
         return frozenset(row.operation.subject.key for row in rows)
 
     def tells(self) -> Callable[[Effect], bool]:
-        """Return the test whether this read tells if an effect is due: its subjects were read clearly, and no list is
-        missing that might name them."""
-        if self.fallback or self.directory.unread:
+        """Return the test whether this read tells if an effect is due: its subjects were read clearly, and no list, or
+        row of one, is missing that might name them."""
+        if self.fallback or any(one.type == "list" for one in self.directory.quarantined):
             return lambda _: False
         directory, snapshot = self.directory, self.snapshot
         missing = {key for t in snapshot.teams.values() if t.missing for key in (t.jumpcloud_id, t.keeper_id) if key}

@@ -1,5 +1,6 @@
 """Faults of what limits hold and let through, each as a short history."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -180,3 +181,23 @@ def test_a_saved_plan_that_is_applied_again_queues_no_team_twice(world: World, a
     assert "partial" in cycle(world, {f"POST {SCIM}/Groups": "late_timeout"}, saved=saved)
     assert "unsettled 1" in cycle(world, saved=saved)
     assert len(world.keeper.teams()) == 1
+
+
+def test_a_newcomer_who_was_let_through_outlasts_a_row_that_cannot_be_read(world: World) -> None:
+    world.rules.safety = {"max_creations": 0, "always_allow": 0}
+    for name in ("ada", "bob", "cy"):
+        person(world, name)
+    cycle(world)
+    zoe = person(world, "zoe")
+    assert "max_creations 1" in cycle(world)
+    assert consent_to_held(world)
+
+    def odd(reply: Response) -> Response:
+        rows = [row | {"id": 7} if row["id"] == zoe else row for row in json.loads(reply.body)]
+        return Response.of_json(200, rows, reply.headers)
+
+    edits = {f"JumpCloud GET /api/v2/applications/{world.application}/users": odd}
+    world.time.elapsed += 600
+    assert "quarantined" in world.cycle(Order(by="schedule"), Weather(1, edits=edits))
+    assert "held" not in cycle(world)
+    assert world.keeper.account("zoe@example.com")
