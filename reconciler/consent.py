@@ -50,16 +50,20 @@ def drop_what_is_not_due(store: Store, due: frozenset[Effect], tells: Callable[[
 
     `tells`: see `_Line.tells`. Nothing is planned for somebody who could not be read; it may be due all the same.
     """
-    open_keys = store.open_keys()
     for request in store.open_requests(now, "release"):
         effects, used = request.effects, store.used_up(request)
-        # Nor is anything planned for somebody, or with a team, whose last change has no known outcome yet.
-        undecided = {effect for effect in effects if not (tells(effect) and open_keys.isdisjoint(effect[1:]))}
-        kept = effects & (due | used | undecided)
+        kept = effects & (due | used | undecided(store, effects, tells))
         if kept <= used:
             store.close_request(request.id, "done", now)
         elif kept != effects:
             store.narrow(request.id, {**request.arguments, "effects": sorted(map(list, kept))})
+
+
+def undecided(store: Store, effects: Collection[Effect], tells: Callable[[Effect], bool]) -> frozenset[Effect]:
+    """Those of these effects that may be due though a plan lacks them: nor is anything planned for somebody, or with a
+    team, whose last change has no known outcome yet."""
+    open_keys = store.open_keys()
+    return frozenset(effect for effect in effects if not (tells(effect) and open_keys.isdisjoint(effect[1:])))
 
 
 def drop_all(store: Store, now: datetime) -> None:

@@ -126,7 +126,8 @@ class Outcome:
     those that Keeper does not carry out as expected, with the words for it. `late`: the plan was too old already when
     it was to be applied, since somebody looked at it for long, or the process was stopped meanwhile. `began`: when the
     run did. `to_review`: there was nothing in the plan to look at, and the first plan for this node still is a
-    person's to review, so that nobody was adopted. `directory`: what the run read of JumpCloud.
+    person's to review, so that nobody was adopted. `directory`: what the run read of JumpCloud. `not_due` is the part
+    of a saved plan that is no longer due, and `untold` the part of which the run could not tell.
     """
 
     run_id: int
@@ -142,6 +143,7 @@ class Outcome:
     began: datetime | None = None
     to_review: bool = False
     directory: Directory | None = None
+    untold: frozenset[Effect] = frozenset()
 
     @property
     def done(self) -> frozenset[Effect]:
@@ -806,7 +808,8 @@ class _Line:
         consent.prolong(store, {judged.decisions.get(n, "") for n, j in planned.items() if _done(applied, j)}, clock())
         final = replace(judged.plan, notices=(*judged.plan.notices, *applied.notices))
         saved = self.order.saved
-        not_due = saved.effects - final.effects - self.order.already if saved else frozenset()
+        not_planned = saved.effects - final.effects - self.order.already if saved else frozenset[Effect]()
+        untold = consent.undecided(store, not_planned, tells)
         to_review = not (learnt.reviewed or final.operations or self.order.partial)
         to_review = to_review and settings.policy().mode is Mode.ENFORCE
         if to_review:
@@ -816,7 +819,7 @@ class _Line:
             final,
             _result(settings, final, applied, read.fallback, late=late),
             {number: applied.results[journal_id] for number, journal_id in planned.items()},
-            frozenset(filter(tells, not_due)),
+            not_planned - untold,
             applied.stopped,
             applied.unfinished,
             read.fallback,
@@ -825,6 +828,7 @@ class _Line:
             self.time.began,
             to_review,
             read.directory,
+            untold,
         )
         if self.order.leavers:
             store.set_meta(LANE_HOLD, _hold_of(final))

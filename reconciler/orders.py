@@ -330,7 +330,7 @@ def answer(outcomes: "Sequence[Outcome]", problem: str = "", *, width: int, colo
     """The words and the exit code for the cycles that a person has ordered; `problem`: see `run_to_the_end`."""
     from reconciler.report.terminal import wrapped
     from reconciler.report.text import render_run
-    from reconciler.report.words import not_due
+    from reconciler.report.words import not_due, untold
 
     last, parts = outcomes[-1], []
     for outcome in outcomes:
@@ -338,6 +338,8 @@ def answer(outcomes: "Sequence[Outcome]", problem: str = "", *, width: int, colo
         parts.append(render_run(outcome.plan, results, width=width, colour=colour))
     if last.not_due:
         parts.append(f"{not_due(len(last.not_due))}; dropped.")
+    if last.untold:
+        parts += wrapped(untold(len(last.untold)), width)
     if last.to_review:
         words = (
             "The first plan for this Keeper node is still to be reviewed: this one has nothing to look at. The first "
@@ -367,7 +369,7 @@ def _code(outcomes: "Sequence[Outcome]") -> int:
         return exits.PARTIAL if _applied(outcomes) else exits.FAILED
     if last.unfinished or any(outcome.result == "partial" for outcome in outcomes):
         return exits.PARTIAL
-    if failing(last.plan, states_of(last)):
+    if last.untold or failing(last.plan, states_of(last)):
         return exits.PARTIAL
     if last.not_due:
         return exits.CHANGES

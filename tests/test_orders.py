@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -184,3 +185,12 @@ def test_nothing_was_applied_is_said_only_where_that_is_known(
     """A request without an answer may have arrived, whatever Keeper refused after it."""
     refused = ran("failed", (ADA, state, "unanswered"), stopped="the token was refused")
     assert carried_out(store, tmp_path, monkeypatch, refused).code == code
+
+
+def test_a_saved_plan_of_which_a_part_can_not_be_told_is_not_done(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    untold = replace(ran("done", DONE), untold=EVE.effects())
+    answer = carried_out(store, tmp_path, monkeypatch, untold)
+    assert answer.code == exits.PARTIAL
+    assert "1 change of the saved plan is still due cannot be told now" in " ".join(answer.text.split())

@@ -440,6 +440,15 @@ def not_due(number: int) -> str:
     return f"{count(number, 'change')} of the saved plan {agreeing(number, 'is')} no longer due"
 
 
+def untold(number: int) -> str:
+    """Say how many operations of a saved plan were not planned, and may be due all the same."""
+    return (
+        f"Whether {count(number, 'change')} of the saved plan {agreeing(number, 'is')} still due cannot be told now: "
+        "something could not be read, the time is not certain, or an earlier request had no clear answer. The next "
+        "cycle that can tell, within four hours, does what is due."
+    )
+
+
 def reasons(plan: Plan) -> list[Held]:
     """Why parts of the plan are held; that a person has paused everything comes first."""
     return sorted(plan.held, key=lambda held: held.limit != "paused")

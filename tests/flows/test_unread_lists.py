@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.simulator.faults import rewrite_rows, status
+from reconciler.simulator.faults import close, rewrite_rows, status
 from reconciler.simulator.service import Request, Response
 from tests.flows.hidden import Answered
 from tests.flows.test_telling import beats, filled, notifying
@@ -185,6 +185,26 @@ def test_a_saved_plan_is_not_said_to_be_no_longer_due(world: World) -> None:
     world.front.faults.clear()
     world.run("apply")
     assert active(world) == 0
+
+
+@pytest.mark.parametrize("doubt", ["an odd record", "an unlock without an answer"])
+def test_a_saved_plan_is_not_said_to_be_done_where_a_part_of_it_can_not_be_told(world: World, doubt: str) -> None:
+    one = suspended(world)[0]
+    if doubt == "an odd record":
+        world.run("plan", "--save", "plan.json")
+        world.jumpcloud.oddities.spoil(one, state=[], suspended=[])
+        done = world.run("apply", "--plan", "plan.json", expect=5)
+    else:
+        world.run("plan", "--save", "plan.json")
+        world.run("apply", "--plan", "plan.json")
+        world.jumpcloud.activate(one)
+        world.run("plan", "--save", "plan.json")
+        world.back.faults.add(close(), method="PATCH", target="/Users")
+        world.run("apply", "--plan", "plan.json", expect=5)
+        world.back.faults.clear()
+        done = world.run("apply", "--plan", "plan.json", expect=5)
+    assert "1 change of the saved plan is still due cannot be told now" in flat(done.stdout)
+    assert "no longer due" not in flat(done.stdout)
 
 
 def test_a_list_that_stays_refused_keeps_nobody_from_reviewing_the_first_plan(world: World) -> None:
