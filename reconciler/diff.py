@@ -815,15 +815,16 @@ class _Diff(TeamRules):
 
     @cached_property
     def _without_address(self) -> list[str]:
-        """The names of people who belong and have neither a usable address nor a Keeper user: any may be theirs."""
+        """The names of people who belong and have no Keeper user, and no usable address that is known: any may be
+        theirs."""
         return sorted(self._named(user) for user in self._without_account if user.belongs and not user.email)
 
     @property
     def _may_be_theirs(self) -> str:
         """Why an account that is tied to nobody by more than an address is not locked."""
         return (
-            f"but it may be the Keeper user of {listed(self._without_address, 5)}, in scope without a usable address: "
-            "not locked before they have one in JumpCloud"
+            f"but it may be the Keeper user of {listed(self._without_address, 5)}, who may be in scope, and of whom no "
+            "usable address is known: not locked before JumpCloud shows one"
         )
 
     def _left_with(self, email: str) -> bool:

@@ -226,6 +226,14 @@ def test_nobody_is_said_to_have_no_address_whose_record_was_not_read() -> None:
     assert NoticeKind.STATE_UNKNOWN in {one.kind for one in notices}
 
 
+def test_nobody_is_said_to_have_no_address_whose_account_another_one_may_be() -> None:
+    taken_over = replace(account(user(2)), jumpcloud_id="", left_at=NOW, review_lock=True)
+    decision = decide(hidden(user(1, 90)), snapshot([taken_over], [team(group(90))]))
+    [said] = [one.message for one in decision.plan.notices if one.kind is NoticeKind.CONFLICT]
+    assert not decision.plan.operations
+    assert "no usable address is known" in said and "in scope without" not in said
+
+
 def test_somebody_hidden_who_is_locked_already_is_left_so() -> None:
     ada = user(1, 90)
     first = decide(hidden(ada), snapshot([account(ada, active=False, locked_by_us=True)], [team(group(90))]))
