@@ -678,21 +678,24 @@ class JumpCloud:
         return Person(_bound(user, ways, unsure=False), groups, paths.groups - groups.keys(), tuple(sorted(records)))
 
     async def _user(self, user_id: str) -> _Known | None:
+        row = await self._user_row(user_id)
+        return None if row is None else _known(row)
+
+    async def _user_row(self, user_id: str) -> UserRow | None:
         """A user's own record; None where it is gone, which only counts while the application can still be read.
 
-        Where the record can't be read, or does not tell the state, what a search for the id finds stands for it, but
-        for the address that the record shows: a search may be behind. The search comes before further attempts:
-        evidence would grow old meanwhile.
+        Where the record can't be read, or does not tell the state, what a search for the id finds stands for it, or for
+        what it does not show: a search may be behind. The search comes before further attempts: evidence would grow old
+        meanwhile.
         """
         row, problem = await _attempted(self._record(user_id, patient=False))
         if problem or (row is not None and row.unusable and row.status is Status.UNKNOWN):
             if (found := await self._search_one(user_id)) is not None:
-                address = usable_address(row.email) if row is not None else ""
-                return (replace(found[0], email=address), found[1]) if address else found
+                return found if row is None else row.filled(found)
             row = row or await self._record(user_id, patient=True)
         if row is None:
             await self.still_there()
-        return None if row is None else _known(row)
+        return row
 
     async def _record(self, user_id: str, *, patient: bool) -> UserRow | None:
         path = f"/api/systemusers/{checked_id(user_id)}"
@@ -704,7 +707,7 @@ class JumpCloud:
             raise UnexpectedReply(f"JumpCloud answered with another user than {user_id}")
         return row
 
-    async def _search_one(self, user_id: str) -> _Known | None:
+    async def _search_one(self, user_id: str) -> UserRow | None:
         """The user by a search; None where it finds nobody, or does not do as it is asked for this user.
 
         A search that fails is not repeated, nor waited for: it is asked beside other reads, and what those tell would
@@ -713,7 +716,7 @@ class JumpCloud:
         if not self._search_works:
             return None
         rows = await self._at_a_glance(self._every_match(_by_ids([checked_id(user_id)]), 1, patient=False))
-        return _known(rows[0]) if rows and [row.id for row in rows] == [user_id] else None
+        return rows[0] if rows and [row.id for row in rows] == [user_id] else None
 
     async def _at_a_glance(self, work: Coroutine[Any, Any, T]) -> T | None:
         """Return the result of a read that the work can do without, None where it is not there soon once the service
@@ -724,10 +727,10 @@ class JumpCloud:
                 return (await _attempted(work))[0]
         return None
 
-    async def _filter_one(self, user_id: str) -> _Known | None:
+    async def _filter_one(self, user_id: str) -> UserRow | None:
         """The user by a filter of the list, whose row has the id; None where that finds nobody."""
         rows = await self._at_a_glance(self._by_filter("_id", checked_id(user_id), patient=False))
-        return next((_known(row) for row in rows or () if row.id == user_id), None)
+        return next((row for row in rows or () if row.id == user_id), None)
 
     async def _group(self, group_id: str) -> Group | None:
         """A group, with an empty name where it has none that can be used; None where its record is gone."""
@@ -930,17 +933,18 @@ class JumpCloud:
 
         None where all of them lack the user.
         """
-        known, refusal = None, None
+        row, refusal = None, None
         try:
-            known = await self._user(user_id)
+            row = await self._user_row(user_id)
         except JumpCloudError as error:
             _unless_refused(error)
             refusal = error
-        if known is None or known[0].status is Status.UNKNOWN:
-            known = await self._search_one(user_id) or await self._filter_one(user_id) or known
-        if known is None and refusal is not None:
+        if row is None or row.status is Status.UNKNOWN:
+            found = await self._search_one(user_id) or await self._filter_one(user_id)
+            row = row.filled(found) if row is not None and found is not None else row or found
+        if row is None and refusal is not None:
             raise refusal
-        return None if known is None else known[0]
+        return None if row is None else row.user()
 
     async def status_of(self, user_id: str, /) -> Status | None:
         """The status in `user`; None where JumpCloud says that there is no such user."""
@@ -954,11 +958,11 @@ class JumpCloud:
         A search, which may be behind, stands for a missing record too, but only where the user's own list of
         applications has this one.
         """
-        known = await self._user(user_id)
-        if known is None and (found := await self._search_one(user_id)) is not None:
+        row = await self._user_row(user_id)
+        if row is None and (found := await self._search_one(user_id)) is not None:
             paths = await self._own_paths(user_id)
-            known = found if paths is not None and paths.bound else None
-        return None if known is None else known[0]
+            row = found if paths is not None and paths.bound else None
+        return None if row is None else row.user()
 
     async def application_paths(self, user_id: str, /) -> Paths:
         """How the user is bound to the application, by the user's own list of applications.

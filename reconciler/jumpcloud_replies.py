@@ -228,6 +228,18 @@ class UserRow(Row):
             return Status.UNKNOWN
         return _STATES.get(self._word, Status.UNKNOWN) if self._word else Status.ACTIVE
 
+    def filled(self, other: "UserRow") -> "UserRow":
+        """The row, with what another reading shows of the fields that it lacks or that can't be read. Itself where the
+        two differ about access: then one of them is behind, and nobody knows which."""
+        differ = self._word in _STATES and other._word not in ("", self._word)
+        if differ or {self.suspended, other.suspended} == {True, False}:
+            return self
+        told = {"state": self._word in _STATES, "suspended": self.suspended is not None}
+        lacking = {name for name in self.LENIENT if not told.get(name, name in self.model_fields_set)}
+        row = self.model_copy(update={name: getattr(other, name) for name in lacking})
+        row.__dict__["_unreadable"] = other._unreadable & lacking
+        return row
+
     @property
     def _word(self) -> str:
         """The state, in whichever case it is written."""

@@ -1639,3 +1639,41 @@ def test_every_other_answer_ends_the_read(fault: Any, kind: type[jc.JumpCloudErr
             ask(server, whole)
     assert caught.value.problem
     assert caught.value.advice
+
+
+@pytest.mark.parametrize(
+    ("own", "searched", "told"),
+    [
+        ({"state": "STAGED", "suspended": 7}, {}, Status.UNKNOWN),
+        ({"state": 7, "suspended": False}, {"state": "SUSPENDED", "suspended": True}, Status.UNKNOWN),
+        ({"state": 7, "suspended": False}, {"state": "SUSPENDED"}, Status.SUSPENDED),
+        ({"state": "ACTIVATED", "suspended": 7}, {"state": "SUSPENDED", "suspended": True}, Status.UNKNOWN),
+        ({"state": "ACTIVATED", "suspended": 7}, {"suspended": True}, Status.SUSPENDED),
+        ({"state": "ODD", "suspended": None}, {"state": "SUSPENDED", "suspended": True}, Status.SUSPENDED),
+    ],
+)
+def test_a_search_that_shows_something_else_than_the_own_record_tells_no_state(
+    own: dict[str, Any], searched: dict[str, Any], told: Status
+) -> None:
+    """It is behind, or the record is: whoever belongs must not be locked for it, nor a leaver unlocked."""
+    simulator, application = small(1)
+    [one] = simulator.in_scope(application)
+    with served(simulator) as server:
+        server.faults.add(Shown(own), target=f"/api/systemusers/{one}")
+        server.faults.add(Edit(lambda rows: [row | searched for row in rows]), target=SEARCH)
+        server.faults.add(Edit(lambda rows: [row | searched for row in rows]), target="filter=_id")
+        found = ask(server, lambda client: client.record(one))
+        assert found is not None and found.status is told
+
+
+def test_a_search_stands_for_no_field_that_the_own_record_shows() -> None:
+    """Under a former address somebody could be created who has none now, or whose it is no more."""
+    simulator, application = small(1)
+    [one] = simulator.in_scope(application)
+    with served(simulator) as server:
+        server.faults.add(Shown({"state": 7, "email": "", "firstname": "New", "lastname": 7}), target=f"users/{one}")
+        former = {"firstname": "Old", "lastname": "Old"}
+        server.faults.add(Edit(lambda rows: [row | former for row in rows]), target=SEARCH)
+        user = ask(server, lambda client: client.user(one))
+        assert user is not None and user.status is Status.ACTIVE
+        assert (user.email, user.given_name, user.family_name) == ("", "New", "Old")
