@@ -724,7 +724,7 @@ class _Diff(TeamRules):
     def _out_of_scope(self, account: Account, user: User | None, subject: Subject) -> None:
         if account.gone or not account.active:
             return
-        if account.merely_found and (self.focus is not None or alike_key(account.email) in self._addresses):
+        if self._may_be_anothers(account):
             kind, words = NoticeKind.UNCONFIRMED, "not locked before a whole cycle has read whose address it has"
             if self.focus is None:
                 kind, words = NoticeKind.CONFLICT, "but somebody in scope has its address: not locked. If it is "
@@ -783,6 +783,12 @@ class _Diff(TeamRules):
                 self.notice(NoticeKind.DRIFT, subject, f"{reason}; not locked again (policy.drift)")
                 return
         self.operations.append(_lock(subject, cause, rule, reason))
+
+    def _may_be_anothers(self, account: Account) -> bool:
+        """Whether an account that nothing but an address ties to its person has the address of somebody else who has
+        not left, or may have it: a partial cycle has not read all of them."""
+        others = self._addresses.get(alike_key(account.email), set()) - {account.jumpcloud_id}
+        return account.merely_found and (self.focus is not None or bool(others))
 
     def _tell_grace(self, account: Account, user: User | None, subject: Subject, until: str) -> None:
         left = f"left the scope at {account.left_at or self.now:%Y-%m-%d %H:%M} UTC"
@@ -943,7 +949,9 @@ class _Diff(TeamRules):
         unlock_only = access and not account.active and subject.key in self.outside_by_now
         # A link is undone by itself, whatever this waits for; nor is it drift.
         own = births.own(account, self._others_births.get(account.keeper_id, {}))
-        found = [] if unlock_only else list(self._changes(own, wanted_attributes(user), subject, held=held))
+        # With the id of this person it would be tied to them for good.
+        wanted = {} if unlock_only or self._may_be_anothers(account) else wanted_attributes(user)
+        found = list(self._changes(own, wanted, subject, held=held))
         changes = tuple(change for change, _ in found)
         causes = [cause for _, cause in found]
         drifted = [change.attribute for change, cause in found if cause is Cause.DRIFT]

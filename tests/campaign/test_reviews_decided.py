@@ -769,3 +769,31 @@ def test_an_account_that_a_person_gave_to_its_new_owner_is_not_locked_while_keep
     cycle(world, resync=True)
     assert world.keeper.account(account).active
     assert world.plan is not None and not world.plan.notices
+
+
+@pytest.mark.parametrize("state", ["ACTIVATED", "STAGED"])
+def test_who_comes_back_gets_no_tie_to_an_account_that_was_merely_found_and_has_anothers_address(
+    world: World, state: str
+) -> None:
+    """Once they leave again, its lock would keep out whoever it may belong to."""
+    ada = person(world, "ada")
+    person(world, "bob")
+    account = world.keeper.add_user("ada@example.com")
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    unreviewed(world)
+    suspend(world, ada)
+    assert campaign_decisions.consent_to_held(world)
+    unreviewed(world)
+    world.jumpcloud.update_user(ada, email="kim@example.com")
+    person(world, "ada")
+    cycle(world)
+    world.jumpcloud.update_user(ada, state=state, suspended=False)
+    world.admin_changed()
+    for resync in (False, True):
+        cycle(world, person="kim@example.com" if resync else "", resync=resync)
+        assert world.keeper.accounts()[account].external_id is None
+    suspend(world, ada)
+    for _ in range(3):
+        cycle(world, resync=True)
+    assert not world.keeper.accounts()[account].locked
