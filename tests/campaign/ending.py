@@ -293,6 +293,8 @@ class _Equality:
         # Whose account was protected under a former address, and is gone.
         if account is None and "protected" in told and self.truth.addresses[person] & self.world.rules.protected:
             return
+        if "conflict" in told and any(self._claimed(one, person) for one in self._merely_found(person)):
+            return
         given_up = set[str]().union(*ledger.given_up.values())
         if "unmanaged" in told and {person, address, *self.truth.addresses[person]} & given_up:
             return
@@ -334,8 +336,7 @@ class _Equality:
             bearers = [a for a in self.accounts.values() if a.locked and a.external_id == person] or [account]
             somebody_else = any(a.id not in ledger.own_locks for a in bearers)
             # Under an address that is another's by now, their vault would be open to that one's log-in.
-            others = (one for one in self.truth.people if one != person and self.truth.stays(one))
-            claimed = "conflict" in told and any(self.truth.address(o) == account.email.casefold() for o in others)
+            claimed = "conflict" in told and self._claimed(account, person)
             if not conflict and not claimed and not ("locked_in_keeper" in told and somebody_else):
                 self.wrong(f"{who} is in scope and locked", person, account.id)
             elif account.id in ledger.forgotten_locks:
@@ -345,6 +346,16 @@ class _Equality:
             self.wrong(f"{who} has the address {account.email}", person, account.id)
         self._names(person, account)
         self._membership(person, account, conflict)
+
+    def _merely_found(self, person: str) -> list[Account]:
+        """The accounts that a first plan found for them by their address, and that bear nobody's id."""
+        found_for = self.world.observer.ledger.found_for
+        return [a for a in self.accounts.values() if not a.external_id and found_for.get(a.id) == person]
+
+    def _claimed(self, account: Account, person: str) -> bool:
+        """Whether somebody else who has not left has the address of an account."""
+        others = (one for one in self.truth.people if one != person and self.truth.stays(one))
+        return any(self.truth.address(one) == account.email.casefold() for one in others)
 
     def _protected(self, account: Account) -> bool:
         once = self.world.observer.ledger.shielded.get(account.id, set())

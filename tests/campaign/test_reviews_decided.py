@@ -797,3 +797,22 @@ def test_who_comes_back_gets_no_tie_to_an_account_that_was_merely_found_and_has_
     for _ in range(3):
         cycle(world, resync=True)
     assert not world.keeper.accounts()[account].locked
+
+
+def test_whom_a_staged_persons_address_keeps_from_an_account_that_was_found_for_them_is_told(world: World) -> None:
+    ada = person(world, "ada")
+    person(world, "bob")
+    account = world.keeper.add_user("ada@example.com")
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    unreviewed(world)
+    suspend(world, ada)
+    assert campaign_decisions.consent_to_held(world)
+    unreviewed(world)
+    world.jumpcloud.update_user(ada, email="kim@example.com")
+    world.jumpcloud.update_user(person(world, "ada"), state="STAGED")
+    activate(world, ada)
+    assert ending(world, random.Random(1))
+    assert world.plan is not None
+    told = [one.message for one in world.plan.notices if one.subject.jumpcloud_id == ada]
+    assert len(told) == 1 and "it is not unlocked, and given nothing" in told[0]
