@@ -179,19 +179,18 @@ def _later(connection: sqlite3.Connection, number: int) -> dict[str, list[Journa
 def _open_undo(found: Sequence[JournalRow]) -> Operation | None:
     """The rest that is still to be done of undoing a refused creation, by what was sent since for that account or team.
 
-    Keeper may have refused the whole, and taken a part: the newest run that tried has a row for each part. Another
-    creation may have been linked to it too: its undo, which has a reason of its own, counts as a part of this one
-    until it is done, and ends what it has given back by then. Once we may have locked or unlocked the account since, a
-    lock that the link had undone is not set again.
+    Keeper may have refused the whole, and taken a part; or only a part was due when it was tried, since it was not
+    clear which teams its owner is to have. Another creation may have been linked to it too: its undo counts as a part
+    of this one until it is done, and ends what it has given back by then. Once we may have locked or unlocked the
+    account since, a lock that the link had undone is not set again.
     """
-    newest = {row.operation.reason: row.run_id for row in found}
     left: Operation | None = None
     for row in found:
         if row.operation.rule is not Rule.UNDONE:
             left = left and without_lock(left)
         elif row.state is State.DONE:
             left = left and not_done(left, row.operation)
-        elif row.run_id == newest[row.operation.reason]:
+        else:
             part = beside(row.operation, left) if left else row.operation
             left = left.joined(part) if left and part else left or part
     return left

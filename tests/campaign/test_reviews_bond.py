@@ -1348,3 +1348,26 @@ def test_a_place_that_an_undo_could_not_take_back_is_taken_back_once_it_shows(
     world.admin_changed(account)
     cycle(world, resync=True)
     assert teams_of(world, "ada") == set()
+@pytest.mark.parametrize("fault", ["late_timeout", "late_garbage"])
+def test_a_team_that_a_link_gave_is_taken_though_it_was_unclear_at_first_whether_its_owner_is_in_it(
+    world: World, fault: str
+) -> None:
+    world.rules.safety = {"max_creations": 50}
+    world.keeper.set_dialect(links_aliases=True)
+    sales = group(world, "Sales")
+    for name in ("bob", "cy"):
+        joined(world, name, sales)
+    ada, account = joined(world, "ada")
+    cycle(world, resync=True)
+    world.keeper.change_email(account, "new@example.com", keep_alias=True)
+    world.keeper.change_email(account, "ada@example.com", keep_alias=True)
+    world.admin_changed(account)
+    person(world, "new", sales)
+    world.jumpcloud.oddities.spoil_node(ada, paths=7)
+    cycle(world, {f"POST {SCIM}/Users": fault})
+    cycle(world)
+    assert world.keeper.accounts()[account].external_id == ada
+    assert world.keeper.accounts()[account].teams
+    world.jumpcloud.oddities.heal(ada)
+    cycle(world)
+    assert not world.keeper.accounts()[account].teams
