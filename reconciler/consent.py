@@ -41,6 +41,14 @@ def agree_once(store: Store, plan_id: str, effects: Collection[Effect], *, by: s
         store.add_request("release", arguments, by=by, at=at, reason=reason, until=until, lasts=RELEASE_LASTS)
 
 
+def asked_once(store: Store, effects: Collection[Effect], since: datetime) -> frozenset[Effect]:
+    """The effects of a plan of then that a person lets through, without the teams that were asked for since and may
+    wait for approval: whoever looked at that plan did not agree to a second request for them."""
+    queued = (row for row in store.unfinished() if row.operation.kind is Kind.QUEUE_TEAM)
+    sent = [row for row in queued if row.sent_at is not None and row.sent_at >= since]
+    return frozenset(effects) - {effect for row in sent for effect in row.operation.effects()}
+
+
 def _agreement(plan_id: str, effects: Collection[Effect]) -> dict[str, Any]:
     return {"plan": plan_id, "effects": sorted(list(effect) for effect in effects)}
 

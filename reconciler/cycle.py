@@ -578,7 +578,8 @@ class _Line:
         if self.settings.policy().mode is Mode.OBSERVE:
             consent.drop_all(self.store, self.now)
         if order.saved is not None:
-            effects = self._let_through(order.saved, decision.plan, read)
+            # What earlier cycles for it have done is let through once.
+            effects = consent.asked_once(self.store, order.saved.effects - order.already, order.saved.generated_at)
             self._agree(order.saved.id, effects, f"the saved plan {order.saved.id} was applied")
         if not order.partial:
             consent.drop_what_is_not_due(self.store, decision.plan.effects, self.tells(read), self.now)
@@ -598,15 +599,6 @@ class _Line:
             decision = _reviewed(decision, judged.plan)
             judged = self.limited(decision)
         return decision, judged
-
-    def _let_through(self, saved: SavedPlan, plan: Plan, read: Read) -> frozenset[Effect]:
-        """The effects of a saved plan, without what earlier cycles for the same order have done: each goes once. A team
-        that was asked for since the plan was made, without an answer, may wait for approval: whoever looked at the plan
-        did not agree to a second one."""
-        queued = (row for row in read.unknown if row.operation.kind is Kind.QUEUE_TEAM)
-        since = {row.operation.subject.key for row in queued if (row.sent_at or row.planned_at) >= saved.generated_at}
-        again = (op for op in plan.operations if op.rule is Rule.UNSETTLED and op.subject.key in since)
-        return saved.effects - self.order.already - {effect for op in again for effect in op.effects()}
 
     def _is_review_but_for_news(self, plan: Plan) -> bool:
         """Whether a person let a first plan through, and what waits of this one is new since then.

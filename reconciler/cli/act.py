@@ -89,6 +89,7 @@ def resync(config: Path | None, email: str | None, unlock: bool, rebind: bool, w
 @reason_option
 def release(config: Path | None, plan_id: str | None, wait: bool, reason: str) -> None:
     """Let the held operations of a plan through: once, within four hours, as far as they are still due."""
+    from reconciler.consent import asked_once
     from reconciler.orders import agreement
     from reconciler.report.document import held_effects
 
@@ -104,7 +105,7 @@ def release(config: Path | None, plan_id: str | None, wait: bool, reason: str) -
             which = f"No held plan {plan_id}" if plan_id else "No held plan"
             say(f"{which} is on record; nothing was released. `reconciler status` shows what is held.")
             raise Exit(USAGE)
-        return agreement(store, run.plan_id, effects, words)
+        return agreement(store, run.plan_id, asked_once(store, effects, run.started_at), words)
 
     _order(settings_of(config), "apply", {}, words, wait=wait, agreed=held)
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from reconciler import consent, cycle
+from reconciler.simulator.faults import close
 from tests.inside import Inside, accept, account, fill
 from tests.stage import World
 
@@ -251,3 +252,18 @@ def test_two_operations_on_one_person_lose_nothing(world: World) -> None:
     again = inside.run()
     assert len([o for o in outcome.plan.operations if o.sent]) == 1 or not again.plan.operations
     assert not again.plan.operations
+
+
+def test_a_plan_that_is_released_again_queues_no_team_twice(world: World) -> None:
+    world.safety.clear()
+    world.write_settings()
+    world.keeper.set_dialect(shows_queued_teams=False, gets_hidden_teams=True)
+    world.person("eve", world.group("Sales"))
+    world.run("apply", expect=4)
+    plan = json.loads(world.run("status", "--json").stdout)["held"]["plan"]
+    world.back.faults.add(close(effect=True), method="POST", target="/Groups")
+    world.run("release", plan, expect=5)
+    world.back.faults.clear()
+    world.run("apply", expect=4)
+    world.run("release", plan, expect=None)
+    assert len(world.keeper.teams()) == 1
