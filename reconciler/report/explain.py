@@ -168,7 +168,7 @@ def _jumpcloud_text(found: dict[str, Any]) -> Iterator[str]:
         unread = found["unread"].get("jumpcloud")
         yield "not asked" if unread == NOT_ASKED else "could not be read" if unread else "no user with this address"
         return
-    who = [clean(user["email"] or "(no address)", 80), *filter(None, [clean(user["display_name"], 80)])]
+    who = [clean(user["email"] or "(no known address)", 80), *filter(None, [clean(user["display_name"], 80)])]
     yield f"{', '.join(who)} (id {user['id']}): {user['status']}"
     ways = (["a direct binding"] if user["direct"] else []) + [f"the group {clean(g, 60)}" for g in user["groups"]]
     yield (

@@ -202,6 +202,13 @@ def test_a_first_plan_calls_nobody_out_of_scope_whom_the_application_lists(world
     assert "JumpCloud's application lists them" in told
 
 
+def test_nobody_is_shown_without_an_address_whose_record_is_hidden(world: World) -> None:
+    people, _ = fill(world)
+    world.jumpcloud.hide_user(people[0])
+    shown = world.run("explain", "p0@example.com").stdout
+    assert "(no address)" not in shown and "(no known address)" in shown
+
+
 def test_somebody_hidden_for_a_day_waits_for_a_person(world: World) -> None:
     people, _ = fill(world)
     world.jumpcloud.hide_user(people[0])
