@@ -902,8 +902,6 @@ class Observer:
                 words = "is suspended, and a calm cycle has not locked them"
             ours = account.id in self.ledger.own_locks - self.ledger.forgotten_locks
             if account.locked and ours and account.id not in held and self.truth.throughout(person, self.since):
-                self.violated("s", f"{account.email} is in scope, and a calm cycle has not undone our lock")
-            if account.locked and ours and self.truth.throughout(person, self.since):
                 words = "is in scope, and a calm cycle has not undone our lock"
             if words and account.node == self.rules.node and self._plainly_theirs(account, person):
                 self.violated("s", f"{account.email} {words}")

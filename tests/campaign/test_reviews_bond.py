@@ -1348,6 +1348,8 @@ def test_a_place_that_an_undo_could_not_take_back_is_taken_back_once_it_shows(
     world.admin_changed(account)
     cycle(world, resync=True)
     assert teams_of(world, "ada") == set()
+
+
 @pytest.mark.parametrize("fault", ["late_timeout", "late_garbage"])
 def test_a_team_that_a_link_gave_is_taken_though_it_was_unclear_at_first_whether_its_owner_is_in_it(
     world: World, fault: str
