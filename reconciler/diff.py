@@ -111,7 +111,7 @@ def diff(
     whether `now` is; nobody's grace ends while it is not. Where Keeper was to be listed and `from_list` is false,
     nobody is created or adopted. The `uncertain` keys are locked at most: their last operation may still take effect.
     """
-    matched = match(directory, snapshot, policy, now)
+    matched = match(directory, snapshot, policy, now, whole=focus is None)
     contested = set(retied(snapshot.teams, matched.teams)) if focus is not None or not from_list else set()
     if not from_list:
         contested |= retied(snapshot.accounts, matched.accounts).keys()

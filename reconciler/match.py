@@ -71,12 +71,13 @@ def same(attribute: str, left: str, right: str) -> bool:
     return addresses.same(left, right) if attribute == USER_NAME else normal(left) == normal(right)
 
 
-def match(directory: Directory, snapshot: Snapshot, policy: Policy, now: datetime) -> Match:
+def match(directory: Directory, snapshot: Snapshot, policy: Policy, now: datetime, *, whole: bool = True) -> Match:
     """Pair both sides. The accounts and teams in the result also carry what every completed read teaches: since when
-    a person or a group is out of scope, who is protected or in the pilot, which memberships are JumpCloud's wish."""
+    a person or a group is out of scope, who is protected or in the pilot, which memberships are JumpCloud's wish.
+    `whole`: everybody was read, not just some people."""
     snapshot = _returned(directory, snapshot, policy, now)
     result = Match(dict(snapshot.accounts), dict(snapshot.teams))
-    _Users(result, directory, snapshot, policy, now).pair()
+    _Users(result, directory, snapshot, policy, now, whole).pair()
     match_teams(result, directory, snapshot, policy)
     _remember(result, directory, snapshot, policy, now)
     return result
@@ -122,7 +123,9 @@ def _returned(directory: Directory, snapshot: Snapshot, policy: Policy, now: dat
 class _Users:
     """The steps that pair the users, and the state that they share."""
 
-    def __init__(self, result: Match, directory: Directory, snapshot: Snapshot, policy: Policy, now: datetime) -> None:
+    def __init__(
+        self, result: Match, directory: Directory, snapshot: Snapshot, policy: Policy, now: datetime, whole: bool
+    ) -> None:
         self.result = result
         self.directory = directory
         self.snapshot = snapshot
@@ -147,10 +150,13 @@ class _Users:
                 self.claims[alike_key(user.email)].append(user)
             if user.email and user.belongs:
                 self.belonging[alike_key(user.email)].add(user.id)
-        # Whose address can't be read, and who has no account: any may be theirs.
+        # Of whoever has no account, and no address that can be read, any may be the address.
         unread = {one.id for one in directory.quarantined if one.type == "user" and one.field in _HIDES_ADDRESS}
         there = {user_id for user_id, account in self.known.items() if not account.gone}
-        self.unread = sorted(one for one in unread - there if one in directory.users and directory.users[one].belongs)
+        unread = {one for one in unread - there if one in directory.users and directory.users[one].belongs}
+        self.unread = f"JumpCloud's record of {min(unread)} can be read" if unread else ""
+        # Until when it is not known that nobody who belongs has an address.
+        self.until = self.unread or ("" if whole else "a whole cycle has read everybody")
         # By the id of whoever may have been given it.
         self.given: dict[str, Account] = {}
         for account in self.live:
@@ -223,7 +229,7 @@ class _Users:
             # Whoever left before we came is adopted in the reviewed first plan only: it leads to their lock.
             if self.snapshot.reviewed or not has_left(user):
                 return False
-            own = own or ([] if self.unread else found)
+            own = own or ([] if self.until else found)
             own = [account for account in own if not self.belonging.get(alike_key(account.email))]
         elif not own:
             if self._named(user):
@@ -247,7 +253,7 @@ class _Users:
                 when = "" if any(self.directory.users[one].in_scope for one in others) else "once that one is active, "
                 todo = f"If it is that of the other JumpCloud user, who has its address: {when}{adopt}"
             elif self.unread:
-                todo = f"Who has its address shows once JumpCloud's record of {self.unread[0]} can be read"
+                todo = f"Who has its address shows once {self.unread}"
             words = (
                 f"the Keeper user {found[0].email} carries this person's JumpCloud id, but the address in JumpCloud is "
                 f"{user.email or 'not usable'}; that may be somebody else's vault, so nothing was linked, created or "
@@ -263,7 +269,7 @@ class _Users:
 
     def _meant_by_id(self, account: Account) -> bool:
         """Whether a person named this account with `adopt`, and nobody else could be meant by its address."""
-        alone = not (self.unread or self.belonging.get(alike_key(account.email)))
+        alone = not (self.until or self.belonging.get(alike_key(account.email)))
         return account.takeover is Takeover.BY_ADDRESS and alone
 
     def _by_address(self, user: User) -> None:
@@ -386,7 +392,9 @@ class _Users:
                 continue
             others = self.belonging.get(alike_key(account.email), set()) - {user_id}
             tied = account.gone or USER_NAME in {**account.asked, **account.settled}
-            if (others or self.unread) and not tied:
+            # Our own lock a whole cycle undoes; that of somebody else only whoever asks for one person.
+            unknown = self.until if account.locked_by_us and not account.active else self.unread
+            if (others or unknown) and not tied:
                 # Whoever had left was adopted by the id alone, which Keeper may have linked to the account, or by the
                 # address alone, which they had as a first plan found it.
                 by_id = account.shown.get(EXTERNAL_ID) == user_id
@@ -396,7 +404,7 @@ class _Users:
                     todo = ". Else take this person out of the application in JumpCloud, and then: "
                     todo += f"reconciler adopt {typed(account.email)}"
                 else:
-                    whose, todo = f"may have that of {self.unread[0]}, whose record in JumpCloud can't be read", ""
+                    whose, todo = f"who has its address shows once {unknown}", ""
                 self.result.conflicts[user_id] = (
                     f"the Keeper user {account.email} {tie}, but {whose}: it is not unlocked, and given nothing. If it "
                     f"is this person's, give it their address in Keeper's Admin Console{todo}"

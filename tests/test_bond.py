@@ -123,6 +123,22 @@ def test_an_id_on_an_account_with_another_address_gives_nobody_that_vault(email:
     assert made.plan.operations == () and made.plan.adopts == ()
     [(_, told)] = conflicts(made).items()
     assert "alice@example.com carries" in told and "reconciler adopt alice@example.com" in told
+    [(_, told)] = conflicts(decide(directory([bob]), held, focus=frozenset({bob.id}))).items()
+    assert "reconciler adopt alice@example.com" in told
+
+
+def test_a_look_at_somebody_who_has_an_account_by_their_id_alone_tells_of_no_conflict_while_it_is_open() -> None:
+    bob = user(1, direct=True, email="bob@example.com")
+    held = account(bob, shown={**account(bob).shown, "userName": "alice@example.com"}, asked={}, settled={})
+    focus = frozenset({bob.id})
+    assert not conflicts(decide(directory([bob]), snapshot([held]), focus=focus))
+    locked = replace(held, active=False, locked_by_us=True)
+    [(_, told)] = conflicts(decide(directory([bob]), snapshot([locked]), focus=focus)).items()
+    assert "once a whole cycle has read everybody: it is not unlocked" in told
+    assert [op.kind for op in decide(directory([bob]), snapshot([locked])).plan.operations] == [Kind.REACTIVATE_USER]
+    theirs = snapshot([replace(held, active=False)])
+    made = decide(directory([bob]), theirs, focus=focus, unlock=focus)
+    assert [op.kind for op in made.plan.operations] == [Kind.REACTIVATE_USER]
 
 
 def test_adopt_links_an_account_by_the_id_that_it_carries_where_nobody_has_its_address() -> None:

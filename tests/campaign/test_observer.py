@@ -269,9 +269,9 @@ def test_a_team_that_was_listed_and_deleted_by_hand_is_not_said_to_wait(
     world.keeper.delete_team(team)
     world.admin_changed(team, sales, account)
 
-    def forgets(directory: Any, snapshot: Any, *more: Any) -> Any:
+    def forgets(directory: Any, snapshot: Any, *more: Any, **others: Any) -> Any:
         teams = {k: replace(t, seen=False, gone=False, missed_at=None) for k, t in snapshot.teams.items()}
-        return match.match(directory, replace(snapshot, teams=teams), *more)
+        return match.match(directory, replace(snapshot, teams=teams), *more, **others)
 
     if forgetful:
         monkeypatch.setattr(diff, "match", forgets)
