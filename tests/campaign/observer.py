@@ -373,11 +373,11 @@ class Observer:
             if (account.node != self.rules.node or renamed) and unseen:
                 # Taken away before the answer to its creation, or the plan that was to take it over.
                 self.ledger.created.discard(account.id)
+                if account.node == self.rules.node:
+                    self._stays_given_up(account)
             seen, left = self.ledger.belonged.get(account.id, (0, None))
             if seen and left is None and self.ledger.owner.get(account.id) not in self.truth.scope_since:
                 self.ledger.belonged[account.id] = seen, self.now()
-                if account.node == self.rules.node:
-                    self._stays_given_up(account)
             # An address alone ties nobody to an account that no cycle has linked yet: it may be somebody else's now.
             if account.external_id not in self.truth.ever and account.id not in self.ledger.linked:
                 self.ledger.owner.pop(account.id, None)
@@ -917,7 +917,9 @@ class Observer:
             if person in (one.external_id, ledger.owner.get(one.id)) or address in one.addresses
         }
         special = {*ledger.disowned, *ledger.aliased, *ledger.met, *ledger.shielded_behind}
-        shielded = self._protected(account) or ledger.kept_shielded.get(account.id)
+        # Who was protected under a former address may be so with another account, too.
+        former = self.truth.addresses.get(person, set()) & self.rules.protected
+        shielded = self._protected(account) or ledger.kept_shielded.get(account.id) or former
         rows = [number for number, (_, subject) in ledger.marked.items() if subject == account.id]
         before = [number for number in rows if number not in ledger.sent or ledger.sent[number].tick < self.since]
         settled = all(number in ledger.sent and ledger.sent[number].closed is not None for number in before)
