@@ -117,7 +117,7 @@ class Sent:
     unclear: bool = False  # whether Keeper's answer says nothing of what became of it
     replaced: dict[str, bool] = field(default_factory=dict)
     """The teams that Keeper took somebody out of with it by itself, and whether a reply had shown them there."""
-    refused: bool = False  # whether Keeper refused it, and not since it is done already
+    taken: bool = False  # whether Keeper did not refuse it, or any part of it, or did since it is done already
 
 
 @dataclass(frozen=True)
@@ -1224,7 +1224,7 @@ class Observer:
                 lost = filter(self._is_unasked, _memberships(had) - _memberships(one.after))
                 sent.replaced |= {team: not self._unseen(had, team) for team in lost}
         sent.unclear = answer.status >= 500
-        sent.refused = 400 <= answer.status < 500 and answer.status not in (404, 409, 410)
+        sent.taken |= answer.status not in range(400, 500) or answer.status in (404, 409, 410)
         sides = [one for change in effects for one in (change.before, change.after)]
         pending = {team for one in sides if isinstance(one, Account) for team in one.pending_teams}
         sent.hidden = any(self._waits(one) for one in (subject, *pending))
@@ -2019,7 +2019,7 @@ class Observer:
                 self.violated("h", f"{sent.kind} of {sent.subject} is not in the journal any more")
                 continue
             name = row["subject_name"]
-            if sent.refused and not sent.effects and row["state"] == row["outcome"] == "done":
+            if not (sent.taken or sent.effects) and row["state"] == row["outcome"] == "done":
                 self.violated("h", f"{sent.kind} of {name} was refused, and the journal says done")
             if sent.effects and row["state"] != "done" and not sent.undone:
                 if sent.kind == "queue_team" and row["state"] == "unknown" and not queued_shown(sent.subject):
