@@ -858,6 +858,19 @@ def test_one_calm_cycle_locks_whoever_is_suspended_and_undoes_our_lock(
     assert seen(world) == ({"s"} if late else set())
 
 
+def test_a_calm_cycle_leaves_our_lock_where_the_new_address_opens_another_account(world: World) -> None:
+    world.rules.safety = {"max_creations": 50}
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    cycle(world)
+    suspend(world, ada)
+    cycle(world)
+    world.jumpcloud.update_user(ada, email="bob@example.com")
+    activate(world, ada)
+    cycle(world)
+    assert world.keeper.account(account).locked
+
+
 def test_a_calm_cycle_may_hold_those_who_come_back_in_numbers(world: World) -> None:
     world.rules.safety = {"max_creations": 50, "max_deactivations": 50, "max_reactivations": 2}
     people = [joined(world, name)[0] for name in ("ada", "bob", "eve")]
