@@ -840,6 +840,7 @@ class Observer:
                     if account.id in self.ledger.asked and self._protected(account):
                         self.excuse(10)
                         self.ledger.created.discard(account.id)
+                        self._stays_given_up(account)
                 self.ledger.asked.clear()
                 self._keep_shields()
                 if listed:

@@ -1154,3 +1154,23 @@ def test_an_account_is_whose_a_person_gave_it_to_though_it_bears_the_id_of_anoth
     suspend(world, ada)
     cycle(world)
     assert world.keeper.account(account).locked
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_whoever_was_given_up_and_could_not_be_taken_back_is_given_up_still(world: World, protected: bool) -> None:
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    cycle(world)
+    disown(world, "ada@example.com")
+    cycle(world)
+    world.rules.policy["protect"] = ["ada@example.com"] if protected else []
+    adopt(world, "ada@example.com")
+    if protected:
+        cycle(world)
+        world.rules.policy["protect"] = []
+        world.jumpcloud.update_user(ada, email="new@example.com")
+    else:
+        world.keeper.change_email(account, "new@example.com", keep_alias=False)
+    world.admin_changed(account)
+    assert ending(world, random.Random(1)), world.observer.violations
+    assert not world.keeper.account(account).external_id
