@@ -221,6 +221,11 @@ class _Equality:
         # Beside a conflict about the person, whoever came later under their address is not theirs.
         age = ledger.known if "conflict" in self.told(person) else {}
         address = self.truth.address(person)
+        # One that shows both their id and their address goes before one that shows neither, unless that is locked by
+        # somebody else: they got it since the copy was made that is the state file now.
+        if [a.external_id == person and a.email.casefold() == address for a in found].count(True) == 1:
+            others = {a.id for a in found if a.locked and a.id not in ledger.own_locks}
+            found = [a for a in found if a.external_id or a.email.casefold() == address or a.id in others]
         # Of two that bear their id, the one that is open is theirs.
         found.sort(key=lambda a: (a.id not in ledger.created, a.locked, age.get(a.id, 0), address not in a.addresses))
         return found[0] if found else None
