@@ -407,7 +407,7 @@ def _failing(now: Situation) -> Iterator[Fact]:
 
 
 def _stuck(now: Situation) -> Iterator[Fact]:
-    """Whom it keeps failing for, as long as it is tried again: no licence is free, Keeper refuses a value."""
+    """Tell for whom it keeps failing, as long as it is tried again: no licence is free, Keeper refuses a value."""
     if now.plan is None or now.policy.mode is Mode.OBSERVE:
         return
     held = now.plan.held_indices

@@ -741,7 +741,7 @@ class _Run:
         self.applied.results[part] = Result(left, State.PUT_OFF, births.UNDO_DUE, births.UNDO_WORDS)
 
     def _unseen(self, op: Operation) -> set[TeamRef]:
-        """Of what is to be taken away, what Keeper has never shown: a place that waits, or that a link has added."""
+        """The teams to be taken away of which Keeper has never shown a place: it waits, or a link has added it."""
         account = self._account(op)
         if op.rule is Rule.UNDONE:
             return {team for team in op.remove if account is None or team.keeper_id not in account.memberships}

@@ -116,7 +116,7 @@ def test_a_new_team_and_one_that_was_the_groups_are_the_groups(store: Store) -> 
 
 
 def test_a_team_that_was_the_groups_is_not_new_again(store: Store) -> None:
-    """Who joins a new team gains nothing yet, and no limit counts that; and a team that we did not queue stays."""
+    """To join a new team gives nothing yet, and no limit counts that; and a team that we did not queue stays."""
     keeper, held = Keeper(), team(VAULT, gone=True, queued_at=None)
     keeper.shows["vault"] = KeeperTeam(held.keeper_id, held.shown)
     applied(store, keeper, snapshot([], [held]), QUEUE)

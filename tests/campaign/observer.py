@@ -545,7 +545,7 @@ class Observer:
                 self._stays_given_up(account)
 
     def _stays_given_up(self, account: Account) -> None:
-        """What a person gave up and then adopted, and what can't be taken over, is given up still."""
+        """Keep as given up what a person gave up and then adopted, and what can't be taken over."""
         if account.id in self.ledger.asked:
             self.ledger.given_up[account.id] = self.ledger.retaken.get(account.id, set())
 

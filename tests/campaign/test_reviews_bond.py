@@ -992,7 +992,7 @@ def test_to_unlock_whoever_has_an_address_unlocks_nobody_who_had_it_by_a_list_th
 
 
 def test_a_link_to_an_account_that_the_same_apply_has_changed_is_undone_by_the_next_cycle(world: World) -> None:
-    """What the apply was told of the account is older than the list that shows the link."""
+    """The apply was told of the account before the list showed the link."""
     world.rules.safety = {"max_creations": 50}
     world.keeper.set_dialect(links_aliases=True)
     sales = group(world, "Sales")

@@ -304,7 +304,7 @@ def test_nobody_is_approved_whose_groups_could_not_be_read(world: World, unread:
 
 
 def test_the_approve_command_fails_still_while_no_groups_can_be_read(world: World) -> None:
-    """What waits can't be told then: that is no reason to forget the failure, and to try anew at once after it."""
+    """It can't be told then what waits: that is no reason to forget the failure, and to try anew at once after it."""
     world.keeper.set_dialect(queues_every_membership=True)
     filled(world, 2)
     hooked(world, approve=keeping(world.folder, code=1))
