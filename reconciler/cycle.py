@@ -66,8 +66,8 @@ from reconciler.settle import (
     settle,
     with_own_locks,
 )
-from reconciler.snapshot import BEHIND, found_for, observed
-from reconciler.store import Binding, JournalRow, State, StateError, Store
+from reconciler.snapshot import found_for, observed
+from reconciler.store import Binding, State, StateError, Store
 
 LANE_HOLD = "lane_hold"
 """Under which the state file keeps the id of the plan that the leaver lane held last."""
@@ -1097,11 +1097,11 @@ async def _settle_now(
         snapshot = replace(snapshot, accounts=known)
     # What became of older queueings is for a whole read to tell: a team that is new to us may be that of one.
     snapshot = replace(snapshot, teams={k: t for k, t in snapshot.teams.items() if t.managed or k in before.teams})
-    # What was sent, answered and read back is newer than a list that is behind, also what another run has done.
-    results: list[executor.Result | JournalRow] = [*applied.results.values(), *store.journal(now - BEHIND)]
-    done = [one.operation for one in results if one.state is State.DONE and one.outcome != LOCKED_BEFORE]
-    snapshot = _locked_as_before(snapshot, before, _turned(done) - _turned(unknown.values()))
-    snapshot = _as_done(snapshot, before, done, unknown.values())
+    # What was sent, answered and read back is newer than a list that is behind.
+    done = [one for one in applied.results.values() if one.state is State.DONE and one.outcome != LOCKED_BEFORE]
+    turned = _turned(one.operation for one in done) - _turned(unknown.values())
+    snapshot = _locked_as_before(snapshot, before, turned)
+    snapshot = _as_done(snapshot, before, [one.operation.subject for one in done], unknown.values())
     with store.together():
         store.save(snapshot, before, mark, found_out(outcomes) | _older_births(store, unknown, outcomes))
         for number in vanished & unknown.keys():
@@ -1113,11 +1113,10 @@ async def _settle_now(
         _found_again(store, before, snapshot)
 
 
-def _as_done(snapshot: Snapshot, before: Snapshot, done: Iterable[Operation], unknown: Iterable[Operation]) -> Snapshot:
-    """The snapshot, with the subjects of what is done as they were before it was read; but for those with an operation
-    whose outcome is not known, and for an account or team to which Keeper linked a creation, as long as that is to be
-    undone."""
-    ids = {key for op in done for key in (op.subject.jumpcloud_id, op.subject.keeper_id)}
+def _as_done(snapshot: Snapshot, before: Snapshot, done: Iterable[Subject], unknown: Iterable[Operation]) -> Snapshot:
+    """The snapshot, with these subjects as they were before it was read; but for those with an open operation, and for
+    an account or team to which Keeper linked a creation, as long as that is to be undone."""
+    ids = {key for one in done for key in (one.jumpcloud_id, one.keeper_id)}
     ids -= {key for op in unknown for key in (op.subject.jumpcloud_id, op.subject.keeper_id)} | {""}
     linked = {one.keeper_id for one in snapshot.refused_births.values() if one.undo is not None}
     linked |= {one.keeper_id for one in snapshot.refused_teams.values() if one.undo is not None}
