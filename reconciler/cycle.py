@@ -1101,7 +1101,6 @@ async def _settle_now(
     done = [one for one in applied.results.values() if one.state is State.DONE and one.outcome != LOCKED_BEFORE]
     turned = _turned(one.operation for one in done) - _turned(unknown.values())
     snapshot = _locked_as_before(snapshot, before, turned)
-    snapshot = _as_done(snapshot, before, [one.operation.subject for one in done], unknown.values())
     with store.together():
         store.save(snapshot, before, mark, found_out(outcomes) | _older_births(store, unknown, outcomes))
         for number in vanished & unknown.keys():
@@ -1111,23 +1110,6 @@ async def _settle_now(
         _take_back(applied, {unknown[number].subject for number in vanished & unknown.keys()})
         _record_settled(store, applied, unknown, outcomes, listed, now)
         _found_again(store, before, snapshot)
-
-
-def _as_done(snapshot: Snapshot, before: Snapshot, done: Iterable[Subject], unknown: Iterable[Operation]) -> Snapshot:
-    """The snapshot, with these subjects as they were before it was read; but for those with an open operation, and for
-    an account or team to which Keeper linked a creation, as long as that is to be undone."""
-    ids = {key for one in done for key in (one.jumpcloud_id, one.keeper_id)}
-    ids -= {key for op in unknown for key in (op.subject.jumpcloud_id, op.subject.keeper_id)} | {""}
-    linked = {one.keeper_id for one in snapshot.refused_births.values() if one.undo is not None}
-    linked |= {one.keeper_id for one in snapshot.refused_teams.values() if one.undo is not None}
-
-    def stands(row: Account | Team) -> bool:
-        mine = row.keeper_id in ids or (row.managed and row.jumpcloud_id in ids)
-        return mine and row.keeper_id not in linked
-
-    accounts = {k: account for k, account in before.accounts.items() if stands(account)}
-    teams = {k: team for k, team in before.teams.items() if stands(team)}
-    return replace(snapshot, accounts={**snapshot.accounts, **accounts}, teams={**snapshot.teams, **teams})
 
 
 def _older_births(store: Store, unknown: Mapping[int, Operation], outcomes: Mapping[int, Settled]) -> set[int]:
