@@ -611,20 +611,23 @@ class JumpCloud:
         return found if self._search_works else None
 
     async def _every_match(
-        self, what: Mapping[str, object], enough: int, *, patient: bool = True
+        self, what: Mapping[str, object], enough: int, *, patient: bool = True, shown: dict[str, UserRow] | None = None
     ) -> list[UserRow] | None:
         """The users whom a search finds, read to the empty page or until there are `enough`.
 
-        None where JumpCloud refuses it, where a row can't be read, or where it has less than its total says.
+        None where JumpCloud refuses it, where a row can't be read, or where it has less than its total says. `shown`
+        gets those who were found all the same.
         """
-        rows: dict[str, UserRow] = {}
+        rows = {} if shown is None else shown
         skip = 0
         while True:
             page = await self._searched(what, skip, patient=patient)
-            if page is None or page.odd:
+            if page is None:
                 return None
             before = len(rows)
-            rows |= {row.id: row for row in page.rows}
+            rows.update((row.id, row) for row in page.rows)
+            if page.odd:
+                return None
             skip += page.length
             if len(rows) >= enough:
                 return list(rows.values())
@@ -779,17 +782,21 @@ class JumpCloud:
 
         The text search is documented to find parts of an address, and assumed not to heed the case: it also finds a
         second user whose address is written in another way. That neither finds anybody proves nothing: only the whole
-        list says that nobody has an address. A way that fails is as one that finds nobody, but for the list.
+        list says that nobody has an address. A way that fails is as one that finds nobody, but for the list; whom it
+        has shown before it failed, it has found.
         """
         address = usable_address(email)
         if not address:
             return None
-        rows = await self._matching(self._by_filter("email", address), address)
+        filtered, _ = await _attempted(self._by_filter("email", address))
+        rows = [row for row in filtered or () if row.has_address(address)]
         if len(rows) < 2:
-            terms = {"searchTerm": address, "fields": ["email"]}
+            what = {"searchFilter": {"searchTerm": address, "fields": ["email"]}, "sort": "_id"}
+            shown: dict[str, UserRow] = {}
             # More than a page of them is no answer to a whole address.
-            alike = await self._matching(self._every_match({"searchFilter": terms, "sort": "_id"}, PAGE), address)
-            rows += [row for row in alike if row.id not in {one.id for one in rows}]
+            await _attempted(self._every_match(what, PAGE, shown=shown))
+            known = {one.id for one in rows}
+            rows += [row for row in shown.values() if row.has_address(address) and row.id not in known]
         if not rows and not by_search:
             every = await whole(self._page_of_users, lambda row: row if row.has_address(address) else None, "users")
             rows = list(every.values.values())
@@ -804,10 +811,6 @@ class JumpCloud:
         params = {**_USERS, **first}
         reply = await self._lists.send("GET", "/api/systemusers", params, also=_REFUSED, patient=patient)
         return envelope(reply, UserRow, "users", 0).rows if reply.status == 200 else ()
-
-    async def _matching(self, read: Awaitable[Sequence[UserRow] | None], address: str) -> list[UserRow]:
-        rows, _ = await _attempted(read)
-        return [row for row in rows or () if row.has_address(address)]
 
     # -- many people, for the evidence of one operation or of the leavers ----------------------------------------------
 

@@ -23,7 +23,7 @@ from reconciler.simulator.service import Request, Response
 from tests.campaign import decisions as campaign_decisions
 from tests.campaign import mutants
 from tests.campaign.ending import ending
-from tests.campaign.rules import Rules
+from tests.campaign.rules import NODES, Rules
 from tests.campaign.scenes import (
     SCIM,
     activate,
@@ -869,6 +869,14 @@ def test_a_calm_cycle_leaves_our_lock_where_the_new_address_opens_another_accoun
     activate(world, ada)
     cycle(world)
     assert world.keeper.account(account).locked
+
+
+def test_a_cycle_whose_locks_keeper_refuses_is_not_calm(world: World) -> None:
+    joined(world, "bob")
+    ada, _ = joined(world, "ada")
+    world.keeper.revoke_token(NODES[0])
+    suspend(world, ada)
+    assert cycle(world).startswith("failed") and not seen(world)
 
 
 def test_a_calm_cycle_may_hold_those_who_come_back_in_numbers(world: World) -> None:

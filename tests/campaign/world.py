@@ -372,6 +372,8 @@ class World:
             linked and listed and giving and not (order.partial or weather.happened or weather.edits or self.troubles)
         )
         calm = calm and order.saved is None and not (self.rules.narrow or self.odd_release or self._busy)
+        # Keeper refuses everything, or locks delete accounts and stop.
+        calm = calm and outcome.result not in ("partial", "failed")
         held = {outcome.plan.operations[number].subject.keeper_id for number in outcome.plan.held_indices}
         self.observer.cycle_completed(
             listed=listed, whole=whole, linked=linked, applied=applied, calm=held if calm else None
