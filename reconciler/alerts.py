@@ -233,7 +233,8 @@ def ended(found: Iterable[Fact], told: Iterable[Key], now: Situation) -> list[Ke
     lasting = {fact.id for fact in found}
     sizes = {(fact.kind.value, fact.name) for fact in found if fact.kind in _SIZED}
     lasting |= {(kind, key) for kind, key in told if (kind, key.rpartition(" ")[0]) in sizes}
-    return [key for key in told if key not in lasting and _can_tell(key, now)]
+    undecided = _undecided(now.plan)
+    return [key for key in told if key not in lasting and _can_tell(key, now, undecided)]
 
 
 def silent(over: Iterable[Key], found: Iterable[Fact]) -> list[Key]:
@@ -242,7 +243,7 @@ def silent(over: Iterable[Key], found: Iterable[Fact]) -> list[Key]:
     return [key for key in over if key[0] not in _RECOVERIES or key[0] in lasting]
 
 
-def _can_tell(key: Key, now: Situation) -> bool:
+def _can_tell(key: Key, now: Situation, undecided: Collection[str]) -> bool:
     kind, subject = key
     everybody = now.plan is not None and now.whole
     whole = everybody and now.complete
@@ -265,12 +266,12 @@ def _can_tell(key: Key, now: Situation) -> bool:
             planned = now.plan.counts if now.plan else {}
             return subject in now.passed or (whole and subject not in planned)
         case _:
-            return everybody and now.people and subject.partition(" ")[0] not in _undecided(now)
+            return everybody and now.people and subject.partition(" ")[0] not in undecided
 
 
-def _undecided(now: Situation) -> set[str]:
-    """The people of whom this run did not read whether something told of them is over: their keys and Keeper ids."""
-    notices = now.plan.notices if now.plan else ()
+def _undecided(plan: Plan | None) -> set[str]:
+    """The people of whom a run did not read whether they should have access now: their keys and Keeper ids."""
+    notices = plan.notices if plan else ()
     return {key for one in notices if one.kind in _UNDECIDED for key in (one.subject.key, one.subject.keeper_id)}
 
 
@@ -284,7 +285,7 @@ def merely_left(plan: Plan, before: Collection[str] = ()) -> frozenset[str]:
     found = {op.subject.keeper_id for op in plan.operations if op.rule is Rule.LEFT}
     found |= {one.subject.keeper_id for one in plan.notices if one.kind in _SPARED and one.subject.type == "user"}
     planned = {op.subject.keeper_id for op in plan.operations}
-    unsaid = {one.subject.keeper_id for one in plan.notices if one.kind in _UNDECIDED} - planned
+    unsaid = _undecided(plan) - planned
     others: set[str] = set()
     if plan.focus is not None or plan.scope.unread:
         others = set(before) - planned - {one.subject.keeper_id for one in plan.notices}
@@ -340,7 +341,7 @@ def _locked(now: Situation) -> Iterator[Fact]:
     if now.plan is None or not now.whole or now.policy.mode is Mode.OBSERVE:
         return
     planned = _planned(now, Kind.REACTIVATE_USER)
-    unsaid = {n.subject.keeper_id for n in now.plan.notices if n.kind in _UNDECIDED}
+    unsaid = _undecided(now.plan)
     told = planned.keys() | {n.subject.keeper_id or n.subject.key for n in now.plan.notices if n.kind in _IN_SCOPE}
     waiting_for_person = now.plan.held_indices
     locked_and_gone = {n.subject.keeper_id for n in now.plan.notices if n.kind is NoticeKind.LOCKED_IN_KEEPER}

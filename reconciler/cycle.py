@@ -4,7 +4,6 @@ A dry run is the same line without its last two steps: it takes no lock and writ
 """
 
 import asyncio
-import json
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Set
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
@@ -50,7 +49,7 @@ from reconciler.pilot import left_outside
 from reconciler.plan import SCHEDULE, Effect, Kind, Notice, NoticeKind, Operation, Plan, Rule, Source, Subject, Upcoming
 from reconciler.policy import FirstRun, Mode, TeamAdoption
 from reconciler.reading import Read, Reader, Services, Stopped, as_resync, listing
-from reconciler.report.document import SavedPlan, to_json
+from reconciler.report.document import SavedPlan, held_effects, to_json
 from reconciler.rows import DENIED, DISAGREES, GONE, INVITED, LEAVERS, LOCKED_BEFORE, OVERTAKEN, PERSON, VANISHED
 from reconciler.safety import HOLDS_ALL, Judged, judge, new_teams, only, paused, place
 from reconciler.settle import (
@@ -399,9 +398,7 @@ def _held_by_lane(store: Store) -> frozenset[str]:
     """The JumpCloud ids of the people whose locks the lane has held last."""
     plan_id = store.meta(LANE_HOLD)
     run = store.held_run(plan_id) if plan_id else None
-    document = store.document(run.id) if run is not None else None
-    operations = json.loads(document)["operations"] if document else ()
-    return frozenset(op["subject"]["jumpcloud_id"] for op in operations)
+    return frozenset(effect[1] for effect in held_effects(store.document(run.id) if run is not None else None))
 
 
 def _hold_of(plan: Plan) -> str:

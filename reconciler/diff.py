@@ -446,7 +446,7 @@ class _Diff(TeamRules):
         up, or of who has its address."""
         owner = self.directory.users.get(account.jumpcloud_id)
         given_up = account.standing is Standing.DISOWNED and owner is not None and owner.belongs
-        return given_up or bool(self._addresses.get(alike_key(account.email), set()) - {user.id})
+        return given_up or bool(self._others_at(account.email, user.id))
 
     def _locked_before(self, user: User) -> Account | None:
         """The account without an owner that somebody locked before it vanished, and that a creation may link and
@@ -584,10 +584,10 @@ class _Diff(TeamRules):
     def _another_of(self, account: Account, told: Set[str]) -> bool:
         """Whether an account carries the id of somebody of whom nothing is told but what their account says: they
         have left, or have another one."""
-        if self._left_owner(account) is not None:
-            return True
         owner = self._carried(account)
-        return owner is not None and owner.belongs and owner.id in self.match.account_of and owner.id not in told
+        if owner is None or has_left(owner):
+            return owner is not None
+        return owner.belongs and owner.id in self.match.account_of and owner.id not in told
 
     def _left_owner(self, account: Account) -> User | None:
         """Whoever has left and whose id is on an account that nobody manages."""
@@ -787,7 +787,7 @@ class _Diff(TeamRules):
     def _may_be_anothers(self, account: Account) -> bool:
         """Whether an account that nothing but an address ties to its person has the address of somebody else who has
         not left, or may have it: a partial cycle has not read all of them."""
-        others = self._addresses.get(alike_key(account.email), set()) - {account.jumpcloud_id}
+        others = self._others_at(account.email, account.jumpcloud_id)
         return account.merely_found and (self.focus is not None or bool(others))
 
     def _tell_grace(self, account: Account, user: User | None, subject: Subject, until: str) -> None:
@@ -812,6 +812,10 @@ class _Diff(TeamRules):
             if user.belongs:
                 found.setdefault(alike_key(user.email), set()).add(user.id)
         return found
+
+    def _others_at(self, email: str, user_id: str) -> set[str]:
+        """The ids of those who have not left and have this address, but for this one."""
+        return self._addresses.get(alike_key(email), set()) - {user_id}
 
     @cached_property
     def _without_account(self) -> list[User]:
@@ -841,7 +845,7 @@ class _Diff(TeamRules):
     def _claimed(self, account: Account, user: User) -> str:
         """Why an account is neither given its person's new address, nor that offered as an alias: whoever else has it
         could log in there. Empty where nobody else has."""
-        others = self._addresses.get(alike_key(user.email), set()) - {user.id}
+        others = self._others_at(user.email, user.id)
         if not (user.email and others) or addresses.same(account.email, user.email):
             return ""
         return (

@@ -842,9 +842,11 @@ class JumpCloud:
 
     async def suspended_by_record(self, user_ids: Collection[str]) -> frozenset[str]:
         """Those of these users whose own record says that they are suspended; `RECORDS` of them are read."""
-        some = sorted(filter(is_jumpcloud_id, user_ids))[:RECORDS]
-        read = await together(_attempted(self._record(user_id, patient=False)) for user_id in some)
-        return frozenset(row.id for row, _ in read if row is not None and row.status is Status.SUSPENDED)
+        return _suspended_rows(await self._records(sorted(filter(is_jumpcloud_id, user_ids))[:RECORDS]))
+
+    async def _records(self, user_ids: Iterable[str]) -> list[tuple[UserRow | None, str]]:
+        """Their own records, each with why it can't be read."""
+        return await together(_attempted(self._record(user_id, patient=False)) for user_id in user_ids)
 
     async def _some_suspended(self, user_ids: Sequence[str]) -> frozenset[str]:
         """The suspended ones among the next hundred of these users, as far as a search finds them."""
@@ -864,13 +866,12 @@ class JumpCloud:
         start = self._next_looked_up.get(way, 0) % len(user_ids)
         chunk = [*user_ids[start:], *user_ids[:start]][:RECORDS]
         few, rest = chunk[:WITNESSES], chunk[WITNESSES:]
-        answers = await together(_attempted(self._record(user_id, patient=False)) for user_id in few)
+        answers = await self._records(few)
         if all(problem for _, problem in answers):
             self._next_looked_up[way] = start + len(few)
             return None
         self._next_looked_up[way] = start + len(chunk)
-        answers += await together(_attempted(self._record(user_id, patient=False)) for user_id in rest)
-        return frozenset(row.id for row, _ in answers if row is not None and row.status is Status.SUSPENDED)
+        return _suspended_rows([*answers, *await self._records(rest)])
 
     def _next(self, way: str, user_ids: Sequence[str], most: int) -> Sequence[str]:
         """The next of these users whose turn it is to be looked up in this way: all where there are no more."""
@@ -1064,6 +1065,10 @@ def bearable(error: JumpCloudError) -> bool:
 def _unless_refused(error: JumpCloudError) -> None:
     if not bearable(error):
         raise error
+
+
+def _suspended_rows(answers: Iterable[tuple[UserRow | None, str]]) -> frozenset[str]:
+    return frozenset(row.id for row, _ in answers if row is not None and row.status is Status.SUSPENDED)
 
 
 def _suspended(users: Mapping[str, _Known]) -> frozenset[str]:
