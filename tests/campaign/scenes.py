@@ -66,6 +66,12 @@ def joined(world: World, name: str, *groups: str) -> tuple[str, str]:
     return one, account
 
 
+def gets_alias(world: World, account: str, alias: str) -> None:
+    """The account gets another address, and its own back, of which the other is an alias from then on."""
+    for address in (alias, world.keeper.accounts()[account].email):
+        world.keeper.change_email(account, address, keep_alias=True)
+
+
 def teams_of(world: World, name: str) -> set[str]:
     account = world.keeper.account(f"{name}@example.com")
     return {world.keeper.teams()[team].name for team in (*account.teams, *account.pending_teams)}

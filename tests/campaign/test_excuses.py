@@ -20,6 +20,7 @@ from tests.campaign.scenes import (
     activate,
     adopt,
     cycle,
+    gets_alias,
     group,
     joined,
     moves,
@@ -72,8 +73,7 @@ def test_names_that_a_link_has_replaced_before_they_showed_are_not_denied(world:
     """Their owner is suspended then, so that nothing is asked for again."""
     ada, account = joined(world, "ada")
     world.keeper.set_dialect(links_aliases=True)
-    for address in ("nils@example.com", "ada@example.com"):
-        world.keeper.change_email(account, address, keep_alias=True)
+    gets_alias(world, account, "nils@example.com")
     world.jumpcloud.update_user(ada, firstname="Augusta", lastname="King")
     world.admin_changed(account)
     person(world, "nils")
@@ -347,8 +347,7 @@ def test_an_old_copy_does_not_know_that_a_link_has_left_the_id_of_somebody_on_an
     world.keeper.set_dialect(links_aliases=True)
     joined(world, "bob")
     ada, account = joined(world, "ada")
-    for address in ("nils@example.com", "ada@example.com"):
-        world.keeper.change_email(account, address, keep_alias=True)
+    gets_alias(world, account, "nils@example.com")
     world.admin_changed(account)
     cycle(world, resync=True)
     copy = world.path.read_bytes(), world.observer.remembered()
@@ -374,8 +373,7 @@ def test_an_old_copy_does_not_know_of_a_link_of_which_either_gets_another_addres
         suspend(world, eve)
     cycle(world, resync=True)
     campaign_decisions.copied(world, random.Random(1))
-    for address in ("ada@example.com", "eve@example.com"):
-        world.keeper.change_email(account, address, keep_alias=True)
+    gets_alias(world, account, "ada@example.com")
     world.admin_changed(account)
     ada = person(world, "ada")
     cycle(world, {f"POST {SCIM}/Users": "late_timeout"})

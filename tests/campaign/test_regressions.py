@@ -16,7 +16,19 @@ from tests.campaign import organisation, troubles
 from tests.campaign.decisions import put_back
 from tests.campaign.ending import ending
 from tests.campaign.rules import NODES
-from tests.campaign.scenes import SCIM, activate, adopt, cycle, disown, group, joined, person, suspend, teams_of
+from tests.campaign.scenes import (
+    SCIM,
+    activate,
+    adopt,
+    cycle,
+    disown,
+    gets_alias,
+    group,
+    joined,
+    person,
+    suspend,
+    teams_of,
+)
 from tests.campaign.seams import CampaignStore, Died, Weather
 from tests.campaign.world import Spared, Trouble, World
 
@@ -815,8 +827,7 @@ def test_a_link_without_an_answer_is_undone_though_the_owner_of_the_account_is_r
     sales = group(world, "Sales")
     _, ada = joined(world, "ada")
     world.keeper.set_dialect(links_aliases=True)
-    for address in ("nils@example.com", "ada@example.com"):
-        world.keeper.change_email(ada, address, keep_alias=True)
+    gets_alias(world, ada, "nils@example.com")
     person(world, "nils", sales)
     about_ada = Order(resync=True, person="ada@example.com", by="root")
     if beside:
@@ -858,8 +869,7 @@ def test_no_read_of_one_account_tells_that_a_creation_never_arrived(world: World
     nils, account = joined(world, "nils", sales)
     world.keeper.set_dialect(links_aliases=True)
     world.keeper.delete_user(account)
-    for address in ("nils@example.com", "ada@example.com"):
-        world.keeper.change_email(ada, address, keep_alias=True)
+    gets_alias(world, ada, "nils@example.com")
     world.admin_changed(ada, account)
     cycle(world, {f"POST {SCIM}/Users#1": "death_after"}, resync=True)
     assert world.keeper.account("ada@example.com").external_id == nils

@@ -20,6 +20,7 @@ from tests.campaign.scenes import (
     adopt,
     cycle,
     disown,
+    gets_alias,
     group,
     joined,
     moves,
@@ -228,8 +229,7 @@ def test_a_resync_of_a_ghost_ties_it_to_nobody_whose_creation_was_linked_to_it(w
     sales = group(world, "Sales")
     joined(world, "bob", sales)
     ghost = world.keeper.add_user("former@example.com")
-    for address in ("ada@example.com", "former@example.com"):
-        world.keeper.change_email(ghost, address, keep_alias=True)
+    gets_alias(world, ghost, "ada@example.com")
     world.admin_changed(ghost)
     cycle(world, resync=True)
     ada = person(world, "ada", sales)
@@ -328,8 +328,7 @@ def test_a_link_without_an_answer_is_undone_also_where_its_id_cannot_be_read(
         _, ada = joined(world, "ada")
     else:
         ada = world.keeper.add_user("ada@example.com")
-    for address in ("nils@example.com", "ada@example.com"):
-        world.keeper.change_email(ada, address, keep_alias=True)
+    gets_alias(world, ada, "nils@example.com")
     world.admin_changed(ada)
     cycle(world, resync=True)
     before = world.keeper.account(ada)
@@ -354,8 +353,7 @@ def test_an_undo_leaves_an_id_that_the_list_could_not_show(world: World, monkeyp
     world.keeper.set_dialect(links_aliases=True, link_updates=False)
     joined(world, "bob")
     other = world.keeper.add_user("ghost@example.com", external_id="hr-4711")
-    for address in ("nils@example.com", "ghost@example.com"):
-        world.keeper.change_email(other, address, keep_alias=True)
+    gets_alias(world, other, "nils@example.com")
     world.admin_changed(other)
     world.keeper.show_oddly(other, {"externalId": 5})
     person(world, "nils")
@@ -869,8 +867,7 @@ def test_a_link_is_undone_once_its_account_is_back_though_the_person_was_created
     sales = group(world, "Sales")
     joined(world, "bob", sales)
     ada = joined(world, "ada")[1] if managed else world.keeper.add_user("ada@example.com")
-    for address in ("nils@example.com", "ada@example.com"):
-        world.keeper.change_email(ada, address, keep_alias=True)
+    gets_alias(world, ada, "nils@example.com")
     world.admin_changed(ada)
     cycle(world, resync=True)
     before = world.keeper.accounts()[ada]
@@ -931,8 +928,7 @@ def test_a_look_at_a_link_that_stands_forgets_no_lock_that_it_has_undone(world: 
     world.keeper.set_dialect(links_aliases=True, link_unlocks=True)
     person(world, "zoe")
     _, account = joined(world, "ada")
-    for address in ("bob@example.com", "ada@example.com"):
-        world.keeper.change_email(account, address, keep_alias=True)
+    gets_alias(world, account, "bob@example.com")
     world.keeper.lock(account)
     world.admin_changed(account)
     cycle(world, resync=True)
@@ -1190,8 +1186,7 @@ def who_has_an_alias(world: World, name: str, **names: str) -> tuple[str, str]:
     one = world.jumpcloud.add_user(f"{name}@example.com", state="ACTIVATED", **names)
     world.jumpcloud.bind_user(world.application, one)
     account = world.keeper.add_user(f"{name}@example.com", given_name=name)
-    for address in ("nils@example.com", f"{name}@example.com"):
-        world.keeper.change_email(account, address, keep_alias=True)
+    gets_alias(world, account, "nils@example.com")
     world.admin_changed(account)
     return one, account
 
@@ -1240,8 +1235,7 @@ def test_a_link_stands_whose_undo_never_arrived(world: World) -> None:
     sales = group(world, "Sales")
     joined(world, "bob", sales)
     account = world.keeper.add_user("ada@example.com", given_name="ada")
-    for address in ("nils@example.com", "ada@example.com"):
-        world.keeper.change_email(account, address, keep_alias=True)
+    gets_alias(world, account, "nils@example.com")
     world.admin_changed(account)
     cycle(world, resync=True)
     person(world, "nils", sales)
@@ -1260,8 +1254,7 @@ def test_of_a_link_that_keeper_undoes_in_part_the_rest_is_undone_later(
     sales, legal = group(world, "Sales"), group(world, "Legal")
     joined(world, "bob", sales, legal)
     account = world.keeper.add_user("ada@example.com")
-    for address in ("nils@example.com", "ada@example.com"):
-        world.keeper.change_email(account, address, keep_alias=True)
+    gets_alias(world, account, "nils@example.com")
     world.admin_changed(account)
     cycle(world, resync=True)
     teams = [team.id.encode() for team in world.keeper.teams().values() if team.name == "Legal" or not refused]
@@ -1289,8 +1282,7 @@ def test_a_lock_of_ours_that_an_undo_without_an_answer_sets_again_is_ours(world:
     world.keeper.set_dialect(links_aliases=True, link_unlocks=True)
     joined(world, "bob")
     ada, account = joined(world, "ada")
-    for address in ("nils@example.com", "ada@example.com"):
-        world.keeper.change_email(account, address, keep_alias=True)
+    gets_alias(world, account, "nils@example.com")
     world.admin_changed(account)
     suspend(world, ada)
     cycle(world, resync=True)
@@ -1312,8 +1304,7 @@ def test_an_undo_is_not_done_whose_answer_shows_what_it_was_to_take_back(
     sales = group(world, "Sales")
     joined(world, "bob", sales)
     account = world.keeper.add_user("ada@example.com")
-    for address in ("nils@example.com", "ada@example.com"):
-        world.keeper.change_email(account, address, keep_alias=True)
+    gets_alias(world, account, "nils@example.com")
     world.admin_changed(account)
     cycle(world, resync=True)
     handle = world.keeper.handle
@@ -1338,8 +1329,7 @@ def test_a_place_that_an_undo_could_not_take_back_is_taken_back_once_it_shows(
     sales = group(world, "Sales")
     joined(world, "bob", sales)
     account = world.keeper.add_user("ada@example.com")
-    for address in ("nils@example.com", "ada@example.com"):
-        world.keeper.change_email(account, address, keep_alias=True)
+    gets_alias(world, account, "nils@example.com")
     world.admin_changed(account)
     cycle(world, resync=True)
     (team,) = world.keeper.teams()

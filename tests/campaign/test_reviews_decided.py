@@ -19,6 +19,7 @@ from tests.campaign.scenes import (
     adopt,
     cycle,
     disown,
+    gets_alias,
     group,
     joined,
     person,
@@ -136,6 +137,20 @@ def unreviewed(world: World) -> None:
     """A scheduled cycle, whose first plan nobody reviews."""
     world.time.elapsed += 600
     world.say(world.cycle(Order(resync=True, by="schedule"), Weather(1)))
+
+
+def found_and_left(world: World) -> tuple[str, str]:
+    """Ada, whose account a first plan found by its address, and who has left since: both ids."""
+    ada = person(world, "ada")
+    person(world, "bob")
+    account = world.keeper.add_user("ada@example.com")
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    unreviewed(world)
+    suspend(world, ada)
+    assert campaign_decisions.consent_to_held(world)
+    unreviewed(world)
+    return ada, account
 
 
 @pytest.mark.parametrize("observing", [True, False])
@@ -476,8 +491,7 @@ def test_an_account_that_a_person_agreed_to_is_given_up_with_the_id_of_before(wo
     joined(world, "bob")
     account = world.keeper.add_user("ghost@example.com", external_id="hr-4711")
     world.keeper.accept_invitation(account)
-    for address in ("nils@example.com", "ghost@example.com"):
-        world.keeper.change_email(account, address, keep_alias=True)
+    gets_alias(world, account, "nils@example.com")
     world.admin_changed(account)
     cycle(world, resync=True)
     nils = person(world, "nils")
@@ -523,8 +537,7 @@ def test_a_pause_holds_for_the_undo_of_a_link_too(world: World) -> None:
     world.keeper.set_dialect(links_aliases=True)
     joined(world, "bob")
     _, ada = joined(world, "ada")
-    for address in ("nils@example.com", "ada@example.com"):
-        world.keeper.change_email(ada, address, keep_alias=True)
+    gets_alias(world, ada, "nils@example.com")
     world.admin_changed(ada)
     cycle(world, resync=True)
     before = world.keeper.account(ada)
@@ -696,8 +709,7 @@ def test_no_consent_gives_the_account_of_whoever_was_given_up_to_somebody_else_b
     world.keeper.set_dialect(links_aliases=True)
     joined(world, "bob")
     ada, account = joined(world, "ada")
-    for address in ("nils@example.com", "ada@example.com"):
-        world.keeper.change_email(account, address, keep_alias=True)
+    gets_alias(world, account, "nils@example.com")
     world.admin_changed(account)
     cycle(world, resync=True)
     disown(world, "ada@example.com")
@@ -738,8 +750,7 @@ def test_no_consent_by_an_alias_gives_anybody_the_account_with_the_address_of_an
     former = world.jumpcloud.add_user("old@example.com", state="SUSPENDED", firstname="Old", lastname="Test")
     account = world.keeper.add_user("ada@example.com", external_id=former)
     world.keeper.accept_invitation(account)
-    for address in ("nils@example.com", "ada@example.com"):
-        world.keeper.change_email(account, address, keep_alias=True)
+    gets_alias(world, account, "nils@example.com")
     world.admin_changed(account)
     cycle(world, resync=True)
     if claimed:
@@ -776,15 +787,7 @@ def test_who_comes_back_gets_no_tie_to_an_account_that_was_merely_found_and_has_
     world: World, state: str
 ) -> None:
     """Once they leave again, its lock would keep out whoever it may belong to."""
-    ada = person(world, "ada")
-    person(world, "bob")
-    account = world.keeper.add_user("ada@example.com")
-    world.keeper.accept_invitation(account)
-    world.admin_changed(account)
-    unreviewed(world)
-    suspend(world, ada)
-    assert campaign_decisions.consent_to_held(world)
-    unreviewed(world)
+    ada, account = found_and_left(world)
     world.jumpcloud.update_user(ada, email="kim@example.com")
     person(world, "ada")
     cycle(world)
@@ -800,15 +803,7 @@ def test_who_comes_back_gets_no_tie_to_an_account_that_was_merely_found_and_has_
 
 
 def test_whom_a_staged_persons_address_keeps_from_an_account_that_was_found_for_them_is_told(world: World) -> None:
-    ada = person(world, "ada")
-    person(world, "bob")
-    account = world.keeper.add_user("ada@example.com")
-    world.keeper.accept_invitation(account)
-    world.admin_changed(account)
-    unreviewed(world)
-    suspend(world, ada)
-    assert campaign_decisions.consent_to_held(world)
-    unreviewed(world)
+    ada, _ = found_and_left(world)
     world.jumpcloud.update_user(ada, email="kim@example.com")
     world.jumpcloud.update_user(person(world, "ada"), state="STAGED")
     activate(world, ada)
