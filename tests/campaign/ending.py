@@ -505,7 +505,7 @@ class _Equality:
         others |= {
             k for k in ledger.created - {account.id} if k in self.accounts and self.accounts[k].external_id in people
         }
-        if others and account.id in ledger.readdressed and self.told(account.id) & {"ghost", "conflict"}:
+        if others and account.id in ledger.readdressed and self.told(account.id) & {"ghost", "conflict", "quarantined"}:
             self.excuse(11)
             return
         self.wrong(f"{account.email} has left and is not locked", account.id, *people)

@@ -75,6 +75,8 @@ EVIDENCE_LASTS = timedelta(seconds=31)
 """How long after its confirmation a request may be begun: thirty seconds, and the clock's grain."""
 A_LOOK_IS_BEHIND = timedelta(minutes=6)
 """How long after we let somebody in a look may show them as before: two minutes, by clocks that differ by two."""
+DENIED_COUNTS = timedelta(hours=25)
+"""How long a lock of ours that two lists denied may still be ours where it shows: a day after they did."""
 ACCESS = ("deactivate_user", "reactivate_user")
 LASTS = timedelta(hours=4)
 """How long what a person lets through or announces counts."""
@@ -228,8 +230,8 @@ class Ledger:
     allowances: list[Allowance] = field(default_factory=list)
     persons: list[tuple[datetime, str]] = field(default_factory=list)
     sent: dict[int, Sent] = field(default_factory=dict)  # by journal row
-    marked: dict[int, tuple[str, str]] = field(default_factory=dict)
-    """Journal rows that were marked as sent: the kind, and the account."""
+    marked: dict[int, tuple[str, str, datetime]] = field(default_factory=dict)
+    """Journal rows that were marked as sent: the kind, the account, and when."""
     found: set[int] = field(default_factory=set)  # of these, those that Keeper showed to be done
     known: dict[str, int] = field(default_factory=dict)  # every account there ever was: the tick at which it came
     shielded: dict[str, set[str]] = field(default_factory=dict)  # by account: the entries that protected it once
@@ -921,7 +923,7 @@ class Observer:
         # Who was protected under a former address may be so with another account, too.
         former = self.truth.addresses.get(person, set()) & self.rules.protected
         shielded = self._protected(account) or ledger.kept_shielded.get(account.id) or former
-        rows = [number for number, (_, subject) in ledger.marked.items() if subject == account.id]
+        rows = [number for number, (_, subject, _) in ledger.marked.items() if subject == account.id]
         before = [number for number in rows if number not in ledger.sent or ledger.sent[number].tick < self.since]
         settled = all(number in ledger.sent and ledger.sent[number].closed is not None for number in before)
         plain = bool(seen) and account.external_id == person and theirs == {account.id} and settled
@@ -973,6 +975,7 @@ class Observer:
                 here = {k: a.locked for k, a in self.keeper.accounts().items() if a.node == self.rules.node}
                 self.view.locked_shown = here
                 self.perhaps_locked |= {k for k, locked in here.items() if locked}
+                self._denied_lately({k for k, locked in here.items() if locked} - self.ledger.locks)
             return
         self.asked = asked
         self.view.wrote = True
@@ -1061,7 +1064,7 @@ class Observer:
         """These rows of the journal are marked as sent, whether their requests will arrive or not."""
         seen = frozenset(self.ledger.seen)
         for row in rows:
-            self.ledger.marked[row["id"]] = row["kind"], row["keeper_id"]
+            self.ledger.marked[row["id"]] = row["kind"], row["keeper_id"], self.now()
             self._prolong(row)
             if row["kind"] == "create_user":
                 self.ledger.births[str(row["jumpcloud_id"])] = Birth(
@@ -1100,6 +1103,16 @@ class Observer:
                 if theirs - self.ledger.ours - self.ledger.disowned:
                     self.excuse(4)
                 self.ledger.ours |= theirs - self.ledger.disowned
+
+    def _denied_lately(self, locked: Set[str]) -> None:
+        """A lock of ours that never arrived counts for a day: the lists that denied it may have been behind."""
+        young = self.now() - DENIED_COUNTS
+        for number, (kind, account, at) in self.ledger.marked.items():
+            sent = self.ledger.sent.get(number)
+            arrived = sent is not None and (sent.effects or not sent.unclear)
+            if account in locked and kind == "deactivate_user" and at > young and not arrived:
+                self.ledger.locks.add(account)
+                self.excuse(6)
 
     def closed(self, store: CampaignStore) -> None:
         """The journal as it is after a cycle."""
@@ -1156,6 +1169,7 @@ class Observer:
         self._adopted_as_left(store)
         self._adopted_behind()
         if store.value("reviewed") == "1":
+            self._tied_behind(store)
             tied = store.tied().items()
             self.ledger.linked |= {
                 one for one, person in tied if self.ledger.owner.get(one) == person
@@ -1165,11 +1179,15 @@ class Observer:
         """A cycle has linked, though it sent nothing, whoever had left to the account that a person adopted; so has one
         to which a list that is behind showed somebody in scope."""
         self._adopted_as_left(store)
+        self._tied_behind(store)
+
+    def _tied_behind(self, store: CampaignStore) -> None:
+        """A list that is behind showed somebody in scope, or nobody else with their address, and they are linked."""
         if not self.scope_behind():
             return
         ledger, accounts, tied = self.ledger, self.keeper.accounts(), store.tied()
         theirs = {one for one in tied.keys() & accounts.keys() if self._was_whose(accounts[one], tied[one])}
-        for one in theirs - ledger.ours:
+        for one in theirs - ledger.linked:
             self.excuse(7)
             ledger.ours.add(one)
             ledger.linked.add(one)
@@ -1264,7 +1282,7 @@ class Observer:
         """Whether a lock of this account may be ours, before the one in this row of the journal."""
         keys = {account, self.ledger.owner.get(account, "")}
         marked = self.ledger.marked.items()
-        before = [(n, kind) for n, (kind, subject) in marked if n != row and subject == account and kind in ACCESS]
+        before = [(n, kind) for n, (kind, subject, _) in marked if n != row and subject == account and kind in ACCESS]
         return (
             account in self.ledger.locks
             or account in self.opened_unseen
@@ -1323,6 +1341,7 @@ class Observer:
             waits = before.id in self.ledger.adopted and not (since_then or self.first or self.scope_behind())
             if waits and not self._agreed("deactivate_user", who | {before.id}):
                 self.violated("d", f"{name} was locked, adopted out of scope, and nobody has looked at that")
+            self.ledger.adopted.pop(before.id, None)  # what somebody undoes is restored
             # A lock that may be ours, and that somebody undid by hand, is restored.
             free = before.id in self.ledger.locks or self._recently(who | {before.id}, gave=True)
             self.ledger.locks.add(before.id)

@@ -197,6 +197,22 @@ def test_a_lock_that_is_found_after_a_request_without_a_clear_answer_counts_as_o
     assert world.observer.excused[6] and not world.observer.violations
 
 
+def test_a_lock_that_follows_one_of_ours_which_two_lists_denied_counts_as_ours(world: World) -> None:
+    ada, account = joined(world, "ada")
+    cycle(world)
+    suspend(world, ada)
+    cycle(world, {f"PATCH {SCIM}/Users/{account}": "timeout"})
+    world.rules.safety = {"max_deactivations": 0}
+    cycle(world, resync=True)
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    activate(world, ada)
+    cycle(world, resync=True)
+    assert world.keeper.account(account).active
+    assert world.observer.excused[6] and not world.observer.violations
+
+
 def test_a_lock_that_follows_one_of_ours_which_was_undone_before_it_showed_counts_as_ours(world: World) -> None:
     ada, account = joined(world, "ada")
     cycle(world)

@@ -416,6 +416,12 @@ def test_the_lock_of_whoever_is_adopted_out_of_scope_was_looked_at(
     world.cycle(Order(by="root"), Weather(0))
     assert world.keeper.account(account).locked
     assert seen(world) == (set() if released else {"d"})
+    if released:
+        world.keeper.unlock(account)
+        world.admin_changed(account)
+        world.time.elapsed += 12 * 3600
+        world.cycle(Order(resync=True, by="root"), Weather(0))
+        assert world.keeper.account(account).locked and not seen(world)
 
 
 @pytest.mark.parametrize("ghosts", [True, False])

@@ -432,6 +432,7 @@ class World:
         except asyncio.CancelledError:
             text = "interrupted"
             self.close()
+            self._left_behind()
             if weather.cancelled_after is None:
                 self.restart()  # the process has ended; whatever is cancelled within it must leave nothing behind
         except FORESEEN as error:
