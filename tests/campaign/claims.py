@@ -85,6 +85,11 @@ def _untrue_of_done(world: World, fact: Fact, row: JournalRow) -> str:
     if fact.kind is AlertKind.DEACTIVATED and not _without_access(fate, row.at):
         return f"access had not ended at {row.at}"
     if fact.kind is AlertKind.UNLOCKED and all(how != "active" for how in _about(fate, row.at)):
+        sent = world.observer.ledger.sent.get(row.id)
+        # One that came into the node after a creation without an answer counts as created by that.
+        if not (sent and sent.effects) and world.observer.ledger.readdressed.keys() & {*accounts}:
+            world.observer.excuse(4)
+            return ""
         return f"the account was not active at {row.at}"
     return ""
 
