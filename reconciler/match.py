@@ -146,7 +146,7 @@ class _Users:
         self.claims: dict[str, list[User]] = defaultdict(list)
         self.belonging: dict[str, set[str]] = defaultdict(set)
         for user in directory.users.values():
-            if user.email and user.in_scope:
+            if user.email and (user.in_scope or (user.belongs and user.unsure)):
                 self.claims[alike_key(user.email)].append(user)
             if user.email and user.belongs:
                 self.belonging[alike_key(user.email)].add(user.id)

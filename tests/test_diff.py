@@ -225,6 +225,13 @@ def test_two_users_with_one_address_get_nothing() -> None:
     assert kinds(decision) == [] and notices(decision) == [NoticeKind.CONFLICT, NoticeKind.CONFLICT]
 
 
+def test_whoever_one_of_two_readings_shows_claims_their_address() -> None:
+    """A list that is behind hides them in the other one."""
+    first, second = user(1, 9, email="same@example.com"), user(2, 9, email="Same@Example.com", unsure=True)
+    decision = decide(directory([first, second], [group(9)]), snapshot([], [team(group(9))]))
+    assert kinds(decision) == [] and NoticeKind.CONFLICT in notices(decision)
+
+
 def test_a_new_address_that_is_anothers_stops_additions_but_not_the_rest() -> None:
     a, b = user(1, 9), user(2, direct=True)
     wanted = directory([replace(a, email=b.email, given_name="Eve"), replace(b, email="x@example.com")], [group(9)])

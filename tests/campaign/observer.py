@@ -1042,6 +1042,8 @@ class Observer:
                     self.shown_teams.setdefault(str(row["id"]), set()).update(teams)
                     if "Resources" in found:
                         self.view.places_shown |= {(str(row["id"]), team) for team in teams}
+        if asked.path == "/api/systemusers" and shown.status in (401, 403, 404, 501):
+            self.view.addresses_shown.clear()  # of a list that is refused no page counts
         if asked.path.startswith(("/api/systemusers", "/api/search/systemusers")) and shown.status == 200:
             with suppress(ValueError, TypeError, KeyError, AttributeError):
                 found = json.loads(shown.body)
@@ -1762,7 +1764,12 @@ class Observer:
         there = [one for one in others if self.truth.throughout(one, self.since)]
         known = [one for one in there if self.truth.has_throughout(one, self.since)]
         named = account.id in self.ledger.meant
-        return next(iter(known), "") if person and not (named or self.scope_in_doubt()) else ""
+        if not known or not person or named or self.scope_in_doubt():
+            return ""
+        read = [one for one in known if account.email.casefold() in self.view.addresses_shown.get(one, ())]
+        if not read:
+            self.excuse(7)
+        return next(iter(read), "")
 
     def _touched(self, before: Account, after: Account | None) -> None:
         """Whether this account may be touched at all, and whose it is afterwards."""
