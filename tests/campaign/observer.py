@@ -1468,6 +1468,9 @@ class Observer:
         owner = ledger.owner.get(before.id, "")
         if owner and _of(after, "external_id") == owner:
             was = replace(was, external_id=owner)
+        if after.locked and not was.locked and self.view.locked_shown.get(before.id):
+            was = replace(was, locked=True)  # somebody unlocked it after the list, which the link may have done as well
+            self.excuse(12)
         steps = [(_of(before, name), _of(after, name), _of(was, name)) for name in ("external_id", "locked")]
         theirs = self.truth.teams_of(owner)
         strange = {team for team in has - had if self._group_of(team) not in theirs}

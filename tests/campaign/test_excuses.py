@@ -712,6 +712,31 @@ def test_whoever_gets_an_address_after_the_list_loses_what_the_creation_that_met
     assert not teams_of(world, "nils")
 
 
+def test_a_lock_that_somebody_undid_before_a_link_is_set_again_with_its_undo(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.keeper.set_dialect(links_aliases=True, link_unlocks=True)
+    joined(world, "ada")
+    ghost = world.keeper.add_user("fay@example.com")
+    world.keeper.accept_invitation(ghost)
+    gets_alias(world, ghost, "nils@example.com")
+    world.keeper.lock(ghost)
+    world.admin_changed(ghost)
+    person(world, "nils")
+    handle = world.keeper.handle
+
+    def unlocked(asked: Request) -> Response:
+        if asked.method == "POST":
+            world.keeper.unlock(ghost)
+            world.admin_changed(ghost)
+        return handle(asked)
+
+    monkeypatch.setattr(world.keeper, "handle", unlocked)
+    cycle(world, resync=True)
+    assert world.keeper.account(ghost).locked
+    assert world.observer.excused[12] and not world.observer.violations
+
+
 def test_whoever_of_ours_gets_an_address_after_the_list_is_added_to_its_teams_until_that_is_undone(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
