@@ -350,7 +350,10 @@ def test_a_keeper_that_links_every_creation_to_one_account_is_stopped(world: Wor
         joined(world, group, f"n{number}@example.com")
     out = " ".join(world.run("apply", expect=5).stdout.split())
     assert len(sent) < 10, "those on the wire, and no more"
-    assert "No further create_user is sent" in out and plain(world.keeper.account(boss)) == plain(before)
+    assert "No further create_user is sent" in out
+    # While one link is undone, another creation on the wire may be linked: the next run undoes that.
+    world.run("apply", expect=5)
+    assert len(sent) < 10 and plain(world.keeper.account(boss)) == plain(before)
 
 
 def test_one_alias_among_many_stops_nobody_elses_creation(world: World) -> None:
