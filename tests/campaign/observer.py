@@ -233,6 +233,10 @@ class Ledger:
     marked: dict[int, tuple[str, str, datetime]] = field(default_factory=dict)
     """Journal rows that were marked as sent: the kind, the account, and when."""
     found: set[int] = field(default_factory=set)  # of these, those that Keeper showed to be done
+    denied: dict[int, datetime] = field(default_factory=dict)  # when the journal said of a lock that it never arrived
+    lost: dict[int, tuple[str, str, datetime]] = field(default_factory=dict)
+    """The same of the rows of the copy that is the state file now, of those whose requests never arrived, or were
+    undone: see `marked`."""
     known: dict[str, int] = field(default_factory=dict)  # every account there ever was: the tick at which it came
     shielded: dict[str, set[str]] = field(default_factory=dict)  # by account: the entries that protected it once
     kept_shielded: dict[str, set[str]] = field(default_factory=dict)
@@ -646,6 +650,8 @@ class Observer:
         ledger.sent.clear()
         ledger.marked.clear()
         ledger.found.clear()
+        ledger.denied.clear()
+        ledger.lost.clear()
         ledger.seen.clear()
         ledger.births.clear()
         self.forgotten = self.tick
@@ -699,6 +705,8 @@ class Observer:
             ledger.seen,
             ledger.births,
             {k for k, locked in self.shown_locked.items() if locked} - ledger.own_locks,
+            {n: row for n, row in {**ledger.lost, **ledger.marked}.items() if n in self._lost_rows() - ledger.found},
+            ledger.denied,
         )
         names = ledger.unseen, ledger.replaced
         return deepcopy((ledger.agreements, ledger.disowned, ledger.allowances, *names, *known))
@@ -711,7 +719,7 @@ class Observer:
         ledger = self.ledger
         ledger.agreements, ledger.disowned, ledger.allowances, unseen, replaced, *known = deepcopy(copy)
         ledger.reviewed, created, ledger.asked, owner, linked, locks, taken_back, deleted, *known = known
-        ledger.seen, ledger.births, shut = known
+        ledger.seen, ledger.births, shut, ledger.lost, ledger.denied = known
         self.shown_locked |= dict.fromkeys(shut, True)
         ledger.rejected = ledger.rejected.union(*(ledger.deleted_teams - deleted))
         if by_command:
@@ -1083,11 +1091,7 @@ class Observer:
     def _found(self, rows: Iterable[dict[str, Any]]) -> None:
         """Whoever was to be locked or created when the process died, or was not answered, before that was sent, and is
         then found locked or there: nobody can tell whose lock or account that is."""
-        lost = self.ledger.marked.keys() - self.ledger.sent.keys()
-        sent = self.ledger.sent.items()
-        lost |= {number for number, one in sent if one.unclear and not one.effects}
-        # One that arrived, and that somebody undid before anything showed it.
-        lost |= {number for number, one in sent if one.undone and one.closed is None and one.kind == "deactivate_user"}
+        lost = self._lost_rows()
         for row in rows:
             if row["id"] not in lost - self.ledger.found:
                 continue
@@ -1106,13 +1110,22 @@ class Observer:
                     self.excuse(4)
                 self.ledger.ours |= theirs - self.ledger.disowned
 
+    def _lost_rows(self) -> set[int]:
+        """The rows that were marked as sent, and of which Keeper shows nothing that they have done."""
+        lost = {*self.ledger.lost, *self.ledger.marked} - self.ledger.sent.keys()
+        sent = self.ledger.sent.items()
+        lost |= {number for number, one in sent if one.unclear and not one.effects}
+        # One that arrived, and that somebody undid before anything showed it.
+        return lost | {n for n, one in sent if one.undone and one.closed is None and one.kind == "deactivate_user"}
+
     def _denied_lately(self, locked: Set[str]) -> None:
         """A lock of ours that never arrived counts for a day: the lists that denied it may have been behind."""
         young = self.now() - DENIED_COUNTS
-        for number, (kind, account, at) in self.ledger.marked.items():
+        for number, (kind, account, at) in {**self.ledger.lost, **self.ledger.marked}.items():
             sent = self.ledger.sent.get(number)
             arrived = sent is not None and (sent.effects or not sent.unclear)
-            if account in locked and kind == "deactivate_user" and at > young and not arrived:
+            denied = self.ledger.denied.get(number, at)
+            if account in locked and kind == "deactivate_user" and denied > young and not arrived:
                 self.ledger.locks.add(account)
                 self.excuse(6)
 
@@ -1125,6 +1138,11 @@ class Observer:
             linked = row is not None and row["outcome"] == "linked_to_another"
             if row is None or not (linked or row["state"] in ("sent", "unknown")):
                 del self.ledger.births[person]
+        sent_before = {**self.ledger.lost, **self.ledger.marked}.items()
+        for number in [n for n, (kind, *_) in sent_before if kind == "deactivate_user"]:
+            row = store.journal_row(number) if number not in self.ledger.denied else None
+            if row is not None and (row["state"], row["outcome"]) == ("failed", "settled"):
+                self.ledger.denied[number] = self.now()
         for number, sent in self.ledger.sent.items():
             row = store.journal_row(number) if sent.closed is None else None
             if row is not None and row["state"] not in ("sent", "unknown"):

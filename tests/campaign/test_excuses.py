@@ -213,6 +213,42 @@ def test_a_lock_that_follows_one_of_ours_which_two_lists_denied_counts_as_ours(w
     assert world.observer.excused[6] and not world.observer.violations
 
 
+def test_a_lock_counts_as_ours_for_a_day_after_the_denial_of_ours_however_long_that_took(world: World) -> None:
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    cycle(world, {f"PATCH {SCIM}/Users/{account}": "timeout"})
+    activate(world, ada)
+    cycle(world, {f"GET {SCIM}/Users?": "error"})
+    world.time.elapsed += 50 * 3600
+    cycle(world, resync=True)
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    assert world.keeper.account(account).active
+    assert world.observer.excused[6] and not world.observer.violations
+
+
+@pytest.mark.parametrize("denied", [True, False])
+def test_a_copy_of_the_state_file_knows_a_lock_of_ours_that_never_arrived(world: World, denied: bool) -> None:
+    ada, account = joined(world, "ada")
+    cycle(world)
+    suspend(world, ada)
+    cycle(world, {f"PATCH {SCIM}/Users/{account}": "timeout"})
+    if denied:
+        world.rules.safety = {"max_deactivations": 0}
+        cycle(world, resync=True)
+    campaign_decisions.copied(world, random.Random(1))
+    campaign_decisions.put_back(world, *world.copies[0], by_command=False)
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    activate(world, ada)
+    cycle(world, resync=True)
+    assert world.keeper.account(account).active
+    assert world.observer.excused[6] and not world.observer.violations
+
+
 def test_a_lock_that_follows_one_of_ours_which_was_undone_before_it_showed_counts_as_ours(world: World) -> None:
     ada, account = joined(world, "ada")
     cycle(world)
