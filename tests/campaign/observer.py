@@ -373,14 +373,8 @@ class Observer:
         for subject in by_admin:
             self.ledger.touched[subject] = self.tick
         self._by_administrator()
+        self._taken_away()
         for account in self.keeper.accounts().values():
-            unseen = account.id not in self.ledger.seen or account.id in self.ledger.asked
-            renamed = account.id in self.ledger.newborn and account.id in self.ledger.readdressed
-            if (account.node != self.rules.node or renamed) and unseen:
-                # Taken away before the answer to its creation, or the plan that was to take it over.
-                self.ledger.created.discard(account.id)
-                if account.node == self.rules.node:
-                    self._stays_given_up(account)
             seen, left = self.ledger.belonged.get(account.id, (0, None))
             if seen and left is None and self.ledger.owner.get(account.id) not in self.truth.scope_since:
                 self.ledger.belonged[account.id] = seen, self.now()
@@ -388,6 +382,17 @@ class Observer:
             if account.external_id not in self.truth.ever and account.id not in self.ledger.linked:
                 self.ledger.owner.pop(account.id, None)
         self._eligible()
+
+    def _taken_away(self) -> None:
+        """Nobody need know an account that was taken away before the answer to its creation, or before the plan that
+        was to take it over."""
+        for account in self.keeper.accounts().values():
+            unseen = account.id not in self.ledger.seen or account.id in self.ledger.asked
+            renamed = account.id in self.ledger.newborn and account.id in self.ledger.readdressed
+            if (account.node != self.rules.node or renamed) and unseen:
+                self.ledger.created.discard(account.id)
+                if account.node == self.rules.node:
+                    self._stays_given_up(account)
 
     def _by_administrator(self) -> None:
         """What of Keeper is not as it was left, and so by somebody else."""
@@ -740,6 +745,7 @@ class Observer:
         now: dict[str, Account | Team] = {**self.keeper.accounts(), **self.keeper.teams()}
         for subject in {**unseen, **replaced}:
             self._overtake(subject, now.get(subject))
+        self._taken_away()
 
     def agreed(self, effects: Iterable[Sequence[str]]) -> None:
         """A person lets these effects through, for four hours from the next cycle on."""

@@ -249,6 +249,23 @@ def test_a_copy_of_the_state_file_knows_a_lock_of_ours_that_never_arrived(world:
     assert world.observer.excused[6] and not world.observer.violations
 
 
+def test_who_had_left_the_node_when_a_copy_came_that_was_to_take_them_over_is_a_ghost_again(world: World) -> None:
+    joined(world, "bob")
+    account = world.keeper.add_user("eva@example.com")
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    adopt(world, "eva@example.com")
+    campaign_decisions.copied(world, random.Random(1))
+    moves(world, account)
+    campaign_decisions.put_back(world, *world.copies[0], by_command=False)
+    cycle(world, resync=True)
+    moves(world, account, back=True)
+    ending(world, random.Random(1))
+    assert world.keeper.account(account).active
+    assert not world.observer.violations
+
+
 def test_a_lock_that_follows_one_of_ours_which_was_undone_before_it_showed_counts_as_ours(world: World) -> None:
     ada, account = joined(world, "ada")
     cycle(world)
