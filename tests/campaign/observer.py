@@ -1501,6 +1501,8 @@ class Observer:
         back = all(new in (old, first) for old, new, first in steps) and not strange and not (had - has) & should
         if back and after.locked and not before.locked:
             self.perhaps_locked.add(before.id)  # as it was known before
+            if self.kind == "deactivate_user" and not self.undoes:
+                ledger.locks.add(before.id)  # an old copy of the state file does not know of the link: they have left
         # A second creation may have been linked to it, and given it other teams.
         left = {team for team in has - _memberships(was) if self._group_of(team) not in theirs}
         linked = {(name, _of(after, name)) for name in NAMES if _of(after, name) != _of(was, name)}

@@ -249,6 +249,30 @@ def test_a_copy_of_the_state_file_knows_a_lock_of_ours_that_never_arrived(world:
     assert world.observer.excused[6] and not world.observer.violations
 
 
+def test_a_lock_of_ours_on_top_of_a_link_of_which_a_copy_does_not_know_is_no_undo(world: World) -> None:
+    """The link had undone somebody else's lock, and our own sets no more than that again."""
+    world.rules.safety = {"max_creations": 50}
+    world.keeper.set_dialect(links_aliases=True, link_unlocks=True)
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    gets_alias(world, account, "nils@example.com")
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    campaign_decisions.copied(world, random.Random(1))
+    person(world, "nils")
+    cycle(world, {f"PATCH {SCIM}/Users/{account}": "refused"})
+    campaign_decisions.put_back(world, *world.copies[0], by_command=False)
+    cycle(world, resync=True)
+    suspend(world, ada)
+    cycle(world)
+    assert world.keeper.account(account).locked
+    activate(world, ada)
+    cycle(world)
+    assert world.keeper.account(account).active
+    assert not world.observer.violations
+
+
 def test_who_had_left_the_node_when_a_copy_came_that_was_to_take_them_over_is_a_ghost_again(world: World) -> None:
     joined(world, "bob")
     account = world.keeper.add_user("eva@example.com")
