@@ -712,6 +712,7 @@ class Observer:
             {k for k, locked in self.shown_locked.items() if locked} - ledger.own_locks,
             {n: row for n, row in {**ledger.lost, **ledger.marked}.items() if n in self._lost_rows() - ledger.found},
             ledger.denied,
+            ledger.given_up,
         )
         names = ledger.unseen, ledger.replaced
         return deepcopy((ledger.agreements, ledger.disowned, ledger.allowances, *names, *known))
@@ -724,7 +725,8 @@ class Observer:
         ledger = self.ledger
         ledger.agreements, ledger.disowned, ledger.allowances, unseen, replaced, *known = deepcopy(copy)
         ledger.reviewed, created, ledger.asked, owner, linked, locks, taken_back, deleted, *known = known
-        ledger.seen, ledger.births, shut, ledger.lost, ledger.denied = known
+        ledger.seen, ledger.births, shut, ledger.lost, ledger.denied, given_up = known
+        ledger.given_up |= {one: names | ledger.given_up.get(one, set()) for one, names in given_up.items()}
         self.shown_locked |= dict.fromkeys(shut, True)
         ledger.rejected = ledger.rejected.union(*(ledger.deleted_teams - deleted))
         if by_command:

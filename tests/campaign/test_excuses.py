@@ -20,6 +20,7 @@ from tests.campaign.scenes import (
     activate,
     adopt,
     cycle,
+    disown,
     gets_alias,
     group,
     joined,
@@ -125,6 +126,22 @@ def test_a_lock_of_ours_that_the_state_file_can_not_know_is_somebody_elses(world
     ending(world, random.Random(1))
     assert world.keeper.account(account).locked
     assert world.observer.excused[5]
+
+
+@pytest.mark.parametrize("by_command", [True, False])
+def test_a_copy_of_the_state_file_knows_whom_a_person_had_given_up(world: World, by_command: bool) -> None:
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    disown(world, "ada@example.com")
+    cycle(world)
+    campaign_decisions.copied(world, random.Random(1))
+    adopt(world, "ada@example.com")
+    cycle(world)
+    campaign_decisions.put_back(world, *world.copies[0], by_command=by_command)
+    world.keeper.delete_user(account)
+    world.admin_changed(account)
+    assert ending(world, random.Random(1)), world.observer.violations
+    assert not any(one.external_id == ada for one in world.keeper.accounts().values())
 
 
 def test_whose_lock_it_is_when_two_lock_at_once_nobody_can_tell(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
