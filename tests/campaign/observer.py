@@ -740,6 +740,10 @@ class Observer:
         ledger.owner = {**known_owners, **ledger.owner}
         ledger.linked |= linked
         ledger.created = {one for one in created if owner.get(one) == ledger.owner.get(one)}
+        # Whoever has its address by now is not the owner of an account that bears nobody's id.
+        accounts = self.keeper.accounts()
+        bears = {one for one in known_owners.keys() & accounts.keys() if accounts[one].external_id in self.truth.ever}
+        ledger.owner |= {one: who for one, who in known_owners.items() if one not in bears}
         ledger.locks |= locks
         # What Keeper had not shown by then, it shows now, and as somebody else may have changed it since.
         ledger.unseen = {**unseen, **ledger.unseen}

@@ -144,6 +144,26 @@ def test_a_copy_of_the_state_file_knows_whom_a_person_had_given_up(world: World,
     assert not any(one.external_id == ada for one in world.keeper.accounts().values())
 
 
+@pytest.mark.parametrize("by_command", [True, False])
+def test_a_copy_of_the_state_file_knows_the_owner_of_an_account_whose_address_is_anothers_by_now(
+    world: World, by_command: bool
+) -> None:
+    """It bears nobody's id, since Keeper had refused that."""
+    account = world.keeper.add_user("ada@example.com")
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    ada = person(world, "ada")
+    cycle(world, {f"PATCH {SCIM}/Users": "refused"})
+    campaign_decisions.copied(world, random.Random(1))
+    suspend(world, ada)
+    world.jumpcloud.update_user(ada, email="old@example.com")
+    world.jumpcloud.update_user(person(world, "eve"), email="ada@example.com")
+    world.admin_changed()
+    campaign_decisions.put_back(world, *world.copies[0], by_command=by_command)
+    assert ending(world, random.Random(1)), world.observer.violations
+    assert world.keeper.account(account).locked
+
+
 def test_whose_lock_it_is_when_two_lock_at_once_nobody_can_tell(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     ada, account = joined(world, "ada")
     suspend(world, ada)
