@@ -1417,11 +1417,12 @@ class Observer:
         self.ledger.taken_back -= given
         for team in had - has:
             self._lost(before, who, team)
+            lost = {(before.id, key) for key in self._team_keys(team)}
             if self._unseen(before, team):
                 # What hides in the queue can't be missed.
-                lost = {(before.id, key) for key in self._team_keys(team)}
                 self.ledger.withdrawn |= lost if self._is_unasked(team) else set()
-                self.ledger.taken_back |= lost
+            # Nor can what hid there when a copy of the state file was made.
+            self.ledger.taken_back |= set() if self.keeper.dialect.shows_pending_memberships else lost
         if self.asked.method == "PATCH" and not self.undoes:
             self._review(who | {before.id}, before, has - had)
         # A team that is deleted takes its members with it; who they are was judged above.

@@ -164,6 +164,25 @@ def test_a_copy_of_the_state_file_knows_the_owner_of_an_account_whose_address_is
     assert world.keeper.account(account).locked
 
 
+def test_a_copy_of_the_state_file_does_not_know_that_a_membership_which_it_had_not_seen_was_taken_away(
+    world: World,
+) -> None:
+    world.keeper.set_dialect(queues_every_membership=True, shows_pending_memberships=False)
+    joined(world, "bob")
+    sales = group(world, "Sales")
+    ada, _ = joined(world, "ada", sales)
+    campaign_decisions.copied(world, random.Random(1))
+    world.jumpcloud.remove_member(sales, ada)
+    world.jumpcloud.bind_user(world.application, ada)
+    world.admin_changed()
+    cycle(world)  # lists it first
+    world.jumpcloud.add_member(sales, ada)
+    world.admin_changed()
+    campaign_decisions.put_back(world, *world.copies[0], by_command=False)
+    assert ending(world, random.Random(1)), world.observer.violations
+    assert world.observer.excused[1]
+
+
 def test_whose_lock_it_is_when_two_lock_at_once_nobody_can_tell(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     ada, account = joined(world, "ada")
     suspend(world, ada)
