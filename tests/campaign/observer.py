@@ -1508,8 +1508,11 @@ class Observer:
         back = all(new in (old, first) for old, new, first in steps) and not strange and not (had - has) & should
         if back and after.locked and not before.locked:
             self.perhaps_locked.add(before.id)  # as it was known before
-            if self.kind == "deactivate_user" and not self.undoes:
-                ledger.locks.add(before.id)  # an old copy of the state file does not know of the link: they have left
+        if back and self.kind in ACCESS and before.locked != after.locked and not self.undoes:
+            # An old copy of the state file does not know of the link: they have left, or are back.
+            ledger.perhaps_access |= dict.fromkeys({before.id, *self.who(before)}, (self.now(), after.active))
+            ledger.locks |= {before.id} if after.locked else set()
+            ledger.own_locks -= set() if after.locked else {before.id}
         # A second creation may have been linked to it, and given it other teams.
         left = {team for team in has - _memberships(was) if self._group_of(team) not in theirs}
         linked = {(name, _of(after, name)) for name in NAMES if _of(after, name) != _of(was, name)}

@@ -329,6 +329,33 @@ def test_a_lock_of_ours_on_top_of_a_link_of_which_a_copy_does_not_know_is_no_und
     assert not world.observer.violations
 
 
+def test_our_unlock_on_top_of_a_link_of_which_a_copy_does_not_know_is_no_undo(world: World) -> None:
+    """To lock them once more restores our own lock, and counts for no limit."""
+    world.rules.safety = {"max_creations": 50}
+    world.keeper.set_dialect(links_aliases=True)
+    bob, _ = joined(world, "bob")
+    account = world.keeper.add_user("fay@example.com")
+    world.keeper.accept_invitation(account)
+    gets_alias(world, account, "nils@example.com")
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    campaign_decisions.copied(world, random.Random(1))
+    nils = person(world, "nils")
+    cycle(world, {f"PATCH {SCIM}/Users/{account}": "refused"})
+    campaign_decisions.put_back(world, *world.copies[0], by_command=True)
+    suspend(world, nils)
+    cycle(world)
+    activate(world, nils)
+    cycle(world)
+    cycle(world, resync=True)
+    suspend(world, nils)
+    cycle(world)
+    suspend(world, bob)
+    cycle(world)
+    assert all(one.locked for one in world.keeper.accounts().values())
+    assert not world.observer.violations
+
+
 def test_who_had_left_the_node_when_a_copy_came_that_was_to_take_them_over_is_a_ghost_again(world: World) -> None:
     joined(world, "bob")
     account = world.keeper.add_user("eva@example.com")
