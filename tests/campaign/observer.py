@@ -254,6 +254,8 @@ class Ledger:
     by_hand: set[tuple[str, str]] = field(default_factory=set)  # memberships by account and team: not known as ours
     gifts: set[tuple[str, str]] = field(default_factory=set)
     """Those of them that somebody else gave since the state file was made."""
+    unlisted_gifts: set[tuple[str, str]] = field(default_factory=set)
+    """Those of them that somebody gave after the list, and before a creation met the account by an alias."""
     belonged: dict[str, tuple[int, datetime | None]] = field(default_factory=dict)
     """The accounts whose owner a cycle has seen in scope, where nothing untrue was shown since: the tick of that, and
     when the owner left first after it."""
@@ -1473,6 +1475,9 @@ class Observer:
                 self.excuse(4)  # as by an alias
                 ledger.met_late.add(before.id)
             ledger.aliased.setdefault(before.id, before)
+            if ledger.touched.get(before.id, 0) > self.view.listed:
+                given = {(before.id, team) for team in _memberships(before)} & ledger.gifts
+                ledger.unlisted_gifts |= given - self.view.places_shown - ledger.listed_places
             ledger.refused[str(json.loads(self.asked.body).get("externalId", ""))] = asked, before.id
             names = {(name, _of(after, name)) for name in NAMES if _of(after, name) != _of(before, name)}
             ledger.linked_names.setdefault(before.id, set()).update(names)
@@ -1493,6 +1498,9 @@ class Observer:
         should = _memberships(was)
         if not self.keeper.dialect.shows_pending_memberships and (lost := (had - has) & {*was.pending_teams}):
             # A membership that waits unseen can't be told from the one that the link has added.
+            self.excuse(16)
+            should -= lost
+        if lost := {team for team in (had - has) & should if (before.id, team) in ledger.unlisted_gifts}:
             self.excuse(16)
             should -= lost
         # The same request may give its owner what they are to have: their id, and teams.

@@ -838,6 +838,36 @@ def test_a_membership_that_waits_unseen_goes_with_the_one_that_a_link_by_an_alia
     assert world.observer.excused[16] and not world.observer.violations
 
 
+@pytest.mark.parametrize("dies", [False, True])
+def test_a_membership_that_somebody_gave_between_the_list_and_a_link_is_taken_back_with_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, dies: bool
+) -> None:
+    world.keeper.set_dialect(links_aliases=True)
+    sales = group(world, "Sales")
+    joined(world, "ada", sales)
+    (team,) = world.keeper.teams()
+    ghost = world.keeper.add_user("fay@example.com")
+    world.keeper.accept_invitation(ghost)
+    gets_alias(world, ghost, "nils@example.com")
+    world.admin_changed(ghost)
+    cycle(world, resync=True)
+    person(world, "nils", sales)
+    handle = world.keeper.handle
+
+    def given(asked: Request) -> Response:
+        if asked.method == "POST":
+            world.keeper.add_member(ghost, team)
+            world.admin_changed(ghost, team)
+        return handle(asked)
+
+    monkeypatch.setattr(world.keeper, "handle", given)
+    cycle(world, {f"POST {SCIM}/Users": "death_after"} if dies else {}, resync=True)
+    monkeypatch.undo()
+    cycle(world, resync=True)
+    assert not world.keeper.account(ghost).teams
+    assert world.observer.excused[16] and not world.observer.violations
+
+
 def _readdressed_before_a_creation(world: World, monkeypatch: pytest.MonkeyPatch, account: str, address: str) -> None:
     """An administrator gives the account this address right before Keeper gets the first creation."""
     handle = world.keeper.handle
