@@ -1171,6 +1171,8 @@ class Observer:
                     # That it arrived can't be known: what shows of it once it is approved is thought of as by hand.
                     accounts = [change.after for change in sent.effects if isinstance(change.after, Account)]
                     self.ledger.by_hand |= {(one.id, team) for one in accounts for team in _memberships(one)}
+                    if sent.kind == "deactivate_user":
+                        self.ledger.own_locks.discard(sent.subject)  # once a day has passed it is somebody else's
                 if row["outcome"] == "done" and sent.subject in self.ledger.unseen:
                     # The answer reached us, and it is on record.
                     for name in sent.answered:

@@ -116,6 +116,23 @@ def test_what_two_lists_in_a_row_deny_did_not_arrive(world: World) -> None:
     assert world.observer.excused[3]
 
 
+def test_a_lock_that_two_lists_denied_is_somebody_elses_a_day_later(world: World) -> None:
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    for _ in range(5):
+        cycle(world, resync=True)  # what a list that is behind shows is one of these
+    suspend(world, ada)
+    cycle(world, {f"PATCH {SCIM}/Users": "late_timeout", f"GET {SCIM}/Users?": "refused"})
+    activate(world, ada)
+    for _ in range(2):
+        cycle(world, {f"GET {SCIM}/Users?": "stale"}, resync=True)
+    world.time.elapsed += 27 * 3600
+    assert "locked_in_keeper" in cycle(world, resync=True)
+    ending(world, random.Random(1))
+    assert world.keeper.account(account).locked
+    assert world.observer.excused[3] and not world.observer.violations
+
+
 def test_a_lock_of_ours_that_the_state_file_can_not_know_is_somebody_elses(world: World) -> None:
     ada, account = joined(world, "ada")
     suspend(world, ada)
