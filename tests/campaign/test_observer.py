@@ -21,7 +21,8 @@ from reconciler.plan import Cause, Change, NoticeKind, Rule
 from reconciler.report import leavers
 from reconciler.simulator.service import Request, Response
 from tests.campaign import decisions as campaign_decisions
-from tests.campaign import mutants
+from tests.campaign import ending as campaign_ending
+from tests.campaign import mutants, troubles
 from tests.campaign.ending import ending
 from tests.campaign.rules import NODES, Rules
 from tests.campaign.scenes import (
@@ -1203,3 +1204,34 @@ def test_an_account_with_both_id_and_address_of_its_owner_goes_before_one_with_n
     campaign_decisions.put_back(world, *world.copies[0], by_command=False)
     assert ending(world, random.Random(1)), world.observer.violations
     assert not world.keeper.account(account).external_id and world.keeper.account(other).locked
+
+
+def test_whoever_was_given_an_account_waits_while_keeper_refuses_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were suspended while the cycle gave it to them, so that it does not bear their id yet."""
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    world.jumpcloud.delete_user(ada)
+    new = person(world, "ada")
+    cycle(world)
+    adopt(world, "ada@example.com")
+    handle = world.jumpcloud.handle
+
+    def leaves(asked: Request) -> Response:
+        if asked.path == f"/api/systemusers/{new}" and world.truth.active(new):
+            suspend(world, new)
+        return handle(asked)
+
+    monkeypatch.setattr(world.jumpcloud, "handle", leaves)
+    assert "unconfirmed" in cycle(world)
+    monkeypatch.undo()
+    assert world.keeper.account(account).external_id == ada
+    draws = (troubles.refused_account(world, random.Random(n)) for n in range(99))
+    found = next(one for one in draws if one is not None and account in one.spared.people)
+    activate(world, new)
+    for _ in range(3):
+        cycle(world, resync=True)
+    assert world.keeper.account(account).locked
+    campaign_ending._Equality(world, world.plan, "s", found.spared).judge()
+    assert not world.observer.violations

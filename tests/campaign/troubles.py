@@ -118,8 +118,10 @@ def refused_account(world: World, draw: random.Random) -> Trouble | None:
 
 
 def _of_account(world: World, account: str) -> Spared:
-    found = world.keeper.accounts()[account]
-    return Spared(people=frozenset({account, *world.observer.who(found)}))
+    found, truth, ledger = world.keeper.accounts()[account], world.truth, world.observer.ledger
+    # Whom a person named it for has it, though it need not bear their id yet.
+    named = {one for one in ledger.meant.get(account, ()) if truth.address(one) == found.email.casefold()}
+    return Spared(people=frozenset({account, *world.observer.who(found), *named}))
 
 
 _TEAMS = Spared(teams=True)
