@@ -1721,13 +1721,17 @@ class Observer:
         found = []
         for account_id, person in self.wronged.items():
             account = self.keeper.accounts().get(account_id)
-            if account is None or account.node != self.rules.node:
+            if account is None or account.node != self.rules.node or account_id in self.ledger.disowned:
                 continue
             # Nobody is unlocked as long as their new address is that of somebody else's account.
             contested = any(
                 one.node == self.rules.node and one.id != account_id and self.truth.address(person) in one.addresses
                 for one in self.keeper.accounts().values()
             )
+            # Nor in an account that only their id ties to them, while somebody else has its address.
+            others = [one for one in self._addressed(account) if one != person and self.truth.stays(one)]
+            by_id = account_id not in self.ledger.newborn and account.email.casefold() != self.truth.address(person)
+            contested = contested or (by_id and bool(others))
             scope = self.truth.throughout(person, self.since) and not contested
             out = self.truth.out_throughout(person, self.since) and not self.truth.stays(person)
             if (scope and account.locked and account.id in self.ledger.own_locks) or (out and account.active):

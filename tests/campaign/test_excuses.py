@@ -805,6 +805,47 @@ def test_where_all_of_jumpcloud_is_behind_somebody_is_wronged_for_two_cycles_at_
     assert world.observer.excused[14]
 
 
+def _locked_as_all_reads_are_behind(world: World, ada: str, account: str) -> None:
+    """She was suspended, Keeper refused the lock, and all that shows her as active again is behind."""
+    for _ in range(5):
+        cycle(world, {f"PATCH {SCIM}/Users/{account}": "refused"})
+    activate(world, ada)
+    for seed in range(30):
+        if world.observer.wronged:
+            break
+        cycle(world)
+        world.say(world.cycle(Order(by="root"), Weather(seed, liars="both")))
+        suspend(world, ada)
+        cycle(world, {f"PATCH {SCIM}/Users/{account}": "refused"})
+        activate(world, ada)
+    assert world.keeper.accounts()[account].locked
+
+
+def test_whom_a_person_gives_up_meanwhile_nobody_unlocks(world: World) -> None:
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    _locked_as_all_reads_are_behind(world, ada, account)
+    disown(world, "ada@example.com")
+    campaign_decisions.repaired(world)
+    assert world.observer.excused[14] and world.keeper.accounts()[account].locked
+
+
+def test_an_account_that_was_found_by_its_id_is_not_unlocked_while_it_has_the_address_of_somebody_else(
+    world: World,
+) -> None:
+    world.rules.policy["grace"] = "0s"
+    ada = person(world, "ada")
+    account = world.keeper.add_user("zoe@example.com", external_id=ada)
+    world.keeper.accept_invitation(account)
+    suspend(world, ada)
+    world.admin_changed(account)
+    cycle(world, {f"PATCH {SCIM}/Users/{account}": "refused"})
+    person(world, "zoe")
+    _locked_as_all_reads_are_behind(world, ada, account)
+    campaign_decisions.repaired(world)
+    assert world.observer.excused[14] and world.keeper.accounts()[account].locked
+
+
 def test_a_keeper_that_behaves_anew_does_so_to_a_few(world: World) -> None:
     sales, legal = group(world, "Sales"), group(world, "Legal")
     people = [person(world, f"p{number}", sales) for number in range(9)]
