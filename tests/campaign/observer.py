@@ -1199,7 +1199,7 @@ class Observer:
                 ledger.owner.setdefault(one, concerned[one])
 
     def left_behind(self, store: CampaignStore) -> None:
-        """A process that has died before it sent anything had linked whom the file ties to their accounts, and taken
+        """Work that was broken off before it sent anything had linked whom the file ties to their accounts, and taken
         for its own what a page that is behind made so."""
         self._locks_behind()
         self._adopted_as_left(store)

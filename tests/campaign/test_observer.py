@@ -20,6 +20,7 @@ from reconciler.model import Takeover, User
 from reconciler.plan import Cause, Change, NoticeKind, Rule
 from reconciler.report import leavers
 from reconciler.simulator.service import Request, Response
+from reconciler.store import Unusable
 from tests.campaign import decisions as campaign_decisions
 from tests.campaign import ending as campaign_ending
 from tests.campaign import mutants, troubles
@@ -40,7 +41,7 @@ from tests.campaign.scenes import (
     suspend,
     teams_of,
 )
-from tests.campaign.seams import Weather
+from tests.campaign.seams import CampaignStore, Weather
 from tests.campaign.world import World
 
 
@@ -951,6 +952,30 @@ def test_whoever_had_the_account_before_somebody_else_got_its_address_keeps_it(w
     world.admin_changed()
     cycle(world, resync=True)
     assert world.keeper.account(account).external_id == ada
+
+
+def test_whom_a_cycle_has_tied_to_an_account_before_the_disk_was_full_is_its_owner(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was marked as sent; then they leave, and somebody else gets their address."""
+
+    def full(store: CampaignStore, *_: object) -> None:
+        raise Unusable(store.path, "database or disk is full (SQLITE_FULL)")
+
+    joined(world, "bob")
+    account = world.keeper.add_user("ada@example.com")
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    cycle(world)
+    ada = person(world, "ada")
+    with monkeypatch.context() as patched:
+        patched.setattr(CampaignStore, "write_ahead", full)
+        cycle(world, resync=True)
+    world.jumpcloud.update_user(ada, email="zoe@example.com")
+    world.jumpcloud.update_user(person(world, "eve"), email="ada@example.com")
+    suspend(world, ada)
+    cycle(world)
+    assert world.keeper.accounts()[account].locked
 
 
 @pytest.mark.parametrize("has_address", [True, False])

@@ -266,7 +266,7 @@ class World:
         self.observer.linked(self.store)
 
     def _left_behind(self) -> None:
-        """The process has died: what it had written is in the file, though nothing was marked as sent since."""
+        """The work was broken off: what it had written is in the file, though nothing was marked as sent since."""
         with suppress(StateError), CampaignStore.open(self.path, write=False) as store:
             self.observer.left_behind(store)
 
@@ -436,6 +436,7 @@ class World:
             if weather.cancelled_after is None:
                 self.restart()  # the process has ended; whatever is cancelled within it must leave nothing behind
         except FORESEEN as error:
+            self._left_behind()
             text = f"{type(error).__name__}: {error}"
             self.look_for_secrets("an error", text)
         except Hanging:
