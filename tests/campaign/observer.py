@@ -914,6 +914,9 @@ class Observer:
         seen, left = self.ledger.belonged.get(account.id, (0, None))
         if left is None or self.scope_in_doubt() or who != {self.ledger.owner.get(account.id)}:
             return False
+        # A person named it for somebody else, and a cycle that was cut off may have given it to them.
+        if account.id in self.ledger.asked and self.ledger.meant.get(account.id, set()) - who - {""}:
+            return False
         merely = all(self.truth.active(one) and self.truth.deactivated.get(one, 0) < seen for one in who)
         return merely and self.now() < left + self.rules.grace - timedelta(minutes=10)
 

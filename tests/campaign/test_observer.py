@@ -954,26 +954,52 @@ def test_whoever_had_the_account_before_somebody_else_got_its_address_keeps_it(w
     assert world.keeper.account(account).external_id == ada
 
 
-def test_whom_a_cycle_has_tied_to_an_account_before_the_disk_was_full_is_its_owner(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nothing was marked as sent; then they leave, and somebody else gets their address."""
+def _disk_is_full(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resync saves what it has learnt, and can't write what it is about to send."""
 
     def full(store: CampaignStore, *_: object) -> None:
         raise Unusable(store.path, "database or disk is full (SQLITE_FULL)")
 
+    with monkeypatch.context() as patched:
+        patched.setattr(CampaignStore, "write_ahead", full)
+        cycle(world, resync=True)
+
+
+def test_whom_a_cycle_has_tied_to_an_account_before_the_disk_was_full_is_its_owner(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was marked as sent; then they leave, and somebody else gets their address."""
     joined(world, "bob")
     account = world.keeper.add_user("ada@example.com")
     world.keeper.accept_invitation(account)
     world.admin_changed(account)
     cycle(world)
     ada = person(world, "ada")
-    with monkeypatch.context() as patched:
-        patched.setattr(CampaignStore, "write_ahead", full)
-        cycle(world, resync=True)
+    _disk_is_full(world, monkeypatch)
     world.jumpcloud.update_user(ada, email="zoe@example.com")
     world.jumpcloud.update_user(person(world, "eve"), email="ada@example.com")
     suspend(world, ada)
+    cycle(world)
+    assert world.keeper.accounts()[account].locked
+
+
+def test_who_was_given_an_account_before_the_disk_was_full_has_no_grace(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its former owner has merely left, and so lately that they had some still."""
+    world.rules.policy["grace"] = "2h"
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    cycle(world)
+    world.jumpcloud.update_user(ada, email="zoe@example.com")
+    world.jumpcloud.unbind_user(world.application, ada)
+    eve = person(world, "eve")
+    world.jumpcloud.update_user(eve, email="ada@example.com")
+    world.admin_changed()
+    cycle(world)
+    adopt(world, "ada@example.com")
+    _disk_is_full(world, monkeypatch)
+    suspend(world, eve)
     cycle(world)
     assert world.keeper.accounts()[account].locked
 
