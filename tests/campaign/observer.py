@@ -1344,6 +1344,11 @@ class Observer:
             return known
         return set(self._addressed(account))
 
+    def _is_tied(self, account: Account, person: str) -> bool:
+        """Whether more than its address of now says that this account is that of this person."""
+        ledger, bears = self.ledger, self.ledger.aliased.get(account.id, account).external_id
+        return person in (bears, *(known.get(account.id) for known in (self.view.tied, ledger.met, ledger.given)))
+
     def _user(self, change: Change, lost_teams: set[str]) -> None:
         before, after = change.before, change.after
         assert before is None or isinstance(before, Account)
@@ -1371,7 +1376,9 @@ class Observer:
                     person, self.since
                 ):
                     continue  # it is that of whoever had the address before the cycle began
-                if self.truth.throughout(person, self.evidence_since) and not new:
+                # Nor was it theirs before they got its address in JumpCloud, where nothing else ties them to it.
+                known = self._is_tied(before, person) or self.truth.has_throughout(person, self.evidence_since)
+                if self.truth.throughout(person, self.evidence_since) and known and not new:
                     self._stale_or("a", before.id, person, f"{name} was locked, though in scope all the time")
             adopted = self.ledger.adopted.get(before.id, self.tick)
             since_then = [p for p in who if self.truth.stays(p) or self.truth.ceased.get(p, 0) >= adopted]

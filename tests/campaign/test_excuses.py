@@ -219,6 +219,27 @@ def test_whose_lock_it_is_when_two_lock_at_once_nobody_can_tell(world: World, mo
     assert world.observer.excused[6]
 
 
+def test_whoever_gets_the_address_of_nobodys_account_as_it_is_locked_was_not_locked(world: World) -> None:
+    """A person had it taken over, and nothing but the address ties anybody to it: nobody had that before the look."""
+    zoe, _ = joined(world, "zoe")
+    account = world.keeper.add_user("ada@example.com")
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    adopt(world, "ada@example.com")
+    cycle(world, resync=True)
+    campaign_decisions.consent_to_held(world)
+
+    def readdressed() -> None:
+        world.jumpcloud.update_user(zoe, email="ada@example.com")
+        world.admin_changed()
+
+    world.time.elapsed += 3600
+    late = Weather(1, script={f"Keeper PATCH {SCIM}/Users/{account}": "slow"}, then=readdressed)
+    world.cycle(Order(by="root"), late)
+    assert world.keeper.account(account).locked and not world.observer.violations
+
+
 def test_a_lock_that_was_there_when_we_looked_is_somebody_elses(world: World) -> None:
     ada, account = joined(world, "ada")
     cycle(world)
