@@ -1663,6 +1663,8 @@ class Observer:
         group = self._group_of(team)
         for person in who:
             if group and self.truth.member_throughout(person, group, self.evidence_since):
+                if self._was_anothers(team, group):
+                    continue
                 if self._is_unasked(team):
                     if self._unseen(account, team):
                         self.excuse(15)
@@ -1679,6 +1681,14 @@ class Observer:
                     continue
                 words = f"{account.email} lost the team {self.truth.groups.get(group)}, though in its group"
                 self._stale_or("a", account.id, person, words)
+
+    def _was_anothers(self, team: str, group: str) -> bool:
+        """Whether a team bears nobody's id, and had the name of another group that is there still under another one: it
+        may have been taken over for that, and what gives it the id may have failed."""
+        found = self.keeper.teams().get(team) or self._gone_teams.get(team)
+        there, names_of = self.truth.jumpcloud.organization().groups, self.truth.names_of
+        others = (one for one, names in names_of.items() if found and found.name in names and one in there)
+        return found is not None and not found.external_id and any(one != group for one in others)
 
     def passes_for_linked(self, account: Account, person: str) -> bool:
         """Whether a creation of this person had no clear answer, and their account came into the node, was made under

@@ -1004,6 +1004,33 @@ def test_who_was_given_an_account_before_the_disk_was_full_has_no_grace(
     assert world.keeper.accounts()[account].locked
 
 
+def test_a_team_without_an_id_is_that_of_the_group_whose_name_it_had(world: World) -> None:
+    """Keeper refuses whatever would give it the id; and then another group gets that name."""
+    world.rules.safety = {"max_removals": 100}
+    world.rules.teams = {"adopt": "always"}
+    joined(world, "bob")
+    team = world.keeper.add_team("Sales")
+    world.admin_changed(team)
+    refuses = {f"PATCH {SCIM}/Groups": "refused"}
+    sales = group(world, "Sales")
+    ada = person(world, "ada", sales)
+    cycle(world, refuses, resync=True)
+    account = world.keeper.account("ada@example.com").id
+    world.keeper.accept_invitation(account)
+    world.keeper.approve_all()
+    world.admin_changed()
+    cycle(world, refuses)
+    assert world.keeper.accounts()[account].teams == (team,)
+    legal = group(world, "Legal")
+    world.jumpcloud.rename_group(sales, "Old")
+    world.jumpcloud.rename_group(legal, "Sales")
+    world.jumpcloud.remove_member(sales, ada)
+    world.jumpcloud.add_member(legal, ada)
+    world.admin_changed()
+    cycle(world, refuses)
+    assert not world.keeper.accounts()[account].teams
+
+
 @pytest.mark.parametrize("has_address", [True, False])
 def test_an_account_that_may_be_somebody_elses_who_is_staged_is_given_nothing(world: World, has_address: bool) -> None:
     """A first plan had found it for a leaver by the id alone, who is back."""

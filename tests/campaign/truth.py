@@ -30,6 +30,8 @@ class Truth:
     """The names of all groups in which somebody ever was, in scope or not."""
     shared_names: set[str] = field(default_factory=set)
     """The names that several groups in scope have had at a time."""
+    names_of: dict[str, set[str]] = field(default_factory=dict)
+    """Every name that a group in scope ever had."""
     left_scope: dict[str, int] = field(default_factory=dict)
     left_group: dict[tuple[str, str], int] = field(default_factory=dict)
     """The tick at which somebody was first seen out of scope, or apart from a group, after they had been there."""
@@ -54,6 +56,8 @@ class Truth:
             for one in people:
                 self.groups_of.setdefault(one, set()).add(home.groups[group].name)
         self.groups = self.jumpcloud.groups_in_scope(self.application)
+        for group, name in self.groups.items():
+            self.names_of.setdefault(group, set()).add(name)
         if len(names := set(self.groups.values())) < len(self.groups):
             self.shared_names |= {name for name in names if list(self.groups.values()).count(name) > 1}
         active = {one for one in bound if self.active(one)}
