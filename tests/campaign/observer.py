@@ -1586,7 +1586,8 @@ class Observer:
         if not group or not who:
             self._added_to_a_strangers(account, who, team)
             return
-        apart = all(self.truth.apart_throughout(person, group, self.since) for person in who)
+        groups = {group, *self._bore_its_name(team, group)}
+        apart = all(self.truth.apart_throughout(one, each, self.since) for one in who for each in groups)
         if not apart:
             return
         if self.asked.method == "POST" and self._met_unlisted(account):
@@ -1663,7 +1664,7 @@ class Observer:
         group = self._group_of(team)
         for person in who:
             if group and self.truth.member_throughout(person, group, self.evidence_since):
-                if self._was_anothers(team, group):
+                if self._bore_its_name(team, group):
                     continue
                 if self._is_unasked(team):
                     if self._unseen(account, team):
@@ -1682,13 +1683,14 @@ class Observer:
                 words = f"{account.email} lost the team {self.truth.groups.get(group)}, though in its group"
                 self._stale_or("a", account.id, person, words)
 
-    def _was_anothers(self, team: str, group: str) -> bool:
-        """Whether a team bears nobody's id, and had the name of another group that is there still under another one: it
-        may have been taken over for that, and what gives it the id may have failed."""
+    def _bore_its_name(self, team: str, group: str) -> set[str]:
+        """The other groups, there still, that had the name of this team, which bears no id: it may have been taken
+        over for one of them, and what gives it the id may have failed."""
         found = self.keeper.teams().get(team) or self._gone_teams.get(team)
-        there, names_of = self.truth.jumpcloud.organization().groups, self.truth.names_of
-        others = (one for one, names in names_of.items() if found and found.name in names and one in there)
-        return found is not None and not found.external_id and any(one != group for one in others)
+        if found is None or found.external_id:
+            return set()
+        named = {one for one, names in self.truth.names_of.items() if found.name in names}
+        return named & self.truth.jumpcloud.organization().groups.keys() - {group}
 
     def passes_for_linked(self, account: Account, person: str) -> bool:
         """Whether a creation of this person had no clear answer, and their account came into the node, was made under
