@@ -149,7 +149,7 @@ class View:
     tied: dict[str, str] = field(default_factory=dict)
     """The owners of the accounts that were linked as it began."""
     adoptable: set[str] = field(default_factory=set)  # accounts that a first plan takes over as it began
-    unlocked: set[str] = field(default_factory=set)  # accounts that this cycle has unlocked
+    unlocked: dict[str, int] = field(default_factory=dict)  # accounts that this cycle has unlocked: the tick
     unasked: dict[str, set[str]] = field(default_factory=dict)
     """By the kind of operation, the accounts of whom Keeper did what nobody asked for."""
     locked_shown: dict[str, bool] = field(default_factory=dict)  # whether its list showed this account as locked
@@ -216,6 +216,7 @@ class Ledger:
     meant: dict[str, set[str]] = field(default_factory=dict)
     """By account that a person adopted: everybody to whom it could be given until a cycle had carried that out."""
     locks: set[str] = field(default_factory=set)  # accounts whose lock may be ours
+    locked_at: dict[str, int] = field(default_factory=dict)  # accounts that we have locked: the last tick
     access: dict[str, tuple[datetime, bool]] = field(default_factory=dict)
     """By person and account: when a request of ours changed their access last, and whether it gave it."""
     perhaps_access: dict[str, tuple[datetime, bool]] = field(default_factory=dict)
@@ -839,7 +840,8 @@ class Observer:
             self.shown_locked |= locks
             # Of an account that this list lacks, the list before is the newest, be its cycle broken off.
             self.perhaps_locked -= {k for k, locked in locks.items() if not locked}
-        self.ledger.locks -= self.view.unlocked
+        locked_at = self.ledger.locked_at
+        self.ledger.locks -= {k for k, tick in self.view.unlocked.items() if locked_at.get(k, 0) < tick}
         self.ledger.reviewed |= not self.view.partial and self.rules.safety.get("first_run") == "apply"
         decisions: list[Agreement | Allowance] = [*self.ledger.agreements, *self.ledger.allowances]
         for one in decisions:
@@ -1391,6 +1393,7 @@ class Observer:
             # A lock that may be ours, and that somebody undid by hand, is restored.
             free = before.id in self.ledger.locks or self._recently(who | {before.id}, gave=True)
             self.ledger.locks.add(before.id)
+            self.ledger.locked_at[before.id] = self.tick
             self.ledger.own_locks.add(before.id)
             self._count("max_deactivations", who | {before.id}, ("deactivate_user",), free=free)
             self._changed_access(who | {before.id}, gave=False)
@@ -1411,7 +1414,7 @@ class Observer:
             free = self._recently(who | {before.id}, gave=False)
             self._count("max_reactivations", who | {before.id}, ("reactivate_user",), free=free)
             self._changed_access(who | {before.id}, gave=True)
-            self.view.unlocked.add(before.id)
+            self.view.unlocked[before.id] = self.tick
             self.perhaps_locked.discard(before.id)
             self.opened_unseen.add(before.id)
             self._opened(before.id)

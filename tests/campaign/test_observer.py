@@ -104,6 +104,21 @@ def test_whoever_was_given_an_account_by_a_person_gets_no_second_one(
     assert seen(world) == {"c"}
 
 
+def test_a_lock_of_the_lane_beside_the_cycle_that_unlocked_before_it_is_ours(world: World) -> None:
+    ada, account = joined(world, "ada")
+    cycle(world)
+    suspend(world, ada)
+    cycle(world)
+    activate(world, ada)
+    person(world, "bob")
+    sky = Weather(1, script={f"Keeper POST {SCIM}/Users": "slow"}, then=lambda: suspend(world, ada))
+    world.cycle(Order(by="root"), sky, [(after, None) for after in (2.0, 4.0, 8.0, 16.0, 32.0)])
+    assert world.keeper.account(account).locked
+    activate(world, ada)
+    cycle(world)
+    assert world.keeper.account(account).active and not seen(world)
+
+
 def test_the_lock_of_somebody_else_right_after_the_first_plan_is_theirs(world: World) -> None:
     joined(world, "bob")
     ada = person(world, "ada")
