@@ -883,7 +883,9 @@ class Observer:
         if whole:
             for account in self.keeper.accounts().values():
                 owner = self.ledger.owner.get(account.id, "")
-                if account.active and self.truth.throughout(owner, self.since):
+                # Who was unlocked by hand after the list, as which our own request may have failed, is not known as open.
+                unknown = self.view.locked_shown.get(account.id, False)
+                if account.active and self.truth.throughout(owner, self.since) and not unknown:
                     self.ledger.locks.discard(account.id)
         if linked and not self.view.partial:
             # What happens from now on is after the first plan, though no other cycle has begun.

@@ -119,6 +119,25 @@ def test_a_lock_of_the_lane_beside_the_cycle_that_unlocked_before_it_is_ours(wor
     assert world.keeper.account(account).active and not seen(world)
 
 
+def test_our_lock_that_is_undone_by_hand_after_the_list_and_set_again_passes_for_ours(world: World) -> None:
+    ada, account = joined(world, "ada")
+    cycle(world)
+    suspend(world, ada)
+    cycle(world)
+    activate(world, ada)
+
+    def unlock() -> None:
+        world.keeper.unlock(account)
+        world.admin_changed(account)
+
+    sky = Weather(1, script={f"Keeper PATCH {SCIM}/Users/{account}": "refused"}, then=unlock)
+    world.cycle(Order(resync=True, by="root"), sky)
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    assert world.keeper.account(account).active and not seen(world)
+
+
 def test_the_lock_of_somebody_else_right_after_the_first_plan_is_theirs(world: World) -> None:
     joined(world, "bob")
     ada = person(world, "ada")
