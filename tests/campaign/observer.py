@@ -220,7 +220,8 @@ class Ledger:
     access: dict[str, tuple[datetime, bool]] = field(default_factory=dict)
     """By person and account: when a request of ours changed their access last, and whether it gave it."""
     perhaps_access: dict[str, tuple[datetime, bool]] = field(default_factory=dict)
-    """The change before that, which may be the last: somebody else undid that before the journal had an outcome."""
+    """The change before that, which may be the last: somebody else undid that before the journal had an outcome. Or one
+    after that, which somebody else was faster to make."""
     locked_once: set[str] = field(default_factory=set)  # people and accounts that a request of ours has ever locked
     touched: dict[str, int] = field(default_factory=dict)  # users and teams: the tick at which somebody else did
     taken: list[tuple[datetime, str, str, int]] = field(default_factory=list)
@@ -1125,6 +1126,10 @@ class Observer:
                 at, keys = datetime.fromisoformat(row["sent_at"]), {row["keeper_id"], row["jumpcloud_id"] or ""} - {""}
                 older = {one for one in keys if self.ledger.access.get(one, (BEGINNING, False))[0] <= at}
                 self._changed_access(older, gave=False, at=at)
+            if row["kind"] == "reactivate_user":
+                # Somebody else let them in; it counts as ours, and to lock them again undoes it.
+                at, keys = datetime.fromisoformat(row["sent_at"]), {row["keeper_id"], row["jumpcloud_id"] or ""} - {""}
+                self._perhaps_changed(keys, gave=True, at=at)
             if row["kind"] == "create_user":
                 theirs = {a.id for a in self.keeper.accounts().values() if a.external_id == row["jumpcloud_id"]}
                 if theirs - self.ledger.ours - self.ledger.disowned:
@@ -1317,6 +1322,7 @@ class Observer:
                 self.violated("b", f"{what} is on top of somebody else's lock, which the read before it showed")
             self.excuse(6)
             self.ledger.locks.add(target)
+            self._perhaps_changed({target, str(found["jumpcloud_id"])}, gave=False, at=self.now())
         if found["kind"] == "deactivate_user" and answer.status in (404, 410):
             # Whether a lock of ours had withdrawn the invitation is not known: the new account counts as its undoing.
             self._changed_access({target, str(found["jumpcloud_id"])}, gave=False)
@@ -1984,6 +1990,11 @@ class Observer:
             self.ledger.perhaps_access.pop(key, None)
         if not gave:
             self.ledger.locked_once |= keys
+
+    def _perhaps_changed(self, keys: Set[str], *, gave: bool, at: datetime) -> None:
+        """A request of ours changed nothing, since somebody else had done the same: it counts as if it had."""
+        known = self.ledger.perhaps_access
+        known |= {key: (at, gave) for key in keys - {""} if known.get(key, (at, gave))[1] is gave}
 
     def _locked_last(self, person: str) -> bool:
         """Whether our last change of somebody's access was a lock, or may have been."""

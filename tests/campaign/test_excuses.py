@@ -446,6 +446,43 @@ def test_a_lock_that_follows_our_unlock_before_anything_showed_that_is_undone_wi
     assert bool(world.observer.excused[6]) is not answers and not world.observer.violations
 
 
+def test_to_undo_a_lock_that_an_administrator_was_faster_to_set_counts_for_no_limit(world: World) -> None:
+    ada, account = joined(world, "ada")
+    cycle(world)
+    suspend(world, ada)
+
+    def lock() -> None:
+        world.keeper.lock(account)
+        world.admin_changed(account)
+
+    world.cycle(Order(by="root"), Weather(1, script={f"Keeper PATCH {SCIM}/Users/{account}": "slow"}, then=lock))
+    world.time.elapsed += 5 * 3600  # the review of the first plan lets nothing through any more
+    world.rules.safety = {"max_reactivations": 0, "always_allow": 0}
+    activate(world, ada)
+    cycle(world, resync=True)
+    assert world.keeper.account(account).active
+    assert world.observer.excused[12] and not world.observer.violations
+
+
+def test_to_undo_an_unlock_that_an_administrator_made_in_its_place_counts_for_no_limit(world: World) -> None:
+    ada, account = joined(world, "ada")
+    cycle(world)
+    suspend(world, ada)
+    cycle(world)
+    world.time.elapsed += 48 * 3600
+    activate(world, ada)
+    cycle(world, {f"PATCH {SCIM}/Users/{account}": "timeout"}, resync=True)
+    world.keeper.unlock(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    world.time.elapsed += 5 * 3600
+    world.rules.safety = {"max_deactivations": 0, "always_allow": 0}
+    suspend(world, ada)
+    cycle(world)
+    assert world.keeper.account(account).locked
+    assert world.observer.excused[12] and not world.observer.violations
+
+
 def test_an_invitation_that_is_gone_after_a_lock_without_a_clear_answer_counts_as_withdrawn_by_us(world: World) -> None:
     """The new account undoes that, though an administrator had withdrawn the invitation (seed 12003493)."""
     people = [person(world, f"p{number}") for number in range(9)]
