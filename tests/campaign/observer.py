@@ -119,6 +119,7 @@ class Sent:
     unclear: bool = False  # whether Keeper's answer says nothing of what became of it
     replaced: dict[str, bool] = field(default_factory=dict)
     """The teams that Keeper took somebody out of with it by itself, and whether a reply had shown them there."""
+    denied: bool = False  # whether two lists denied it: somebody else had undone it by then, or they were behind
     taken: bool = False  # whether Keeper did not refuse it, or any part of it, or did since it is done already
 
 
@@ -1149,7 +1150,7 @@ class Observer:
         young = self.now() - DENIED_COUNTS
         for number, (kind, account, at) in {**self.ledger.lost, **self.ledger.marked}.items():
             sent = self.ledger.sent.get(number)
-            arrived = sent is not None and (sent.effects or not sent.unclear)
+            arrived = sent is not None and (sent.effects or not sent.unclear) and not sent.denied
             denied = self.ledger.denied.get(number, at)
             if account in locked and kind == "deactivate_user" and denied > young and not arrived:
                 self.ledger.locks.add(account)
@@ -1177,6 +1178,7 @@ class Observer:
                     # It was known before somebody undid it.
                     for key in sent.access:
                         self.ledger.perhaps_access.pop(key, None)
+                sent.denied = row["state"] == "failed"
                 if row["state"] == "failed" and sent.undone:
                     self._uncount(number)
                 if row["state"] != "done" and self._invisible(sent):
