@@ -115,6 +115,7 @@ class Sent:
     closed: int | None = None  # the tick at which the journal had an outcome
     access: dict[str, tuple[datetime, bool]] = field(default_factory=dict)
     """Where it let somebody in: the last change of their access before it, as in the ledger."""
+    locked: dict[str, datetime] = field(default_factory=dict)  # people and accounts that it locked, and when
     answered: set[str] = field(default_factory=set)  # names that the answer showed
     unclear: bool = False  # whether Keeper's answer says nothing of what became of it
     replaced: dict[str, bool] = field(default_factory=dict)
@@ -223,6 +224,9 @@ class Ledger:
     perhaps_access: dict[str, tuple[datetime, bool]] = field(default_factory=dict)
     """The change before that, which may be the last: somebody else undid that before the journal had an outcome. Or one
     after that, which somebody else was faster to make."""
+    denied_locks: dict[str, tuple[datetime, bool]] = field(default_factory=dict)
+    """By person and account: when a lock of ours took effect that two lists denied, and whether somebody else had undone
+    it by then."""
     locked_once: set[str] = field(default_factory=set)  # people and accounts that a request of ours has ever locked
     touched: dict[str, int] = field(default_factory=dict)  # users and teams: the tick at which somebody else did
     taken: list[tuple[datetime, str, str, int]] = field(default_factory=list)
@@ -1179,6 +1183,9 @@ class Observer:
                     for key in sent.access:
                         self.ledger.perhaps_access.pop(key, None)
                 sent.denied = row["state"] == "failed"
+                if sent.denied and sent.kind == "deactivate_user":
+                    keys = {sent.subject, str(row["jumpcloud_id"])}
+                    self.ledger.denied_locks |= {key: (at, sent.undone) for key in keys if (at := sent.locked.get(key))}
                 if row["state"] == "failed" and sent.undone:
                     self._uncount(number)
                 if row["state"] != "done" and self._invisible(sent):
@@ -1987,6 +1994,8 @@ class Observer:
         known, sent = self.ledger.access, self.ledger.sent.get(self.row)
         if gave and sent is not None:
             sent.access = {key: known[key] for key in keys & known.keys()} | sent.access
+        if not gave and sent is not None and at is None:
+            sent.locked |= dict.fromkeys(keys, self.now())
         for key in keys:
             known[key] = at or self.now(), gave
             self.ledger.perhaps_access.pop(key, None)
@@ -2055,8 +2064,15 @@ class Observer:
     def held(self, limit: str, keys: set[str]) -> None:
         """An operation on this subject is held by a limit."""
         oldest = max(self.began - self.rules.window + timedelta(hours=1), self.forgotten_at)
-        known = [self.ledger.access[key] for key in keys if key in self.ledger.access]
-        if limit == "max_reactivations" and any(at > oldest and not gave for at, gave in known):
+        known = {key: self.ledger.access[key] for key in keys if key in self.ledger.access}
+        ours = {key: at for key, (at, gave) in known.items() if at > oldest and not gave}
+        if limit != "max_reactivations" or not ours:
+            return
+        # A lock that counts as never arrived is undone by nothing.
+        denied = {key: undone for key, (at, undone) in self.ledger.denied_locks.items() if ours.get(key) == at}
+        if denied.keys() >= ours.keys():
+            self.excuse(12 if any(denied.values()) else 3)
+        else:
             words = ", ".join(account.email for one in keys if (account := self.keeper.accounts().get(one)))
             self.violated("d", f"{words} waits for a release, though unlocking them undoes our own lock")
 

@@ -433,6 +433,24 @@ def test_a_lock_that_follows_one_of_ours_which_was_undone_before_it_showed_count
     assert world.observer.excused[6] and not world.observer.violations
 
 
+def test_to_undo_a_lock_that_was_undone_before_it_showed_and_is_set_anew_by_hand_may_wait(world: World) -> None:
+    ada, account = joined(world, "ada")
+    cycle(world)
+    suspend(world, ada)
+    cycle(world, {f"PATCH {SCIM}/Users/": "late_timeout", f"GET {SCIM}/Users?": "error"})
+    world.keeper.unlock(account)
+    world.admin_changed(account)
+    activate(world, ada)
+    for _ in range(2):
+        cycle(world, resync=True)
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    world.time.elapsed += 5 * 3600  # the review of the first plan lets nothing through any more
+    world.rules.safety = {"max_reactivations": 0, "always_allow": 0}
+    assert "held [max_reactivations 1]" in cycle(world, resync=True)
+    assert world.observer.excused[12] and not world.observer.violations
+
+
 @pytest.mark.parametrize("answers", [False, True])
 def test_a_lock_that_follows_our_unlock_before_anything_showed_that_is_undone_with_ours(
     world: World, answers: bool
