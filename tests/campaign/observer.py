@@ -151,6 +151,7 @@ class View:
     tied: dict[str, str] = field(default_factory=dict)
     """The owners of the accounts that were linked as it began."""
     adoptable: set[str] = field(default_factory=set)  # accounts that a first plan takes over as it began
+    named: set[str] = field(default_factory=set)  # accounts of those whom it is about, by their addresses as it began
     unlocked: dict[str, int] = field(default_factory=dict)  # accounts that this cycle has unlocked: the tick
     unasked: dict[str, set[str]] = field(default_factory=dict)
     """By the kind of operation, the accounts of whom Keeper did what nobody asked for."""
@@ -225,8 +226,8 @@ class Ledger:
     """The change before that, which may be the last: somebody else undid that before the journal had an outcome. Or one
     after that, which somebody else was faster to make."""
     denied_locks: dict[str, tuple[datetime, bool]] = field(default_factory=dict)
-    """By person and account: when a lock of ours took effect that two lists denied, and whether somebody else had undone
-    it by then."""
+    """By person and account: when a lock of ours took effect that two lists denied, and whether somebody else had
+    undone it by then."""
     locked_once: set[str] = field(default_factory=set)  # people and accounts that a request of ours has ever locked
     touched: dict[str, int] = field(default_factory=dict)  # users and teams: the tick at which somebody else did
     taken: list[tuple[datetime, str, str, int]] = field(default_factory=list)
@@ -791,6 +792,8 @@ class Observer:
         listed = self.latest.listed
         self.latest = View(self.tick, self.now(), person, leavers, unlock, first, len(self.ledger.known), listed)
         self.latest.adoptable = self._adoptable()
+        accounts = self.keeper.accounts().items() if person else ()
+        self.latest.named = {k for k, account in accounts if self._is_about(self.latest, account)}
         owners = self.ledger.owner.items()
         self.latest.tied = {account: person for account, person in owners if account in self.ledger.linked}
         self._eligible()
@@ -889,7 +892,7 @@ class Observer:
         if whole:
             for account in self.keeper.accounts().values():
                 owner = self.ledger.owner.get(account.id, "")
-                # Who was unlocked by hand after the list, as which our own request may have failed, is not known as open.
+                # Who was unlocked by hand after the list is not known as open: our own request may have failed.
                 unknown = self.view.locked_shown.get(account.id, False)
                 if account.active and self.truth.throughout(owner, self.since) and not unknown:
                     self.ledger.locks.discard(account.id)
@@ -1420,7 +1423,7 @@ class Observer:
             if (
                 before.id not in self.ledger.locks
                 and self.rules.policy.get("reactivate", "own") != "any"
-                and not (self.view.unlock and self._is_person(before))
+                and not (self.view.unlock and (before.id in self.view.named or self._is_person(before)))
             ):
                 if self._came_unseen(before):
                     self.excuse(4)
@@ -1589,9 +1592,13 @@ class Observer:
                 self.violated("c", f"{now.email} keeps the id of somebody whose creation met the account by an alias")
 
     def _is_person(self, account: Account) -> bool:
+        return self._is_about(self.view, account)
+
+    def _is_about(self, view: View, account: Account) -> bool:
+        """Whether a partial cycle is about whoever has this account."""
         who = self.who(account)
         names = {account.email.casefold(), *(self.truth.address(one) for one in who)}
-        return self.view.person.casefold() in names or bool(self.view.leavers & who)
+        return view.person.casefold() in names or bool(view.leavers & who)
 
     def _given(self, account: Account, who: Collection[str], words: str) -> None:
         """Access was given back to whoever these are."""

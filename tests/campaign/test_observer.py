@@ -138,6 +138,23 @@ def test_our_lock_that_is_undone_by_hand_after_the_list_and_set_again_passes_for
     assert world.keeper.account(account).active and not seen(world)
 
 
+def test_whoever_gets_another_address_while_a_person_lets_them_in_is_let_in(world: World) -> None:
+    ada, account = joined(world, "ada")
+    cycle(world)
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+
+    def readdress() -> None:
+        world.jumpcloud.update_user(ada, email="eve@example.com")
+        world.keeper.change_email(account, "eve@example.com", keep_alias=False)
+        world.admin_changed(account)
+
+    sky = Weather(1, script={f"Keeper PATCH {SCIM}/Users/{account}": "slow"}, then=readdress)
+    world.cycle(Order(resync=True, person="ada@example.com", unlock=True, by="root"), sky)
+    assert world.keeper.account(account).active and not seen(world)
+
+
 def test_the_lock_of_somebody_else_right_after_the_first_plan_is_theirs(world: World) -> None:
     joined(world, "bob")
     ada = person(world, "ada")
