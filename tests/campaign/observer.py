@@ -214,6 +214,8 @@ class Ledger:
     given_up: dict[str, set[str]] = field(default_factory=dict)  # by account that was disowned: people, and addresses
     retaken: dict[str, set[str]] = field(default_factory=dict)  # the same of those of `asked` that were given up before
     adopted: dict[str, int] = field(default_factory=dict)  # by account that we had not, and a person adopted: the tick
+    looked_at: dict[str, tuple[int, datetime]] = field(default_factory=dict)
+    """By account: the tick at which a lock was marked as sent that a person had let through, and when that was."""
     pilot_groups: set[str] = field(default_factory=set)  # the names that any pilot so far has named
     pilot_addresses: set[str] = field(default_factory=set)
     meant: dict[str, set[str]] = field(default_factory=dict)
@@ -1105,6 +1107,8 @@ class Observer:
         seen = frozenset(self.ledger.seen)
         for row in rows:
             self.ledger.marked[row["id"]] = row["kind"], row["keeper_id"], self.now()
+            if row["kind"] == "deactivate_user" and self._agreed("deactivate_user", {row["keeper_id"]}):
+                self.ledger.looked_at[row["keeper_id"]] = self.tick, self.now()
             self._prolong(row)
             if row["kind"] == "create_user":
                 self.ledger.births[str(row["jumpcloud_id"])] = Birth(
@@ -1407,7 +1411,11 @@ class Observer:
             if self._in_grace(before, who) and not self._agreed("deactivate_user", who | {before.id}):
                 self.violated("a", f"{name} was locked before grace was over")
             waits = before.id in self.ledger.adopted and not (since_then or self.first or self.scope_behind())
-            if waits and not self._agreed("deactivate_user", who | {before.id}):
+            # Whose lock somebody let through, and who left the node before anything told of it, is locked once back.
+            tick, looked = self.ledger.looked_at.get(before.id, (0, self.now()))
+            gone = any(at >= looked and how == "gone" for at, how in self.fates.get(before.id, ()))
+            away = gone and tick >= adopted
+            if waits and not (away or self._agreed("deactivate_user", who | {before.id})):
                 self.violated("d", f"{name} was locked, adopted out of scope, and nobody has looked at that")
             self.ledger.adopted.pop(before.id, None)  # what somebody undoes is restored
             # A lock that may be ours, and that somebody undid by hand, is restored.

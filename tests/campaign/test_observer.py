@@ -477,6 +477,27 @@ def test_the_lock_of_whoever_is_adopted_out_of_scope_was_looked_at(
         assert world.keeper.account(account).locked and not seen(world)
 
 
+def test_whose_lock_was_let_through_and_who_left_the_node_before_it_showed_is_locked_once_back(world: World) -> None:
+    joined(world, "bob")
+    account = world.keeper.add_user("ada@example.com")
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    adopt(world, "ada@example.com")
+    world.time.elapsed += 5 * 3600
+    world.cycle(Order(by="root"), Weather(0))
+    assert campaign_decisions.consent_to_held(world)
+    cycle(world, {f"PATCH {SCIM}/Users/{account}": "timeout"})
+    moves(world, account)
+    for _ in range(2):
+        cycle(world, resync=True)
+    world.time.elapsed += 6 * 3600  # the release lets nothing through any more
+    moves(world, account, back=True)
+    for _ in range(2):
+        cycle(world, resync=True)
+    assert world.keeper.account(account).locked and not seen(world)
+
+
 @pytest.mark.parametrize("ghosts", [True, False])
 def test_whoever_is_adopted_and_linked_by_a_page_that_is_behind_is_locked_like_anybody(
     world: World, ghosts: bool
