@@ -156,6 +156,8 @@ class View:
     unasked: dict[str, set[str]] = field(default_factory=dict)
     """By the kind of operation, the accounts of whom Keeper did what nobody asked for."""
     locked_shown: dict[str, bool] = field(default_factory=dict)  # whether its list showed this account as locked
+    opened_shown: set[str] = field(default_factory=set)
+    """Accounts that its list showed as open, where no later read showed them as locked."""
     users_shown: dict[str, set[str]] = field(default_factory=dict)
     """The accounts that the pages of Keeper's list of users showed in this cycle, by their targets."""
     keeper_addresses: dict[str, set[str]] = field(default_factory=dict)
@@ -332,7 +334,8 @@ class Observer:
         """By account, when it became active, locked, withdrawn (an invitation) or gone."""
         self.shown_locked: dict[str, bool] = {}
         """By account, whether it was locked in the list of the last cycle that came to its end."""
-        self.opened_unseen: set[str] = set()  # accounts that we have let in, and nothing has shown as open since
+        self.opened_unseen: dict[str, int] = {}
+        """Accounts that we have let in, and nothing has shown as open since: the tick."""
         self.perhaps_locked: set[str] = set()  # those that were locked in a later list, or when read alone
         self.shown_teams: dict[str, set[str]] = {}  # by account, the teams that a reply of Keeper has ever shown
         self.former: dict[str, set[str]] = {}  # by account that is gone, the addresses that it had then
@@ -851,6 +854,9 @@ class Observer:
             self.shown_locked |= locks
             # Of an account that this list lacks, the list before is the newest, be its cycle broken off.
             self.perhaps_locked -= {k for k, locked in locks.items() if not locked}
+            for account in self.view.opened_shown:
+                if self.opened_unseen.get(account, self.tick) < self.view.listed:
+                    del self.opened_unseen[account]
         locked_at = self.ledger.locked_at
         self.ledger.locks -= {k for k, tick in self.view.unlocked.items() if locked_at.get(k, 0) < tick}
         self.ledger.reviewed |= not self.view.partial and self.rules.safety.get("first_run") == "apply"
@@ -1069,11 +1075,19 @@ class Observer:
                     account = asked.path.rpartition("/")[2]
                     self.view.locked_read.add(account)
                     self.perhaps_locked |= {account} - self.ledger.own_locks
+        if asked.method == "GET" and asked.path.endswith("/Users") and shown.status != 200:
+            self.view.opened_shown.clear()  # a list that is not read to its end shows nothing
         if self.opened_unseen and "/Users" in asked.path and shown.status in (200, 201):
             with suppress(ValueError, TypeError, KeyError, AttributeError):
                 found = json.loads(shown.body)
                 rows = found.get("Resources", [found])
-                self.opened_unseen -= {str(row["id"]) for row in rows if row["active"] is True}
+                for account, is_open in ((str(row["id"]), row["active"] is True) for row in rows):
+                    if is_open and "Resources" in found:
+                        self.view.opened_shown.add(account)
+                    elif is_open:
+                        self.opened_unseen.pop(account, None)
+                    else:
+                        self.view.opened_shown.discard(account)
         if "/Users" in asked.path and shown.status in (200, 201) and b'"groups"' in shown.body:
             with suppress(ValueError, TypeError, KeyError, AttributeError):
                 found = json.loads(shown.body)
@@ -1444,7 +1458,7 @@ class Observer:
             self._changed_access(who | {before.id}, gave=True)
             self.view.unlocked[before.id] = self.tick
             self.perhaps_locked.discard(before.id)
-            self.opened_unseen.add(before.id)
+            self.opened_unseen[before.id] = self.tick
             self._opened(before.id)
             self._given(before, who, "was unlocked")
             self.ledger.own_locks.discard(before.id)
