@@ -124,5 +124,6 @@ def _without_access(fate: list[tuple[datetime, str]], at: datetime) -> bool:
 
 def _about(fate: list[tuple[datetime, str]], at: datetime) -> list[str]:
     """Collect how the account was shortly before and after that time."""
-    before = [how for when, how in fate if when <= at - GRAIN][-1:]
+    last = max((when for when, _ in fate if when <= at - GRAIN), default=at)
+    before = [how for when, how in fate if when == last < at]  # at one moment it may have been more than one
     return [*before, *(how for when, how in fate if at - GRAIN < when <= at + GRAIN)]

@@ -155,6 +155,22 @@ def test_whoever_gets_another_address_while_a_person_lets_them_in_is_let_in(worl
     assert world.keeper.account(account).active and not seen(world)
 
 
+def test_what_is_locked_and_unlocked_by_hand_at_one_moment_was_open_after_it(world: World) -> None:
+    """Until a list shows it, nothing tells of our unlock."""
+    ada, account = joined(world, "ada")
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    order = Order(resync=True, person="ada@example.com", unlock=True, by="root")
+    world.cycle(order, Weather(1, script={f"Keeper PATCH {SCIM}/Users/{account}": "interrupted"}))
+    suspend(world, ada)
+    for change in (world.keeper.lock, world.keeper.unlock):
+        change(account)
+        world.admin_changed(account)
+    ending(world, random.Random(1))
+    assert world.keeper.account(account).locked and not seen(world)
+
+
 def test_the_lock_of_somebody_else_right_after_the_first_plan_is_theirs(world: World) -> None:
     joined(world, "bob")
     ada = person(world, "ada")
