@@ -900,9 +900,10 @@ class Observer:
         if whole:
             for account in self.keeper.accounts().values():
                 owner = self.ledger.owner.get(account.id, "")
-                # Who was unlocked by hand after the list is not known as open: our own request may have failed.
-                unknown = self.view.locked_shown.get(account.id, False)
-                if account.active and self.truth.throughout(owner, self.since) and not unknown:
+                # Who was unlocked by hand after the list is not known as open: our own request may have failed. Nor is
+                # whoever is in another node.
+                known = self.view.locked_shown.get(account.id) is False
+                if account.active and self.truth.throughout(owner, self.since) and known:
                     self.ledger.locks.discard(account.id)
         if linked and not self.view.partial:
             # What happens from now on is after the first plan, though no other cycle has begun.

@@ -433,6 +433,26 @@ def test_a_lock_that_follows_one_of_ours_which_was_undone_before_it_showed_count
     assert world.observer.excused[6] and not world.observer.violations
 
 
+def test_a_lock_that_follows_one_of_ours_without_an_answer_whose_account_was_elsewhere_counts_as_ours(
+    world: World,
+) -> None:
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    cycle(world)
+    suspend(world, ada)
+    cycle(world, {f"PATCH {SCIM}/Users/": "late_error", f"GET {SCIM}/Users": "error"})
+    world.keeper.unlock(account)
+    moves(world, account)
+    activate(world, ada)
+    for _ in range(2):
+        cycle(world, resync=True)
+    world.keeper.lock(account)
+    moves(world, account, back=True)
+    cycle(world, resync=True)
+    assert world.keeper.account(account).active
+    assert world.observer.excused[6] and not world.observer.violations
+
+
 def test_to_undo_a_lock_that_was_undone_before_it_showed_and_is_set_anew_by_hand_may_wait(world: World) -> None:
     ada, account = joined(world, "ada")
     cycle(world)
