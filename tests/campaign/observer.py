@@ -244,6 +244,8 @@ class Ledger:
     sent: dict[int, Sent] = field(default_factory=dict)  # by journal row
     marked: dict[int, tuple[str, str, datetime]] = field(default_factory=dict)
     """Journal rows that were marked as sent: the kind, the account, and when."""
+    unclear: dict[str, int] = field(default_factory=dict)
+    """By account, the last row that was to lock it or to let somebody in, if its outcome is not clear."""
     found: set[int] = field(default_factory=set)  # of these, those that Keeper showed to be done
     denied: dict[int, datetime] = field(default_factory=dict)  # when the journal said of a lock that it never arrived
     lost: dict[int, tuple[str, str, datetime]] = field(default_factory=dict)
@@ -669,6 +671,7 @@ class Observer:
         ledger.persons.clear()
         ledger.sent.clear()
         ledger.marked.clear()
+        ledger.unclear.clear()
         ledger.found.clear()
         ledger.denied.clear()
         ledger.lost.clear()
@@ -728,6 +731,7 @@ class Observer:
             {n: row for n, row in {**ledger.lost, **ledger.marked}.items() if n in self._lost_rows() - ledger.found},
             ledger.denied,
             ledger.given_up,
+            set(ledger.unclear),
         )
         names = ledger.unseen, ledger.replaced
         return deepcopy((ledger.agreements, ledger.disowned, ledger.allowances, *names, *known))
@@ -740,8 +744,11 @@ class Observer:
         ledger = self.ledger
         ledger.agreements, ledger.disowned, ledger.allowances, unseen, replaced, *known = deepcopy(copy)
         ledger.reviewed, created, ledger.asked, owner, linked, locks, taken_back, deleted, *known = known
-        ledger.seen, ledger.births, shut, ledger.lost, ledger.denied, given_up = known
+        ledger.seen, ledger.births, shut, ledger.lost, ledger.denied, given_up, unclear = known
         ledger.given_up |= {one: names | ledger.given_up.get(one, set()) for one, names in given_up.items()}
+        for account in unclear - locks:
+            self.excuse(6)
+            locks.add(account)  # a lock that shows may be ours, as far as the copy knows
         self.shown_locked |= dict.fromkeys(shut, True)
         ledger.rejected = ledger.rejected.union(*(ledger.deleted_teams - deleted))
         if by_command:
@@ -1125,6 +1132,8 @@ class Observer:
             if row["kind"] == "deactivate_user" and self._agreed("deactivate_user", {row["keeper_id"]}):
                 self.ledger.looked_at[row["keeper_id"]] = self.tick, self.now()
             self._prolong(row)
+            if row["kind"] in ACCESS:
+                self.ledger.unclear[row["keeper_id"]] = row["id"]
             if row["kind"] == "create_user":
                 self.ledger.births[str(row["jumpcloud_id"])] = Birth(
                     row["id"], str(row["subject_name"]).casefold(), self.view.listed, seen
@@ -1185,6 +1194,10 @@ class Observer:
     def closed(self, store: CampaignStore) -> None:
         """The journal as it is after a cycle."""
         self._found(store.settled())
+        for account, number in list(self.ledger.unclear.items()):
+            row = store.journal_row(number)
+            if row is None or row["state"] not in ("sent", "unknown"):
+                del self.ledger.unclear[account]
         for person, birth in list(self.ledger.births.items()):
             row = store.journal_row(birth.row)
             # A link is undone in the same cycle or later.

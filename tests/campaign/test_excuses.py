@@ -453,6 +453,33 @@ def test_a_lock_that_follows_one_of_ours_without_an_answer_whose_account_was_els
     assert world.observer.excused[6] and not world.observer.violations
 
 
+@pytest.mark.parametrize("by_command", [False, True])
+@pytest.mark.parametrize("unlocks", [False, True])
+def test_a_lock_that_follows_an_old_copy_in_which_ours_has_no_answer_counts_as_ours(
+    world: World, unlocks: bool, by_command: bool
+) -> None:
+    person(world, "bob")
+    ada, account = joined(world, "ada")
+    cycle(world)
+    suspend(world, ada)
+    fault = "late_timeout" if unlocks else "timeout"
+    if unlocks:
+        cycle(world)
+        activate(world, ada)
+    cycle(world, {f"PATCH {SCIM}/Users": fault, f"GET {SCIM}/Users?": "error"})
+    campaign_decisions.copied(world, random.Random(1))
+    if not unlocks:
+        cycle(world, resync=True)
+        activate(world, ada)
+    cycle(world, resync=True)
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    campaign_decisions.put_back(world, *world.copies[0], by_command=by_command)
+    cycle(world, resync=True)
+    assert world.keeper.account(account).active or by_command
+    assert world.observer.excused[6] and not world.observer.violations
+
+
 def test_to_undo_a_lock_that_was_undone_before_it_showed_and_is_set_anew_by_hand_may_wait(world: World) -> None:
     ada, account = joined(world, "ada")
     cycle(world)
