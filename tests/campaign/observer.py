@@ -861,9 +861,9 @@ class Observer:
             self.shown_locked |= locks
             # Of an account that this list lacks, the list before is the newest, be its cycle broken off.
             self.perhaps_locked -= {k for k, locked in locks.items() if not locked}
-            for account in self.view.opened_shown:
-                if self.opened_unseen.get(account, self.tick) < self.view.listed:
-                    del self.opened_unseen[account]
+            opened = [k for k in self.view.opened_shown if self.opened_unseen.get(k, self.tick) < self.view.listed]
+            for keeper_id in opened:
+                del self.opened_unseen[keeper_id]
         locked_at = self.ledger.locked_at
         self.ledger.locks -= {k for k, tick in self.view.unlocked.items() if locked_at.get(k, 0) < tick}
         self.ledger.reviewed |= not self.view.partial and self.rules.safety.get("first_run") == "apply"
