@@ -1004,6 +1004,8 @@ class Observer:
         for account in here:
             owner, came = account.external_id or "", self.ledger.known.get(account.id, self.tick)
             given_up = account.id in self.ledger.disowned or account.id in self.ledger.met
+            # Whoever was given up with an account that is gone is so with the next one that bears their id.
+            given_up = given_up or any(owner in self.ledger.given_up.get(one, ()) for one in self.ledger.disowned)
             alone = ids.count(owner) == 1 and not given_up and not self._protected(account)
             named = account.email.casefold() == self.truth.address(owner)  # else it is a conflict
             if alone and named and came <= self.since and self.truth.throughout(owner, self.since):

@@ -1402,3 +1402,19 @@ def test_whoever_was_given_an_account_waits_while_keeper_refuses_it(
     assert world.keeper.account(account).locked
     campaign_ending._Equality(world, world.plan, "s", found.spared).judge()
     assert not world.observer.violations
+def test_whoever_was_given_up_stays_so_with_another_account_that_bears_their_id(world: World) -> None:
+    """An administrator deletes the one that was given up, and makes the other."""
+    joined(world, "bob")
+    account = world.keeper.add_user("ada@example.com")
+    world.admin_changed(account)
+    ada = person(world, "ada")
+    cycle(world, resync=True)
+    disown(world, "ada@example.com")
+    cycle(world)
+    world.keeper.delete_user(account)
+    other = world.keeper.add_user("ada@example.com", external_id=ada)
+    world.admin_changed(account, other)
+    cycle(world, resync=True)
+    suspend(world, ada)
+    assert ending(world, random.Random(1)), world.observer.violations
+    assert world.keeper.account(other).active
