@@ -12,8 +12,8 @@ from reconciler.canary import Canaries
 from reconciler.cycle import Order
 from reconciler.simulator.service import Request, Response
 from tests.campaign import decisions as campaign_decisions
-from tests.campaign import meddling
-from tests.campaign.ending import ending
+from tests.campaign import meddling, organisation, troubles
+from tests.campaign.ending import ending, one_thing_broken
 from tests.campaign.rules import NODES
 from tests.campaign.scenes import (
     SCIM,
@@ -31,7 +31,7 @@ from tests.campaign.scenes import (
     teams_of,
 )
 from tests.campaign.seams import Weather
-from tests.campaign.world import World
+from tests.campaign.world import Spared, Trouble, World
 
 HERE = Path(__file__).parent
 LIST = HERE.parents[1] / "docs" / "campaign-excuses.md"
@@ -1265,6 +1265,22 @@ def test_an_account_that_somebody_made_with_the_id_of_a_person_who_has_another_i
     suspend(world, ada)
     ending(world, random.Random(1))
     assert world.observer.excused[11] and not world.observer.violations
+
+
+def test_what_was_told_of_an_account_stands_while_cycles_fail(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is bound can't be read any more, once the account of a leaver who has another was told."""
+    test_an_account_that_comes_back_after_its_owner_was_given_another_is_told(world)
+    bound = f"/api/v2/applications/{world.application}/users"
+
+    def down(world: World, _draw: random.Random) -> Trouble:
+        world.jumpcloud.oddities.take_down(bound, 503)
+        return Trouble(bound, lambda: world.jumpcloud.oddities.put_up(bound), Spared(all_but_suspended=True))
+
+    for step in ("join", "returned", "moved", "suspended"):
+        monkeypatch.setattr(organisation, step, lambda *_: "nothing happens")
+    monkeypatch.setattr(troubles, "trouble", down)
+    one_thing_broken(world, random.Random(1))
+    assert not world.observer.violations
 
 
 def test_an_account_that_comes_back_after_a_person_adopted_another_for_its_owner_is_told(world: World) -> None:
