@@ -955,7 +955,9 @@ class Observer:
         for account in self.keeper.accounts().values():
             person, words = self.ledger.owner.get(account.id, ""), ""
             suspended = self.truth.inactive_throughout(person, self.since) and self.truth.says_suspended(person)
-            if account.active and suspended:
+            # Who was locked in the newest list, and was unlocked since, is so until a resync lists Keeper again.
+            locked = self.view.locked_shown.get(account.id, self.shown_locked.get(account.id, False))
+            if account.active and suspended and not locked:
                 words = "is suspended, and a calm cycle has not locked them"
             ours = account.id in self.ledger.own_locks - self.ledger.forgotten_locks
             if account.locked and ours and account.id not in held and self.truth.throughout(person, self.since):

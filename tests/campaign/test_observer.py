@@ -1418,3 +1418,20 @@ def test_whoever_was_given_up_stays_so_with_another_account_that_bears_their_id(
     suspend(world, ada)
     assert ending(world, random.Random(1)), world.observer.violations
     assert world.keeper.account(other).active
+
+
+def test_whoever_was_unlocked_by_hand_since_the_newest_list_is_locked_by_the_next(world: World) -> None:
+    """A cycle without a list goes by what the one before it showed: they are locked, by somebody else."""
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    world.keeper.unlock(account)
+    world.admin_changed(account)
+    cycle(world)
+    suspend(world, ada)
+    cycle(world)
+    assert not world.observer.violations and world.keeper.account(account).active
+    cycle(world, resync=True)
+    assert not world.observer.violations and world.keeper.account(account).locked
