@@ -196,7 +196,8 @@ class _Equality:
                 self._in_scope(person)
         for account in self.accounts.values():
             people = self.world.observer.who(account)
-            if not spared.people & {account.id, *people} and (self._suspended(people) or not self._may_wait(people)):
+            waits = self._may_wait(people) or (spared.nobodys and self._adopted_as_nobodys(account))
+            if not spared.people & {account.id, *people} and (self._suspended(people) or not waits):
                 self._leaver(account)
         for group, name in sorted(self.truth.groups.items()):
             spare = spared.teams or spared.all_but_suspended or group in spared.groups
@@ -211,6 +212,12 @@ class _Equality:
         deleted = bool(people) and not any(one in self.truth.people for one in people)
         nobodys = self.spared.nobodys and not people
         return self.spared.all_but_suspended or nobodys or (self.spared.merely_left and not deleted)
+
+    def _adopted_as_nobodys(self, account: Account) -> bool:
+        """Whether a person took it over with the id of somebody who was deleted before any cycle knew it as theirs."""
+        ledger, there = self.world.observer.ledger, self.truth.people
+        known = account.id in ledger.owner or account.external_id in there
+        return account.id in ledger.meant and not known
 
     def _account_of(self, person: str) -> Account | None:
         ledger = self.world.observer.ledger

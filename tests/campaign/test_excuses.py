@@ -1267,19 +1267,39 @@ def test_an_account_that_somebody_made_with_the_id_of_a_person_who_has_another_i
     assert world.observer.excused[11] and not world.observer.violations
 
 
-def test_what_was_told_of_an_account_stands_while_cycles_fail(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who is bound can't be read any more, once the account of a leaver who has another was told."""
-    test_an_account_that_comes_back_after_its_owner_was_given_another_is_told(world)
-    bound = f"/api/v2/applications/{world.application}/users"
+def _with_a_list_down(world: World, monkeypatch: pytest.MonkeyPatch, path: str, spared: Spared, *leavers: str) -> None:
+    """What is judged last: these are suspended while a list of JumpCloud is down."""
 
     def down(world: World, _draw: random.Random) -> Trouble:
-        world.jumpcloud.oddities.take_down(bound, 503)
-        return Trouble(bound, lambda: world.jumpcloud.oddities.put_up(bound), Spared(all_but_suspended=True))
+        suspend(world, *leavers)
+        world.jumpcloud.oddities.take_down(path, 503)
+        return Trouble(path, lambda: world.jumpcloud.oddities.put_up(path), spared)
 
     for step in ("join", "returned", "moved", "suspended"):
         monkeypatch.setattr(organisation, step, lambda *_: "nothing happens")
     monkeypatch.setattr(troubles, "trouble", down)
     one_thing_broken(world, random.Random(1))
+
+
+def _without_the_bound(world: World, monkeypatch: pytest.MonkeyPatch, *leavers: str) -> None:
+    """No cycle comes to its end, and the leaver lane alone locks."""
+    bound = f"/api/v2/applications/{world.application}/users"
+    _with_a_list_down(world, monkeypatch, bound, Spared(all_but_suspended=True), *leavers)
+
+
+def test_what_was_told_of_an_account_stands_while_cycles_fail(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    test_an_account_that_comes_back_after_its_owner_was_given_another_is_told(world)
+    _without_the_bound(world, monkeypatch)
+    assert not world.observer.violations
+
+
+def test_nobodys_account_that_bears_the_id_of_somebody_deleted_waits_for_the_whole_list(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has its address any more but somebody who is suspended by then."""
+    test_nobodys_account_stays_while_somebody_in_scope_has_its_address_or_none(world, True)
+    (eve,) = (one for one in world.truth.people if world.truth.people[one].email == "ada@example.com")
+    _with_a_list_down(world, monkeypatch, "/api/systemusers", Spared(nobodys=True), eve)
     assert not world.observer.violations
 
 
