@@ -491,6 +491,11 @@ class _Equality:
                 return
         if self._protected(account) or self._protected_by_a_page_that_is_behind(account):
             return
+        # An old copy of the state file knows it as that of whoever had it before it was given to whoever has left.
+        former = ledger.former_owner.get(account.id, "")
+        if self.truth.stays(former) and "conflict" in self.told(account.id) & self.told(former):
+            self.excuse(10)
+            return
         # A creation that met it has left it the id of somebody without another, and the file that knew of it is lost.
         left_id = account.external_id if account.id in ledger.forgotten_links else None
         if left_id and self.truth.stays(left_id) and "conflict" in self.told(account.id) & self.told(left_id):

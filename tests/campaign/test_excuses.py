@@ -1293,6 +1293,18 @@ def test_what_was_told_of_an_account_stands_while_cycles_fail(world: World, monk
     assert not world.observer.violations
 
 
+def test_an_account_given_to_a_leaver_waits_where_a_copy_does_not_know_that_and_cycles_fail(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lane can't tell whose it is."""
+    test_whose_account_was_given_to_somebody_else_has_none_where_a_copy_does_not_know_that(
+        world, "ada@example.com", False
+    )
+    (eve,) = (one for one in world.truth.people if world.truth.people[one].email == "ada@example.com")
+    _without_the_bound(world, monkeypatch, eve)
+    assert not world.observer.violations
+
+
 def test_nobodys_account_that_bears_the_id_of_somebody_deleted_waits_for_the_whole_list(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
