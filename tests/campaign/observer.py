@@ -2083,6 +2083,10 @@ class Observer:
                 agreement.effects -= wanted
                 agreement.until = None  # the rest of a release of which something was sent has four more hours
                 return
+        # A first plan names for whom it has found an account, who may have another address by now.
+        found = {(kind, ledger.found_for[one]) for one in keys & ledger.found_for.keys()}
+        if any(self._counts(agreement) and agreement.effects & found for agreement in ledger.agreements):
+            return
         if free or (self.first and limit in ("max_creations", "max_grants", "max_reactivations")):
             return
         if self.view.person:

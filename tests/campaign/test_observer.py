@@ -1435,3 +1435,26 @@ def test_whoever_was_unlocked_by_hand_since_the_newest_list_is_locked_by_the_nex
     assert not world.observer.violations and world.keeper.account(account).active
     cycle(world, resync=True)
     assert not world.observer.violations and world.keeper.account(account).locked
+
+
+def test_who_agrees_to_a_lock_of_a_first_plan_agrees_to_that_of_the_account_it_had_found(world: World) -> None:
+    """The plan names its owner, who has another address by then; the next leaver is the first whom the limit counts."""
+    world.rules.policy["grace"] = "0s"
+    bob, ada = person(world, "bob"), person(world, "ada")
+    account = world.keeper.add_user("ada@example.com")
+    world.admin_changed(account)
+    unreviewed = Order(resync=True, by="schedule")
+    world.cycle(unreviewed, Weather(1))
+    world.jumpcloud.update_user(ada, email="new@example.com")
+    world.admin_changed()
+    world.cycle(unreviewed, Weather(1))
+    suspend(world, ada)
+    world.cycle(unreviewed, Weather(1))
+    cycle(world)
+    assert world.keeper.accounts()[account].locked
+    world.keeper.accept_invitation(world.keeper.account("bob@example.com").id)
+    cycle(world, resync=True)
+    suspend(world, bob)
+    world.time.elapsed += 600
+    world.lane(Weather(1))
+    assert world.keeper.account("bob@example.com").locked and not world.observer.violations
