@@ -411,7 +411,6 @@ def test_who_had_left_the_node_when_a_copy_came_that_was_to_take_them_over_is_a_
     assert not world.observer.violations
 
 
-def test_a_lock_that_follows_one_of_ours_which_was_undone_before_it_showed_counts_as_ours(world: World) -> None:
 @pytest.mark.parametrize("lists", [1, 2])
 def test_a_lock_that_follows_one_of_ours_which_was_undone_before_it_showed_counts_as_ours(
     world: World, lists: int

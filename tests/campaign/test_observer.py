@@ -1402,6 +1402,8 @@ def test_whoever_was_given_an_account_waits_while_keeper_refuses_it(
     assert world.keeper.account(account).locked
     campaign_ending._Equality(world, world.plan, "s", found.spared).judge()
     assert not world.observer.violations
+
+
 def test_whoever_was_given_up_stays_so_with_another_account_that_bears_their_id(world: World) -> None:
     """An administrator deletes the one that was given up, and makes the other."""
     joined(world, "bob")
