@@ -286,17 +286,23 @@ def disowns(world: World, draw: random.Random) -> str:
     if not accounts:
         return ""
     one = draw.choice(accounts)
-    words = _decide(world, lambda store: decisions.disown(store, _now(world, store), BY, "", one.email))
-    if "is given up" in words:
-        for other in accounts:
-            if other.email.casefold() == one.email.casefold():
-                ledger = world.observer.ledger
-                ledger.ours.discard(other.id)
-                ledger.disowned.add(other.id)
-                ledger.given.pop(other.id, None)
-                # Whoever left before a first plan was reviewed has the account that it had found for them still.
-                owners = {ledger.owner.get(other.id, ""), ledger.found_for.get(other.id, "")}
-                ledger.given_up[other.id] = {other.external_id or "", *owners, one.email.casefold()}
+    named: list[str] = []
+
+    def decide(store: CampaignStore) -> str:
+        words = decisions.disown(store, _now(world, store), BY, "", one.email)
+        named.extend(store.disowned() if "is given up" in words else ())
+        return words
+
+    words, ledger = _decide(world, decide), world.observer.ledger
+    # Who has the address by the state file may have another one by now, or be gone.
+    for account in named:
+        ledger.ours.discard(account)
+        ledger.disowned.add(account)
+        ledger.given.pop(account, None)
+        # Whoever left before a first plan was reviewed has the account that it had found for them still.
+        owners = {ledger.owner.get(account, ""), ledger.found_for.get(account, "")}
+        external = getattr(world.keeper.accounts().get(account), "external_id", "") or ""
+        ledger.given_up[account] = {external, *owners, one.email.casefold()}
     if "question whether access ended is closed" in words:
         # Should they come back into the node, as they may have since it was last listed, they are a ghost.
         world.observer.ledger.created -= {a.id for a in accounts if a.email.casefold() == one.email.casefold()}

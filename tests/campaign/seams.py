@@ -399,6 +399,12 @@ class CampaignStore(Store):
         rows = _reading(self.path, "SELECT arguments FROM requests WHERE kind = 'adopt' ORDER BY id DESC LIMIT 1")
         return [id for (arguments,) in rows for id in json.loads(arguments).get("accounts", [])]
 
+    def disowned(self) -> list[str]:
+        """The Keeper ids that the last `disown` gave up."""
+        rows = _reading(self.path, "SELECT arguments FROM requests WHERE kind = 'disown' ORDER BY id DESC LIMIT 1")
+        found = [json.loads(arguments) for (arguments,) in rows]
+        return [id for one in found for id in one.get("accounts", []) if id not in one.get("closed", {})]
+
     def value(self, key: str) -> Any:
         row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         if row is None:

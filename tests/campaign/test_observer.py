@@ -1460,3 +1460,17 @@ def test_who_agrees_to_a_lock_of_a_first_plan_agrees_to_that_of_the_account_it_h
     world.time.elapsed += 600
     world.lane(Weather(1))
     assert world.keeper.account("bob@example.com").locked and not world.observer.violations
+def test_whom_a_person_gives_up_by_an_address_that_another_account_has_by_now_is_the_one_of_the_state_file(
+    world: World,
+) -> None:
+    ada, account = joined(world, "ada")
+    bob, other = joined(world, "bob")
+    cycle(world)
+    world.keeper.change_email(account, "nils@example.com", keep_alias=False)
+    world.keeper.change_email(other, "ada@example.com", keep_alias=False)
+    world.admin_changed(account, other)
+    disown(world, "ada@example.com")
+    world.jumpcloud.update_user(bob, lastname="Berg")
+    suspend(world, ada)
+    assert ending(world, random.Random(1)), world.observer.violations
+    assert world.keeper.account(account).active and world.keeper.account(other).family_name == "Berg"
