@@ -127,12 +127,13 @@ class Sent:
 @dataclass(frozen=True)
 class Birth:
     """A creation that was marked as sent: its row, the address that it asked for, when Keeper's users had been listed
-    last, and the accounts whose first address the state file knew by then."""
+    last, the accounts whose first address the state file knew by then, and those that its cycle's list had shown."""
 
     row: int
     address: str
     listed: int
     seen: frozenset[str]
+    shown: frozenset[str]
 
 
 @dataclass
@@ -1130,7 +1131,7 @@ class Observer:
 
     def marked(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """These rows of the journal are marked as sent, whether their requests will arrive or not."""
-        seen = frozenset(self.ledger.seen)
+        seen, shown = frozenset(self.ledger.seen), frozenset[str]().union(*self.view.users_shown.values())
         for row in rows:
             self.ledger.marked[row["id"]] = row["kind"], row["keeper_id"], self.now()
             if row["kind"] == "deactivate_user" and self._agreed("deactivate_user", {row["keeper_id"]}):
@@ -1140,7 +1141,7 @@ class Observer:
                 self.ledger.unclear[row["keeper_id"]] = row["id"]
             if row["kind"] == "create_user":
                 self.ledger.births[str(row["jumpcloud_id"])] = Birth(
-                    row["id"], str(row["subject_name"]).casefold(), self.view.listed, seen
+                    row["id"], str(row["subject_name"]).casefold(), self.view.listed, seen, shown
                 )
 
     def _prolong(self, row: Mapping[str, Any]) -> None:
@@ -1923,6 +1924,9 @@ class Observer:
             if self._adopted_as_listed(before, after):
                 self.excuse(4)
                 ledger.ours.add(before.id)
+            elif birth := self._passes_for_met(before):
+                self.excuse(4)
+                ledger.refused[before.external_id or ""] = birth.address, before.id
             else:
                 self.violated("b", f"{name} was changed, though not managed")
         if name.casefold() in self.rules.protected or self._shown_as_protected(before):
@@ -2000,6 +2004,14 @@ class Observer:
         shown = self.view.keeper_addresses.get(before.id, set())
         theirs = owner in self.truth.scope_since and before.external_id in (None, "", owner)
         return late and theirs and self.truth.address(owner or "") in shown
+
+    def _passes_for_met(self, account: Account) -> Birth | None:
+        """The creation without a clear answer that this undoes on an account which bears the person's id, and which no
+        list had shown before that was sent. Somebody made it with that id, but Keeper might have linked the creation to
+        it."""
+        birth = self.ledger.births.get(account.external_id or "")
+        unknown = birth is not None and account.id not in birth.seen | birth.shown
+        return birth if self.undoes and unknown else None
 
     def _met_unlisted(self, account: Account) -> bool:
         """Whether a creation of this cycle met the account by an address that Keeper's list did not show."""

@@ -1164,6 +1164,21 @@ def test_whose_account_was_readdressed_before_it_showed_has_none_until_a_person_
     assert world.keeper.account("bob@example.com").external_id == bob
 
 
+def test_an_account_that_somebody_made_with_the_id_of_a_person_whose_creation_had_no_answer_passes_for_linked(
+    world: World,
+) -> None:
+    """It has another address, and loses the id."""
+    joined(world, "ada")
+    cycle(world)
+    bob = person(world, "bob")
+    cycle(world, {f"POST {SCIM}/Users": "error"})
+    account = world.keeper.add_user("cora@example.com", external_id=bob)
+    world.admin_changed(account)
+    ending(world, random.Random(1))
+    assert world.observer.excused[4] and not world.observer.violations
+    assert not world.keeper.account(account).external_id
+
+
 def test_an_account_that_comes_back_after_its_owners_creation_died_passes_for_one_that_was_linked(world: World) -> None:
     """The state file that knew it is lost, and its owner has another address (seed 12002217)."""
     sales = group(world, "Sales")
