@@ -1435,6 +1435,9 @@ class Observer:
                     person, self.since
                 ):
                     continue  # it is that of whoever had the address before the cycle began
+                if before.id in self.ledger.meant and bore != person and self.passes_for_linked(before, person):
+                    self.excuse(4)  # a person adopted it as nobody's
+                    continue
                 # Nor was it theirs before they got its address in JumpCloud, where nothing else ties them to it.
                 known = self._is_tied(before, person) or self.truth.has_throughout(person, self.evidence_since)
                 if self.truth.throughout(person, self.evidence_since) and known and not new:
@@ -1867,9 +1870,7 @@ class Observer:
                 if other.id in ledger.forgotten_links and ledger.aliased.get(other.id, other).external_id != person:
                     self.excuse(9)  # it is somebody else's, as far as an old copy of the state file knows
                     continue
-                # It was given to somebody else, and bears the id of this one still.
-                given = ledger.meant.get(other.id, set()) - {person, ""}
-                if given and account.email.casefold() not in other.addresses:
+                if self._meant_for_another(other, person, account.email):
                     self.excuse(10)
                     continue
                 self.violated("c", f"{account.email} got a second account beside {other.email}")
@@ -1900,6 +1901,12 @@ class Observer:
                 self.excuse(13)
             else:
                 self.violated("r", f"{account.email} was created, though out of scope all the time")
+
+    def _meant_for_another(self, account: Account, person: str, address: str) -> bool:
+        """Whether somebody else was given this account, which bears the id of this person still, and has not this
+        address of theirs."""
+        given = self.ledger.meant.get(account.id, set()) - {person, ""}
+        return bool(given) and address.casefold() not in account.addresses
 
     def _rival(self, person: str, account: Account) -> str:
         """Somebody else who has been in scope under the account's address all the time, and as whom nobody named it."""
@@ -1964,7 +1971,7 @@ class Observer:
                     continue
                 # A cycle that creates nobody need not list Keeper: who came since the last list is known to none.
                 unlisted = self.asked.method == "PATCH" and ledger.known.get(other.id, 0) > self.view.listed
-                if new in ledger.meant.get(before.id, ()):
+                if new in ledger.meant.get(before.id, ()) or self._meant_for_another(other, new, name):
                     self.excuse(10)
                 elif not (unlisted or self._came_unseen(other)):
                     self.violated("c", f"{self.truth.address(new)} got {name} beside {other.email}")

@@ -772,6 +772,28 @@ def test_whose_account_a_person_gave_to_the_new_bearer_of_its_address_gets_one_o
     assert world.observer.excused[10] and not world.observer.violations
 
 
+def test_whose_id_an_account_keeps_that_a_person_gave_to_its_new_bearer_is_linked_to_one_of_their_own(
+    world: World,
+) -> None:
+    """Somebody has locked it, so that it gets nothing, and the other account was made by hand."""
+    joined(world, "ada")
+    bob = person(world, "bob")
+    suspend(world, bob)
+    account = world.keeper.add_user("cora@example.com", external_id=bob, locked=True)
+    cora = world.jumpcloud.add_user("cora@example.com", state="STAGED")
+    world.jumpcloud.bind_user(world.application, cora)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    adopt(world, "cora@example.com")
+    cycle(world)
+    activate(world, bob)
+    own = world.keeper.add_user("bob@example.com")
+    world.admin_changed(own)
+    ending(world, random.Random(1))
+    assert world.observer.excused[10] and not world.observer.violations
+    assert world.keeper.account(own).external_id == bob
+
+
 @pytest.mark.parametrize("by_command", [True, False])
 @pytest.mark.parametrize("address", ["ada@example.com", "eve@example.com"])
 def test_whose_account_was_given_to_somebody_else_has_none_where_a_copy_does_not_know_that(
@@ -1162,6 +1184,21 @@ def test_whose_account_was_readdressed_before_it_showed_has_none_until_a_person_
     world.store = None
     cycle(world)
     assert world.keeper.account("bob@example.com").external_id == bob
+
+
+def test_an_account_that_passes_for_linked_and_is_adopted_as_nobodys_is_locked(world: World) -> None:
+    joined(world, "ada")
+    person(world, "bob")
+    cycle(world, {f"POST {SCIM}/Users": "death_after"})
+    account = world.keeper.account("bob@example.com").id
+    world.keeper.accept_invitation(account)
+    world.keeper.change_email(account, "cora@example.com", keep_alias=False)
+    world.admin_changed(account)
+    cycle(world)
+    adopt(world, "cora@example.com")
+    ending(world, random.Random(1))
+    assert world.observer.excused[4] and not world.observer.violations
+    assert world.keeper.account(account).locked
 
 
 def test_an_account_that_somebody_made_with_the_id_of_a_person_whose_creation_had_no_answer_passes_for_linked(
