@@ -1936,7 +1936,7 @@ class Observer:
                 ledger.refused[before.external_id or ""] = birth.address, before.id
             else:
                 self.violated("b", f"{name} was changed, though not managed")
-        if name.casefold() in self.rules.protected or self._shown_as_protected(before):
+        if name.casefold() in self.rules.protected or self._shown_as_protected(before, after):
             unlocks = after is not None and after.active and not before.active and before.id in ledger.locks
             if not unlocks:
                 self.violated("b", f"{name} was changed, though protected")
@@ -1979,10 +1979,13 @@ class Observer:
             if self.asked.method == "PATCH":  # a creation may have met an account that it is not to have
                 ledger.created.add(before.id)
 
-    def _shown_as_protected(self, account: Account) -> bool:
+    def _shown_as_protected(self, account: Account, after: Account | None) -> bool:
         """Whether this cycle was shown the owner of the account under protected addresses only, or the state file knows
         that the account was protected under a former one."""
         owner = self.ledger.owner.get(account.id, "") if account.id in self.ledger.linked else ""
+        given = (after.external_id or "") if after else ""
+        if given in self.ledger.meant.get(account.id, ()) and self.truth.address(given) == account.email.casefold():
+            owner = given  # a person who named it has said whose it is
         shown = self.view.addresses_shown.get(owner, set())
         once = self.ledger.kept_shielded.get(account.id, set()) & self.rules.protected
         return bool(once or (shown and shown <= self.rules.protected)) and not self._came_unseen(account)

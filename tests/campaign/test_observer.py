@@ -1474,3 +1474,20 @@ def test_whom_a_person_gives_up_by_an_address_that_another_account_has_by_now_is
     suspend(world, ada)
     assert ending(world, random.Random(1)), world.observer.violations
     assert world.keeper.account(account).active and world.keeper.account(other).family_name == "Berg"
+
+
+def test_an_account_that_a_person_gives_to_the_bearer_of_its_address_is_not_protected_by_the_id_on_it(
+    world: World,
+) -> None:
+    world.rules.policy["protect"] = ["dora@example.com"]
+    sales = group(world, "Sales")
+    person(world, "bob", sales)
+    ada, dora = person(world, "ada", sales), person(world, "dora", sales)
+    account = world.keeper.add_user("dora@example.com", external_id=dora)
+    world.admin_changed(account)
+    world.keeper.change_email(account, "ada@example.com", keep_alias=True)
+    world.admin_changed(account)
+    world.say(world.cycle(Order(by="root"), Weather(0)))  # the first plan waits
+    adopt(world, "ada@example.com")
+    assert ending(world, random.Random(1)), world.observer.violations
+    assert world.keeper.account(account).external_id == ada
