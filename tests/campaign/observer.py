@@ -341,6 +341,7 @@ class Observer:
         """Accounts that we have let in, and nothing has shown as open since: the tick."""
         self.perhaps_locked: set[str] = set()  # those that were locked in a later list, or when read alone
         self.shown_teams: dict[str, set[str]] = {}  # by account, the teams that a reply of Keeper has ever shown
+        self.shown_at: dict[str, int] = {}  # by account, the tick after which a reply about it alone showed it last
         self.former: dict[str, set[str]] = {}  # by account that is gone, the addresses that it had then
         self.former_ids: dict[str, str] = {}  # likewise the JumpCloud id that it bore
         self.left: dict[str, Account | Team] = {}
@@ -1080,7 +1081,8 @@ class Observer:
                 self.view.teams_shown |= {str(row["id"]) for row in json.loads(shown.body)["Resources"]}
         elif "/scim/" in asked.path and "/Users" in asked.path and shown.status in (200, 201):
             with suppress(ValueError, TypeError, KeyError):
-                self.view.answered.add(str(json.loads(shown.body)["id"]))
+                self.view.answered.add(account := str(json.loads(shown.body)["id"]))
+                self.shown_at[account] = self.tick
         if asked.method == "GET" and "/scim/" in asked.path and "/Users/" in asked.path:
             self.view.locked_read.discard(asked.path.rpartition("/")[2])
             with suppress(ValueError, TypeError, KeyError, AttributeError):
@@ -1244,6 +1246,7 @@ class Observer:
         self._shield_behind()
         self._adopted_behind()
         ledger, accounts = self.ledger, self.keeper.accounts()
+        self._linked_for_good(store)
         concerned = store.concerned()
         if self.scope_behind():
             there = concerned.keys() & accounts.keys()
@@ -1276,7 +1279,24 @@ class Observer:
         """A cycle has linked, though it sent nothing, whoever had left to the account that a person adopted; so has one
         to which a list that is behind showed somebody in scope."""
         self._adopted_as_left(store)
+        self._linked_for_good(store)
         self._tied_behind(store)
+
+    def _linked_for_good(self, store: CampaignStore) -> None:
+        """The file ties to whose creation met it an account which has their address, too: an earlier file that knew of
+        that link is lost."""
+        ledger, accounts = self.ledger, self.keeper.accounts()
+        links = ledger.forgotten_links & ledger.aliased.keys() & accounts.keys()
+        tied = store.tied() if links else {}
+        for one in links & tied.keys():
+            person = accounts[one].external_id or ""
+            theirs = accounts[one].email.casefold() == self.truth.address(person)
+            if theirs and tied[one] == person != ledger.aliased[one].external_id:
+                self.excuse(9)
+                ledger.owner[one] = person
+                ledger.forgotten_links.discard(one)
+                ledger.relinked.pop(one, None)
+                del ledger.aliased[one]
 
     def _tied_behind(self, store: CampaignStore) -> None:
         """A list that is behind showed somebody in scope, or nobody else with their address, and they are linked."""
@@ -1936,7 +1956,10 @@ class Observer:
                 ledger.refused[before.external_id or ""] = birth.address, before.id
             else:
                 self.violated("b", f"{name} was changed, though not managed")
-        if name.casefold() in self.rules.protected or self._shown_as_protected(before, after):
+        protected = name.casefold() in self.rules.protected
+        if protected and ledger.readdressed.get(before.id, 0) > max(self.view.listed, self.shown_at.get(before.id, 0)):
+            protected = not self.excuse(4)  # it got that address after Keeper had shown it last
+        if protected or self._shown_as_protected(before, after):
             unlocks = after is not None and after.active and not before.active and before.id in ledger.locks
             if not unlocks:
                 self.violated("b", f"{name} was changed, though protected")

@@ -706,6 +706,24 @@ def test_an_old_copy_does_not_know_of_a_link_of_which_either_gets_another_addres
     assert world.observer.excused[9] and not world.observer.violations
 
 
+def test_whom_a_link_has_left_an_account_with_their_id_and_address_has_it_once_the_file_is_lost(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.rules.safety = {"max_creations": "100%"}
+    ada, account = joined(world, "ada")
+    cleo = person(world, "cleo")
+    _readdressed_before_a_creation(world, monkeypatch, account, "cleo@example.com")
+    cycle(world, {f"POST {SCIM}/Users": "late_cut", f"PATCH {SCIM}/Users": "refused"})
+    monkeypatch.undo()
+    campaign_decisions.lost(world, random.Random(1))
+    world.jumpcloud.unbind_user(world.application, ada)
+    world.jumpcloud.add_member(group(world, "Design"), cleo)
+    world.admin_changed()
+    ending(world, random.Random(1))
+    assert world.keeper.account(account).external_id == cleo and teams_of(world, "cleo") == {"Design"}
+    assert world.observer.excused[9] and not world.observer.violations
+
+
 def test_what_a_person_adopts_is_not_taken_over_once_it_is_in_doubt(world: World) -> None:
     person(world, "ada")
     cycle(world)
@@ -1148,6 +1166,24 @@ def test_whoever_of_ours_gets_an_address_after_the_list_is_added_to_its_teams_un
     cycle(world)
     assert world.observer.excused[4] and not world.observer.violations
     assert not teams_of(world, "nils")
+
+
+def test_whoever_gets_a_protected_address_after_the_last_list_is_changed_until_one_shows_that(world: World) -> None:
+    world.rules.policy["protect"] = ["nils@example.com"]
+    ada, account = joined(world, "ada", group(world, "Sales"))
+    cycle(world, resync=True)
+    world.jumpcloud.add_member(group(world, "Legal"), ada)
+    world.admin_changed()
+    cycle(world)
+    world.keeper.change_email(account, "nils@example.com", keep_alias=True)
+    world.jumpcloud.update_user(ada, lastname="Berg")
+    world.admin_changed(account)
+    cycle(world)
+    assert world.observer.excused[4] and not world.observer.violations
+    world.jumpcloud.update_user(ada, lastname="Holm")
+    world.admin_changed()
+    cycle(world, resync=True)
+    assert world.keeper.account(account).family_name == "Berg" and not world.observer.violations
 
 
 def test_whoever_was_created_without_an_answer_and_readdressed_is_nobody_we_made(world: World) -> None:
