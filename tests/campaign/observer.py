@@ -893,6 +893,7 @@ class Observer:
                         self.excuse(10)
                         self.ledger.created.discard(account.id)
                         self._stays_given_up(account)
+                self._lose()
                 self.ledger.asked.clear()
                 self._keep_shields()
                 if listed:
@@ -938,6 +939,15 @@ class Observer:
             free = not others and person not in taken and not truth.stays(account.external_id or "")
             if named and sure and free and not (self.scope_in_doubt() or self._protected(account)):
                 ledger.given[account.id] = ledger.owner[account.id] = person
+
+    def _lose(self) -> None:
+        """A whole cycle forgets whose account it was that a person named, without an id, and that had left the node."""
+        ledger = self.ledger
+        for account in [one for one in self.keeper.accounts().values() if one.id in ledger.asked]:
+            left = account.node != self.rules.node and ledger.readdressed.get(account.id, 0) <= self.view.listed
+            if left and account.external_id not in self.truth.ever and ledger.owner.pop(account.id, ""):
+                self.excuse(10)
+                ledger.linked.discard(account.id)
 
     def _in_grace(self, account: Account, who: Set[str]) -> bool:
         """Whether everybody whose account this is has merely left the scope, and so lately that no clock and no cycle

@@ -770,6 +770,21 @@ def test_what_a_person_adopts_is_not_taken_over_once_it_has_another_address(worl
     assert world.observer.excused[10] and not world.observer.violations
 
 
+def test_what_a_person_gave_up_and_adopted_is_nobodys_once_it_has_left_the_node(world: World) -> None:
+    joined(world, "bob")
+    _, account = joined(world, "ada")
+    cycle(world)
+    disown(world, "ada@example.com")
+    cycle(world)
+    adopt(world, "ada@example.com")
+    moves(world, account)
+    cycle(world, resync=True)
+    world.keeper.change_email(account, "cleo@example.com", keep_alias=True)
+    moves(world, account, back=True)
+    ending(world, random.Random(1))
+    assert world.observer.excused[10] and not world.observer.violations
+
+
 def test_whose_account_a_person_gave_to_the_new_bearer_of_its_address_gets_one_of_their_own(world: World) -> None:
     person(world, "ada")
     former = person(world, "former")
