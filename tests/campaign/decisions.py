@@ -247,17 +247,24 @@ def adopts(world: World, draw: random.Random) -> str:
     words = _decide(world, decide)
     ledger = world.observer.ledger
     for account in named:
-        ledger.retaken.pop(account, None)
         given_up = ledger.given_up.pop(account, set())
-        if account in ledger.disowned:
+        if given_up or account in ledger.disowned:
             ledger.retaken[account] = given_up
+        elif account not in ledger.asked:  # else it is the same, once more
+            ledger.retaken.pop(account, None)
     if email and named:
         # By its address an account is given up, and taken back, which the state file need not know yet.
         ledger.disowned -= {one.id for one in accounts if one.email == email and one.id not in named}
     for one in world.keeper.accounts().values():
         if one.id in named:
             ledger.ours.add(one.id)  # whoever is away may be back before the state file learns of that
-        if one.id in named and one.node == NODES[0]:
+        fates = [how for _, how in world.observer.fates.get(one.id, ())]
+        came = ledger.readdressed.get(one.id, 0) > world.observer.latest.listed and fates[-2:-1] == ["gone"]
+        if one.id in named and came and one.id in ledger.disowned:
+            # Of what the last list lacked only the decision to give it up is taken back.
+            ledger.disowned.discard(one.id)
+            ledger.created.discard(one.id)
+        elif one.id in named and one.node == NODES[0]:
             if one.id in ledger.disowned or one.id not in ledger.created | ledger.linked:
                 ledger.adopted[one.id] = world.observer.tick
             # Whoever names an account agrees to more than `--ghosts` does, before it or after it.

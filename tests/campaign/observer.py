@@ -637,6 +637,11 @@ class Observer:
             len(theirs) > 1 or any(one.email.casefold() == address for one in here)
         )
 
+    def _has_plainly_another(self, account: Account, person: str) -> bool:
+        """Whether another account bears both the id and the address of this person."""
+        here = (one for one in self.keeper.accounts().values() if one.node == account.node and one.id != account.id)
+        return any(one.external_id == person and one.email.casefold() == self.truth.address(person) for one in here)
+
     def _lapsed(self, account: Account) -> bool:
         """Whether an account, which a person adopted, has another address than that by which it was named."""
         return self.ledger.asked[account.id] not in ("", account.email.casefold())
@@ -933,6 +938,8 @@ class Observer:
         taken = {*ledger.owner.values(), *(one.external_id for one in self.keeper.accounts().values())}
         for account in [one for one in self.keeper.accounts().values() if one.id in ledger.asked]:
             named = ledger.asked[account.id] == account.email.casefold() and account.node == self.rules.node
+            # One that has come back since Keeper was listed had left, for all that the plan knows.
+            named = named and ledger.readdressed.get(account.id, 0) <= self._listed_first
             people = [one for one in self._addressed(account) if truth.stays(one)]
             (person, *others) = people or [""]
             sure = truth.throughout(person, self.since) and truth.has_throughout(person, self.since)
@@ -940,11 +947,16 @@ class Observer:
             if named and sure and free and not (self.scope_in_doubt() or self._protected(account)):
                 ledger.given[account.id] = ledger.owner[account.id] = person
 
+    @property
+    def _listed_first(self) -> int:
+        """The tick at which Keeper's users were listed first in this cycle, or last before it."""
+        return min((tick for tick in self.listings if tick > self.since), default=self.view.listed)
+
     def _lose(self) -> None:
         """A whole cycle forgets whose account it was that a person named, without an id, and that had left the node."""
         ledger = self.ledger
         for account in [one for one in self.keeper.accounts().values() if one.id in ledger.asked]:
-            left = account.node != self.rules.node and ledger.readdressed.get(account.id, 0) <= self.view.listed
+            left = account.node != self.rules.node and ledger.readdressed.get(account.id, 0) <= self._listed_first
             if left and account.external_id not in self.truth.ever and ledger.owner.pop(account.id, ""):
                 self.excuse(10)
                 ledger.linked.discard(account.id)
@@ -1465,9 +1477,14 @@ class Observer:
                     person, self.since
                 ):
                     continue  # it is that of whoever had the address before the cycle began
-                if before.id in self.ledger.meant and bore != person and self.passes_for_linked(before, person):
-                    self.excuse(4)  # a person adopted it as nobody's
-                    continue
+                if before.id in self.ledger.meant and bore != person:
+                    # A person adopted it, and it was taken over as nobody's.
+                    if self._has_plainly_another(before, person):
+                        self.excuse(10)
+                        continue
+                    if self.passes_for_linked(before, person):
+                        self.excuse(4)
+                        continue
                 # Nor was it theirs before they got its address in JumpCloud, where nothing else ties them to it.
                 known = self._is_tied(before, person) or self.truth.has_throughout(person, self.evidence_since)
                 if self.truth.throughout(person, self.evidence_since) and known and not new:

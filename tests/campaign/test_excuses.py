@@ -770,6 +770,23 @@ def test_what_a_person_adopts_is_not_taken_over_once_it_has_another_address(worl
     assert world.observer.excused[10] and not world.observer.violations
 
 
+def test_what_a_person_gave_up_and_adopted_is_nobodys_if_another_bears_the_id_and_address_of_its_owner(
+    world: World,
+) -> None:
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    cycle(world)
+    disown(world, "ada@example.com")
+    cycle(world)
+    other = world.keeper.add_user("new@example.com", external_id=ada)
+    world.jumpcloud.update_user(ada, email="new@example.com")
+    world.admin_changed(other)
+    adopt(world, "ada@example.com")
+    ending(world, random.Random(1))
+    assert world.keeper.account(account).locked
+    assert world.observer.excused[10] and not world.observer.violations
+
+
 def test_what_a_person_gave_up_and_adopted_is_nobodys_once_it_has_left_the_node(world: World) -> None:
     joined(world, "bob")
     _, account = joined(world, "ada")

@@ -1491,3 +1491,58 @@ def test_an_account_that_a_person_gives_to_the_bearer_of_its_address_is_not_prot
     adopt(world, "ada@example.com")
     assert ending(world, random.Random(1)), world.observer.violations
     assert world.keeper.account(account).external_id == ada
+
+
+def test_an_account_that_comes_back_after_the_list_is_given_to_nobody_for_whom_a_person_adopted_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    world.rules.policy["grace"] = "10h"
+    world.time.elapsed += 2 * 86400
+    world.jumpcloud.unbind_user(world.application, ada)
+    world.admin_changed()
+    cycle(world)
+    world.jumpcloud.delete_user(ada)
+    person(world, "ada")
+    adopt(world, "ada@example.com")
+    moves(world, account)
+    handle = world.keeper.handle
+
+    def comes_back(asked: Request) -> Response:
+        if asked.method == "POST" and world.keeper.account(account).node != NODES[0]:
+            moves(world, account, back=True)
+        return handle(asked)
+
+    monkeypatch.setattr(world.keeper, "handle", comes_back)
+    cycle(world)
+    assert ending(world, random.Random(1)), world.observer.violations
+    assert world.keeper.account(account).locked
+
+
+def test_what_a_person_gave_up_and_adopts_again_twice_stays_given_up_where_it_can_not_be_taken_back(
+    world: World,
+) -> None:
+    joined(world, "bob")
+    _, account = joined(world, "ada")
+    cycle(world)
+    disown(world, "ada@example.com")
+    for _ in range(2):
+        adopt(world, "ada@example.com")
+    world.keeper.change_email(account, "new@example.com", keep_alias=False)
+    world.admin_changed(account)
+    assert ending(world, random.Random(1)), world.observer.violations
+
+
+def test_what_a_person_gave_up_and_adopts_once_it_was_listed_elsewhere_is_a_ghost(world: World) -> None:
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    cycle(world)
+    disown(world, "ada@example.com")
+    world.jumpcloud.delete_user(ada)
+    moves(world, account)
+    cycle(world, resync=True)
+    moves(world, account, back=True)
+    adopt(world, "ada@example.com")
+    assert ending(world, random.Random(1)), world.observer.violations
+    assert world.keeper.account(account).active
