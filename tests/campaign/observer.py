@@ -2067,10 +2067,11 @@ class Observer:
 
     def _passes_for_met(self, account: Account) -> Birth | None:
         """The creation without a clear answer that this undoes on an account which bears the person's id, and which no
-        list had shown before that was sent. Somebody made it with that id, but Keeper might have linked the creation to
-        it."""
+        list had shown before that was sent, or which had left the node by then. Somebody made it with that id, but
+        Keeper might have linked the creation to it."""
         birth = self.ledger.births.get(account.external_id or "")
-        unknown = birth is not None and account.id not in birth.seen | birth.shown
+        came = birth is not None and self.ledger.readdressed.get(account.id, 0) > birth.listed
+        unknown = birth is not None and account.id not in (birth.shown if came else birth.seen | birth.shown)
         return birth if self.undoes and unknown else None
 
     def _met_unlisted(self, account: Account) -> bool:

@@ -1269,15 +1269,24 @@ def test_an_account_that_passes_for_linked_and_is_adopted_as_nobodys_is_locked(w
     assert world.keeper.account(account).locked
 
 
+@pytest.mark.parametrize("away", [False, True])
 def test_an_account_that_somebody_made_with_the_id_of_a_person_whose_creation_had_no_answer_passes_for_linked(
-    world: World,
+    world: World, away: bool
 ) -> None:
-    """It has another address, and loses the id."""
+    """It has another address, and loses the id, also where it was in another node while they were created."""
     joined(world, "ada")
     cycle(world)
     bob = person(world, "bob")
-    cycle(world, {f"POST {SCIM}/Users": "error"})
-    account = world.keeper.add_user("cora@example.com", external_id=bob)
+    account = ""
+    if away:
+        account = world.keeper.add_user("cora@example.com", external_id=bob)
+        world.admin_changed(account)
+        cycle(world, resync=True)
+        moves(world, account)
+    cycle(world, {f"POST {SCIM}/Users": "error"}, resync=True)
+    if away:
+        moves(world, account, back=True)
+    account = account or world.keeper.add_user("cora@example.com", external_id=bob)
     world.admin_changed(account)
     ending(world, random.Random(1))
     assert world.observer.excused[4] and not world.observer.violations
