@@ -1460,6 +1460,8 @@ def test_who_agrees_to_a_lock_of_a_first_plan_agrees_to_that_of_the_account_it_h
     world.time.elapsed += 600
     world.lane(Weather(1))
     assert world.keeper.account("bob@example.com").locked and not world.observer.violations
+
+
 def test_whom_a_person_gives_up_by_an_address_that_another_account_has_by_now_is_the_one_of_the_state_file(
     world: World,
 ) -> None:
