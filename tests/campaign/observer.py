@@ -1863,6 +1863,8 @@ class Observer:
             account = self.keeper.accounts().get(account_id)
             if account is None or account.node != self.rules.node or account_id in self.ledger.disowned:
                 continue
+            if person in self.truth.jumpcloud.organization().hidden:
+                continue  # nothing is known of them until their record shows
             # Nobody is unlocked as long as their new address is that of somebody else's account.
             contested = any(
                 one.node == self.rules.node and one.id != account_id and self.truth.address(person) in one.addresses

@@ -209,11 +209,15 @@ class World:
         return any(entry.startswith("stale JumpCloud") for entry in self.weather.happened)
 
     def _scope_in_doubt(self) -> bool:
+        return self._lists_lied() or bool(self.weather.edits or self.troubles) or not self.time.right
+
+    def _lists_lied(self) -> bool:
         lies = tuple(f"{kind} JumpCloud" for kind in LISTS_LIE)
-        lied = any(entry.startswith(lies) for entry in self.weather.happened)
-        return lied or bool(self.weather.edits or self.troubles) or not self.time.right
+        return any(entry.startswith(lies) for entry in self.weather.happened)
 
     def _evidence_behind(self, person: str) -> bool:
+        if person in self.jumpcloud.organization().hidden and self._lists_lied():
+            return True  # there is no own record, and the lists say something else
         if self.weather.liars != "both":
             return False
         alone = tuple(f"JumpCloud GET /api/{path}/{person}" for path in ("systemusers", "v2/users"))
