@@ -1476,20 +1476,3 @@ def test_a_lock_whose_look_had_no_answer_counts_as_ours_though_another_look_besi
     world.time.elapsed += 600
     world.cycle(Order(by="root"), weather)
     assert world.observer.excused[6] and not world.observer.violations
-
-
-def test_whoever_is_hidden_while_the_lists_are_behind_cannot_be_told_from_a_deleted_one(world: World) -> None:
-    joined(world, "bob")
-    cycle(world)
-    _, account = joined(world, "ada")
-    ada = world.keeper.account(account).external_id or ""
-    world.jumpcloud.hide_user(ada)
-    world.jumpcloud.oddities.take_down(f"/api/v2/users/{ada}/.*", 404)
-    world.admin_changed()
-    script = {f"JumpCloud GET /api/v2/applications/{world.application}/users?": "stale"}
-    for seed in range(9):  # which of the pages of before is shown is drawn
-        world.say(world.cycle(Order(resync=True, by="root"), Weather(seed, script=script)))
-    assert world.keeper.account(account).locked
-    for _ in range(3):
-        cycle(world)
-    assert world.observer.excused[14] and not world.observer.violations
