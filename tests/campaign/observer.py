@@ -1258,6 +1258,11 @@ class Observer:
                     self.ledger.by_hand |= {(one.id, team) for one in accounts for team in _memberships(one)}
                     if sent.kind == "deactivate_user":
                         self.ledger.own_locks.discard(sent.subject)  # once a day has passed it is somebody else's
+                elif row["state"] == "put_off" and self.ledger.readdressed.get(sent.subject, 0) > sent.tick:
+                    # Nor while the account was in another node.
+                    given = {team for change in sent.effects for team in _memberships(change.after)}
+                    self.ledger.by_hand |= {(sent.subject, team) for team in given}
+                    self.excuse(2)
                 if row["outcome"] == "done" and sent.subject in self.ledger.unseen:
                     # The answer reached us, and it is on record.
                     for name in sent.answered:

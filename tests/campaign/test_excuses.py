@@ -1161,6 +1161,23 @@ def test_whoever_gets_an_address_after_the_list_loses_what_the_creation_that_met
     assert not teams_of(world, "nils")
 
 
+def test_a_team_that_was_given_without_an_answer_counts_as_by_hand_once_its_account_was_elsewhere(world: World) -> None:
+    sales = group(world, "Sales")
+    joined(world, "bob", sales)
+    ada, account = joined(world, "ada")
+    cycle(world, resync=True)
+    world.jumpcloud.add_member(sales, ada)
+    world.admin_changed()
+    cycle(world, {f"PATCH {SCIM}/Users/": "death_after"})
+    world.jumpcloud.remove_member(sales, ada)
+    moves(world, account)
+    cycle(world)
+    moves(world, account, back=True)
+    ending(world, random.Random(1))
+    assert teams_of(world, "ada") == {"Sales"}
+    assert world.observer.excused[2] and not world.observer.violations
+
+
 def test_a_lock_that_somebody_undid_before_a_link_is_set_again_with_its_undo(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
