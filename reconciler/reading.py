@@ -387,7 +387,7 @@ def _settled(
     for number in repeated:
         if outcomes.get(number, NEVER) == NEVER:
             outcomes[number] = REPEATED
-    # Where the record hid a lock, the unlock did not wait for what became of it.
+    # Where the record hid a lock, the unlock did not wait for what became of it; a lock waits for no unlock.
     outcomes |= {n: UNDONE for n, row in sent.items() if row.undone and outcomes[n] == NEVER}
     outcomes = {n: as_repeated(as_answered(outcome, sent[n].outcome), sent[n]) for n, outcome in outcomes.items()}
     return outcomes, _without_answered(snapshot, sent, outcomes)

@@ -76,7 +76,7 @@ class JournalRow:
     """One operation in the journal. `decision` names what a person decided to let it through, or is empty. `left_at`
     is, of a lock, since when the person was known to be out of scope. `repeated`, of an operation without a known
     outcome: a later one of its kind on the same subject, with changes of names, has been sent. `undone`, of a lock
-    without one: a later unlock of the account has been sent."""
+    or an unlock without one: a later one of the other kind has been sent for the account."""
 
     id: int
     run_id: int

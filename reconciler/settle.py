@@ -74,7 +74,7 @@ _CHANGED_SINCE = Settled(
 )
 _GONE = Settled(State.PUT_OFF, "the account is not in this node any more; nothing tells whether it arrived")
 _FORMER = Settled(State.PUT_OFF, "the person has another account by now; nothing tells whether it arrived")
-UNDONE = Settled(State.PUT_OFF, "undone by a later unlock; nothing tells whether it arrived")
+UNDONE = Settled(State.PUT_OFF, "undone by a later lock or unlock; nothing tells whether it arrived")
 _UNREADABLE = Settled(State.UNKNOWN, "Keeper's record cannot be read in full and tells nothing of it")
 _GONE_PERHAPS = Settled(State.UNKNOWN, "Keeper does not show the team; a later reading tells whether it is gone")
 _QUEUED_PERHAPS = Settled(State.UNKNOWN, "not shown; it may be queued")

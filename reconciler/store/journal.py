@@ -416,9 +416,10 @@ class Journal(Snapshots):
                     AND later.kind = operations.kind AND later.id > operations.id
                     AND later.state IN ('sent', 'unknown', 'done') AND later.changes <> '[]') AS repeated, EXISTS (
                     SELECT 1 FROM operations AS later WHERE later.subject_key = operations.subject_key
-                    AND later.kind = 'reactivate_user' AND later.keeper_id = operations.keeper_id
-                    AND later.id > operations.id AND later.state IN ('sent', 'unknown', 'done')
-                    AND operations.kind = 'deactivate_user') AS undone
+                    AND later.keeper_id = operations.keeper_id AND later.id > operations.id
+                    AND later.state IN ('sent', 'unknown', 'done') AND (operations.kind, later.kind) IN (
+                        VALUES ('deactivate_user', 'reactivate_user'), ('reactivate_user', 'deactivate_user'))
+                ) AS undone
                 FROM operations WHERE state IN ('planned', 'sent', 'unknown') AND id > ? ORDER BY id
             """
             read = rows(connection, sql, former_operations(connection))

@@ -2302,9 +2302,9 @@ class Observer:
                 # An undo asks for nothing again.
                 later = (r for r in rows.values() if r["id"] > row["id"] and r["rule"] != "undone")
                 later = (r for r in later if all(r[a] == row[a] for a in asked))
-                kinds = {row["kind"]} | ({"reactivate_user"} if sent.kind == "deactivate_user" else set())
+                kinds = {row["kind"], *(ACCESS if sent.kind in ACCESS else ())}
                 if row["state"] == "put_off" and any(r["state"] == "done" and r["kind"] in kinds for r in later):
-                    continue  # nor of what was asked for again, nor of a lock that an unlock has undone
+                    continue  # nor of what was asked for again, nor of a lock or an unlock that the other has undone
                 if (row["state"], row["outcome"]) == ("put_off", "settled") and self._overwritten(sent):
                     self.excuse(2)  # the names of somebody else are all that a list could show
                     continue

@@ -441,6 +441,19 @@ def test_the_lane_locks_whose_team_change_had_no_answer_though_the_record_tells_
     assert world.keeper.accounts()[account].locked
 
 
+def test_nothing_tells_of_an_unlock_that_a_later_lock_covers_whether_it_arrived(world: World) -> None:
+    """While the record hides the lock, all three have no known outcome."""
+    ada, account = joined(world, "ada")
+    cycle(world)
+    world.keeper.show_oddly(account, {}, ("active",))
+    for step in (suspend, activate, suspend):
+        step(world, ada)
+        cycle(world)
+    world.keeper.show_oddly(account)
+    ending(world, random.Random(1))
+    assert world.keeper.accounts()[account].locked and not world.observer.violations
+
+
 @pytest.mark.parametrize("behind", [False, True])
 def test_a_release_counts_that_was_given_while_the_clock_was_behind(world: World, behind: bool) -> None:
     ada_is_suspended(world)
