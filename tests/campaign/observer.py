@@ -1667,7 +1667,8 @@ class Observer:
         """Whether a list has shown the account, which is not this person's, and it got its address, or came back into
         the node with it, after the last one."""
         ledger, listed = self.ledger, self.view.listed
-        known = account.id in ledger.seen or ledger.known.get(account.id, self.tick) <= listed
+        shown = ledger.known.get(account.id, self.tick) <= listed and not self.users_denied(account.id)
+        known = account.id in ledger.seen or shown
         theirs = person in (account.external_id, self.view.tied.get(account.id))
         return known and not theirs and listed < ledger.readdressed.get(account.id, 0)
 
