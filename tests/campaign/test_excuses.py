@@ -1451,6 +1451,42 @@ def test_an_account_given_to_a_leaver_waits_where_a_copy_does_not_know_that_and_
     assert not world.observer.violations
 
 
+def _given_since_a_copy(world: World) -> str:
+    """The account of somebody who is deleted is given to the new bearer of its address, of which a copy does not know:
+    that one's JumpCloud id."""
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    campaign_decisions.copied(world, random.Random(1))
+    world.jumpcloud.delete_user(ada)
+    world.admin_changed()
+    cycle(world)
+    heir = person(world, "ada")
+    cycle(world)
+    adopt(world, "ada@example.com")
+    cycle(world)
+    assert world.keeper.account(account).external_id == heir and not world.keeper.account(account).locked
+    campaign_decisions.put_back(world, *world.copies[0], by_command=False)
+    return heir
+
+
+def test_nothing_is_changed_about_an_account_that_was_given_to_somebody_since_a_copy_was_made(world: World) -> None:
+    heir = _given_since_a_copy(world)
+    world.jumpcloud.update_user(heir, firstname="Ada", lastname="Berg")
+    world.jumpcloud.add_member(group(world, "Sales"), heir)
+    world.admin_changed()
+    ending(world, random.Random(1))
+    assert world.observer.excused[10] and not world.observer.violations
+
+
+def test_the_account_of_a_deleted_person_given_to_a_leaver_waits_where_a_copy_does_not_know_that_and_cycles_fail(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heir = _given_since_a_copy(world)
+    ending(world, random.Random(1))
+    _without_the_bound(world, monkeypatch, heir)
+    assert world.observer.excused[10] and not world.observer.violations
+
+
 def test_nobodys_account_that_bears_the_id_of_somebody_deleted_waits_for_the_whole_list(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
