@@ -642,6 +642,14 @@ class Observer:
         here = (one for one in self.keeper.accounts().values() if one.node == account.node and one.id != account.id)
         return any(one.external_id == person and one.email.casefold() == self.truth.address(person) for one in here)
 
+    def _merely_had_its_address(self, account: Account, person: str) -> bool:
+        """Whether a first plan found the account for somebody else, and nothing but a former address tied this person
+        to it."""
+        ledger = self.ledger
+        found = ledger.found_for.get(account.id, person) != person
+        free = account.id not in ledger.created | ledger.meant.keys() and account.external_id != person
+        return found and free and self.truth.address(person) != account.email.casefold()
+
     def _lapsed(self, account: Account) -> bool:
         """Whether an account, which a person adopted, has another address than that by which it was named."""
         return self.ledger.asked[account.id] not in ("", account.email.casefold())
@@ -1482,6 +1490,8 @@ class Observer:
                     person, self.since
                 ):
                     continue  # it is that of whoever had the address before the cycle began
+                if self._merely_had_its_address(before, person):
+                    continue
                 if before.id in self.ledger.meant and bore != person:
                     # A person adopted it, and it was taken over as nobody's.
                     if self._has_plainly_another(before, person):

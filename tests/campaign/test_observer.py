@@ -1439,6 +1439,28 @@ def test_whoever_was_unlocked_by_hand_since_the_newest_list_is_locked_by_the_nex
     assert not world.observer.violations and world.keeper.account(account).locked
 
 
+def test_the_account_that_a_first_plan_found_for_a_leaver_is_not_that_of_who_merely_had_its_address(
+    world: World,
+) -> None:
+    ada = person(world, "ada")
+    person(world, "bob")
+    account = world.keeper.add_user("ada@example.com")
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    unreviewed = Order(resync=True, by="schedule")
+    world.cycle(unreviewed, Weather(1))
+    suspend(world, ada)
+    assert campaign_decisions.consent_to_held(world)
+    world.cycle(unreviewed, Weather(1))
+    world.jumpcloud.update_user(ada, email="kim@example.com")
+    heir = person(world, "ada")
+    cycle(world)
+    world.jumpcloud.update_user(heir, email="eve@example.com")
+    world.admin_changed()
+    ending(world, random.Random(1))
+    assert world.keeper.account(account).locked and not world.observer.violations
+
+
 def test_who_agrees_to_a_lock_of_a_first_plan_agrees_to_that_of_the_account_it_had_found(world: World) -> None:
     """The plan names its owner, who has another address by then; the next leaver is the first whom the limit counts."""
     world.rules.policy["grace"] = "0s"
