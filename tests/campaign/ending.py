@@ -344,6 +344,11 @@ class _Equality:
         alone = any(one.kind.value == "conflict" and not one.subject.keeper_id for one in self.notices.get(person, ()))
         if alone and account.email.casefold() != address:
             return
+        # An old copy of the state file knows it as somebody else's: nothing is changed about it.
+        given = ledger.former_owner.get(account.id, person) != person
+        if given and "conflict" in self.told(account.id) & self.told(person):
+            self.excuse(10)
+            return
         if account.locked and self.spared.returned:
             return
         if account.locked:
@@ -358,11 +363,6 @@ class _Equality:
             return
         if account.email.casefold() != address and not (told & {"address_change", "conflict", "drift"} or not address):
             self.wrong(f"{who} has the address {account.email}", person, account.id)
-        # An old copy of the state file knows it as somebody else's: nothing is changed about it.
-        given = ledger.former_owner.get(account.id, person) != person
-        if given and "conflict" in self.told(account.id) & self.told(person):
-            self.excuse(10)
-            return
         self._names(person, account)
         self._membership(person, account, conflict)
 

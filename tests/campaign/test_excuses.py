@@ -1469,8 +1469,16 @@ def _given_since_a_copy(world: World) -> str:
     return heir
 
 
-def test_nothing_is_changed_about_an_account_that_was_given_to_somebody_since_a_copy_was_made(world: World) -> None:
+@pytest.mark.parametrize("locked", [False, True])
+def test_nothing_is_changed_about_an_account_that_was_given_to_somebody_since_a_copy_was_made(
+    world: World, locked: bool
+) -> None:
     heir = _given_since_a_copy(world)
+    if locked:  # and they come back
+        for state in (suspend, activate):
+            cycle(world)
+            cycle(world)
+            state(world, heir)
     world.jumpcloud.update_user(heir, firstname="Ada", lastname="Berg")
     world.jumpcloud.add_member(group(world, "Sales"), heir)
     world.admin_changed()
