@@ -1570,6 +1570,8 @@ class Observer:
             self._review(who | {before.id}, before, has - had)
         # A team that is deleted takes its members with it; who they are was judged above.
         for team in had - has - lost_teams:
+            if self._passes_for_met(before) and self.excuse(4):
+                continue  # what undoes a link counts for no limit
             if not self._is_unasked(team):
                 self._count("max_removals", who | {before.id}, ("remove", *self._team_keys(team)))
         for team in has - had:

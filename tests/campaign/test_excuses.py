@@ -1252,6 +1252,22 @@ def test_whoever_was_created_without_an_answer_and_readdressed_is_nobody_we_made
     assert world.keeper.account(account).external_id == cora
 
 
+def test_what_a_creation_without_an_answer_gave_counts_for_no_limit_when_it_is_taken_back(world: World) -> None:
+    test_whoever_was_created_without_an_answer_and_readdressed_is_nobody_we_made(world)
+    cora = next(one for one in world.truth.people if world.truth.address(one) == "cora@example.com")
+    legal = group(world, "Legal")
+    world.jumpcloud.add_member(legal, cora)
+    world.admin_changed()
+    cycle(world)
+    world.keeper.approve_all()
+    world.admin_changed()
+    cycle(world, resync=True)
+    world.jumpcloud.remove_member(legal, cora)
+    world.admin_changed()
+    cycle(world)
+    assert "Legal" not in teams_of(world, "cora") and not world.observer.violations
+
+
 def test_whose_account_was_readdressed_before_it_showed_has_none_until_a_person_decides(world: World) -> None:
     """It passes for an account to which Keeper linked the creation, and is that of whoever has its address."""
     joined(world, "ada")
