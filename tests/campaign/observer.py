@@ -650,6 +650,13 @@ class Observer:
         free = account.id not in ledger.created | ledger.meant.keys() and account.external_id != person
         return found and free and self.truth.address(person) != account.email.casefold()
 
+    def _is_a_leavers_by_the_copy(self, account: Account, person: str) -> bool:
+        """Whether the copy that is the state file knows the account as that of somebody else, who has its address and
+        has left, from before it was given to this person."""
+        former = self.ledger.former_owner.get(account.id, person)
+        has_it = former != person and self.truth.address(former) == account.email.casefold()
+        return has_it and not self.truth.stays(former) and self.excuse(10)
+
     def _lapsed(self, account: Account) -> bool:
         """Whether an account, which a person adopted, has another address than that by which it was named."""
         return self.ledger.asked[account.id] not in ("", account.email.casefold())
@@ -1490,7 +1497,7 @@ class Observer:
                     person, self.since
                 ):
                     continue  # it is that of whoever had the address before the cycle began
-                if self._merely_had_its_address(before, person):
+                if self._merely_had_its_address(before, person) or self._is_a_leavers_by_the_copy(before, person):
                     continue
                 if before.id in self.ledger.meant and bore != person:
                     # A person adopted it, and it was taken over as nobody's.

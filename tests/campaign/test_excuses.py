@@ -1511,6 +1511,28 @@ def test_the_account_of_a_deleted_person_given_to_a_leaver_waits_where_a_copy_do
     assert world.observer.excused[10] and not world.observer.violations
 
 
+def test_an_account_given_since_a_copy_was_made_is_that_of_a_leaver_who_has_its_address_again(world: World) -> None:
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    campaign_decisions.copied(world, random.Random(1))
+    suspend(world, ada)
+    world.jumpcloud.update_user(ada, email="ada.alt@example.com")
+    world.admin_changed()
+    cycle(world)
+    heir = person(world, "ada")
+    cycle(world)
+    adopt(world, "ada@example.com")
+    cycle(world)
+    assert world.keeper.account(account).external_id == heir
+    world.jumpcloud.update_user(heir, email="eve@example.com")
+    world.jumpcloud.update_user(ada, email="ada@example.com")
+    world.admin_changed()
+    campaign_decisions.put_back(world, *world.copies[0], by_command=False)
+    ending(world, random.Random(1))
+    assert world.keeper.account(account).locked and world.keeper.account("eve@example.com").active
+    assert world.observer.excused[10] and not world.observer.violations
+
+
 def test_nobodys_account_that_bears_the_id_of_somebody_deleted_waits_for_the_whole_list(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
