@@ -1568,8 +1568,8 @@ class Observer:
         for team in had - has:
             self._lost(before, who, team)
             lost = {(before.id, key) for key in self._team_keys(team)}
-            if self._unseen(before, team):
-                # What hides in the queue can't be missed.
+            # What hides in the queue can't be missed, nor can what no reply has shown yet: it may wait there.
+            if self._unseen(before, team) or team not in self.shown_teams.get(before.id, ()):
                 self.ledger.withdrawn |= lost if self._is_unasked(team) else set()
             # Nor can what hid there when a copy of the state file was made.
             self.ledger.taken_back |= set() if self.keeper.dialect.shows_pending_memberships else lost

@@ -1533,6 +1533,32 @@ def test_an_account_given_since_a_copy_was_made_is_that_of_a_leaver_who_has_its_
     assert world.observer.excused[10] and not world.observer.violations
 
 
+def test_a_membership_that_nothing_had_shown_when_an_addition_replaced_it_passes_for_one_that_waits(
+    world: World,
+) -> None:
+    """No answer shows what an addition does, and nobody is in a team of which the first could lose them."""
+    world.rules.safety = dict.fromkeys(("max_creations", "max_grants"), "100%")
+    world.keeper.set_dialect(patch_reply="none")
+    sales, design = group(world, "Sales"), group(world, "Design")
+    people = [person(world, "zoe"), *(person(world, f"p{n}") for n in range(4))]
+    cycle(world)
+    for account in world.keeper.accounts():
+        world.keeper.accept_invitation(account)
+    world.keeper.approve_all()
+    world.admin_changed()
+    cycle(world, resync=True)
+    world.keeper.set_dialect(add_replaces_groups=True)
+    for one in people:
+        world.jumpcloud.bind_user(world.application, one)
+    for team in (sales, design):
+        for one in people:
+            world.jumpcloud.add_member(team, one)
+        world.admin_changed()
+        cycle(world)
+    ending(world, random.Random(1))
+    assert world.observer.excused[1] and not world.observer.violations
+
+
 def test_nobodys_account_that_bears_the_id_of_somebody_deleted_waits_for_the_whole_list(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
