@@ -351,15 +351,23 @@ class _Equality:
             return
         if account.locked and self.spared.returned:
             return
+        # Of an account that is another's by an old copy of the state file nothing is changed, and only that is told.
+        given = account.external_id == person and account.id in ledger.former_owner and "conflict" in told
         if account.locked:
             bearers = [a for a in self.accounts.values() if a.locked and a.external_id == person] or [account]
             somebody_else = any(a.id not in ledger.own_locks for a in bearers)
             # Under an address that is another's by now, their vault would be open to that one's log-in.
             claimed = "conflict" in told and self._claimed(account, person)
-            if not conflict and not claimed and not ("locked_in_keeper" in told and somebody_else):
+            told_so = ("locked_in_keeper" in told or given) and somebody_else
+            if not conflict and not claimed and not told_so:
                 self.wrong(f"{who} is in scope and locked", person, account.id)
+            elif given and not (conflict or claimed or "locked_in_keeper" in told):
+                self.excuse(10)
             elif account.id in ledger.forgotten_locks:
                 self.excuse(5)
+            return
+        if given:
+            self.excuse(10)
             return
         if account.email.casefold() != address and not (told & {"address_change", "conflict", "drift"} or not address):
             self.wrong(f"{who} has the address {account.email}", person, account.id)

@@ -4,6 +4,7 @@ import random
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -867,6 +868,52 @@ def test_whose_account_was_given_to_somebody_else_has_none_where_a_copy_does_not
     campaign_decisions.put_back(world, *world.copies[0], by_command=by_command)
     ending(world, random.Random(1))
     assert world.observer.excused[10] and not world.observer.violations
+
+
+@pytest.mark.parametrize("happens", ["locked", "renamed", "refused"])
+def test_an_account_that_was_given_away_is_the_former_owners_for_an_old_copy(
+    world: World, monkeypatch: pytest.MonkeyPatch, happens: str
+) -> None:
+    """A lock or a name by hand is told as the conflict; while Keeper refuses the account its former owner has none."""
+    joined(world, "bob")
+    former, account = joined(world, "ada")
+    copy = world.path.read_bytes(), world.observer.remembered()
+    suspend(world, former)
+    world.jumpcloud.update_user(former, email="ada.alt@example.com")
+    world.admin_changed()
+    cycle(world)
+    heir = person(world, "ada")
+    cycle(world)
+    adopt(world, "ada@example.com")
+    cycle(world)
+    cycle(world)
+    campaign_decisions.put_back(world, *copy, by_command=False)
+    if happens == "locked":
+        world.keeper.lock(account)
+    if happens == "renamed":
+        world.keeper.rename_user(account, given_name="Zed")
+    world.admin_changed(account)
+    ending(world, random.Random(1))
+    assert world.observer.excused[10]
+    if happens == "refused":
+        activate(world, former)
+        world.jumpcloud.unbind_user(world.application, heir)
+        world.admin_changed()
+        _refused(world, account, monkeypatch)
+    assert not world.observer.violations
+
+
+def _refused(world: World, account: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeper refuses whatever is asked about this account, and nothing else happens."""
+
+    class ThatOne(random.Random):
+        def choice(self, seq: Any) -> Any:
+            return account if account in seq else seq[0]
+
+    for step in ("join", "returned", "moved", "suspended"):
+        monkeypatch.setattr(organisation, step, lambda *_: "nothing happens")
+    monkeypatch.setattr(troubles, "trouble", lambda *_: troubles.refused_account(world, ThatOne(1)))
+    one_thing_broken(world, random.Random(1))
 
 
 @pytest.mark.parametrize("has_address", [True, False])

@@ -121,6 +121,8 @@ def _of_account(world: World, account: str) -> Spared:
     found, truth, ledger = world.keeper.accounts()[account], world.truth, world.observer.ledger
     # Whom a person named it for has it, though it need not bear their id yet.
     named = {one for one in ledger.meant.get(account, ()) if truth.address(one) == found.email.casefold()}
+    # So does whoever had it by an old copy of the state file, under whatever address by now.
+    named |= {ledger.former_owner[account]} if account in ledger.former_owner else set()
     return Spared(people=frozenset({account, *world.observer.who(found), *named}))
 
 
