@@ -903,6 +903,24 @@ def test_an_account_that_was_given_away_is_the_former_owners_for_an_old_copy(
     assert not world.observer.violations
 
 
+def test_while_keeper_refuses_an_account_whom_a_first_plan_found_it_for_has_none(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person(world, "bob")
+    ada = person(world, "ada")
+    account = world.keeper.add_user("ada@example.com")
+    world.admin_changed(account)
+    world.cycle(Order(resync=True, by="schedule"), Weather(1))
+    world.jumpcloud.update_user(ada, email="ada.new@example.com")
+    suspend(world, ada)
+    cycle(world)
+    cycle(world, resync=True)
+    assert world.keeper.accounts()[account].locked
+    activate(world, ada)
+    _refused(world, account, monkeypatch)
+    assert not world.observer.violations
+
+
 def _refused(world: World, account: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keeper refuses whatever is asked about this account, and nothing else happens."""
 

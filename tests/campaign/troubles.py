@@ -123,6 +123,9 @@ def _of_account(world: World, account: str) -> Spared:
     named = {one for one in ledger.meant.get(account, ()) if truth.address(one) == found.email.casefold()}
     # So does whoever had it by an old copy of the state file, under whatever address by now.
     named |= {ledger.former_owner[account]} if account in ledger.former_owner else set()
+    # Nor does one bear an id that a first plan found for somebody, who may have another address by now.
+    if not found.external_id and account in ledger.found_for:
+        named.add(ledger.found_for[account])
     return Spared(people=frozenset({account, *world.observer.who(found), *named}))
 
 
