@@ -1499,6 +1499,10 @@ class Observer:
                     continue  # it is that of whoever had the address before the cycle began
                 if self._merely_had_its_address(before, person) or self._is_a_leavers_by_the_copy(before, person):
                     continue
+                former = self.ledger.former_owner.get(before.id, person)
+                if former != person and not self.truth.stays(former) and self._has_plainly_another(before, person):
+                    self.excuse(10)  # an old copy of the state file knows it as a leaver's
+                    continue
                 if before.id in self.ledger.meant and bore != person:
                     # A person adopted it, and it was taken over as nobody's.
                     if self._has_plainly_another(before, person):

@@ -903,6 +903,30 @@ def test_an_account_that_was_given_away_is_the_former_owners_for_an_old_copy(
     assert not world.observer.violations
 
 
+def test_whose_account_was_elsewhere_and_is_a_leavers_by_an_old_copy_gets_another(world: World) -> None:
+    """Its owner has another address by now, and the account that they got meanwhile."""
+    joined(world, "bob")
+    former, account = joined(world, "ada")
+    copy = world.path.read_bytes(), world.observer.remembered()
+    suspend(world, former)
+    cycle(world)
+    world.jumpcloud.update_user(former, email="ada.alt@example.com")
+    heir = person(world, "ada")
+    cycle(world)
+    adopt(world, "ada@example.com")
+    cycle(world)
+    world.jumpcloud.update_user(heir, email="adele@example.com")
+    world.admin_changed()
+    cycle(world)
+    campaign_decisions.put_back(world, *copy, by_command=True)
+    moves(world, account)
+    cycle(world, resync=True)
+    moves(world, account, back=True)
+    ending(world, random.Random(1))
+    assert world.keeper.accounts()[account].locked and world.keeper.account("adele@example.com").active
+    assert world.observer.excused[10] and not world.observer.violations
+
+
 def test_while_keeper_refuses_an_account_whom_a_first_plan_found_it_for_has_none(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
