@@ -273,6 +273,9 @@ def adopts(world: World, draw: random.Random) -> str:
             ledger.disowned.discard(one.id)
             ledger.meant[one.id] = world.observer.perhaps_whose(one)
             ledger.created.add(one.id)
+        elif one.id in named and one.id not in ledger.met:
+            # The file need not know that it is away, and it may be back before a cycle carries the decision out.
+            ledger.meant.setdefault(one.id, set()).update(world.observer.perhaps_whose(one))
     return f"adopt {email or '--ghosts'}: {words}"
 
 

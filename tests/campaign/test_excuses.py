@@ -927,6 +927,25 @@ def test_whose_account_was_elsewhere_and_is_a_leavers_by_an_old_copy_gets_anothe
     assert world.observer.excused[10] and not world.observer.violations
 
 
+def test_an_account_that_is_adopted_while_it_is_elsewhere_may_be_given_to_whoever_has_its_address(
+    world: World,
+) -> None:
+    """The state file does not know yet that it was away, and never learns that."""
+    joined(world, "bob")
+    former, account = joined(world, "ada")
+    suspend(world, former)
+    cycle(world)
+    world.jumpcloud.update_user(former, email="ada.alt@example.com")
+    heir = person(world, "ada")
+    cycle(world)
+    moves(world, account)
+    adopt(world, "ada@example.com")
+    moves(world, account, back=True)
+    ending(world, random.Random(1))
+    assert world.keeper.account(account).external_id == heir
+    assert not world.observer.violations
+
+
 def test_while_keeper_refuses_an_account_whom_a_first_plan_found_it_for_has_none(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
