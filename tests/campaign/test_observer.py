@@ -1570,3 +1570,42 @@ def test_what_a_person_gave_up_and_adopts_once_it_was_listed_elsewhere_is_a_ghos
     adopt(world, "ada@example.com")
     assert ending(world, random.Random(1)), world.observer.violations
     assert world.keeper.account(account).active
+
+
+@pytest.mark.parametrize("found", [False, True])
+def test_whoever_has_an_account_by_the_state_file_waits_while_keeper_refuses_it(world: World, found: bool) -> None:
+    """A first plan has found it for them, or an old copy does not know to whom it was given since."""
+    world.rules.safety = {"max_creations": 50}
+    joined(world, "bob")
+    if found:
+        campaign_decisions.lost(world, random.Random(1))
+        account = world.keeper.add_user("ada@example.com")
+        world.admin_changed(account)
+        ada = person(world, "ada")
+        world.cycle(Order(resync=True, by="schedule"), Weather(1))  # nobody reviews the first plan
+        world.jumpcloud.update_user(ada, email="ada.new@example.com")
+        suspend(world, ada)
+        cycle(world)
+    else:
+        ada, account = joined(world, "ada")
+        campaign_decisions.copied(world, random.Random(1))
+        world.jumpcloud.update_user(ada, email="ada.new@example.com")
+        suspend(world, ada)
+        cycle(world)
+        heir = person(world, "ada")
+        cycle(world)
+        adopt(world, "ada@example.com")
+        cycle(world)
+        cycle(world)
+        campaign_decisions.put_back(world, *world.copies[0], by_command=False)
+        suspend(world, heir)
+        world.jumpcloud.update_user(heir, email="heir@example.com")
+        world.admin_changed()
+    cycle(world, resync=True)
+    draws = (troubles.refused_account(world, random.Random(n)) for n in range(99))
+    broken = next(one for one in draws if one is not None and account in one.spared.people)
+    activate(world, ada)
+    for _ in range(3):
+        cycle(world, resync=True)
+    campaign_ending._Equality(world, world.plan, "s", broken.spared).judge()
+    assert not world.observer.violations

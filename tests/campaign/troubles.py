@@ -121,12 +121,9 @@ def _of_account(world: World, account: str) -> Spared:
     found, truth, ledger = world.keeper.accounts()[account], world.truth, world.observer.ledger
     # Whom a person named it for has it, though it need not bear their id yet.
     named = {one for one in ledger.meant.get(account, ()) if truth.address(one) == found.email.casefold()}
-    # So does whoever had it by an old copy of the state file, under whatever address by now.
-    named |= {ledger.former_owner[account]} if account in ledger.former_owner else set()
-    # Nor does one bear an id that a first plan found for somebody, who may have another address by now.
-    if not found.external_id and account in ledger.found_for:
-        named.add(ledger.found_for[account])
-    return Spared(people=frozenset({account, *world.observer.who(found), *named}))
+    # An old copy of the state file knows it as its former owner's, and a first plan may have found it for somebody.
+    known = {ledger.former_owner.get(account, ""), ledger.found_for.get(account, "")} - {""}
+    return Spared(people=frozenset({account, *world.observer.who(found), *named, *known}))
 
 
 _TEAMS = Spared(teams=True)
