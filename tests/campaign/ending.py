@@ -388,6 +388,12 @@ class _Equality:
         once = self.world.observer.ledger.shielded.get(account.id, set())
         return bool({account.email.casefold(), *once} & self.world.rules.protected)
 
+    def _protected_by_one_that_is_gone(self, person: str) -> bool:
+        """Whether an account that they had, and that is gone, had an address that is protected."""
+        observer = self.world.observer
+        theirs = (names for one, names in observer.former.items() if observer.ledger.owner.get(one) == person)
+        return bool(self.world.rules.protected.intersection(set[str]().union(*theirs)))
+
     def _protected_by_a_page_that_is_behind(self, account: Account) -> bool:
         entries = self.world.observer.ledger.shielded_behind.get(account.id, set()) & self.world.rules.protected
         if not entries or "protected" not in self.told(account.id):
@@ -503,6 +509,8 @@ class _Equality:
             if user is not None and self.truth.stays(user.id):
                 return
         if self._protected(account) or self._protected_by_a_page_that_is_behind(account):
+            return
+        if "protected" in self.told(account.id) and any(map(self._protected_by_one_that_is_gone, people)):
             return
         # An old copy of the state file knows it as that of whoever had it before it was given to whoever has left.
         former, told = ledger.former_owner.get(account.id, ""), self.told(account.id)

@@ -1609,3 +1609,26 @@ def test_whoever_has_an_account_by_the_state_file_waits_while_keeper_refuses_it(
         cycle(world, resync=True)
     campaign_ending._Equality(world, world.plan, "s", broken.spared).judge()
     assert not world.observer.violations
+
+
+def test_whoever_is_protected_by_an_account_that_is_gone_is_not_locked_in_the_next(world: World) -> None:
+    """Our lock has withdrawn their invitation, under the address that the settings name since."""
+    world.rules.safety = {"max_creations": 50}
+    joined(world, "bob")
+    ada = person(world, "ada")
+    cycle(world)
+    suspend(world, ada)
+    cycle(world)
+    cycle(world, resync=True)
+    world.rules.policy["protect"] = ["ada@example.com"]
+    cycle(world, resync=True)
+    world.jumpcloud.update_user(ada, email="ada.new@example.com")
+    activate(world, ada)
+    cycle(world, resync=True)
+    account = world.keeper.account("ada.new@example.com").id
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    suspend(world, ada)
+    cycle(world)
+    ending(world, random.Random(1))
+    assert world.keeper.account(account).active
