@@ -620,7 +620,10 @@ class Observer:
         tied = external in self.truth.ever and bool(others) and not self.ledger.asked[account.id]
         here = (a for a in self.keeper.accounts().values() if a.node == account.node and a.id != account.id)
         # The id of somebody in scope on an account with another address is a conflict.
-        readdressed = external in self.truth.scope_since and external not in alike and not self.ledger.asked[account.id]
+        # So it is where that was named, as long as the link is not undone by which a creation of theirs has met it.
+        linked = self.ledger.aliased.get(account.id, account).external_id != account.external_id
+        unnamed = linked or not self.ledger.asked[account.id]
+        readdressed = external in self.truth.scope_since and external not in alike and unnamed
         doubt = len(owners) > 1 or tied or readdressed or self._lapsed(account) or self._contested(account)
         return doubt or any(one.external_id in others for one in here)
 

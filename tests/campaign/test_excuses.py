@@ -1709,3 +1709,20 @@ def test_a_lock_whose_look_had_no_answer_counts_as_ours_though_another_look_besi
     world.time.elapsed += 600
     world.cycle(Order(by="root"), weather)
     assert world.observer.excused[6] and not world.observer.violations
+
+
+def test_an_adoption_lapses_while_the_account_is_linked_by_an_alias(world: World) -> None:
+    """It bears the id of somebody in scope under another address until that is undone."""
+    world.keeper.set_dialect(links_aliases=True)
+    joined(world, "bob")
+    former = world.keeper.add_user("former@example.com")
+    gets_alias(world, former, "ada@example.com")
+    world.admin_changed(former)
+    cycle(world, resync=True)
+    person(world, "ada")
+    cycle(world, {f"POST {SCIM}/Users": "death_after"})
+    adopt(world, "former@example.com")
+    cycle(world)
+    ending(world, random.Random(1))
+    assert world.keeper.accounts()[former].active
+    assert world.observer.excused[10] and not world.observer.violations
