@@ -1270,6 +1270,9 @@ class Observer:
                     self.ledger.denied_locks |= {key: (at, sent.undone) for key in keys if (at := sent.locked.get(key))}
                 if row["state"] == "failed" and sent.undone:
                     self._uncount(number)
+                let_in = sent.kind == "deactivate_user" and self.ledger.access.get(sent.subject, (BEGINNING, False))[1]
+                if row["state"] == "put_off" and let_in:
+                    self._uncount(number)  # an unlock of ours has undone it before anything showed it
                 if row["state"] != "done" and self._invisible(sent):
                     # That it arrived can't be known: what shows of it once it is approved is thought of as by hand.
                     accounts = [change.after for change in sent.effects if isinstance(change.after, Account)]
@@ -2213,7 +2216,7 @@ class Observer:
             self.violated("d", f"{len(counted)} people within the window, {limit} is {allowed}")
 
     def _uncount(self, row: int) -> None:
-        """A change that somebody undid before it showed may count for no limit: it looks as if it had never arrived."""
+        """A change that was undone before it showed may count for no limit: it looks as if it had never arrived."""
         left = [one for one in self.ledger.taken if one[3] != row]
         if left != self.ledger.taken:
             self.excuse(12)

@@ -1726,3 +1726,19 @@ def test_an_adoption_lapses_while_the_account_is_linked_by_an_alias(world: World
     ending(world, random.Random(1))
     assert world.keeper.accounts()[former].active
     assert world.observer.excused[10] and not world.observer.violations
+
+
+def test_a_lock_that_nothing_has_shown_and_an_unlock_undid_counts_for_no_limit(world: World) -> None:
+    world.rules.safety = {"max_deactivations": 1}
+    cy, _ = joined(world, "cy")
+    ada, account = joined(world, "ada")
+    suspend(world, ada)
+    world.keeper.show_oddly(account, {"active": "perhaps"})
+    cycle(world, {f"PATCH {SCIM}/Users": "late_timeout"})
+    activate(world, ada)
+    cycle(world)
+    world.keeper.show_oddly(account, {})
+    cycle(world, resync=True)
+    suspend(world, cy)
+    assert "[" not in cycle(world)
+    assert world.observer.excused[12] and not world.observer.violations
