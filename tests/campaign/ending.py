@@ -349,6 +349,10 @@ class _Equality:
         if given and "conflict" in self.told(account.id) & self.told(person):
             self.excuse(10)
             return
+        # With another address than theirs it may be that of whoever has no readable record, and no account.
+        unread = any(self._account_of(one) is None and self.truth.stays(one) for one in self.spared.people)
+        if "conflict" in told and account.email.casefold() != address and unread:
+            return
         if account.locked and self.spared.returned:
             return
         # Of an account that is another's by an old copy of the state file nothing is changed, and only that is told.

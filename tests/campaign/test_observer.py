@@ -42,7 +42,7 @@ from tests.campaign.scenes import (
     teams_of,
 )
 from tests.campaign.seams import CampaignStore, Weather
-from tests.campaign.world import World
+from tests.campaign.world import Spared, World
 
 
 def seen(world: World) -> set[str]:
@@ -1632,3 +1632,23 @@ def test_whoever_is_protected_by_an_account_that_is_gone_is_not_locked_in_the_ne
     cycle(world)
     ending(world, random.Random(1))
     assert world.keeper.account(account).active
+
+
+def test_an_account_that_may_be_that_of_whoever_has_no_record_is_given_nothing(world: World) -> None:
+    """A first plan had found it for a leaver by the id alone, who is back."""
+    sales = group(world, "Sales")
+    person(world, "bob")
+    ada = person(world, "ada")
+    world.jumpcloud.unbind_user(world.application, ada)
+    account = world.keeper.add_user("eve@example.com", external_id=ada, locked=True)
+    world.admin_changed(account)
+    for _ in range(2):
+        cycle(world)
+    world.jumpcloud.add_member(sales, ada)
+    oda = person(world, "oda")
+    world.jumpcloud.hide_user(oda)
+    for _ in range(3):
+        cycle(world, resync=True)
+    assert world.keeper.account(account).locked
+    campaign_ending._Equality(world, world.plan, "s", Spared(people=frozenset({oda}))).judge()
+    assert not world.observer.violations
