@@ -1499,6 +1499,9 @@ class Observer:
                 new = self.ledger.readdressed.get(before.id, 0) > self.since and bore != person
                 if self._agreed_though_hidden(before, person):
                     continue
+                if bore and bore == self.ledger.former_owner.get(before.id) != person:
+                    self.excuse(10)  # it was given up since the copy was made, and bears the id of its former owner
+                    continue
                 if self.ledger.found_for.get(before.id, person) != person and not self.truth.throughout(
                     person, self.since
                 ):

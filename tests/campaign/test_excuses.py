@@ -1761,3 +1761,27 @@ def test_an_account_that_an_old_copy_knows_beside_one_with_id_and_address_of_its
     ending(world, random.Random(1))
     assert world.keeper.account(account).active
     assert world.observer.excused[11] and not world.observer.violations
+
+
+def test_an_account_that_was_given_and_given_up_since_a_copy_was_made_is_its_former_owners(world: World) -> None:
+    """It bears their id again, and the copy knows it as theirs: it is locked as a leaver's."""
+    world.rules.safety = {"max_creations": 50}
+    joined(world, "bob")
+    former, account = joined(world, "ada")
+    campaign_decisions.copied(world, random.Random(1))
+    suspend(world, former)
+    world.jumpcloud.update_user(former, email="ada.alt@example.com")
+    world.admin_changed()
+    cycle(world)
+    person(world, "ada")
+    cycle(world)
+    adopt(world, "ada@example.com")
+    cycle(world)
+    disown(world, "ada@example.com")
+    cycle(world)
+    assert world.keeper.accounts()[account].active and world.keeper.accounts()[account].external_id == former
+    campaign_decisions.put_back(world, *world.copies[0], by_command=False)
+    cycle(world)
+    ending(world, random.Random(1))
+    assert world.keeper.accounts()[account].locked
+    assert world.observer.excused[10] and not world.observer.violations
