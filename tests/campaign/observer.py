@@ -2026,7 +2026,10 @@ class Observer:
         protected = name.casefold() in self.rules.protected
         if protected and ledger.readdressed.get(before.id, 0) > max(self.view.listed, self.shown_at.get(before.id, 0)):
             protected = not self.excuse(4)  # it got that address after Keeper had shown it last
-        if protected or self._shown_as_protected(before, after):
+        protected = protected or self._shown_as_protected(before, after)
+        if protected and self._passes_for_met(before):
+            protected = not self.excuse(4)  # what a link has done is undone for everybody
+        if protected:
             unlocks = after is not None and after.active and not before.active and before.id in ledger.locks
             if not unlocks:
                 self.violated("b", f"{name} was changed, though protected")

@@ -1785,3 +1785,20 @@ def test_an_account_that_was_given_and_given_up_since_a_copy_was_made_is_its_for
     ending(world, random.Random(1))
     assert world.keeper.accounts()[account].locked
     assert world.observer.excused[10] and not world.observer.violations
+
+
+def test_a_protected_account_that_passes_for_linked_loses_its_id(world: World) -> None:
+    """It was in another node while the person whose id it bears was created, and that had no answer."""
+    joined(world, "ada")
+    cycle(world)
+    bob = person(world, "bob")
+    account = world.keeper.add_user("cora@example.com", external_id=bob)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    moves(world, account)
+    world.rules.policy["protect"] = ["cora@example.com"]
+    cycle(world, {f"POST {SCIM}/Users": "error"}, resync=True)
+    moves(world, account, back=True)
+    ending(world, random.Random(1))
+    assert not world.keeper.account(account).external_id
+    assert world.observer.excused[4] and not world.observer.violations
