@@ -2139,6 +2139,8 @@ class Observer:
             keys = {change.before.id, change.before.external_id or ""} - {""}
             if not self._agreed("delete_team", keys):
                 self.violated("d", f"the team {change.before.name} was deleted, and nobody has looked at that")
+            # An old copy of the state file does not know of it, and takes it for one that waits unseen.
+            self.ledger.deleted_teams.add((change.before.name, *keys))
         if change.before is not None or not isinstance(after, Team):
             return
         group = after.external_id or ""

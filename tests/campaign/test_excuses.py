@@ -1802,3 +1802,24 @@ def test_a_protected_account_that_passes_for_linked_loses_its_id(world: World) -
     ending(world, random.Random(1))
     assert not world.keeper.account(account).external_id
     assert world.observer.excused[4] and not world.observer.violations
+
+
+def test_a_team_that_never_showed_may_be_deleted_since_a_copy_was_made(world: World) -> None:
+    world.keeper.set_dialect(shows_queued_teams=False, gets_hidden_teams=False)
+    world.rules.policy["grace"] = "0s"
+    world.rules.teams = {"out_of_scope": "delete"}
+    person(world, "ada")
+    sales = group(world, "Sales")
+    cycle(world)
+    campaign_decisions.copied(world, random.Random(1))
+    world.jumpcloud.unbind_group(world.application, sales)
+    world.admin_changed()
+    cycle(world)
+    campaign_decisions.consent_to_held(world)
+    cycle(world)
+    assert not world.keeper.teams()
+    campaign_decisions.put_back(world, *world.copies[0], by_command=False)
+    world.jumpcloud.bind_group(world.application, sales)
+    world.admin_changed()
+    ending(world, random.Random(1))
+    assert not world.observer.violations
