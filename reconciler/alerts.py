@@ -483,8 +483,10 @@ def _done(now: Situation) -> Iterator[Fact]:
     shut = {account.jumpcloud_id for account in now.snapshot.accounts.values() if account.was_locked}
     done = [(row, row.operation, row.operation.subject.jumpcloud_id) for row in now.done]
     locks = {owner: row.id for row, op, owner in done if op.kind is Kind.DEACTIVATE_USER}
+    unlocks = {owner: row.id for row, op, owner in done if op.kind is Kind.REACTIVATE_USER}
     for row, op, owner in done:
-        if op.kind is Kind.CREATE_USER and owner in shut and locks.get(owner, 0) < row.id:
+        closed = owner in shut or unlocks.get(owner, 0) > row.id
+        if op.kind is Kind.CREATE_USER and closed and locks.get(owner, 0) < row.id:
             continue  # Keeper may have linked an account that was locked: no lock of ours has come later
         for alert, kinds, say in _OF_DONE:
             if op.kind in kinds and (text := say(now, row)):

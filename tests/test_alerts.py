@@ -614,6 +614,9 @@ def test_a_new_account_that_undoes_a_lock_is_told_as_an_unlock() -> None:
     held = snapshot([account(ADA, active=False, locked_by_us=True, left_at=NOW)])
     then = after(held, done=[*rows, later], plan=None)
     assert ended(facts(then), taken([alert], NOW), then) == [], "a later lock of ours: else it would be told once more"
+    opened = row(4, replace(unlock(1), subject=replace(subject, keeper_id="k0001")))
+    alert = only(tell(after(done=[*rows, opened])))
+    assert [fact.key for fact in alert.facts] == ["done:4"], "the account was locked until our unlock"
 
 
 @pytest.mark.parametrize(
