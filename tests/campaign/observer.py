@@ -1322,6 +1322,10 @@ class Observer:
             self.ledger.linked |= {
                 one for one, person in tied if self.ledger.owner.get(one) == person
             } & self.ledger.ours
+        elif self.view.listed > self.since and not self.view.partial:
+            known = dict(self.ledger.found_for)
+            self._find()  # a first plan is in the file before whatever broke it off
+            self.ledger.found_for |= known
 
     def taken_over(self, store: CampaignStore) -> None:
         """A cycle has linked, though it sent nothing, whoever had left to the account that a person adopted; so has one

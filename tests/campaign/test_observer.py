@@ -1652,3 +1652,22 @@ def test_an_account_that_may_be_that_of_whoever_has_no_record_is_given_nothing(w
     assert world.keeper.account(account).locked
     campaign_ending._Equality(world, world.plan, "s", Spared(people=frozenset({oda}))).judge()
     assert not world.observer.violations
+def test_whom_a_first_plan_had_found_that_a_full_disk_broke_off_is_given_up_under_another_address(
+    world: World,
+) -> None:
+    person(world, "bob")
+    ada = person(world, "ada")
+    account = world.keeper.add_user("ada@example.com")
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    world.time.elapsed += 600
+    assert "disk_full" in world.cycle(Order(by="schedule"), Weather(20, writes=0.1))
+    suspend(world, ada)
+    world.rules.policy["only"] = {"users": ["bob@example.com"]}  # their lock is not sent
+    cycle(world)
+    world.keeper.change_email(account, "rike@example.com", keep_alias=False)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    disown(world, "rike@example.com")
+    activate(world, ada)
+    assert ending(world, random.Random(1)), world.observer.violations
