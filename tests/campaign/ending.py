@@ -551,7 +551,11 @@ class _Equality:
         others |= {
             k for k in ledger.created - {account.id} if k in self.accounts and self.accounts[k].external_id in people
         }
-        if others and account.id in ledger.readdressed and self.told(account.id) & {"ghost", "conflict", "quarantined"}:
+        # Or it was given up since the copy was made that is the state file now, and somebody made the other.
+        forgotten = bool(people & ledger.given_up.get(account.id, set())) and not account.external_id
+        forgotten = forgotten and bool(others & ledger.readdressed.keys())
+        apart = account.id in ledger.readdressed or forgotten
+        if others and apart and self.told(account.id) & {"ghost", "conflict", "quarantined"}:
             self.excuse(11)
             return
         self.wrong(f"{account.email} has left and is not locked", account.id, *people)

@@ -1746,6 +1746,7 @@ def test_a_lock_that_nothing_has_shown_and_an_unlock_undid_counts_for_no_limit(w
 
 def test_an_account_that_an_old_copy_knows_beside_one_with_id_and_address_of_its_owner_is_told(world: World) -> None:
     """It was given up since the copy was made, and shows neither."""
+def test_who_was_given_up_since_a_copy_was_made_and_has_another_account_by_then_is_a_ghost(world: World) -> None:
     joined(world, "bob")
     ada, account = joined(world, "ada")
     cycle(world)
@@ -1823,3 +1824,5 @@ def test_a_team_that_never_showed_may_be_deleted_since_a_copy_was_made(world: Wo
     world.admin_changed()
     ending(world, random.Random(1))
     assert not world.observer.violations
+    assert ending(world, random.Random(1)), world.observer.violations
+    assert world.observer.excused[11] and world.keeper.account(account).active
