@@ -1580,6 +1580,13 @@ def _given_since_a_copy(world: World) -> str:
     that one's JumpCloud id."""
     joined(world, "bob")
     ada, account = joined(world, "ada")
+def test_an_account_that_was_given_to_the_heir_of_somebody_deleted_waits_where_a_copy_does_not_know_that(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lane can't tell whose it is, once the heir is suspended."""
+    sales = group(world, "Sales")
+    person(world, "bob", sales)
+    ada, account = joined(world, "ada", sales)
     campaign_decisions.copied(world, random.Random(1))
     world.jumpcloud.delete_user(ada)
     world.admin_changed()
@@ -1665,6 +1672,18 @@ def test_a_membership_that_nothing_had_shown_when_an_addition_replaced_it_passes
         cycle(world)
     ending(world, random.Random(1))
     assert world.observer.excused[1] and not world.observer.violations
+    heir = person(world, "ada", sales)
+    cycle(world)
+    adopt(world, "ada@example.com")
+    for _ in range(2):
+        cycle(world)
+    campaign_decisions.put_back(world, *world.copies[0], by_command=False)
+    assert ending(world, random.Random(1))
+    _without_the_bound(world, monkeypatch, heir)
+    assert not world.observer.violations and world.observer.excused[10]
+    for _ in range(2):
+        cycle(world, resync=True)
+    assert world.keeper.account(account).locked
 
 
 def test_nobodys_account_that_bears_the_id_of_somebody_deleted_waits_for_the_whole_list(
