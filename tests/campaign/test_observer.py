@@ -1671,3 +1671,25 @@ def test_whom_a_first_plan_had_found_that_a_full_disk_broke_off_is_given_up_unde
     disown(world, "rike@example.com")
     activate(world, ada)
     assert ending(world, random.Random(1)), world.observer.violations
+
+
+def test_whoever_is_protected_under_a_former_address_is_not_locked_with_the_next_account(world: World) -> None:
+    """Our lock had withdrawn the invitation of the one before."""
+    world.rules.safety = {"max_creations": 50}
+    joined(world, "bob")
+    ada = person(world, "ada")
+    cycle(world)
+    suspend(world, ada)
+    for _ in range(2):
+        cycle(world, resync=True)
+    world.rules.policy["protect"] = ["ada@example.com"]
+    cycle(world, resync=True)
+    world.jumpcloud.update_user(ada, email="ada.new@example.com")
+    activate(world, ada)
+    for _ in range(2):
+        cycle(world, resync=True)
+    world.keeper.accept_invitation(account := world.keeper.account("ada.new@example.com").id)
+    world.admin_changed(account)
+    suspend(world, ada)
+    assert ending(world, random.Random(1)), world.observer.violations
+    assert world.keeper.account(account).active
