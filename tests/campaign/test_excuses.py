@@ -1845,3 +1845,19 @@ def test_a_team_that_never_showed_may_be_deleted_since_a_copy_was_made(world: Wo
     assert not world.observer.violations
     assert ending(world, random.Random(1)), world.observer.violations
     assert world.observer.excused[11] and world.keeper.account(account).active
+
+
+def test_an_adoption_of_an_account_to_which_keeper_has_just_linked_a_creation_is_in_doubt(world: World) -> None:
+    """The process died then, and whatever the link did is undone by the cycle that was to take the account over."""
+    world.keeper.set_dialect(links_aliases=True)
+    joined(world, "bob")
+    ghost = world.keeper.add_user("former@example.com")
+    gets_alias(world, ghost, "ada@example.com")
+    world.admin_changed(ghost)
+    cycle(world, resync=True)
+    person(world, "ada")
+    cycle(world, {f"POST {SCIM}/Users": "death_after"})
+    adopt(world, "former@example.com")
+    cycle(world)
+    assert ending(world, random.Random(1)), world.observer.violations
+    assert world.observer.excused[10] and world.keeper.account(ghost).active
