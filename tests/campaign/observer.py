@@ -627,7 +627,9 @@ class Observer:
         doubt = len(owners) > 1 or tied or readdressed or self._lapsed(account) or self._contested(account)
         # As long as a creation that met it by an alias has left it the id of somebody in scope, it is theirs by that.
         linked = self.ledger.aliased.get(account.id, account).external_id != account.external_id
-        doubt = doubt or (linked and external in self.truth.scope_since and external not in alike)
+        # Nor is it theirs where another account has both their id and their address.
+        elsewhere = linked or self._has_plainly_another(account, external)
+        doubt = doubt or (elsewhere and external in self.truth.scope_since and external not in alike)
         return doubt or any(one.external_id in others for one in here)
 
     def _contested(self, account: Account) -> bool:

@@ -1861,3 +1861,19 @@ def test_an_adoption_of_an_account_to_which_keeper_has_just_linked_a_creation_is
     cycle(world)
     assert ending(world, random.Random(1)), world.observer.violations
     assert world.observer.excused[10] and world.keeper.account(ghost).active
+
+
+def test_an_adoption_of_an_account_whose_owner_has_another_with_their_id_and_address_is_in_doubt(world: World) -> None:
+    """They have left by the end, and it is told as a ghost."""
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    cycle(world)
+    disown(world, "ada@example.com")
+    other = world.keeper.add_user("new@example.com", external_id=ada)
+    world.jumpcloud.update_user(ada, email="new@example.com")
+    world.admin_changed(other)
+    adopt(world, "ada@example.com")
+    assert "conflict" in cycle(world, resync=True)
+    suspend(world, ada)
+    assert ending(world, random.Random(1)), world.observer.violations
+    assert world.observer.excused[10] and world.keeper.account(account).active
