@@ -1877,3 +1877,22 @@ def test_an_adoption_of_an_account_whose_owner_has_another_with_their_id_and_add
     suspend(world, ada)
     assert ending(world, random.Random(1)), world.observer.violations
     assert world.observer.excused[10] and world.keeper.account(account).active
+
+
+def test_a_lock_that_a_record_hid_until_we_undid_it_counts_for_no_limit(world: World) -> None:
+    bob, _ = joined(world, "bob")
+    ada, account = joined(world, "ada")
+    cycle(world)
+    suspend(world, ada)
+    world.keeper.show_oddly(account, {"active": "perhaps"})
+    cycle(world, {f"PATCH {SCIM}/Users": "late_timeout"})
+    activate(world, ada)
+    cycle(world)
+    world.keeper.show_oddly(account)
+    for _ in range(2):
+        cycle(world, resync=True)
+    suspend(world, bob)
+    cycle(world)
+    assert not world.keeper.account(account).locked and world.keeper.account("bob@example.com").locked
+    assert ending(world, random.Random(1)), world.observer.violations
+    assert world.observer.excused[12]
