@@ -40,7 +40,7 @@ from reconciler.simulator.keeper_records import Account, Change, Team
 from reconciler.simulator.service import Request, Response
 from tests.campaign.clockwork import BEGINNING
 from tests.campaign.rules import HOST, Rules
-from tests.campaign.seams import CampaignStore, attempt_began
+from tests.campaign.seams import CampaignStore, attempt_began, row_in_hand
 from tests.campaign.truth import Truth
 
 DEFAULTS = {
@@ -1114,6 +1114,9 @@ class Observer:
     def answered(self, asked: Request, shown: Response) -> None:
         """What the reconciler was shown, whatever Keeper had answered."""
         self.first_asked = self.first_asked or self.tick
+        sent = self.ledger.sent.get(row_in_hand.get() or 0)
+        if asked.method == "PATCH" and sent is not None and (shown.status == 0 or shown.status >= 500):
+            sent.unclear = True  # whatever Keeper had answered
         if asked.method == "GET" and asked.path.endswith("/Users") and shown.status == 200:
             with suppress(ValueError, TypeError, KeyError):
                 rows = json.loads(shown.body)["Resources"]

@@ -1896,3 +1896,19 @@ def test_a_lock_that_a_record_hid_until_we_undid_it_counts_for_no_limit(world: W
     assert not world.keeper.account(account).locked and world.keeper.account("bob@example.com").locked
     assert ending(world, random.Random(1)), world.observer.violations
     assert world.observer.excused[12]
+
+
+def test_a_lock_that_follows_one_whose_refusal_was_lost_counts_as_ours(world: World) -> None:
+    """The account was in another node then, and no list has shown that."""
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    moves(world, account)
+    suspend(world, ada)
+    cycle(world, {f"GET {SCIM}/Users?": "error", f"PATCH {SCIM}/Users/{account}": "late_timeout"})
+    moves(world, account, back=True)
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    activate(world, ada)
+    assert ending(world, random.Random(1)), world.observer.violations
+    assert world.observer.excused[6] and world.keeper.account(account).active
