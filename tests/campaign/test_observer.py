@@ -23,8 +23,8 @@ from reconciler.simulator.service import Request, Response
 from reconciler.store import Unusable
 from tests.campaign import decisions as campaign_decisions
 from tests.campaign import ending as campaign_ending
-from tests.campaign import mutants, troubles
-from tests.campaign.ending import ending
+from tests.campaign import mutants, organisation, troubles
+from tests.campaign.ending import ending, one_thing_broken
 from tests.campaign.rules import NODES, Rules
 from tests.campaign.scenes import (
     SCIM,
@@ -43,6 +43,7 @@ from tests.campaign.scenes import (
 )
 from tests.campaign.seams import CampaignStore, Weather
 from tests.campaign.world import Spared, World
+from tests.campaign.world import Spared, Trouble, World
 
 
 def seen(world: World) -> set[str]:
@@ -1693,3 +1694,32 @@ def test_whoever_is_protected_under_a_former_address_is_not_locked_with_the_next
     suspend(world, ada)
     assert ending(world, random.Random(1)), world.observer.violations
     assert world.keeper.account(account).active
+
+
+def test_an_account_that_was_given_to_somebody_whose_record_is_odd_waits_for_that(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It bears the id of somebody else of that address, who is suspended then."""
+    joined(world, "bob")
+    staged = world.jumpcloud.add_user("ada@example.com", state="STAGED", firstname="Ada", lastname="Test")
+    world.jumpcloud.bind_user(world.application, staged)
+    account = world.keeper.add_user("ada@example.com", external_id=staged)
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    ada = person(world, "Ada")
+    cycle(world, resync=True)
+    adopt(world, "ada@example.com")
+    cycle(world, resync=True)
+    activate(world, staged)
+    assert ending(world, random.Random(1))
+
+    def odd(world: World, _draw: random.Random) -> Trouble:
+        suspend(world, staged)
+        world.jumpcloud.oddities.spoil(ada, email=7)
+        return Trouble("odd", lambda: world.jumpcloud.oddities.heal(ada), Spared(people=frozenset({ada})))
+
+    for step in ("join", "returned", "moved", "suspended"):
+        monkeypatch.setattr(organisation, step, lambda *_: "nothing happens")
+    monkeypatch.setattr(troubles, "trouble", odd)
+    one_thing_broken(world, random.Random(1))
+    assert not world.observer.violations
