@@ -344,7 +344,12 @@ class CampaignStore(Store):
     def mark_sent(
         self, operation_id: int, at: datetime, sent: Operation, rest: Operation | None = None, why: str = ""
     ) -> int:
-        part = super().mark_sent(operation_id, at, sent, rest, why)
+        try:
+            part = super().mark_sent(operation_id, at, sent, rest, why)
+        except Died as death:
+            if str(death) == "death_written":
+                self.marked(operation_id)
+            raise
         row_in_hand.set(operation_id)
         self.marked(operation_id)
         return part

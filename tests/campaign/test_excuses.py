@@ -1912,3 +1912,19 @@ def test_a_lock_that_follows_one_whose_refusal_was_lost_counts_as_ours(world: Wo
     activate(world, ada)
     assert ending(world, random.Random(1)), world.observer.violations
     assert world.observer.excused[6] and world.keeper.account(account).active
+
+
+def test_a_creation_that_was_marked_as_sent_when_the_process_died_may_have_met_an_account(world: World) -> None:
+    """Somebody makes it later, with the id of whoever was to be created."""
+    ada = person(world, "ada")
+    world.time.elapsed += 600
+    world.rules.safety = {"first_run": "apply"}
+    assert "death_written write#13" in world.cycle(Order(by="root"), Weather(219, writes=0.1))
+    world.jumpcloud.delete_user(ada)
+    world.admin_changed()
+    cycle(world, {f"GET {SCIM}/Users?": "refused"})
+    account = world.keeper.add_user("bob@example.com", external_id=ada)
+    world.admin_changed(account)
+    person(world, "bob")
+    cycle(world)
+    assert world.observer.excused[4] and not world.observer.violations
