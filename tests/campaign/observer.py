@@ -757,7 +757,8 @@ class Observer:
             ledger.deleted_teams,
             ledger.seen,
             ledger.births,
-            {k for k, locked in self.shown_locked.items() if locked} - ledger.own_locks,
+            # What a cycle that was broken off had read may be in the file.
+            ({k for k, locked in self.shown_locked.items() if locked} | self.perhaps_locked) - ledger.own_locks,
             {n: row for n, row in {**ledger.lost, **ledger.marked}.items() if n in self._lost_rows() - ledger.found},
             ledger.denied,
             ledger.given_up,

@@ -1723,3 +1723,21 @@ def test_an_account_that_was_given_to_somebody_whose_record_is_odd_waits_for_tha
     monkeypatch.setattr(troubles, "trouble", odd)
     one_thing_broken(world, random.Random(1))
     assert not world.observer.violations
+
+
+def test_a_lock_that_a_cycle_had_read_before_it_was_broken_off_is_known_to_a_copy(world: World) -> None:
+    joined(world, "bob")
+    _, account = joined(world, "ada")
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    world.time.elapsed += 600
+    weather = Weather(272, writes=0.1)
+    assert "death_written write#10" in world.cycle(Order(by="root", resync=True), weather)
+    campaign_decisions.copied(world, random.Random(1))
+    world.keeper.unlock(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    world.keeper.delete_user(account)
+    world.admin_changed(account)
+    campaign_decisions.put_back(world, *world.copies[0], by_command=False)
+    assert ending(world, random.Random(1)), world.observer.violations
