@@ -621,15 +621,11 @@ class Observer:
         here = (a for a in self.keeper.accounts().values() if a.node == account.node and a.id != account.id)
         # The id of somebody in scope on an account with another address is a conflict.
         # So it is where that was named, as long as the link is not undone by which a creation of theirs has met it.
+        # Or where another account has both their id and their address.
         linked = self.ledger.aliased.get(account.id, account).external_id != account.external_id
-        unnamed = linked or not self.ledger.asked[account.id]
-        readdressed = external in self.truth.scope_since and external not in alike and unnamed
+        unclear = linked or not self.ledger.asked[account.id] or self._has_plainly_another(account, external)
+        readdressed = external in self.truth.scope_since and external not in alike and unclear
         doubt = len(owners) > 1 or tied or readdressed or self._lapsed(account) or self._contested(account)
-        # As long as a creation that met it by an alias has left it the id of somebody in scope, it is theirs by that.
-        linked = self.ledger.aliased.get(account.id, account).external_id != account.external_id
-        # Nor is it theirs where another account has both their id and their address.
-        elsewhere = linked or self._has_plainly_another(account, external)
-        doubt = doubt or (elsewhere and external in self.truth.scope_since and external not in alike)
         return doubt or any(one.external_id in others for one in here)
 
     def _contested(self, account: Account) -> bool:

@@ -42,7 +42,6 @@ from tests.campaign.scenes import (
     teams_of,
 )
 from tests.campaign.seams import CampaignStore, Weather
-from tests.campaign.world import Spared, World
 from tests.campaign.world import Spared, Trouble, World
 
 
@@ -1653,6 +1652,8 @@ def test_an_account_that_may_be_that_of_whoever_has_no_record_is_given_nothing(w
     assert world.keeper.account(account).locked
     campaign_ending._Equality(world, world.plan, "s", Spared(people=frozenset({oda}))).judge()
     assert not world.observer.violations
+
+
 def test_whom_a_first_plan_had_found_that_a_full_disk_broke_off_is_given_up_under_another_address(
     world: World,
 ) -> None:
