@@ -23,6 +23,7 @@ from reconciler.jumpcloud import GroupScope, JumpCloud, JumpCloudError, Person, 
 from reconciler.keeper import BadToken, Keeper, KeeperError, Progress
 from reconciler.keeper_quarantine import blocked_groups, blocked_users, hides_lock
 from reconciler.model import (
+    EXTERNAL_ID,
     Account,
     Application,
     Directory,
@@ -252,10 +253,12 @@ class Reader:
         No list and no group is read: a lock needs neither, and suspended people do not wait for what cannot be read. An
         account that Keeper does not show now stands as in the snapshot, which tells nothing of what was sent since; so
         does one whose record hides whether it is locked, and one that is not there, by a single 404: only the answer to
-        the lock and a list tell that.
+        the lock and a list tell that. Whoever's account may be somebody else's by now is left to a whole cycle.
         """
         found = await together(self._record(one) for one in sorted(ids))
         users = {user.id: user for user in found if user is not None and user.status is Status.SUSPENDED}
+        contested = await together(map(self._may_be_anothers, users))
+        users = {one: user for (one, user), other in zip(users.items(), contested, strict=True) if not other}
         accounts: dict[str, Account] = {}
         unread: set[str] = set()
         shown = await together(self._shown("", user) for user in users.values())
@@ -266,6 +269,22 @@ class Reader:
             accounts = {**known.accounts, **accounts, **own}
             unread |= {user.id, *known.accounts} if held is None else set()
         return self._of(users, GroupScope({}), replace(self.before, accounts=accounts), frozenset(users), unread=unread)
+
+    async def _may_be_anothers(self, user_id: str) -> bool:
+        """Whether their account carries the JumpCloud id of somebody else, who has its address and has not left."""
+        mine = (a for a in self.before.accounts.values() if a.managed and not a.gone and a.jumpcloud_id == user_id)
+        for account in mine:
+            shown = account.shown.get(EXTERNAL_ID, "")
+            other = await self._record(shown) if shown != user_id and is_jumpcloud_id(shown) else None
+            if other is None or other.status is Status.SUSPENDED or not addresses.same(other.email, account.email):
+                continue
+            try:
+                return (await self.services.jumpcloud.application_paths(shown)).bound
+            except JumpCloudError as error:
+                if not bearable(error):
+                    raise
+                return True
+        return False
 
     async def _record(self, user_id: str) -> User | None:
         try:

@@ -432,6 +432,29 @@ def test_the_lane_locks_whose_account_has_kept_the_id_of_their_former_user(world
     assert world.keeper.accounts()[account].locked
 
 
+@pytest.mark.parametrize("paths", [True, False])
+def test_the_lane_locks_no_account_with_the_id_and_the_address_of_somebody_in_scope(world: World, paths: bool) -> None:
+    """A person adopted it for the other one who has the address, while its own was staged."""
+    joined(world, "bob")
+    staged = world.jumpcloud.add_user("ada@example.com", state="STAGED", firstname="Ada", lastname="Test")
+    world.jumpcloud.bind_user(world.application, staged)
+    account = world.keeper.add_user("ada@example.com", external_id=staged)
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    other = person(world, "Ada")
+    cycle(world, resync=True)
+    adopt(world, "ada@example.com")
+    cycle(world, resync=True)
+    activate(world, staged)
+    cycle(world)
+    suspend(world, other)
+    if not paths:
+        world.jumpcloud.oddities.take_down("/api/v2/users/[^/]+/applications", 500)
+    world.time.elapsed += 60
+    world.lane(Weather(0))
+    assert not world.keeper.account(account).locked and not world.observer.violations
+
+
 @pytest.mark.parametrize("renamed", [False, True])
 def test_the_account_that_a_first_plan_found_is_theirs_under_a_new_address(world: World, renamed: bool) -> None:
     ada, old = found_unreviewed(world)
