@@ -1184,12 +1184,21 @@ class Observer:
             if row["kind"] == "deactivate_user" and self._agreed("deactivate_user", {row["keeper_id"]}):
                 self.ledger.looked_at[row["keeper_id"]] = self.tick, self.now()
             self._prolong(row)
+            if row["kind"] == "queue_team":
+                self._queued_again(str(row["jumpcloud_id"]))
             if row["kind"] in ACCESS:
                 self.ledger.unclear[row["keeper_id"]] = row["id"]
             if row["kind"] == "create_user":
                 self.ledger.births[str(row["jumpcloud_id"])] = Birth(
                     row["id"], str(row["subject_name"]).casefold(), self.view.listed, seen, shown
                 )
+
+    def _queued_again(self, group: str) -> None:
+        """A state file that does not know of the group's team takes it for new once it has asked for it."""
+        _, tick = self.ledger.queued.get(group, (BEGINNING, 0))
+        for team in self.keeper.teams().values() if tick <= self.forgotten else ():
+            if team.external_id == group:
+                self.ledger.queued[group] = self.ledger.queued[team.id] = self.now(), tick
 
     def _prolong(self, row: Mapping[str, Any]) -> None:
         """A release of which something may have been sent has four more hours for the rest."""

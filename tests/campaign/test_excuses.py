@@ -1286,6 +1286,23 @@ def test_a_team_that_was_given_without_an_answer_counts_as_by_hand_once_its_acco
     assert world.observer.excused[2] and not world.observer.violations
 
 
+def test_a_team_that_a_lost_state_file_knew_is_new_to_the_next_one(world: World) -> None:
+    """Nothing is shared with a team that was asked for within the window: who joins it counts for no limit."""
+    world.keeper.set_dialect(shows_queued_teams=False, gets_hidden_teams=False)
+    sales, bob = group(world, "Sales"), person(world, "bob")
+    cycle(world)
+    campaign_decisions.lost(world, random.Random(1))
+    world.time.elapsed += 25 * 3600
+    cycle(world, {f"POST {SCIM}/Groups": "timeout"})
+    world.keeper.approve_all()
+    world.rules.safety = {"max_grants": 0}
+    world.jumpcloud.add_member(sales, bob)
+    world.admin_changed()
+    cycle(world, resync=True)
+    assert teams_of(world, "bob") == {"Sales"}
+    assert not world.observer.violations
+
+
 def test_a_lock_that_somebody_undid_before_a_link_is_set_again_with_its_undo(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
