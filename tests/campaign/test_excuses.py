@@ -1554,7 +1554,7 @@ def test_an_account_that_somebody_made_with_the_id_of_a_person_who_has_another_i
 
 
 def _with_a_list_down(world: World, monkeypatch: pytest.MonkeyPatch, path: str, spared: Spared, *leavers: str) -> None:
-    """What is judged last: these are suspended while a list of JumpCloud is down."""
+    """Suspend these while a list of JumpCloud is down, as at the end of a history."""
 
     def down(world: World, _draw: random.Random) -> Trouble:
         suspend(world, *leavers)
