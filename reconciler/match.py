@@ -146,10 +146,10 @@ class _Users:
         self.claims: dict[str, list[User]] = defaultdict(list)
         self.belonging: dict[str, set[str]] = defaultdict(set)
         for user in directory.users.values():
-            if user.email and (user.in_scope or (user.belongs and user.unsure)):
-                self.claims[alike_key(user.email)].append(user)
             if user.email and user.belongs:
                 self.belonging[alike_key(user.email)].add(user.id)
+                if user.in_scope or user.unsure:
+                    self.claims[alike_key(user.email)].append(user)
         # Of whoever has no account, and no address that can be read, any may be the address.
         unread = {one.id for one in directory.quarantined if one.type == "user" and one.field in _HIDES_ADDRESS}
         there = {user_id for user_id, account in self.known.items() if not account.gone}

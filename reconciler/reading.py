@@ -257,8 +257,10 @@ class Reader:
         """
         found = await together(self._record(one) for one in sorted(ids))
         users = {user.id: user for user in found if user is not None and user.status is Status.SUSPENDED}
-        contested = await together(map(self._may_be_anothers, users))
-        users = {one: user for (one, user), other in zip(users.items(), contested, strict=True) if not other}
+        mine = [a for a in self.before.accounts.values() if a.jumpcloud_id in users and a.managed and not a.gone]
+        contested = await together(map(self._may_be_anothers, mine))
+        for account in (one for one, other in zip(mine, contested, strict=True) if other):
+            users.pop(account.jumpcloud_id, None)
         accounts: dict[str, Account] = {}
         unread: set[str] = set()
         shown = await together(self._shown("", user) for user in users.values())
@@ -270,21 +272,19 @@ class Reader:
             unread |= {user.id, *known.accounts} if held is None else set()
         return self._of(users, GroupScope({}), replace(self.before, accounts=accounts), frozenset(users), unread=unread)
 
-    async def _may_be_anothers(self, user_id: str) -> bool:
-        """Whether their account carries the JumpCloud id of somebody else, who has its address and has not left."""
-        mine = (a for a in self.before.accounts.values() if a.managed and not a.gone and a.jumpcloud_id == user_id)
-        for account in mine:
-            shown = account.shown.get(EXTERNAL_ID, "")
-            other = await self._record(shown) if shown != user_id and is_jumpcloud_id(shown) else None
-            if other is None or other.status is Status.SUSPENDED or not addresses.same(other.email, account.email):
-                continue
-            try:
-                return (await self.services.jumpcloud.application_paths(shown)).bound
-            except JumpCloudError as error:
-                if not bearable(error):
-                    raise
-                return True
-        return False
+    async def _may_be_anothers(self, account: Account) -> bool:
+        """Whether an account carries the JumpCloud id of another than its person, who has its address and has not
+        left."""
+        shown = account.shown.get(EXTERNAL_ID, "")
+        other = await self._record(shown) if shown != account.jumpcloud_id and is_jumpcloud_id(shown) else None
+        if other is None or other.status is Status.SUSPENDED or not addresses.same(other.email, account.email):
+            return False
+        try:
+            return (await self.services.jumpcloud.application_paths(shown)).bound
+        except JumpCloudError as error:
+            if not bearable(error):
+                raise
+            return True
 
     async def _record(self, user_id: str) -> User | None:
         try:
