@@ -197,9 +197,7 @@ class _Equality:
         for account in self.accounts.values():
             people = self.world.observer.who(account)
             waits = self._may_wait(people) or (spared.nobodys and self._adopted_as_nobodys(account))
-            # Whom a person named it for has it, though it need not bear their id yet.
-            meant = self.world.observer.ledger.meant.get(account.id, set())
-            named = {one for one in meant if self.truth.address(one) == account.email.casefold()}
+            named = self.world.observer.named_for(account)
             if not spared.people & {account.id, *people, *named} and (self._suspended(people) or not waits):
                 self._leaver(account)
         for group, name in sorted(self.truth.groups.items()):

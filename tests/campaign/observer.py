@@ -641,6 +641,11 @@ class Observer:
             len(theirs) > 1 or any(one.email.casefold() == address for one in here)
         )
 
+    def named_for(self, account: Account) -> set[str]:
+        """For whom with its address a person named this account: they have it, though it need not bear their id yet."""
+        meant = self.ledger.meant.get(account.id, set())
+        return {one for one in meant if self.truth.address(one) == account.email.casefold()}
+
     def _has_plainly_another(self, account: Account, person: str) -> bool:
         """Whether another account bears both the id and the address of this person."""
         here = (one for one in self.keeper.accounts().values() if one.node == account.node and one.id != account.id)
@@ -1076,8 +1081,9 @@ class Observer:
                 self.view.people = self.view.people if self.view.wrote else len(self.ledger.known)
                 here = {k: a.locked for k, a in self.keeper.accounts().items() if a.node == self.rules.node}
                 self.view.locked_shown = here
-                self.perhaps_locked |= {k for k, locked in here.items() if locked}
-                self._denied_lately({k for k, locked in here.items() if locked} - self.ledger.locks)
+                locks = {k for k, locked in here.items() if locked}
+                self.perhaps_locked |= locks
+                self._denied_lately(locks - self.ledger.locks)
             return
         self.asked = asked
         self.view.wrote = True

@@ -149,3 +149,19 @@ def adopt(world: World, email: str) -> None:
 def disown(world: World, email: str) -> None:
     """As the campaign's own step does it."""
     assert "is given up" in decisions.disowns(world, _Chosen(world.keeper.account(email)))
+
+
+def given_up_since_a_copy(world: World) -> tuple[str, str, str]:
+    """Ada is given up, and has another account, with her id and her new address; then a copy of the state file is put
+    back that knows of neither: her JumpCloud id, her account, and the other."""
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    cycle(world)
+    decisions.copied(world, random.Random(1))
+    disown(world, "ada@example.com")
+    cycle(world)
+    other = world.keeper.add_user("new@example.com", external_id=ada, locked=True)
+    world.jumpcloud.update_user(ada, email="new@example.com")
+    world.admin_changed(other)
+    decisions.put_back(world, *world.copies[0], by_command=False)
+    return ada, account, other

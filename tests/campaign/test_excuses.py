@@ -23,6 +23,7 @@ from tests.campaign.scenes import (
     cycle,
     disown,
     gets_alias,
+    given_up_since_a_copy,
     group,
     joined,
     moves,
@@ -1786,36 +1787,9 @@ def test_a_lock_that_nothing_has_shown_and_an_unlock_undid_counts_for_no_limit(w
     assert world.observer.excused[12] and not world.observer.violations
 
 
-def test_an_account_that_an_old_copy_knows_beside_one_with_id_and_address_of_its_owner_is_told(world: World) -> None:
-    """It was given up since the copy was made, and shows neither."""
-    joined(world, "bob")
-    ada, account = joined(world, "ada")
-    cycle(world)
-    campaign_decisions.copied(world, random.Random(1))
-    disown(world, "ada@example.com")
-    cycle(world)
-    other = world.keeper.add_user("new@example.com", external_id=ada, locked=True)
-    world.jumpcloud.update_user(ada, email="new@example.com")
-    world.admin_changed(other)
-    campaign_decisions.put_back(world, *world.copies[0], by_command=False)
-    cycle(world, resync=True)
-    suspend(world, ada)
-    ending(world, random.Random(1))
-    assert world.keeper.account(account).active
-    assert world.observer.excused[11] and not world.observer.violations
-
-
 def test_who_was_given_up_since_a_copy_was_made_and_has_another_account_by_then_is_a_ghost(world: World) -> None:
-    joined(world, "bob")
-    ada, account = joined(world, "ada")
-    cycle(world)
-    campaign_decisions.copied(world, random.Random(1))
-    disown(world, "ada@example.com")
-    cycle(world)
-    other = world.keeper.add_user("new@example.com", external_id=ada, locked=True)
-    world.jumpcloud.update_user(ada, email="new@example.com")
-    world.admin_changed(other)
-    campaign_decisions.put_back(world, *world.copies[0], by_command=False)
+    """The first shows neither their id nor their address."""
+    ada, account, _ = given_up_since_a_copy(world)
     cycle(world, resync=True)
     suspend(world, ada)
     assert ending(world, random.Random(1)), world.observer.violations

@@ -33,6 +33,7 @@ from tests.campaign.scenes import (
     cycle,
     disown,
     gets_alias,
+    given_up_since_a_copy,
     group,
     joined,
     moves,
@@ -1359,16 +1360,7 @@ def test_whoever_was_given_up_and_could_not_be_taken_back_is_given_up_still(worl
 
 def test_an_account_with_both_id_and_address_of_its_owner_goes_before_one_with_neither(world: World) -> None:
     """An old copy of the state file knows the other one as theirs, which was given up since."""
-    joined(world, "bob")
-    ada, account = joined(world, "ada")
-    cycle(world)
-    campaign_decisions.copied(world, random.Random(1))
-    disown(world, "ada@example.com")
-    cycle(world)
-    other = world.keeper.add_user("new@example.com", external_id=ada, locked=True)
-    world.jumpcloud.update_user(ada, email="new@example.com")
-    world.admin_changed(other)
-    campaign_decisions.put_back(world, *world.copies[0], by_command=False)
+    _, account, other = given_up_since_a_copy(world)
     assert ending(world, random.Random(1)), world.observer.violations
     assert not world.keeper.account(account).external_id and world.keeper.account(other).locked
 

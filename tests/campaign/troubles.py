@@ -118,12 +118,10 @@ def refused_account(world: World, draw: random.Random) -> Trouble | None:
 
 
 def _of_account(world: World, account: str) -> Spared:
-    found, truth, ledger = world.keeper.accounts()[account], world.truth, world.observer.ledger
-    # Whom a person named it for has it, though it need not bear their id yet.
-    named = {one for one in ledger.meant.get(account, ()) if truth.address(one) == found.email.casefold()}
+    found, observer = world.keeper.accounts()[account], world.observer
     # An old copy of the state file knows it as its former owner's, and a first plan may have found it for somebody.
-    known = {ledger.former_owner.get(account, ""), ledger.found_for.get(account, "")} - {""}
-    return Spared(people=frozenset({account, *world.observer.who(found), *named, *known}))
+    known = {observer.ledger.former_owner.get(account, ""), observer.ledger.found_for.get(account, "")} - {""}
+    return Spared(people=frozenset({account, *observer.who(found), *observer.named_for(found), *known}))
 
 
 _TEAMS = Spared(teams=True)
