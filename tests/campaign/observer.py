@@ -1464,6 +1464,13 @@ class Observer:
             self.excuse(6)
             self.ledger.locks.add(target)
             self._perhaps_changed({target, str(found["jumpcloud_id"])}, gave=False, at=self.now())
+        person, name = str(body.get("externalId")), str(body.get("userName", "")).casefold()
+        if name and answer.status < 300 and self.truth.address(person) == name:
+            # The creation met an account that shows no id: it is theirs, whatever their address is later.
+            met = {k for k, one in self.keeper.accounts().items() if name in one.addresses and not one.external_id}
+            for account in met - self.ledger.linked - self.ledger.disowned:
+                self.ledger.owner[account] = person
+                self.ledger.linked.add(account)
         if found["kind"] == "deactivate_user" and answer.status in (404, 410):
             # Whether a lock of ours had withdrawn the invitation is not known: the new account counts as its undoing.
             self._changed_access({target, str(found["jumpcloud_id"])}, gave=False)

@@ -594,10 +594,8 @@ def test_a_name_that_changes_after_somebody_had_overtaken_it_is_sent(
     a_new_name_is_judged(world, monkeypatch, ada, deaf=deaf)
 
 
-@pytest.mark.parametrize("deaf", [True, False])
-def test_a_name_that_changes_after_a_creation_had_met_the_account_is_sent(
-    world: World, monkeypatch: pytest.MonkeyPatch, deaf: bool
-) -> None:
+def _met_by_a_creation(world: World, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Ada's creation meets an account without an id, and leaves it as it was: her JumpCloud id."""
     world.keeper.set_dialect(link_updates=False)
     joined(world, "bob")
     handle = world.keeper.handle
@@ -611,8 +609,25 @@ def test_a_name_that_changes_after_a_creation_had_met_the_account_is_sent(
     ada = person(world, "ada")
     cycle(world)
     monkeypatch.undo()
+    return ada
+
+
+@pytest.mark.parametrize("deaf", [True, False])
+def test_a_name_that_changes_after_a_creation_had_met_the_account_is_sent(
+    world: World, monkeypatch: pytest.MonkeyPatch, deaf: bool
+) -> None:
+    ada = _met_by_a_creation(world, monkeypatch)
     cycle(world, resync=True)
     a_new_name_is_judged(world, monkeypatch, ada, deaf=deaf)
+
+
+def test_whoever_has_another_address_since_a_creation_met_their_account_has_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = _met_by_a_creation(world, monkeypatch)
+    world.jumpcloud.update_user(ada, email="new@example.com")
+    world.admin_changed()
+    assert ending(world, random.Random(1)), world.observer.violations
 
 
 def test_a_link_is_undone_also_of_whom_a_pilot_leaves_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
