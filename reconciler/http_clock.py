@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Mapping
 from statistics import median
 
-from reconciler.http_replies import http_date
+from reconciler.http_replies import declares_json, http_date
 from reconciler.pace import Clock
 
 REPLIES = 3
@@ -16,7 +16,6 @@ POSSIBLE = range(946_684_800, 7_258_118_400)
 """The years 2000 to 2199, in seconds since 1970. Near the year 9999 a grace or a pause would end beyond what a time can
 be."""
 
-_JSON = re.compile(r"application/(?:[\w.+-]+\+)?json\s*(?:;|$)", re.ASCII | re.IGNORECASE)
 _SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
@@ -39,12 +38,7 @@ class ServiceClock:
         """
         said = http_date(headers.get("date", ""))
         age = headers.get("age", "0").strip()
-        if (
-            said is not None
-            and int(said) in POSSIBLE
-            and _SECONDS.fullmatch(age)
-            and _JSON.match(headers.get("content-type", "").strip())
-        ):
+        if said is not None and int(said) in POSSIBLE and _SECONDS.fullmatch(age) and declares_json(headers):
             self._differences.append(said + int(age) - received)
 
     def offset(self) -> float | None:

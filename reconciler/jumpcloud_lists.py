@@ -202,7 +202,7 @@ class Lists:
         reply = await self.send("GET", path, {**params, "limit": PAGE, "skip": skip})
         total = reply.headers.get("x-total-count", "").strip()
         rows = document(reply)
-        if rows is None and _is_behind(skip, total):
+        if rows is None and reply.declares_json and _is_behind(skip, total):
             rows = []
         if not isinstance(rows, list):
             raise UnexpectedReply(f"JumpCloud's list of {what} is not a list")
@@ -222,7 +222,7 @@ def envelope(reply: Reply, model: type[R], what: str, skip: int) -> Page[R]:
 
 def _is_behind(skip: int, total: object) -> bool:
     """Whether a page that is null is the empty one behind the rows, as some programs write an empty list: rows came
-    before it, or none are announced. Else it is no answer."""
+    before it, or none are announced. Else it is no answer, nor is one that does not say that it is JSON."""
     rows = _announced(total)
     return skip > 0 if rows is None else skip >= rows
 

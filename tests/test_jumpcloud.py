@@ -1512,6 +1512,16 @@ def test_an_answer_that_is_no_list_is_no_directory(target: str, reply: bytes) ->
     assert "proxy</html>" not in str(caught.value)
 
 
+def test_null_that_is_not_said_to_be_json_is_no_end_of_a_list() -> None:
+    """A proxy's page in place of the second one, where each page announces its own rows."""
+    simulator, _ = small(3)
+    simulator.assumptions = replace(simulator.assumptions, page_rows=2, totals="page")
+    with served(simulator) as server:
+        server.faults.add(status(200, b"null"), target=f"{USERS_IN_SCOPE}.*skip=2")
+        with pytest.raises(jc.UnexpectedReply):
+            ask(server, whole)
+
+
 ODD_FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
     "address": (USERS, {"email": ["secret words"]}),
     "name": (USERS, {"firstname": 7}),
