@@ -350,8 +350,9 @@ class _Equality:
         if given and "conflict" in self.told(account.id) & self.told(person):
             self.excuse(10)
             return
-        # With another address than theirs it may be that of whoever has no readable record, and no account.
-        unread = any(self._account_of(one) is None and self.truth.stays(one) for one in self.spared.people)
+        # With another address than theirs it may be that of whoever has no readable record, and no account for sure.
+        without = [one for one in self.spared.people if self._account_of(one) is None or "conflict" in self.told(one)]
+        unread = any(map(self.truth.stays, without))
         if "conflict" in told and account.email.casefold() != address and unread:
             return
         if account.locked and self.spared.returned:
@@ -376,7 +377,9 @@ class _Equality:
             return
         if account.email.casefold() != address and not (told & {"address_change", "conflict", "drift"} or not address):
             self.wrong(f"{who} has the address {account.email}", person, account.id)
-        self._names(person, account)
+        # One that nothing but its address ties to them gets none of their names while somebody else claims that too.
+        if not (account in self._merely_found(person) and self._is_claimed_in_words(account, person)):
+            self._names(person, account)
         self._membership(person, account, conflict)
 
     def _merely_found(self, person: str) -> list[Account]:
@@ -388,6 +391,12 @@ class _Equality:
         """Whether somebody else who has not left has the address of an account."""
         others = (one for one in self.truth.people if one != person and self.truth.stays(one))
         return any(self.truth.address(one) == account.email.casefold() for one in others)
+
+    def _is_claimed_in_words(self, account: Account, person: str) -> bool:
+        """Whether a conflict is told of somebody else who has the address of an account."""
+        address = account.email.casefold()
+        others = [one for one in self.truth.people if one != person and self.truth.address(one) == address]
+        return any("conflict" in self.told(one) for one in others)
 
     def _protected(self, account: Account) -> bool:
         once = self.world.observer.ledger.shielded.get(account.id, set())

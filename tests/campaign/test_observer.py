@@ -1733,6 +1733,46 @@ def test_an_account_that_was_given_to_somebody_whose_record_is_odd_waits_for_tha
     assert not world.observer.violations
 
 
+def test_an_account_with_their_id_may_be_that_of_whoever_is_in_conflict_and_whose_address_cannot_be_read(
+    world: World,
+) -> None:
+    """Both have another address by now, and the state file is lost since."""
+    world.rules.safety = {"max_creations": 50}
+    joined(world, "bob")
+    (ada, account), (oda, _) = joined(world, "ada"), joined(world, "oda")
+    for one in (ada, oda):
+        world.jumpcloud.update_user(one, email=f"{one}@example.com")
+    suspend(world, ada)
+    campaign_decisions.lost(world, random.Random(1))
+    for _ in range(2):
+        cycle(world, resync=True)
+    activate(world, ada)
+    world.jumpcloud.oddities.spoil(oda, email=7)
+    for _ in range(3):
+        cycle(world, resync=True)
+    assert world.keeper.accounts()[account].locked
+    campaign_ending._Equality(world, world.plan, "s", Spared(people=frozenset({oda}))).judge()
+    assert not world.observer.violations
+
+
+def test_an_account_that_a_first_plan_found_for_one_of_two_with_its_address_gets_no_names(world: World) -> None:
+    """It was theirs alone when our lock was sent."""
+    bob, ada = person(world, "bob"), person(world, "ada")
+    account = world.keeper.add_user("ada@example.com")
+    world.admin_changed(account)
+    world.cycle(Order(by="schedule", resync=True), Weather(0))
+    world.jumpcloud.unbind_user(world.application, ada)
+    world.admin_changed()
+    world.time.elapsed += 3600
+    cycle(world, resync=True)
+    assert world.keeper.accounts()[account].locked
+    world.jumpcloud.update_user(bob, email="ada@example.com")
+    world.jumpcloud.bind_user(world.application, ada)
+    world.admin_changed()
+    assert ending(world, random.Random(1)), world.observer.violations
+    assert not world.keeper.accounts()[account].given_name
+
+
 def test_a_lock_that_a_cycle_had_read_before_it_was_broken_off_is_known_to_a_copy(world: World) -> None:
     joined(world, "bob")
     _, account = joined(world, "ada")
