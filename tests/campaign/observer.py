@@ -1143,6 +1143,8 @@ class Observer:
                     self.perhaps_locked |= {account} - self.ledger.own_locks
         if asked.method == "GET" and asked.path.endswith("/Users") and shown.status != 200:
             self.view.opened_shown.clear()  # a list that is not read to its end shows nothing
+        if asked.method == "GET" and asked.path.endswith("/Groups") and shown.status != 200:
+            self.view.teams_shown.clear()
         if self.opened_unseen and "/Users" in asked.path and shown.status in (200, 201):
             with suppress(ValueError, TypeError, KeyError, AttributeError):
                 found = json.loads(shown.body)

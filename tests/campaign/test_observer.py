@@ -1773,6 +1773,19 @@ def test_an_account_that_a_first_plan_found_for_one_of_two_with_its_address_gets
     assert not world.keeper.accounts()[account].given_name
 
 
+def test_a_team_is_not_listed_that_a_list_showed_which_was_not_read_to_its_end(world: World) -> None:
+    """Keeper is listed once more since a creation had no answer."""
+    world.keeper.set_dialect(page_cap=1)
+    for name in ("IT", "Sales"):
+        person(world, name.casefold(), group(world, name))
+    late = {f"POST {SCIM}/Users": "late_timeout", f"GET {SCIM}/Groups?startIndex=2": "throttled_long"}
+    cycle(world, late)
+    team = next(one.id for one in world.keeper.teams().values())
+    world.keeper.delete_team(team)
+    world.admin_changed(team, *world.jumpcloud.organization().groups)
+    assert ending(world, random.Random(1)), world.observer.violations
+
+
 def test_a_lock_that_a_cycle_had_read_before_it_was_broken_off_is_known_to_a_copy(world: World) -> None:
     joined(world, "bob")
     _, account = joined(world, "ada")
