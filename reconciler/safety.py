@@ -242,9 +242,8 @@ class _Judge:
         self.new_teams = new_teams(plan, known, snapshot.teams, teams)
         review = limits.first_run is FirstRun.REVIEW
         self.named_teams = snapshot.named_teams if review else frozenset[str]()
-        self.last_access = {
-            key: entry.gave_access for entry in past if entry.gave_access for key in keys(entry.operation.subject)
-        }
+        recent = (entry for entry in past if entry.gave_access and entry.recent)
+        self.last_access = {key: entry.gave_access for entry in recent for key in keys(entry.operation.subject)}
         self.uses: list[LimitUse] = []
         self.holds: dict[str, tuple[list[Operation], int, int, str]] = {}
         self.covered: dict[str, str] = {}  # by person's key: the allowance that covers the deactivation

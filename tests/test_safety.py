@@ -193,6 +193,11 @@ def test_undoing_our_own_lock_of_the_window_counts_for_nothing_and_passes_every_
     assert {hold.limit for hold in result.plan.held} == {"max_deactivations"}
 
 
+def test_undoing_our_own_lock_that_is_of_the_window_by_one_clock_only_counts() -> None:
+    locks = earlier(suspended(20), counts=False, recent=False)
+    assert [hold.limit for hold in judged(unlocked(20), locks).plan.held] == ["max_reactivations"]
+
+
 def test_a_new_account_for_whom_our_lock_of_the_window_withdrew_the_invitation_counts_for_nothing() -> None:
     people = [user(n, direct=True) for n in range(1, 101)]
     withdrawn = [account(p, active=False, locked_by_us=True, gone=True) for p in people[:20]]

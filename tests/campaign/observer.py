@@ -1468,8 +1468,9 @@ class Observer:
             self._perhaps_changed({target, str(found["jumpcloud_id"])}, gave=False, at=self.now())
         person, name = str(body.get("externalId")), str(body.get("userName", "")).casefold()
         if name and answer.status < 300 and self.truth.address(person) == name:
-            # The creation met an account that shows no id: it is theirs, whatever their address is later.
-            met = {k for k, one in self.keeper.accounts().items() if name in one.addresses and not one.external_id}
+            # The creation met an account of their address that shows no id: it is theirs, whatever that is later.
+            free = {k: one for k, one in self.keeper.accounts().items() if not one.external_id}
+            met = {k for k, one in free.items() if one.email.casefold() == name}
             for account in met - self.ledger.linked - self.ledger.disowned:
                 self.ledger.owner[account] = person
                 self.ledger.linked.add(account)

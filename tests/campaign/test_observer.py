@@ -630,6 +630,19 @@ def test_whoever_has_another_address_since_a_creation_met_their_account_has_it(
     assert ending(world, random.Random(1)), world.observer.violations
 
 
+def test_an_account_that_a_creation_met_by_an_alias_is_not_that_persons(world: World) -> None:
+    world.keeper.set_dialect(links_aliases=True, link_updates=False)
+    account = world.keeper.add_user("piet@example.com")
+    gets_alias(world, account, "kim@example.com")
+    world.admin_changed(account)
+    joined(world, "bob")
+    person(world, "kim")
+    cycle(world)
+    adopt(world, "piet@example.com")
+    assert ending(world, random.Random(1)), world.observer.violations
+    assert world.keeper.account(account).locked
+
+
 def test_a_link_is_undone_also_of_whom_a_pilot_leaves_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     _, account = joined(world, "ula")
     pilot = group(world, "Pilot")
