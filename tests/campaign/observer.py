@@ -73,6 +73,7 @@ MORE_WHILE_IT_LIES = 5
 """So many more where Keeper shows of the one alone what was before: three answers in a row, and two on the wire."""
 EVIDENCE_LASTS = timedelta(seconds=31)
 """How long after its confirmation a request may be begun: thirty seconds, and the clock's grain."""
+_USERS_OF_JUMPCLOUD = ("/api/systemusers", "/api/search/systemusers")
 A_LOOK_IS_BEHIND = timedelta(minutes=6)
 """How long after we let somebody in a look may show them as before: two minutes, by clocks that differ by two."""
 DENIED_COUNTS = timedelta(hours=25)
@@ -1164,9 +1165,10 @@ class Observer:
                     self.shown_teams.setdefault(str(row["id"]), set()).update(teams)
                     if "Resources" in found:
                         self.view.places_shown |= {(str(row["id"]), team) for team in teams}
-        if asked.path == "/api/systemusers" and shown.status in (401, 403, 404, 501):
-            self.view.addresses_shown.clear()  # of a list that is refused no page counts
-        if asked.path.startswith(("/api/systemusers", "/api/search/systemusers")) and shown.status == 200:
+        broken = shown.status == 200 and b'"results"' not in shown.body
+        if asked.path in _USERS_OF_JUMPCLOUD and (broken or shown.status in (302, 401, 403, 404, 501)):
+            self.view.addresses_shown.clear()  # of a list that is refused, or breaks off, no page counts
+        if asked.path.startswith(_USERS_OF_JUMPCLOUD) and shown.status == 200:
             with suppress(ValueError, TypeError, KeyError, AttributeError):
                 found = json.loads(shown.body)
                 for row in found.get("results", [found]):

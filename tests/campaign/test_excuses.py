@@ -1771,6 +1771,23 @@ def test_an_adoption_lapses_while_the_account_is_linked_by_an_alias(world: World
     assert world.observer.excused[10] and not world.observer.violations
 
 
+def test_of_two_people_with_one_address_one_is_created_while_a_list_that_breaks_off_hides_the_other(
+    world: World,
+) -> None:
+    world.jumpcloud.assumptions = replace(world.jumpcloud.assumptions, page_rows=2)
+    joined(world, "bob")
+    for name in ("ada", "zoe"):
+        person(world, name)
+    other = world.jumpcloud.add_user("ADA@example.com", state="ACTIVATED", firstname="Ada", lastname="Test")
+    world.jumpcloud.bind_user(world.application, other)
+    world.admin_changed()
+    fields = "email+firstname+lastname+displayname+state+suspended"
+    listed = f"JumpCloud GET /api/systemusers?fields={fields}&sort=_id&limit=100&skip=4"
+    script = {listed: "garbage", "JumpCloud POST /api/search/systemusers": "redirected"}
+    world.cycle(Order(by="root"), Weather(1, script=script))
+    assert world.observer.excused[7] and not world.observer.violations
+
+
 def test_a_lock_that_nothing_has_shown_and_an_unlock_undid_counts_for_no_limit(world: World) -> None:
     world.rules.safety = {"max_deactivations": 1}
     cy, _ = joined(world, "cy")
