@@ -918,14 +918,15 @@ class Observer:
             self._link()
             if not self.view.partial:
                 self._belong()
-                self._give()
-                for account in self.keeper.accounts().values():
-                    if account.id in self.ledger.asked and self._protected(account):
-                        self.excuse(10)
-                        self.ledger.created.discard(account.id)
-                        self._stays_given_up(account)
-                self._lose()
-                self.ledger.asked.clear()
+                if listed:  # else what a person adopted is taken over by a later cycle
+                    self._give()
+                    for account in self.keeper.accounts().values():
+                        if account.id in self.ledger.asked and self._protected(account):
+                            self.excuse(10)
+                            self.ledger.created.discard(account.id)
+                            self._stays_given_up(account)
+                    self._lose()
+                    self.ledger.asked.clear()
                 self._keep_shields()
                 if listed:
                     self.ledger.listed_teams |= self.view.teams_shown

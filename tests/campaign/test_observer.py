@@ -1786,6 +1786,21 @@ def test_an_account_that_a_first_plan_found_for_one_of_two_with_its_address_gets
     assert not world.keeper.accounts()[account].given_name
 
 
+def test_an_adoption_waits_while_keeper_cannot_be_listed_and_lapses_with_the_address(world: World) -> None:
+    joined(world, "bob")
+    ada, account = joined(world, "ada")
+    disown(world, "ada@example.com")
+    world.keeper.refuse("Groups", 403)
+    adopt(world, "ada@example.com")
+    suspend(world, ada)
+    cycle(world, resync=True)
+    world.keeper.change_email(account, "olga@example.com", keep_alias=False)
+    world.admin_changed(account)
+    world.keeper.refuse("Groups", None)
+    assert ending(world, random.Random(1)), world.observer.violations
+    assert world.keeper.accounts()[account].active
+
+
 def test_a_team_is_not_listed_that_a_list_showed_which_was_not_read_to_its_end(world: World) -> None:
     """Keeper is listed once more since a creation had no answer."""
     world.keeper.set_dialect(page_cap=1)
