@@ -558,6 +558,8 @@ class Observer:
             if account.id in ledger.disowned:
                 continue
             external, people = account.external_id or "", by_address.get(account.email.casefold(), [])
+            if (person := self._shown_for(account)) and external not in truth.ever:
+                ledger.owner.setdefault(account.id, person)
             if self._by_its_id(account, people):
                 ledger.ours.add(account.id)
                 ledger.owner.setdefault(account.id, external)
@@ -574,6 +576,14 @@ class Observer:
                 self.excuse(10)
                 ledger.created.discard(account.id)
                 self._stays_given_up(account)
+
+    def _shown_for(self, account: Account) -> str:
+        """Whose an account that got another address since this cycle listed Keeper is, as far as the cycle knows."""
+        shown = self.view.keeper_addresses.get(account.id, set())
+        if self.view.partial or self.ledger.readdressed.get(account.id, 0) <= self._listed_first:
+            return ""
+        people = [one for one in self.truth.scope_since if self.truth.address(one) in shown]
+        return people[0] if len(people) == 1 and self.truth.throughout(people[0], self.since) else ""
 
     def _stays_given_up(self, account: Account) -> None:
         """Keep as given up what a person gave up and then adopted, and what can't be taken over."""
@@ -921,7 +931,7 @@ class Observer:
                 if listed:  # else what a person adopted is taken over by a later cycle
                     self._give()
                     for account in self.keeper.accounts().values():
-                        if account.id in self.ledger.asked and self._protected(account):
+                        if account.id in self.ledger.asked and (self._protected(account) or self._unread_heir(account)):
                             self.excuse(10)
                             self.ledger.created.discard(account.id)
                             self._stays_given_up(account)
@@ -973,6 +983,12 @@ class Observer:
             free = not others and person not in taken and not truth.stays(account.external_id or "")
             if named and sure and free and not (self.scope_in_doubt() or self._protected(account)):
                 ledger.given[account.id] = ledger.owner[account.id] = person
+
+    def _unread_heir(self, account: Account) -> bool:
+        """Whether an account bears the id of somebody under another address, so that it may be that of whom a list that
+        is behind shows in scope, and who has no record any more."""
+        theirs = self.truth.address(account.external_id or "")
+        return self.scope_behind() and theirs not in ("", account.email.casefold())
 
     @property
     def _listed_first(self) -> int:
@@ -1471,9 +1487,11 @@ class Observer:
             self._perhaps_changed({target, str(found["jumpcloud_id"])}, gave=False, at=self.now())
         person, name = str(body.get("externalId")), str(body.get("userName", "")).casefold()
         if name and answer.status < 300 and self.truth.address(person) == name:
-            # The creation met an account of their address that shows no id: it is theirs, whatever that is later.
+            # The creation met an account of their address that shows no id, and that no list has shown: it is theirs,
+            # whatever their address is later.
             free = {k: one for k, one in self.keeper.accounts().items() if not one.external_id}
-            met = {k for k, one in free.items() if one.email.casefold() == name}
+            new = {k for k in free if self.ledger.known.get(k, self.tick) > self.view.listed}
+            met = {k for k in new if free[k].email.casefold() == name}
             for account in met - self.ledger.linked - self.ledger.disowned:
                 self.ledger.owner[account] = person
                 self.ledger.linked.add(account)

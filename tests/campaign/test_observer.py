@@ -1801,6 +1801,49 @@ def test_an_adoption_waits_while_keeper_cannot_be_listed_and_lapses_with_the_add
     assert world.keeper.accounts()[account].active
 
 
+def test_an_account_of_a_new_node_is_whose_it_was_when_the_cycle_listed_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else has locked it, and it gets the address of somebody whose creation meets it then."""
+    account = world.keeper.add_user("lars@example.com", locked=True)
+    world.admin_changed(account)
+    handle = world.keeper.handle
+
+    def moves(asked: Request) -> Response:
+        listed = bool(world.observer.latest.users_shown)
+        if listed and "Users?" not in asked.target and world.keeper.account(account).email == "lars@example.com":
+            world.keeper.change_email(account, "nils@example.com", keep_alias=False)
+            world.admin_changed(account)
+        return handle(asked)
+
+    for name in ("bob", "lars", "nils"):
+        person(world, name)
+    monkeypatch.setattr(world.keeper, "handle", moves)
+    cycle(world, resync=True, rebind=True)
+    monkeypatch.undo()
+    assert ending(world, random.Random(1)), world.observer.violations
+
+
+def test_an_adoption_is_in_doubt_that_a_list_which_is_behind_keeps_from_being_carried_out(world: World) -> None:
+    """It shows somebody in scope who has no record and no account any more, and who may have the address."""
+    world.rules.safety = {"max_creations": 50}
+    joined(world, "bob")
+    piet, bela = person(world, "piet"), person(world, "bela")
+    account = world.keeper.add_user("wim@example.com", external_id=bela)
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    for _ in range(6):  # until nothing that is remembered is older
+        cycle(world, {f"POST {SCIM}/Users": "refused"}, resync=True)
+    adopt(world, "wim@example.com")
+    world.jumpcloud.delete_user(piet)
+    world.admin_changed()
+    world.time.elapsed += 600
+    script = {"JumpCloud GET /api/v2/applications": "stale"}
+    world.cycle(Order(by="root"), Weather(1, script=script))
+    suspend(world, bela)
+    assert ending(world, random.Random(1)), world.observer.violations
+
+
 def test_a_team_is_not_listed_that_a_list_showed_which_was_not_read_to_its_end(world: World) -> None:
     """Keeper is listed once more since a creation had no answer."""
     world.keeper.set_dialect(page_cap=1)
