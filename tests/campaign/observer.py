@@ -1314,6 +1314,8 @@ class Observer:
                 let_in = sent.kind == "deactivate_user" and self.ledger.access.get(sent.subject, (BEGINNING, False))[1]
                 if row["state"] == "put_off" and let_in:
                     self._uncount(number)  # an unlock of ours has undone it before anything showed it
+                if row["state"] == "put_off" and self._sent_by_allowance(store, number, sent):
+                    self._uncount(number)
                 if row["state"] != "done" and self._invisible(sent):
                     # That it arrived can't be known: what shows of it once it is approved is thought of as by hand.
                     accounts = [change.after for change in sent.effects if isinstance(change.after, Account)]
@@ -2277,6 +2279,17 @@ class Observer:
         allowed = self.rules.allowed(limit, self.view.people, DEFAULTS[limit])
         if len(counted) > allowed:
             self.violated("d", f"{len(counted)} people within the window, {limit} is {allowed}")
+
+    def _sent_by_allowance(self, store: CampaignStore, number: int, sent: Sent) -> bool:
+        """Whether a lock was sent once more while its outcome was not known, and an allowance let that one through: it
+        passes for the one that arrived."""
+        again = (
+            n
+            for n, (kind, one, _) in self.ledger.marked.items()
+            if n > number and (kind, one) == (sent.kind, sent.subject)
+        )
+        rows = [row for n in again if sent.kind == "deactivate_user" and (row := store.journal_row(n)) is not None]
+        return any(row["state"] == "done" and str(row["decision"]).startswith("allow:") for row in rows)
 
     def _uncount(self, row: int) -> None:
         """A change that was undone before it showed may count for no limit: it looks as if it had never arrived."""
