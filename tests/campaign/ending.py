@@ -403,9 +403,11 @@ class _Equality:
         return bool({account.email.casefold(), *once} & self.world.rules.protected)
 
     def _protected_by_one_that_is_gone(self, person: str) -> bool:
-        """Whether an account that they had, and that is gone, had an address that is protected."""
+        """Whether an account that they had, and that is gone or in another node, had an address that is protected."""
         observer = self.world.observer
-        theirs = (names for one, names in observer.former.items() if observer.ledger.owner.get(one) == person)
+        away = {one.id: {*one.addresses} for one in self._elsewhere()}
+        known = {**observer.former, **away}.items()
+        theirs = (names for one, names in known if observer.ledger.owner.get(one) == person)
         return bool(self.world.rules.protected.intersection(set[str]().union(*theirs)))
 
     def _protected_by_a_page_that_is_behind(self, account: Account) -> bool:

@@ -1695,14 +1695,24 @@ def test_whom_a_first_plan_had_found_that_a_full_disk_broke_off_is_given_up_unde
     assert ending(world, random.Random(1)), world.observer.violations
 
 
-def test_whoever_is_protected_under_a_former_address_is_not_locked_with_the_next_account(world: World) -> None:
-    """Our lock had withdrawn the invitation of the one before."""
+@pytest.mark.parametrize("moved", [True, False])
+def test_whoever_is_protected_under_a_former_address_is_not_locked_with_the_next_account(
+    world: World, moved: bool
+) -> None:
+    """Our lock had withdrawn the invitation of the one before, or it was moved to another node."""
     world.rules.safety = {"max_creations": 50}
     joined(world, "bob")
     ada = person(world, "ada")
     cycle(world)
+    before = world.keeper.account("ada@example.com").id
+    if moved:
+        world.keeper.accept_invitation(before)
+        world.admin_changed(before)
     suspend(world, ada)
     for _ in range(2):
+        cycle(world, resync=True)
+    if moved:
+        moves(world, before)
         cycle(world, resync=True)
     world.rules.policy["protect"] = ["ada@example.com"]
     cycle(world, resync=True)
