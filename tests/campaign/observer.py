@@ -1657,7 +1657,7 @@ class Observer:
             fresh = any(at > self.began - self.rules.window - timedelta(minutes=30) for at in times)
             self._added(before, who, team, fresh=fresh)
             if not fresh:
-                self._count("max_grants", who | {before.id}, ("add", *keys))
+                self._count("max_grants", who | {before.id}, ("add", *keys, *self._groups_named_like(team)))
 
     def _attributes(self, before: Account, after: Account, who: Set[str]) -> None:
         """A change of ours wipes no name out; it sends an address only by the settings, and nobody else's."""
@@ -1995,6 +1995,14 @@ class Observer:
     def _team_keys(self, team: str) -> tuple[str, ...]:
         found = self.keeper.teams().get(team) or self._gone_teams.get(team) or self.left.get(team)
         return (team, found.external_id) if found and found.external_id else (team,)
+
+    def _groups_named_like(self, team: str) -> list[str]:
+        """The groups in scope with the name of a team that bears no id: it may be given to one of them, and who was let
+        into that is put into it, before the id has arrived."""
+        found = self.keeper.teams().get(team)
+        if found is None or found.external_id:
+            return []
+        return [group for group, name in self.truth.groups.items() if name == found.name]
 
     def _created(self, account: Account) -> None:
         person = account.external_id or ""

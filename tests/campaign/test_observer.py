@@ -1796,6 +1796,21 @@ def test_an_account_that_a_first_plan_found_for_one_of_two_with_its_address_gets
     assert not world.keeper.accounts()[account].given_name
 
 
+def test_who_was_let_into_a_group_is_put_into_the_team_that_it_gets_before_the_id_has_arrived(world: World) -> None:
+    world.rules.safety = {"max_grants": 1, "always_allow": 1, "max_creations": 50}
+    sales = group(world, "Sales")
+    for name in ("ada", "bob", "cleo"):
+        person(world, name, sales)
+        world.admin_changed(world.keeper.add_user(f"{name}@example.com"))
+    team = world.keeper.add_team("Sales")
+    world.admin_changed(team)
+    cycle(world, {f"PATCH {SCIM}": "unreachable"}, resync=True)
+    cycle(world, {f"PATCH {SCIM}/Groups": "throttled"})
+    assert not world.keeper.teams()[team].external_id
+    assert len(world.keeper.members(team)) + len(world.keeper.pending_members(team)) > 1
+    assert not world.observer.violations
+
+
 def test_an_adoption_waits_while_keeper_cannot_be_listed_and_lapses_with_the_address(world: World) -> None:
     joined(world, "bob")
     ada, account = joined(world, "ada")
