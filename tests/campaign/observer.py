@@ -1060,6 +1060,12 @@ class Observer:
             found = [one for one in self._addressed(account) if self.truth.throughout(one, self.since)]
             if listed and len(found) == 1:
                 self.ledger.found_for[account.id] = found[0]
+            # A page that is behind may show somebody in scope who has left.
+            left = [one for one in self._addressed(account) if one in self.truth.once] if self.scope_behind() else []
+            if listed and not found and len(left) == 1 and account.external_id not in self.truth.ever:
+                self.excuse(7)
+                self.ledger.found_for[account.id] = left[0]
+                self.ledger.ours.add(account.id)
 
     def _waits(self, subject: str) -> bool:
         """Whether this is a team in a queue that Keeper does not show."""

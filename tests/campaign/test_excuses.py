@@ -1771,6 +1771,22 @@ def test_an_adoption_lapses_while_the_account_is_linked_by_an_alias(world: World
     assert world.observer.excused[10] and not world.observer.violations
 
 
+def test_a_first_plan_finds_the_account_of_somebody_whom_a_list_that_is_behind_shows_as_active(world: World) -> None:
+    """They are locked with the plan that is reviewed at last."""
+    unreviewed = Order(by="schedule", resync=True)
+    person(world, "bob")
+    ines = person(world, "ines")
+    for _ in range(6):  # until nothing that is remembered is older
+        world.cycle(unreviewed, Weather(0))
+    suspend(world, ines)
+    account = world.keeper.add_user("ines@example.com")
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    world.cycle(unreviewed, Weather(1, script={"JumpCloud GET /api/": "stale"}))
+    assert ending(world, random.Random(1)), world.observer.violations
+    assert world.keeper.accounts()[account].locked and world.observer.excused[7]
+
+
 def test_of_two_people_with_one_address_one_is_created_while_a_list_that_breaks_off_hides_the_other(
     world: World,
 ) -> None:
