@@ -693,7 +693,9 @@ class Observer:
             shown = not self.scope_behind() or account.external_id == owner or self._as_ever(owner)
             free = self._protected(account) and account.id not in self.ledger.created
             theirs = account.id in self.ledger.ours and account.id in self.ledger.owner
-            if listed and concerned and shown and theirs and owner not in hidden and not free:
+            # Who came into scope while the cycle lasted need not have been read as in scope.
+            came = self.truth.scope_since.get(owner, 0) > self.since and account.external_id != owner
+            if listed and concerned and shown and theirs and owner not in hidden and not (free or came):
                 self.ledger.linked.add(account.id)
 
     def _as_ever(self, person: str) -> bool:

@@ -1811,6 +1811,35 @@ def test_who_was_let_into_a_group_is_put_into_the_team_that_it_gets_before_the_i
     assert not world.observer.violations
 
 
+def test_whoever_comes_into_scope_while_a_resync_of_them_lasts_is_linked_to_nothing_by_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their address is somebody else's by the next cycle."""
+    world.rules.safety = {"max_creations": 50}
+    team = group(world, "IT")
+    joined(world, "bob", team)
+    fay = world.jumpcloud.add_user("fay@example.com", state="STAGED", firstname="Fay", lastname="Test")
+    world.jumpcloud.bind_user(world.application, fay)
+    account = world.keeper.add_user("fay@example.com")
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    handle = world.keeper.handle
+
+    def activated(asked: Request) -> Response:
+        if not world.truth.active(fay):
+            activate(world, fay)
+        return handle(asked)
+
+    monkeypatch.setattr(world.keeper, "handle", activated)
+    cycle(world, resync=True, person="fay@example.com")
+    monkeypatch.undo()
+    assert account not in world.observer.ledger.linked
+    world.jumpcloud.update_user(fay, email="nils@example.com")
+    heir = person(world, "fay", team)
+    assert ending(world, random.Random(1)), world.observer.violations
+    assert world.keeper.accounts()[account].external_id == heir
+
+
 def test_an_adoption_waits_while_keeper_cannot_be_listed_and_lapses_with_the_address(world: World) -> None:
     joined(world, "bob")
     ada, account = joined(world, "ada")
