@@ -28,7 +28,7 @@ _THROTTLED_FOR = re.compile(r"([0-9]{1,6})\s*(second|minute)", re.IGNORECASE)
 
 
 def declares_json(headers: Mapping[str, str]) -> bool:
-    """Whether these headers of a reply name JSON as its content."""
+    """Whether these headers of a reply name JSON as its content (RFC 9110 section 8.3): a proxy's page rarely does."""
     return bool(_JSON.match(headers.get("content-type", "").strip()))
 
 
@@ -45,11 +45,6 @@ class Reply:
     """An attempt before this one got no answer, and may have taken effect."""
     received: float = 0.0
     """The boot time (`Clock.boottime`) at which its head was there."""
-
-    @property
-    def declares_json(self) -> bool:
-        """Whether the reply says that it is JSON (RFC 9110 section 8.3): a proxy's page rarely does."""
-        return declares_json(self.headers)
 
     def json(self) -> Any:
         """The body as JSON; BadReply where it isn't. A value in it that is none, or is nested too deep, is an `Odd`."""

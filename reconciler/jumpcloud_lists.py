@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from reconciler.http import Http, HttpError, Reply
+from reconciler.http_replies import declares_json
 from reconciler.jumpcloud_replies import (
     IncompleteRead,
     Row,
@@ -202,7 +203,7 @@ class Lists:
         reply = await self.send("GET", path, {**params, "limit": PAGE, "skip": skip})
         total = reply.headers.get("x-total-count", "").strip()
         rows = document(reply)
-        if rows is None and reply.declares_json and _is_behind(skip, total):
+        if rows is None and declares_json(reply.headers) and _is_behind(skip, total):
             rows = []
         if not isinstance(rows, list):
             raise UnexpectedReply(f"JumpCloud's list of {what} is not a list")

@@ -389,14 +389,16 @@ class _Equality:
 
     def _claimed(self, account: Account, person: str) -> bool:
         """Whether somebody else who has not left has the address of an account."""
-        others = (one for one in self.truth.people if one != person and self.truth.stays(one))
-        return any(self.truth.address(one) == account.email.casefold() for one in others)
+        return any(map(self.truth.stays, self._others_at(account, person)))
 
     def _is_claimed_in_words(self, account: Account, person: str) -> bool:
         """Whether a conflict is told of somebody else who has the address of an account."""
+        return any("conflict" in self.told(one) for one in self._others_at(account, person))
+
+    def _others_at(self, account: Account, person: str) -> list[str]:
+        """Everybody but this person who has the address of an account."""
         address = account.email.casefold()
-        others = [one for one in self.truth.people if one != person and self.truth.address(one) == address]
-        return any("conflict" in self.told(one) for one in others)
+        return [one for one in self.truth.people if one != person and self.truth.address(one) == address]
 
     def _protected(self, account: Account) -> bool:
         once = self.world.observer.ledger.shielded.get(account.id, set())

@@ -578,10 +578,11 @@ class Observer:
                 self._stays_given_up(account)
 
     def _shown_for(self, account: Account) -> str:
-        """Whose an account that got another address since this cycle listed Keeper is, as far as the cycle knows."""
-        shown = self.view.keeper_addresses.get(account.id, set())
-        if self.view.partial or self.ledger.readdressed.get(account.id, 0) <= self._listed_first:
+        """Find the owner, as far as the cycle knows, of an account that got another address since Keeper was listed."""
+        readdressed = self.ledger.readdressed.get(account.id, 0)
+        if not readdressed or self.view.partial or readdressed <= self._listed_first:
             return ""
+        shown = self.view.keeper_addresses.get(account.id, set())
         people = [one for one in self.truth.scope_since if self.truth.address(one) in shown]
         return people[0] if len(people) == 1 and self.truth.throughout(people[0], self.since) else ""
 
@@ -939,10 +940,9 @@ class Observer:
                             self._stays_given_up(account)
                     self._lose()
                     self.ledger.asked.clear()
-                self._keep_shields()
-                if listed:
                     self.ledger.listed_teams |= self.view.teams_shown
                     self.ledger.listed_places |= self.view.places_shown
+                self._keep_shields()
         if whole and applied and self.first:
             shown = {one for one, tick in self.ledger.known.items() if tick <= self.view.listed}
             here = [a for a in self.keeper.accounts().values() if a.node == self.rules.node and a.id in shown]
@@ -1320,9 +1320,8 @@ class Observer:
                 if row["state"] == "failed" and sent.undone:
                     self._uncount(number)
                 let_in = sent.kind == "deactivate_user" and self.ledger.access.get(sent.subject, (BEGINNING, False))[1]
-                if row["state"] == "put_off" and let_in:
-                    self._uncount(number)  # an unlock of ours has undone it before anything showed it
-                if row["state"] == "put_off" and self._sent_by_allowance(store, number, sent):
+                # An unlock of ours may have undone it before anything showed it.
+                if row["state"] == "put_off" and (let_in or self._sent_by_allowance(store, number, sent)):
                     self._uncount(number)
                 if row["state"] != "done" and self._invisible(sent):
                     # That it arrived can't be known: what shows of it once it is approved is thought of as by hand.
@@ -1499,12 +1498,12 @@ class Observer:
         if name and answer.status < 300 and self.truth.address(person) == name:
             # The creation met an account of their address that shows no id, and that no list has shown: it is theirs,
             # whatever their address is later.
-            free = {k: one for k, one in self.keeper.accounts().items() if not one.external_id}
-            new = {k for k in free if self.ledger.known.get(k, self.tick) > self.view.listed}
-            met = {k for k in new if free[k].email.casefold() == name}
-            for account in met - self.ledger.linked - self.ledger.disowned:
-                self.ledger.owner[account] = person
-                self.ledger.linked.add(account)
+            known = self.ledger.linked | self.ledger.disowned
+            for account in self.keeper.accounts().values():
+                new = account.id not in known and self.ledger.known.get(account.id, self.tick) > self.view.listed
+                if new and account.email.casefold() == name and not account.external_id:
+                    self.ledger.owner[account.id] = person
+                    self.ledger.linked.add(account.id)
         if found["kind"] == "deactivate_user" and answer.status in (404, 410):
             # Whether a lock of ours had withdrawn the invitation is not known: the new account counts as its undoing.
             self._changed_access({target, str(found["jumpcloud_id"])}, gave=False)
@@ -2299,12 +2298,11 @@ class Observer:
     def _sent_by_allowance(self, store: CampaignStore, number: int, sent: Sent) -> bool:
         """Whether a lock was sent once more while its outcome was not known, and an allowance let that one through: it
         passes for the one that arrived."""
-        again = (
-            n
-            for n, (kind, one, _) in self.ledger.marked.items()
-            if n > number and (kind, one) == (sent.kind, sent.subject)
-        )
-        rows = [row for n in again if sent.kind == "deactivate_user" and (row := store.journal_row(n)) is not None]
+        if sent.kind != "deactivate_user":
+            return False
+        marked = self.ledger.marked.items()
+        again = (n for n, (kind, one, _) in marked if n > number and (kind, one) == (sent.kind, sent.subject))
+        rows = (row for n in again if (row := store.journal_row(n)) is not None)
         return any(row["state"] == "done" and str(row["decision"]).startswith("allow:") for row in rows)
 
     def _uncount(self, row: int) -> None:

@@ -165,3 +165,20 @@ def given_up_since_a_copy(world: World) -> tuple[str, str, str]:
     world.admin_changed(other)
     decisions.put_back(world, *world.copies[0], by_command=False)
     return ada, account, other
+
+
+def given_beside_a_staged_one(world: World) -> tuple[str, str, str]:
+    """A person gives the account that bears the id of somebody staged to Ada, who alone with its address is in scope;
+    the staged one is active from then on: that one's JumpCloud id, hers, and the account."""
+    joined(world, "bob")
+    staged = world.jumpcloud.add_user("ada@example.com", state="STAGED", firstname="Ada", lastname="Test")
+    world.jumpcloud.bind_user(world.application, staged)
+    account = world.keeper.add_user("ada@example.com", external_id=staged)
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    ada = person(world, "Ada")
+    cycle(world, resync=True)
+    adopt(world, "ada@example.com")
+    cycle(world, resync=True)
+    activate(world, staged)
+    return staged, ada, account

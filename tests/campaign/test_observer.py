@@ -33,6 +33,7 @@ from tests.campaign.scenes import (
     cycle,
     disown,
     gets_alias,
+    given_beside_a_staged_one,
     given_up_since_a_copy,
     group,
     joined,
@@ -727,13 +728,9 @@ def test_an_unlock_that_no_list_has_shown_is_not_known(world: World, shown: str)
     assert any(one.kind is NoticeKind.LOCKED_IN_KEEPER for one in world.plan.notices)
 
 
-@pytest.mark.parametrize("by_command", [True, False])
-def test_an_unlock_that_an_old_copy_lacks_is_not_known(world: World, by_command: bool) -> None:
-    joined(world, "bob")
-    _, account = joined(world, "ada")
-    world.keeper.lock(account)
-    world.admin_changed(account)
-    cycle(world, resync=True)
+def _unlocked_since_a_copy(world: World, account: str, *, by_command: bool) -> None:
+    """Copy the state file; unlock an account that somebody has locked; delete it once a list has shown that; put the
+    copy back."""
     campaign_decisions.copied(world, random.Random(1))
     world.keeper.unlock(account)
     world.admin_changed(account)
@@ -741,6 +738,16 @@ def test_an_unlock_that_an_old_copy_lacks_is_not_known(world: World, by_command:
     world.keeper.delete_user(account)
     world.admin_changed(account)
     campaign_decisions.put_back(world, *world.copies[0], by_command=by_command)
+
+
+@pytest.mark.parametrize("by_command", [True, False])
+def test_an_unlock_that_an_old_copy_lacks_is_not_known(world: World, by_command: bool) -> None:
+    joined(world, "bob")
+    _, account = joined(world, "ada")
+    world.keeper.lock(account)
+    world.admin_changed(account)
+    cycle(world, resync=True)
+    _unlocked_since_a_copy(world, account, by_command=by_command)
     assert ending(world, random.Random(1)), world.observer.violations
 
 
@@ -1731,17 +1738,7 @@ def test_an_account_that_was_given_to_somebody_whose_record_is_odd_waits_for_tha
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It bears the id of somebody else of that address, who is suspended then."""
-    joined(world, "bob")
-    staged = world.jumpcloud.add_user("ada@example.com", state="STAGED", firstname="Ada", lastname="Test")
-    world.jumpcloud.bind_user(world.application, staged)
-    account = world.keeper.add_user("ada@example.com", external_id=staged)
-    world.keeper.accept_invitation(account)
-    world.admin_changed(account)
-    ada = person(world, "Ada")
-    cycle(world, resync=True)
-    adopt(world, "ada@example.com")
-    cycle(world, resync=True)
-    activate(world, staged)
+    staged, ada, _ = given_beside_a_staged_one(world)
     assert ending(world, random.Random(1))
 
     def odd(world: World, _draw: random.Random) -> Trouble:
@@ -1863,7 +1860,7 @@ def test_an_account_of_a_new_node_is_whose_it_was_when_the_cycle_listed_it(
     world.admin_changed(account)
     handle = world.keeper.handle
 
-    def moves(asked: Request) -> Response:
+    def readdressed(asked: Request) -> Response:
         listed = bool(world.observer.latest.users_shown)
         if listed and "Users?" not in asked.target and world.keeper.account(account).email == "lars@example.com":
             world.keeper.change_email(account, "nils@example.com", keep_alias=False)
@@ -1872,7 +1869,7 @@ def test_an_account_of_a_new_node_is_whose_it_was_when_the_cycle_listed_it(
 
     for name in ("bob", "lars", "nils"):
         person(world, name)
-    monkeypatch.setattr(world.keeper, "handle", moves)
+    monkeypatch.setattr(world.keeper, "handle", readdressed)
     cycle(world, resync=True, rebind=True)
     monkeypatch.undo()
     assert ending(world, random.Random(1)), world.observer.violations
@@ -1919,11 +1916,5 @@ def test_a_lock_that_a_cycle_had_read_before_it_was_broken_off_is_known_to_a_cop
     world.time.elapsed += 600
     weather = Weather(272, writes=0.1)
     assert "death_written write#10" in world.cycle(Order(by="root", resync=True), weather)
-    campaign_decisions.copied(world, random.Random(1))
-    world.keeper.unlock(account)
-    world.admin_changed(account)
-    cycle(world, resync=True)
-    world.keeper.delete_user(account)
-    world.admin_changed(account)
-    campaign_decisions.put_back(world, *world.copies[0], by_command=False)
+    _unlocked_since_a_copy(world, account, by_command=False)
     assert ending(world, random.Random(1)), world.observer.violations

@@ -21,6 +21,7 @@ from tests.campaign.scenes import (
     cycle,
     disown,
     gets_alias,
+    given_beside_a_staged_one,
     group,
     joined,
     moves,
@@ -435,17 +436,7 @@ def test_the_lane_locks_whose_account_has_kept_the_id_of_their_former_user(world
 @pytest.mark.parametrize("paths", [True, False])
 def test_the_lane_locks_no_account_with_the_id_and_the_address_of_somebody_in_scope(world: World, paths: bool) -> None:
     """A person adopted it for the other one who has the address, while its own was staged."""
-    joined(world, "bob")
-    staged = world.jumpcloud.add_user("ada@example.com", state="STAGED", firstname="Ada", lastname="Test")
-    world.jumpcloud.bind_user(world.application, staged)
-    account = world.keeper.add_user("ada@example.com", external_id=staged)
-    world.keeper.accept_invitation(account)
-    world.admin_changed(account)
-    other = person(world, "Ada")
-    cycle(world, resync=True)
-    adopt(world, "ada@example.com")
-    cycle(world, resync=True)
-    activate(world, staged)
+    _, other, account = given_beside_a_staged_one(world)
     cycle(world)
     suspend(world, other)
     if not paths:
@@ -687,17 +678,7 @@ def test_a_lock_of_a_former_account_is_none_on_the_one_that_a_creation_meets(wor
 
 def test_an_account_that_two_people_of_one_address_claim_is_left_as_it_is(world: World) -> None:
     """A person has given it to one of them, while the one whose id it bears was only staged."""
-    joined(world, "bob")
-    staged = world.jumpcloud.add_user("ada@example.com", state="STAGED", firstname="Ada", lastname="Test")
-    world.jumpcloud.bind_user(world.application, staged)
-    account = world.keeper.add_user("ada@example.com", external_id=staged)
-    world.keeper.accept_invitation(account)
-    world.admin_changed(account)
-    person(world, "Ada")
-    cycle(world, resync=True)
-    adopt(world, "ada@example.com")
-    cycle(world, resync=True)
-    activate(world, staged)
+    given_beside_a_staged_one(world)
     ending(world, random.Random(1))
 
 
