@@ -1146,6 +1146,8 @@ class Observer:
         sent = self.ledger.sent.get(row_in_hand.get() or 0)
         if asked.method == "PATCH" and sent is not None and (shown.status == 0 or shown.status >= 500):
             sent.unclear = True  # whatever Keeper had answered
+        if sent is not None and asked.method != "GET":
+            sent.answered -= _unreadable_names(shown.body)
         if asked.method == "GET" and asked.path.endswith("/Users") and shown.status == 200:
             with suppress(ValueError, TypeError, KeyError):
                 rows = json.loads(shown.body)["Resources"]
@@ -1643,7 +1645,7 @@ class Observer:
         self.ledger.withdrawn -= given
         self.ledger.taken_back -= given
         for team in had - has:
-            self._lost(before, who, team)
+            self._lost(before, self._heirs(before, after) or who, team)
             lost = {(before.id, key) for key in self._team_keys(team)}
             # What hides in the queue can't be missed, nor can what no reply has shown yet: it may wait there.
             if self._unseen(before, team) or team not in self.shown_teams.get(before.id, ()):
@@ -1902,6 +1904,11 @@ class Observer:
                     continue
                 words = f"{account.email} lost the team {self.truth.groups.get(group)}, though in its group"
                 self._stale_or("a", account.id, person, words)
+
+    def _heirs(self, before: Account, after: Account) -> set[str]:
+        """Whoever is given this account by the request, where a person has named it for them: it is nobody else's."""
+        heir = after.external_id or ""
+        return {heir} & self.named_for(before) if heir != before.external_id else set()
 
     def _bore_its_name(self, team: str, group: str) -> set[str]:
         """The other groups, there still, that had the name of this team, which bears no id: it may have been taken
@@ -2504,6 +2511,18 @@ def _found_under(body: object, name: str) -> str | None:
         return None
     own = (str(value) for key, value in body.items() if key in (name, f"name.{name}"))
     return next(own, None) or _found_under([*body.values()], name)
+
+
+def _unreadable_names(body: bytes) -> set[str]:
+    """The names in the place of which an answer has something that is no text."""
+    found = set[str]()
+    with suppress(ValueError, AttributeError):
+        shown = json.loads(body)
+        for name, place in NAMES.items():
+            where = shown.get("name") if name in ("given_name", "family_name") else shown
+            if where is not None and not (isinstance(where, dict) and isinstance(where.get(place, ""), str | None)):
+                found.add(name)
+    return found
 
 
 def _of(subject: object, name: str) -> str:

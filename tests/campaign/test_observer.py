@@ -1918,3 +1918,37 @@ def test_a_lock_that_a_cycle_had_read_before_it_was_broken_off_is_known_to_a_cop
     assert "death_written write#10" in world.cycle(Order(by="root", resync=True), weather)
     _unlocked_since_a_copy(world, account, by_command=False)
     assert ending(world, random.Random(1)), world.observer.violations
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_an_account_that_was_named_for_whoever_gets_its_address_keeps_no_team_of_the_former_owner(
+    world: World, first: bool
+) -> None:
+    """The state file that knew whose it was is lost; the person was named before the address moved, or after it."""
+    ada, account = joined(world, "ada", group(world, "Legal"))
+    bob, _ = joined(world, "bob", group(world, "Design"))
+    campaign_decisions.lost(world, random.Random(1))
+    world.say(world.cycle(Order(by="schedule"), Weather(1)))  # finds the accounts, and nobody has looked at its plan
+    if first:
+        adopt(world, "ada@example.com")
+    world.jumpcloud.update_user(ada, email="nils@example.com")
+    world.jumpcloud.update_user(bob, email="ada@example.com")
+    world.admin_changed()
+    if not first:
+        adopt(world, "ada@example.com")
+    assert ending(world, random.Random(1)), world.observer.violations
+    assert world.keeper.accounts()[account].external_id == bob
+    assert teams_of(world, "ada") == {"Design"}
+
+
+def test_a_name_in_the_place_of_which_the_answer_has_something_else_has_not_been_shown(world: World) -> None:
+    ada, account = joined(world, "ada")
+    world.keeper.show_oddly(account, {"name": 3}, ())
+    world.jumpcloud.update_user(ada, firstname="Ida")
+    world.admin_changed()
+    cycle(world)
+    world.keeper.show_oddly(account)
+    world.keeper.rename_user(account, given_name="Zed")
+    world.admin_changed(account)
+    assert ending(world, random.Random(1)), world.observer.violations
+    assert world.observer.excused[8]
