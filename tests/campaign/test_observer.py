@@ -1952,3 +1952,18 @@ def test_a_name_in_the_place_of_which_the_answer_has_something_else_has_not_been
     world.admin_changed(account)
     assert ending(world, random.Random(1)), world.observer.violations
     assert world.observer.excused[8]
+
+
+def test_an_account_that_a_plan_merely_found_is_nobodys_once_its_address_is_an_alias(world: World) -> None:
+    """Keeper creates nobody under the alias, and does not say whose it is."""
+    person(world, "bob")
+    person(world, "ada")
+    account = world.keeper.add_user("ada@example.com")
+    world.keeper.accept_invitation(account)
+    world.admin_changed(account)
+    world.time.elapsed += 600
+    world.say(world.cycle(Order(by="schedule"), Weather(1)))
+    world.keeper.change_email(account, "rike@example.com", keep_alias=True)
+    world.admin_changed(account)
+    assert ending(world, random.Random(1)), world.observer.violations
+    assert not world.keeper.accounts()[account].external_id
