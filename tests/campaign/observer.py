@@ -663,6 +663,17 @@ class Observer:
         here = (one for one in self.keeper.accounts().values() if one.node == account.node and one.id != account.id)
         return any(one.external_id == person and one.email.casefold() == self.truth.address(person) for one in here)
 
+    def merely_found(self, account: Account, person: str) -> bool:
+        """Whether nothing but the address that it had ties the account to this person, for whom a plan that nobody has
+        reviewed found it."""
+        found = self.ledger.found_for.get(account.id) == person and account.id not in self.ledger.linked
+        return found and not account.external_id and account.email.casefold() != self.truth.address(person)
+
+    def _found_before(self, account: Account, person: str) -> bool:
+        """Whether an operation for this person, or nobody, is on an account that was merely found for somebody else."""
+        owner = self.ledger.owner.get(account.id, person)
+        return owner != person and self.merely_found(account, owner)
+
     def _merely_had_its_address(self, account: Account, person: str) -> bool:
         """Whether a first plan found the account for somebody else, and nothing but a former address tied this person
         to it."""
@@ -696,6 +707,7 @@ class Observer:
             theirs = account.id in self.ledger.ours and account.id in self.ledger.owner
             # Who came into scope while the cycle lasted need not have been read as in scope.
             came = self.truth.scope_since.get(owner, 0) > self.since and account.external_id != owner
+            came = came or self.merely_found(account, owner)
             if listed and concerned and shown and theirs and owner not in hidden and not (free or came):
                 self.ledger.linked.add(account.id)
 
@@ -1354,7 +1366,8 @@ class Observer:
         self._adopted_as_left(store)
         if store.value("reviewed") == "1":
             self._link()
-        ledger.linked |= ledger.ours & concerned.keys()
+        found = {one for one in concerned.keys() & accounts.keys() if self._found_before(accounts[one], concerned[one])}
+        ledger.linked |= (ledger.ours & concerned.keys()) - found
         for one in ledger.linked & concerned.keys() & accounts.keys():
             # Somebody whom a list that is behind shows in scope is linked too: it is theirs while it has their address.
             if self.truth.address(concerned[one]) == accounts[one].email.casefold():
@@ -1580,7 +1593,7 @@ class Observer:
                     continue
                 if before.id in self.ledger.meant and bore != person:
                     # A person adopted it, and it was taken over as nobody's.
-                    if self._has_plainly_another(before, person):
+                    if self._has_plainly_another(before, person) or self.merely_found(before, person):
                         self.excuse(10)
                         continue
                     if self.passes_for_linked(before, person):
