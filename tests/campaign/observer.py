@@ -2037,10 +2037,8 @@ class Observer:
         for other in self.keeper.accounts().values():
             if other.id == account.id or other.node != account.node:
                 continue
-            if person and person in (
-                other.external_id,
-                ledger.owner.get(other.id) if other.id in ledger.created else "",
-            ):
+            known = other.id in ledger.created and not self.merely_found(other, person)
+            if person and person in (other.external_id, ledger.owner.get(other.id) if known else ""):
                 if account.email.casefold() not in other.addresses and self.users_denied(other.id):
                     continue  # one that Keeper's list lacked; under the same address Keeper would have linked them
                 if ledger.readdressed.get(other.id, 0) > self.view.listed:

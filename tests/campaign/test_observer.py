@@ -1954,12 +1954,13 @@ def test_a_name_in_the_place_of_which_the_answer_has_something_else_has_not_been
     assert world.observer.excused[8]
 
 
-@pytest.mark.parametrize("adopted", [False, True])
-def test_an_account_that_a_plan_merely_found_is_nobodys_once_its_address_is_an_alias(
-    world: World, adopted: bool
+@pytest.mark.parametrize("alias", [False, True])
+@pytest.mark.parametrize("adopted", ["", "at once", "later"])
+def test_an_account_that_a_plan_merely_found_is_nobodys_under_another_address(
+    world: World, adopted: str, alias: bool
 ) -> None:
-    """Keeper creates nobody under the alias, and does not say whose it is. A person may take it over, and have it
-    locked."""
+    """Keeper creates nobody under an alias, and does not say whose it is. A person may take the account over, and have
+    it locked."""
     person(world, "bob")
     person(world, "ada")
     account = world.keeper.add_user("ada@example.com")
@@ -1967,11 +1968,14 @@ def test_an_account_that_a_plan_merely_found_is_nobodys_once_its_address_is_an_a
     world.admin_changed(account)
     world.time.elapsed += 600
     world.say(world.cycle(Order(by="schedule"), Weather(1)))
-    world.keeper.change_email(account, "rike@example.com", keep_alias=True)
+    world.keeper.change_email(account, "rike@example.com", keep_alias=alias)
     world.admin_changed(account)
-    if adopted:
+    if adopted == "later":
         cycle(world, resync=True)
+    elif adopted:
+        world.say(world.cycle(Order(by="schedule"), Weather(1)))
+    if adopted:
         adopt(world, "rike@example.com")
     assert ending(world, random.Random(1)), world.observer.violations
     assert not world.keeper.accounts()[account].external_id
-    assert world.keeper.accounts()[account].locked is adopted
+    assert world.keeper.accounts()[account].locked is bool(adopted)
