@@ -170,6 +170,8 @@ class View:
     teams_shown: set[str] = field(default_factory=set)  # those that Keeper's list of teams showed in this cycle
     places_shown: set[tuple[str, str]] = field(default_factory=set)
     """The memberships, by account and team, that Keeper's list of users showed in this cycle."""
+    places_listed: set[tuple[str, str]] = field(default_factory=set)
+    """Those that the list which is being read showed first."""
     addresses_shown: dict[str, set[str]] = field(default_factory=dict)
     """The addresses under which JumpCloud showed people in this cycle."""
 
@@ -708,6 +710,8 @@ class Observer:
             # Who came into scope while the cycle lasted need not have been read as in scope.
             came = self.truth.scope_since.get(owner, 0) > self.since and account.external_id != owner
             came = came or self.merely_found(account, owner)
+            # Of a reading that is in doubt the file says whom it showed, see below.
+            came = came or (self.scope_in_doubt() and account.external_id != owner)
             if listed and concerned and shown and theirs and owner not in hidden and not (free or came):
                 self.ledger.linked.add(account.id)
 
@@ -1181,8 +1185,14 @@ class Observer:
                     account = asked.path.rpartition("/")[2]
                     self.view.locked_read.add(account)
                     self.perhaps_locked |= {account} - self.ledger.own_locks
-        if asked.method == "GET" and asked.path.endswith("/Users") and shown.status != 200:
-            self.view.opened_shown.clear()  # a list that is not read to its end shows nothing
+        if asked.method == "GET" and asked.path.endswith("/Users"):
+            if "startIndex=1&" in asked.target:
+                self.view.places_listed.clear()
+            if shown.status != 200:  # a list that is not read to its end shows nothing
+                self.view.opened_shown.clear()
+                self.view.places_shown -= self.view.places_listed
+            else:
+                self.view.places_shown |= self.view.places_listed  # a page without an answer is asked for again
         if asked.method == "GET" and asked.path.endswith("/Groups") and shown.status != 200:
             self.view.teams_shown.clear()
         if self.opened_unseen and "/Users" in asked.path and shown.status in (200, 201):
@@ -1203,7 +1213,9 @@ class Observer:
                     teams = {team["value"] for team in row.get("groups", ())}
                     self.shown_teams.setdefault(str(row["id"]), set()).update(teams)
                     if "Resources" in found:
-                        self.view.places_shown |= {(str(row["id"]), team) for team in teams}
+                        places = {(str(row["id"]), team) for team in teams}
+                        self.view.places_listed |= places - self.view.places_shown
+                        self.view.places_shown |= places
         broken = shown.status == 200 and b'"results"' not in shown.body
         if asked.path in _USERS_OF_JUMPCLOUD and (broken or shown.status in (302, 401, 403, 404, 501)):
             self.view.addresses_shown.clear()  # of a list that is refused, or breaks off, no page counts
@@ -1335,7 +1347,7 @@ class Observer:
                     self._uncount(number)
                 let_in = sent.kind == "deactivate_user" and self.ledger.access.get(sent.subject, (BEGINNING, False))[1]
                 # An unlock of ours may have undone it before anything showed it.
-                if row["state"] == "put_off" and (let_in or self._sent_by_allowance(store, number, sent)):
+                if row["state"] == "put_off" and (let_in or self._sent_by_decision(store, number, sent)):
                     self._uncount(number)
                 if row["state"] != "done" and self._invisible(sent):
                     # That it arrived can't be known: what shows of it once it is approved is thought of as by hand.
@@ -1366,6 +1378,7 @@ class Observer:
         self._adopted_as_left(store)
         if store.value("reviewed") == "1":
             self._link()
+            self._linked_in_doubt(store)
         found = {one for one in concerned.keys() & accounts.keys() if self._found_before(accounts[one], concerned[one])}
         ledger.linked |= (ledger.ours & concerned.keys()) - found
         for one in ledger.linked & concerned.keys() & accounts.keys():
@@ -1395,9 +1408,16 @@ class Observer:
     def taken_over(self, store: CampaignStore) -> None:
         """A cycle has linked, though it sent nothing, whoever had left to the account that a person adopted; so has one
         to which a list that is behind showed somebody in scope."""
+        self._linked_in_doubt(store)
         self._adopted_as_left(store)
         self._linked_for_good(store)
         self._tied_behind(store)
+
+    def _linked_in_doubt(self, store: CampaignStore) -> None:
+        """Two readings of JumpCloud may differ in who is in scope: whom both showed is linked."""
+        if self.scope_in_doubt():
+            tied = store.tied().items()
+            self.ledger.linked |= self.ledger.ours & {one for one, who in tied if self.ledger.owner.get(one) == who}
 
     def _linked_for_good(self, store: CampaignStore) -> None:
         """The file ties to whose creation met it an account which has their address, too: an earlier file that knew of
@@ -2313,15 +2333,15 @@ class Observer:
         if len(counted) > allowed:
             self.violated("d", f"{len(counted)} people within the window, {limit} is {allowed}")
 
-    def _sent_by_allowance(self, store: CampaignStore, number: int, sent: Sent) -> bool:
-        """Whether a lock was sent once more while its outcome was not known, and an allowance let that one through: it
-        passes for the one that arrived."""
+    def _sent_by_decision(self, store: CampaignStore, number: int, sent: Sent) -> bool:
+        """Whether a lock was sent once more while its outcome was not known, and a release or an allowance let that one
+        through: it passes for the one that arrived."""
         if sent.kind != "deactivate_user":
             return False
         marked = self.ledger.marked.items()
         again = (n for n, (kind, one, _) in marked if n > number and (kind, one) == (sent.kind, sent.subject))
         rows = (row for n in again if (row := store.journal_row(n)) is not None)
-        return any(row["state"] == "done" and str(row["decision"]).startswith("allow:") for row in rows)
+        return any(row["state"] == "done" and str(row["decision"]).startswith(("allow:", "release:")) for row in rows)
 
     def _uncount(self, row: int) -> None:
         """A change that was undone before it showed may count for no limit: it looks as if it had never arrived."""

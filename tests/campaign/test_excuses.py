@@ -1804,15 +1804,25 @@ def test_of_two_people_with_one_address_one_is_created_while_a_list_that_breaks_
     assert world.observer.excused[7] and not world.observer.violations
 
 
-def test_a_lock_without_an_answer_that_an_allowance_sends_once_more_counts_for_no_limit(world: World) -> None:
+@pytest.mark.parametrize("released", [False, True])
+def test_a_lock_without_an_answer_that_a_person_lets_through_once_more_counts_for_no_limit(
+    world: World, released: bool
+) -> None:
     """The second one never arrives."""
     world.rules.safety = {"max_creations": 50}
     people = {name: joined(world, name) for name in ("ada", "bob", "cleo", "dora", "eve")}
     ada, account = people["ada"]
     suspend(world, ada)
     cycle(world, {f"PATCH {SCIM}/Users/{account}": "interrupted"})
-    campaign_decisions.allows(world, random.Random(1))
-    cycle(world, {f"GET {SCIM}/Users": "refused", f"PATCH {SCIM}/Users/{account}": "death_before"})
+    unread = {f"GET {SCIM}/Users": "refused"}
+    if released:
+        world.rules.safety |= {"max_deactivations": 0, "always_allow": 0}
+        assert "max_deactivations" in cycle(world, unread)
+        campaign_decisions.consent_to_held(world)
+    else:
+        campaign_decisions.allows(world, random.Random(1))
+    cycle(world, {**unread, f"PATCH {SCIM}/Users/{account}": "death_before"})
+    world.rules.safety = {"max_creations": 50}
     cycle(world, resync=True)
     world.time.elapsed += 5 * 3600  # it has lapsed by then
     suspend(world, *(people[name][0] for name in ("bob", "cleo", "dora")))

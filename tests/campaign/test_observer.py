@@ -1979,3 +1979,19 @@ def test_an_account_that_a_plan_merely_found_is_nobodys_under_another_address(
     assert ending(world, random.Random(1)), world.observer.violations
     assert not world.keeper.accounts()[account].external_id
     assert world.keeper.accounts()[account].locked is bool(adopted)
+
+
+def test_a_page_of_a_list_that_breaks_off_has_shown_no_place(world: World) -> None:
+    """One that is asked for once more goes on where it was."""
+    row = {"id": "1", "userName": "ada@example.com", "active": True, "groups": [{"value": "legal"}]}
+    pages = {1: Response.of_json(200, {"Resources": [row]}), 2: Response.of_json(200, {"Resources": []})}
+    read = {one: Request("GET", f"{SCIM}/Users?startIndex={one}&count=500", {}, b"") for one in pages}
+    observer, place = world.observer, {("1", "legal")}
+    observer.answered(read[1], pages[1])
+    assert observer.view.places_shown == place
+    observer.answered(read[2], Response(302, {}, b""))
+    assert not observer.view.places_shown
+    observer.answered(read[2], pages[2])
+    assert observer.view.places_shown == place
+    observer.answered(read[1], Response(302, {}, b""))
+    assert observer.view.places_shown == place  # by the list before
