@@ -119,6 +119,7 @@ class Sent:
     locked: dict[str, datetime] = field(default_factory=dict)  # people and accounts that it locked, and when
     answered: set[str] = field(default_factory=set)  # names that the answer showed
     unclear: bool = False  # whether Keeper's answer says nothing of what became of it
+    missed: bool = False  # whether it is a lock, and Keeper answered that there is no such account
     replaced: dict[str, bool] = field(default_factory=dict)
     """The teams that Keeper took somebody out of with it by itself, and whether a reply had shown them there."""
     denied: bool = False  # whether two lists denied it: somebody else had undone it by then, or they were behind
@@ -1297,8 +1298,10 @@ class Observer:
     def _lost_rows(self) -> set[int]:
         """The rows that were marked as sent, and of which Keeper shows nothing that they have done."""
         lost = {*self.ledger.lost, *self.ledger.marked} - self.ledger.sent.keys()
-        sent = self.ledger.sent.items()
-        lost |= {number for number, one in sent if one.unclear and not one.effects}
+        sent, accounts = self.ledger.sent.items(), self.keeper.accounts()
+        # Nor does one tell of a lock that found no account, where that is back and locked by somebody else.
+        away = {n for n, one in sent if one.missed and (found := accounts.get(one.subject)) and found.locked}
+        lost |= {number for number, one in sent if (one.unclear or number in away) and not one.effects}
         # One that arrived, and that somebody undid before anything showed it.
         return lost | {n for n, one in sent if one.undone and one.closed is None and one.kind == "deactivate_user"}
 
@@ -1497,6 +1500,7 @@ class Observer:
                 lost = filter(self._is_unasked, _memberships(had) - _memberships(one.after))
                 sent.replaced |= {team: not self._unseen(had, team) for team in lost}
         sent.unclear = answer.status >= 500
+        sent.missed = answer.status in (404, 410) and found["kind"] == "deactivate_user"
         sent.taken |= answer.status not in range(400, 500) or answer.status in (404, 409, 410)
         sides = [one for change in effects for one in (change.before, change.after)]
         pending = {team for one in sides if isinstance(one, Account) for team in one.pending_teams}
