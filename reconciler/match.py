@@ -75,7 +75,7 @@ def match(directory: Directory, snapshot: Snapshot, policy: Policy, now: datetim
     """Pair both sides. The accounts and teams in the result also carry what every completed read teaches: since when
     a person or a group is out of scope, who is protected or in the pilot, which memberships are JumpCloud's wish.
     `whole`: everybody was read, not just some people."""
-    snapshot = _returned(directory, snapshot, policy, now)
+    snapshot = _returned(directory, _one_each(snapshot, now), policy, now)
     result = Match(dict(snapshot.accounts), dict(snapshot.teams))
     _Users(result, directory, snapshot, policy, now, whole).pair()
     match_teams(result, directory, snapshot, policy)
@@ -87,6 +87,16 @@ def has_left(user: User) -> bool:
     """Whether JumpCloud says that this user should not be able to use Keeper; of a staged user or a state that we
     don't know, it says nothing."""
     return user.status is Status.SUSPENDED or (not user.bound and user.status is Status.ACTIVE)
+
+
+def _one_each(snapshot: Snapshot, now: datetime) -> Snapshot:
+    """Of somebody's accounts the one that is there is theirs: a gone one is a memory by then. A cycle that has not seen
+    a creation beside it may have kept the row of the account which that replaced."""
+    there = {a.jumpcloud_id for a in snapshot.accounts.values() if a.managed and not a.gone and a.jumpcloud_id}
+    gone = [a for a in snapshot.accounts.values() if a.managed and a.gone and a.jumpcloud_id in there]
+    if not gone:
+        return snapshot
+    return replace(snapshot, accounts={**snapshot.accounts, **{a.keeper_id: superseded(a, now) for a in gone}})
 
 
 def _returned(directory: Directory, snapshot: Snapshot, policy: Policy, now: datetime) -> Snapshot:

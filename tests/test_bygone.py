@@ -1,6 +1,7 @@
 """Accounts and teams that nobody manages and Keeper does not have any more: remembered, and counted nowhere."""
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,18 @@ def test_it_stays_whosever_it_is_where_its_owner_is_in_scope_or_has_the_other_ac
         (directory([ZOE]), [replace(BACK, takeover=Takeover.BY_ADDRESS, shown={"userName": ZOE.email}), OTHER]),
     ):
         assert not [one for one in locks(wanted, *held) if one[1] == "k9"]
+
+
+@pytest.mark.parametrize("keeper_id", ["k9", "k0"])
+def test_of_two_accounts_of_a_leaver_the_one_that_is_there_is_locked_whichever_id_it_has(keeper_id: str) -> None:
+    """A cycle has kept the row of the former one, beside which somebody else's look had created the other."""
+    gone = account(ADA, gone=True, active=False, left_at=NOW - timedelta(hours=1))
+    there = account(ADA, keeper_id=keeper_id, left_at=NOW - timedelta(hours=1))
+    for wanted, rule in ((directory([ZOE]), "deleted"), (directory([ZOE, user(1)]), "left")):
+        made = decide(wanted, snapshot([gone, there, account(ZOE)]))
+        assert [(op.subject.keeper_id, op.rule.value) for op in made.plan.operations] == [(keeper_id, rule)]
+        assert made.snapshot.accounts[gone.keeper_id].bygone
+        assert made.snapshot.accounts[gone.keeper_id].owned_once == ADA.id
 
 
 def test_it_is_given_to_nobody_else_whose_address_it_has() -> None:

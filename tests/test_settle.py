@@ -182,6 +182,17 @@ def test_that_one_team_changed_proves_nothing_of_another_which_may_have_gone_by_
     assert after.accounts["k0001"].memberships == {T8: waits}
 
 
+def test_a_place_that_was_shown_and_is_taken_away_before_its_request_is_settled_does_not_wait() -> None:
+    """The names of the request show, and another request of ours has replaced what it had added."""
+    wanted = op(Kind.UPDATE_USER, ADA, changes=(Change("displayName", "", "Ada"),), add=(ref(ENG),))
+    named = {**account(ADA).shown, "displayName": "Ada"}
+    for membership, waits in ((replace(MEMBER, shown=False), False), (None, True)):
+        memberships = {T9: membership} if membership else {}
+        outcome, after = settled(wanted, snapshot([account(ADA, shown=named, memberships=memberships)], [team(ENG)]))
+        assert outcome.state is State.DONE
+        assert after.accounts["k0001"].memberships[T9].waiting is waits
+
+
 def test_a_removal_has_arrived_when_the_member_is_not_shown() -> None:
     wanted = op(Kind.UPDATE_USER, ADA, remove=(ref(ENG),))
     missing = account(ADA, memberships={T9: replace(MEMBER, shown=False)})
