@@ -37,7 +37,7 @@ from reconciler.model import (
 from reconciler.pairs import Match, given_to, tied_to_another
 from reconciler.pilot import misnamed, remembered
 from reconciler.policy import Policy
-from reconciler.snapshot import superseded
+from reconciler.snapshot import in_place_of, superseded
 
 _HIDES_ADDRESS = frozenset({"email", HIDDEN, UNREAD})
 """The fields of a `Quarantined` for a user whose address is not known."""
@@ -90,13 +90,15 @@ def has_left(user: User) -> bool:
 
 
 def _one_each(snapshot: Snapshot, now: datetime) -> Snapshot:
-    """Of somebody's accounts the one that is there is theirs: a gone one is a memory by then. A cycle that has not seen
-    a creation beside it may have kept the row of the account which that replaced."""
-    there = {a.jumpcloud_id for a in snapshot.accounts.values() if a.managed and not a.gone and a.jumpcloud_id}
-    gone = [a for a in snapshot.accounts.values() if a.managed and a.gone and a.jumpcloud_id in there]
-    if not gone:
-        return snapshot
-    return replace(snapshot, accounts={**snapshot.accounts, **{a.keeper_id: superseded(a, now) for a in gone}})
+    """Keep as a memory the account of somebody that is gone where another one of theirs is there. A cycle that has not
+    seen a creation beside it may have kept the row of the account which that replaced."""
+    there = {a.jumpcloud_id: a.keeper_id for a in snapshot.accounts.values() if a.managed and not a.gone}
+    former = [a for a in snapshot.accounts.values() if a.managed and a.gone and a.jumpcloud_id]
+    accounts = dict(snapshot.accounts)
+    for one in former:
+        if (keeper_id := there.get(one.jumpcloud_id)) is not None:
+            accounts |= {keeper_id: in_place_of(accounts[keeper_id], one), one.keeper_id: superseded(one, now)}
+    return replace(snapshot, accounts=accounts) if former else snapshot
 
 
 def _returned(directory: Directory, snapshot: Snapshot, policy: Policy, now: datetime) -> Snapshot:

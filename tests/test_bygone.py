@@ -135,6 +135,9 @@ def test_of_two_accounts_of_a_leaver_the_one_that_is_there_is_locked_whichever_i
         assert [(op.subject.keeper_id, op.rule.value) for op in made.plan.operations] == [(keeper_id, rule)]
         assert made.snapshot.accounts[gone.keeper_id].bygone
         assert made.snapshot.accounts[gone.keeper_id].owned_once == ADA.id
+    protected = snapshot([replace(gone, protected_as="boss@example.com"), there, account(ZOE)])
+    kept = decide(directory([ZOE]), protected, Policy(protect=frozenset({"boss@example.com"})))
+    assert not kept.plan.operations, "whoever is protected stays so"
 
 
 def test_it_is_given_to_nobody_else_whose_address_it_has() -> None:

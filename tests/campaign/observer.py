@@ -708,12 +708,11 @@ class Observer:
             shown = not self.scope_behind() or account.external_id == owner or self._as_ever(owner)
             free = self._protected(account) and account.id not in self.ledger.created
             theirs = account.id in self.ledger.ours and account.id in self.ledger.owner
-            # Who came into scope while the cycle lasted need not have been read as in scope.
-            came = self.truth.scope_since.get(owner, 0) > self.since and account.external_id != owner
-            came = came or self.merely_found(account, owner)
-            # Of a reading that is in doubt the file says whom it showed, see below.
-            came = came or (self.scope_in_doubt() and account.external_id != owner)
-            if listed and concerned and shown and theirs and owner not in hidden and not (free or came):
+            # Whoever came into scope meanwhile need not have been read as in scope. Of a reading that is in doubt
+            # the file says whom it showed, see below.
+            unread = self.truth.scope_since.get(owner, 0) > self.since or self.scope_in_doubt()
+            apart = free or self.merely_found(account, owner) or (unread and account.external_id != owner)
+            if listed and concerned and shown and theirs and owner not in hidden and not apart:
                 self.ledger.linked.add(account.id)
 
     def _as_ever(self, person: str) -> bool:
