@@ -1010,7 +1010,7 @@ class _Diff(TeamRules):
             if membership is None or membership.doubtful or not (membership.ours or membership.shown):
                 lost = account.memberships.get(self.deleted.get(group_id, ""))
                 yield team, Cause.DRIFT if lost is not None and lost.seen else Cause.JUMPCLOUD
-            elif membership.seen and not membership.shown:
+            elif membership.missed:
                 if self.policy.drift is Drift.REPORT:
                     self.notice(NoticeKind.DRIFT, subject, f"was taken out of the team {team.name} in Keeper")
                 else:

@@ -92,13 +92,14 @@ def has_left(user: User) -> bool:
 def _one_each(snapshot: Snapshot, now: datetime) -> Snapshot:
     """Keep as a memory the account of somebody that is gone where another one of theirs is there. A cycle that has not
     seen a creation beside it may have kept the row of the account which that replaced."""
-    there = {a.jumpcloud_id: a.keeper_id for a in snapshot.accounts.values() if a.managed and not a.gone}
-    former = [a for a in snapshot.accounts.values() if a.managed and a.gone and a.jumpcloud_id]
-    accounts = dict(snapshot.accounts)
-    for one in former:
-        if (keeper_id := there.get(one.jumpcloud_id)) is not None:
-            accounts |= {keeper_id: in_place_of(accounts[keeper_id], one), one.keeper_id: superseded(one, now)}
-    return replace(snapshot, accounts=accounts) if former else snapshot
+    managed = [a for a in snapshot.accounts.values() if a.managed and a.jumpcloud_id]
+    there = {a.jumpcloud_id: a.keeper_id for a in managed if not a.gone}
+    accounts: dict[str, Account] = {}
+    for former in (a for a in managed if a.gone and a.jumpcloud_id in there):
+        keeper_id = there[former.jumpcloud_id]
+        accounts[keeper_id] = in_place_of(accounts.get(keeper_id, snapshot.accounts[keeper_id]), former)
+        accounts[former.keeper_id] = superseded(former, now)
+    return replace(snapshot, accounts={**snapshot.accounts, **accounts}) if accounts else snapshot
 
 
 def _returned(directory: Directory, snapshot: Snapshot, policy: Policy, now: datetime) -> Snapshot:

@@ -315,6 +315,11 @@ class Membership:
         """Whether it may wait unseen, or not be there at all: whoever is to have it has to be given it once more."""
         return self.waiting and self.asked_at is None
 
+    @property
+    def missed(self) -> bool:
+        """Whether Keeper has shown it at some time, and did not when last asked."""
+        return self.seen and not self.shown
+
 
 @dataclass(frozen=True, slots=True)
 class Account:

@@ -289,7 +289,8 @@ class _Settlement:
             if op.kind is Kind.CREATE_USER and after.jumpcloud_id in self._given_up:
                 after = given_up(after)
             # A place that Keeper has shown, and shows no more, does not wait: it is asked for again.
-            taken = {t: account.memberships[t] for t in (teams[team.key] for team in added) if _was_taken(account, t)}
+            places = {t: account.memberships.get(t) for t in (teams[team.key] for team in added)}
+            taken = {t: place for t, place in places.items() if place and place.ours and place.missed}
             # A user who was created shows what else they are a member of.
             memberships = {**account.memberships, **after.memberships, **taken}
             kept = {t: m for t, m in memberships.items() if t not in {teams[team.key] for team in removed}}
@@ -551,12 +552,6 @@ def _shows(account: Account, op: Operation) -> tuple[Change, ...]:
     """Those of the operation's changes that Keeper shows."""
     shown = _shown(account)
     return tuple(c for c in op.changes if same(c.attribute, c.after, shown.get(c.attribute, "")))
-
-
-def _was_taken(account: Account, team_id: str) -> bool:
-    """Whether Keeper has shown a membership of ours, and does not now."""
-    membership = account.memberships.get(team_id)
-    return membership is not None and membership.ours and membership.seen and not membership.shown
 
 
 def _shown(account: Account) -> Mapping[str, str]:

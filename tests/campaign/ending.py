@@ -225,7 +225,7 @@ class _Equality:
         found = [a for a in self.accounts.values() if a.external_id == person]
         found += [a for a in self.accounts.values() if not a.external_id and ledger.owner.get(a.id) == person]
         # One that a plan merely found, by the address that it had, is nobody's under another.
-        found = [a for a in found if not self.world.observer.merely_found(a, person)]
+        found = [a for a in found if not self.world.observer.was_found(a, person)]
         found = [a for a in found if a.id not in ledger.disowned] or found
         # Of several that bear the id, the other is in conflict by itself: one that came back from another node, say.
         if len(found) > 1:

@@ -666,16 +666,11 @@ class Observer:
         here = (one for one in self.keeper.accounts().values() if one.node == account.node and one.id != account.id)
         return any(one.external_id == person and one.email.casefold() == self.truth.address(person) for one in here)
 
-    def merely_found(self, account: Account, person: str) -> bool:
+    def was_found(self, account: Account, person: str) -> bool:
         """Whether nothing but the address that it had ties the account to this person, for whom a plan that nobody has
         reviewed found it."""
         found = self.ledger.found_for.get(account.id) == person and account.id not in self.ledger.linked
         return found and not account.external_id and account.email.casefold() != self.truth.address(person)
-
-    def _found_before(self, account: Account, person: str) -> bool:
-        """Whether an operation for this person, or nobody, is on an account that was merely found for somebody else."""
-        owner = self.ledger.owner.get(account.id, person)
-        return owner != person and self.merely_found(account, owner)
 
     def _merely_had_its_address(self, account: Account, person: str) -> bool:
         """Whether a first plan found the account for somebody else, and nothing but a former address tied this person
@@ -711,7 +706,7 @@ class Observer:
             # Whoever came into scope meanwhile need not have been read as in scope. Of a reading that is in doubt
             # the file says whom it showed, see below.
             unread = self.truth.scope_since.get(owner, 0) > self.since or self.scope_in_doubt()
-            apart = free or self.merely_found(account, owner) or (unread and account.external_id != owner)
+            apart = free or self.was_found(account, owner) or (unread and account.external_id != owner)
             if listed and concerned and shown and theirs and owner not in hidden and not apart:
                 self.ledger.linked.add(account.id)
 
@@ -1381,8 +1376,9 @@ class Observer:
         if store.value("reviewed") == "1":
             self._link()
             self._linked_in_doubt(store)
-        found = {one for one in concerned.keys() & accounts.keys() if self._found_before(accounts[one], concerned[one])}
-        ledger.linked |= (ledger.ours & concerned.keys()) - found
+        others = {one for one, person in concerned.items() if ledger.owner.get(one, person) != person}
+        others = {one for one in others & accounts.keys() if self.was_found(accounts[one], ledger.owner[one])}
+        ledger.linked |= (ledger.ours & concerned.keys()) - others
         for one in ledger.linked & concerned.keys() & accounts.keys():
             # Somebody whom a list that is behind shows in scope is linked too: it is theirs while it has their address.
             if self.truth.address(concerned[one]) == accounts[one].email.casefold():
@@ -1616,7 +1612,7 @@ class Observer:
                     continue
                 if before.id in self.ledger.meant and bore != person:
                     # A person adopted it, and it was taken over as nobody's.
-                    if self._has_plainly_another(before, person) or self.merely_found(before, person):
+                    if self._has_plainly_another(before, person) or self.was_found(before, person):
                         self.excuse(10)
                         continue
                     if self.passes_for_linked(before, person):
@@ -2060,7 +2056,7 @@ class Observer:
         for other in self.keeper.accounts().values():
             if other.id == account.id or other.node != account.node:
                 continue
-            known = other.id in ledger.created and not self.merely_found(other, person)
+            known = other.id in ledger.created and not self.was_found(other, person)
             if person and person in (other.external_id, ledger.owner.get(other.id) if known else ""):
                 if account.email.casefold() not in other.addresses and self.users_denied(other.id):
                     continue  # one that Keeper's list lacked; under the same address Keeper would have linked them

@@ -29,6 +29,12 @@ def cycle(world: World, faults: dict[str, str] | None = None, **order: Any) -> s
     return text
 
 
+def unreviewed(world: World) -> None:
+    """A cycle ten minutes later, whose plan nobody looks at: a first plan finds the accounts, and waits."""
+    world.time.elapsed += 600
+    world.say(world.cycle(Order(by="schedule"), Weather(1)))
+
+
 def ten_minutes(world: World) -> None:
     """Ten minutes of a daemon: the lane each minute, and two cycles."""
     for n in range(10):

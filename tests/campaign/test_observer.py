@@ -42,6 +42,7 @@ from tests.campaign.scenes import (
     replaced_unseen,
     suspend,
     teams_of,
+    unreviewed,
 )
 from tests.campaign.seams import CampaignStore, Weather
 from tests.campaign.world import Spared, Trouble, World
@@ -1928,7 +1929,7 @@ def test_an_account_that_was_named_for_whoever_gets_its_address_keeps_no_team_of
     ada, account = joined(world, "ada", group(world, "Legal"))
     bob, _ = joined(world, "bob", group(world, "Design"))
     campaign_decisions.lost(world, random.Random(1))
-    world.say(world.cycle(Order(by="schedule"), Weather(1)))  # finds the accounts, and nobody has looked at its plan
+    unreviewed(world)
     if first:
         adopt(world, "ada@example.com")
     world.jumpcloud.update_user(ada, email="nils@example.com")
@@ -1966,14 +1967,13 @@ def test_an_account_that_a_plan_merely_found_is_nobodys_under_another_address(
     account = world.keeper.add_user("ada@example.com")
     world.keeper.accept_invitation(account)
     world.admin_changed(account)
-    world.time.elapsed += 600
-    world.say(world.cycle(Order(by="schedule"), Weather(1)))
+    unreviewed(world)
     world.keeper.change_email(account, "rike@example.com", keep_alias=alias)
     world.admin_changed(account)
     if adopted == "later":
         cycle(world, resync=True)
     elif adopted:
-        world.say(world.cycle(Order(by="schedule"), Weather(1)))
+        unreviewed(world)
     if adopted:
         adopt(world, "rike@example.com")
     assert ending(world, random.Random(1)), world.observer.violations

@@ -28,6 +28,7 @@ from tests.campaign.scenes import (
     person,
     suspend,
     teams_of,
+    unreviewed,
 )
 from tests.campaign.seams import CampaignStore, Died, Weather
 from tests.campaign.world import Spared, Trouble, World
@@ -978,8 +979,7 @@ def test_who_leaves_between_an_unreviewed_first_plan_with_nothing_to_send_and_th
         world.jumpcloud.remove_member(sales, ada)
     world.admin_changed()
     world.rules.policy["mode"] = "enforce"
-    world.time.elapsed += 600
-    world.say(world.cycle(Order(by="schedule"), Weather(1)))
+    unreviewed(world)
     assert world.keeper.account(account).active, "a person has not looked at the plan"
     cycle(world)
     assert world.keeper.account(account).locked
@@ -990,8 +990,7 @@ def test_who_leaves_a_group_before_the_first_plan_is_reviewed_loses_its_team_by_
     sales, legal = group(world, "Sales"), group(world, "Legal")
     ada, _ = joined(world, "ada", sales, legal)
     campaign_decisions.lost(world, random.Random(1))
-    world.time.elapsed += 600
-    world.say(world.cycle(Order(by="schedule"), Weather(1)))
+    unreviewed(world)
     world.jumpcloud.remove_member(sales, ada)
     world.admin_changed()
     cycle(world)
@@ -1005,8 +1004,7 @@ def test_the_account_of_whoever_left_before_the_first_plan_was_reviewed_is_not_t
     former = person(world, "ada")
     account = world.keeper.add_user("ada@example.com")
     world.admin_changed(account)
-    world.time.elapsed += 600
-    world.say(world.cycle(Order(by="schedule"), Weather(1)))
+    unreviewed(world)
     world.jumpcloud.delete_user(former)
     world.admin_changed()
 
@@ -1119,8 +1117,7 @@ def test_whose_account_a_first_plan_had_found_and_a_person_gave_up_under_another
     account = world.keeper.add_user("ada@example.com")
     world.keeper.accept_invitation(account)
     world.admin_changed(account)
-    world.time.elapsed += 600
-    world.say(world.cycle(Order(by="schedule"), Weather(1)))
+    unreviewed(world)
     suspend(world, ada)
     world.rules.policy["only"] = {"users": ["bob@example.com"]}  # their lock is not sent
     cycle(world)
@@ -1142,8 +1139,7 @@ def test_whose_invitation_a_lock_before_the_review_has_withdrawn_is_invited_agai
     ada = person(world, "ada")
     account = world.keeper.add_user("ada@example.com", external_id=ada, state="invited")
     world.admin_changed(account)
-    world.time.elapsed += 600
-    world.say(world.cycle(Order(by="schedule"), Weather(1)))
+    unreviewed(world)
     suspend(world, ada)
     faults = {} if read_back else {f"GET {SCIM}/Users/{account}#2": "throttled_long"}
     cycle(world, faults, person="ada@example.com", resync=True)
